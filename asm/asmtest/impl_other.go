@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package asmtest
+
+// Impls is the assembly implementations of this architecture.
+var Impls []Impl

@@ -1,0 +1,100 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Dot reads two vectors once, so it runs at the load limit: four accumulators
+// of 8 lanes are the contract's 32 lanes, and they just cover the latency of
+// FMA at one FMA a cycle, which is all that two loads a cycle can feed.
+//
+//	Y0-Y3 accumulators, Y4-Y7 a block of x, Y8 mask of the tail
+func genDot(g *gen) {
+	g.begin("dot", "func(x, y *float32, n int) float32",
+		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
+	x, y, n := g.ptr("x"), g.ptr("y"), g.ptr("n")
+	g.zero(Y(0), Y(1), Y(2), Y(3))
+	dotLoop(g, x, y, n)
+	g.fold()
+	g.result(X(0))
+	g.end()
+
+	g.begin("dotAdd", "func(acc, x, y *float32, n int)",
+		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
+		"a multiple of 32 but for the last part of a vector.")
+	acc := g.ptr("acc")
+	x, y, n = g.ptr("x"), g.ptr("y"), g.ptr("n")
+	for i := range 4 {
+		g.VMOVUPS(mem(acc, 32*i), Y(i))
+	}
+	dotLoop(g, x, y, n)
+	for i := range 4 {
+		g.VMOVUPS(Y(i), mem(acc, 32*i))
+	}
+	g.end()
+
+	g.begin("fold", "func(acc *float32) float32",
+		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
+	acc = g.ptr("acc")
+	for i := range 4 {
+		g.VMOVUPS(mem(acc, 32*i), Y(i))
+	}
+	g.fold()
+	g.result(X(0))
+	g.end()
+}
+
+func dotLoop(g *gen, x, y, n reg.GPVirtual) {
+	block, tail, done := g.label("block"), g.label("tail"), g.label("done")
+	g.SUBQ(I8(32), n)
+	g.JL(LabelRef(tail))
+	g.loop(block)
+	for i := range 4 {
+		g.VMOVUPS(mem(x, 32*i), Y(4+i))
+		g.VFMADD231PS(mem(y, 32*i), Y(4+i), Y(i))
+	}
+	g.SUBQ(I8(-128), x)
+	g.SUBQ(I8(-128), y)
+	g.SUBQ(I8(32), n)
+	g.JGE(LabelRef(block))
+
+	g.Label(tail)
+	g.ADDQ(I8(32), n)
+	g.JZ(LabelRef(done))
+	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end
+	// still adds 0*0, which turns an accumulator of -0 into +0.
+	for i := range 4 {
+		part, next := g.label("part"), g.label("next")
+		g.CMPQ(n, I8(8))
+		g.JL(LabelRef(part))
+		g.VMOVUPS(mem(x, 32*i), Y(4))
+		g.VFMADD231PS(mem(y, 32*i), Y(4), Y(i))
+		g.SUBQ(I8(8), n)
+		g.JMP(LabelRef(next))
+		g.Label(part)
+		// 0 <= n < 8: masked; the next vectors find n = 0.
+		k := g.GP64()
+		g.MOVQ(n, k)
+		g.tailMask(k, Y(8))
+		g.VMASKMOVPS(mem(x, 32*i), Y(8), Y(4))
+		g.VMASKMOVPS(mem(y, 32*i), Y(8), Y(5))
+		g.VFMADD231PS(Y(5), Y(4), Y(i))
+		g.XORQ(n, n)
+		g.Label(next)
+	}
+	g.Label(done)
+}
+
+// fold adds the 32 lanes of Y0-Y3 by halves into the first lane of X0.
+func (g *gen) fold() {
+	g.VADDPS(Y(2), Y(0), Y(0)) // l + (l+16)
+	g.VADDPS(Y(3), Y(1), Y(1))
+	g.VADDPS(Y(1), Y(0), Y(0))        // 8
+	g.VEXTRACTF128(U8(1), Y(0), X(1)) // 4
+	g.VADDPS(X(1), X(0), X(0))
+	g.VMOVHLPS(X(0), X(0), X(1)) // 2
+	g.VADDPS(X(1), X(0), X(0))
+	g.VMOVSHDUP(X(0), X(1)) // 1
+	g.VADDSS(X(1), X(0), X(0))
+}

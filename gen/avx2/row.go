@@ -1,0 +1,396 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Rows are the way of decoding: one query, or four that share their keys,
+// so that K and V are read once at the speed of memory.
+func genRow(g *gen) {
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks int)",
+		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
+		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.")
+	g.rowScores1()
+	g.end()
+
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks int)",
+		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
+	g.rowScores4()
+	g.end()
+
+	g.begin("rowWeights", "func(s *float32, n int) float32",
+		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
+		"as [generic.RowWeights]. It may write to s up to a multiple of 8.")
+	g.rowWeights()
+	g.end()
+
+	for _, rows := range []int{1, 4} {
+		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride int)",
+			name+" sums the weights of n keys and adds the mix of their values to o,",
+			"as [generic.RowValues].")
+		g.rowValues(rows)
+		g.end()
+	}
+
+	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
+		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
+		"n is a multiple of 8.")
+	acc, o, n := g.ptr("acc"), g.ptr("o"), g.ptr("n")
+	g.VBROADCASTSS(g.param("a"), Y(0))
+	g.VBROADCASTSS(g.param("b"), Y(1))
+	g.zero(Y(2))
+	loop := g.label("loop")
+	g.Label(loop)
+	g.VMOVUPS(mem(o, 0), Y(3))
+	g.VFMADD213PS(Y(2), Y(1), Y(3))
+	g.VFMADD231PS(mem(acc, 0), Y(0), Y(3))
+	g.VMOVUPS(Y(3), mem(acc, 0))
+	g.ADDQ(I8(32), o)
+	g.ADDQ(I8(32), acc)
+	g.SUBQ(I8(8), n)
+	g.JNZ(LabelRef(loop))
+	g.end()
+}
+
+const tileKeys = 128
+
+// eightRows addresses 8 rows by three base registers.
+type eightRows struct{ base, base3, base6, stride reg.GPVirtual }
+
+func (g *gen) eightRows(stride reg.GPVirtual) eightRows {
+	return eightRows{g.GP64(), g.GP64(), g.GP64(), stride}
+}
+
+func (g *gen) pointEight(p eightRows, row reg.GPVirtual) {
+	g.MOVQ(row, p.base)
+	g.MOVQ(row, p.base3)
+	g.advance(p.base3, p.stride, 3)
+	g.MOVQ(p.base3, p.base6)
+	g.advance(p.base6, p.stride, 3)
+}
+
+func (g *gen) shiftEight(p eightRows, bytes int) {
+	for _, r := range []reg.GPVirtual{p.base, p.base3, p.base6} {
+		g.ADDQ(I8(bytes), r)
+	}
+}
+
+func (p eightRows) at(row int) Mem {
+	switch row {
+	case 0:
+		return mem(p.base, 0)
+	case 3:
+		return mem(p.base3, 0)
+	case 6:
+		return mem(p.base6, 0)
+	case 5, 7:
+		return at(p.base3, p.stride, uint8(row-3), 0)
+	}
+	return at(p.base, p.stride, uint8(row), 0)
+}
+
+// columns transposes 4 elements of 8 rows into the columns Y0-Y3. A column is 8 keys,
+// and its FMA is a step of 8 chains. Y4-Y7 are scratch. With masked, the
+// elements are those of the mask X11.
+func (g *gen) columns(p eightRows, masked bool) {
+	for i := range 4 { // rows i and i+4 side by side
+		if masked {
+			g.VMASKMOVPS(p.at(i), X(11), X(4+i))
+			g.VMASKMOVPS(p.at(i+4), X(11), X(0))
+			g.VINSERTF128(U8(1), X(0), Y(4+i), Y(4+i))
+		} else {
+			g.VMOVUPS(p.at(i), X(4+i))
+			g.VINSERTF128(U8(1), p.at(i+4), Y(4+i), Y(4+i))
+		}
+	}
+	g.VUNPCKLPS(Y(5), Y(4), Y(0))
+	g.VUNPCKHPS(Y(5), Y(4), Y(2))
+	g.VUNPCKLPS(Y(7), Y(6), Y(4))
+	g.VUNPCKHPS(Y(7), Y(6), Y(5))
+	g.VUNPCKHPD(Y(4), Y(0), Y(1))
+	g.VUNPCKLPD(Y(4), Y(0), Y(0))
+	g.VUNPCKHPD(Y(5), Y(2), Y(3))
+	g.VUNPCKLPD(Y(5), Y(2), Y(2))
+}
+
+// mask4 loads into X11 the mask of the first n < 4 elements, keeping n.
+func (g *gen) mask4(n reg.GPVirtual) {
+	t := g.GP64()
+	g.MOVQ(n, t)
+	g.tailMask(t, Y(11))
+}
+
+// rowScores1: two groups of 8 keys, because one chain alone would wait for its FMAs.
+//
+//	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y9 and Y10 scores
+func (g *gen) rowScores1() {
+	k, stride, w := g.ptr("k"), g.elems("stride"), g.elems("w")
+	q, n := g.GP64(), g.GP64()
+	lo, hi := g.eightRows(stride), g.eightRows(stride)
+	t := g.GP64()
+	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
+	g.Label(block)
+	g.MOVQ(g.param("q"), q)
+	g.pointEight(lo, k)
+	g.MOVQ(g.param("half"), t)
+	g.IMULQ(stride, t)
+	g.ADDQ(k, t)
+	g.pointEight(hi, t)
+	g.zero(Y(9), Y(10))
+	g.MOVQ(g.param("dim"), n)
+	g.SUBQ(U8(4), n)
+	g.JL(LabelRef(tail))
+	steps := func(p eightRows, acc reg.VecPhysical) {
+		g.columns(p, false)
+		g.MOVQ(q, t)
+		for i := range 4 {
+			g.VBROADCASTSS(mem(t, 0), Y(8))
+			g.VFMADD231PS(Y(8), Y(i), acc)
+			g.ADDQ(w, t)
+		}
+	}
+	g.loop(four)
+	steps(lo, Y(9))
+	steps(hi, Y(10))
+	g.MOVQ(t, q)
+	g.shiftEight(lo, 16)
+	g.shiftEight(hi, 16)
+	g.SUBQ(U8(4), n)
+	g.JGE(LabelRef(four))
+	g.Label(tail)
+	g.ADDQ(U8(4), n)
+	g.JZ(LabelRef(done))
+	g.mask4(n)
+	for i, p := range []eightRows{lo, hi} {
+		next := g.label("next")
+		g.columns(p, true)
+		g.MOVQ(q, t)
+		for c := range 3 {
+			g.VBROADCASTSS(mem(t, 0), Y(8))
+			g.VFMADD231PS(Y(8), Y(c), Y(9+i))
+			if c < 2 {
+				g.CMPQ(n, U8(c+1))
+				g.JE(LabelRef(next))
+				g.ADDQ(w, t)
+			}
+		}
+		g.Label(next)
+	}
+	g.Label(done)
+	g.MOVQ(g.param("s"), q)
+	g.MOVQ(g.param("half"), t)
+	g.VMOVUPS(Y(9), mem(q, 0))
+	g.VMOVUPS(Y(10), at(q, t, 4, 0))
+	g.ADDQ(U8(64), g.param("s"))
+	g.advance(k, stride, 16)
+	g.DECQ(g.param("blocks"))
+	g.JNZ(LabelRef(block))
+}
+
+// rowScores4
+//
+//	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y12-Y15 scores
+func (g *gen) rowScores4() {
+	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
+	w := g.elems("w")
+	q, n := g.GP64(), g.GP64()
+	rows := g.eightRows(stride)
+	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
+	step := func(c int) {
+		for r := range 4 {
+			g.VBROADCASTSS(mem(q, 4*r), Y(8+r%2))
+			g.VFMADD231PS(Y(8+r%2), Y(c), Y(12+r))
+		}
+		g.ADDQ(w, q)
+	}
+	g.Label(block)
+	g.MOVQ(q0, q)
+	g.pointEight(rows, k)
+	g.zero(Y(12), Y(13), Y(14), Y(15))
+	g.MOVQ(dim, n)
+	g.SUBQ(U8(4), n)
+	g.JL(LabelRef(tail))
+	g.loop(four)
+	g.columns(rows, false)
+	for c := range 4 {
+		step(c)
+	}
+	g.shiftEight(rows, 16)
+	g.SUBQ(U8(4), n)
+	g.JGE(LabelRef(four))
+	g.Label(tail)
+	g.ADDQ(U8(4), n)
+	g.JZ(LabelRef(done))
+	g.mask4(n)
+	g.columns(rows, true)
+	for c := range 3 {
+		step(c)
+		if c < 2 {
+			g.DECQ(n)
+			g.JZ(LabelRef(done))
+		}
+	}
+	g.Label(done)
+	for r := range 4 {
+		g.VMOVUPS(Y(12+r), mem(s, 4*tileKeys*r))
+	}
+	g.ADDQ(I8(32), s)
+	g.advance(k, stride, 8)
+	g.DECQ(g.param("blocks"))
+	g.JNZ(LabelRef(block))
+}
+
+// rowWeights
+//
+//	Y0-Y2 constants, Y3 maximum, Y4-Y7 and Y8-Y11 a vector each with its scratch
+func (g *gen) rowWeights() {
+	g.max(g.ptr("s"), g.ptr("n"))
+	g.zero(Y(1))
+	g.ceil(X(0), X(1))
+	g.result(X(0))
+	g.safeMax(X(0), X(1))
+	g.VBROADCASTSS(X(0), Y(3))
+	g.expConstants(twoMin, magic2)
+	s, n := g.ptr("s"), g.ptr("n")
+	loop, done := g.label("loop"), g.label("done")
+	g.loop(loop)
+	for i := range 2 {
+		x := Y(4 + 4*i)
+		g.VMOVUPS(mem(s, 32*i), x)
+		g.VSUBPS(Y(3), x, x)
+		g.exp2(x, Y(5+4*i), Y(6+4*i), Y(7+4*i))
+		g.VMOVUPS(x, mem(s, 32*i))
+		if i == 0 {
+			g.SUBQ(I8(8), n)
+			g.JLE(LabelRef(done))
+		}
+	}
+	g.ADDQ(I8(64), s)
+	g.SUBQ(I8(8), n)
+	g.JG(LabelRef(loop))
+	g.Label(done)
+}
+
+// rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
+// linear order, and at most 8 vectors of columns at a time, which stay in registers.
+//
+//	Y0-Y7 columns, Y8 and Y9 values, Y10 and Y11 broadcasts of p, Y12-Y15 sums
+func (g *gen) rowValues(rows int) {
+	o0, p, v0, dim, n, stride := g.ptr("o"), g.ptr("p"), g.ptr("v"), g.ptr("dim"), g.ptr("n"), g.elems("stride")
+	ld := g.GP64() // bytes from row to row of o
+	g.LEAQ(mem(dim, 7), ld)
+	g.ANDQ(I8(-8), ld)
+	g.SHLQ(U8(2), ld)
+	for r := range rows {
+		g.zero(Y(12 + r))
+	}
+	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
+
+	// chunk continues vecs vectors of columns by the keys of the block.
+	chunk := func(vecs int, masked bool) {
+		or := func(r, i int) Mem {
+			if r == 3 { // o + 3*ld
+				return at(t, ld, 1, 32*i)
+			}
+			if r == 0 {
+				return mem(o, 32*i)
+			}
+			return at(o, ld, uint8(r), 32*i)
+		}
+		if rows > 3 {
+			g.LEAQ(at(o, ld, 2, 0), t)
+		}
+		for r := range rows {
+			for i := range vecs {
+				g.VMOVUPS(or(r, i), Y(r*vecs+i))
+			}
+		}
+		key := g.label("key")
+		left := g.GP64()
+		g.MOVQ(keys, left)
+		g.MOVQ(p, pk)
+		g.MOVQ(v, vk)
+		g.Label(key)
+		if rows == 1 {
+			g.VBROADCASTSS(mem(pk, 0), Y(10))
+			for i := range vecs {
+				if masked {
+					g.VMASKMOVPS(mem(vk, 0), Y(11), Y(8))
+					g.VFMADD231PS(Y(8), Y(10), Y(i))
+				} else {
+					g.VFMADD231PS(mem(vk, 32*i), Y(10), Y(i))
+				}
+			}
+		} else {
+			for i := range vecs {
+				if masked {
+					g.VMASKMOVPS(mem(vk, 0), Y(11), Y(8))
+				} else {
+					g.VMOVUPS(mem(vk, 32*i), Y(8+i))
+				}
+			}
+			for r := range rows {
+				g.VBROADCASTSS(mem(pk, 4*tileKeys*r), Y(10))
+				for i := range vecs {
+					g.VFMADD231PS(Y(8+i), Y(10), Y(r*vecs+i))
+				}
+			}
+		}
+		g.ADDQ(I8(4), pk)
+		g.ADDQ(stride, vk)
+		g.DECQ(left)
+		g.JNZ(LabelRef(key))
+		for r := range rows {
+			for i := range vecs {
+				g.VMOVUPS(Y(r*vecs+i), or(r, i))
+			}
+		}
+		g.ADDQ(I32(32*vecs), v)
+		g.ADDQ(I32(32*vecs), o)
+	}
+
+	block, sum := g.label("block"), g.label("sum")
+	g.Label(block)
+	g.MOVQ(U32(16), keys)
+	g.CMPQ(n, keys)
+	g.CMOVQLT(n, keys)
+	// The sums are one chain a row: it runs beside the loads of the mix.
+	g.MOVQ(keys, t)
+	g.MOVQ(p, pk)
+	g.Label(sum)
+	for r := range rows {
+		g.VADDSS(mem(pk, 4*tileKeys*r), X(12+r), X(12+r))
+	}
+	g.ADDQ(I8(4), pk)
+	g.DECQ(t)
+	g.JNZ(LabelRef(sum))
+	g.MOVQ(v0, v)
+	g.MOVQ(o0, o)
+	g.MOVQ(dim, cols)
+	for vecs := 8 / rows; vecs > 0; vecs /= 2 {
+		again, next := g.label("again"), g.label("next")
+		g.Label(again)
+		g.CMPQ(cols, U8(8*vecs))
+		g.JL(LabelRef(next))
+		chunk(vecs, false)
+		g.SUBQ(U8(8*vecs), cols)
+		g.JMP(LabelRef(again))
+		g.Label(next)
+	}
+	end := g.label("end")
+	g.TESTQ(cols, cols)
+	g.JZ(LabelRef(end))
+	g.tailMask(cols, Y(11))
+	chunk(1, true)
+	g.Label(end)
+	g.advance(v0, stride, 16)
+	g.ADDQ(I8(64), p)
+	g.SUBQ(U8(16), n)
+	g.JG(LabelRef(block))
+	sums := g.ptr("sum")
+	for r := range rows {
+		g.VMOVSS(X(12+r), mem(sums, 4*r))
+	}
+}

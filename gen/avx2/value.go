@@ -1,0 +1,76 @@
+package main
+
+import . "github.com/mmcloughlin/avo/operand"
+
+// Values are mixed as a matrix product too: elements of V are broadcast in
+// place, the weights are [key][16], the result is [column][16]. A
+// cache line of V is 16 columns, in groups of 5, 5 and 6, so that no group
+// straddles two. The finish merges the tile into the columns so far.
+func genValue(g *gen) {
+	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, lines, fives, sixes, rest int)",
+		"valueTile mixes 16*lines + 5*fives + 6*sixes + rest columns of n values by the",
+		"weights of 16 queries and merges them into acc, as [generic.ValueTile].")
+	acc, p0, v0, st, n, stride := g.ptr("acc"), g.ptr("p"), g.ptr("v"), g.ptr("st"), g.ptr("n"), g.elems("stride")
+	p, v, stride3 := g.GP64(), g.GP64(), g.GP64()
+	g.LEAQ(at(stride, stride, 2, 0), stride3)
+	tiles := &gemm{
+		gen:  g,
+		k:    n,
+		load: func(step, half int) Mem { return mem(p, 64*step+32*half) },
+		scalar: func(col, step int) Mem {
+			switch step {
+			case 0:
+				return mem(v, 4*col)
+			case 3:
+				return at(v, stride3, 1, 4*col)
+			}
+			return at(v, stride, uint8(step), 4*col)
+		},
+		start: func(cols int) {
+			g.clear(cols)
+			g.MOVQ(p0, p)
+			g.MOVQ(v0, v)
+		},
+		next: func(_, steps int) {
+			g.ADDQ(I32(64*steps), p)
+			g.advance(v, stride, steps)
+		},
+		finish: func(col int) {
+			// acc*a + (o*b + 0)
+			g.zero(Y(14))
+			for h := range 2 {
+				o := Y(2*col + h)
+				g.VMOVUPS(mem(st, offOldScale+32*h), Y(12+h))
+				g.VFMADD132PS(mem(st, offNewScale+32*h), Y(14), o)
+				g.VFMADD231PS(mem(acc, 64*col+32*h), Y(12+h), o)
+				g.VMOVUPS(o, mem(acc, 64*col+32*h))
+			}
+		},
+	}
+	group := func(cols int) {
+		tiles.tile(cols)
+		g.ADDQ(I8(4*cols), v0)
+		g.ADDQ(I32(64*cols), acc)
+	}
+	// Whole cache lines first, each with 2 fives and a six; then, with lines = -1, the
+	// fives and sixes of the parameters.
+	line, last, run := g.label("line"), g.label("last"), g.label("run")
+	lines := g.param("lines")
+	fives, sixes := g.GP64(), g.GP64()
+	g.Label(line)
+	g.SUBQ(U8(1), lines)
+	g.JL(LabelRef(last))
+	g.MOVQ(I32(2), fives)
+	g.MOVQ(I32(1), sixes)
+	g.JMP(LabelRef(run))
+	g.Label(last)
+	g.MOVQ(g.param("fives"), fives)
+	g.MOVQ(g.param("sixes"), sixes)
+	g.Label(run)
+	g.repeat(fives, func() { group(5) })
+	g.repeat(sixes, func() { group(6) })
+	g.CMPQ(lines, U8(0))
+	g.JGE(LabelRef(line))
+	g.rest(group)
+	g.end()
+}

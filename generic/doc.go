@@ -1,0 +1,54 @@
+// Package generic is the pure Go reference: it says what every bit of every
+// kernel is. The assembly of each instruction set computes the same bits,
+// only faster, and the tests compare with ==.
+//
+// # The arithmetic contract
+//
+// All arithmetic is IEEE 754 binary32, rounded to nearest even, with
+// subnormals. Where two roundings are meant the code says float32(x*y) + z,
+// because the Go compiler fuses a bare x*y + z on some architectures; where
+// one rounding is meant it calls [FMA].
+//
+//   - Chains. Every element of a matrix product, every score q.k and every
+//     column of an attention tile is one chain: it starts at +0 and does
+//     acc = FMA(a[i], b[i], acc) for i increasing. A chain does not depend on
+//     the width of a vector or on the shape of a microkernel.
+//   - Lanes. [Dot] and the sum of [Softmax] use [Lanes] = 32 accumulators,
+//     element i going to lane i mod 32. They fold by halves: lane l is added to
+//     lane l+16, then l+8, l+4, l+2, l+1. A tail acts as if padded by +0.
+//   - Maxima are maxNum: a NaN is ignored (its own exponential brings it back).
+//   - Quotients are IEEE divisions, never reciprocal estimates.
+//   - Exponentials are the one operation sequence of [Exp], [expm] or [exp2]
+//     on each element; there is no other code for tails.
+//
+// # Attention
+//
+// Keys are cut into tiles of [TileKeys] at absolute multiples, counted from
+// key 0. With c = float32(scale * log2 e), the visible keys of each tile yield
+// a partial result of their own, in base 2:
+//
+//	s_j = chain over d of FMA(float32(q_d * c), k_jd, .)
+//	m   = ceil(maxNum s_j), an integer: rescaling by 2^(m-m') is exact
+//	p_j = exp2(s_j - m)
+//	l   = p_0 + p_1 + ..., in increasing j
+//	o_c = chain over j of FMA(p_j, v_jc, .)
+//
+// and partials are merged one by one in increasing index ([Merge]):
+//
+//	M' = max(M, m); a = 2^(M-M'); b = 2^(m-M')
+//	L' = FMA(L, a, FMA(l, b, +0))
+//	O' = FMA(O, a, FMA(o, b, +0))
+//
+// The inner addition of +0 turns a -0 into +0, so that a hidden key whose
+// weight is 0 cannot be seen even in the sign of a zero. The output is O / L, or +0 where
+// L is 0: no visible key, or only scores of -Inf. Nothing in this depends on
+// how queries, heads, tiles or workers are grouped, so a row has the same
+// bits in prefill and in decode, alone and in a batch.
+package generic
+
+// Lanes is the number of virtual accumulators of a reduction along a vector:
+// 4 AVX2 registers, 8 NEON registers, 2 AVX-512 registers.
+const Lanes = 32
+
+// TileKeys is the number of keys of an attention tile.
+const TileKeys = 128

@@ -1,0 +1,35 @@
+package generic
+
+// Dot returns the inner product of x and y, which must have the same length.
+//
+// With u = 2^-24, n = len(x) and k = ceil(n/32) + 5, the error is at most
+// gamma_k * sum |x_i*y_i| + n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+func Dot(x, y []float32) float32 {
+	var acc [Lanes]float32
+	y = y[:len(x)]
+	for ; len(x) >= Lanes; x, y = x[Lanes:], y[Lanes:] {
+		for l := range acc {
+			acc[l] = FMA(x[l], y[l], acc[l])
+		}
+	}
+	if len(x) > 0 {
+		var px, py [Lanes]float32 // padded by +0: FMA(+0, +0, -0) is +0
+		copy(px[:], x)
+		copy(py[:], y)
+		for l := range acc {
+			acc[l] = FMA(px[l], py[l], acc[l])
+		}
+	}
+	return fold(&acc)
+}
+
+// fold adds up the lanes by halves.
+func fold(acc *[Lanes]float32) float32 {
+	v := *acc
+	for h := Lanes / 2; h > 0; h /= 2 {
+		for l := range h {
+			v[l] += v[l+h]
+		}
+	}
+	return v[0]
+}

@@ -1,0 +1,105 @@
+package generic
+
+import "math"
+
+// Max returns the largest element of x, ignoring NaN, or -Inf if there is none.
+func Max(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		m = maxNum(v, m)
+	}
+	return m + 0 // -0 and +0 compare equal: +0 whichever came first
+}
+
+// ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below 2^-126, for m = [Max](x)
+// or 0 where that is -Inf, and adds element i to sum[i mod 32]. Parts of a
+// vector, cut at multiples of 32, may be passed one by one.
+func ExpSum(dst, x []float32, m float32, sum *[Lanes]float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		e := expm(v - m)
+		dst[i] = e
+		sum[i%Lanes] += e
+	}
+}
+
+// SumExp is [ExpSum] that stores the sum only.
+func SumExp(x []float32, m float32, sum *[Lanes]float32) {
+	for i, v := range x {
+		sum[i%Lanes] += expm(v - m)
+	}
+}
+
+// Div sets dst[i] = x[i] / d.
+func Div(dst, x []float32, d float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = v / d
+	}
+}
+
+// Fold adds up the lanes of [ExpSum]: lane l to l+16, then 8, 4, 2, 1.
+func Fold(sum *[Lanes]float32) float32 { return fold(sum) }
+
+// SafeMax is the maximum that [ExpSum] subtracts: m, or 0 where m is -Inf.
+func SafeMax(m float32) float32 {
+	if m == float32(math.Inf(-1)) {
+		return 0
+	}
+	return m
+}
+
+// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. The slices must have the same
+// length, and may be the same.
+//
+// A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no
+// mass to share, becomes +0, as a row of attention that sees no key.
+//
+// With u = 2^-24 and n = len(x), the relative error of a result above 2^-126 is
+// at most u*(max(x) - x[i] + n/32 + 12).
+func Softmax(dst, x []float32) {
+	var sum [Lanes]float32
+	ExpSum(dst, x, SafeMax(Max(x)), &sum)
+	if s := fold(&sum); s != 0 {
+		Div(dst, dst[:len(x)], s)
+	}
+}
+
+// LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if
+// x holds a NaN or +Inf.
+func LogSumExp(x []float32) float32 {
+	var sum [Lanes]float32
+	m := Max(x)
+	SumExp(x, SafeMax(m), &sum)
+	return LogSum(m, fold(&sum))
+}
+
+// LogSum returns m + log(s) rounded to float32, the last step of [LogSumExp].
+func LogSum(m, s float32) float32 {
+	if s == 0 {
+		return float32(math.Inf(-1))
+	}
+	return float32(float64(m) + log(float64(s)))
+}
+
+// log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 1
+// ulp of float64. The standard library's is assembly on some machines, and
+// its bits are not promised.
+func log(x float64) float64 {
+	if x != x || x > math.MaxFloat64 {
+		return x
+	}
+	b := math.Float64bits(x)
+	// x = f * 2^k with sqrt(1/2) <= f < sqrt(2).
+	const sqrtHalf = 0x3fe6a09e667f3bcd
+	k := int64(b-sqrtHalf) >> 52
+	f := math.Float64frombits(b - uint64(k)<<52)
+	// log f = 2*atanh(s) = 2*(s + s^3/3 + s^5/5 + ...), |s| < 0.172
+	s := (f - 1) / (f + 1)
+	s2 := float64(s * s)
+	t := 0.0
+	for i := 23; i >= 3; i -= 2 {
+		t = float64((t + 1/float64(i)) * s2)
+	}
+	return float64(float64(k)*math.Ln2) + (2*s + float64(2*s*t))
+}
