@@ -102,14 +102,16 @@ func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 }
 
 // FinishPanel writes the rows dst[offset[r]+c] = acc[c*w+r] / st.Sum[r], or +0
-// where the sum is 0.
-func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel, w, dim int) {
+// where the sum is 0, and reports whether it wrote a NaN.
+func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel, w, dim int) (nan bool) {
 	for r := range w {
 		row := dst[offset[r]:][:dim]
 		for c := range row {
 			row[c] = quotient(acc[c*w+r], st.Sum[r])
+			nan = nan || row[c] != row[c]
 		}
 	}
+	return nan
 }
 
 // RowScores is ScoreTile for few queries, the way of decoding: query r < rows is

@@ -30,7 +30,7 @@ type Impl struct {
 	MaskTile    func(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int)
 	SoftmaxTile func(s []float32, st *generic.Panel, n int)
 	ValueTile   func(acc, p, v []float32, st *generic.Panel, dim, n, stride int)
-	FinishPanel func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int)
+	FinishPanel func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool
 	RowScores   func(s, q, k []float32, w, rows, dim, n, stride int)
 	RowWeights  func(s []float32) float32
 	RowValues   func(o, p, v []float32, rows, dim, n, stride int) [4]float32
@@ -56,8 +56,8 @@ func Generic(w int) Impl {
 		ValueTile: func(acc, p, v []float32, st *generic.Panel, dim, n, stride int) {
 			generic.ValueTile(acc, p, v, st, w, dim, n, stride)
 		},
-		FinishPanel: func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) {
-			generic.FinishPanel(dst, offset, acc, st, w, dim)
+		FinishPanel: func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool {
+			return generic.FinishPanel(dst, offset, acc, st, w, dim)
 		},
 		RowScores: generic.RowScores, RowWeights: generic.RowWeights, RowValues: generic.RowValues, MergeRow: generic.MergeRow,
 	}

@@ -232,8 +232,11 @@ func TestPanel(t *testing.T) {
 					st1.Sum[r.IntN(w)] = 0
 					d2 := Fill(r, place((w-1)*stride+dim), Normal)
 					d1 := append([]float32(nil), d2...)
-					ref.FinishPanel(d1, &offset, acc1, &st1, dim)
-					impl.FinishPanel(d2, &offset, acc1, &st1, dim)
+					nan1 := ref.FinishPanel(d1, &offset, acc1, &st1, dim)
+					nan2 := impl.FinishPanel(d2, &offset, acc1, &st1, dim)
+					if nan1 != nan2 {
+						t.Fatalf("FinishPanel %s: nan = %v, want %v", what, nan2, nan1)
+					}
 					Equal(t, d1, d2, "FinishPanel %s", what)
 				}
 			}

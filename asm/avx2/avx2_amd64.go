@@ -200,8 +200,8 @@ func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int) {
 // FinishPanel is [generic.FinishPanel] for w = 16.
 //
 //go:noinline
-func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) {
-	finishPanel(&dst[0], &offset[0], &acc[0], &st.TileMax[0], dim)
+func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) (nan bool) {
+	return finishPanel(&dst[0], &offset[0], &acc[0], &st.TileMax[0], dim) != 0
 }
 
 // RowScores is [generic.RowScores] for rows = 1 and 4.

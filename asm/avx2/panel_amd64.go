@@ -8,9 +8,10 @@ package avx2
 func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 
 // finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].
+// The result is not 0 if it wrote a NaN.
 //
 //go:noescape
-func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int)
+func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
 
 // maskTile hides the keys j of a tile with first+j >= limit from a query, as [generic.MaskTile].
 //

@@ -120,12 +120,14 @@ func (g *gen) elems(name string) reg.GPVirtual {
 }
 
 // result stores a float32 result. (avo's Store would use MOVSS, which is legacy SSE.)
-func (g *gen) result(x reg.VecPhysical) {
+func (g *gen) result(x reg.VecPhysical) { g.VMOVSS(x, g.resultAddr()) }
+
+func (g *gen) resultAddr() operand.Mem {
 	ret, err := g.ReturnIndex(0).Resolve()
 	if err != nil {
 		panic(err)
 	}
-	g.VMOVSS(x, ret.Addr)
+	return ret.Addr
 }
 
 // zero clears registers.

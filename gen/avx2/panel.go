@@ -12,8 +12,9 @@ func genPanel(g *gen) {
 	g.packPanel()
 	g.end()
 
-	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int)",
-		"finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].")
+	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
+		"finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].",
+		"The result is not 0 if it wrote a NaN.")
 	g.finishPanel()
 	g.end()
 
@@ -86,21 +87,27 @@ func (g *gen) packPanel() {
 //	Y0-Y7 columns in, Y8-Y15 rows out
 func (g *gen) finishPanel() {
 	dst := g.ptr("dst")
+	nan := g.resultAddr()
+	g.MOVQ(U32(0), nan)
 	g.halves(func(half int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
 		load := func() {
 			st := g.ptr("st")
-			const notEqual = 4
+			const unordered, notEqual = 3, 4
 			g.VMOVUPS(mem(st, offSum+32*half), Y(8))
-			g.zero(Y(9))
+			g.zero(Y(9), Y(11))
 			g.VCMPPS(U8(notEqual), Y(9), Y(8), Y(9)) // a row without weight is +0
 			for c := range 8 {
 				g.VMOVUPS(mem(acc, 64*c+32*half), Y(c))
 				g.VDIVPS(Y(8), Y(c), Y(c))
 				g.VANDPS(Y(9), Y(c), Y(c))
+				g.VCMPPS(U8(unordered), Y(c), Y(c), Y(10))
+				g.VORPS(Y(10), Y(11), Y(11))
 			}
+			g.VMOVMSKPS(Y(11), st.As32())
+			g.ORQ(st, nan)
 			g.transpose()
 		}
 		g.SUBQ(I8(8), n)

@@ -1,0 +1,186 @@
+package kernel
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// MatMul computes c = a.b on all cores: [MatMulWorkers] with workers = 0.
+func MatMul(c, a, b Matrix) error { return MatMulWorkers(c, a, b, 0) }
+
+// MatMulWorkers computes the matrix product c = a.b, with c of a.Rows x b.Cols and
+// a.Cols = b.Rows. workers is the number of goroutines, as in [Options]; the
+// result does not depend on it.
+//
+// Each element is one chain of fused multiply-adds in increasing index, so that with
+// u = 2^-24 and n = a.Cols its error is at most gamma_n * sum |a_ik*b_kj| + n*2^-150,
+// gamma_n = n*u/(1-n*u). If n is 0, c becomes 0.
+//
+// It returns an error that names the argument, before it writes, if shapes,
+// strides or lengths of Data are wrong, or c shares memory with a or b.
+func MatMulWorkers(c, a, b Matrix, workers int) error {
+	workers, err := workerCount(workers)
+	if err != nil {
+		return err
+	}
+	if c, a, b, err = checkMatMul(c, a, b); err != nil {
+		return err
+	}
+	matMul(c, a, b, false, workers)
+	return nil
+}
+
+func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
+	if c, err = c.resolve("c"); err != nil {
+		return
+	}
+	if a, err = a.resolve("a"); err != nil {
+		return
+	}
+	if b, err = b.resolve("b"); err != nil {
+		return
+	}
+	switch {
+	case b.Rows != a.Cols:
+		err = fmt.Errorf("attn: b is %d x %d, want %d rows, the columns of a", b.Rows, b.Cols, a.Cols)
+	case c.Rows != a.Rows || c.Cols != b.Cols:
+		err = fmt.Errorf("attn: c is %d x %d, want %d x %d", c.Rows, c.Cols, a.Rows, b.Cols)
+	case overlap(c.Data, a.Data):
+		err = fmt.Errorf("attn: c.Data shares memory with a.Data")
+	case overlap(c.Data, b.Data):
+		err = fmt.Errorf("attn: c.Data shares memory with b.Data")
+	}
+	return c, a, b, err
+}
+
+// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1
+// while it meets blockM rows of a, which stay in L2.
+const (
+	blockK = 256
+	blockM = 192
+	blockN = 512
+)
+
+// matMul computes c = a.b, or c += a.b, of checked matrices.
+func matMul(c, a, b Matrix, add bool, workers int) {
+	if c.Data == nil {
+		return
+	}
+	if a.Cols == 0 {
+		if !add {
+			for i := range c.Rows {
+				clear(c.Data[i*c.Stride:][:c.Cols])
+			}
+		}
+		return
+	}
+	p := products.Get().(*matrixProduct)
+	p.c, p.a, p.b, p.add = c, a, b, add
+	// Items are blocks of columns, and of rows too where those are too few.
+	p.m, p.n = c.Rows, min(blockN, c.Cols)
+	if workers > 1 {
+		for p.n > 4*generic.PanelCols && ceilDiv(c.Cols, p.n) < 2*workers {
+			p.n = ceilDiv(p.n/2, generic.PanelCols) * generic.PanelCols
+		}
+		for p.m > blockM && ceilDiv(c.Cols, p.n)*ceilDiv(c.Rows, p.m) < 4*workers {
+			p.m = ceilDiv(p.m, 2)
+		}
+	}
+	p.columns = ceilDiv(c.Cols, p.n)
+	p.items = p.columns * ceilDiv(c.Rows, p.m)
+	p.next.Store(0)
+	for range min(workers, p.items) - 1 {
+		p.wait.Add(1)
+		go p.help()
+	}
+	p.work()
+	p.wait.Wait()
+	p.c, p.a, p.b = Matrix{}, Matrix{}, Matrix{}
+	products.Put(p)
+}
+
+// A matrixProduct is one call of matMul, cut into items of m x n elements of c.
+type matrixProduct struct {
+	c, a, b Matrix
+	add     bool
+	m, n    int
+	columns int
+	items   int
+	next    atomic.Int64
+	wait    sync.WaitGroup
+}
+
+var products = sync.Pool{New: func() any { return new(matrixProduct) }}
+
+func (p *matrixProduct) help() {
+	defer p.wait.Done()
+	p.work()
+}
+
+func (p *matrixProduct) work() {
+	buf := packs.Get().(*packed)
+	buf.b = aligned(buf.b, min(blockK, p.a.Cols)*ceilDiv(p.n, generic.PanelCols)*generic.PanelCols)
+	for {
+		i := int(p.next.Add(1)) - 1
+		if i >= p.items {
+			break
+		}
+		p.item(buf, i/p.columns*p.m, i%p.columns*p.n)
+	}
+	packs.Put(buf)
+}
+
+// packed is the scratch memory of one goroutine.
+type packed struct {
+	b []float32                           // a block of b, in panels of 16 columns
+	c [blockM * generic.PanelCols]float32 // the last columns of c, if less than 16
+}
+
+var packs = sync.Pool{New: func() any { return new(packed) }}
+
+// item computes the elements of c from (row, col) on.
+func (p *matrixProduct) item(buf *packed, row, col int) {
+	const width = generic.PanelCols
+	m, n := min(p.m, p.c.Rows-row), min(p.n, p.c.Cols-col)
+	for first := 0; first < p.a.Cols; first += blockK {
+		k := min(blockK, p.a.Cols-first)
+		add := p.add || first > 0
+		pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
+		for i := row; i < row+m; i += blockM {
+			rows := min(blockM, row+m-i)
+			a := p.a.Data[i*p.a.Stride+first:]
+			for j := 0; j < n; j += width {
+				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
+				if j+width <= n {
+					matMulTile(c, p.c.Stride, a, p.a.Stride, b, rows, k, add)
+					continue
+				}
+				for r := range rows {
+					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
+				}
+				matMulTile(buf.c[:], width, a, p.a.Stride, b, rows, k, add)
+				for r := range rows {
+					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
+				}
+			}
+		}
+	}
+}
+
+// pack copies k rows of n columns into panels of 16 columns, padded by zeros.
+func pack(dst, b []float32, stride, k, n int) {
+	const width = generic.PanelCols
+	for j := 0; j < n; j += width {
+		for i := range k {
+			row := (*[width]float32)(dst[j*k+i*width:])
+			if j+width <= n {
+				*row = [width]float32(b[i*stride+j:])
+			} else {
+				clear(row[copy(row[:], b[i*stride+j:][:n-j]):])
+			}
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"unsafe"
+)
+
+// Tensor is a view of float32 elements [Batch][Heads][Len][Dim]. Element (b, h, i, d) is
+//
+//	Data[b*BatchStride + h*HeadStride + i*LenStride + d]
+//
+// Strides count elements. If all three are 0, the tensor is packed: LenStride = Dim,
+// HeadStride = Len*Dim, BatchStride = Heads*Len*Dim. Other layouts are views
+// without a copy: for [Batch][Len][Heads][Dim], HeadStride = Dim and
+// LenStride = Heads*Dim; for the keys inside a fused projection
+// [Len][3][Heads][Dim], Data begins at element Heads*Dim and LenStride = 3*Heads*Dim.
+//
+// Strides must not be negative, and rows must not overlap. The stride of a
+// dimension of size 1 is ignored.
+type Tensor struct {
+	Data                               []float32
+	Batch, Heads, Len, Dim             int
+	BatchStride, HeadStride, LenStride int
+}
+
+// Matrix is a view of float32 elements in row-major order: element (i, j) is
+// Data[i*Stride+j]. Its fields are those of gonum's blas32.General. Stride is at least Cols.
+type Matrix struct {
+	Rows, Cols int
+	Stride     int
+	Data       []float32
+}
+
+// maxDim is the largest head dimension.
+const maxDim = 1024
+
+// resolve checks t and fills in packed strides.
+func (t Tensor) resolve(name string) (Tensor, error) {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"Batch", t.Batch}, {"Heads", t.Heads}, {"Len", t.Len}, {"Dim", t.Dim},
+		{"BatchStride", t.BatchStride}, {"HeadStride", t.HeadStride}, {"LenStride", t.LenStride},
+	} {
+		if f.value < 0 {
+			return t, fmt.Errorf("attn: %s.%s is %d, want 0 or more", name, f.name, f.value)
+		}
+	}
+	if t.Dim > maxDim || t.Dim == 0 && !t.empty() {
+		return t, fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
+	}
+	if t.BatchStride == 0 && t.HeadStride == 0 && t.LenStride == 0 {
+		t.LenStride = t.Dim
+		var ok1, ok2 bool
+		t.HeadStride, ok1 = product(t.Len, t.Dim)
+		t.BatchStride, ok2 = product(t.Heads, t.HeadStride)
+		if !ok1 || !ok2 {
+			return t, fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
+		}
+	}
+	if t.empty() {
+		t.Data, t.BatchStride, t.HeadStride, t.LenStride = nil, 0, 0, 0
+		return t, nil
+	}
+	// By increasing stride, each dimension must step over the extent of those before it.
+	dims := [3]struct {
+		name         string
+		size, stride int
+	}{{"LenStride", t.Len, t.LenStride}, {"HeadStride", t.Heads, t.HeadStride}, {"BatchStride", t.Batch, t.BatchStride}}
+	for i := range dims {
+		for j := i; j > 0 && dims[j].stride < dims[j-1].stride; j-- {
+			dims[j], dims[j-1] = dims[j-1], dims[j]
+		}
+	}
+	extent := t.Dim
+	for _, d := range dims {
+		if d.size == 1 {
+			continue
+		}
+		if d.stride < extent {
+			return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s)", name, d.name, d.stride, extent, t.shape())
+		}
+		steps, ok := product(d.size-1, d.stride)
+		if !ok || steps > math.MaxInt-extent {
+			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
+		}
+		extent += steps
+	}
+	if len(t.Data) < extent {
+		return t, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s", name, len(t.Data), extent, t.shape())
+	}
+	t.Data = t.Data[:extent]
+	for _, d := range []struct{ size, stride *int }{{&t.Batch, &t.BatchStride}, {&t.Heads, &t.HeadStride}, {&t.Len, &t.LenStride}} {
+		if *d.size == 1 {
+			*d.stride = 0
+		}
+	}
+	return t, nil
+}
+
+func (t Tensor) empty() bool { return t.Batch == 0 || t.Heads == 0 || t.Len == 0 }
+
+func (t Tensor) shape() string {
+	return fmt.Sprintf("[%d][%d][%d][%d]", t.Batch, t.Heads, t.Len, t.Dim)
+}
+
+// head returns the elements from the first row of a head on.
+func (t *Tensor) head(b, h int) []float32 { return t.Data[b*t.BatchStride+h*t.HeadStride:] }
+
+// resolve checks m and cuts its data to what it uses.
+func (m Matrix) resolve(name string) (Matrix, error) {
+	if m.Rows < 0 || m.Cols < 0 {
+		return m, fmt.Errorf("attn: %s is %d x %d, want 0 or more rows and columns", name, m.Rows, m.Cols)
+	}
+	if m.Rows == 0 || m.Cols == 0 {
+		m.Data = nil
+		return m, nil
+	}
+	if m.Stride < m.Cols {
+		return m, fmt.Errorf("attn: %s.Stride is %d, want %d or more, its columns", name, m.Stride, m.Cols)
+	}
+	size, ok := product(m.Rows-1, m.Stride)
+	if !ok || size > math.MaxInt-m.Cols {
+		return m, fmt.Errorf("attn: %s is %d x %d with stride %d: its size overflows int", name, m.Rows, m.Cols, m.Stride)
+	}
+	size += m.Cols
+	if len(m.Data) < size {
+		return m, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %d x %d with stride %d", name, len(m.Data), size, m.Rows, m.Cols, m.Stride)
+	}
+	m.Data = m.Data[:size]
+	return m, nil
+}
+
+// product returns x*y for x, y >= 0, and whether it fits an int.
+func product(x, y int) (int, bool) {
+	hi, lo := bits.Mul64(uint64(x), uint64(y))
+	return int(lo), hi == 0 && lo <= math.MaxInt
+}
+
+// overlap reports whether x and y share memory.
+func overlap(x, y []float32) bool {
+	if len(x) == 0 || len(y) == 0 {
+		return false
+	}
+	x0, y0 := uintptr(unsafe.Pointer(&x[0])), uintptr(unsafe.Pointer(&y[0]))
+	return x0 < y0+4*uintptr(len(y)) && y0 < x0+4*uintptr(len(x))
+}

@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"fmt"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights
+// of query queries[i] of one batch member and query head over all keys; dst is
+// len(queries) x Len of k. A row sums to 1, hidden keys have weight 0, and a query
+// that sees no key has a row of zeros.
+//
+// The weights are those of the fused computation: the same exponentials, scales
+// and sum, so that row i times V is the output of Attention up to the rounding of the mix.
+//
+// It returns an error that names the argument, before it writes, where Attention
+// would, and if batch, head, a query or the shape of dst is out of range.
+func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, opts *Options) error {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if _, err := workerCount(o.Workers); err != nil {
+		return err
+	}
+	q, err := q.resolve("q")
+	if err != nil {
+		return err
+	}
+	if k, err = k.resolve("k"); err != nil {
+		return err
+	}
+	if err = checkQueryKey(q, k, o); err != nil {
+		return err
+	}
+	if dst, err = dst.resolve("dst"); err != nil {
+		return err
+	}
+	switch {
+	case batch < 0 || batch >= q.Batch:
+		return fmt.Errorf("attn: batch is %d, want 0 to %d", batch, q.Batch-1)
+	case head < 0 || head >= q.Heads:
+		return fmt.Errorf("attn: head is %d, want 0 to %d", head, q.Heads-1)
+	case dst.Rows != len(queries) || dst.Cols != k.Len:
+		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the queries by the keys", dst.Rows, dst.Cols, len(queries), k.Len)
+	case overlap(dst.Data, q.Data) || overlap(dst.Data, k.Data):
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data or k.Data")
+	}
+	for _, i := range queries {
+		if i < 0 || i >= q.Len {
+			return fmt.Errorf("attn: query is %d, want 0 to %d", i, q.Len-1)
+		}
+	}
+	if k.Len == 0 {
+		return nil
+	}
+
+	// One query at a time, as one row of a job.
+	j := jobs.Get().(*job)
+	w := scratch.Get().(*worker)
+	j.plan(q, q, k, k, o, 1)
+	j.blockRows = 1
+	w.size(j)
+	keys := k.head(batch, head/j.group)
+	var max []float32 // of each tile
+	for i, query := range queries {
+		row := dst.Data[i*dst.Stride:][:k.Len]
+		clear(row)
+		p := &w.panels[0]
+		w.load(j, p, 0, batch, head/j.group, query*j.group+head%j.group)
+		limit := int(p.limit[0])
+		state := newRow()
+		max = max[:0]
+		for first := 0; first < limit; first += generic.TileKeys {
+			n := min(generic.TileKeys, limit-first)
+			rowScores(w.s, p.q, keys[first*k.LenStride:], panelWidth(), 1, q.Dim, n, k.LenStride)
+			m := rowWeights(w.s[:n])
+			max = append(max, m)
+			copy(row[first:], w.s[:n])
+			var sum float32
+			for _, p := range w.s[:n] {
+				sum += p
+			}
+			state.merge(nil, nil, m, sum)
+		}
+		for t, m := range max {
+			_, _, b := generic.Merge(state.max, m)
+			tile := row[t*generic.TileKeys : min((t+1)*generic.TileKeys, limit)]
+			for c := range tile {
+				tile[c] *= b
+			}
+			finishRow(tile, tile, state.sum)
+		}
+	}
+	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{}
+	jobs.Put(j)
+	scratch.Put(w)
+	return nil
+}
