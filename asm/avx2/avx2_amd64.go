@@ -257,3 +257,22 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
 //
 //go:noinline
 func MergeRow(acc, o []float32, a, b float32) { mergeRow(&acc[0], &o[0], len(o), a, b) }
+
+// FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
+//
+//go:noinline
+func FMALoop(n int) (flops int) {
+	if n > 0 {
+		fmaLoop(n)
+	}
+	return 192 * n
+}
+
+// ReadLoop loads all of x, a multiple of 64 elements.
+//
+//go:noinline
+func ReadLoop(x []float32) {
+	if len(x) > 0 {
+		readLoop(&x[0], len(x))
+	}
+}

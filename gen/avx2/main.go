@@ -33,6 +33,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"limit", genLimit},
 }
 
 func main() {

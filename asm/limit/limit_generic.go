@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package limit
+
+func fma() int { return scalarFMA() }
+
+func read(x []float32) { scalarRead(x) }
