@@ -16,6 +16,7 @@ type Panel struct {
 	Sum      [MaxPanel]float32 // L
 	OldScale [MaxPanel]float32 // a = 2^(M-M')
 	NewScale [MaxPanel]float32 // b = 2^(m-M')
+	Grown    int32             // not 0 if a maximum that was finite has grown: only then is an a other than 1 of use
 }
 
 // Reset prepares p for the first tile.
@@ -72,6 +73,7 @@ func MaskTile(s []float32, st *Panel, limit *[MaxPanel]int32, w, n, first int) {
 // s[j*w+r] = exp2(s[j*w+r] - ceil(st.TileMax[r])), merges their sums into st, and
 // resets st.TileMax to -Inf for the next tile.
 func SoftmaxTile(s []float32, st *Panel, w, n int) {
+	st.Grown = 0
 	for r := range w {
 		m := ceil(st.TileMax[r])
 		var sum float32
@@ -80,7 +82,11 @@ func SoftmaxTile(s []float32, st *Panel, w, n int) {
 			s[j*w+r] = p
 			sum += p
 		}
-		st.Max[r], st.OldScale[r], st.NewScale[r] = Merge(st.Max[r], m)
+		old := st.Max[r]
+		st.Max[r], st.OldScale[r], st.NewScale[r] = Merge(old, m)
+		if st.Max[r] != old && old != float32(math.Inf(-1)) {
+			st.Grown = 1
+		}
 		st.Sum[r] = merged(st.Sum[r], sum, st.OldScale[r], st.NewScale[r])
 		st.TileMax[r] = float32(math.Inf(-1))
 	}
@@ -179,12 +185,12 @@ func Merge(M, m float32) (max, a, b float32) {
 // MergeSum returns L' of the package comment.
 func MergeSum(L, l, a, b float32) float32 { return merged(L, l, a, b) }
 
-func merged(x, y, a, b float32) float32 { return FMA(x, a, FMA(y, b, 0)) }
+func merged(x, y, a, b float32) float32 { return FMA(y, b, x*a) }
 
 // pow2Float returns 2^x for an integer -127 < x <= 0, else (and for NaN, the difference of
 // two infinities) 0.
 func pow2Float(x float32) float32 {
-	if x > twoMin {
+	if x > -127 {
 		return pow2(int32(x))
 	}
 	return 0
@@ -196,7 +202,7 @@ func quotient(x, sum float32) float32 {
 	if sum == 0 {
 		return 0
 	}
-	return x / sum
+	return x/sum + 0
 }
 
 // AttentionRow is the contract of attention for one query q against the n keys that

@@ -36,14 +36,14 @@
 // and partials are merged one by one in increasing index ([Merge]):
 //
 //	M' = max(M, m); a = 2^(M-M'); b = 2^(m-M')
-//	L' = FMA(L, a, FMA(l, b, +0))
-//	O' = FMA(O, a, FMA(o, b, +0))
+//	L' = FMA(l, b, float32(L*a))
+//	O' = FMA(o, b, float32(O*a))
 //
-// The inner addition of +0 turns a -0 into +0, so that a hidden key whose
-// weight is 0 cannot be seen even in the sign of a zero. The output is O / L, or +0 where
-// L is 0: no visible key, or only scores of -Inf. Nothing in this depends on
-// how queries, heads, tiles or workers are grouped, so a row has the same
-// bits in prefill and in decode, alone and in a batch.
+// The output is O / L + 0, or +0 where L is 0: no visible key, or only scores
+// of -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0
+// cannot be seen even in the sign of a zero. Nothing in this depends on how
+// queries, heads, tiles or workers are grouped, so a row has the same bits in
+// prefill and in decode, alone and in a batch.
 package generic
 
 // Lanes is the number of virtual accumulators of a reduction along a vector:

@@ -2,33 +2,36 @@ package generic
 
 import "math"
 
-// The exponentials share one scheme, an 8-entry table and a polynomial of
-// degree 4: with n the multiple of 1/8 (in log2 units) nearest to the argument,
-// r the rest and j = 8n mod 8,
+// Exp and expm share one scheme, an 8-entry table and a polynomial of degree 4: with n the multiple of
+// 1/8 (in log2 units) nearest to the argument, r the rest and j = 8n mod 8,
 //
-//	exp = 2^floor(n) * (th[j] + th[j]*p(r)),  p(r) = exp(r) - 1.
+//	e^x = 2^floor(n) * (th[j] + th[j]*p(r)),  p(r) = e^r - 1.
 //
-// Adding magic = 1.5*2^23 (or 1.5*2^20, whose last place is 1/8) rounds to
-// nearest and leaves 8n in the low bits of the sum, where a table look-up and
-// two shifts find j and the exponent. Constants that are added to magic keep
-// the exponent biased, so that it needs no further addition.
+// exp2, whose relative error only has to match that of the products around it, does without the
+// table: n is the nearest integer and the polynomial has degree 6, which is fewer instructions.
+//
+// Adding magic = 1.5*2^23 rounds to nearest and leaves the integer in the low bits of the sum, where
+// a table look-up and shifts find it. Constants that are added to magic keep the exponent biased, so
+// that it needs no further addition.
 const (
 	magic  = 0x1.8p23       // n in units of 1/8
 	magicB = magic + 8*127  // the same, with the exponent biased
-	magic2 = 0x1.8p20 + 127 // n in units of 1, biased
+	magic2 = magic + 126    // n in units of 1, with the exponent of 2^(n-1) biased
 	perLog = 0x1.715476p3   // 8 * log2 e
 	ln2Hi  = 0x1.62e4p-4    // ln 2 / 8, in two parts: n*ln2Hi is exact
 	ln2Lo  = 0x1.7f7d1cp-23 //
-	e3     = 0x1.555c94p-3  // exp(r) - 1 = r + r^2*(1/2 + r*(e3 + r*e4))
+	e3     = 0x1.555c94p-3  // e^r - 1 = r + r^2*(1/2 + r*(e3 + r*e4)), |r| <= ln 2 / 16
 	e4     = 0x1.5563bp-5   //
-	t1     = 0x1.62e43p-1   // 2^r - 1 = r*(t1 + r*(t2 + r*(t3 + r*t4))),
-	t2     = 0x1.ebfbep-3   // a minimax fit on |r| <= 1/16,
-	t3     = 0x1.c6be34p-5  // 0.01 ulp
-	t4     = 0x1.3b28bp-7   //
+	t1     = 0x1.62e43p0    // 2 * 2^r = 2 + r*(t1 + r*(t2 + ...)), |r| <= 1/2,
+	t2     = 0x1.ebfbdcp-2  // a minimax fit (Lawson's algorithm, coefficients rounded one
+	t3     = 0x1.c6af7cp-4  // by one): relative error 0.05 * 2^-24
+	t4     = 0x1.3b2dep-6   //
+	t5     = 0x1.5f082ep-9  //
+	t6     = 0x1.416b5p-12  //
 	expMin = -104.5         // below, Exp is 0
 	expMax = 89             // above, Exp is +Inf
-	negMin = -88            // below, the exponential of softmax is 0
-	twoMin = -127           // below, the exponential of attention is 0
+	negMin = -88            // below, expm is 0
+	twoMin = -126           // below, exp2 is 0
 )
 
 // th[j] + tl[j] is 2^(j/8).
@@ -81,18 +84,21 @@ func expm(x float32) float32 {
 	return expTable(z, expPoly(r)) * biased(z)
 }
 
-// exp2 returns 2^x for x <= 0, flushing results below 2^-126 to +0: the
-// exponential of attention. The error is at most 0.60 ulp.
+// exp2 returns 2^x for x <= 0, flushing x < -125.5 to +0: the exponential of
+// attention. The error is at most 0.87 ulp.
 func exp2(x float32) float32 {
 	if x < twoMin {
 		x = twoMin
 	}
 	z := x + magic2
 	r := x - (z - magic2)
-	q := FMA(t4, r, t3)
-	q = FMA(q, r, t2)
-	q = FMA(q, r, t1)
-	return expTable(z, q*r) * biased(z)
+	y := FMA(t6, r, t5)
+	y = FMA(y, r, t4)
+	y = FMA(y, r, t3)
+	y = FMA(y, r, t2)
+	y = FMA(y, r, t1)
+	y = FMA(y, r, 2)
+	return y * math.Float32frombits(math.Float32bits(z)<<23)
 }
 
 // expPoly returns e^r - 1 for |r| <= ln 2 / 16.
@@ -108,7 +114,7 @@ func expTable(z, p float32) float32 {
 	return th[j] + FMA(th[j], p, tl[j])
 }
 
-// biased returns 2^floor(n) for the biased n in the bits of z, or 0 where
+// biased returns 2^floor(n) for the biased 8n in the bits of z, or 0 where
 // floor(n) is -127.
 func biased(z float32) float32 { return math.Float32frombits(math.Float32bits(z) >> 3 << 23) }
 

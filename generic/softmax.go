@@ -30,11 +30,11 @@ func SumExp(x []float32, m float32, sum *[Lanes]float32) {
 	}
 }
 
-// Div sets dst[i] = x[i] / d.
+// Div sets dst[i] = x[i]/d + 0, which is never -0.
 func Div(dst, x []float32, d float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
-		dst[i] = v / d
+		dst[i] = v/d + 0
 	}
 }
 

@@ -194,6 +194,7 @@ func TestPanel(t *testing.T) {
 						}
 					}
 					st2 = st1
+					started := st1.Sum
 					k := Fill(r, place((n-1)*stride+dim), kind)
 					s1, s2 := make([]float32, n*w), place(n*w)
 					ref.ScoreTile(s1, &st1, q1, k, dim, n, stride)
@@ -207,8 +208,9 @@ func TestPanel(t *testing.T) {
 						for i := range limit {
 							limit[i] = int32(first + r.IntN(n+20) - 10)
 						}
-						st1.Reset()
-						st2.Reset()
+						for i := range w {
+							st1.TileMax[i], st2.TileMax[i] = negInf, negInf
+						}
 						ref.MaskTile(s1, &st1, &limit, n, first)
 						impl.MaskTile(s2, &st2, &limit, n, first)
 						Equal(t, s1, s2, "MaskTile %s", what)
@@ -224,6 +226,11 @@ func TestPanel(t *testing.T) {
 
 					v := Fill(r, place((n-1)*stride+dim), kind)
 					acc2 := Fill(r, place(pad*w), Normal)
+					for i := range acc2 { // a lane starts at 0
+						if started[i%w] == 0 {
+							acc2[i] = 0
+						}
+					}
 					acc1 := append([]float32(nil), acc2...)
 					ref.ValueTile(acc1, s1, v, &st1, dim, n, stride)
 					impl.ValueTile(acc2, s1, v, &st1, dim, n, stride)

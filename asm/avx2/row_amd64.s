@@ -443,60 +443,125 @@ done15:
 	VMOVSS       X0, ret+16(FP)
 	VCMPPS       $0x04, splatff800000<>+0(SB), X0, X1
 	VANDPS       X1, X0, X0
-	VBROADCASTSS X0, Y3
-	VMOVUPS      splatc2fe0000<>+0(SB), Y0
-	VMOVUPS      splat49c003f8<>+0(SB), Y1
-	VMOVUPS      th<>+0(SB), Y2
+	VBROADCASTSS X0, Y13
+	VMOVUPS      splatc2fc0000<>+0(SB), Y15
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
+	SUBQ         $0x20, CX
+	JL           last18
 	PCALIGN      $0x20
 
-loop16:
-	VMOVUPS     (AX), Y4
-	VSUBPS      Y3, Y4, Y4
-	VMAXPS      Y4, Y0, Y4
-	VADDPS      Y1, Y4, Y5
-	VSUBPS      Y1, Y5, Y6
-	VSUBPS      Y6, Y4, Y4
-	VMOVUPS     splat3c1d9458<>+0(SB), Y6
-	VFMADD213PS splat3d635f1a<>+0(SB), Y4, Y6
-	VFMADD213PS splat3e75fdf0<>+0(SB), Y4, Y6
-	VFMADD213PS splat3f317218<>+0(SB), Y4, Y6
-	VMULPS      Y4, Y6, Y4
-	VPERMPS     Y2, Y5, Y6
-	VPERMPS     tl<>+0(SB), Y5, Y7
-	VFMADD231PS Y4, Y6, Y7
-	VADDPS      Y7, Y6, Y6
-	VPSRLD      $0x03, Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y4
-	VMOVUPS     Y4, (AX)
-	SUBQ        $+8, CX
-	JLE         done17
-	VMOVUPS     32(AX), Y8
-	VSUBPS      Y3, Y8, Y8
-	VMAXPS      Y8, Y0, Y8
-	VADDPS      Y1, Y8, Y9
-	VSUBPS      Y1, Y9, Y10
-	VSUBPS      Y10, Y8, Y8
-	VMOVUPS     splat3c1d9458<>+0(SB), Y10
-	VFMADD213PS splat3d635f1a<>+0(SB), Y8, Y10
-	VFMADD213PS splat3e75fdf0<>+0(SB), Y8, Y10
-	VFMADD213PS splat3f317218<>+0(SB), Y8, Y10
-	VMULPS      Y8, Y10, Y8
-	VPERMPS     Y2, Y9, Y10
-	VPERMPS     tl<>+0(SB), Y9, Y11
-	VFMADD231PS Y8, Y10, Y11
-	VADDPS      Y11, Y10, Y10
-	VPSRLD      $0x03, Y9, Y9
-	VPSLLD      $0x17, Y9, Y9
-	VMULPS      Y9, Y10, Y8
-	VMOVUPS     Y8, 32(AX)
-	ADDQ        $+64, AX
-	SUBQ        $+8, CX
-	JG          loop16
+four16:
+	VMOVUPS     (AX), Y0
+	VSUBPS      Y13, Y0, Y0
+	VMOVUPS     32(AX), Y3
+	VSUBPS      Y13, Y3, Y3
+	VMOVUPS     64(AX), Y6
+	VSUBPS      Y13, Y6, Y6
+	VMOVUPS     96(AX), Y9
+	VSUBPS      Y13, Y9, Y9
+	VMAXPS      Y0, Y15, Y0
+	VMAXPS      Y3, Y15, Y3
+	VMAXPS      Y6, Y15, Y6
+	VMAXPS      Y9, Y15, Y9
+	VMOVUPS     splat4b40007e<>+0(SB), Y12
+	VADDPS      Y12, Y0, Y1
+	VADDPS      Y12, Y3, Y4
+	VADDPS      Y12, Y6, Y7
+	VADDPS      Y12, Y9, Y10
+	VSUBPS      Y12, Y1, Y2
+	VSUBPS      Y12, Y4, Y5
+	VSUBPS      Y12, Y7, Y8
+	VSUBPS      Y12, Y10, Y11
+	VSUBPS      Y2, Y0, Y0
+	VSUBPS      Y5, Y3, Y3
+	VSUBPS      Y8, Y6, Y6
+	VSUBPS      Y11, Y9, Y9
+	VMOVUPS     splat39a0b5a8<>+0(SB), Y12
+	VMOVAPS     Y12, Y2
+	VMOVAPS     Y12, Y5
+	VMOVAPS     Y12, Y8
+	VMOVAPS     Y12, Y11
+	VMOVUPS     splat3b2f8417<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3c9d96f0<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3de357be<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3ef5fdee<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3fb17218<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat40000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y4, Y4
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y1, Y2, Y0
+	VMULPS      Y4, Y5, Y3
+	VMULPS      Y7, Y8, Y6
+	VMULPS      Y10, Y11, Y9
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     Y6, 64(AX)
+	VMOVUPS     Y9, 96(AX)
+	ADDQ        $+128, AX
+	SUBQ        $0x20, CX
+	JGE         four16
 
-done17:
+last18:
+	ADDQ $0x20, CX
+	JZ   done19
+
+one17:
+	VMOVUPS     (AX), Y0
+	VSUBPS      Y13, Y0, Y0
+	VMAXPS      Y0, Y15, Y0
+	VMOVUPS     splat4b40007e<>+0(SB), Y12
+	VADDPS      Y12, Y0, Y1
+	VSUBPS      Y12, Y1, Y2
+	VSUBPS      Y2, Y0, Y0
+	VMOVUPS     splat39a0b5a8<>+0(SB), Y12
+	VMOVAPS     Y12, Y2
+	VMOVUPS     splat3b2f8417<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VMOVUPS     splat3c9d96f0<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VMOVUPS     splat3de357be<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VMOVUPS     splat3ef5fdee<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VMOVUPS     splat3fb17218<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VMOVUPS     splat40000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y0
+	VMOVUPS     Y0, (AX)
+	ADDQ        $+32, AX
+	SUBQ        $0x08, CX
+	JG          one17
+
+done19:
 	VZEROUPPER
 	RET
 
@@ -510,85 +575,95 @@ DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
-DATA splatc2fe0000<>+0(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+4(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+8(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+12(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+16(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+20(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+24(SB)/4, $0xc2fe0000
-DATA splatc2fe0000<>+28(SB)/4, $0xc2fe0000
-GLOBL splatc2fe0000<>(SB), RODATA|NOPTR, $32
+DATA splatc2fc0000<>+0(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+4(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+8(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+12(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+16(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+20(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+24(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+28(SB)/4, $0xc2fc0000
+GLOBL splatc2fc0000<>(SB), RODATA|NOPTR, $32
 
-DATA splat49c003f8<>+0(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+4(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+8(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+12(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+16(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+20(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+24(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+28(SB)/4, $0x49c003f8
-GLOBL splat49c003f8<>(SB), RODATA|NOPTR, $32
+DATA splat4b40007e<>+0(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+4(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+8(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+12(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+16(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+20(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+24(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+28(SB)/4, $0x4b40007e
+GLOBL splat4b40007e<>(SB), RODATA|NOPTR, $32
 
-DATA th<>+0(SB)/4, $0x3f800000
-DATA th<>+4(SB)/4, $0x3f8b95c2
-DATA th<>+8(SB)/4, $0x3f9837f0
-DATA th<>+12(SB)/4, $0x3fa5fed7
-DATA th<>+16(SB)/4, $0x3fb504f3
-DATA th<>+20(SB)/4, $0x3fc5672a
-DATA th<>+24(SB)/4, $0x3fd744fd
-DATA th<>+28(SB)/4, $0x3feac0c7
-GLOBL th<>(SB), RODATA|NOPTR, $32
+DATA splat39a0b5a8<>+0(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+4(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+8(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+12(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+16(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+20(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+24(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+28(SB)/4, $0x39a0b5a8
+GLOBL splat39a0b5a8<>(SB), RODATA|NOPTR, $32
 
-DATA splat3c1d9458<>+0(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+4(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+8(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+12(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+16(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+20(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+24(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+28(SB)/4, $0x3c1d9458
-GLOBL splat3c1d9458<>(SB), RODATA|NOPTR, $32
+DATA splat3b2f8417<>+0(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+4(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+8(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+12(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+16(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+20(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+24(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+28(SB)/4, $0x3b2f8417
+GLOBL splat3b2f8417<>(SB), RODATA|NOPTR, $32
 
-DATA splat3d635f1a<>+0(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+4(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+8(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+12(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+16(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+20(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+24(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+28(SB)/4, $0x3d635f1a
-GLOBL splat3d635f1a<>(SB), RODATA|NOPTR, $32
+DATA splat3c9d96f0<>+0(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+4(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+8(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+12(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+16(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+20(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+24(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+28(SB)/4, $0x3c9d96f0
+GLOBL splat3c9d96f0<>(SB), RODATA|NOPTR, $32
 
-DATA splat3e75fdf0<>+0(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+4(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+8(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+12(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+16(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+20(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+24(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+28(SB)/4, $0x3e75fdf0
-GLOBL splat3e75fdf0<>(SB), RODATA|NOPTR, $32
+DATA splat3de357be<>+0(SB)/4, $0x3de357be
+DATA splat3de357be<>+4(SB)/4, $0x3de357be
+DATA splat3de357be<>+8(SB)/4, $0x3de357be
+DATA splat3de357be<>+12(SB)/4, $0x3de357be
+DATA splat3de357be<>+16(SB)/4, $0x3de357be
+DATA splat3de357be<>+20(SB)/4, $0x3de357be
+DATA splat3de357be<>+24(SB)/4, $0x3de357be
+DATA splat3de357be<>+28(SB)/4, $0x3de357be
+GLOBL splat3de357be<>(SB), RODATA|NOPTR, $32
 
-DATA splat3f317218<>+0(SB)/4, $0x3f317218
-DATA splat3f317218<>+4(SB)/4, $0x3f317218
-DATA splat3f317218<>+8(SB)/4, $0x3f317218
-DATA splat3f317218<>+12(SB)/4, $0x3f317218
-DATA splat3f317218<>+16(SB)/4, $0x3f317218
-DATA splat3f317218<>+20(SB)/4, $0x3f317218
-DATA splat3f317218<>+24(SB)/4, $0x3f317218
-DATA splat3f317218<>+28(SB)/4, $0x3f317218
-GLOBL splat3f317218<>(SB), RODATA|NOPTR, $32
+DATA splat3ef5fdee<>+0(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+4(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+8(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+12(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+16(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+20(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+24(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+28(SB)/4, $0x3ef5fdee
+GLOBL splat3ef5fdee<>(SB), RODATA|NOPTR, $32
 
-DATA tl<>+0(SB)/4, $0x00000000
-DATA tl<>+4(SB)/4, $0xb260aba1
-DATA tl<>+8(SB)/4, $0x33231b71
-DATA tl<>+12(SB)/4, $0xb32c9d5e
-DATA tl<>+16(SB)/4, $0x32cfe77a
-DATA tl<>+20(SB)/4, $0x320aa837
-DATA tl<>+24(SB)/4, $0xb2d4a58a
-DATA tl<>+28(SB)/4, $0xb24116de
-GLOBL tl<>(SB), RODATA|NOPTR, $32
+DATA splat3fb17218<>+0(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+4(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+8(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+12(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+16(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+20(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+24(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+28(SB)/4, $0x3fb17218
+GLOBL splat3fb17218<>(SB), RODATA|NOPTR, $32
+
+DATA splat40000000<>+0(SB)/4, $0x40000000
+DATA splat40000000<>+4(SB)/4, $0x40000000
+DATA splat40000000<>+8(SB)/4, $0x40000000
+DATA splat40000000<>+12(SB)/4, $0x40000000
+DATA splat40000000<>+16(SB)/4, $0x40000000
+DATA splat40000000<>+20(SB)/4, $0x40000000
+DATA splat40000000<>+24(SB)/4, $0x40000000
+DATA splat40000000<>+28(SB)/4, $0x40000000
+GLOBL splat40000000<>(SB), RODATA|NOPTR, $32
 
 // func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int)
 // Requires: AVX, CMOV, FMA3
@@ -605,25 +680,25 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-56
 	SHLQ   $0x02, R8
 	VXORPS Y12, Y12, Y12
 
-block18:
+block20:
 	MOVQ    $0x00000010, R8
 	CMPQ    SI, R8
 	CMOVQLT SI, R8
 	MOVQ    R8, R9
 	MOVQ    CX, R10
 
-sum19:
+sum21:
 	VADDSS (R10), X12, X12
 	ADDQ   $+4, R10
 	DECQ   R9
-	JNZ    sum19
+	JNZ    sum21
 	MOVQ   DX, R11
 	MOVQ   AX, R12
 	MOVQ   BX, R13
 
-again20:
+again22:
 	CMPQ    R13, $0x40
-	JL      next21
+	JL      next23
 	VMOVUPS (R12), Y0
 	VMOVUPS 32(R12), Y1
 	VMOVUPS 64(R12), Y2
@@ -636,7 +711,7 @@ again20:
 	MOVQ    CX, R10
 	MOVQ    R11, R9
 
-key22:
+key24:
 	VBROADCASTSS (R10), Y10
 	VFMADD231PS  (R9), Y10, Y0
 	VFMADD231PS  32(R9), Y10, Y1
@@ -649,7 +724,7 @@ key22:
 	ADDQ         $+4, R10
 	ADDQ         DI, R9
 	DECQ         R14
-	JNZ          key22
+	JNZ          key24
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, 64(R12)
@@ -661,12 +736,12 @@ key22:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $0x40, R13
-	JMP          again20
+	JMP          again22
 
-next21:
-again23:
+next23:
+again25:
 	CMPQ    R13, $0x20
-	JL      next24
+	JL      next26
 	VMOVUPS (R12), Y0
 	VMOVUPS 32(R12), Y1
 	VMOVUPS 64(R12), Y2
@@ -675,7 +750,7 @@ again23:
 	MOVQ    CX, R10
 	MOVQ    R11, R9
 
-key25:
+key27:
 	VBROADCASTSS (R10), Y10
 	VFMADD231PS  (R9), Y10, Y0
 	VFMADD231PS  32(R9), Y10, Y1
@@ -684,7 +759,7 @@ key25:
 	ADDQ         $+4, R10
 	ADDQ         DI, R9
 	DECQ         R14
-	JNZ          key25
+	JNZ          key27
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, 64(R12)
@@ -692,58 +767,58 @@ key25:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $0x20, R13
-	JMP          again23
+	JMP          again25
 
-next24:
-again26:
+next26:
+again28:
 	CMPQ    R13, $0x10
-	JL      next27
+	JL      next29
 	VMOVUPS (R12), Y0
 	VMOVUPS 32(R12), Y1
 	MOVQ    R8, R14
 	MOVQ    CX, R10
 	MOVQ    R11, R9
 
-key28:
+key30:
 	VBROADCASTSS (R10), Y10
 	VFMADD231PS  (R9), Y10, Y0
 	VFMADD231PS  32(R9), Y10, Y1
 	ADDQ         $+4, R10
 	ADDQ         DI, R9
 	DECQ         R14
-	JNZ          key28
+	JNZ          key30
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $0x10, R13
-	JMP          again26
+	JMP          again28
 
-next27:
-again29:
+next29:
+again31:
 	CMPQ    R13, $0x08
-	JL      next30
+	JL      next32
 	VMOVUPS (R12), Y0
 	MOVQ    R8, R14
 	MOVQ    CX, R10
 	MOVQ    R11, R9
 
-key31:
+key33:
 	VBROADCASTSS (R10), Y10
 	VFMADD231PS  (R9), Y10, Y0
 	ADDQ         $+4, R10
 	ADDQ         DI, R9
 	DECQ         R14
-	JNZ          key31
+	JNZ          key33
 	VMOVUPS      Y0, (R12)
 	ADDQ         $+32, R11
 	ADDQ         $+32, R12
 	SUBQ         $0x08, R13
-	JMP          again29
+	JMP          again31
 
-next30:
+next32:
 	TESTQ   R13, R13
-	JZ      end32
+	JZ      end34
 	LEAQ    tail<>+32(SB), R9
 	SHLQ    $0x02, R13
 	SUBQ    R13, R9
@@ -752,24 +827,24 @@ next30:
 	MOVQ    CX, R10
 	MOVQ    R11, R9
 
-key33:
+key35:
 	VBROADCASTSS (R10), Y10
 	VMASKMOVPS   (R9), Y11, Y8
 	VFMADD231PS  Y8, Y10, Y0
 	ADDQ         $+4, R10
 	ADDQ         DI, R9
 	DECQ         R8
-	JNZ          key33
+	JNZ          key35
 	VMOVUPS      Y0, (R12)
 	ADDQ         $+32, R11
 	ADDQ         $+32, R12
 
-end32:
+end34:
 	LEAQ   (DX)(DI*8), DX
 	LEAQ   (DX)(DI*8), DX
 	ADDQ   $+64, CX
 	SUBQ   $0x10, SI
-	JG     block18
+	JG     block20
 	MOVQ   sum+24(FP), AX
 	VMOVSS X12, (AX)
 	VZEROUPPER
@@ -793,28 +868,28 @@ TEXT ·rowValues4(SB), NOSPLIT, $8-56
 	VXORPS Y14, Y14, Y14
 	VXORPS Y15, Y15, Y15
 
-block34:
+block36:
 	MOVQ    $0x00000010, R9
 	CMPQ    SI, R9
 	CMOVQLT SI, R9
 	MOVQ    R9, R10
 	MOVQ    CX, R11
 
-sum35:
+sum37:
 	VADDSS (R11), X12, X12
 	VADDSS 512(R11), X13, X13
 	VADDSS 1024(R11), X14, X14
 	VADDSS 1536(R11), X15, X15
 	ADDQ   $+4, R11
 	DECQ   R10
-	JNZ    sum35
+	JNZ    sum37
 	MOVQ   DX, R13
 	MOVQ   AX, R14
 	MOVQ   BX, R15
 
-again36:
+again38:
 	CMPQ    R15, $0x10
-	JL      next37
+	JL      next39
 	LEAQ    (R14)(R8*2), R10
 	VMOVUPS (R14), Y0
 	VMOVUPS 32(R14), Y1
@@ -828,7 +903,7 @@ again36:
 	MOVQ    CX, R11
 	MOVQ    R13, R12
 
-key38:
+key40:
 	VMOVUPS      (R12), Y8
 	VMOVUPS      32(R12), Y9
 	VBROADCASTSS (R11), Y10
@@ -846,7 +921,7 @@ key38:
 	ADDQ         $+4, R11
 	ADDQ         DI, R12
 	DECQ         BP
-	JNZ          key38
+	JNZ          key40
 	VMOVUPS      Y0, (R14)
 	VMOVUPS      Y1, 32(R14)
 	VMOVUPS      Y2, (R14)(R8*1)
@@ -858,12 +933,12 @@ key38:
 	ADDQ         $+64, R13
 	ADDQ         $+64, R14
 	SUBQ         $0x10, R15
-	JMP          again36
+	JMP          again38
 
-next37:
-again39:
+next39:
+again41:
 	CMPQ    R15, $0x08
-	JL      next40
+	JL      next42
 	LEAQ    (R14)(R8*2), R10
 	VMOVUPS (R14), Y0
 	VMOVUPS (R14)(R8*1), Y1
@@ -873,7 +948,7 @@ again39:
 	MOVQ    CX, R11
 	MOVQ    R13, R12
 
-key41:
+key43:
 	VMOVUPS      (R12), Y8
 	VBROADCASTSS (R11), Y10
 	VFMADD231PS  Y8, Y10, Y0
@@ -886,7 +961,7 @@ key41:
 	ADDQ         $+4, R11
 	ADDQ         DI, R12
 	DECQ         BP
-	JNZ          key41
+	JNZ          key43
 	VMOVUPS      Y0, (R14)
 	VMOVUPS      Y1, (R14)(R8*1)
 	VMOVUPS      Y2, (R14)(R8*2)
@@ -894,11 +969,11 @@ key41:
 	ADDQ         $+32, R13
 	ADDQ         $+32, R14
 	SUBQ         $0x08, R15
-	JMP          again39
+	JMP          again41
 
-next40:
+next42:
 	TESTQ   R15, R15
-	JZ      end42
+	JZ      end44
 	LEAQ    tail<>+32(SB), R10
 	SHLQ    $0x02, R15
 	SUBQ    R15, R10
@@ -911,7 +986,7 @@ next40:
 	MOVQ    CX, R11
 	MOVQ    R13, R12
 
-key43:
+key45:
 	VMASKMOVPS   (R12), Y11, Y8
 	VBROADCASTSS (R11), Y10
 	VFMADD231PS  Y8, Y10, Y0
@@ -924,7 +999,7 @@ key43:
 	ADDQ         $+4, R11
 	ADDQ         DI, R12
 	DECQ         R9
-	JNZ          key43
+	JNZ          key45
 	VMOVUPS      Y0, (R14)
 	VMOVUPS      Y1, (R14)(R8*1)
 	VMOVUPS      Y2, (R14)(R8*2)
@@ -932,12 +1007,12 @@ key43:
 	ADDQ         $+32, R13
 	ADDQ         $+32, R14
 
-end42:
+end44:
 	LEAQ   (DX)(DI*8), DX
 	LEAQ   (DX)(DI*8), DX
 	ADDQ   $+64, CX
 	SUBQ   $0x10, SI
-	JG     block34
+	JG     block36
 	MOVQ   sum+24(FP), AX
 	VMOVSS X12, (AX)
 	VMOVSS X13, 4(AX)
@@ -954,16 +1029,14 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
-	VXORPS       Y2, Y2, Y2
 
-loop44:
-	VMOVUPS     (CX), Y3
-	VFMADD213PS Y2, Y1, Y3
-	VFMADD231PS (AX), Y0, Y3
-	VMOVUPS     Y3, (AX)
+loop46:
+	VMULPS      (AX), Y0, Y2
+	VFMADD231PS (CX), Y1, Y2
+	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JNZ         loop44
+	JNZ         loop46
 	VZEROUPPER
 	RET

@@ -17,7 +17,7 @@ func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 //go:noescape
 func sumExp(x *float32, n int, m float32, sum *float32)
 
-// div sets dst[i] = x[i] / d for n elements, as [generic.Div].
+// div sets dst[i] = x[i]/d + 0 for n elements, as [generic.Div].
 //
 //go:noescape
 func div(dst *float32, x *float32, n int, d float32)

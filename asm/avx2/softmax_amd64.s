@@ -564,6 +564,7 @@ done15:
 // Requires: AVX
 TEXT ·div(SB), NOSPLIT, $0-28
 	VBROADCASTSS d+24(FP), Y0
+	VXORPS       Y1, Y1, Y1
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
@@ -574,9 +575,11 @@ TEXT ·div(SB), NOSPLIT, $0-28
 pair16:
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
+	VADDPS  Y1, Y4, Y4
 	VMOVUPS Y4, (AX)
 	VMOVUPS 32(CX), Y8
 	VDIVPS  Y0, Y8, Y8
+	VADDPS  Y1, Y8, Y8
 	VMOVUPS Y8, 32(AX)
 	ADDQ    $+64, CX
 	ADDQ    $+64, AX
@@ -588,6 +591,7 @@ vec17:
 	JL      tail18
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
+	VADDPS  Y1, Y4, Y4
 	VMOVUPS Y4, (AX)
 	ADDQ    $+32, CX
 	ADDQ    $+32, AX
@@ -602,6 +606,7 @@ tail18:
 	VMOVUPS    (BX), Y12
 	VMASKMOVPS (CX), Y12, Y4
 	VDIVPS     Y0, Y4, Y4
+	VADDPS     Y1, Y4, Y4
 	VMASKMOVPS Y4, Y12, (AX)
 
 done19:

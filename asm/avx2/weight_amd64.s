@@ -8,111 +8,217 @@ TEXT ·softmaxTile(SB), NOSPLIT, $0-24
 	MOVQ     s+0(FP), AX
 	MOVQ     st+8(FP), CX
 	MOVQ     n+16(FP), DX
-	VXORPS   Y15, Y15, Y15
+	VXORPS   Y12, Y12, Y12
 	VXORPS   Y13, Y13, Y13
 	VXORPS   Y14, Y14, Y14
-	VMOVUPS  (CX), Y3
-	VROUNDPS $0x0a, Y3, Y3
-	VADDPS   Y15, Y3, Y3
-	VMOVUPS  Y3, (CX)
-	VCMPPS   $0x04, splatff800000<>+0(SB), Y3, Y4
-	VANDPS   Y4, Y3, Y3
-	VMOVUPS  32(CX), Y12
-	VROUNDPS $0x0a, Y12, Y12
-	VADDPS   Y15, Y12, Y12
-	VMOVUPS  Y12, 32(CX)
-	VCMPPS   $0x04, splatff800000<>+0(SB), Y12, Y4
-	VANDPS   Y4, Y12, Y12
-	VMOVUPS  splatc2fe0000<>+0(SB), Y0
-	VMOVUPS  splat49c003f8<>+0(SB), Y1
-	VMOVUPS  th<>+0(SB), Y2
+	VMOVUPS  (CX), Y0
+	VROUNDPS $0x0a, Y0, Y0
+	VADDPS   Y12, Y0, Y0
+	VMOVUPS  Y0, (CX)
+	VCMPPS   $0x04, splatff800000<>+0(SB), Y0, Y1
+	VANDPS   Y1, Y0, Y0
+	VMOVUPS  Y0, 384(CX)
+	VMOVUPS  32(CX), Y0
+	VROUNDPS $0x0a, Y0, Y0
+	VADDPS   Y12, Y0, Y0
+	VMOVUPS  Y0, 32(CX)
+	VCMPPS   $0x04, splatff800000<>+0(SB), Y0, Y1
+	VANDPS   Y1, Y0, Y0
+	VMOVUPS  Y0, 416(CX)
+	VMOVUPS  splatc2fc0000<>+0(SB), Y15
+	SUBQ     $0x02, DX
+	JL       single2
 	PCALIGN  $0x20
 
-key1:
-	VMOVUPS     (AX), Y4
-	VSUBPS      Y3, Y4, Y4
-	VMAXPS      Y4, Y0, Y4
-	VADDPS      Y1, Y4, Y5
-	VSUBPS      Y1, Y5, Y6
-	VSUBPS      Y6, Y4, Y4
-	VMOVUPS     splat3c1d9458<>+0(SB), Y6
-	VFMADD213PS splat3d635f1a<>+0(SB), Y4, Y6
-	VFMADD213PS splat3e75fdf0<>+0(SB), Y4, Y6
-	VFMADD213PS splat3f317218<>+0(SB), Y4, Y6
-	VMULPS      Y4, Y6, Y4
-	VPERMPS     Y2, Y5, Y6
-	VPERMPS     tl<>+0(SB), Y5, Y7
-	VFMADD231PS Y4, Y6, Y7
-	VADDPS      Y7, Y6, Y6
-	VPSRLD      $0x03, Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y4
-	VMOVUPS     Y4, (AX)
-	VADDPS      Y4, Y13, Y13
-	VMOVUPS     32(AX), Y8
-	VSUBPS      Y12, Y8, Y8
-	VMAXPS      Y8, Y0, Y8
-	VADDPS      Y1, Y8, Y9
-	VSUBPS      Y1, Y9, Y10
-	VSUBPS      Y10, Y8, Y8
-	VMOVUPS     splat3c1d9458<>+0(SB), Y10
-	VFMADD213PS splat3d635f1a<>+0(SB), Y8, Y10
-	VFMADD213PS splat3e75fdf0<>+0(SB), Y8, Y10
-	VFMADD213PS splat3f317218<>+0(SB), Y8, Y10
-	VMULPS      Y8, Y10, Y8
-	VPERMPS     Y2, Y9, Y10
-	VPERMPS     tl<>+0(SB), Y9, Y11
-	VFMADD231PS Y8, Y10, Y11
-	VADDPS      Y11, Y10, Y10
-	VPSRLD      $0x03, Y9, Y9
-	VPSLLD      $0x17, Y9, Y9
-	VMULPS      Y9, Y10, Y8
-	VMOVUPS     Y8, 32(AX)
-	VADDPS      Y8, Y14, Y14
+pair1:
+	VMOVUPS     384(CX), Y12
+	VMOVUPS     (AX), Y0
+	VSUBPS      Y12, Y0, Y0
+	VMOVUPS     64(AX), Y6
+	VSUBPS      Y12, Y6, Y6
+	VMOVUPS     416(CX), Y12
+	VMOVUPS     32(AX), Y3
+	VSUBPS      Y12, Y3, Y3
+	VMOVUPS     96(AX), Y9
+	VSUBPS      Y12, Y9, Y9
+	VMAXPS      Y0, Y15, Y0
+	VMAXPS      Y3, Y15, Y3
+	VMAXPS      Y6, Y15, Y6
+	VMAXPS      Y9, Y15, Y9
+	VMOVUPS     splat4b40007e<>+0(SB), Y12
+	VADDPS      Y12, Y0, Y1
+	VADDPS      Y12, Y3, Y4
+	VADDPS      Y12, Y6, Y7
+	VADDPS      Y12, Y9, Y10
+	VSUBPS      Y12, Y1, Y2
+	VSUBPS      Y12, Y4, Y5
+	VSUBPS      Y12, Y7, Y8
+	VSUBPS      Y12, Y10, Y11
+	VSUBPS      Y2, Y0, Y0
+	VSUBPS      Y5, Y3, Y3
+	VSUBPS      Y8, Y6, Y6
+	VSUBPS      Y11, Y9, Y9
+	VMOVUPS     splat39a0b5a8<>+0(SB), Y12
+	VMOVAPS     Y12, Y2
+	VMOVAPS     Y12, Y5
+	VMOVAPS     Y12, Y8
+	VMOVAPS     Y12, Y11
+	VMOVUPS     splat3b2f8417<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3c9d96f0<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3de357be<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3ef5fdee<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat3fb17218<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VMOVUPS     splat40000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VFMADD213PS Y12, Y6, Y8
+	VFMADD213PS Y12, Y9, Y11
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y4, Y4
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y1, Y2, Y0
+	VMULPS      Y4, Y5, Y3
+	VMULPS      Y7, Y8, Y6
+	VMULPS      Y10, Y11, Y9
+	VMOVUPS     Y0, (AX)
+	VADDPS      Y0, Y13, Y13
+	VMOVUPS     Y3, 32(AX)
+	VADDPS      Y3, Y14, Y14
+	VMOVUPS     Y6, 64(AX)
+	VADDPS      Y6, Y13, Y13
+	VMOVUPS     Y9, 96(AX)
+	VADDPS      Y9, Y14, Y14
+	ADDQ        $+128, AX
+	SUBQ        $0x02, DX
+	JGE         pair1
+
+single2:
+	ADDQ        $0x02, DX
+	JZ          done3
+	VMOVUPS     384(CX), Y12
+	VMOVUPS     (AX), Y0
+	VSUBPS      Y12, Y0, Y0
+	VMOVUPS     416(CX), Y12
+	VMOVUPS     32(AX), Y3
+	VSUBPS      Y12, Y3, Y3
+	VMAXPS      Y0, Y15, Y0
+	VMAXPS      Y3, Y15, Y3
+	VMOVUPS     splat4b40007e<>+0(SB), Y12
+	VADDPS      Y12, Y0, Y1
+	VADDPS      Y12, Y3, Y4
+	VSUBPS      Y12, Y1, Y2
+	VSUBPS      Y12, Y4, Y5
+	VSUBPS      Y2, Y0, Y0
+	VSUBPS      Y5, Y3, Y3
+	VMOVUPS     splat39a0b5a8<>+0(SB), Y12
+	VMOVAPS     Y12, Y2
+	VMOVAPS     Y12, Y5
+	VMOVUPS     splat3b2f8417<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VMOVUPS     splat3c9d96f0<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VMOVUPS     splat3de357be<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VMOVUPS     splat3ef5fdee<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VMOVUPS     splat3fb17218<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VMOVUPS     splat40000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y2
+	VFMADD213PS Y12, Y3, Y5
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y1, Y2, Y0
+	VMULPS      Y4, Y5, Y3
+	VMOVUPS     Y0, (AX)
+	VADDPS      Y0, Y13, Y13
+	VMOVUPS     Y3, 32(AX)
+	VADDPS      Y3, Y14, Y14
 	ADDQ        $+64, AX
-	DECQ        DX
-	JNZ         key1
-	VMOVUPS     splatff800000<>+0(SB), Y3
-	VMOVUPS     (CX), Y4
-	VMOVUPS     Y3, (CX)
-	VMOVUPS     128(CX), Y5
-	VMAXPS      Y5, Y4, Y6
-	VMOVUPS     Y6, 128(CX)
-	VSUBPS      Y6, Y4, Y4
-	VMAXPS      Y0, Y4, Y4
-	VCVTPS2DQ   Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VPADDD      splat3f800000<>+0(SB), Y4, Y4
-	VSUBPS      Y6, Y5, Y5
-	VMAXPS      Y0, Y5, Y5
-	VCVTPS2DQ   Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VPADDD      splat3f800000<>+0(SB), Y5, Y5
-	VMOVUPS     Y5, 384(CX)
-	VMOVUPS     Y4, 512(CX)
-	VFMADD213PS Y15, Y4, Y13
-	VFMADD231PS 256(CX), Y5, Y13
+
+done3:
+	XORL        AX, AX
+	VMOVUPS     splatff800000<>+0(SB), Y4
+	VMOVUPS     splatc2fe0000<>+0(SB), Y5
+	VMOVUPS     (CX), Y0
+	VMOVUPS     Y4, (CX)
+	VMOVUPS     128(CX), Y1
+	VMAXPS      Y1, Y0, Y2
+	VMOVUPS     Y2, 128(CX)
+	VCMPPS      $0x04, Y1, Y2, Y3
+	VCMPPS      $0x04, Y1, Y4, Y4
+	VANDPS      Y4, Y3, Y3
+	VMOVMSKPS   Y3, DX
+	ORL         DX, AX
+	VSUBPS      Y2, Y0, Y0
+	VMAXPS      Y5, Y0, Y0
+	VCVTPS2DQ   Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VPADDD      splat3f800000<>+0(SB), Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VMAXPS      Y5, Y1, Y1
+	VCVTPS2DQ   Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VPADDD      splat3f800000<>+0(SB), Y1, Y1
+	VMOVUPS     Y1, 384(CX)
+	VMOVUPS     Y0, 512(CX)
+	VMULPS      256(CX), Y1, Y1
+	VFMADD213PS Y1, Y0, Y13
 	VMOVUPS     Y13, 256(CX)
-	VMOVUPS     32(CX), Y4
-	VMOVUPS     Y3, 32(CX)
-	VMOVUPS     160(CX), Y5
-	VMAXPS      Y5, Y4, Y6
-	VMOVUPS     Y6, 160(CX)
-	VSUBPS      Y6, Y4, Y4
-	VMAXPS      Y0, Y4, Y4
-	VCVTPS2DQ   Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VPADDD      splat3f800000<>+0(SB), Y4, Y4
-	VSUBPS      Y6, Y5, Y5
-	VMAXPS      Y0, Y5, Y5
-	VCVTPS2DQ   Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VPADDD      splat3f800000<>+0(SB), Y5, Y5
-	VMOVUPS     Y5, 416(CX)
-	VMOVUPS     Y4, 544(CX)
-	VFMADD213PS Y15, Y4, Y14
-	VFMADD231PS 288(CX), Y5, Y14
+	VMOVUPS     splatff800000<>+0(SB), Y4
+	VMOVUPS     splatc2fe0000<>+0(SB), Y5
+	VMOVUPS     32(CX), Y0
+	VMOVUPS     Y4, 32(CX)
+	VMOVUPS     160(CX), Y1
+	VMAXPS      Y1, Y0, Y2
+	VMOVUPS     Y2, 160(CX)
+	VCMPPS      $0x04, Y1, Y2, Y3
+	VCMPPS      $0x04, Y1, Y4, Y4
+	VANDPS      Y4, Y3, Y3
+	VMOVMSKPS   Y3, DX
+	ORL         DX, AX
+	VSUBPS      Y2, Y0, Y0
+	VMAXPS      Y5, Y0, Y0
+	VCVTPS2DQ   Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VPADDD      splat3f800000<>+0(SB), Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VMAXPS      Y5, Y1, Y1
+	VCVTPS2DQ   Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VPADDD      splat3f800000<>+0(SB), Y1, Y1
+	VMOVUPS     Y1, 416(CX)
+	VMOVUPS     Y0, 544(CX)
+	VMULPS      288(CX), Y1, Y1
+	VFMADD213PS Y1, Y0, Y14
 	VMOVUPS     Y14, 288(CX)
+	MOVL        AX, 640(CX)
 	VZEROUPPER
 	RET
 
@@ -126,6 +232,96 @@ DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
+DATA splatc2fc0000<>+0(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+4(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+8(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+12(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+16(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+20(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+24(SB)/4, $0xc2fc0000
+DATA splatc2fc0000<>+28(SB)/4, $0xc2fc0000
+GLOBL splatc2fc0000<>(SB), RODATA|NOPTR, $32
+
+DATA splat4b40007e<>+0(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+4(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+8(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+12(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+16(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+20(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+24(SB)/4, $0x4b40007e
+DATA splat4b40007e<>+28(SB)/4, $0x4b40007e
+GLOBL splat4b40007e<>(SB), RODATA|NOPTR, $32
+
+DATA splat39a0b5a8<>+0(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+4(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+8(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+12(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+16(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+20(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+24(SB)/4, $0x39a0b5a8
+DATA splat39a0b5a8<>+28(SB)/4, $0x39a0b5a8
+GLOBL splat39a0b5a8<>(SB), RODATA|NOPTR, $32
+
+DATA splat3b2f8417<>+0(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+4(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+8(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+12(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+16(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+20(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+24(SB)/4, $0x3b2f8417
+DATA splat3b2f8417<>+28(SB)/4, $0x3b2f8417
+GLOBL splat3b2f8417<>(SB), RODATA|NOPTR, $32
+
+DATA splat3c9d96f0<>+0(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+4(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+8(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+12(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+16(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+20(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+24(SB)/4, $0x3c9d96f0
+DATA splat3c9d96f0<>+28(SB)/4, $0x3c9d96f0
+GLOBL splat3c9d96f0<>(SB), RODATA|NOPTR, $32
+
+DATA splat3de357be<>+0(SB)/4, $0x3de357be
+DATA splat3de357be<>+4(SB)/4, $0x3de357be
+DATA splat3de357be<>+8(SB)/4, $0x3de357be
+DATA splat3de357be<>+12(SB)/4, $0x3de357be
+DATA splat3de357be<>+16(SB)/4, $0x3de357be
+DATA splat3de357be<>+20(SB)/4, $0x3de357be
+DATA splat3de357be<>+24(SB)/4, $0x3de357be
+DATA splat3de357be<>+28(SB)/4, $0x3de357be
+GLOBL splat3de357be<>(SB), RODATA|NOPTR, $32
+
+DATA splat3ef5fdee<>+0(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+4(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+8(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+12(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+16(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+20(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+24(SB)/4, $0x3ef5fdee
+DATA splat3ef5fdee<>+28(SB)/4, $0x3ef5fdee
+GLOBL splat3ef5fdee<>(SB), RODATA|NOPTR, $32
+
+DATA splat3fb17218<>+0(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+4(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+8(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+12(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+16(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+20(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+24(SB)/4, $0x3fb17218
+DATA splat3fb17218<>+28(SB)/4, $0x3fb17218
+GLOBL splat3fb17218<>(SB), RODATA|NOPTR, $32
+
+DATA splat40000000<>+0(SB)/4, $0x40000000
+DATA splat40000000<>+4(SB)/4, $0x40000000
+DATA splat40000000<>+8(SB)/4, $0x40000000
+DATA splat40000000<>+12(SB)/4, $0x40000000
+DATA splat40000000<>+16(SB)/4, $0x40000000
+DATA splat40000000<>+20(SB)/4, $0x40000000
+DATA splat40000000<>+24(SB)/4, $0x40000000
+DATA splat40000000<>+28(SB)/4, $0x40000000
+GLOBL splat40000000<>(SB), RODATA|NOPTR, $32
+
 DATA splatc2fe0000<>+0(SB)/4, $0xc2fe0000
 DATA splatc2fe0000<>+4(SB)/4, $0xc2fe0000
 DATA splatc2fe0000<>+8(SB)/4, $0xc2fe0000
@@ -135,76 +331,6 @@ DATA splatc2fe0000<>+20(SB)/4, $0xc2fe0000
 DATA splatc2fe0000<>+24(SB)/4, $0xc2fe0000
 DATA splatc2fe0000<>+28(SB)/4, $0xc2fe0000
 GLOBL splatc2fe0000<>(SB), RODATA|NOPTR, $32
-
-DATA splat49c003f8<>+0(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+4(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+8(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+12(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+16(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+20(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+24(SB)/4, $0x49c003f8
-DATA splat49c003f8<>+28(SB)/4, $0x49c003f8
-GLOBL splat49c003f8<>(SB), RODATA|NOPTR, $32
-
-DATA th<>+0(SB)/4, $0x3f800000
-DATA th<>+4(SB)/4, $0x3f8b95c2
-DATA th<>+8(SB)/4, $0x3f9837f0
-DATA th<>+12(SB)/4, $0x3fa5fed7
-DATA th<>+16(SB)/4, $0x3fb504f3
-DATA th<>+20(SB)/4, $0x3fc5672a
-DATA th<>+24(SB)/4, $0x3fd744fd
-DATA th<>+28(SB)/4, $0x3feac0c7
-GLOBL th<>(SB), RODATA|NOPTR, $32
-
-DATA splat3c1d9458<>+0(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+4(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+8(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+12(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+16(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+20(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+24(SB)/4, $0x3c1d9458
-DATA splat3c1d9458<>+28(SB)/4, $0x3c1d9458
-GLOBL splat3c1d9458<>(SB), RODATA|NOPTR, $32
-
-DATA splat3d635f1a<>+0(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+4(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+8(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+12(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+16(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+20(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+24(SB)/4, $0x3d635f1a
-DATA splat3d635f1a<>+28(SB)/4, $0x3d635f1a
-GLOBL splat3d635f1a<>(SB), RODATA|NOPTR, $32
-
-DATA splat3e75fdf0<>+0(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+4(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+8(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+12(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+16(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+20(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+24(SB)/4, $0x3e75fdf0
-DATA splat3e75fdf0<>+28(SB)/4, $0x3e75fdf0
-GLOBL splat3e75fdf0<>(SB), RODATA|NOPTR, $32
-
-DATA splat3f317218<>+0(SB)/4, $0x3f317218
-DATA splat3f317218<>+4(SB)/4, $0x3f317218
-DATA splat3f317218<>+8(SB)/4, $0x3f317218
-DATA splat3f317218<>+12(SB)/4, $0x3f317218
-DATA splat3f317218<>+16(SB)/4, $0x3f317218
-DATA splat3f317218<>+20(SB)/4, $0x3f317218
-DATA splat3f317218<>+24(SB)/4, $0x3f317218
-DATA splat3f317218<>+28(SB)/4, $0x3f317218
-GLOBL splat3f317218<>(SB), RODATA|NOPTR, $32
-
-DATA tl<>+0(SB)/4, $0x00000000
-DATA tl<>+4(SB)/4, $0xb260aba1
-DATA tl<>+8(SB)/4, $0x33231b71
-DATA tl<>+12(SB)/4, $0xb32c9d5e
-DATA tl<>+16(SB)/4, $0x32cfe77a
-DATA tl<>+20(SB)/4, $0x320aa837
-DATA tl<>+24(SB)/4, $0xb2d4a58a
-DATA tl<>+28(SB)/4, $0xb24116de
-GLOBL tl<>(SB), RODATA|NOPTR, $32
 
 DATA splat3f800000<>+0(SB)/4, $0x3f800000
 DATA splat3f800000<>+4(SB)/4, $0x3f800000

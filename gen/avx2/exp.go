@@ -9,20 +9,22 @@ import (
 const (
 	magic  = 0x1.8p23
 	magicB = magic + 8*127
-	magic2 = 0x1.8p20 + 127
+	magic2 = magic + 126
 	perLog = 0x1.715476p3
 	ln2Hi  = 0x1.62e4p-4
 	ln2Lo  = 0x1.7f7d1cp-23
 	e3     = 0x1.555c94p-3
 	e4     = 0x1.5563bp-5
-	t1     = 0x1.62e43p-1
-	t2     = 0x1.ebfbep-3
-	t3     = 0x1.c6be34p-5
-	t4     = 0x1.3b28bp-7
+	t1     = 0x1.62e43p0
+	t2     = 0x1.ebfbdcp-2
+	t3     = 0x1.c6af7cp-4
+	t4     = 0x1.3b2dep-6
+	t5     = 0x1.5f082ep-9
+	t6     = 0x1.416b5p-12
 	expMin = -104.5
 	expMax = 89
 	negMin = -88
-	twoMin = -127
+	twoMin = -126
 )
 
 var (
@@ -40,22 +42,6 @@ func (g *gen) expConstants(least, magic float32) {
 	g.VMOVUPS(g.splat(least), Y(0))
 	g.VMOVUPS(g.splat(magic), Y(1))
 	g.VMOVUPS(g.vector("th", th), Y(2))
-}
-
-// exp2 is 2^x for x <= 0.
-func (g *gen) exp2(x, a, b, c reg.VecPhysical) {
-	g.VMAXPS(x, Y(0), x) // NaN passes: VMAXPS returns its second source
-	g.VADDPS(Y(1), x, a) // z
-	g.VSUBPS(Y(1), a, b) // n
-	g.VSUBPS(b, x, x)    // r
-	g.VMOVUPS(g.splat(t4), b)
-	g.VFMADD213PS(g.splat(t3), x, b)
-	g.VFMADD213PS(g.splat(t2), x, b)
-	g.VFMADD213PS(g.splat(t1), x, b)
-	g.VMULPS(x, b, x)
-	g.expTable(a, x, b, c)
-	g.expBiased(a)
-	g.VMULPS(a, b, x)
 }
 
 // expm is e^x for x <= 0.

@@ -97,12 +97,13 @@ func (g *gen) finishPanel() {
 			st := g.ptr("st")
 			const unordered, notEqual = 3, 4
 			g.VMOVUPS(mem(st, offSum+32*half), Y(8))
-			g.zero(Y(9), Y(11))
+			g.zero(Y(9), Y(11), Y(12))
 			g.VCMPPS(U8(notEqual), Y(9), Y(8), Y(9)) // a row without weight is +0
 			for c := range 8 {
 				g.VMOVUPS(mem(acc, 64*c+32*half), Y(c))
 				g.VDIVPS(Y(8), Y(c), Y(c))
 				g.VANDPS(Y(9), Y(c), Y(c))
+				g.VADDPS(Y(12), Y(c), Y(c)) // -0 to +0
 				g.VCMPPS(U8(unordered), Y(c), Y(c), Y(10))
 				g.VORPS(Y(10), Y(11), Y(11))
 			}

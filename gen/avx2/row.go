@@ -40,13 +40,11 @@ func genRow(g *gen) {
 	acc, o, n := g.ptr("acc"), g.ptr("o"), g.ptr("n")
 	g.VBROADCASTSS(g.param("a"), Y(0))
 	g.VBROADCASTSS(g.param("b"), Y(1))
-	g.zero(Y(2))
 	loop := g.label("loop")
 	g.Label(loop)
-	g.VMOVUPS(mem(o, 0), Y(3))
-	g.VFMADD213PS(Y(2), Y(1), Y(3))
-	g.VFMADD231PS(mem(acc, 0), Y(0), Y(3))
-	g.VMOVUPS(Y(3), mem(acc, 0))
+	g.VMULPS(mem(acc, 0), Y(0), Y(2))
+	g.VFMADD231PS(mem(o, 0), Y(1), Y(2))
+	g.VMOVUPS(Y(2), mem(acc, 0))
 	g.ADDQ(I8(32), o)
 	g.ADDQ(I8(32), acc)
 	g.SUBQ(I8(8), n)
@@ -242,34 +240,43 @@ func (g *gen) rowScores4() {
 	g.JNZ(LabelRef(block))
 }
 
-// rowWeights
-//
-//	Y0-Y2 constants, Y3 maximum, Y4-Y7 and Y8-Y11 a vector each with its scratch
+// rowWeights: registers as in exp2s; Y13 is the maximum.
 func (g *gen) rowWeights() {
-	g.max(g.ptr("s"), g.ptr("n"))
+	s, n := g.ptr("s"), g.ptr("n")
+	g.max(s, n)
 	g.zero(Y(1))
 	g.ceil(X(0), X(1))
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
-	g.VBROADCASTSS(X(0), Y(3))
-	g.expConstants(twoMin, magic2)
-	s, n := g.ptr("s"), g.ptr("n")
-	loop, done := g.label("loop"), g.label("done")
-	g.loop(loop)
-	for i := range 2 {
-		x := Y(4 + 4*i)
-		g.VMOVUPS(mem(s, 32*i), x)
-		g.VSUBPS(Y(3), x, x)
-		g.exp2(x, Y(5+4*i), Y(6+4*i), Y(7+4*i))
-		g.VMOVUPS(x, mem(s, 32*i))
-		if i == 0 {
-			g.SUBQ(I8(8), n)
-			g.JLE(LabelRef(done))
+	g.VBROADCASTSS(X(0), Y(13))
+	g.VMOVUPS(g.splat(twoMin), Y(15))
+	g.Load(g.Param("s"), s)
+	g.Load(g.Param("n"), n)
+	vectors := func(k int) {
+		for v := range k {
+			g.VMOVUPS(mem(s, 32*v), Y(3*v))
+			g.VSUBPS(Y(13), Y(3*v), Y(3*v))
 		}
+		g.exp2s(k)
+		for v := range k {
+			g.VMOVUPS(Y(3*v), mem(s, 32*v))
+		}
+		g.ADDQ(I32(32*k), s)
 	}
-	g.ADDQ(I8(64), s)
-	g.SUBQ(I8(8), n)
-	g.JG(LabelRef(loop))
+	four, one, last, done := g.label("four"), g.label("one"), g.label("last"), g.label("done")
+	g.SUBQ(U8(32), n)
+	g.JL(LabelRef(last))
+	g.loop(four)
+	vectors(4)
+	g.SUBQ(U8(32), n)
+	g.JGE(LabelRef(four))
+	g.Label(last)
+	g.ADDQ(U8(32), n)
+	g.JZ(LabelRef(done))
+	g.Label(one)
+	vectors(1)
+	g.SUBQ(U8(8), n)
+	g.JG(LabelRef(one))
 	g.Label(done)
 }
 

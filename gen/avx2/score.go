@@ -58,4 +58,5 @@ const (
 	offSum      = 128 * 2
 	offOldScale = 128 * 3
 	offNewScale = 128 * 4
+	offGrown    = 128 * 5
 )

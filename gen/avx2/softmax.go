@@ -30,9 +30,13 @@ func genSoftmax(g *gen) {
 
 	// Division is one instruction; the pass runs at its throughput.
 	g.begin("div", "func(dst, x *float32, n int, d float32)",
-		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
+		"div sets dst[i] = x[i]/d + 0 for n elements, as [generic.Div].")
 	g.VBROADCASTSS(g.param("d"), Y(0))
-	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VDIVPS(Y(0), x, x) })
+	g.zero(Y(1))
+	g.elementwise(func(x, _, _, _ reg.VecPhysical) {
+		g.VDIVPS(Y(0), x, x)
+		g.VADDPS(Y(1), x, x)
+	})
 	g.end()
 }
 

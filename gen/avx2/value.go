@@ -36,14 +36,26 @@ func genValue(g *gen) {
 			g.advance(v, stride, steps)
 		},
 		finish: func(col int) {
-			// acc*a + (o*b + 0)
-			g.zero(Y(14))
+			// o*b + acc, or where a maximum has grown o*b + acc*a.
+			grown, store := g.label("grown"), g.label("store")
 			for h := range 2 {
-				o := Y(2*col + h)
-				g.VMOVUPS(mem(st, offOldScale+32*h), Y(12+h))
-				g.VFMADD132PS(mem(st, offNewScale+32*h), Y(14), o)
-				g.VFMADD231PS(mem(acc, 64*col+32*h), Y(12+h), o)
-				g.VMOVUPS(o, mem(acc, 64*col+32*h))
+				g.VMOVUPS(mem(st, offNewScale+32*h), Y(12+h))
+			}
+			g.CMPL(mem(st, offGrown), U8(0))
+			g.JNE(LabelRef(grown))
+			for h := range 2 {
+				g.VFMADD213PS(mem(acc, 64*col+32*h), Y(12+h), Y(2*col+h))
+			}
+			g.JMP(LabelRef(store))
+			g.Label(grown)
+			for h := range 2 {
+				g.VMOVUPS(mem(acc, 64*col+32*h), Y(14+h))
+				g.VMULPS(mem(st, offOldScale+32*h), Y(14+h), Y(14+h))
+				g.VFMADD213PS(Y(14+h), Y(12+h), Y(2*col+h))
+			}
+			g.Label(store)
+			for h := range 2 {
+				g.VMOVUPS(Y(2*col+h), mem(acc, 64*col+32*h))
 			}
 		},
 	}
