@@ -107,13 +107,13 @@ func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 	}
 }
 
-// FinishPanel writes the rows dst[offset[r]+c] = acc[c*w+r] / st.Sum[r], or +0
-// where the sum is 0, and reports whether it wrote a NaN.
+// FinishPanel writes the rows dst[offset[r]+c] = FMA(acc[c*w+r], Inverse(st.Sum[r]), +0)
+// and reports whether it wrote a NaN.
 func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel, w, dim int) (nan bool) {
 	for r := range w {
-		row := dst[offset[r]:][:dim]
+		row, inverse := dst[offset[r]:][:dim], Inverse(st.Sum[r])
 		for c := range row {
-			row[c] = quotient(acc[c*w+r], st.Sum[r])
+			row[c] = FMA(acc[c*w+r], inverse, 0)
 			nan = nan || row[c] != row[c]
 		}
 	}
@@ -198,11 +198,12 @@ func pow2Float(x float32) float32 {
 
 func ceil(x float32) float32 { return float32(math.Ceil(float64(x))) + 0 }
 
-func quotient(x, sum float32) float32 {
+// Inverse returns 1 / sum, or 0 for a sum of 0.
+func Inverse(sum float32) float32 {
 	if sum == 0 {
 		return 0
 	}
-	return x/sum + 0
+	return 1 / sum
 }
 
 // AttentionRow is the contract of attention for one query q against the n keys that
@@ -227,9 +228,7 @@ func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32
 		L = MergeSum(L, l, a, b)
 		MergeRow(acc, o, a, b)
 	}
-	for c := range dst {
-		dst[c] = quotient(acc[c], L)
-	}
+	Scale(dst, acc, Inverse(L))
 }
 
 // Log2Scale returns the factor of the queries, scale * log2 e, rounded once.

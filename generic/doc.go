@@ -39,8 +39,8 @@
 //	L' = FMA(l, b, float32(L*a))
 //	O' = FMA(o, b, float32(O*a))
 //
-// The output is O / L + 0, or +0 where L is 0: no visible key, or only scores
-// of -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0
+// The output is FMA(O, 1/L, +0), with 0 for 1/L where L is 0: no visible key, or
+// only scores of -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0
 // cannot be seen even in the sign of a zero. Nothing in this depends on how
 // queries, heads, tiles or workers are grouped, so a row has the same bits in
 // prefill and in decode, alone and in a batch.

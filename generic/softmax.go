@@ -30,11 +30,19 @@ func SumExp(x []float32, m float32, sum *[Lanes]float32) {
 	}
 }
 
-// Div sets dst[i] = x[i]/d + 0, which is never -0.
+// Div sets dst[i] = x[i] / d, the last step of softmax.
 func Div(dst, x []float32, d float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
-		dst[i] = v/d + 0
+		dst[i] = v / d
+	}
+}
+
+// Scale sets dst[i] = FMA(x[i], f, +0), the last step of attention: x[i]*f that is never -0 if x[i] is 0.
+func Scale(dst, x []float32, f float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = FMA(v, f, 0)
 	}
 }
 

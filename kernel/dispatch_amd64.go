@@ -73,6 +73,14 @@ func div(dst, x []float32, d float32) {
 	}
 }
 
+func scaleBy(dst, x []float32, f float32) {
+	if useAVX2 {
+		avx2.Scale(dst, x, f)
+	} else {
+		generic.Scale(dst, x, f)
+	}
+}
+
 func fold(sum *[generic.Lanes]float32) float32 {
 	if useAVX2 {
 		return avx2.Fold(sum)

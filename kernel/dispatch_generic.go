@@ -22,6 +22,8 @@ func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) { generic.SumEx
 
 func div(dst, x []float32, d float32) { generic.Div(dst, x, d) }
 
+func scaleBy(dst, x []float32, f float32) { generic.Scale(dst, x, f) }
+
 func fold(sum *[generic.Lanes]float32) float32 { return generic.Fold(sum) }
 
 func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {

@@ -25,13 +25,9 @@ func (s *softmaxRow) merge(acc, o []float32, max, sum float32) {
 	mergeRow(acc, o, a, b)
 }
 
-// finishRow writes dst = acc / sum.
+// finishRow writes the output of a query, acc / sum.
 func finishRow(dst, acc []float32, sum float32) {
-	if sum == 0 {
-		clear(dst)
-	} else {
-		div(dst, acc[:len(dst)], sum)
-	}
+	scaleBy(dst, acc[:len(dst)], generic.Inverse(sum))
 }
 
 // A part is the partial of a tile for one query; its mix is in worker.partial.

@@ -23,6 +23,7 @@ type Impl struct {
 	ExpSum      func(dst, x []float32, m float32, sum *[generic.Lanes]float32)
 	SumExp      func(x []float32, m float32, sum *[generic.Lanes]float32)
 	Div         func(dst, x []float32, d float32)
+	Scale       func(dst, x []float32, f float32)
 	Fold        func(sum *[generic.Lanes]float32) float32
 	MatMulTile  func(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool)
 	PackPanel   func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32)
@@ -42,7 +43,7 @@ func Generic(w int) Impl {
 	return Impl{
 		Name: "generic", Supported: true, PanelWidth: w,
 		Dot: generic.Dot, Exp: generic.Exp, Max: generic.Max, ExpSum: generic.ExpSum, SumExp: generic.SumExp,
-		Div: generic.Div, Fold: generic.Fold, MatMulTile: generic.MatMulTile,
+		Div: generic.Div, Scale: generic.Scale, Fold: generic.Fold, MatMulTile: generic.MatMulTile,
 		PackPanel: func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
 			generic.PackPanel(dst, src, offset, w, dim, scale)
 		},

@@ -60,6 +60,9 @@ func TestVectors(t *testing.T) {
 					generic.Div(want, x, 3)
 					impl.Div(dst, x, 3)
 					Equal(t, want, dst, "%s", what("Div"))
+					generic.Scale(want, x, 0.3)
+					impl.Scale(dst, x, 0.3)
+					Equal(t, want, dst, "%s", what("Scale"))
 
 					var s1, s2, s3 [generic.Lanes]float32
 					Fill(r, s1[:], Normal)
@@ -107,6 +110,9 @@ func TestLongVectors(t *testing.T) {
 			generic.Div(want, x, 7)
 			impl.Div(got, x, 7)
 			Equal(t, want, got, "Div n=%d", n)
+			generic.Scale(want, x, 7)
+			impl.Scale(got, x, 7)
+			Equal(t, want, got, "Scale n=%d", n)
 		}
 	})
 }

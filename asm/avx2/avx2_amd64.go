@@ -134,6 +134,21 @@ func Div(dst, x []float32, d float32) {
 //go:noinline
 func divPart(dst, x []float32, d float32) { div(&dst[0], &x[0], len(x), d) }
 
+// Scale is [generic.Scale].
+//
+//go:noinline
+func Scale(dst, x []float32, f float32) {
+	dst = dst[:len(x)]
+	for len(x) > 0 {
+		n := min(len(x), part)
+		scalePart(dst, x[:n], f)
+		dst, x = dst[n:], x[n:]
+	}
+}
+
+//go:noinline
+func scalePart(dst, x []float32, f float32) { scale(&dst[0], &x[0], len(x), f) }
+
 // Fold is [generic.Fold].
 //
 //go:noinline
@@ -193,8 +208,8 @@ func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st
 //
 //go:noinline
 func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int) {
-	fives, sixes, rest := groups(dim % 16)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, dim/16, fives, sixes, rest)
+	fives, sixes, rest := groups(dim)
+	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, fives, sixes, rest)
 }
 
 // FinishPanel is [generic.FinishPanel] for w = 16.

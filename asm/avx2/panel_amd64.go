@@ -8,7 +8,7 @@ package avx2
 func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 
 // finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].
-// The result is not 0 if it wrote a NaN.
+// The result is not 0 if it wrote a NaN. The old scales of st are overwritten.
 //
 //go:noescape
 func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64

@@ -17,7 +17,12 @@ func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 //go:noescape
 func sumExp(x *float32, n int, m float32, sum *float32)
 
-// div sets dst[i] = x[i]/d + 0 for n elements, as [generic.Div].
+// div sets dst[i] = x[i] / d for n elements, as [generic.Div].
 //
 //go:noescape
 func div(dst *float32, x *float32, n int, d float32)
+
+// scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].
+//
+//go:noescape
+func scale(dst *float32, x *float32, n int, f float32)

@@ -564,7 +564,6 @@ done15:
 // Requires: AVX
 TEXT ·div(SB), NOSPLIT, $0-28
 	VBROADCASTSS d+24(FP), Y0
-	VXORPS       Y1, Y1, Y1
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
@@ -575,11 +574,9 @@ TEXT ·div(SB), NOSPLIT, $0-28
 pair16:
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
-	VADDPS  Y1, Y4, Y4
 	VMOVUPS Y4, (AX)
 	VMOVUPS 32(CX), Y8
 	VDIVPS  Y0, Y8, Y8
-	VADDPS  Y1, Y8, Y8
 	VMOVUPS Y8, 32(AX)
 	ADDQ    $+64, CX
 	ADDQ    $+64, AX
@@ -591,7 +588,6 @@ vec17:
 	JL      tail18
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
-	VADDPS  Y1, Y4, Y4
 	VMOVUPS Y4, (AX)
 	ADDQ    $+32, CX
 	ADDQ    $+32, AX
@@ -606,9 +602,57 @@ tail18:
 	VMOVUPS    (BX), Y12
 	VMASKMOVPS (CX), Y12, Y4
 	VDIVPS     Y0, Y4, Y4
-	VADDPS     Y1, Y4, Y4
 	VMASKMOVPS Y4, Y12, (AX)
 
 done19:
+	VZEROUPPER
+	RET
+
+// func scale(dst *float32, x *float32, n int, f float32)
+// Requires: AVX, FMA3
+TEXT ·scale(SB), NOSPLIT, $0-28
+	VBROADCASTSS f+24(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	SUBQ         $+16, DX
+	JL           vec21
+	PCALIGN      $0x20
+
+pair20:
+	VMOVUPS     (CX), Y4
+	VFMADD213PS Y1, Y0, Y4
+	VMOVUPS     Y4, (AX)
+	VMOVUPS     32(CX), Y8
+	VFMADD213PS Y1, Y0, Y8
+	VMOVUPS     Y8, 32(AX)
+	ADDQ        $+64, CX
+	ADDQ        $+64, AX
+	SUBQ        $+16, DX
+	JGE         pair20
+
+vec21:
+	ADDQ        $+8, DX
+	JL          tail22
+	VMOVUPS     (CX), Y4
+	VFMADD213PS Y1, Y0, Y4
+	VMOVUPS     Y4, (AX)
+	ADDQ        $+32, CX
+	ADDQ        $+32, AX
+	SUBQ        $+8, DX
+
+tail22:
+	ADDQ        $+8, DX
+	JZ          done23
+	LEAQ        tail<>+32(SB), BX
+	SHLQ        $0x02, DX
+	SUBQ        DX, BX
+	VMOVUPS     (BX), Y12
+	VMASKMOVPS  (CX), Y12, Y4
+	VFMADD213PS Y1, Y0, Y4
+	VMASKMOVPS  Y4, Y12, (AX)
+
+done23:
 	VZEROUPPER
 	RET

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, lines int, fives int, sixes int, rest int)
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, fives int, sixes int, rest int)
 // Requires: AVX, FMA3
-TEXT ·valueTile(SB), NOSPLIT, $0-80
+TEXT ·valueTile(SB), NOSPLIT, $0-72
 	MOVQ acc+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ v+16(FP), DX
@@ -13,23 +13,10 @@ TEXT ·valueTile(SB), NOSPLIT, $0-80
 	MOVQ stride+40(FP), DI
 	SHLQ $0x02, DI
 	LEAQ (DI)(DI*2), R10
+	CMPQ fives+48(FP), $0x00
+	JE   end2
 
-line1:
-	SUBQ $0x01, lines+48(FP)
-	JL   last2
-	MOVQ $+2, R11
-	MOVQ $+1, R12
-	JMP  run3
-
-last2:
-	MOVQ fives+56(FP), R11
-	MOVQ sixes+64(FP), R12
-
-run3:
-	CMPQ R11, $0x00
-	JE   end5
-
-again4:
+again1:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -42,13 +29,13 @@ again4:
 	VXORPS Y9, Y9, Y9
 	MOVQ   CX, R8
 	MOVQ   DX, R9
-	MOVQ   SI, R14
-	MOVQ   SI, R13
-	SHRQ   $0x02, R14
-	ANDQ   $0x03, R13
-	JZ     four7
+	MOVQ   SI, R12
+	MOVQ   SI, R11
+	SHRQ   $0x02, R12
+	ANDQ   $0x03, R11
+	JZ     four4
 
-single6:
+single3:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -68,16 +55,16 @@ single6:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
-	DECQ         R13
-	JNZ          single6
+	DECQ         R11
+	JNZ          single3
 
-four7:
-	SUBQ    $0x01, R14
-	JL      short9
-	JZ      skew8
+four4:
+	SUBQ    $0x01, R12
+	JL      short6
+	JZ      skew5
 	PCALIGN $0x20
 
-loop11:
+loop8:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -148,10 +135,10 @@ loop11:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R14
-	JNZ          loop11
+	DECQ         R12
+	JNZ          loop8
 
-skew8:
+skew5:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -160,6 +147,9 @@ skew8:
 	VBROADCASTSS 4(R9), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      64(R8), Y12
 	VMOVUPS      96(R8), Y13
 	VBROADCASTSS (R9)(DI*1), Y14
@@ -168,6 +158,9 @@ skew8:
 	VBROADCASTSS 4(R9)(DI*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(DI*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      128(R8), Y12
 	VMOVUPS      160(R8), Y13
 	VBROADCASTSS (R9)(DI*2), Y14
@@ -176,6 +169,9 @@ skew8:
 	VBROADCASTSS 4(R9)(DI*2), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(DI*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      192(R8), Y12
 	VMOVUPS      224(R8), Y13
 	VBROADCASTSS (R9)(R10*1), Y14
@@ -184,15 +180,18 @@ skew8:
 	VBROADCASTSS 4(R9)(R10*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown12
+	JNE          grown9
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store13
+	JMP          store10
 
-grown12:
+grown9:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -200,18 +199,18 @@ grown12:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store13:
+store10:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown14
+	JNE         grown11
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store15
+	JMP         store12
 
-grown14:
+grown11:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -219,50 +218,18 @@ grown14:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store15:
-	VMOVUPS      Y2, 64(AX)
-	VMOVUPS      Y3, 96(AX)
-	VMOVUPS      (R8), Y12
-	VMOVUPS      32(R8), Y13
-	VBROADCASTSS 8(R9), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS 12(R9), Y15
-	VFMADD231PS  Y12, Y15, Y6
-	VFMADD231PS  Y13, Y15, Y7
-	VMOVUPS      64(R8), Y12
-	VMOVUPS      96(R8), Y13
-	VBROADCASTSS 8(R9)(DI*1), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS 12(R9)(DI*1), Y15
-	VFMADD231PS  Y12, Y15, Y6
-	VFMADD231PS  Y13, Y15, Y7
-	VMOVUPS      128(R8), Y12
-	VMOVUPS      160(R8), Y13
-	VBROADCASTSS 8(R9)(DI*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS 12(R9)(DI*2), Y15
-	VFMADD231PS  Y12, Y15, Y6
-	VFMADD231PS  Y13, Y15, Y7
-	VMOVUPS      192(R8), Y12
-	VMOVUPS      224(R8), Y13
-	VBROADCASTSS 8(R9)(R10*1), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS 12(R9)(R10*1), Y15
-	VFMADD231PS  Y12, Y15, Y6
-	VFMADD231PS  Y13, Y15, Y7
-	VMOVUPS      512(BX), Y12
-	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown16
-	VFMADD213PS  128(AX), Y12, Y4
-	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store17
+store12:
+	VMOVUPS     Y2, 64(AX)
+	VMOVUPS     Y3, 96(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown13
+	VFMADD213PS 128(AX), Y12, Y4
+	VFMADD213PS 160(AX), Y13, Y5
+	JMP         store14
 
-grown16:
+grown13:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -270,136 +237,50 @@ grown16:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store17:
-	VMOVUPS     Y4, 128(AX)
-	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown18
-	VFMADD213PS 192(AX), Y12, Y6
-	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store19
-
-grown18:
-	VMOVUPS     192(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y6
-	VMOVUPS     224(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y7
-
-store19:
-	VMOVUPS      Y6, 192(AX)
-	VMOVUPS      Y7, 224(AX)
+store14:
+	VMOVUPS      Y4, 128(AX)
+	VMOVUPS      Y5, 160(AX)
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
+	VBROADCASTSS 12(R9), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
 	VBROADCASTSS 16(R9), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	VMOVUPS      64(R8), Y12
 	VMOVUPS      96(R8), Y13
+	VBROADCASTSS 12(R9)(DI*1), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
 	VBROADCASTSS 16(R9)(DI*1), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	VMOVUPS      128(R8), Y12
 	VMOVUPS      160(R8), Y13
+	VBROADCASTSS 12(R9)(DI*2), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
 	VBROADCASTSS 16(R9)(DI*2), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	VMOVUPS      192(R8), Y12
 	VMOVUPS      224(R8), Y13
+	VBROADCASTSS 12(R9)(R10*1), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
 	VBROADCASTSS 16(R9)(R10*1), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown20
-	VFMADD213PS  256(AX), Y12, Y8
-	VFMADD213PS  288(AX), Y13, Y9
-	JMP          store21
+	JNE          grown15
+	VFMADD213PS  192(AX), Y12, Y6
+	VFMADD213PS  224(AX), Y13, Y7
+	JMP          store16
 
-grown20:
-	VMOVUPS     256(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y8
-	VMOVUPS     288(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y9
-
-store21:
-	VMOVUPS Y8, 256(AX)
-	VMOVUPS Y9, 288(AX)
-	JMP     done10
-
-short9:
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown22
-	VFMADD213PS (AX), Y12, Y0
-	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store23
-
-grown22:
-	VMOVUPS     (AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y0
-	VMOVUPS     32(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y1
-
-store23:
-	VMOVUPS     Y0, (AX)
-	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown24
-	VFMADD213PS 64(AX), Y12, Y2
-	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store25
-
-grown24:
-	VMOVUPS     64(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y2
-	VMOVUPS     96(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y3
-
-store25:
-	VMOVUPS     Y2, 64(AX)
-	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown26
-	VFMADD213PS 128(AX), Y12, Y4
-	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store27
-
-grown26:
-	VMOVUPS     128(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y4
-	VMOVUPS     160(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y5
-
-store27:
-	VMOVUPS     Y4, 128(AX)
-	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown28
-	VFMADD213PS 192(AX), Y12, Y6
-	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store29
-
-grown28:
+grown15:
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
@@ -407,18 +288,18 @@ grown28:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
 
-store29:
+store16:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown30
+	JNE         grown17
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store31
+	JMP         store18
 
-grown30:
+grown17:
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
@@ -426,21 +307,119 @@ grown30:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
 
-store31:
+store18:
+	VMOVUPS Y8, 256(AX)
+	VMOVUPS Y9, 288(AX)
+	JMP     done7
+
+short6:
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown19
+	VFMADD213PS (AX), Y12, Y0
+	VFMADD213PS 32(AX), Y13, Y1
+	JMP         store20
+
+grown19:
+	VMOVUPS     (AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VMOVUPS     32(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y1
+
+store20:
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown21
+	VFMADD213PS 64(AX), Y12, Y2
+	VFMADD213PS 96(AX), Y13, Y3
+	JMP         store22
+
+grown21:
+	VMOVUPS     64(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VMOVUPS     96(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y3
+
+store22:
+	VMOVUPS     Y2, 64(AX)
+	VMOVUPS     Y3, 96(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown23
+	VFMADD213PS 128(AX), Y12, Y4
+	VFMADD213PS 160(AX), Y13, Y5
+	JMP         store24
+
+grown23:
+	VMOVUPS     128(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VMOVUPS     160(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y5
+
+store24:
+	VMOVUPS     Y4, 128(AX)
+	VMOVUPS     Y5, 160(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown25
+	VFMADD213PS 192(AX), Y12, Y6
+	VFMADD213PS 224(AX), Y13, Y7
+	JMP         store26
+
+grown25:
+	VMOVUPS     192(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VMOVUPS     224(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y7
+
+store26:
+	VMOVUPS     Y6, 192(AX)
+	VMOVUPS     Y7, 224(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown27
+	VFMADD213PS 256(AX), Y12, Y8
+	VFMADD213PS 288(AX), Y13, Y9
+	JMP         store28
+
+grown27:
+	VMOVUPS     256(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y8
+	VMOVUPS     288(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y9
+
+store28:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 
-done10:
+done7:
 	ADDQ $+20, DX
 	ADDQ $+320, AX
-	DECQ R11
-	JNZ  again4
+	DECQ fives+48(FP)
+	JNZ  again1
 
-end5:
-	CMPQ R12, $0x00
-	JE   end33
+end2:
+	CMPQ sixes+56(FP), $0x00
+	JE   end30
 
-again32:
+again29:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -455,13 +434,13 @@ again32:
 	VXORPS Y11, Y11, Y11
 	MOVQ   CX, R8
 	MOVQ   DX, R9
-	MOVQ   SI, R13
+	MOVQ   SI, R12
 	MOVQ   SI, R11
-	SHRQ   $0x02, R13
+	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four35
+	JZ     four32
 
-single34:
+single31:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -485,15 +464,15 @@ single34:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single34
+	JNZ          single31
 
-four35:
-	SUBQ    $0x01, R13
-	JL      short37
-	JZ      skew36
+four32:
+	SUBQ    $0x01, R12
+	JL      short34
+	JZ      skew33
 	PCALIGN $0x20
 
-loop39:
+loop36:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -576,10 +555,10 @@ loop39:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R13
-	JNZ          loop39
+	DECQ         R12
+	JNZ          loop36
 
-skew36:
+skew33:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -615,12 +594,12 @@ skew36:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown40
+	JNE          grown37
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store41
+	JMP          store38
 
-grown40:
+grown37:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -628,18 +607,18 @@ grown40:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store41:
+store38:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown42
+	JNE         grown39
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store43
+	JMP         store40
 
-grown42:
+grown39:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -647,7 +626,7 @@ grown42:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store43:
+store40:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -685,12 +664,12 @@ store43:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown44
+	JNE          grown41
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store45
+	JMP          store42
 
-grown44:
+grown41:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -698,18 +677,18 @@ grown44:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store45:
+store42:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown46
+	JNE         grown43
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store47
+	JMP         store44
 
-grown46:
+grown43:
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
@@ -717,7 +696,7 @@ grown46:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
 
-store47:
+store44:
 	VMOVUPS      Y6, 192(AX)
 	VMOVUPS      Y7, 224(AX)
 	VMOVUPS      (R8), Y12
@@ -755,12 +734,12 @@ store47:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown48
+	JNE          grown45
 	VFMADD213PS  256(AX), Y12, Y8
 	VFMADD213PS  288(AX), Y13, Y9
-	JMP          store49
+	JMP          store46
 
-grown48:
+grown45:
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
@@ -768,18 +747,18 @@ grown48:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
 
-store49:
+store46:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown50
+	JNE         grown47
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store51
+	JMP         store48
 
-grown50:
+grown47:
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
@@ -787,21 +766,21 @@ grown50:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
 
-store51:
+store48:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
-	JMP     done38
+	JMP     done35
 
-short37:
+short34:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown52
+	JNE         grown49
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store53
+	JMP         store50
 
-grown52:
+grown49:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -809,18 +788,18 @@ grown52:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store53:
+store50:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown54
+	JNE         grown51
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store55
+	JMP         store52
 
-grown54:
+grown51:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -828,18 +807,18 @@ grown54:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store55:
+store52:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown56
+	JNE         grown53
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store57
+	JMP         store54
 
-grown56:
+grown53:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -847,18 +826,18 @@ grown56:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store57:
+store54:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown58
+	JNE         grown55
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store59
+	JMP         store56
 
-grown58:
+grown55:
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
@@ -866,18 +845,18 @@ grown58:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
 
-store59:
+store56:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown60
+	JNE         grown57
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store61
+	JMP         store58
 
-grown60:
+grown57:
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
@@ -885,18 +864,18 @@ grown60:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
 
-store61:
+store58:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown62
+	JNE         grown59
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store63
+	JMP         store60
 
-grown62:
+grown59:
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
@@ -904,21 +883,19 @@ grown62:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
 
-store63:
+store60:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
 
-done38:
+done35:
 	ADDQ $+24, DX
 	ADDQ $+384, AX
-	DECQ R12
-	JNZ  again32
+	DECQ sixes+56(FP)
+	JNZ  again29
 
-end33:
-	CMPQ   lines+48(FP), $0x00
-	JGE    line1
-	CMPQ   rest+72(FP), $0x01
-	JNE    next65
+end30:
+	CMPQ   rest+64(FP), $0x01
+	JNE    next62
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, R8
@@ -926,9 +903,9 @@ end33:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four67
+	JZ     four64
 
-single66:
+single63:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -937,15 +914,15 @@ single66:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single66
+	JNZ          single63
 
-four67:
+four64:
 	SUBQ    $0x01, CX
-	JL      short69
-	JZ      skew68
+	JL      short66
+	JZ      skew65
 	PCALIGN $0x20
 
-loop71:
+loop68:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -969,9 +946,9 @@ loop71:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop71
+	JNZ          loop68
 
-skew68:
+skew65:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -995,12 +972,12 @@ skew68:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown72
+	JNE          grown69
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store73
+	JMP          store70
 
-grown72:
+grown69:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1008,21 +985,21 @@ grown72:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store73:
+store70:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
-	JMP     done70
+	JMP     done67
 
-short69:
+short66:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown74
+	JNE         grown71
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store75
+	JMP         store72
 
-grown74:
+grown71:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1030,18 +1007,18 @@ grown74:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store75:
+store72:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 
-done70:
+done67:
 	ADDQ $+4, DX
 	ADDQ $+64, AX
-	JMP  end64
+	JMP  end61
 
-next65:
-	CMPQ   rest+72(FP), $0x02
-	JNE    next76
+next62:
+	CMPQ   rest+64(FP), $0x02
+	JNE    next73
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1051,9 +1028,9 @@ next65:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four78
+	JZ     four75
 
-single77:
+single74:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1065,15 +1042,15 @@ single77:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single77
+	JNZ          single74
 
-four78:
+four75:
 	SUBQ    $0x01, CX
-	JL      short80
-	JZ      skew79
+	JL      short77
+	JZ      skew76
 	PCALIGN $0x20
 
-loop82:
+loop79:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1109,9 +1086,9 @@ loop82:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop82
+	JNZ          loop79
 
-skew79:
+skew76:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1147,12 +1124,12 @@ skew79:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown83
+	JNE          grown80
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store84
+	JMP          store81
 
-grown83:
+grown80:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1160,18 +1137,18 @@ grown83:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store84:
+store81:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown85
+	JNE         grown82
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store86
+	JMP         store83
 
-grown85:
+grown82:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -1179,21 +1156,21 @@ grown85:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store86:
+store83:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
-	JMP     done81
+	JMP     done78
 
-short80:
+short77:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown87
+	JNE         grown84
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store88
+	JMP         store85
 
-grown87:
+grown84:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1201,18 +1178,18 @@ grown87:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store88:
+store85:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown89
+	JNE         grown86
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store90
+	JMP         store87
 
-grown89:
+grown86:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -1220,18 +1197,18 @@ grown89:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store90:
+store87:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
 
-done81:
+done78:
 	ADDQ $+8, DX
 	ADDQ $+128, AX
-	JMP  end64
+	JMP  end61
 
-next76:
-	CMPQ   rest+72(FP), $0x03
-	JNE    next91
+next73:
+	CMPQ   rest+64(FP), $0x03
+	JNE    next88
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1243,9 +1220,9 @@ next76:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four93
+	JZ     four90
 
-single92:
+single89:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1260,15 +1237,15 @@ single92:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single92
+	JNZ          single89
 
-four93:
+four90:
 	SUBQ    $0x01, CX
-	JL      short95
-	JZ      skew94
+	JL      short92
+	JZ      skew91
 	PCALIGN $0x20
 
-loop97:
+loop94:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1316,9 +1293,9 @@ loop97:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop97
+	JNZ          loop94
 
-skew94:
+skew91:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1327,6 +1304,9 @@ skew94:
 	VBROADCASTSS 4(R9), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      64(R8), Y12
 	VMOVUPS      96(R8), Y13
 	VBROADCASTSS (R9)(DI*1), Y14
@@ -1335,6 +1315,9 @@ skew94:
 	VBROADCASTSS 4(R9)(DI*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(DI*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      128(R8), Y12
 	VMOVUPS      160(R8), Y13
 	VBROADCASTSS (R9)(DI*2), Y14
@@ -1343,6 +1326,9 @@ skew94:
 	VBROADCASTSS 4(R9)(DI*2), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(DI*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      192(R8), Y12
 	VMOVUPS      224(R8), Y13
 	VBROADCASTSS (R9)(R10*1), Y14
@@ -1351,95 +1337,18 @@ skew94:
 	VBROADCASTSS 4(R9)(R10*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	VMOVUPS      512(BX), Y12
-	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown98
-	VFMADD213PS  (AX), Y12, Y0
-	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store99
-
-grown98:
-	VMOVUPS     (AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y0
-	VMOVUPS     32(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y1
-
-store99:
-	VMOVUPS     Y0, (AX)
-	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown100
-	VFMADD213PS 64(AX), Y12, Y2
-	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store101
-
-grown100:
-	VMOVUPS     64(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y2
-	VMOVUPS     96(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y3
-
-store101:
-	VMOVUPS      Y2, 64(AX)
-	VMOVUPS      Y3, 96(AX)
-	VMOVUPS      (R8), Y12
-	VMOVUPS      32(R8), Y13
-	VBROADCASTSS 8(R9), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VMOVUPS      64(R8), Y12
-	VMOVUPS      96(R8), Y13
-	VBROADCASTSS 8(R9)(DI*1), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VMOVUPS      128(R8), Y12
-	VMOVUPS      160(R8), Y13
-	VBROADCASTSS 8(R9)(DI*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VMOVUPS      192(R8), Y12
-	VMOVUPS      224(R8), Y13
 	VBROADCASTSS 8(R9)(R10*1), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown102
-	VFMADD213PS  128(AX), Y12, Y4
-	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store103
+	JNE          grown95
+	VFMADD213PS  (AX), Y12, Y0
+	VFMADD213PS  32(AX), Y13, Y1
+	JMP          store96
 
-grown102:
-	VMOVUPS     128(AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y4
-	VMOVUPS     160(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y5
-
-store103:
-	VMOVUPS Y4, 128(AX)
-	VMOVUPS Y5, 160(AX)
-	JMP     done96
-
-short95:
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown104
-	VFMADD213PS (AX), Y12, Y0
-	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store105
-
-grown104:
+grown95:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1447,18 +1356,18 @@ grown104:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store105:
+store96:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown106
+	JNE         grown97
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store107
+	JMP         store98
 
-grown106:
+grown97:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -1466,18 +1375,18 @@ grown106:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store107:
+store98:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown108
+	JNE         grown99
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store109
+	JMP         store100
 
-grown108:
+grown99:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -1485,18 +1394,78 @@ grown108:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store109:
+store100:
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	JMP     done93
+
+short92:
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown101
+	VFMADD213PS (AX), Y12, Y0
+	VFMADD213PS 32(AX), Y13, Y1
+	JMP         store102
+
+grown101:
+	VMOVUPS     (AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VMOVUPS     32(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y1
+
+store102:
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown103
+	VFMADD213PS 64(AX), Y12, Y2
+	VFMADD213PS 96(AX), Y13, Y3
+	JMP         store104
+
+grown103:
+	VMOVUPS     64(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VMOVUPS     96(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y3
+
+store104:
+	VMOVUPS     Y2, 64(AX)
+	VMOVUPS     Y3, 96(AX)
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x00
+	JNE         grown105
+	VFMADD213PS 128(AX), Y12, Y4
+	VFMADD213PS 160(AX), Y13, Y5
+	JMP         store106
+
+grown105:
+	VMOVUPS     128(AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VMOVUPS     160(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y5
+
+store106:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
 
-done96:
+done93:
 	ADDQ $+12, DX
 	ADDQ $+192, AX
-	JMP  end64
+	JMP  end61
 
-next91:
-	CMPQ   rest+72(FP), $0x04
-	JNE    next110
+next88:
+	CMPQ   rest+64(FP), $0x04
+	JNE    next107
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1510,9 +1479,9 @@ next91:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four112
+	JZ     four109
 
-single111:
+single108:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1530,15 +1499,15 @@ single111:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single111
+	JNZ          single108
 
-four112:
+four109:
 	SUBQ    $0x01, CX
-	JL      short114
-	JZ      skew113
+	JL      short111
+	JZ      skew110
 	PCALIGN $0x20
 
-loop116:
+loop113:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1598,9 +1567,9 @@ loop116:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop116
+	JNZ          loop113
 
-skew113:
+skew110:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1636,12 +1605,12 @@ skew113:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown117
+	JNE          grown114
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store118
+	JMP          store115
 
-grown117:
+grown114:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1649,18 +1618,18 @@ grown117:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store118:
+store115:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown119
+	JNE         grown116
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store120
+	JMP         store117
 
-grown119:
+grown116:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -1668,7 +1637,7 @@ grown119:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store120:
+store117:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -1706,12 +1675,12 @@ store120:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x00
-	JNE          grown121
+	JNE          grown118
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store122
+	JMP          store119
 
-grown121:
+grown118:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -1719,18 +1688,18 @@ grown121:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store122:
+store119:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown123
+	JNE         grown120
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store124
+	JMP         store121
 
-grown123:
+grown120:
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
@@ -1738,21 +1707,21 @@ grown123:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
 
-store124:
+store121:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
-	JMP     done115
+	JMP     done112
 
-short114:
+short111:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown125
+	JNE         grown122
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store126
+	JMP         store123
 
-grown125:
+grown122:
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
@@ -1760,18 +1729,18 @@ grown125:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
 
-store126:
+store123:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown127
+	JNE         grown124
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store128
+	JMP         store125
 
-grown127:
+grown124:
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
@@ -1779,18 +1748,18 @@ grown127:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
 
-store128:
+store125:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown129
+	JNE         grown126
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store130
+	JMP         store127
 
-grown129:
+grown126:
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
@@ -1798,18 +1767,18 @@ grown129:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
 
-store130:
+store127:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x00
-	JNE         grown131
+	JNE         grown128
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store132
+	JMP         store129
 
-grown131:
+grown128:
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
@@ -1817,16 +1786,16 @@ grown131:
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
 
-store132:
+store129:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
 
-done115:
+done112:
 	ADDQ $+16, DX
 	ADDQ $+256, AX
-	JMP  end64
+	JMP  end61
 
-next110:
-end64:
+next107:
+end61:
 	VZEROUPPER
 	RET

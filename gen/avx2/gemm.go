@@ -56,13 +56,17 @@ func (g *gemm) tile(rows int) {
 	g.JNZ(LabelRef(loop))
 
 	g.Label(skew)
-	for r := 0; r < rows; r += 2 {
-		pair := min(2, rows-r)
-		for s := range 4 {
-			g.step(r, pair, s)
+	for r := 0; r < rows; {
+		n := 2
+		if (rows-r)%2 == 1 {
+			n = min(3, rows)
 		}
-		for i := range pair {
-			g.finish(r + i)
+		for s := range 4 {
+			g.step(r, n, s)
+		}
+		for range n {
+			g.finish(r)
+			r++
 		}
 	}
 	g.JMP(LabelRef(done))

@@ -14,7 +14,7 @@ func genPanel(g *gen) {
 
 	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
 		"finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].",
-		"The result is not 0 if it wrote a NaN.")
+		"The result is not 0 if it wrote a NaN. The old scales of st are overwritten.")
 	g.finishPanel()
 	g.end()
 
@@ -93,22 +93,28 @@ func (g *gen) finishPanel() {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
+		// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
+		const unordered, notEqual = 3, 4
+		st := g.ptr("st")
+		g.zero(Y(0))
+		g.VMOVUPS(mem(st, offSum+32*half), Y(1))
+		g.VMOVUPS(g.splat(1), Y(2))
+		g.VDIVPS(Y(1), Y(2), Y(2))
+		g.VCMPPS(U8(notEqual), Y(0), Y(1), Y(1))
+		g.VANDPS(Y(1), Y(2), Y(2))
+		g.VMOVUPS(Y(2), mem(st, offOldScale+32*half))
 		load := func() {
-			st := g.ptr("st")
-			const unordered, notEqual = 3, 4
-			g.VMOVUPS(mem(st, offSum+32*half), Y(8))
-			g.zero(Y(9), Y(11), Y(12))
-			g.VCMPPS(U8(notEqual), Y(9), Y(8), Y(9)) // a row without weight is +0
+			st, t := g.ptr("st"), g.GP64()
+			g.VMOVUPS(mem(st, offOldScale+32*half), Y(11))
+			g.zero(Y(8), Y(9))
 			for c := range 8 {
 				g.VMOVUPS(mem(acc, 64*c+32*half), Y(c))
-				g.VDIVPS(Y(8), Y(c), Y(c))
-				g.VANDPS(Y(9), Y(c), Y(c))
-				g.VADDPS(Y(12), Y(c), Y(c)) // -0 to +0
+				g.VFMADD213PS(Y(8), Y(11), Y(c)) // + 0 for -0
 				g.VCMPPS(U8(unordered), Y(c), Y(c), Y(10))
-				g.VORPS(Y(10), Y(11), Y(11))
+				g.VORPS(Y(10), Y(9), Y(9))
 			}
-			g.VMOVMSKPS(Y(11), st.As32())
-			g.ORQ(st, nan)
+			g.VMOVMSKPS(Y(9), t.As32())
+			g.ORQ(t, nan)
 			g.transpose()
 		}
 		g.SUBQ(I8(8), n)

@@ -249,13 +249,12 @@ func (g *gen) rowWeights() {
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
 	g.VBROADCASTSS(X(0), Y(13))
-	g.VMOVUPS(g.splat(twoMin), Y(15))
+	g.VMOVUPS(g.splat(-twoMin), Y(15))
 	g.Load(g.Param("s"), s)
 	g.Load(g.Param("n"), n)
 	vectors := func(k int) {
 		for v := range k {
-			g.VMOVUPS(mem(s, 32*v), Y(3*v))
-			g.VSUBPS(Y(13), Y(3*v), Y(3*v))
+			g.VSUBPS(mem(s, 32*v), Y(13), Y(3*v)) // max - s
 		}
 		g.exp2s(k)
 		for v := range k {

@@ -28,15 +28,17 @@ func genSoftmax(g *gen) {
 		g.end()
 	}
 
-	// Division is one instruction; the pass runs at its throughput.
 	g.begin("div", "func(dst, x *float32, n int, d float32)",
-		"div sets dst[i] = x[i]/d + 0 for n elements, as [generic.Div].")
+		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
 	g.VBROADCASTSS(g.param("d"), Y(0))
+	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VDIVPS(Y(0), x, x) })
+	g.end()
+
+	g.begin("scale", "func(dst, x *float32, n int, f float32)",
+		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
+	g.VBROADCASTSS(g.param("f"), Y(0))
 	g.zero(Y(1))
-	g.elementwise(func(x, _, _, _ reg.VecPhysical) {
-		g.VDIVPS(Y(0), x, x)
-		g.VADDPS(Y(1), x, x)
-	})
+	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VFMADD213PS(Y(1), Y(0), x) })
 	g.end()
 }
 

@@ -3,12 +3,11 @@ package main
 import . "github.com/mmcloughlin/avo/operand"
 
 // Values are mixed as a matrix product too: elements of V are broadcast in
-// place, the weights are [key][16], the result is [column][16]. A
-// cache line of V is 16 columns, in groups of 5, 5 and 6, so that no group
-// straddles two. The finish merges the tile into the columns so far.
+// place, the weights are [key][16], the result is [column][16]. The finish merges
+// the tile into the columns so far.
 func genValue(g *gen) {
-	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, lines, fives, sixes, rest int)",
-		"valueTile mixes 16*lines + 5*fives + 6*sixes + rest columns of n values by the",
+	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, fives, sixes, rest int)",
+		"valueTile mixes 5*fives + 6*sixes + rest columns of n values by the",
 		"weights of 16 queries and merges them into acc, as [generic.ValueTile].")
 	acc, p0, v0, st, n, stride := g.ptr("acc"), g.ptr("p"), g.ptr("v"), g.ptr("st"), g.ptr("n"), g.elems("stride")
 	p, v, stride3 := g.GP64(), g.GP64(), g.GP64()
@@ -64,25 +63,6 @@ func genValue(g *gen) {
 		g.ADDQ(I8(4*cols), v0)
 		g.ADDQ(I32(64*cols), acc)
 	}
-	// Whole cache lines first, each with 2 fives and a six; then, with lines = -1, the
-	// fives and sixes of the parameters.
-	line, last, run := g.label("line"), g.label("last"), g.label("run")
-	lines := g.param("lines")
-	fives, sixes := g.GP64(), g.GP64()
-	g.Label(line)
-	g.SUBQ(U8(1), lines)
-	g.JL(LabelRef(last))
-	g.MOVQ(I32(2), fives)
-	g.MOVQ(I32(1), sixes)
-	g.JMP(LabelRef(run))
-	g.Label(last)
-	g.MOVQ(g.param("fives"), fives)
-	g.MOVQ(g.param("sixes"), sixes)
-	g.Label(run)
-	g.repeat(fives, func() { group(5) })
-	g.repeat(sixes, func() { group(6) })
-	g.CMPQ(lines, U8(0))
-	g.JGE(LabelRef(line))
-	g.rest(group)
+	g.groups(group)
 	g.end()
 }

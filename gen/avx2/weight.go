@@ -10,7 +10,7 @@ import (
 // other they would fill the scheduler while they wait. The sums run down the lanes on the add pipes.
 //
 //	Y0-Y11 four vectors with two scratch registers each, Y12 shared scratch,
-//	Y13 and Y14 sums, Y15 least argument
+//	Y13 and Y14 sums, Y15 greatest argument
 func genWeight(g *gen) {
 	g.begin("softmaxTile", "func(s, st *float32, n int)",
 		"softmaxTile turns the scores of n keys for 16 queries into weights, as [generic.SoftmaxTile].")
@@ -24,13 +24,12 @@ func genWeight(g *gen) {
 		g.safeMax(Y(0), Y(1))
 		g.VMOVUPS(Y(0), mem(st, offOldScale+32*h)) // for the loop
 	}
-	g.VMOVUPS(g.splat(twoMin), Y(15))
+	g.VMOVUPS(g.splat(-twoMin), Y(15))
 	keys := func(k int) {
 		for h := range 2 {
 			g.VMOVUPS(mem(st, offOldScale+32*h), Y(12))
 			for v := h; v < 2*k; v += 2 {
-				g.VMOVUPS(mem(s, 32*v), Y(3*v))
-				g.VSUBPS(Y(12), Y(3*v), Y(3*v))
+				g.VSUBPS(mem(s, 32*v), Y(12), Y(3*v)) // max - s
 			}
 		}
 		g.exp2s(2 * k)
@@ -90,8 +89,9 @@ func genWeight(g *gen) {
 	g.end()
 }
 
-// exp2s is exp2 of n vectors in lockstep: x is Y0, Y3, Y6, ..., scratch is the two
-// registers behind each, Y12 is shared and Y15 the least argument.
+// exp2s is 2^-x of n vectors in lockstep, the exp2 of package generic with the sign turned, which
+// changes no rounding and makes the subtraction before it and its load one instruction. x is Y0, Y3,
+// Y6, ..., scratch is the two registers behind each, Y12 is shared and Y15 the greatest argument.
 func (g *gen) exp2s(n int) {
 	c := Y(12)
 	each := func(f func(x, z, y reg.VecPhysical)) {
@@ -99,16 +99,15 @@ func (g *gen) exp2s(n int) {
 			f(Y(3*v), Y(3*v+1), Y(3*v+2))
 		}
 	}
-	each(func(x, _, _ reg.VecPhysical) { g.VMAXPS(x, Y(15), x) }) // NaN passes: VMAXPS returns its second source
+	each(func(x, _, _ reg.VecPhysical) { g.VMINPS(x, Y(15), x) }) // NaN passes: VMINPS returns its second source
 	g.VMOVUPS(g.splat(magic2), c)
-	each(func(x, z, _ reg.VecPhysical) { g.VADDPS(c, x, z) })
+	each(func(x, z, _ reg.VecPhysical) { g.VSUBPS(x, c, z) })
 	each(func(_, z, n reg.VecPhysical) { g.VSUBPS(c, z, n) })
-	each(func(x, _, n reg.VecPhysical) { g.VSUBPS(n, x, x) }) // r
-	g.VMOVUPS(g.splat(t6), c)
-	each(func(_, _, y reg.VecPhysical) { g.VMOVAPS(c, y) })
+	each(func(x, _, n reg.VecPhysical) { g.VADDPS(n, x, x) }) // -r
+	each(func(_, _, y reg.VecPhysical) { g.VMOVUPS(g.splat(t6), y) })
 	for _, t := range []float32{t5, t4, t3, t2, t1, 2} {
 		g.VMOVUPS(g.splat(t), c)
-		each(func(r, _, y reg.VecPhysical) { g.VFMADD213PS(c, r, y) })
+		each(func(r, _, y reg.VecPhysical) { g.VFNMADD213PS(c, r, y) })
 	}
 	each(func(_, z, _ reg.VecPhysical) { g.VPSLLD(U8(23), z, z) }) // 2^(n-1)
 	each(func(x, z, y reg.VecPhysical) { g.VMULPS(z, y, x) })
