@@ -1,0 +1,97 @@
+package generic
+
+import (
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+)
+
+// u is the unit roundoff of float32.
+const u = 0x1p-24
+
+var (
+	nan     = float32(math.NaN())
+	posInf  = float32(math.Inf(1))
+	negInf  = float32(math.Inf(-1))
+	negZero = float32(math.Copysign(0, -1))
+)
+
+// edges are the values at which arithmetic changes its ways.
+var edges = []float32{
+	0, negZero, 1, -1, 1 + 0x1p-23, 1 - 0x1p-24, 3, 1 + 0x1p-12, 0x1p-80, -0x1p-80,
+	0x1p-149, -0x1p-149, 0x1p-127, 0x1p-126, -0x1p-126, 0x1p-75, 0x1p-74, 0x1p64, 0x1p103, -0x1p103,
+	math.MaxFloat32, -math.MaxFloat32, posInf, negInf, nan,
+}
+
+// gamma bounds the relative error of k roundings in a row.
+func gamma(k int) float64 { return float64(k) * u / (1 - float64(k)*u) }
+
+func same(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
+func finite(x ...float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// normals returns n normally distributed values times scale.
+func normals(r *rand.Rand, n int, scale float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * scale)
+	}
+	return x
+}
+
+// wides returns n values whose exponents spread over 2*spread binades.
+func wides(r *rand.Rand, n, spread int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(math.Ldexp(r.NormFloat64(), r.IntN(2*spread)-spread))
+	}
+	return x
+}
+
+// exact returns a big.Float that holds every sum of products of float32 without rounding: bits from
+// 2^-298 to 2^256, and room for carries.
+func exact(x float32) *big.Float { return new(big.Float).SetPrec(640).SetFloat64(float64(x)) }
+
+// exactDot returns z + sum x[i]*y[i] and the sum of the absolute values, without rounding.
+func exactDot(z float32, x, y []float32) (sum, abs *big.Float) {
+	sum, abs = exact(z), new(big.Float).Abs(exact(z))
+	for i := range x {
+		p := exact(x[i])
+		p.Mul(p, exact(y[i]))
+		sum.Add(sum, p)
+		abs.Add(abs, p.Abs(p))
+	}
+	return sum, abs
+}
+
+// ratio returns |got - want| / bound, at most 1 where the bound holds.
+func ratio(got float32, want *big.Float, bound float64) float64 {
+	d := exact(got)
+	err, _ := d.Sub(d, want).Float64()
+	if err == 0 {
+		return 0
+	}
+	return math.Abs(err) / bound
+}
+
+// worst keeps the largest ratio of an error to its bound.
+type worst float64
+
+// check fails the test if an error exceeds its bound.
+func (w *worst) check(t *testing.T, ratio float64, format string, args ...any) {
+	t.Helper()
+	if !(ratio <= 1) {
+		t.Fatalf("error is %.4g of the bound: "+format, append([]any{ratio}, args...)...)
+	}
+	*w = max(*w, worst(ratio))
+}
