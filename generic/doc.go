@@ -51,4 +51,4 @@ package generic
 const Lanes = 32
 
 // TileKeys is the number of keys of an attention tile.
-const TileKeys = 128
+const TileKeys = 256

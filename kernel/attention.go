@@ -165,7 +165,7 @@ const (
 	fewRows = 8
 
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
-	spanTiles = 16
+	spanTiles = 8
 )
 
 func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
@@ -245,7 +245,7 @@ func (j *job) work() {
 type worker struct {
 	memory  []float32 // what the slices below are cut from
 	q, acc  []float32 // panels of queries, and of outputs so far
-	s       []float32 // scores and weights of a tile
+	s       []float32 // scores and weights: of a tile, or of parts
 	partial []float32 // mixes of parts
 	parts   [spanTiles * fewRows]part
 	merge   merge
@@ -259,10 +259,10 @@ var scratch = sync.Pool{New: func() any { return new(worker) }}
 func (w *worker) size(j *job) {
 	lanes := ceilDiv(j.blockRows, panelWidth()) * panelWidth()
 	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
-	s := generic.TileKeys * max(panelWidth(), rowGroup)
-	partial := generic.Pad(j.v.Dim)
+	s, partial := generic.TileKeys*panelWidth(), generic.Pad(j.v.Dim)
 	if j.byRow {
-		partial *= spanTiles * j.rows
+		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
+		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
 	w.memory = aligned(w.memory, q+acc+s+partial)
 	rest := w.memory

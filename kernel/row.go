@@ -30,29 +30,15 @@ func finishRow(dst, acc []float32, sum float32) {
 	scaleBy(dst, acc[:len(dst)], generic.Inverse(sum))
 }
 
-// A part is the partial of a tile for one query; its mix is in worker.partial.
-type part struct {
-	row      int
-	max, sum float32
-}
-
-// partials computes one tile of n keys for rows queries, lanes of q: their
-// maxima, sums and mixes, rows of o.
-func (w *worker) partials(j *job, o, q, k, v []float32, rows, n int) (max, sum [rowGroup]float32) {
-	rowScores(w.s, q, k, panelWidth(), rows, j.q.Dim, n, j.k.LenStride)
-	for r := range rows {
-		max[r] = rowWeights(w.s[r*generic.TileKeys:][:n])
-	}
-	return max, rowValues(o, w.s, v, rows, j.v.Dim, n, j.v.LenStride)
-}
-
-// row computes one query against its first limit keys and returns its sum.
+// row computes one query, lane 0 of q, against its first limit keys and returns its sum.
 func (w *worker) row(j *job, acc, q, k, v []float32, limit int) float32 {
 	state := newRow()
 	for first := 0; first < limit; first += generic.TileKeys {
 		n := min(generic.TileKeys, limit-first)
-		max, sum := w.partials(j, w.partial, q, k[first*j.k.LenStride:], v[first*j.v.LenStride:], 1, n)
-		state.merge(acc, w.partial[:len(acc)], max[0], sum[0])
+		rowScores(w.s, q, k[first*j.k.LenStride:], panelWidth(), 1, j.q.Dim, n, j.k.LenStride)
+		max := rowWeights(w.s[:n])
+		sum := rowValues(w.partial, w.s, v[first*j.v.LenStride:], 1, j.v.Dim, n, j.v.LenStride)
+		state.merge(acc, w.partial[:len(acc)], max, sum[0])
 	}
 	return state.sum
 }
@@ -101,12 +87,21 @@ func (w *worker) rowItem(j *job, b, head, span int) {
 	}
 }
 
+// A part is the tile of a span for up to rowGroup queries that see the same keys.
+type part struct {
+	row, rows   int // of the KV head's queries
+	slot        int // of its rows in worker.s and worker.partial
+	first, keys int
+	max, sum    [rowGroup]float32
+}
+
 // rowSpan computes the partials of a span of tiles and merges them once the spans before it have been. Spans are
 // handed out in increasing order, so the wait ends.
+//
+// All keys of a span come before all of its values, so that each is read as one stream.
 func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	p := &w.panels[0]
-	pad := generic.Pad(j.v.Dim)
-	n := 0
+	parts, slot := w.parts[:0], 0
 	for tile := range spanTiles {
 		first := (span*spanTiles + tile) * generic.TileKeys
 		for r := 0; r < j.rows; {
@@ -115,14 +110,23 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 				rows = rowGroup
 			}
 			if _, keys := see(0, int(p.limit[r]), first, generic.TileKeys); keys > 0 {
-				max, sum := w.partials(j, w.partial[n*pad:], p.q[r:], k[first*j.k.LenStride:], v[first*j.v.LenStride:], rows, keys)
-				for i := range rows {
-					w.parts[n] = part{r + i, max[i], sum[i]}
-					n++
-				}
+				parts = append(parts, part{row: r, rows: rows, slot: slot, first: first, keys: keys})
+				slot += rows
 			}
 			r += rows
 		}
+	}
+	for i := range parts {
+		t, s := &parts[i], w.s[parts[i].slot*generic.TileKeys:]
+		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], panelWidth(), t.rows, j.q.Dim, t.keys, j.k.LenStride)
+		for r := range t.rows {
+			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys])
+		}
+	}
+	pad := generic.Pad(j.v.Dim)
+	for i := range parts {
+		t := &parts[i]
+		t.sum = rowValues(w.partial[t.slot*pad:], w.s[t.slot*generic.TileKeys:], v[t.first*j.v.LenStride:], t.rows, j.v.Dim, t.keys, j.v.LenStride)
 	}
 
 	m.mutex.Lock()
@@ -130,8 +134,12 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	for m.next != span {
 		m.turn.Wait()
 	}
-	for i, part := range w.parts[:n] {
-		m.states[part.row].merge(m.acc[part.row*pad:][:pad], w.partial[i*pad:][:pad], part.max, part.sum)
+	for i := range parts {
+		t := &parts[i]
+		for r := range t.rows {
+			row := t.row + r
+			m.states[row].merge(m.acc[row*pad:][:pad], w.partial[(t.slot+r)*pad:][:pad], t.max[r], t.sum[r])
+		}
 	}
 	m.next++
 	m.turn.Broadcast()

@@ -173,7 +173,7 @@ func TestPanel(t *testing.T) {
 		ref := Generic(w)
 		r := rand.New(rand.NewPCG(9, 10))
 		dims := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 33, 48, 64, 80}
-		fences(t, 5, 128*100, func(place func(int) []float32) {
+		fences(t, 5, generic.TileKeys*100, func(place func(int) []float32) {
 			for _, dim := range dims {
 				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(8) {
 					kind := Kind(r.IntN(int(Kinds)))
@@ -261,7 +261,7 @@ func TestRows(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(11, 12))
 		dims := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128}
-		fences(t, 4, 128*140, func(place func(int) []float32) {
+		fences(t, 4, generic.TileKeys*140, func(place func(int) []float32) {
 			for _, dim := range dims {
 				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(6) {
 					for _, rows := range []int{1, 4} {

@@ -83,7 +83,7 @@ func maxPart(x []float32) float32 {
 	if len(x) == 0 {
 		return generic.Max(nil)
 	}
-	return max(&x[0], len(x))
+	return maximum(&x[0], len(x))
 }
 
 // ExpSum is [generic.ExpSum].
@@ -223,32 +223,40 @@ func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st
 //
 //go:noinline
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
+	block := 16
+	if rows == 4 {
+		block = 8
+	}
+	// blocks computes n blocks of keys from j on; each key is step from the one before.
+	ahead := 4 * stride * prefetchDistance(dim)
+	blocks := func(j, n, step, half int) {
+		if rows == 4 {
+			wrap := 4*stride - 128*((dim+31)/32)
+			rowScores4(&s[j], &q[0], &k[j*stride], w, dim, step, n, ahead, wrap, 0)
+		} else {
+			wrap := 4*stride - 256*((dim+63)/64)
+			rowScores1(&s[j], &q[0], &k[j*stride], w, dim, step, half, n, ahead, wrap, 0)
+		}
+	}
 	switch {
 	case n < 8:
 		// 8 times the same key: the next one overwrites the surplus.
 		for j := range n {
-			if rows == 4 {
-				rowScores4(&s[j], &q[0], &k[j*stride], w, dim, 0, 1)
-			} else {
-				rowScores1(&s[j], &q[0], &k[j*stride], w, dim, 0, 8, 1)
-			}
+			blocks(j, 1, 0, 8)
 		}
-	case rows == 4:
-		if n%8 != 0 { // the last 8, some of them again
-			rowScores4(&s[n-8], &q[0], &k[(n-8)*stride], w, dim, stride, 1)
-		}
-		if n >= 8 {
-			rowScores4(&s[0], &q[0], &k[0], w, dim, stride, n/8)
-		}
-	case n < 16:
-		rowScores1(&s[0], &q[0], &k[0], w, dim, stride, n-8, 1)
+	case n < block: // two overlapping halves
+		blocks(0, 1, stride, n-8)
 	default:
-		if n%16 != 0 {
-			rowScores1(&s[n-16], &q[0], &k[(n-16)*stride], w, dim, stride, 8, 1)
+		if n%block != 0 { // the last block overlaps the one before
+			blocks(n-block, 1, stride, 8)
 		}
-		rowScores1(&s[0], &q[0], &k[0], w, dim, stride, 8, n/16)
+		blocks(0, n/block, stride, 8)
 	}
 }
+
+// prefetchDistance is the number of rows of dim elements from where K or V is read to where it is
+// prefetched, into L2: 16 rows, or more to make 16 KiB.
+func prefetchDistance(dim int) int { return max(16, 4096/dim) }
 
 // RowWeights is [generic.RowWeights].
 //
@@ -260,10 +268,11 @@ func RowWeights(s []float32) (m float32) { return rowWeights(&s[0], len(s)) }
 //go:noinline
 func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
 	clear(o[:rows*generic.Pad(dim)])
+	ahead := 4 * stride * prefetchDistance(dim)
 	if rows == 4 {
-		rowValues4(&o[0], &p[0], &v[0], &sum[0], dim, n, stride)
+		rowValues4(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
 	} else {
-		rowValues1(&o[0], &p[0], &v[0], &sum[0], dim, n, stride)
+		rowValues1(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
 	}
 	return sum
 }

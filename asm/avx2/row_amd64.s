@@ -2,50 +2,54 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int)
-// Requires: AVX, FMA3
-TEXT ·rowScores1(SB), NOSPLIT, $0-64
-	MOVQ k+16(FP), AX
-	MOVQ stride+40(FP), CX
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int, left int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·rowScores1(SB), NOSPLIT, $0-88
+	MOVQ stride+40(FP), AX
+	SHLQ $0x02, AX
+	MOVQ w+24(FP), CX
 	SHLQ $0x02, CX
-	MOVQ w+24(FP), DX
-	SHLQ $0x02, DX
 
 block1:
-	MOVQ    q+8(FP), BX
-	MOVQ    AX, DI
-	MOVQ    AX, R8
-	LEAQ    (R8)(CX*2), R8
-	ADDQ    CX, R8
+	MOVQ    q+8(FP), DX
+	MOVQ    k+16(FP), BX
+	MOVQ    BX, SI
+	ADDQ    ahead+64(FP), SI
+	MOVQ    dim+32(FP), R13
+	MOVQ    R13, left+80(FP)
+	MOVQ    BX, DI
+	MOVQ    BX, R8
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
 	MOVQ    R8, R9
-	LEAQ    (R9)(CX*2), R9
-	ADDQ    CX, R9
+	LEAQ    (R9)(AX*2), R9
+	ADDQ    AX, R9
 	MOVQ    half+48(FP), R13
-	IMULQ   CX, R13
-	ADDQ    AX, R13
+	IMULQ   AX, R13
+	ADDQ    BX, R13
 	MOVQ    R13, R10
 	MOVQ    R13, R11
-	LEAQ    (R11)(CX*2), R11
-	ADDQ    CX, R11
+	LEAQ    (R11)(AX*2), R11
+	ADDQ    AX, R11
 	MOVQ    R11, R12
-	LEAQ    (R12)(CX*2), R12
-	ADDQ    CX, R12
+	LEAQ    (R12)(AX*2), R12
+	ADDQ    AX, R12
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	MOVQ    dim+32(FP), SI
-	SUBQ    $0x04, SI
+	MOVQ    dim+32(FP), BX
+	SUBQ    $0x04, BX
 	JL      tail3
 	PCALIGN $0x20
 
 four2:
 	VMOVUPS      (DI), X4
-	VINSERTF128  $0x01, (DI)(CX*4), Y4, Y4
-	VMOVUPS      (DI)(CX*1), X5
-	VINSERTF128  $0x01, (R8)(CX*2), Y5, Y5
-	VMOVUPS      (DI)(CX*2), X6
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
 	VINSERTF128  $0x01, (R9), Y6, Y6
 	VMOVUPS      (R8), X7
-	VINSERTF128  $0x01, (R8)(CX*4), Y7, Y7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -54,27 +58,27 @@ four2:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         BX, R13
+	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y0, Y9
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y1, Y9
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y2, Y9
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y9
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VMOVUPS      (R10), X4
-	VINSERTF128  $0x01, (R10)(CX*4), Y4, Y4
-	VMOVUPS      (R10)(CX*1), X5
-	VINSERTF128  $0x01, (R11)(CX*2), Y5, Y5
-	VMOVUPS      (R10)(CX*2), X6
+	VINSERTF128  $0x01, (R10)(AX*4), Y4, Y4
+	VMOVUPS      (R10)(AX*1), X5
+	VINSERTF128  $0x01, (R11)(AX*2), Y5, Y5
+	VMOVUPS      (R10)(AX*2), X6
 	VINSERTF128  $0x01, (R12), Y6, Y6
 	VMOVUPS      (R11), X7
-	VINSERTF128  $0x01, (R11)(CX*4), Y7, Y7
+	VINSERTF128  $0x01, (R11)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -83,48 +87,60 @@ four2:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         BX, R13
+	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y0, Y10
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y1, Y10
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y2, Y10
-	ADDQ         DX, R13
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y10
-	ADDQ         DX, R13
-	MOVQ         R13, BX
-	ADDQ         $+16, DI
-	ADDQ         $+16, R8
-	ADDQ         $+16, R9
-	ADDQ         $+16, R10
-	ADDQ         $+16, R11
-	ADDQ         $+16, R12
-	SUBQ         $0x04, SI
-	JGE          four2
+	ADDQ         CX, R13
+	MOVQ         R13, DX
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+80(FP)
+	JG           same5
+	ADDQ         wrap+72(FP), SI
+	MOVQ         dim+32(FP), R13
+	MOVQ         R13, left+80(FP)
+
+same5:
+	ADDQ $+16, DI
+	ADDQ $+16, R8
+	ADDQ $+16, R9
+	ADDQ $+16, R10
+	ADDQ $+16, R11
+	ADDQ $+16, R12
+	SUBQ $0x04, BX
+	JGE  four2
 
 tail3:
-	ADDQ         $0x04, SI
+	ADDQ         $0x04, BX
 	JZ           done4
-	MOVQ         SI, R13
-	LEAQ         tail<>+32(SB), R14
-	SHLQ         $0x02, R13
-	SUBQ         R13, R14
-	VMOVUPS      (R14), Y11
+	MOVQ         BX, SI
+	LEAQ         tail<>+32(SB), R13
+	SHLQ         $0x02, SI
+	SUBQ         SI, R13
+	VMOVUPS      (R13), Y11
 	VMASKMOVPS   (DI), X11, X4
-	VMASKMOVPS   (DI)(CX*4), X11, X0
+	VMASKMOVPS   (DI)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (DI)(CX*1), X11, X5
-	VMASKMOVPS   (R8)(CX*2), X11, X0
+	VMASKMOVPS   (DI)(AX*1), X11, X5
+	VMASKMOVPS   (R8)(AX*2), X11, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (DI)(CX*2), X11, X6
+	VMASKMOVPS   (DI)(AX*2), X11, X6
 	VMASKMOVPS   (R9), X11, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
 	VMASKMOVPS   (R8), X11, X7
-	VMASKMOVPS   (R8)(CX*4), X11, X0
+	VMASKMOVPS   (R8)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -134,32 +150,32 @@ tail3:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         BX, R13
+	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y0, Y9
-	CMPQ         SI, $0x01
-	JE           next5
-	ADDQ         DX, R13
+	CMPQ         BX, $0x01
+	JE           next6
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y1, Y9
-	CMPQ         SI, $0x02
-	JE           next5
-	ADDQ         DX, R13
+	CMPQ         BX, $0x02
+	JE           next6
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y2, Y9
 
-next5:
+next6:
 	VMASKMOVPS   (R10), X11, X4
-	VMASKMOVPS   (R10)(CX*4), X11, X0
+	VMASKMOVPS   (R10)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (R10)(CX*1), X11, X5
-	VMASKMOVPS   (R11)(CX*2), X11, X0
+	VMASKMOVPS   (R10)(AX*1), X11, X5
+	VMASKMOVPS   (R11)(AX*2), X11, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (R10)(CX*2), X11, X6
+	VMASKMOVPS   (R10)(AX*2), X11, X6
 	VMASKMOVPS   (R12), X11, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
 	VMASKMOVPS   (R11), X11, X7
-	VMASKMOVPS   (R11)(CX*4), X11, X0
+	VMASKMOVPS   (R11)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -169,29 +185,30 @@ next5:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         BX, R13
+	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y0, Y10
-	CMPQ         SI, $0x01
-	JE           next6
-	ADDQ         DX, R13
+	CMPQ         BX, $0x01
+	JE           next7
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y1, Y10
-	CMPQ         SI, $0x02
-	JE           next6
-	ADDQ         DX, R13
+	CMPQ         BX, $0x02
+	JE           next7
+	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y2, Y10
 
-next6:
+next7:
 done4:
-	MOVQ    s+0(FP), BX
+	MOVQ    s+0(FP), DX
 	MOVQ    half+48(FP), R13
-	VMOVUPS Y9, (BX)
-	VMOVUPS Y10, (BX)(R13*4)
+	VMOVUPS Y9, (DX)
+	VMOVUPS Y10, (DX)(R13*4)
 	ADDQ    $0x40, s+0(FP)
-	LEAQ    (AX)(CX*8), AX
-	LEAQ    (AX)(CX*8), AX
+	MOVQ    AX, R13
+	SHLQ    $0x04, R13
+	ADDQ    R13, k+16(FP)
 	DECQ    blocks+56(FP)
 	JNZ     block1
 	VZEROUPPER
@@ -215,9 +232,9 @@ DATA tail<>+56(SB)/4, $0x00000000
 DATA tail<>+60(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $64
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int)
-// Requires: AVX, FMA3
-TEXT ·rowScores4(SB), NOSPLIT, $0-56
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·rowScores4(SB), NOSPLIT, $0-80
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -227,33 +244,37 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-56
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block7:
+block8:
 	MOVQ    CX, R8
 	MOVQ    DX, R10
-	MOVQ    DX, R11
-	LEAQ    (R11)(SI*2), R11
-	ADDQ    SI, R11
-	MOVQ    R11, R12
-	LEAQ    (R12)(SI*2), R12
-	ADDQ    SI, R12
+	ADDQ    ahead+56(FP), R10
+	MOVQ    dim+32(FP), R11
+	MOVQ    R11, left+72(FP)
+	MOVQ    DX, R12
+	MOVQ    DX, R13
+	LEAQ    (R13)(SI*2), R13
+	ADDQ    SI, R13
+	MOVQ    R13, R14
+	LEAQ    (R14)(SI*2), R14
+	ADDQ    SI, R14
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail9
+	JL      tail10
 	PCALIGN $0x20
 
-four8:
-	VMOVUPS      (R10), X4
-	VINSERTF128  $0x01, (R10)(SI*4), Y4, Y4
-	VMOVUPS      (R10)(SI*1), X5
-	VINSERTF128  $0x01, (R11)(SI*2), Y5, Y5
-	VMOVUPS      (R10)(SI*2), X6
-	VINSERTF128  $0x01, (R12), Y6, Y6
-	VMOVUPS      (R11), X7
-	VINSERTF128  $0x01, (R11)(SI*4), Y7, Y7
+four9:
+	VMOVUPS      (R12), X4
+	VINSERTF128  $0x01, (R12)(SI*4), Y4, Y4
+	VMOVUPS      (R12)(SI*1), X5
+	VINSERTF128  $0x01, (R13)(SI*2), Y5, Y5
+	VMOVUPS      (R12)(SI*2), X6
+	VINSERTF128  $0x01, (R14), Y6, Y6
+	VMOVUPS      (R13), X7
+	VINSERTF128  $0x01, (R13)(SI*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -298,31 +319,41 @@ four8:
 	VBROADCASTSS 12(R8), Y9
 	VFMADD231PS  Y9, Y3, Y15
 	ADDQ         DI, R8
-	ADDQ         $+16, R10
-	ADDQ         $+16, R11
-	ADDQ         $+16, R12
-	SUBQ         $0x04, R9
-	JGE          four8
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	ADDQ         $+128, R10
+	SUBQ         $0x20, left+72(FP)
+	JG           same12
+	ADDQ         wrap+64(FP), R10
+	MOVQ         dim+32(FP), R11
+	MOVQ         R11, left+72(FP)
 
-tail9:
+same12:
+	ADDQ $+16, R12
+	ADDQ $+16, R13
+	ADDQ $+16, R14
+	SUBQ $0x04, R9
+	JGE  four9
+
+tail10:
 	ADDQ         $0x04, R9
-	JZ           done10
-	MOVQ         R9, R13
-	LEAQ         tail<>+32(SB), R14
-	SHLQ         $0x02, R13
-	SUBQ         R13, R14
-	VMOVUPS      (R14), Y11
-	VMASKMOVPS   (R10), X11, X4
-	VMASKMOVPS   (R10)(SI*4), X11, X0
+	JZ           done11
+	MOVQ         R9, R10
+	LEAQ         tail<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y11
+	VMASKMOVPS   (R12), X11, X4
+	VMASKMOVPS   (R12)(SI*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (R10)(SI*1), X11, X5
-	VMASKMOVPS   (R11)(SI*2), X11, X0
+	VMASKMOVPS   (R12)(SI*1), X11, X5
+	VMASKMOVPS   (R13)(SI*2), X11, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (R10)(SI*2), X11, X6
-	VMASKMOVPS   (R12), X11, X0
+	VMASKMOVPS   (R12)(SI*2), X11, X6
+	VMASKMOVPS   (R14), X11, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
-	VMASKMOVPS   (R11), X11, X7
-	VMASKMOVPS   (R11)(SI*4), X11, X0
+	VMASKMOVPS   (R13), X11, X7
+	VMASKMOVPS   (R13)(SI*4), X11, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -342,7 +373,7 @@ tail9:
 	VFMADD231PS  Y9, Y0, Y15
 	ADDQ         DI, R8
 	DECQ         R9
-	JZ           done10
+	JZ           done11
 	VBROADCASTSS (R8), Y8
 	VFMADD231PS  Y8, Y1, Y12
 	VBROADCASTSS 4(R8), Y9
@@ -353,7 +384,7 @@ tail9:
 	VFMADD231PS  Y9, Y1, Y15
 	ADDQ         DI, R8
 	DECQ         R9
-	JZ           done10
+	JZ           done11
 	VBROADCASTSS (R8), Y8
 	VFMADD231PS  Y8, Y2, Y12
 	VBROADCASTSS 4(R8), Y9
@@ -364,15 +395,15 @@ tail9:
 	VFMADD231PS  Y9, Y2, Y15
 	ADDQ         DI, R8
 
-done10:
+done11:
 	VMOVUPS Y12, (AX)
-	VMOVUPS Y13, 512(AX)
-	VMOVUPS Y14, 1024(AX)
-	VMOVUPS Y15, 1536(AX)
+	VMOVUPS Y13, 1024(AX)
+	VMOVUPS Y14, 2048(AX)
+	VMOVUPS Y15, 3072(AX)
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block7
+	JNZ     block8
 	VZEROUPPER
 	RET
 
@@ -387,10 +418,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Y6, Y2
 	VMOVUPS Y6, Y3
 	SUBQ    $+32, CX
-	JL      vecs12
+	JL      vecs14
 	PCALIGN $0x20
 
-block11:
+block13:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	VMOVUPS 32(AX), Y4
@@ -401,22 +432,22 @@ block11:
 	VMAXPS  Y3, Y4, Y3
 	SUBQ    $-128, AX
 	SUBQ    $+32, CX
-	JGE     block11
+	JGE     block13
 
-vecs12:
+vecs14:
 	ADDQ $+24, CX
-	JL   tail14
+	JL   tail16
 
-vec13:
+vec15:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JGE     vec13
+	JGE     vec15
 
-tail14:
+tail16:
 	ADDQ       $+8, CX
-	JZ         done15
+	JZ         done17
 	LEAQ       tail<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
@@ -425,7 +456,7 @@ tail14:
 	VBLENDVPS  Y5, Y4, Y6, Y4
 	VMAXPS     Y0, Y4, Y0
 
-done15:
+done17:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -448,10 +479,10 @@ done15:
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
 	SUBQ         $0x20, CX
-	JL           last18
+	JL           last20
 	PCALIGN      $0x20
 
-four16:
+four18:
 	VSUBPS       (AX), Y13, Y0
 	VSUBPS       32(AX), Y13, Y3
 	VSUBPS       64(AX), Y13, Y6
@@ -521,13 +552,13 @@ four16:
 	VMOVUPS      Y9, 96(AX)
 	ADDQ         $+128, AX
 	SUBQ         $0x20, CX
-	JGE          four16
+	JGE          four18
 
-last18:
+last20:
 	ADDQ $0x20, CX
-	JZ   done19
+	JZ   done21
 
-one17:
+one19:
 	VSUBPS       (AX), Y13, Y0
 	VMINPS       Y0, Y15, Y0
 	VMOVUPS      splat4b40007e<>+0(SB), Y12
@@ -552,9 +583,9 @@ one17:
 	VMOVUPS      Y0, (AX)
 	ADDQ         $+32, AX
 	SUBQ         $0x08, CX
-	JG           one17
+	JG           one19
 
-done19:
+done21:
 	VZEROUPPER
 	RET
 
@@ -658,354 +689,360 @@ DATA splat40000000<>+24(SB)/4, $0x40000000
 DATA splat40000000<>+28(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $32
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·rowValues1(SB), NOSPLIT, $0-56
-	MOVQ   o+0(FP), AX
-	MOVQ   p+8(FP), CX
-	MOVQ   v+16(FP), DX
-	MOVQ   dim+32(FP), BX
-	MOVQ   n+40(FP), SI
-	MOVQ   stride+48(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   7(BX), R8
-	ANDQ   $-8, R8
-	SHLQ   $0x02, R8
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·rowValues1(SB), NOSPLIT, $0-64
+	MOVQ   p+8(FP), AX
+	MOVQ   stride+48(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   dim+32(FP), DX
+	ADDQ   $0x07, DX
+	ANDQ   $-8, DX
+	SHLQ   $0x02, DX
 	VXORPS Y12, Y12, Y12
+	MOVQ   ahead+56(FP), DX
 
-block20:
-	MOVQ    $0x00000010, R8
-	CMPQ    SI, R8
-	CMOVQLT SI, R8
-	MOVQ    R8, R9
-	MOVQ    CX, R10
+block22:
+	MOVQ    $0x00000010, BX
+	CMPQ    BX, n+40(FP)
+	CMOVQGT n+40(FP), BX
+	MOVQ    BX, SI
+	MOVQ    AX, DI
 
-sum21:
-	VADDSS (R10), X12, X12
-	ADDQ   $+4, R10
-	DECQ   R9
-	JNZ    sum21
-	MOVQ   DX, R11
-	MOVQ   AX, R12
-	MOVQ   BX, R13
+sum23:
+	VADDSS (DI), X12, X12
+	ADDQ   $+4, DI
+	DECQ   SI
+	JNZ    sum23
+	MOVQ   v+16(FP), R8
+	MOVQ   o+0(FP), R9
+	MOVQ   dim+32(FP), R10
 
-again22:
-	CMPQ    R13, $0x40
-	JL      next23
-	VMOVUPS (R12), Y0
-	VMOVUPS 32(R12), Y1
-	VMOVUPS 64(R12), Y2
-	VMOVUPS 96(R12), Y3
-	VMOVUPS 128(R12), Y4
-	VMOVUPS 160(R12), Y5
-	VMOVUPS 192(R12), Y6
-	VMOVUPS 224(R12), Y7
-	MOVQ    R8, R14
-	MOVQ    CX, R10
-	MOVQ    R11, R9
+again24:
+	CMPQ    R10, $0x40
+	JL      next25
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	VMOVUPS 128(R9), Y4
+	VMOVUPS 160(R9), Y5
+	VMOVUPS 192(R9), Y6
+	VMOVUPS 224(R9), Y7
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
-key24:
-	VBROADCASTSS (R10), Y10
-	VFMADD231PS  (R9), Y10, Y0
-	VFMADD231PS  32(R9), Y10, Y1
-	VFMADD231PS  64(R9), Y10, Y2
-	VFMADD231PS  96(R9), Y10, Y3
-	VFMADD231PS  128(R9), Y10, Y4
-	VFMADD231PS  160(R9), Y10, Y5
-	VFMADD231PS  192(R9), Y10, Y6
-	VFMADD231PS  224(R9), Y10, Y7
-	ADDQ         $+4, R10
-	ADDQ         DI, R9
-	DECQ         R14
-	JNZ          key24
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, 32(R12)
-	VMOVUPS      Y2, 64(R12)
-	VMOVUPS      Y3, 96(R12)
-	VMOVUPS      Y4, 128(R12)
-	VMOVUPS      Y5, 160(R12)
-	VMOVUPS      Y6, 192(R12)
-	VMOVUPS      Y7, 224(R12)
-	ADDQ         $+256, R11
-	ADDQ         $+256, R12
-	SUBQ         $0x40, R13
-	JMP          again22
+key26:
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	PREFETCHT1   128(SI)(DX*1)
+	PREFETCHT1   192(SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (SI), Y10, Y0
+	VFMADD231PS  32(SI), Y10, Y1
+	VFMADD231PS  64(SI), Y10, Y2
+	VFMADD231PS  96(SI), Y10, Y3
+	VFMADD231PS  128(SI), Y10, Y4
+	VFMADD231PS  160(SI), Y10, Y5
+	VFMADD231PS  192(SI), Y10, Y6
+	VFMADD231PS  224(SI), Y10, Y7
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
+	JNZ          key26
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	VMOVUPS      Y4, 128(R9)
+	VMOVUPS      Y5, 160(R9)
+	VMOVUPS      Y6, 192(R9)
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         $+256, R8
+	ADDQ         $+256, R9
+	SUBQ         $0x40, R10
+	JMP          again24
 
-next23:
-again25:
-	CMPQ    R13, $0x20
-	JL      next26
-	VMOVUPS (R12), Y0
-	VMOVUPS 32(R12), Y1
-	VMOVUPS 64(R12), Y2
-	VMOVUPS 96(R12), Y3
-	MOVQ    R8, R14
-	MOVQ    CX, R10
-	MOVQ    R11, R9
+next25:
+again27:
+	CMPQ    R10, $0x20
+	JL      next28
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
-key27:
-	VBROADCASTSS (R10), Y10
-	VFMADD231PS  (R9), Y10, Y0
-	VFMADD231PS  32(R9), Y10, Y1
-	VFMADD231PS  64(R9), Y10, Y2
-	VFMADD231PS  96(R9), Y10, Y3
-	ADDQ         $+4, R10
-	ADDQ         DI, R9
-	DECQ         R14
-	JNZ          key27
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, 32(R12)
-	VMOVUPS      Y2, 64(R12)
-	VMOVUPS      Y3, 96(R12)
-	ADDQ         $+128, R11
-	ADDQ         $+128, R12
-	SUBQ         $0x20, R13
-	JMP          again25
+key29:
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (SI), Y10, Y0
+	VFMADD231PS  32(SI), Y10, Y1
+	VFMADD231PS  64(SI), Y10, Y2
+	VFMADD231PS  96(SI), Y10, Y3
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
+	JNZ          key29
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	ADDQ         $+128, R8
+	ADDQ         $+128, R9
+	SUBQ         $0x20, R10
+	JMP          again27
 
-next26:
-again28:
-	CMPQ    R13, $0x10
-	JL      next29
-	VMOVUPS (R12), Y0
-	VMOVUPS 32(R12), Y1
-	MOVQ    R8, R14
-	MOVQ    CX, R10
-	MOVQ    R11, R9
+next28:
+again30:
+	CMPQ    R10, $0x10
+	JL      next31
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
-key30:
-	VBROADCASTSS (R10), Y10
-	VFMADD231PS  (R9), Y10, Y0
-	VFMADD231PS  32(R9), Y10, Y1
-	ADDQ         $+4, R10
-	ADDQ         DI, R9
-	DECQ         R14
-	JNZ          key30
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, 32(R12)
-	ADDQ         $+64, R11
-	ADDQ         $+64, R12
-	SUBQ         $0x10, R13
-	JMP          again28
+key32:
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (SI), Y10, Y0
+	VFMADD231PS  32(SI), Y10, Y1
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
+	JNZ          key32
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+64, R8
+	ADDQ         $+64, R9
+	SUBQ         $0x10, R10
+	JMP          again30
 
-next29:
-again31:
-	CMPQ    R13, $0x08
-	JL      next32
-	VMOVUPS (R12), Y0
-	MOVQ    R8, R14
-	MOVQ    CX, R10
-	MOVQ    R11, R9
-
-key33:
-	VBROADCASTSS (R10), Y10
-	VFMADD231PS  (R9), Y10, Y0
-	ADDQ         $+4, R10
-	ADDQ         DI, R9
-	DECQ         R14
-	JNZ          key33
-	VMOVUPS      Y0, (R12)
-	ADDQ         $+32, R11
-	ADDQ         $+32, R12
-	SUBQ         $0x08, R13
-	JMP          again31
-
-next32:
-	TESTQ   R13, R13
-	JZ      end34
-	LEAQ    tail<>+32(SB), R9
-	SHLQ    $0x02, R13
-	SUBQ    R13, R9
-	VMOVUPS (R9), Y11
-	VMOVUPS (R12), Y0
-	MOVQ    CX, R10
-	MOVQ    R11, R9
+next31:
+again33:
+	CMPQ    R10, $0x08
+	JL      next34
+	VMOVUPS (R9), Y0
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key35:
-	VBROADCASTSS (R10), Y10
-	VMASKMOVPS   (R9), Y11, Y8
-	VFMADD231PS  Y8, Y10, Y0
-	ADDQ         $+4, R10
-	ADDQ         DI, R9
-	DECQ         R8
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (SI), Y10, Y0
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key35
-	VMOVUPS      Y0, (R12)
-	ADDQ         $+32, R11
-	ADDQ         $+32, R12
+	VMOVUPS      Y0, (R9)
+	ADDQ         $+32, R8
+	ADDQ         $+32, R9
+	SUBQ         $0x08, R10
+	JMP          again33
 
-end34:
-	LEAQ   (DX)(DI*8), DX
-	LEAQ   (DX)(DI*8), DX
-	ADDQ   $+64, CX
-	SUBQ   $0x10, SI
-	JG     block20
+next34:
+	TESTQ   R10, R10
+	JZ      end36
+	LEAQ    tail<>+32(SB), SI
+	SHLQ    $0x02, R10
+	SUBQ    R10, SI
+	VMOVUPS (SI), Y11
+	VMOVUPS (R9), Y0
+	MOVQ    AX, DI
+	MOVQ    R8, SI
+
+key37:
+	VBROADCASTSS (DI), Y10
+	VMASKMOVPS   (SI), Y11, Y8
+	VFMADD231PS  Y8, Y10, Y0
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         BX
+	JNZ          key37
+	VMOVUPS      Y0, (R9)
+	ADDQ         $+32, R8
+	ADDQ         $+32, R9
+
+end36:
+	MOVQ   CX, SI
+	SHLQ   $0x04, SI
+	ADDQ   SI, v+16(FP)
+	ADDQ   $+64, AX
+	SUBQ   $0x10, n+40(FP)
+	JG     block22
 	MOVQ   sum+24(FP), AX
 	VMOVSS X12, (AX)
 	VZEROUPPER
 	RET
 
-// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·rowValues4(SB), NOSPLIT, $8-56
-	MOVQ   o+0(FP), AX
-	MOVQ   p+8(FP), CX
-	MOVQ   v+16(FP), DX
-	MOVQ   dim+32(FP), BX
-	MOVQ   n+40(FP), SI
-	MOVQ   stride+48(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   7(BX), R8
-	ANDQ   $-8, R8
-	SHLQ   $0x02, R8
+// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·rowValues4(SB), NOSPLIT, $0-64
+	MOVQ   p+8(FP), AX
+	MOVQ   stride+48(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   dim+32(FP), DX
+	ADDQ   $0x07, DX
+	ANDQ   $-8, DX
+	SHLQ   $0x02, DX
 	VXORPS Y12, Y12, Y12
 	VXORPS Y13, Y13, Y13
 	VXORPS Y14, Y14, Y14
 	VXORPS Y15, Y15, Y15
+	MOVQ   ahead+56(FP), BX
 
-block36:
-	MOVQ    $0x00000010, R9
-	CMPQ    SI, R9
-	CMOVQLT SI, R9
-	MOVQ    R9, R10
-	MOVQ    CX, R11
+block38:
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    SI, DI
+	MOVQ    AX, R8
 
-sum37:
-	VADDSS (R11), X12, X12
-	VADDSS 512(R11), X13, X13
-	VADDSS 1024(R11), X14, X14
-	VADDSS 1536(R11), X15, X15
-	ADDQ   $+4, R11
-	DECQ   R10
-	JNZ    sum37
-	MOVQ   DX, R13
-	MOVQ   AX, R14
-	MOVQ   BX, R15
+sum39:
+	VADDSS (R8), X12, X12
+	VADDSS 1024(R8), X13, X13
+	VADDSS 2048(R8), X14, X14
+	VADDSS 3072(R8), X15, X15
+	ADDQ   $+4, R8
+	DECQ   DI
+	JNZ    sum39
+	MOVQ   v+16(FP), R10
+	MOVQ   o+0(FP), R11
+	MOVQ   dim+32(FP), R12
 
-again38:
-	CMPQ    R15, $0x10
-	JL      next39
-	LEAQ    (R14)(R8*2), R10
-	VMOVUPS (R14), Y0
-	VMOVUPS 32(R14), Y1
-	VMOVUPS (R14)(R8*1), Y2
-	VMOVUPS 32(R14)(R8*1), Y3
-	VMOVUPS (R14)(R8*2), Y4
-	VMOVUPS 32(R14)(R8*2), Y5
-	VMOVUPS (R10)(R8*1), Y6
-	VMOVUPS 32(R10)(R8*1), Y7
-	MOVQ    R9, BP
-	MOVQ    CX, R11
-	MOVQ    R13, R12
+again40:
+	CMPQ    R12, $0x10
+	JL      next41
+	LEAQ    (R11)(DX*2), DI
+	VMOVUPS (R11), Y0
+	VMOVUPS 32(R11), Y1
+	VMOVUPS (R11)(DX*1), Y2
+	VMOVUPS 32(R11)(DX*1), Y3
+	VMOVUPS (R11)(DX*2), Y4
+	VMOVUPS 32(R11)(DX*2), Y5
+	VMOVUPS (DI)(DX*1), Y6
+	VMOVUPS 32(DI)(DX*1), Y7
+	MOVQ    SI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 
-key40:
-	VMOVUPS      (R12), Y8
-	VMOVUPS      32(R12), Y9
-	VBROADCASTSS (R11), Y10
+key42:
+	PREFETCHT1   (R9)(BX*1)
+	VMOVUPS      (R9), Y8
+	VMOVUPS      32(R9), Y9
+	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 512(R11), Y10
+	VBROADCASTSS 1024(R8), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 1024(R11), Y10
+	VBROADCASTSS 2048(R8), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 1536(R11), Y10
+	VBROADCASTSS 3072(R8), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R11
-	ADDQ         DI, R12
-	DECQ         BP
-	JNZ          key40
-	VMOVUPS      Y0, (R14)
-	VMOVUPS      Y1, 32(R14)
-	VMOVUPS      Y2, (R14)(R8*1)
-	VMOVUPS      Y3, 32(R14)(R8*1)
-	VMOVUPS      Y4, (R14)(R8*2)
-	VMOVUPS      Y5, 32(R14)(R8*2)
-	VMOVUPS      Y6, (R10)(R8*1)
-	VMOVUPS      Y7, 32(R10)(R8*1)
-	ADDQ         $+64, R13
-	ADDQ         $+64, R14
-	SUBQ         $0x10, R15
-	JMP          again38
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key42
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, 32(R11)
+	VMOVUPS      Y2, (R11)(DX*1)
+	VMOVUPS      Y3, 32(R11)(DX*1)
+	VMOVUPS      Y4, (R11)(DX*2)
+	VMOVUPS      Y5, 32(R11)(DX*2)
+	VMOVUPS      Y6, (DI)(DX*1)
+	VMOVUPS      Y7, 32(DI)(DX*1)
+	ADDQ         $+64, R10
+	ADDQ         $+64, R11
+	SUBQ         $0x10, R12
+	JMP          again40
 
-next39:
-again41:
-	CMPQ    R15, $0x08
-	JL      next42
-	LEAQ    (R14)(R8*2), R10
-	VMOVUPS (R14), Y0
-	VMOVUPS (R14)(R8*1), Y1
-	VMOVUPS (R14)(R8*2), Y2
-	VMOVUPS (R10)(R8*1), Y3
-	MOVQ    R9, BP
-	MOVQ    CX, R11
-	MOVQ    R13, R12
-
-key43:
-	VMOVUPS      (R12), Y8
-	VBROADCASTSS (R11), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VBROADCASTSS 512(R11), Y10
-	VFMADD231PS  Y8, Y10, Y1
-	VBROADCASTSS 1024(R11), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VBROADCASTSS 1536(R11), Y10
-	VFMADD231PS  Y8, Y10, Y3
-	ADDQ         $+4, R11
-	ADDQ         DI, R12
-	DECQ         BP
-	JNZ          key43
-	VMOVUPS      Y0, (R14)
-	VMOVUPS      Y1, (R14)(R8*1)
-	VMOVUPS      Y2, (R14)(R8*2)
-	VMOVUPS      Y3, (R10)(R8*1)
-	ADDQ         $+32, R13
-	ADDQ         $+32, R14
-	SUBQ         $0x08, R15
-	JMP          again41
-
-next42:
-	TESTQ   R15, R15
-	JZ      end44
-	LEAQ    tail<>+32(SB), R10
-	SHLQ    $0x02, R15
-	SUBQ    R15, R10
-	VMOVUPS (R10), Y11
-	LEAQ    (R14)(R8*2), R10
-	VMOVUPS (R14), Y0
-	VMOVUPS (R14)(R8*1), Y1
-	VMOVUPS (R14)(R8*2), Y2
-	VMOVUPS (R10)(R8*1), Y3
-	MOVQ    CX, R11
-	MOVQ    R13, R12
+next41:
+again43:
+	CMPQ    R12, $0x08
+	JL      next44
+	LEAQ    (R11)(DX*2), DI
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(DX*1), Y1
+	VMOVUPS (R11)(DX*2), Y2
+	VMOVUPS (DI)(DX*1), Y3
+	MOVQ    SI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 
 key45:
-	VMASKMOVPS   (R12), Y11, Y8
-	VBROADCASTSS (R11), Y10
+	VMOVUPS      (R9), Y8
+	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y8, Y10, Y0
-	VBROADCASTSS 512(R11), Y10
+	VBROADCASTSS 1024(R8), Y10
 	VFMADD231PS  Y8, Y10, Y1
-	VBROADCASTSS 1024(R11), Y10
+	VBROADCASTSS 2048(R8), Y10
 	VFMADD231PS  Y8, Y10, Y2
-	VBROADCASTSS 1536(R11), Y10
+	VBROADCASTSS 3072(R8), Y10
 	VFMADD231PS  Y8, Y10, Y3
-	ADDQ         $+4, R11
-	ADDQ         DI, R12
-	DECQ         R9
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
 	JNZ          key45
-	VMOVUPS      Y0, (R14)
-	VMOVUPS      Y1, (R14)(R8*1)
-	VMOVUPS      Y2, (R14)(R8*2)
-	VMOVUPS      Y3, (R10)(R8*1)
-	ADDQ         $+32, R13
-	ADDQ         $+32, R14
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(DX*1)
+	VMOVUPS      Y2, (R11)(DX*2)
+	VMOVUPS      Y3, (DI)(DX*1)
+	ADDQ         $+32, R10
+	ADDQ         $+32, R11
+	SUBQ         $0x08, R12
+	JMP          again43
 
-end44:
-	LEAQ   (DX)(DI*8), DX
-	LEAQ   (DX)(DI*8), DX
-	ADDQ   $+64, CX
-	SUBQ   $0x10, SI
-	JG     block36
+next44:
+	TESTQ   R12, R12
+	JZ      end46
+	LEAQ    tail<>+32(SB), DI
+	SHLQ    $0x02, R12
+	SUBQ    R12, DI
+	VMOVUPS (DI), Y11
+	LEAQ    (R11)(DX*2), DI
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(DX*1), Y1
+	VMOVUPS (R11)(DX*2), Y2
+	VMOVUPS (DI)(DX*1), Y3
+	MOVQ    AX, R8
+	MOVQ    R10, R9
+
+key47:
+	VMASKMOVPS   (R9), Y11, Y8
+	VBROADCASTSS (R8), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VBROADCASTSS 1024(R8), Y10
+	VFMADD231PS  Y8, Y10, Y1
+	VBROADCASTSS 2048(R8), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VBROADCASTSS 3072(R8), Y10
+	VFMADD231PS  Y8, Y10, Y3
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         SI
+	JNZ          key47
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(DX*1)
+	VMOVUPS      Y2, (R11)(DX*2)
+	VMOVUPS      Y3, (DI)(DX*1)
+	ADDQ         $+32, R10
+	ADDQ         $+32, R11
+
+end46:
+	MOVQ   CX, DI
+	SHLQ   $0x04, DI
+	ADDQ   DI, v+16(FP)
+	ADDQ   $+64, AX
+	SUBQ   $0x10, n+40(FP)
+	JG     block38
 	MOVQ   sum+24(FP), AX
 	VMOVSS X12, (AX)
 	VMOVSS X13, 4(AX)
@@ -1023,13 +1060,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop46:
+loop48:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JNZ         loop46
+	JNZ         loop48
 	VZEROUPPER
 	RET

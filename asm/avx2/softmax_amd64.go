@@ -2,10 +2,10 @@
 
 package avx2
 
-// max returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].
+// maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].
 //
 //go:noescape
-func max(x *float32, n int) float32
+func maximum(x *float32, n int) float32
 
 // expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].
 //

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func max(x *float32, n int) float32
+// func maximum(x *float32, n int) float32
 // Requires: AVX
-TEXT ·max(SB), NOSPLIT, $0-20
+TEXT ·maximum(SB), NOSPLIT, $0-20
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
 	VMOVUPS splatff800000<>+0(SB), Y6

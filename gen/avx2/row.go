@@ -8,13 +8,14 @@ import (
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks int)",
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
-		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.")
+		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
+		"ahead and wrap are those of prefetchRows; left is scratch.")
 	g.rowScores1()
 	g.end()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks int)",
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
 		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.end()
@@ -27,7 +28,7 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4} {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride int)",
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
 			"as [generic.RowValues].")
 		g.rowValues(rows)
@@ -52,7 +53,7 @@ func genRow(g *gen) {
 	g.end()
 }
 
-const tileKeys = 128
+const tileKeys = 256
 
 // eightRows addresses 8 rows by three base registers.
 type eightRows struct{ base, base3, base6, stride reg.GPVirtual }
@@ -113,6 +114,32 @@ func (g *gen) columns(p eightRows, masked bool) {
 	g.VUNPCKLPD(Y(5), Y(2), Y(2))
 }
 
+// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does not
+// recognise the stream that they are. So a pointer walks through a later block, row by row, ahead bytes from
+// here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows, moves it on by lines
+// cache lines. A row is a whole number of 256 byte segments for this, and wrap leads from the end of the last to
+// the next row.
+func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
+	g.MOVQ(block, p)
+	g.ADDQ(g.param("ahead"), p)
+	g.MOVQ(g.param("dim"), t)
+	g.MOVQ(t, g.param("left"))
+}
+
+func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
+	same := g.label("same")
+	for i := range lines {
+		g.PREFETCHT1(mem(p, 64*i))
+	}
+	g.ADDQ(I32(64*lines), p)
+	g.SUBQ(U8(16*lines), g.param("left"))
+	g.JG(LabelRef(same))
+	g.ADDQ(g.param("wrap"), p)
+	g.MOVQ(g.param("dim"), t)
+	g.MOVQ(t, g.param("left"))
+	g.Label(same)
+}
+
 // mask4 loads into X11 the mask of the first n < 4 elements, keeping n.
 func (g *gen) mask4(n reg.GPVirtual) {
 	t := g.GP64()
@@ -124,17 +151,19 @@ func (g *gen) mask4(n reg.GPVirtual) {
 //
 //	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y9 and Y10 scores
 func (g *gen) rowScores1() {
-	k, stride, w := g.ptr("k"), g.elems("stride"), g.elems("w")
-	q, n := g.GP64(), g.GP64()
+	stride, w := g.elems("stride"), g.elems("w")
+	q, n, pf := g.GP64(), g.GP64(), g.GP64()
 	lo, hi := g.eightRows(stride), g.eightRows(stride)
 	t := g.GP64()
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
-	g.pointEight(lo, k)
+	g.MOVQ(g.param("k"), n)
+	g.prefetchStart(pf, n, t)
+	g.pointEight(lo, n)
 	g.MOVQ(g.param("half"), t)
 	g.IMULQ(stride, t)
-	g.ADDQ(k, t)
+	g.ADDQ(n, t)
 	g.pointEight(hi, t)
 	g.zero(Y(9), Y(10))
 	g.MOVQ(g.param("dim"), n)
@@ -153,6 +182,7 @@ func (g *gen) rowScores1() {
 	steps(lo, Y(9))
 	steps(hi, Y(10))
 	g.MOVQ(t, q)
+	g.prefetchRows(pf, t, 4)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
 	g.SUBQ(U8(4), n)
@@ -182,7 +212,9 @@ func (g *gen) rowScores1() {
 	g.VMOVUPS(Y(9), mem(q, 0))
 	g.VMOVUPS(Y(10), at(q, t, 4, 0))
 	g.ADDQ(U8(64), g.param("s"))
-	g.advance(k, stride, 16)
+	g.MOVQ(stride, t)
+	g.SHLQ(U8(4), t)
+	g.ADDQ(t, g.param("k"))
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
 }
@@ -193,7 +225,7 @@ func (g *gen) rowScores1() {
 func (g *gen) rowScores4() {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
-	q, n := g.GP64(), g.GP64()
+	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	rows := g.eightRows(stride)
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	step := func(c int) {
@@ -205,6 +237,7 @@ func (g *gen) rowScores4() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
+	g.prefetchStart(pf, k, t)
 	g.pointEight(rows, k)
 	g.zero(Y(12), Y(13), Y(14), Y(15))
 	g.MOVQ(dim, n)
@@ -215,6 +248,7 @@ func (g *gen) rowScores4() {
 	for c := range 4 {
 		step(c)
 	}
+	g.prefetchRows(pf, t, 2)
 	g.shiftEight(rows, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -284,14 +318,15 @@ func (g *gen) rowWeights() {
 //
 //	Y0-Y7 columns, Y8 and Y9 values, Y10 and Y11 broadcasts of p, Y12-Y15 sums
 func (g *gen) rowValues(rows int) {
-	o0, p, v0, dim, n, stride := g.ptr("o"), g.ptr("p"), g.ptr("v"), g.ptr("dim"), g.ptr("n"), g.elems("stride")
-	ld := g.GP64() // bytes from row to row of o
-	g.LEAQ(mem(dim, 7), ld)
+	p, stride := g.ptr("p"), g.elems("stride")
+	ld := g.ptr("dim") // bytes from row to row of o
+	g.ADDQ(U8(7), ld)
 	g.ANDQ(I8(-8), ld)
 	g.SHLQ(U8(2), ld)
 	for r := range rows {
 		g.zero(Y(12 + r))
 	}
+	ahead := g.ptr("ahead")
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
 	// chunk continues vecs vectors of columns by the keys of the block.
@@ -319,6 +354,11 @@ func (g *gen) rowValues(rows int) {
 		g.MOVQ(p, pk)
 		g.MOVQ(v, vk)
 		g.Label(key)
+		if !masked && vecs > 1 {
+			for i := 0; i < vecs; i += 2 {
+				g.PREFETCHT1(at(vk, ahead, 1, 32*i))
+			}
+		}
 		if rows == 1 {
 			g.VBROADCASTSS(mem(pk, 0), Y(10))
 			for i := range vecs {
@@ -360,8 +400,8 @@ func (g *gen) rowValues(rows int) {
 	block, sum := g.label("block"), g.label("sum")
 	g.Label(block)
 	g.MOVQ(U32(16), keys)
-	g.CMPQ(n, keys)
-	g.CMOVQLT(n, keys)
+	g.CMPQ(keys, g.param("n"))
+	g.CMOVQGT(g.param("n"), keys)
 	// The sums are one chain a row: it runs beside the loads of the mix.
 	g.MOVQ(keys, t)
 	g.MOVQ(p, pk)
@@ -372,9 +412,9 @@ func (g *gen) rowValues(rows int) {
 	g.ADDQ(I8(4), pk)
 	g.DECQ(t)
 	g.JNZ(LabelRef(sum))
-	g.MOVQ(v0, v)
-	g.MOVQ(o0, o)
-	g.MOVQ(dim, cols)
+	g.MOVQ(g.param("v"), v)
+	g.MOVQ(g.param("o"), o)
+	g.MOVQ(g.param("dim"), cols)
 	for vecs := 8 / rows; vecs > 0; vecs /= 2 {
 		again, next := g.label("again"), g.label("next")
 		g.Label(again)
@@ -391,9 +431,11 @@ func (g *gen) rowValues(rows int) {
 	g.tailMask(cols, Y(11))
 	chunk(1, true)
 	g.Label(end)
-	g.advance(v0, stride, 16)
+	g.MOVQ(stride, t)
+	g.SHLQ(U8(4), t)
+	g.ADDQ(t, g.param("v"))
 	g.ADDQ(I8(64), p)
-	g.SUBQ(U8(16), n)
+	g.SUBQ(U8(16), g.param("n"))
 	g.JG(LabelRef(block))
 	sums := g.ptr("sum")
 	for r := range rows {

@@ -10,8 +10,8 @@ import (
 // Row softmax is three passes: maximum, exponentials with their sum, quotient.
 // Each is a function of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
-	g.begin("max", "func(x *float32, n int) float32",
-		"max returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
+	g.begin("maximum", "func(x *float32, n int) float32",
+		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
 	g.max(g.ptr("x"), g.ptr("n"))
 	g.result(X(0))
 	g.end()
