@@ -1,0 +1,257 @@
+// Package quiet times code on a machine that others use too, against the limits of the machine at the
+// same moment.
+//
+// A neighbour on the other thread of a core slows code that loads and multiplies by an eighth to
+// a quarter, for milliseconds or for minutes, while the peak loop of package limit hardly notices. So every sample
+// stands between two probes. A probe runs the peak loop, which the sample is compared with, and a
+// canary: a microkernel with all its operands in L1, which a neighbour disturbs as it disturbs the sample. A
+// sample is quiet if both its canaries came close to the best canary of the whole run.
+package quiet
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aclements/go-moremath/stats"
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/asm/limit"
+	"github.com/selfattn/attn/kernel"
+)
+
+const (
+	// near is the share of the best canary that a quiet one reaches.
+	near = 0.96
+
+	// sampleTime is the least time of a sample: long against the clock, short against most disturbances.
+	sampleTime = 300 * time.Microsecond
+
+	// probeParts parts of about 10 us each are the peak loop of a probe, and its canary.
+	probeParts = 4
+
+	// minSamples are taken however long they last.
+	minSamples = 3
+)
+
+// Work is what a sample times.
+type Work struct {
+	Run    func(reps int) // does the work reps times
+	Amount float64        // flops of one repetition, or bytes if Read is set
+
+	// Workers is the number of goroutines that Run uses; the limit is what as many goroutines reach.
+	Workers int
+
+	// Read, if not nil, is the memory that Run reads: the limit is plain reading of it, in bytes a
+	// second. Otherwise it is the peak of fused multiply-adds, in flops a second. Its
+	// length is a multiple of 64.
+	Read []float32
+
+	// Base, if not nil, is the same work on one goroutine, which Run is compared with.
+	Base func(reps int)
+}
+
+// Sample is one timing.
+type Sample struct {
+	Rate     float64 // flops or bytes a second
+	Fraction float64 // of the limit just before and after
+	SpeedUp  float64 // over Work.Base just before, or 0
+	Canary   float64 // the worse of its two canaries, as a fraction of the peak
+}
+
+// Meter takes samples and remembers the best canary. The zero value is ready. It is not for
+// several goroutines at once.
+type Meter struct {
+	best     float64
+	canaries []func() (flops int) // of each goroutine
+}
+
+// Probe is the state of the machine at a moment.
+type Probe struct {
+	Peak   float64 // flops a second of all goroutines
+	Canary float64 // of the goroutine that is worst off, as a fraction of its peak
+}
+
+// Probe looks at workers cores at once.
+func (m *Meter) Probe(workers int) Probe {
+	for len(m.canaries) < workers {
+		m.canaries = append(m.canaries, newCanary())
+	}
+	peaks, canaries := make([]float64, workers), make([]float64, workers)
+	var ready atomic.Int32
+	parallel(workers, func(i int) {
+		// Together, and by spinning: a goroutine that yields lets the next one run on its own core.
+		for ready.Add(1); int(ready.Load()) < workers; {
+		}
+		// The best part, as nothing runs faster than the peak; but all of the canary.
+		for range probeParts {
+			peaks[i] = max(peaks[i], rate(limit.FMA))
+		}
+		canaries[i] = rate(func() (flops int) {
+			for range probeParts {
+				flops += m.canaries[i]()
+			}
+			return flops
+		}) / peaks[i]
+	})
+	p := Probe{Canary: canaries[0]}
+	for i := range workers {
+		p.Peak += peaks[i]
+		p.Canary = min(p.Canary, canaries[i])
+	}
+	m.best = max(m.best, p.Canary)
+	return p
+}
+
+// Samples times w until the time is over.
+func (m *Meter) Samples(w Work, total time.Duration) []Sample {
+	reps, baseReps := repetitions(w.Run), 0
+	if w.Base != nil {
+		baseReps = repetitions(w.Base)
+	}
+	readReps := 0
+	if w.Read != nil {
+		readReps = repetitions(func(n int) { read(w.Read, w.Workers, n) })
+	}
+	type state struct{ limit, canary float64 }
+	look := func() state {
+		p := m.Probe(w.Workers)
+		if w.Read == nil {
+			return state{p.Peak, p.Canary}
+		}
+		t := elapsed(func() { read(w.Read, w.Workers, readReps) })
+		return state{4 * float64(len(w.Read)) * float64(readReps) / t, p.Canary}
+	}
+
+	var samples []Sample
+	before := look()
+	for start := time.Now(); len(samples) < minSamples || time.Since(start) < total; {
+		base := 0.0
+		if w.Base != nil {
+			base = elapsed(func() { w.Base(baseReps) }) / float64(baseReps)
+		}
+		t := elapsed(func() { w.Run(reps) }) / float64(reps)
+		after := look()
+		samples = append(samples, Sample{
+			Rate:     w.Amount / t,
+			Fraction: w.Amount / t / max(before.limit, after.limit), // a disturbance only lowers a limit
+			SpeedUp:  base / t,
+			Canary:   min(before.canary, after.canary),
+		})
+		before = after
+	}
+	return samples
+}
+
+// ReadRate returns the bytes a second at which workers goroutines read x.
+func ReadRate(x []float32, workers int) float64 {
+	return 4 * float64(len(x)) / elapsed(func() { read(x, workers, 1) })
+}
+
+// Summary is the middle of some samples, and their spread.
+type Summary struct {
+	N      int     `json:"n"`
+	Median float64 `json:"median"`
+	IQR    float64 `json:"iqr"` // the distance of the quartiles
+}
+
+// Summarize summarizes a value of the quiet samples, and of all. It is for the end of the run,
+// when the best canary is known. Of no samples N is 0, and so is the rest.
+func (m *Meter) Summarize(samples []Sample, value func(Sample) float64) (quiet, all Summary) {
+	var q, a []float64
+	for _, s := range samples {
+		a = append(a, value(s))
+		if s.Canary >= near*m.best {
+			q = append(q, value(s))
+		}
+	}
+	return summary(q), summary(a)
+}
+
+func summary(x []float64) Summary {
+	if len(x) == 0 {
+		return Summary{}
+	}
+	s := (&stats.Sample{Xs: x}).Sort()
+	return Summary{len(x), s.Quantile(0.5), s.IQR()}
+}
+
+// newCanary returns a microkernel on operands of its own, 19 KB, that takes about 10 us.
+func newCanary() func() (flops int) {
+	const rows, k, cols = 48, 64, 16
+	impl, calls := asmtest.Generic(cols), 1
+	for _, i := range asmtest.Impls {
+		if i.Name == kernel.Backend() {
+			impl, calls = i, 10
+		}
+	}
+	a, b, c := make([]float32, rows*k), make([]float32, k*cols), make([]float32, rows*cols)
+	return func() int {
+		for range calls {
+			impl.MatMulTile(c, cols, a, k, b, rows, k, false)
+		}
+		return calls * 2 * rows * k * cols
+	}
+}
+
+// read loads x reps times. Goroutines take chunks one by one, as a slow core must not keep the
+// others waiting.
+func read(x []float32, workers, reps int) {
+	if workers == 1 {
+		for range reps {
+			limit.Read(x)
+		}
+		return
+	}
+	const chunk = 1 << 16
+	for range reps {
+		var next atomic.Int64
+		parallel(workers, func(int) {
+			for {
+				i := int(next.Add(chunk)) - chunk
+				if i >= len(x) {
+					return
+				}
+				limit.Read(x[i:min(i+chunk, len(x))])
+			}
+		})
+	}
+}
+
+// parallel runs f(0) to f(n-1), each on a goroutine, and f(0) on this one.
+func parallel(n int, f func(i int)) {
+	var wait sync.WaitGroup
+	for i := 1; i < n; i++ {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			f(i)
+		}()
+	}
+	f(0)
+	wait.Wait()
+}
+
+// repetitions warms run up and returns how many repetitions fill a sample.
+func repetitions(run func(reps int)) int {
+	run(1)
+	for reps := 1; ; reps *= 2 {
+		t := elapsed(func() { run(reps) })
+		if t >= sampleTime.Seconds() {
+			return reps
+		}
+	}
+}
+
+// rate returns the flops a second of f.
+func rate(f func() (flops int)) float64 {
+	var flops int
+	t := elapsed(func() { flops = f() })
+	return float64(flops) / t
+}
+
+// elapsed returns the seconds that f takes.
+func elapsed(f func()) float64 {
+	start := time.Now()
+	f()
+	return time.Since(start).Seconds()
+}
