@@ -19,10 +19,15 @@ func newRow() softmaxRow { return softmaxRow{max: float32(math.Inf(-1))} }
 
 // merge merges the partial of a tile: its integer maximum, its sum, its mix o.
 func (s *softmaxRow) merge(acc, o []float32, max, sum float32) {
-	var a, b float32
+	a, b := s.mergeSum(max, sum)
+	mergeRow(acc, o, a, b)
+}
+
+// mergeSum merges all but the mix, and returns its scales.
+func (s *softmaxRow) mergeSum(max, sum float32) (a, b float32) {
 	s.max, a, b = generic.Merge(s.max, max)
 	s.sum = generic.MergeSum(s.sum, sum, a, b)
-	mergeRow(acc, o, a, b)
+	return a, b
 }
 
 // finishRow writes the output of a query, acc / sum.

@@ -82,7 +82,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 			for _, p := range w.s[:n] {
 				sum += p
 			}
-			state.merge(nil, nil, m, sum)
+			state.mergeSum(m, sum)
 		}
 		for t, m := range max {
 			_, _, b := generic.Merge(state.max, m)
