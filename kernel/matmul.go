@@ -56,12 +56,13 @@ func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
 	return c, a, b, err
 }
 
-// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1
-// while it meets blockM rows of a, which stay in L2.
+// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1 while it meets blockM
+// rows of a, which stay in L2 while they meet blockN columns of b. a is copied as well: rows that
+// lie a power of two apart would share few sets of the caches.
 const (
 	blockK = 256
 	blockM = 192
-	blockN = 512
+	blockN = 2048
 )
 
 // matMul computes c = a.b, or c += a.b, of checked matrices.
@@ -122,7 +123,9 @@ func (p *matrixProduct) help() {
 
 func (p *matrixProduct) work() {
 	buf := packs.Get().(*packed)
-	buf.b = aligned(buf.b, min(blockK, p.a.Cols)*ceilDiv(p.n, generic.PanelCols)*generic.PanelCols)
+	k := min(blockK, p.a.Cols)
+	buf.a = aligned(buf.a, k*min(blockM, p.m))
+	buf.b = aligned(buf.b, k*ceilDiv(p.n, generic.PanelCols)*generic.PanelCols)
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.items {
@@ -135,6 +138,7 @@ func (p *matrixProduct) work() {
 
 // packed is the scratch memory of one goroutine.
 type packed struct {
+	a []float32                           // a block of a
 	b []float32                           // a block of b, in panels of 16 columns
 	c [blockM * generic.PanelCols]float32 // the last columns of c, if less than 16
 }
@@ -151,17 +155,19 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 		pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
 		for i := row; i < row+m; i += blockM {
 			rows := min(blockM, row+m-i)
-			a := p.a.Data[i*p.a.Stride+first:]
+			for r := range rows {
+				copy(buf.a[r*k:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
+			}
 			for j := 0; j < n; j += width {
 				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
 				if j+width <= n {
-					matMulTile(c, p.c.Stride, a, p.a.Stride, b, rows, k, add)
+					matMulTile(c, p.c.Stride, buf.a, k, b, rows, k, add)
 					continue
 				}
 				for r := range rows {
 					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
 				}
-				matMulTile(buf.c[:], width, a, p.a.Stride, b, rows, k, add)
+				matMulTile(buf.c[:], width, buf.a, k, b, rows, k, add)
 				for r := range rows {
 					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
 				}

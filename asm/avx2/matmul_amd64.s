@@ -3,7 +3,7 @@
 #include "textflag.h"
 
 // func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, fives int, sixes int, rest int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matMulTile(SB), NOSPLIT, $0-80
 	MOVQ c+0(FP), AX
 	MOVQ a+16(FP), CX
@@ -52,11 +52,24 @@ zero8:
 	VXORPS Y9, Y9, Y9
 
 set9:
-	MOVQ BX, R13
-	MOVQ BX, R12
-	SHRQ $0x02, R13
-	ANDQ $0x03, R12
-	JZ   four4
+	MOVQ       AX, R12
+	LEAQ       (R12)(R11*4), R12
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	MOVQ       BX, R13
+	MOVQ       BX, R12
+	SHRQ       $0x02, R13
+	ANDQ       $0x03, R12
+	JZ         four4
 
 single3:
 	VMOVUPS      (SI), Y12
@@ -316,11 +329,26 @@ zero18:
 	VXORPS Y11, Y11, Y11
 
 set19:
-	MOVQ BX, R13
-	MOVQ BX, R12
-	SHRQ $0x02, R13
-	ANDQ $0x03, R12
-	JZ   four14
+	MOVQ       AX, R12
+	LEAQ       (R12)(R11*4), R12
+	LEAQ       (R12)(R11*2), R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	MOVQ       BX, R13
+	MOVQ       BX, R12
+	SHRQ       $0x02, R13
+	ANDQ       $0x03, R12
+	JZ         four14
 
 single13:
 	VMOVUPS      (SI), Y12
@@ -591,10 +619,14 @@ zero28:
 	VXORPS Y1, Y1, Y1
 
 set29:
-	MOVQ BX, DX
-	SHRQ $0x02, DX
-	ANDQ $0x03, BX
-	JZ   four24
+	MOVQ       AX, DX
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	MOVQ       BX, DX
+	SHRQ       $0x02, DX
+	ANDQ       $0x03, BX
+	JZ         four24
 
 single23:
 	VMOVUPS      (SI), Y12
@@ -693,10 +725,16 @@ zero37:
 	VXORPS Y3, Y3, Y3
 
 set38:
-	MOVQ BX, DX
-	SHRQ $0x02, DX
-	ANDQ $0x03, BX
-	JZ   four33
+	MOVQ       AX, DX
+	LEAQ       (DX)(R11*2), DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	MOVQ       BX, DX
+	SHRQ       $0x02, DX
+	ANDQ       $0x03, BX
+	JZ         four33
 
 single32:
 	VMOVUPS      (SI), Y12
@@ -830,10 +868,19 @@ zero46:
 	VXORPS Y5, Y5, Y5
 
 set47:
-	MOVQ BX, DX
-	SHRQ $0x02, DX
-	ANDQ $0x03, BX
-	JZ   four42
+	MOVQ       AX, DX
+	LEAQ       (DX)(R11*2), DX
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	MOVQ       BX, DX
+	SHRQ       $0x02, DX
+	ANDQ       $0x03, BX
+	JZ         four42
 
 single41:
 	VMOVUPS      (SI), Y12
@@ -1010,10 +1057,20 @@ zero55:
 	VXORPS Y7, Y7, Y7
 
 set56:
-	MOVQ BX, DX
-	SHRQ $0x02, DX
-	ANDQ $0x03, BX
-	JZ   four51
+	MOVQ       AX, DX
+	LEAQ       (DX)(R11*4), DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	PREFETCHT0 (DX)
+	ADDQ       R11, DX
+	MOVQ       BX, DX
+	SHRQ       $0x02, DX
+	ANDQ       $0x03, BX
+	JZ         four51
 
 single50:
 	VMOVUPS      (SI), Y12

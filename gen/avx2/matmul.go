@@ -32,6 +32,14 @@ func genMatMul(g *gen) {
 			g.Label(zero)
 			g.clear(rows)
 			g.Label(set)
+			// The next tile of C comes from far away.
+			far := g.GP64()
+			g.MOVQ(c0, far)
+			g.advance(far, c.stride, rows)
+			for range rows {
+				g.PREFETCHT0(mem(far, 0))
+				g.ADDQ(c.stride, far)
+			}
 		},
 		next: func(rows, steps int) {
 			g.ADDQ(I32(64*steps), b)
