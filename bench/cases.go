@@ -71,8 +71,8 @@ const (
 	nanosecs measure = "ns"       // a call, at most
 )
 
-// benchmarks are all that the processors of this process can run, in the order of the table. On Zen 4 the target of
-// long attention is higher.
+// benchmarks are all that the processors of this process can run, in the order of the table. On
+// Zen 4 the target of long attention is higher.
 func benchmarks(zen4 bool) []benchmark {
 	var all []benchmark
 	all = append(all,
@@ -82,9 +82,9 @@ func benchmarks(zen4 bool) []benchmark {
 		dot(1<<14, target{fraction, 0.90}),
 		dot(1<<24, target{fraction, 0.90}),
 
-		// An exponential is counted by what it costs the multipliers, which do 2 flops in a peak loop: 7 FMAs and 3
-		// products; one product less in softmax, where the result is at most 1. The targets are 0.45
-		// and 0.80 ns at a peak of 100 GFLOP/s.
+		// An exponential is counted by the slots of the multipliers that it takes, 2 flops each in the
+		// peak loop: 7 FMAs and 3 products, or 2 in softmax, whose results are at most 1. The
+		// targets are 0.45 and 0.80 ns at a peak of 100 GFLOP/s.
 		row("Exp", 20, target{fraction, 20 / 45.}, func(i impl, dst, x []float32) { i.exp(dst, x) }),
 		row("Softmax", 18, target{fraction, 18 / 80.}, func(i impl, dst, x []float32) { i.softmax(dst, x) }),
 		row("LogSumExp", 18, target{}, func(i impl, _, x []float32) { sink = i.logSumExp(x) }),
@@ -148,7 +148,8 @@ func dot(n int, goal target) benchmark {
 // row is a kernel of exponentials over a row that is in L1 with its result.
 func row(name string, flops int, goal target, call func(i impl, dst, x []float32)) benchmark {
 	const n = 2048
-	b := benchmark{kernel: name, shape: fmt.Sprintf("n=%d", n), workers: 1, unit: perElem, elems: n, target: goal}
+	b := benchmark{kernel: name, workers: 1, unit: perElem, elems: n, target: goal}
+	b.shape = fmt.Sprintf("n=%d", n)
 	b.flops = float64(flops * n)
 	b.setup = func(i impl) quiet.Work {
 		dst, x := make([]float32, n), random(n)

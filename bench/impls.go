@@ -38,8 +38,8 @@ var selected = impl{
 	},
 }
 
-// baselines are the reference and textbook Go, on one goroutine. A kernel of package kernel without assembly
-// is the reference too.
+// baselines are the reference and textbook Go, on one goroutine. Without assembly package kernel is the
+// reference, which is then left out.
 func baselines() []impl {
 	textbook := impl{
 		name: "naive",
@@ -50,7 +50,9 @@ func baselines() []impl {
 			return sum
 		},
 		exp: naive.Exp, softmax: naive.Softmax, logSumExp: naive.LogSumExp,
-		matMul: func(c, a, b kernel.Matrix, _ int) { naive.MatMul(c.Data, a.Data, b.Data, a.Rows, a.Cols, b.Cols) },
+		matMul: func(c, a, b kernel.Matrix, _ int) {
+			naive.MatMul(c.Data, a.Data, b.Data, a.Rows, a.Cols, b.Cols)
+		},
 		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
 			eachHead(dst, q, k, v, func(dst, q, k, v []float32, dim int) {
 				naive.Attention(dst, q, k, v, dim, o.Causal)
@@ -73,13 +75,14 @@ func baselines() []impl {
 		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
 			eachHead(dst, q, k, v, func(dst, q, k, v []float32, dim int) {
 				queries, keys := len(q)/dim, len(k)/dim
+				scale := float32(1 / math.Sqrt(float64(dim)))
 				for i := range queries {
 					n := keys
 					if o.Causal {
 						n = i + 1 + keys - queries
 					}
 					row := func(x []float32) []float32 { return x[i*dim:][:dim] }
-					generic.AttentionRow(row(dst), row(q), k, v, n, dim, dim, float32(1/math.Sqrt(float64(dim))))
+					generic.AttentionRow(row(dst), row(q), k, v, n, dim, dim, scale)
 				}
 			})
 		},

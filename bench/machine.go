@@ -38,7 +38,8 @@ func lookAround(meter *quiet.Meter) machine {
 	load, _ := os.ReadFile("/proc/loadavg") // Linux only
 	m.Load, _, _ = strings.Cut(cmp.Or(string(load), "unknown"), " ")
 	// Family 25 is Zen 3 and Zen 4, and only Zen 4 has AVX-512.
-	m.zen4 = info["vendor_id"] == "AuthenticAMD" && info["cpu family"] == "25" && strings.Contains(info["flags"], " avx512f ")
+	family := info["vendor_id"] + " " + info["cpu family"]
+	m.zen4 = family == "AuthenticAMD 25" && strings.Contains(info["flags"], " avx512f ")
 
 	memory := random(1 << 25)
 	for i, workers := range []int{1, m.Workers} {

@@ -3,7 +3,7 @@
 // Multiplying kernels are compared with a loop of fused multiply-adds, reading ones with a loop that only
 // loads the same bytes, on as many goroutines and at the same moment. Machines are shared: next to the
 // median of all samples stands that of the samples that no neighbour disturbed (package
-// internal/quiet says which), and the targets apply to it. The tables of the benchmarks, with the targets, are in
+// internal/quiet says which), and the targets apply to it. The benchmarks, with their targets, are in
 // cases.go; bench_test.go runs them as Go benchmarks.
 //
 //	go run . -run 'Attention/n=512'
@@ -151,8 +151,8 @@ func (rep report) print(out io.Writer) error {
 	m := rep.Machine
 	fmt.Fprintf(out, "%s, %s/%s, %s, backend %s, %s, load average at the start %s\n",
 		m.CPU, m.OS, m.Arch, m.Go, m.Backend, m.Date.Format(time.DateTime), m.Load)
-	fmt.Fprintf(out, "FMA peak of a core %.1f GFLOP/s, of %d cores %.1f; read from memory %.1f and %.1f GB/s\n\n",
-		m.Peak[0], m.Workers, m.Peak[1], m.Read[0], m.Read[1])
+	fmt.Fprintf(out, "one worker: FMA peak %.1f GFLOP/s, read from memory %.1f GB/s; %d workers: %.1f and %.1f\n\n",
+		m.Peak[0], m.Read[0], m.Workers, m.Peak[1], m.Read[1])
 
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "kernel\tshape\tspeed\tquiet (IQR)\tall (IQR)\tquiet of\tspeed-up\ttarget\t")
@@ -161,7 +161,8 @@ func (rep report) print(out io.Writer) error {
 		if r.SpeedUp != nil {
 			up = fmt.Sprintf("%.2fx", r.SpeedUp.Median)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.4g %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", r.Kernel, strings.ReplaceAll(r.Shape, "/", " "), r.Speed, r.Unit,
+		fmt.Fprintf(w, "%s\t%s\t%.4g %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n",
+			r.Kernel, strings.ReplaceAll(r.Shape, "/", " "), r.Speed, r.Unit,
 			middle(r.Quiet), middle(r.All), r.Quiet.N, r.All.N, up, r.Target, r.Verdict)
 	}
 	return w.Flush()

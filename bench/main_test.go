@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every benchmark that -quick keeps prints a fraction of its limit. On a busy machine a limit can be missed by far, so
-// what is out of range is measured again; what is wrong stays out of range.
+// Every benchmark that -quick keeps prints a fraction of its limit. On a busy machine a limit can be
+// missed by far, so what is out of range is measured again; what is wrong stays out of range.
 func TestQuick(t *testing.T) {
 	want := map[string]bool{}
 	for _, b := range benchmarks(false) {
@@ -58,7 +58,7 @@ func TestTable(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	require.Len(t, lines, 6, out.String())
 	require.Contains(t, lines[0], "backend "+kernel.Backend())
-	require.Regexp(t, `^FMA peak of a core [\d.]+ GFLOP/s`, lines[1])
+	require.Regexp(t, `^one worker: FMA peak [\d.]+ GFLOP/s`, lines[1])
 	require.Regexp(t, `^kernel +shape +speed +quiet \(IQR\) +all \(IQR\) +quiet of +speed-up +target`, lines[3])
 	require.Regexp(t, `^Dot +n=64 +[\d.e+]+ ns +.*\d\.\d{3} \(\d\.\d{3}\) +\d+/\d+`, lines[4])
 	require.Regexp(t, `^Exp +n=2048 +[\d.e+]+ ns/elem +.*\d\.\d{3} \(\d\.\d{3}\) +\d+/\d+`, lines[5])
@@ -128,7 +128,8 @@ func TestBaselinesAgree(t *testing.T) {
 		for _, causal := range []bool{false, true} {
 			const queries, keys, dim, heads, group = 5, 150, 16, 2, 3
 			tensor := func(heads, n, seed int) kernel.Tensor {
-				return kernel.Tensor{Data: random(seed + heads*n*dim)[seed:], Batch: 1, Heads: heads, Len: n, Dim: dim}
+				data := random(seed + heads*n*dim)[seed:]
+				return kernel.Tensor{Data: data, Batch: 1, Heads: heads, Len: n, Dim: dim}
 			}
 			q, k, v := tensor(heads*group, queries, 1), tensor(heads, keys, 2), tensor(heads, keys, 3)
 			want, got := tensor(heads*group, queries, 4), tensor(heads*group, queries, 5)

@@ -1,11 +1,14 @@
 // Package quiet times code on a machine that others use too, against the limits of the machine at the
 // same moment.
 //
-// A neighbour on the other thread of a core slows code that loads and multiplies by an eighth to
-// a quarter, for milliseconds or for minutes, while the peak loop of package limit hardly notices. So every sample
-// stands between two probes. A probe runs the peak loop, which the sample is compared with, and a
-// canary: a microkernel with all its operands in L1, which a neighbour disturbs as it disturbs the sample. A
-// sample is quiet if both its canaries came close to the best canary of the whole run.
+// A neighbour on the other thread of a core slows code that loads and multiplies by an eighth to a
+// quarter, for milliseconds or for minutes, while the peak loop of package limit hardly notices. So every
+// sample stands between two probes. A probe runs the peak loop, which the sample is compared with, and a
+// canary: a microkernel with all its operands in L1, which a neighbour disturbs as it disturbs the
+// sample. A sample is quiet if both its canaries came close to the best canary of the whole run.
+//
+// Calls that last longer than a disturbance are judged by their two ends only, and canaries on two cores
+// do not see a process that takes one of them in between: then the quiet median is a low estimate.
 package quiet
 
 import (
