@@ -1,0 +1,349 @@
+package fuzz
+
+import (
+	"math"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// Every function here returns what exact arithmetic gives, computed in float64, and a bound of the
+// distance between that and the float32 result. The bound is +Inf where nothing is
+// promised: an input is not finite, an intermediate result may overflow, or
+// errors may be as large as the result.
+//
+// The model of an operation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapters 2
+// and 3) is fl(x) = x*(1+d) + e with |d| <= u and |e| <= eta, where e is 0 for sums, and
+// for products and FMAs unless the result is subnormal. A value that passes k roundings has
+// the relative error gamma(k) at most.
+const (
+	u   = 0x1p-24  // unit roundoff of float32
+	eta = 0x1p-150 // half the least subnormal
+	u64 = 0x1p-53  // unit roundoff of float64
+
+	// Errors of the exponentials that package generic promises, in ulp. An ulp is at most
+	// 2u of the value.
+	expULP          = 0.60 // Exp, and in Softmax
+	expSubnormalULP = 0.77 // Exp below 2^-126
+	exp2ULP         = 0.87 // in Attention
+
+	// What the exponentials lose at most where they give 0.
+	expFlush  = 0x1p-126 // in Softmax
+	exp2Flush = 0x1p-125 // in Attention: it gives 0 below 2^-125.5
+)
+
+// gamma bounds the relative error of k roundings.
+func gamma(k int) float64 {
+	ku := float64(k) * u
+	return ku / (1 - ku)
+}
+
+// oracle is the factor by which a bound grows to cover the float64 arithmetic of the exact result and
+// of the bound itself. Wherever a float32 value passes one rounding or more, its float64
+// counterpart passes k or fewer, each 2^-29 times as large; 16 more are for the exponential, the
+// division and the bound.
+func oracle(k int) float64 { return 1 + float64(k+16)*(u64/u) }
+
+// Dot returns the inner product of x and y and the error bound of kernel.Dot: of [generic.Lanes] chains,
+// a product passes the ceil(n/32) FMAs of one, and the 5 additions that fold them.
+func Dot(x, y []float32) (want, bound float64) {
+	return products(x, y, ceilDiv(len(x), generic.Lanes)+5)
+}
+
+// Chain returns the inner product of x and y and the error bound of one element of kernel.MatMul,
+// one chain of FMAs.
+func Chain(x, y []float32) (want, bound float64) { return products(x, y, len(x)) }
+
+// products is the inner product where each product passes k roundings:
+//
+//	gamma(k) * sum |x_i*y_i| + n*eta*(1+gamma(k))
+//
+// The second term is an underflow in each FMA, and the roundings after it. The last term of the code is
+// the error of the two sums in float64.
+func products(x, y []float32, k int) (want, bound float64) {
+	var size float64
+	for i := range x {
+		p := float64(x[i]) * float64(y[i]) // exact
+		want += p
+		size += math.Abs(p)
+	}
+	n, g := float64(len(x)), gamma(k)
+	if !(size*(1+g) <= math.MaxFloat32) {
+		return want, math.Inf(1)
+	}
+	return want, g*size + n*eta*(1+g) + 2*n*u64*size
+}
+
+// Exp returns e^x and the error bound of kernel.Exp. Both are +Inf for a NaN.
+func Exp(x float32) (want, bound float64) {
+	want = math.Exp(float64(x)) // within an ulp of float64
+	switch {
+	case x != x:
+		return math.Inf(1), math.Inf(1)
+	case want >= 0x1p128-0x1p103: // rounds to +Inf
+		return math.Inf(1), 0
+	case want <= 0x1p-150: // rounds to +0
+		return 0, 0
+	}
+	ulps := expULP
+	if want < 0x1p-126 {
+		ulps = expSubnormalULP
+	}
+	return want, ulps*ulp(want) + 2*u64*want
+}
+
+// ulp returns the distance of the float32 values around x > 0.
+func ulp(x float64) float64 {
+	_, e := math.Frexp(x)
+	return math.Ldexp(1, max(e-24, -149))
+}
+
+// Softmax returns e^x[i] / sum_j e^x[j] and the error bounds of kernel.Softmax.
+//
+// With m = max x, X_i = m - x_i, p_i = e^-X_i and z = sum p_i, the exact shares are P_i = p_i/z.
+// The subtraction is off by u*X_i and the exponential by 2*0.60*u, so that the computed
+// weight is p_i*(1+w_i) with |w_i| <= e^(u*X_i + 1.2u) - 1, or 0 instead of less
+// than 2^-126. The maximum has weight 1: z >= 1. The sum is then off by S = sum P_i*|w_i| + n*2^-126
+// relatively, and by gamma(k) as a weight passes k additions: ceil(n/32) - 1 in a lane, 5 to fold.
+// One division ends it:
+//
+//	computed <= P_i*(1+w_i) * growth + eta, growth = (1+u) / ((1-S)*(1-gamma(k)))
+//
+// and the distance below P_i is no larger than that above.
+func Softmax(x []float32) (want, bound []float64) {
+	s := newShares(x)
+	growth := (1 + u) / ((1 - s.err) * (1 - s.gamma))
+	want, bound = make([]float64, len(x)), make([]float64, len(x))
+	for i := range x {
+		logP := -s.gap[i] - math.Log(s.sum)
+		want[i] = math.Exp(-s.gap[i]) / s.sum
+		bound[i] = math.Inf(1)
+		if s.err < 0.5 {
+			bound[i] = excess(logP, s.kappa(i))*growth + want[i]*(growth-1) + (expFlush+eta)*growth
+			bound[i] *= oracle(len(x))
+		}
+	}
+	return want, bound
+}
+
+// LogSumExp returns log(sum_i e^x[i]) and the error bound of kernel.LogSumExp: the logarithm
+// of the relative error of the sum, see [Softmax], one rounding to float32, and the float64 logarithm
+// and addition of [generic.LogSum].
+func LogSumExp(x []float32) (want, bound float64) {
+	s := newShares(x)
+	log := math.Log(s.sum)
+	want = s.max + log
+	if !(s.err < 0.5) {
+		return want, math.Inf(1)
+	}
+	err := -math.Log1p(-s.err) - math.Log1p(-s.gamma)
+	return want, (err+u*(math.Abs(want)+err)+eta)*oracle(len(x)) + 4*u64*(math.Abs(s.max)+log+1)
+}
+
+// shares is what the bounds of a softmax need.
+type shares struct {
+	gap        []float64 // X_i
+	max, sum   float64   // m, z
+	err, gamma float64   // of the sum: S, gamma(k)
+}
+
+func newShares(x []float32) *shares {
+	s := &shares{max: math.Inf(-1), gap: make([]float64, len(x))}
+	for _, v := range x {
+		s.max = math.Max(s.max, float64(v)) // NaN if one is
+	}
+	for i, v := range x {
+		s.gap[i] = s.max - float64(v)
+		s.sum += math.Exp(-s.gap[i])
+	}
+	s.gamma = gamma(max(ceilDiv(len(x), generic.Lanes)-1, 0) + 5)
+	s.err = float64(len(x)) * expFlush
+	for i := range x {
+		s.err += excess(-s.gap[i]-math.Log(s.sum), s.kappa(i))
+	}
+	return s
+}
+
+// kappa bounds the error of the logarithm of a weight.
+func (s *shares) kappa(i int) float64 { return u*s.gap[i] + 2*expULP*u }
+
+// excess is P*(e^kappa - 1), the error of a share P = e^logP if that of its logarithm is
+// kappa >= 0. A vast kappa does not matter where P is hopeless.
+func excess(logP, kappa float64) float64 {
+	if kappa < 1 {
+		return math.Exp(logP) * math.Expm1(kappa)
+	}
+	return math.Exp(logP + kappa)
+}
+
+// Attention returns the exact output of a query q that sees the keys k with the values v, and the
+// error bounds of kernel.Attention. k and v are slices of rows, without any the result is nil. scale is
+// that of [generic.AttentionRow]: 0 means 0.
+//
+// Let t_j = scale * q.k_j, P_j = e^t_j / sum_i e^t_i, o = sum P_j*v_j for
+// one column, A_j = sum_i |q_i*k_ji|, K_j = sum_i |k_ji|, with n keys in T tiles.
+//
+// Scores. c = float32(scale*log2 e), q_i*c and a chain of d FMAs: a product passes d+2 roundings. An
+// underflow of c costs eta*A_j, those of q_i*c eta*K_j, those of the chain d*eta:
+//
+//	sigma_j = gamma(d+2)*|scale|*A_j + ln2*eta*(d + K_j + A_j)*(1+gamma(d+2))
+//
+// Weights. The tile subtracts an integer m < 1 + its largest computed score, and with top = max(t_i+sigma_i)
+// what remains is at most X_j = ln2 + top - t_j + sigma_j large. So
+//
+//	kappa_j = sigma_j + u*X_j + 2*0.87*u
+//
+// is the error of the logarithm of a weight, and that of P_j is w_j <= P_j*(e^kappa_j - 1). No maximum that
+// changes adds to it: scaling by powers of two is exact. A weight that the exponential or a scale turns
+// into 0 is below F = 2^-125, in units of 2^M for the final maximum M. As M < 1 + top/ln2, the sum
+// of all exact weights is more than 2^-(1 + (top - max t)/ln2) = 1/D in that unit.
+//
+// Sums. A tile has n_t = min(n, 128) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a weighted
+// value n_t FMAs and T-1 merges: n_l = n_t + T - 2, n_o = n_t + T - 1. Underflow costs eta in each
+// FMA of the chain and twice in each merge. With the computed sums O and L in units of the sum of all
+// exact weights, W = sum w_j + n*F*D bounds the error of the weights, and
+//
+//	|O - o*L| <= N = sum w_j*|v_j - o| + n*F*D*max|v_j - o|
+//	             + gamma(n_o) * sum (P_j + w_j)*|v_j| + gamma(n_l)*|o|*(1+W)
+//	             + (n + 2T)*eta*D*(1 + |o|)*(1+gamma(n_o))
+//	L >= (1-W)*(1-gamma(n_l)) - 2T*eta*D
+//
+// Output. O * (1/L) has two more roundings:
+//
+//	bound = N/L*(1+gamma(2)) + gamma(2)*|o| + eta
+func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []float64) {
+	if len(k) == 0 {
+		return nil, nil
+	}
+	n, cols := len(k), len(v[0])
+	want, bound = make([]float64, cols), make([]float64, cols)
+	t, sigma := make([]float64, n), make([]float64, n)
+	c := math.Abs(float64(scale))
+	g := gamma(len(q) + 2)
+	most, top := math.Inf(-1), math.Inf(-1)
+	for j, key := range k {
+		var dot, a, sum float64
+		for i, x := range key {
+			p := float64(q[i]) * float64(x)
+			dot += p
+			a += math.Abs(p)
+			sum += math.Abs(float64(x))
+		}
+		t[j] = float64(scale) * dot
+		sigma[j] = g*c*a + math.Ln2*eta*(float64(len(q))+sum+a)*(1+g)
+		most = math.Max(most, t[j])
+		top = math.Max(top, t[j]+sigma[j])
+	}
+
+	p, w := make([]float64, n), make([]float64, n)
+	var z, W float64
+	for j := range t {
+		z += math.Exp(t[j] - most)
+	}
+	for j := range t {
+		logP := t[j] - most - math.Log(z)
+		p[j] = math.Exp(logP)
+		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
+		W += w[j]
+	}
+	nl, no, tiles := roundings(n)
+	gl, g0 := gamma(nl), gamma(no)
+	D := 2 * math.Exp(top-most)
+	flush := float64(n) * exp2Flush * D
+	under := float64(n+2*tiles) * eta * D
+	W += flush
+	L := (1-W)*(1-gl) - under
+	trusted := W < 0.5 && !overflows(q, k, v, scale)
+
+	for col := range want {
+		var o, N, size, far float64
+		for j, row := range v {
+			o += p[j] * float64(row[col])
+		}
+		for j, row := range v {
+			x := float64(row[col])
+			N += w[j] * math.Abs(x-o)
+			size += (p[j] + w[j]) * math.Abs(x)
+			far = math.Max(far, math.Abs(x-o))
+		}
+		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(1+math.Abs(o))*(1+g0)
+		want[col], bound[col] = o, math.Inf(1)
+		if trusted {
+			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(n+len(q))
+		}
+	}
+	return want, bound
+}
+
+// Hull returns for each column the interval that attention cannot leave, however wrong its scores are:
+// the same weights mix and divide, so that the output is the mean of values v_j*(1+d_j) with
+//
+//	|d_j| <= gamma(n_o + n_l + 2)
+//
+// and the notation of [Attention]. The largest weight is 1/2 or more, as the integer m is less than 1 above its
+// score: underflows, at most n + 2T, count twice. The interval is infinite where scores or sums may overflow.
+func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
+	if len(k) == 0 {
+		return nil, nil
+	}
+	nl, no, tiles := roundings(len(k))
+	g := gamma(no + nl + 2)
+	finite := !overflows(q, k, v, scale)
+	for col := range v[0] {
+		least, most, size := math.Inf(1), math.Inf(-1), 0.0
+		for _, row := range v {
+			x := float64(row[col])
+			least, most, size = math.Min(least, x), math.Max(most, x), math.Max(size, math.Abs(x))
+		}
+		tau := g*size + (2*float64(len(k)+2*tiles)*(1+size)+1)*eta*(1+g)
+		if !finite {
+			least, most, tau = math.Inf(-1), math.Inf(1), 0
+		}
+		lo, hi = append(lo, least-tau), append(hi, most+tau)
+	}
+	return lo, hi
+}
+
+// roundings returns n_l, n_o and T of [Attention] for n keys.
+func roundings(n int) (nl, no, tiles int) {
+	tiles = ceilDiv(n, generic.TileKeys)
+	no = min(n, generic.TileKeys) + tiles - 1
+	return no - 1, no, tiles
+}
+
+// overflows reports whether an intermediate result of attention may overflow, or an input is not finite.
+// The factor 2 is more than any rounding of the sums and weights.
+func overflows(q []float32, k, v [][]float32, scale float32) bool {
+	fits := func(x float64) bool { return 2*x <= math.MaxFloat32 }
+	c := math.Abs(float64(scale)) * math.Log2E
+	if !fits(c) {
+		return true
+	}
+	for _, x := range q {
+		if !fits(c * math.Abs(float64(x))) {
+			return true
+		}
+	}
+	for _, key := range k {
+		var score float64
+		for i, x := range key {
+			score += math.Abs(float64(q[i]) * float64(x))
+		}
+		if !fits(c * score) {
+			return true
+		}
+	}
+	sums := make([]float64, len(v[0]))
+	for _, row := range v {
+		for col, x := range row {
+			sums[col] += math.Abs(float64(x))
+		}
+	}
+	for _, sum := range sums {
+		if !fits(sum) {
+			return true
+		}
+	}
+	return false
+}
+
+func ceilDiv(x, y int) int { return (x + y - 1) / y }

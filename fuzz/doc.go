@@ -1,0 +1,15 @@
+// Package fuzz tells the implementations apart, if it can. Its fuzz targets draw
+// shapes, strides, options and values from the bytes of Go's fuzzer, run the public functions of
+// package kernel on the backend of this process, and demand that each result
+//
+//   - has the bits of package generic, at every worker count, in every layout;
+//   - lies within the rounding error that the order of operations allows, against float64.
+//
+// The bounds are functions of this package, [Dot] to [Attention]. Each is a theorem about the
+// arithmetic that package generic defines, evaluated for the instance at hand; none
+// has a tolerance that was chosen by looking at results.
+//
+//	go test ./fuzz                                       the committed seeds
+//	go test -fuzz=FuzzAttention -fuzztime=20000x ./fuzz  one target, by executions
+//	go test -list=^Fuzz ./fuzz                           the targets
+package fuzz
