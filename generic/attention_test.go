@@ -191,6 +191,9 @@ func TestMerge(t *testing.T) {
 			t.Errorf("Merge(%g, %g) = %g, %g, %g, want %g", c[0], c[1], max, a, b, c[2:])
 		}
 	}
+	if m := RowWeights([]float32{-0.5}); !same(m, 0) {
+		t.Errorf("the maximum of -0.5 is %g, want +0", m)
+	}
 	acc := []float32{1, 2, 3}
 	MergeRow(acc, []float32{8, 16, 24}, 0.5, 0.25)
 	if acc[0] != 2.5 || acc[1] != 5 || acc[2] != 7.5 || MergeSum(1, 8, 0.5, 0.25) != 2.5 {
@@ -200,6 +203,17 @@ func TestMerge(t *testing.T) {
 	// rounding of the whole would give 2 where two give 3.
 	if got := MergeSum(0x1.8p-126, 0x1p-126, 0x1p-23, 0x1p-23); got != 3*0x1p-149 {
 		t.Errorf("MergeSum = %x", got)
+	}
+}
+
+// scale * log2 e is rounded once; rounding log2 e first would double the error.
+func TestLog2Scale(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, scale := range wides(r, 1000, 60) {
+		want := float64(scale) * math.Log2E
+		if got := Log2Scale(scale); math.Abs(float64(got)-want) > 1.0001*u*math.Abs(want) {
+			t.Fatalf("Log2Scale(%g) = %g, want %g", scale, got, want)
+		}
 	}
 }
 

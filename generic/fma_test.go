@@ -69,24 +69,34 @@ func TestFMATies(t *testing.T) {
 	twice := 0
 	for range cases {
 		var x, y, z float64
-		switch r.IntN(3) {
+		exponent := r.IntN(240) - 174 // of all
+		half := func() {              // x*y is 1/2, or off by less than float64 can tell beside z
+			d := float64(r.IntN(1000)) * 0x1p-23
+			x, y = 1+d, (1-d)/2
+			if r.IntN(2) == 0 {
+				x += float64(r.IntN(3)) * 0x1p-23
+			}
+		}
+		switch r.IntN(4) {
 		case 0: // the product is an odd number of 25 bits: a tie; z is 0 or tiny
 			x = float64(1<<12 + 2*r.IntN(1<<11) + 1)
 			y = float64(1<<12 + 2*r.IntN(1<<10) + 1)
 			z = sign() * math.Ldexp(float64(r.IntN(3)), -r.IntN(100))
-		case 1: // z has 24 bits; the product is about half its ulp
-			x = 1 + float64(r.IntN(5)-2)*0x1p-23
-			y = 0.5 + float64(r.IntN(5)-2)*0x1p-24
+		case 1: // the product is about half an ulp of z
+			half()
 			z = sign() * float64(1<<23+r.IntN(1<<23))
-		case 2: // as before, with as few bits in z as powers of two, whose lower neighbour is nearer
-			x = 1 + float64(r.IntN(5)-2)*0x1p-23
-			y = math.Ldexp(1, -r.IntN(3)-1)
-			z = sign() * math.Ldexp(1, 23)
+		case 2: // the same where the ulp below z is half of that above
+			half()
+			y = math.Ldexp(y, -r.IntN(3))
+			z = sign() * 0x1p23
+		case 3: // the same where z is subnormal
+			half()
+			z = sign() * float64(r.IntN(1<<23))
+			exponent = -149
 		}
 		x *= sign()
-		s := r.IntN(240) - 174 // of the sum's exponent
-		a := s/2 + r.IntN(20) - 10
-		x32, y32, z32 := float32(math.Ldexp(x, a)), float32(math.Ldexp(y, s-a)), float32(math.Ldexp(z, s))
+		a := exponent/2 + r.IntN(20) - 10
+		x32, y32, z32 := float32(math.Ldexp(x, a)), float32(math.Ldexp(y, exponent-a)), float32(math.Ldexp(z, exponent))
 		checkFMA(t, x32, y32, z32)
 		if float32(math.FMA(float64(x32), float64(y32), float64(z32))) != exactFMA(x32, y32, z32) {
 			twice++
