@@ -12,6 +12,7 @@
 package quiet
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,17 +62,21 @@ type Sample struct {
 	Canary   float64 // the worse of its two canaries, as a fraction of the peak
 }
 
-// Meter takes samples and remembers the best canary. The zero value is ready. It is not for
+// Meter takes samples and remembers the best rates. The zero value is ready. It is not for
 // several goroutines at once.
 type Meter struct {
-	best     float64
-	canaries []func() (flops int) // of each goroutine
+	peak, canary float64              // the best of a goroutine, in flops a second
+	canaries     []func() (flops int) // of each goroutine
 }
+
+// best is the canary of an undisturbed core, as a fraction of the peak. Nothing makes a loop faster than it
+// is, so the best rates are sure; the best of many ratios would be that of the most disturbed peak.
+func (m *Meter) best() float64 { return m.canary / m.peak }
 
 // Probe is the state of the machine at a moment.
 type Probe struct {
 	Peak   float64 // flops a second of all goroutines
-	Canary float64 // of the goroutine that is worst off, as a fraction of its peak
+	Canary float64 // flops a second of the goroutine that is worst off
 }
 
 // Probe looks at workers cores at once.
@@ -94,14 +99,14 @@ func (m *Meter) Probe(workers int) Probe {
 				flops += m.canaries[i]()
 			}
 			return flops
-		}) / peaks[i]
+		})
 	})
-	p := Probe{Canary: canaries[0]}
-	for i := range workers {
-		p.Peak += peaks[i]
-		p.Canary = min(p.Canary, canaries[i])
+	p := Probe{Canary: slices.Min(canaries)}
+	for _, peak := range peaks {
+		p.Peak += peak
 	}
-	m.best = max(m.best, p.Canary)
+	m.peak = max(m.peak, slices.Max(peaks))
+	m.canary = max(m.canary, slices.Max(canaries))
 	return p
 }
 
@@ -115,14 +120,17 @@ func (m *Meter) Samples(w Work, total time.Duration) []Sample {
 	if w.Read != nil {
 		readReps = repetitions(func(n int) { read(w.Read, w.Workers, n) })
 	}
-	type state struct{ limit, canary float64 }
+	type state struct {
+		Probe
+		limit float64
+	}
 	look := func() state {
 		p := m.Probe(w.Workers)
 		if w.Read == nil {
-			return state{p.Peak, p.Canary}
+			return state{p, p.Peak}
 		}
 		t := elapsed(func() { read(w.Read, w.Workers, readReps) })
-		return state{4 * float64(len(w.Read)) * float64(readReps) / t, p.Canary}
+		return state{p, 4 * float64(len(w.Read)) * float64(readReps) / t}
 	}
 
 	var samples []Sample
@@ -134,11 +142,13 @@ func (m *Meter) Samples(w Work, total time.Duration) []Sample {
 		}
 		t := elapsed(func() { w.Run(reps) }) / float64(reps)
 		after := look()
+		// A disturbance only lowers a limit: the higher of two is the better one.
+		peak := max(before.Peak, after.Peak) / float64(w.Workers)
 		samples = append(samples, Sample{
 			Rate:     w.Amount / t,
-			Fraction: w.Amount / t / max(before.limit, after.limit), // a disturbance only lowers a limit
+			Fraction: w.Amount / t / max(before.limit, after.limit),
 			SpeedUp:  base / t,
-			Canary:   min(before.canary, after.canary),
+			Canary:   min(before.Canary, after.Canary) / peak,
 		})
 		before = after
 	}
@@ -158,12 +168,12 @@ type Summary struct {
 }
 
 // Summarize summarizes a value of the quiet samples, and of all. It is for the end of the run,
-// when the best canary is known. Of no samples N is 0, and so is the rest.
+// when the best rates are known. Of no samples N is 0, and so is the rest.
 func (m *Meter) Summarize(samples []Sample, value func(Sample) float64) (quiet, all Summary) {
 	var q, a []float64
 	for _, s := range samples {
 		a = append(a, value(s))
-		if s.Canary >= near*m.best {
+		if s.Canary >= near*m.best() {
 			q = append(q, value(s))
 		}
 	}
