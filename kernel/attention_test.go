@@ -1,9 +1,9 @@
 package kernel
 
 import (
-	"fmt"
-	"math"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
@@ -11,111 +11,141 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A layout says how a test tensor lies in memory.
-type layout int
-
-const (
-	packed4 layout = iota // [B][H][L][D], strides 0
-	blhd                  // [B][L][H][D]
-	padded                // [B][H][L][D] with gaps
-	layouts
-)
-
-func newTensor(r *rand.Rand, b, h, l, d int, lay layout, kind asmtest.Kind) Tensor {
-	t := Tensor{Batch: b, Heads: h, Len: l, Dim: d}
-	size := b * h * l * d
-	switch lay {
-	case blhd:
-		t.HeadStride, t.LenStride, t.BatchStride = d, h*d, h*l*d
-	case padded:
-		t.LenStride = d + 3
-		t.HeadStride = l*t.LenStride + 5
-		t.BatchStride = h*t.HeadStride + 7
-		size = b * t.BatchStride
-	}
-	off := r.IntN(16) // any alignment
-	t.Data = asmtest.Fill(r, make([]float32, off+size), kind)[off:]
-	return t
-}
-
-// reference computes every row by generic.AttentionRow.
-func reference(t testing.TB, q, k, v Tensor, o Options) []float32 {
-	q, err := q.resolve("q")
-	require.NoError(t, err)
-	k, err = k.resolve("k")
-	require.NoError(t, err)
-	v, err = v.resolve("v")
-	require.NoError(t, err)
-	scale := o.Scale
-	if scale == 0 {
-		scale = float32(1 / math.Sqrt(float64(q.Dim)))
-	}
-	var out []float32
-	for b := range q.Batch {
-		for h := range q.Heads {
-			for i := range q.Len {
-				n := k.Len
-				if o.Causal {
-					n = min(max(i+1+k.Len-q.Len, 0), n)
-				}
-				g := h / (q.Heads / k.Heads)
-				row := make([]float32, v.Dim)
-				generic.AttentionRow(row, q.head(b, h)[i*q.LenStride:][:q.Dim], k.head(b, g), v.head(b, g), n, k.LenStride, v.LenStride, scale)
-				out = append(out, row...)
-			}
-		}
-	}
-	return out
-}
-
-// flat returns the elements of t in the order [B][H][L][D].
-func flat(t testing.TB, x Tensor) []float32 {
-	x, err := x.resolve("x")
-	require.NoError(t, err)
-	var out []float32
-	for b := range x.Batch {
-		for h := range x.Heads {
-			for i := range x.Len {
-				out = append(out, x.head(b, h)[i*x.LenStride:][:x.Dim]...)
-			}
-		}
-	}
-	return out
-}
-
-func TestAttentionEqualsReference(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 1))
-	for n := range 300 {
+// Attention equals generic.AttentionRow, bit for bit, over everything at random.
+func TestAttentionRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range trials(250) {
 		kvHeads := 1 + r.IntN(3)
-		b, h := 1+r.IntN(2), kvHeads*(1+r.IntN(5))
-		lq, lk := 1+r.IntN(40), 1+r.IntN(300)
-		if n%3 == 0 {
-			lq = 1 + r.IntN(3) // decoding
+		s := shape{1 + r.IntN(2), kvHeads * (1 + r.IntN(8)), kvHeads, 1 + r.IntN(40), r.IntN(300), 1 + r.IntN(40), 1 + r.IntN(40)}
+		if r.IntN(2) == 0 {
+			s.lq = 1 + r.IntN(3) // decoding
 		}
-		d, dv := 1+r.IntN(40), 1+r.IntN(40)
-		kind := asmtest.Kind(r.IntN(int(asmtest.Kinds)))
-		lay := func() layout { return layout(r.IntN(int(layouts))) }
-		q := newTensor(r, b, h, lq, d, lay(), kind)
-		k := newTensor(r, b, kvHeads, lk, d, lay(), kind)
-		v := newTensor(r, b, kvHeads, lk, dv, lay(), kind)
-		dst := newTensor(r, b, h, lq, dv, lay(), asmtest.Normal)
 		o := Options{Causal: r.IntN(2) == 0, Workers: 1 + r.IntN(4)}
 		if r.IntN(3) == 0 {
 			o.Scale = r.Float32() * 3
 		}
-		what := fmt.Sprintf("case %d: q %s k %s v %s kind %d %+v", n, q.shape(), k.shape(), v.shape(), kind, o)
-		before := append([]float32(nil), dst.Data...)
-		require.NoError(t, Attention(dst, q, k, v, &o), what)
-		asmtest.Equal(t, reference(t, q, k, v, o), flat(t, dst), "%s", what)
-		// Nothing between the rows was written.
-		resolved, _ := dst.resolve("dst")
-		for b := range dst.Batch {
-			for h := range dst.Heads {
-				for i := range dst.Len {
-					copy(before[b*resolved.BatchStride+h*resolved.HeadStride+i*resolved.LenStride:], resolved.head(b, h)[i*resolved.LenStride:][:dst.Dim])
-				}
+		newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Kind(r.IntN(int(asmtest.Kinds))), o).check(t)
+	}
+}
+
+// Every dimension from 1 to 40 and chosen ones up to the largest, for keys and for values.
+func TestAttentionDims(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	dims := []int{64, 80, 96, 128, 255, 256, 1024}
+	for d := 1; d <= 40; d++ {
+		dims = append(dims, d)
+	}
+	for _, d := range dims {
+		for _, lq := range []int{1, 5, 18} {
+			lk := pick(r, 3, 16, 129)
+			other := 1 + r.IntN(40)
+			kind := asmtest.Kind(r.IntN(int(asmtest.Kinds)))
+			lay := func() layout { return anyLayout(r) }
+			newProblem(r, shape{1, 1, 1, lq, lk, d, other}, lay, kind, Options{Workers: 1}).check(t)
+			newProblem(r, shape{1, 1, 1, lq, lk, other, d}, lay, kind, Options{Workers: 1, Causal: true}).check(t)
+		}
+	}
+}
+
+// Lengths around the edges of panels, of few rows and of tiles.
+func TestAttentionLengths(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 2))
+	const tile = generic.TileKeys
+	for _, lk := range []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 127, 128, 129, tile - 1, tile, tile + 1, 2*tile - 1, 2 * tile, 2*tile + 1, 1000} {
+		for _, lq := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 130} {
+			s := shape{1, 1, 1, lq, lk, 1 + r.IntN(9), 1 + r.IntN(9)}
+			for _, causal := range []bool{false, true} {
+				newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Kind(r.IntN(int(asmtest.Kinds))),
+					Options{Causal: causal, Workers: 1 + r.IntN(3)}).check(t)
 			}
 		}
-		asmtest.Equal(t, before, dst.Data, "%s: all of dst.Data", what)
 	}
+}
+
+// One to eight query heads share a key head, so that rows of several heads meet in a panel or a group.
+func TestAttentionGroups(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	for group := 1; group <= 8; group++ {
+		for _, lq := range []int{1, 2, 3, 4, 8, 9, 17} {
+			for _, causal := range []bool{false, true} {
+				newProblem(r, shape{2, 2 * group, 2, lq, 140, 8, 5}, func() layout { return anyLayout(r) },
+					asmtest.Normal, Options{Causal: causal, Workers: 1 + r.IntN(3)}).check(t)
+			}
+		}
+	}
+}
+
+// Queries, keys and values that lie in one projection [Len][3][Heads][Dim] are read where they are.
+func TestAttentionFusedProjection(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 2))
+	const heads, dim = 3, 20
+	for _, n := range []int{1, 2, 30, 150} {
+		data := asmtest.Fill(r, make([]float32, n*3*heads*dim), asmtest.Normal)
+		part := func(i int) Tensor {
+			return Tensor{Data: data[i*heads*dim:], Batch: 1, Heads: heads, Len: n, Dim: dim, HeadStride: dim, LenStride: 3 * heads * dim}
+		}
+		p := &problem{newTensor(r, 1, heads, n, dim, blhd, asmtest.Normal), part(0), part(1), part(2), Options{Causal: true}}
+		p.check(t)
+	}
+}
+
+// dst may be the queries themselves.
+func TestAttentionInPlace(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 2))
+	for _, s := range []shape{{2, 4, 2, 70, 90, 16, 16}, {1, 4, 2, 2, 300, 8, 8}, {1, 2, 1, 1, 5000, 8, 8}, {1, 1, 1, 1, 1, 1, 1}} {
+		for lay := range layouts {
+			for workers := 1; workers <= 3; workers++ {
+				p := newProblem(r, s, func() layout { return lay }, asmtest.Normal, Options{Causal: true, Workers: workers})
+				want := p.attend(t)
+				require.NoError(t, Attention(p.q, p.q, p.k, p.v, &p.o))
+				asmtest.Equal(t, want, flat(p.q), "%v in place, layout %d", p, lay)
+			}
+		}
+	}
+}
+
+// Operands that begin behind, or end before, a page that may not be touched.
+func TestAttentionMemory(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	r := rand.New(rand.NewPCG(7, 2))
+	var memory [4]*asmtest.Guarded
+	for i := range memory {
+		memory[i] = asmtest.NewGuarded(t, 1<<16)
+	}
+	for range trials(300) {
+		group := 1 + r.IntN(4)
+		s := shape{1, 2 * group, 2, pick(r, 1, 2, 4, 9, 17), 1 + r.IntN(150), 1 + r.IntN(40), 1 + r.IntN(40)}
+		p := newProblem(r, s, func() layout { return pick(r, bhld, blhd) }, asmtest.Normal, Options{Causal: r.IntN(2) == 0, Workers: 1})
+		for i, x := range []*Tensor{&p.dst, &p.q, &p.k, &p.v} {
+			n := x.Batch * x.Heads * x.Len * x.Dim
+			place := memory[i].Head(n)
+			if r.IntN(2) == 0 {
+				place = memory[i].Tail(n)
+			}
+			copy(place, x.Data)
+			x.Data = place
+		}
+		p.check(t)
+	}
+}
+
+// nil options are the zero value.
+func TestAttentionNilOptions(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 2))
+	p := newProblem(r, shape{1, 2, 1, 20, 30, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	want := p.attend(t)
+	require.NoError(t, Attention(p.dst, p.q, p.k, p.v, nil))
+	asmtest.Equal(t, want, flat(p.dst), "nil options")
+}
+
+// Without queries there is nothing to do, whatever is empty.
+func TestAttentionEmpty(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 2))
+	for _, s := range []shape{{0, 2, 1, 3, 4, 5, 6}, {2, 0, 0, 3, 4, 5, 6}, {2, 0, 1, 3, 4, 5, 6}, {2, 2, 1, 0, 4, 5, 6}} {
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{})
+		before := slices.Clone(p.dst.Data)
+		require.NoError(t, Attention(p.dst, p.q, p.k, p.v, nil), "%v", p)
+		asmtest.Equal(t, before, p.dst.Data, "%v", p)
+	}
+	require.NoError(t, Attention(Tensor{}, Tensor{}, Tensor{}, Tensor{}, nil))
 }

@@ -1,0 +1,313 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
+)
+
+// Bad input is an error that names the argument, before anything is written.
+
+// tensors are the arguments of Attention and the shapes that they have here.
+var tensors = []struct {
+	name                    string
+	of                      func(p *problem) *Tensor
+	batch, heads, len, dim_ int
+}{
+	{"dst", func(p *problem) *Tensor { return &p.dst }, 2, 4, 3, 5},
+	{"q", func(p *problem) *Tensor { return &p.q }, 2, 4, 3, 6},
+	{"k", func(p *problem) *Tensor { return &p.k }, 2, 2, 7, 6},
+	{"v", func(p *problem) *Tensor { return &p.v }, 2, 2, 7, 5},
+}
+
+// refuses fails unless Attention refuses the problem that change makes, with this error, and leaves dst alone.
+func refuses(t *testing.T, want string, change func(p *problem)) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, 11))
+	p := newProblem(r, shape{2, 4, 2, 3, 7, 6, 5}, packedLayout, asmtest.Normal, Options{})
+	for _, x := range tensors {
+		*x.of(p) = explicit(*x.of(p))
+	}
+	require.NoError(t, Attention(p.dst, p.q, p.k, p.v, &p.o), "without the change")
+	change(p)
+	before := slices.Clone(p.dst.Data)
+	require.EqualError(t, Attention(p.dst, p.q, p.k, p.v, &p.o), want)
+	require.Equal(t, bitsOf(before), bitsOf(p.dst.Data), "%s: nothing is written", want)
+}
+
+func bitsOf(x []float32) []uint32 {
+	b := make([]uint32, len(x))
+	for i, v := range x {
+		b[i] = math.Float32bits(v)
+	}
+	return b
+}
+
+// One tensor by itself.
+func TestBadTensor(t *testing.T) {
+	for _, x := range tensors {
+		shape := fmt.Sprintf("[%d][%d][%d][%d]", x.batch, x.heads, x.len, x.dim_)
+		size := x.batch * x.heads * x.len * x.dim_
+		row, head, member := x.dim_, x.len*x.dim_, x.heads*x.len*x.dim_
+		for _, c := range []struct {
+			want   string
+			change func(t *Tensor)
+		}{
+			{"Batch is -1, want 0 or more", func(t *Tensor) { t.Batch = -1 }},
+			{"Heads is -2, want 0 or more", func(t *Tensor) { t.Heads = -2 }},
+			{"Len is -3, want 0 or more", func(t *Tensor) { t.Len = -3 }},
+			{"Dim is -4, want 0 or more", func(t *Tensor) { t.Dim = -4 }},
+			{"BatchStride is -1, want 0 or more", func(t *Tensor) { t.BatchStride = -1 }},
+			{"HeadStride is -1, want 0 or more", func(t *Tensor) { t.HeadStride = -1 }},
+			{"LenStride is -1, want 0 or more", func(t *Tensor) { t.LenStride = -1 }},
+
+			{"Dim is 0, want 1 to 1024", func(t *Tensor) { t.Dim = 0 }},
+			{"Dim is 1025, want 1 to 1024", func(t *Tensor) { t.Dim = 1025 }},
+
+			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", row-1, row, shape), func(t *Tensor) { t.LenStride-- }},
+			{fmt.Sprintf("LenStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.LenStride = 0 }},
+			{fmt.Sprintf("HeadStride is %d: rows overlap, want %d or more (%s)", head-1, head, shape), func(t *Tensor) { t.HeadStride-- }},
+			{fmt.Sprintf("HeadStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.HeadStride = 0 }},
+			{fmt.Sprintf("BatchStride is %d: rows overlap, want %d or more (%s)", member-1, member, shape), func(t *Tensor) { t.BatchStride-- }},
+			{fmt.Sprintf("BatchStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.BatchStride = 0 }},
+			// [B][L][H][D]: heads are nearer than rows.
+			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", x.heads*row-1, x.heads*row, shape),
+				func(t *Tensor) { t.HeadStride, t.LenStride = row, x.heads*row-1 }},
+
+			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size-1, size, shape), func(t *Tensor) { t.Data = t.Data[:size-1] }},
+			{fmt.Sprintf("Data has 0 elements, want %d or more for %s", size, shape), func(t *Tensor) { t.Data = nil }},
+			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size, size+1, shape),
+				func(t *Tensor) { t.Data, t.BatchStride = t.Data[:size], member+1 }},
+		} {
+			refuses(t, "attn: "+x.name+"."+c.want, func(p *problem) { c.change(x.of(p)) })
+		}
+
+		// Products that overflow int.
+		for _, c := range []struct {
+			want   string
+			change func(t *Tensor)
+		}{
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, x.heads, math.MaxInt, x.dim_),
+				func(t *Tensor) { t.Len, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, math.MaxInt, x.len, x.dim_),
+				func(t *Tensor) { t.Heads, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
+			{fmt.Sprintf("%s is [%d][%d][%d][%d] with BatchStride %d: its size overflows int", x.name, math.MaxInt, x.heads, x.len, x.dim_, member),
+				func(t *Tensor) { t.Batch = math.MaxInt }},
+			{fmt.Sprintf("%s is %s with LenStride %d: its size overflows int", x.name, shape, math.MaxInt),
+				func(t *Tensor) { t.LenStride = math.MaxInt }},
+			{fmt.Sprintf("%s is %s with BatchStride %d: its size overflows int", x.name, shape, math.MaxInt-1),
+				func(t *Tensor) { t.BatchStride = math.MaxInt - 1 }},
+		} {
+			refuses(t, "attn: "+c.want, func(p *problem) { c.change(x.of(p)) })
+		}
+	}
+}
+
+// Tensors that do not fit together, and options.
+func TestBadProblem(t *testing.T) {
+	for _, c := range []struct {
+		want   string
+		change func(p *problem)
+	}{
+		{"k.Batch is 1, want 2 as of q", func(p *problem) { p.k.Batch = 1 }},
+		{"v.Batch is 1, want 2 as of q", func(p *problem) { p.v.Batch = 1 }},
+		{"dst.Batch is 1, want 2 as of q", func(p *problem) { p.dst.Batch = 1 }},
+		{"k.Heads is 3, want a divisor of 4, the heads of q", func(p *problem) {
+			p.k = newTensor(rand.New(rand.NewPCG(1, 1)), 2, 3, 7, 6, bhld, asmtest.Normal)
+		}},
+		{"k.Heads is 0, want a divisor of 4, the heads of q", func(p *problem) { p.k.Heads = 0 }},
+		{"v.Heads is 1, want 2 as of k", func(p *problem) { p.v.Heads = 1 }},
+		{"dst.Heads is 2, want 4 as of q", func(p *problem) { p.dst.Heads = 2 }},
+		{"k.Dim is 5, want 6 as of q", func(p *problem) { p.k.Dim = 5 }},
+		{"dst.Dim is 4, want 5 as of v", func(p *problem) { p.dst.Dim = 4 }},
+		{"v.Len is 6, want 7 as of k", func(p *problem) { p.v.Len = 6 }},
+		{"dst.Len is 2, want 3 as of q", func(p *problem) { p.dst.Len = 2 }},
+
+		{"Options.Scale is NaN, want a finite number", func(p *problem) { p.o.Scale = nan }},
+		{"Options.Scale is +Inf, want a finite number", func(p *problem) { p.o.Scale = inf }},
+		{"Options.Scale is -Inf, want a finite number", func(p *problem) { p.o.Scale = -inf }},
+		{"Options.Workers is -1, want 0 or more", func(p *problem) { p.o.Workers = -1 }},
+
+		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { p.dst.Data = p.k.Data }},
+		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { p.dst.Data = p.v.Data }},
+		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { // by the last element of dst
+			memory := slices.Repeat([]float32{1}, 400)
+			p.dst.Data, p.v.Data = memory[:120], memory[119:]
+		}},
+		{"dst.Data shares memory with q.Data without being the same view", func(p *problem) { // rows of other lengths
+			p.dst.Data = p.q.Data
+		}},
+		{"dst.Data shares memory with q.Data without being the same view", func(p *problem) { // one element ahead
+			square(p)
+			memory := slices.Repeat([]float32{1}, 200)
+			p.dst.Data, p.q.Data = memory[1:], memory
+		}},
+		{"dst.Data shares memory with q.Data without being the same view", func(p *problem) { // other strides
+			square(p)
+			p.dst.Data = p.q.Data
+			p.dst.HeadStride, p.dst.LenStride = 6, 24
+		}},
+	} {
+		refuses(t, "attn: "+c.want, c.change)
+	}
+}
+
+// square gives the values the dimension of the keys.
+func square(p *problem) { p.v, p.dst = p.k, p.q }
+
+// An index of a key fits an int32.
+func TestTooManyKeys(t *testing.T) {
+	k := Tensor{Batch: 1, Heads: 1, Len: math.MaxInt32, Dim: 1}
+	q := Tensor{Batch: 1, Heads: 1, Len: 1, Dim: 1}
+	require.NoError(t, checkQueryKey(q, k, Options{}))
+	if k.Len++; k.Len > 0 { // else int has 32 bits
+		require.EqualError(t, checkQueryKey(q, k, Options{}), "attn: k.Len is 2147483648, want at most 2147483647")
+	}
+}
+
+// Memory that only touches, or that a tensor does not use, is not shared.
+func TestNeighboursAreNoOverlap(t *testing.T) {
+	memory := slices.Repeat([]float32{1}, 30)
+	x := func(from int) Tensor { return Tensor{Data: memory[from:], Batch: 1, Heads: 1, Len: 2, Dim: 5} }
+	require.NoError(t, Attention(x(10), x(0), x(20), x(20), nil))
+	c := func(from int) Matrix { return Matrix{2, 2, 2, memory[from:]} }
+	require.NoError(t, MatMul(c(4), c(0), c(8)))
+	require.NoError(t, MatMul(c(8), c(0), c(4)))
+}
+
+func TestBadMatMul(t *testing.T) {
+	for _, c := range []struct {
+		want   string
+		change func(c, a, b *Matrix)
+	}{
+		{"c is -1 x 5, want 0 or more rows and columns", func(c, a, b *Matrix) { c.Rows = -1 }},
+		{"a is 3 x -1, want 0 or more rows and columns", func(c, a, b *Matrix) { a.Cols = -1 }},
+		{"b is -4 x 5, want 0 or more rows and columns", func(c, a, b *Matrix) { b.Rows = -4 }},
+		{"c.Stride is 4, want 5 or more, its columns", func(c, a, b *Matrix) { c.Stride = 4 }},
+		{"a.Stride is 0, want 4 or more, its columns", func(c, a, b *Matrix) { a.Stride = 0 }},
+		{"b.Stride is -5, want 5 or more, its columns", func(c, a, b *Matrix) { b.Stride = -5 }},
+		{"c.Data has 14 elements, want 15 or more for 3 x 5 with stride 5", func(c, a, b *Matrix) { c.Data = c.Data[:14] }},
+		{"a.Data has 15 elements, want 16 or more for 3 x 4 with stride 6", func(c, a, b *Matrix) { a.Data = a.Data[:15] }},
+		{"b.Data has 0 elements, want 20 or more for 4 x 5 with stride 5", func(c, a, b *Matrix) { b.Data = nil }},
+		{fmt.Sprintf("a is %d x 4 with stride 6: its size overflows int", math.MaxInt), func(c, a, b *Matrix) { a.Rows = math.MaxInt }},
+		{fmt.Sprintf("b is 4 x 5 with stride %d: its size overflows int", math.MaxInt), func(c, a, b *Matrix) { b.Stride = math.MaxInt }},
+		{"b is 3 x 5, want 4 rows, the columns of a", func(c, a, b *Matrix) { b.Rows = 3 }},
+		{"c is 2 x 5, want 3 x 5", func(c, a, b *Matrix) { c.Rows = 2 }},
+		{"c is 3 x 4, want 3 x 5", func(c, a, b *Matrix) { c.Cols = 4 }},
+		{"c.Data shares memory with a.Data", func(c, a, b *Matrix) { c.Data = a.Data }},
+		{"c.Data shares memory with a.Data", func(c, a, b *Matrix) { c.Data = a.Data[15:31] }},
+		{"c.Data shares memory with b.Data", func(c, a, b *Matrix) { c.Data = b.Data }},
+	} {
+		memory := slices.Repeat([]float32{1}, 100)
+		m, a, b := Matrix{3, 5, 5, memory[:15]}, Matrix{3, 4, 6, memory[16:]}, Matrix{4, 5, 5, memory[60:80]}
+		require.NoError(t, MatMul(m, a, b))
+		c.change(&m, &a, &b)
+		before := slices.Clone(memory)
+		require.EqualError(t, MatMul(m, a, b), "attn: "+c.want)
+		require.Equal(t, before, memory, "%s: nothing is written", c.want)
+	}
+	require.EqualError(t, MatMulWorkers(Matrix{}, Matrix{}, Matrix{}, -1), "attn: Options.Workers is -1, want 0 or more")
+}
+
+func TestBadSelfAttention(t *testing.T) {
+	type layer = SelfAttention
+	for _, c := range []struct {
+		want   string
+		change func(l *layer, dst, x *Matrix)
+	}{
+		{"Heads is -1, want 0 or more", func(l *layer, dst, x *Matrix) { l.Heads = -1 }},
+		{"KVHeads is 3, want a divisor of 4, the query heads", func(l *layer, dst, x *Matrix) { l.KVHeads = 3 }},
+		{"KVHeads is -2, want a divisor of 4, the query heads", func(l *layer, dst, x *Matrix) { l.KVHeads = -2 }},
+		{"x is 9 x -8, want 0 or more rows and columns", func(l *layer, dst, x *Matrix) { x.Cols = -8 }},
+		{"x is 9 x 0, want a model dim of 1 or more", func(l *layer, dst, x *Matrix) { x.Cols = 0 }},
+		{"x.Data has 5 elements, want 72 or more for 9 x 8 with stride 8", func(l *layer, dst, x *Matrix) { x.Data = x.Data[:5] }},
+		{"WQ is 8 x 12, want 7 rows", func(l *layer, dst, x *Matrix) { x.Cols = 7 }},
+		{"WK is 7 x 6, want 8 rows", func(l *layer, dst, x *Matrix) { l.WK.Rows = 7 }},
+		{"WV is 7 x 10, want 8 rows", func(l *layer, dst, x *Matrix) { l.WV.Rows = 7 }},
+		{"WO is 19 x 7, want 20 rows", func(l *layer, dst, x *Matrix) { l.WO.Rows = 19 }},
+		{"WQ.Stride is 1, want 12 or more, its columns", func(l *layer, dst, x *Matrix) { l.WQ.Stride = 1 }},
+		{"WQ has 11 columns, want 4 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WQ.Cols, l.BQ = 11, nil }},
+		{"WK has 5 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 5, nil }},
+		{"WK has 4 columns, want 6, as many a head as WQ", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 4, nil }},
+		{"WV has 9 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV.Cols, l.BV = 9, nil }},
+		{"WV has 0 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV = Matrix{Rows: 8}; l.BV = nil }},
+		{"BQ has 11 elements, want 12, the columns of WQ", func(l *layer, dst, x *Matrix) { l.BQ = l.BQ[:11] }},
+		{"BK has 0 elements, want 6, the columns of WK", func(l *layer, dst, x *Matrix) { l.BK = []float32{} }},
+		{"BV has 11 elements, want 10, the columns of WV", func(l *layer, dst, x *Matrix) { l.BV = make([]float32, 11) }},
+		{"BO has 1 elements, want 7, the columns of WO", func(l *layer, dst, x *Matrix) { l.BO = l.BO[:1] }},
+		{"BO has 7 elements, want none without WO", func(l *layer, dst, x *Matrix) { l.WO = Matrix{} }},
+		{"dst is 8 x 7, want 9 x 7, the tokens by the output dim", func(l *layer, dst, x *Matrix) { dst.Rows = 8 }},
+		{"dst is 9 x 7, want 9 x 20, the tokens by the output dim", func(l *layer, dst, x *Matrix) { l.WO, l.BO = Matrix{}, nil }},
+		{"dst.Stride is 6, want 7 or more, its columns", func(l *layer, dst, x *Matrix) { dst.Stride = 6 }},
+		{"dst.Data shares memory with x", func(l *layer, dst, x *Matrix) { x.Data = slices.Concat(dst.Data, dst.Data); dst.Data = x.Data }},
+		{"dst.Data shares memory with WQ", func(l *layer, dst, x *Matrix) { dst.Data = l.WQ.Data }},
+		{"dst.Data shares memory with WV", func(l *layer, dst, x *Matrix) { dst.Data = l.WV.Data }},
+		{"dst.Data shares memory with WO", func(l *layer, dst, x *Matrix) { dst.Data = l.WO.Data }},
+		{"dst.Data shares memory with BO", func(l *layer, dst, x *Matrix) { l.BO = dst.Data[20:27] }},
+	} {
+		r := rand.New(rand.NewPCG(1, 11))
+		l := newLayer(r, 8, 4, 2, 3, 5, 7, true)
+		x, dst := Matrix{9, 8, 8, make([]float32, 72)}, Matrix{9, 7, 7, make([]float32, 63)}
+		require.NoError(t, l.Forward(dst, x, nil))
+		c.change(l, &dst, &x)
+		before := slices.Clone(dst.Data)
+		require.EqualError(t, l.Forward(dst, x, nil), "attn: "+c.want)
+		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
+	}
+	r := rand.New(rand.NewPCG(2, 11))
+	l := newLayer(r, 8, 4, 2, 3, 5, 7, true)
+	for _, c := range []struct {
+		want string
+		o    Options
+	}{{"attn: Options.Workers is -1, want 0 or more", Options{Workers: -1}}, {"attn: Options.Scale is NaN, want a finite number", Options{Scale: nan}}} {
+		dst := newMatrix(r, 9, 7, 7, asmtest.Normal)
+		before := slices.Clone(dst.Data)
+		require.EqualError(t, l.Forward(dst, newMatrix(r, 9, 8, 8, asmtest.Normal), &c.o), c.want)
+		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
+	}
+}
+
+func TestBadWeights(t *testing.T) {
+	type args struct {
+		dst         Matrix
+		q, k        Tensor
+		batch, head int
+		queries     []int
+		o           Options
+	}
+	for _, c := range []struct {
+		want   string
+		change func(a *args)
+	}{
+		{"batch is 2, want 0 to 1", func(a *args) { a.batch = 2 }},
+		{"batch is -1, want 0 to 1", func(a *args) { a.batch = -1 }},
+		{"head is 4, want 0 to 3", func(a *args) { a.head = 4 }},
+		{"head is -1, want 0 to 3", func(a *args) { a.head = -1 }},
+		{"query is 3, want 0 to 2", func(a *args) { a.queries = []int{0, 3} }},
+		{"query is -1, want 0 to 2", func(a *args) { a.queries = []int{-1, 0} }},
+		{"dst is 2 x 7, want 1 x 7, the queries by the keys", func(a *args) { a.queries = []int{0} }},
+		{"dst is 2 x 6, want 2 x 7, the queries by the keys", func(a *args) { a.dst.Cols = 6 }},
+		{"dst.Data has 13 elements, want 14 or more for 2 x 7 with stride 7", func(a *args) { a.dst.Data = a.dst.Data[:13] }},
+		{"dst.Data shares memory with q.Data or k.Data", func(a *args) { a.dst.Data = a.q.Data }},
+		{"dst.Data shares memory with q.Data or k.Data", func(a *args) { a.dst.Data = a.k.Data[10:] }},
+		{"q.Dim is 1025, want 1 to 1024", func(a *args) { a.q.Dim = 1025 }},
+		{"k.LenStride is -1, want 0 or more", func(a *args) { a.k.LenStride = -1 }},
+		{"k.Batch is 1, want 2 as of q", func(a *args) { a.k.Batch = 1 }},
+		{"k.Dim is 5, want 6 as of q", func(a *args) { a.k.Dim = 5 }},
+		{"Options.Scale is +Inf, want a finite number", func(a *args) { a.o.Scale = inf }},
+		{"Options.Workers is -1, want 0 or more", func(a *args) { a.o.Workers = -1 }},
+	} {
+		r := rand.New(rand.NewPCG(1, 11))
+		a := args{Matrix{2, 7, 7, make([]float32, 14)}, newTensor(r, 2, 4, 3, 6, bhld, asmtest.Normal), newTensor(r, 2, 2, 7, 6, bhld, asmtest.Normal),
+			1, 2, []int{0, 2}, Options{}}
+		c.change(&a)
+		before := slices.Clone(a.dst.Data)
+		require.EqualError(t, AttentionWeights(a.dst, a.q, a.k, a.batch, a.head, a.queries, &a.o), "attn: "+c.want)
+		require.Equal(t, bitsOf(before), bitsOf(a.dst.Data), "%s: nothing is written", c.want)
+	}
+}

@@ -1,0 +1,132 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
+	"github.com/stretchr/testify/require"
+)
+
+// newMatrix returns a matrix of any alignment, with NaN between its rows.
+func newMatrix(r *rand.Rand, rows, cols, stride int, kind asmtest.Kind) Matrix {
+	m := Matrix{rows, cols, stride, slices.Repeat([]float32{nan}, 16+rows*stride)[r.IntN(16):]}
+	for i := range rows {
+		asmtest.Fill(r, m.Data[i*stride:][:cols], kind)
+	}
+	return m
+}
+
+// checkMatMulBits compares all of c.Data, also between its rows, with chains of FMAs.
+func checkMatMulBits(t *testing.T, c, a, b Matrix, workers int) {
+	t.Helper()
+	want := slices.Clone(c.Data)
+	for i := range c.Rows {
+		for j := range c.Cols {
+			chain := float32(0)
+			for k := range a.Cols {
+				chain = generic.FMA(a.Data[i*a.Stride+k], b.Data[k*b.Stride+j], chain)
+			}
+			want[i*c.Stride+j] = chain
+		}
+	}
+	what := fmt.Sprintf("%d x %d . %d x %d, %d workers", a.Rows, a.Cols, b.Rows, b.Cols, workers)
+	require.NoError(t, MatMulWorkers(c, a, b, workers), what)
+	asmtest.Equal(t, want, c.Data, "%s", what)
+}
+
+func TestMatMulBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 7))
+	check := func(m, n, k int) {
+		kind := asmtest.Kind(r.IntN(int(asmtest.Kinds)))
+		a, b := newMatrix(r, m, k, k+r.IntN(9), kind), newMatrix(r, k, n, n+r.IntN(9), kind)
+		c := newMatrix(r, m, n, n+r.IntN(9), asmtest.Normal)
+		asmtest.Fill(r, c.Data, asmtest.Normal)
+		checkMatMulBits(t, c, a, b, 1+r.IntN(4))
+	}
+	for range trials(1000) {
+		check(1+r.IntN(40), 1+r.IntN(40), 1+r.IntN(40))
+	}
+	for _, s := range [][3]int{ // one block of rows, columns or inner index, and a little more or less
+		{191, 20, 10}, {192, 20, 10}, {193, 20, 10}, {400, 17, 3},
+		{5, 511, 10}, {5, 512, 10}, {5, 513, 10}, {3, 1100, 4},
+		{7, 18, 255}, {7, 18, 256}, {7, 18, 257}, {2, 33, 700}, {193, 513, 257},
+		{0, 5, 5}, {5, 0, 5}, {5, 5, 0}, {0, 0, 0}, {0, 0, 5}, {200, 600, 0},
+	} {
+		check(s[0], s[1], s[2])
+	}
+}
+
+// Workers are goroutines that share blocks, rows split too where columns are few.
+func TestMatMulWorkers(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 7))
+	for _, s := range [][3]int{{1000, 16, 30}, {1000, 5, 30}, {64, 1100, 30}, {1, 700, 300}, {300, 300, 300}} {
+		a, b := newMatrix(r, s[0], s[2], s[2]+1, asmtest.Normal), newMatrix(r, s[2], s[1], s[1], asmtest.Normal)
+		want := newMatrix(r, s[0], s[1], s[1]+3, asmtest.Normal)
+		require.NoError(t, MatMulWorkers(want, a, b, 1))
+		for _, workers := range []int{2, 3, 4, 8} {
+			got := want
+			got.Data = slices.Repeat([]float32{nan}, len(want.Data))
+			require.NoError(t, MatMulWorkers(got, a, b, workers))
+			for i := range s[0] {
+				asmtest.Equal(t, want.Data[i*want.Stride:][:want.Cols], got.Data[i*got.Stride:][:got.Cols], "%v: row %d, %d workers", s, i, workers)
+			}
+		}
+		got := want
+		got.Data = slices.Clone(want.Data)
+		require.NoError(t, MatMul(got, a, b))
+		asmtest.Equal(t, want.Data, got.Data, "%v: MatMul", s)
+	}
+}
+
+// A NaN or Inf of a reaches its row, one of b its column; 0 times Inf is NaN.
+func TestMatMulSpecials(t *testing.T) {
+	const n = 20
+	for _, bad := range []float32{nan, inf, -inf} {
+		for _, inA := range []bool{true, false} {
+			a, b, c := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
+			for i := range a {
+				a[i], b[i] = 1, 1
+			}
+			const i, j = 7, 18
+			if inA {
+				a[i*n+j] = bad
+			} else {
+				b[i*n+j] = bad
+			}
+			require.NoError(t, MatMul(Matrix{n, n, n, c}, Matrix{n, n, n, a}, Matrix{n, n, n, b}))
+			want := slices.Repeat([]float32{n}, n*n)
+			for k := range n {
+				if inA {
+					want[i*n+k] = bad
+				} else {
+					want[k*n+j] = bad
+				}
+			}
+			asmtest.Equal(t, want, c, "%g in a: %v", bad, inA)
+		}
+	}
+	c := []float32{1}
+	require.NoError(t, MatMul(Matrix{1, 1, 1, c}, Matrix{1, 2, 2, []float32{0, 1}}, Matrix{2, 1, 1, []float32{inf, 1}}))
+	asmtest.Equal(t, []float32{nan}, c, "0 * Inf")
+}
+
+// The error stays within the bound that the documentation gives.
+func TestMatMulBound(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 7))
+	for _, kind := range []asmtest.Kind{asmtest.Normal, asmtest.Ties} {
+		a, b := newMatrix(r, 9, 1000, 1000, kind), newMatrix(r, 1000, 20, 20, kind)
+		c := newMatrix(r, 9, 20, 20, asmtest.Normal)
+		require.NoError(t, MatMul(c, a, b))
+		worst := 0.0
+		for i := range c.Rows {
+			want := projection([][]bounded{exact(a.Data[i*a.Stride:][:a.Cols])}, b, nil)[0]
+			worst = math.Max(worst, within(t, want, c.Data[i*c.Stride:][:c.Cols], "MatMul"))
+		}
+		t.Logf("kind %d: error at most %.3f of the bound", kind, worst)
+	}
+}

@@ -1,0 +1,221 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
+)
+
+// newLayer returns a layer with heads of d and e elements; without a projection of the output if outDim is 0.
+func newLayer(r *rand.Rand, model, heads, kvHeads, d, e, outDim int, biases bool) *SelfAttention {
+	matrix := func(rows, cols int) Matrix { return newMatrix(r, rows, cols, cols+r.IntN(5), asmtest.Normal) }
+	l := &SelfAttention{Heads: heads, KVHeads: kvHeads, WQ: matrix(model, heads*d), WK: matrix(model, kvHeads*d), WV: matrix(model, kvHeads*e)}
+	if outDim > 0 {
+		l.WO = matrix(heads*e, outDim)
+	}
+	if biases {
+		l.BQ, l.BK, l.BV = make([]float32, heads*d), make([]float32, kvHeads*d), make([]float32, kvHeads*e)
+		if outDim > 0 {
+			l.BO = make([]float32, outDim)
+		}
+		for _, b := range [][]float32{l.BQ, l.BK, l.BV, l.BO} {
+			asmtest.Fill(r, b, asmtest.Normal)
+		}
+	}
+	return l
+}
+
+// layers of all variants, and tokens for them.
+func testLayers(r *rand.Rand, test func(what string, l *SelfAttention, x Matrix, o Options)) {
+	for _, heads := range [][2]int{{1, 1}, {4, 4}, {4, 2}, {6, 1}} {
+		for _, outDim := range []int{0, 11} {
+			for _, biases := range []bool{false, true} {
+				for _, n := range []int{1, 3, 40} {
+					l := newLayer(r, 13, heads[0], heads[1], 6, 5, outDim, biases)
+					o := Options{Causal: r.IntN(2) == 0, Workers: 1 + r.IntN(3), Scale: pick[float32](r, 0, .3)}
+					what := fmt.Sprintf("heads %v, output %d, biases %v, %d tokens, %+v", heads, outDim, biases, n, o)
+					test(what, l, newMatrix(r, n, 13, 15, asmtest.Normal), o)
+				}
+			}
+		}
+	}
+}
+
+// biased computes x.w + bias by MatMul alone: the chain of [1, x].[bias; w] starts from the bias.
+func biased(t *testing.T, x, w Matrix, bias []float32) Matrix {
+	t.Helper()
+	a, b := Matrix{Rows: x.Rows}, Matrix{Cols: w.Cols, Stride: w.Cols}
+	if bias != nil {
+		b.Data, b.Rows = append(b.Data, bias...), 1
+	}
+	for k := range w.Rows {
+		b.Data = append(b.Data, w.Data[k*w.Stride:][:w.Cols]...)
+		b.Rows++
+	}
+	for i := range x.Rows {
+		if bias != nil {
+			a.Data = append(a.Data, 1)
+		}
+		a.Data = append(a.Data, x.Data[i*x.Stride:][:x.Cols]...)
+	}
+	a.Cols, a.Stride = b.Rows, b.Rows
+	y := Matrix{x.Rows, w.Cols, w.Cols, make([]float32, x.Rows*w.Cols)}
+	require.NoError(t, MatMul(y, a, b))
+	return y
+}
+
+// heads is a matrix tokens x heads*dim as a tensor.
+func heads(m Matrix, n int) Tensor {
+	d := m.Cols / n
+	return Tensor{Data: m.Data, Batch: 1, Heads: n, Len: m.Rows, Dim: d, HeadStride: d, LenStride: m.Stride, BatchStride: m.Rows * m.Stride}
+}
+
+func (m Matrix) rows() [][]float32 {
+	var rows [][]float32
+	for i := range m.Rows {
+		rows = append(rows, m.Data[i*m.Stride:][:m.Cols])
+	}
+	return rows
+}
+
+// The layer is its parts: products, attention, a product.
+func TestLayerIsItsParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 9))
+	testLayers(r, func(what string, l *SelfAttention, x Matrix, o Options) {
+		q, k, v := biased(t, x, l.WQ, l.BQ), biased(t, x, l.WK, l.BK), biased(t, x, l.WV, l.BV)
+		e := l.WV.Cols / l.KVHeads
+		want := Matrix{x.Rows, l.Heads * e, l.Heads * e, make([]float32, x.Rows*l.Heads*e)}
+		require.NoError(t, Attention(heads(want, l.Heads), heads(q, l.Heads), heads(k, l.KVHeads), heads(v, l.KVHeads), &o), what)
+		if l.WO.Data != nil {
+			want = biased(t, want, l.WO, l.BO)
+		}
+		got := newMatrix(r, want.Rows, want.Cols, want.Cols+2, asmtest.Normal)
+		before := slices.Clone(got.Data)
+		require.NoError(t, l.Forward(got, x, &o), what)
+		for i, row := range want.rows() {
+			copy(before[i*got.Stride:], row)
+		}
+		asmtest.Equal(t, before, got.Data, "%s", what)
+	})
+}
+
+// The layer against float64, and its weights: they sum to 1, and mix the values to the output before WO.
+func TestLayerBound(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 9))
+	worst := 0.0
+	testLayers(r, func(what string, l *SelfAttention, x Matrix, o Options) {
+		d, e, group := l.WQ.Cols/l.Heads, l.WV.Cols/l.KVHeads, l.Heads/l.KVHeads
+		scale := o.Scale
+		if scale == 0 {
+			scale = float32(1 / math.Sqrt(float64(d)))
+		}
+		tokens := exactRows(x.rows())
+		q, k, v := projection(tokens, l.WQ, l.BQ), projection(tokens, l.WK, l.BK), projection(tokens, l.WV, l.BV)
+		columns := func(m [][]bounded, first, n, rows int) (part [][]bounded) {
+			for _, row := range m[:rows] {
+				part = append(part, row[first:first+n])
+			}
+			return part
+		}
+
+		noWO := *l
+		noWO.WO, noWO.BO = Matrix{}, nil
+		mix := newMatrix(r, x.Rows, l.Heads*e, l.Heads*e, asmtest.Normal)
+		require.NoError(t, noWO.Forward(mix, x, &o), what)
+		values := biased(t, x, l.WV, l.BV)
+
+		mixes := make([][]bounded, x.Rows)
+		for h := range l.Heads {
+			weights := newMatrix(r, x.Rows, x.Rows, x.Rows, asmtest.Normal)
+			all := make([]int, x.Rows)
+			for i := range all {
+				all[i] = i
+			}
+			require.NoError(t, l.Weights(weights, x, h, all, &o), what)
+			for i := range x.Rows {
+				n := x.Rows
+				if o.Causal {
+					n = i + 1
+				}
+				w := weights.rows()[i]
+				want := attentionWeights(q[i][h*d:][:d], columns(k, h/group*d, d, n), scale)
+				within(t, want, w[:n], what+": weights")
+				asmtest.Equal(t, make([]float32, x.Rows-n), w[n:], "%s: hidden weights", what)
+				sum := 0.0
+				for _, p := range w {
+					sum += float64(p)
+				}
+				require.InDelta(t, 1, sum, gamma(mergeRoundings(n)), what)
+				out := mixed(want, columns(v, h/group*e, e, n))
+				mixes[i] = append(mixes[i], out...)
+				ours := mixed(exact(w[:n]), columns(exactRows(values.rows()), h/group*e, e, n))
+				within(t, ours, mix.rows()[i][h*e:][:e], what+": weights times values")
+			}
+		}
+		if l.WO.Data != nil {
+			mixes = projection(mixes, l.WO, l.BO)
+		}
+		got := newMatrix(r, x.Rows, len(mixes[0]), len(mixes[0]), asmtest.Normal)
+		require.NoError(t, l.Forward(got, x, &o), what)
+		for i := range mixes {
+			worst = math.Max(worst, within(t, mixes[i], got.rows()[i], what))
+		}
+	})
+	t.Logf("error at most %.3f of the bound", worst)
+}
+
+// Heads of 0 is 1, KVHeads of 0 is Heads.
+func TestLayerDefaults(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	for _, n := range []int{0, 4} {
+		l := newLayer(r, 8, max(n, 1), max(n, 1), 4, 4, 6, true)
+		x, want, got := newMatrix(r, 9, 8, 8, asmtest.Normal), newMatrix(r, 9, 6, 6, asmtest.Normal), newMatrix(r, 9, 6, 6, asmtest.Normal)
+		require.NoError(t, l.Forward(want, x, nil))
+		l.Heads, l.KVHeads = n, 0
+		require.NoError(t, l.Forward(got, x, nil))
+		require.Equal(t, want.rows(), got.rows())
+	}
+}
+
+// No tokens, after a text whose buffers are still there.
+func TestLayerWithoutTokens(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 9))
+	l := newLayer(r, 8, 2, 2, 4, 4, 6, true)
+	require.NoError(t, l.Forward(newMatrix(r, 9, 6, 6, asmtest.Normal), newMatrix(r, 9, 8, 8, asmtest.Normal), nil))
+	require.NoError(t, l.Forward(Matrix{0, 6, 6, nil}, Matrix{0, 8, 8, nil}, nil))
+	require.NoError(t, l.Weights(Matrix{}, Matrix{0, 8, 8, nil}, 1, nil, nil))
+}
+
+// One layer serves many goroutines.
+func TestLayerIsShared(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 9))
+	l := newLayer(r, 16, 4, 2, 8, 8, 16, true)
+	x, want := newMatrix(r, 50, 16, 16, asmtest.Normal), newMatrix(r, 50, 16, 16, asmtest.Normal)
+	require.NoError(t, l.Forward(want, x, nil))
+	var wait sync.WaitGroup
+	got := make([]Matrix, 8)
+	errs := make([]error, len(got))
+	for i := range got {
+		got[i] = newMatrix(r, 50, 16, 16, asmtest.Normal)
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for range 10 {
+				if err := l.Forward(got[i], x, &Options{Workers: 1 + i%2}); err != nil {
+					errs[i] = err
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	for i := range got {
+		require.NoError(t, errs[i])
+		require.Equal(t, want.rows(), got[i].rows())
+	}
+}
