@@ -10,8 +10,10 @@ import (
 	"github.com/selfattn/attn/kernel"
 )
 
-// affordable is the most flops of a call that pure Go can be asked for again and again.
-const affordable = 0.3e9
+const (
+	affordable = 0.3e9 // the most flops of a call that pure Go can be asked for again and again
+	brief      = 0.1e9 // the most of a smoke test
+)
 
 // A benchmark is a kernel at one shape.
 type benchmark struct {
@@ -89,6 +91,7 @@ func benchmarks(zen4 bool) []benchmark {
 		row("Softmax", 18, target{fraction, 18 / 80.}, func(i impl, dst, x []float32) { i.softmax(dst, x) }),
 		row("LogSumExp", 18, target{}, func(i impl, _, x []float32) { sink = i.logSumExp(x) }),
 	)
+	all = append(all, matMul(256, 1, target{}), matMul(256, 2, target{}))
 	for _, n := range []int{512, 1024, 2048} {
 		all = append(all, matMul(n, 1, target{fraction, 0.90}), matMul(n, 2, target{}))
 	}

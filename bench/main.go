@@ -80,7 +80,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	rep := report{Machine: lookAround(&meter)}
 	var chosen []benchmark
 	for _, b := range benchmarks(rep.Machine.zen4) {
-		long := b.flops > affordable && (*smoke || selected.name == "generic")
+		long := *smoke && b.flops > brief || selected.name == "generic" && b.flops > affordable
 		if selected.name == "generic" {
 			b.target = target{} // targets are for assembly
 		}

@@ -94,6 +94,7 @@ func (m *Meter) Probe(workers int) Probe {
 		for range probeParts {
 			peaks[i] = max(peaks[i], rate(limit.FMA))
 		}
+		m.canaries[i]() // brings its operands back to L1, whatever the sample left there
 		canaries[i] = rate(func() (flops int) {
 			for range probeParts {
 				flops += m.canaries[i]()
