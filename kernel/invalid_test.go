@@ -17,7 +17,7 @@ import (
 var tensors = []struct {
 	name                    string
 	of                      func(p *problem) *Tensor
-	batch, heads, len, dim_ int
+	batch, heads, len, dim int
 }{
 	{"dst", func(p *problem) *Tensor { return &p.dst }, 2, 4, 3, 5},
 	{"q", func(p *problem) *Tensor { return &p.q }, 2, 4, 3, 6},
@@ -25,7 +25,8 @@ var tensors = []struct {
 	{"v", func(p *problem) *Tensor { return &p.v }, 2, 2, 7, 5},
 }
 
-// refuses fails unless Attention refuses the problem that change makes, with this error, and leaves dst alone.
+// refuses fails unless Attention refuses the problem that change makes, with this error, and
+// leaves dst alone.
 func refuses(t *testing.T, want string, change func(p *problem)) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 11))
@@ -51,9 +52,9 @@ func bitsOf(x []float32) []uint32 {
 // One tensor by itself.
 func TestBadTensor(t *testing.T) {
 	for _, x := range tensors {
-		shape := fmt.Sprintf("[%d][%d][%d][%d]", x.batch, x.heads, x.len, x.dim_)
-		size := x.batch * x.heads * x.len * x.dim_
-		row, head, member := x.dim_, x.len*x.dim_, x.heads*x.len*x.dim_
+		shape := fmt.Sprintf("[%d][%d][%d][%d]", x.batch, x.heads, x.len, x.dim)
+		size := x.batch * x.heads * x.len * x.dim
+		row, head, member := x.dim, x.len*x.dim, x.heads*x.len*x.dim
 		for _, c := range []struct {
 			want   string
 			change func(t *Tensor)
@@ -92,11 +93,11 @@ func TestBadTensor(t *testing.T) {
 			want   string
 			change func(t *Tensor)
 		}{
-			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, x.heads, math.MaxInt, x.dim_),
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, x.heads, math.MaxInt, x.dim),
 				func(t *Tensor) { t.Len, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
-			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, math.MaxInt, x.len, x.dim_),
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, math.MaxInt, x.len, x.dim),
 				func(t *Tensor) { t.Heads, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
-			{fmt.Sprintf("%s is [%d][%d][%d][%d] with BatchStride %d: its size overflows int", x.name, math.MaxInt, x.heads, x.len, x.dim_, member),
+			{fmt.Sprintf("%s is [%d][%d][%d][%d] with BatchStride %d: its size overflows int", x.name, math.MaxInt, x.heads, x.len, x.dim, member),
 				func(t *Tensor) { t.Batch = math.MaxInt }},
 			{fmt.Sprintf("%s is %s with LenStride %d: its size overflows int", x.name, shape, math.MaxInt),
 				func(t *Tensor) { t.LenStride = math.MaxInt }},

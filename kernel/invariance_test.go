@@ -34,7 +34,8 @@ func TestRowsAlone(t *testing.T) {
 	}
 }
 
-// A causal prefill equals its chunks, of one query (decoding) or more, each against the prefix that ends with it.
+// A causal prefill equals its chunks, of one query (decoding) or more, each against the prefix
+// that ends with it.
 func TestPrefillEqualsDecode(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for _, s := range []shape{

@@ -12,11 +12,12 @@ import (
 	"github.com/selfattn/attn/asm/asmtest"
 )
 
-// Assembly cannot be preempted: whoever stops the world, as a collection does, waits until it returns. With every P
-// inside long calls, of 40 ms and more, the world must stop within moments all the same.
+// Assembly cannot be preempted: whoever stops the world, as a collection does, waits until it
+// returns. With every P inside long calls, of 40 ms and more, the world must stop within moments
+// all the same.
 //
-// A crowded machine delays some of the stops by milliseconds; a kernel that takes its operands whole delays all of them. So
-// the quick ones are judged.
+// A crowded machine delays some of the stops by milliseconds; a kernel that takes its operands
+// whole delays all of them. So the quick ones are judged.
 func TestStopTheWorld(t *testing.T) {
 	if Backend() == "generic" {
 		t.Skip("Go code can be preempted anywhere")

@@ -94,7 +94,8 @@ func attentionWeights(q []bounded, k [][]bounded, scale float32) []bounded {
 	}
 	for j := range s {
 		p := math.Exp(s[j].x-top) / sum
-		s[j] = bounded{p, p*math.Expm1(s[j].err+most+gamma(mergeRoundings(len(s)))) + 0x1p-124} // flushed below 2^-126
+		relative := math.Expm1(s[j].err + most + gamma(mergeRoundings(len(s))))
+		s[j] = bounded{p, p*relative + 0x1p-124} // flushed below 2^-126
 	}
 	return s
 }

@@ -62,8 +62,8 @@ func TestThreeWords(t *testing.T) {
 	asmtest.Equal(t, out, again, "default scale")
 }
 
-// Attention knows no order: permuting the words permutes the result. With the queries alone permuted the bits are
-// the same; with the keys permuted too, sums are taken in another order.
+// Attention knows no order: permuting the words permutes the result. With the queries alone
+// permuted the bits are the same; with the keys permuted too, sums are taken in another order.
 func TestPermutedWords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 6))
 	for _, n := range []int{3, 50, 300} {

@@ -19,8 +19,8 @@ var visibleShapes = []shape{
 	{1, 2, 1, 4, 300, 8, 8}, {1, 8, 1, 1, 130, 8, 8}, {1, 1, 1, 3, 5000, 4, 4},
 }
 
-// sameRows fails unless the rows for which same is true have the bits of want, and the others are NaN in
-// the columns for which bad is true and else have the bits of want.
+// sameRows fails unless got has the bits of want, but for NaN in the columns for which bad is true
+// of the rows for which same is false.
 func sameRows(t *testing.T, p *problem, want, got []float32, same func(b, h, i int) bool, bad func(c int) bool) {
 	t.Helper()
 	d := p.v.Dim

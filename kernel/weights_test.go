@@ -48,8 +48,8 @@ func TestWeightsAreAttentions(t *testing.T) {
 	}
 }
 
-// Weights and outputs are within the bounds of the oracle; a row of weights sums to 1, or to 0 if it sees no key; hidden
-// keys weigh nothing whatever they hold.
+// Weights and outputs are within the bounds of the oracle; a row of weights sums to 1, or to 0 if
+// it sees no key; hidden keys weigh nothing whatever they hold.
 func TestAttentionBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 8))
 	worstWeight, worstOut := 0.0, 0.0
