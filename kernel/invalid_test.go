@@ -15,8 +15,8 @@ import (
 
 // tensors are the arguments of Attention and the shapes that they have here.
 var tensors = []struct {
-	name                    string
-	of                      func(p *problem) *Tensor
+	name                   string
+	of                     func(p *problem) *Tensor
 	batch, heads, len, dim int
 }{
 	{"dst", func(p *problem) *Tensor { return &p.dst }, 2, 4, 3, 5},
