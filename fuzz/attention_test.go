@@ -21,9 +21,9 @@ func FuzzAttention(f *testing.F) {
 		f.Add(seed(1, 0, 3, 1, n, 0, 4, 0, 2, 1, 1, 0, 1, 0, n%8, 4, 4, 0))    // eight rows of a group
 		f.Add(seed(0, 0, 0, 1, n, 0, 0, 1, 20, 1, 3, 0, 1, 1, 5, 0, 0, 0))     // few keys have weight
 	}
-	for k := range 10 { // each distribution of q, and of k and v
+	for k := range 11 { // each distribution of q, and of k and v
 		f.Add(seed(0, 0, 1, 1, 150, 0, 7, 0, 7, 1, 5, 0, k%2, 0, 0, k, 0, 0))
-		f.Add(seed(0, 0, 1, 1, 150, 0, 7, 0, 7, 1, 5, 0, 1, 0, 0, 0, k, 9-k))
+		f.Add(seed(0, 0, 1, 1, 150, 0, 7, 0, 7, 1, 5, 0, 1, 0, 0, 0, k, 10-k))
 	}
 	f.Add(seed(0, 0, 0, 2, 4300, 0, 3, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0)) // decoding split over workers
 	f.Add(seed(0, 0, 1, 2, 2100, 0, 1, 0, 1, 1, 3, 0, 1, 0, 0, 0, 0, 0)) // the same with causal rows
@@ -34,6 +34,7 @@ func FuzzAttention(f *testing.F) {
 	f.Add(seed(1, 2, 3, 0, 9, 0, 3, 0, 3, 1, 2, 0, 1, 0, 0, 0, 0, 0))    // batch, heads and groups
 	f.Add(seed(0, 0, 0, 1, 200, 0, 7, 0, 7, 0, 0, 20))                   // no queries
 	f.Add(seed(0, 0, 0, 1, 200, 0, 7, 0, 7, 2, 19, 0, 1, 0, 6, 0, 0, 0)) // scores next to 0
+	f.Add(seed(0, 0, 0, 2, 900, 0, 7, 0, 7, 1, 8, 0, 1, 0, 0, 0, 0, 10)) // tiny values
 	f.Add(seed(0, 0, 0, 1, 200, 0, 7, 0, 7, 2, 19, 0, 1, 0, 7, 0, 0, 0)) // vast scores
 	f.Fuzz(func(t *testing.T, data []byte) { newAttention(newSource(data)).check(t) })
 }

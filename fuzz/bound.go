@@ -197,8 +197,8 @@ func excess(logP, kappa float64) float64 {
 // into 0 is below F = 2^-125, in units of 2^M for the final maximum M. As M < 1 + top/ln2, the sum
 // of all exact weights is more than 2^-(1 + (top - max t)/ln2) = 1/D in that unit.
 //
-// Sums. A tile has n_t = min(n, 128) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a weighted
-// value n_t FMAs and T-1 merges: n_l = n_t + T - 2, n_o = n_t + T - 1. Underflow costs eta in each
+// Sums. A tile has n_t = min(n, 128) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a
+// weighted value n_t FMAs and T-1 merges: n_l = n_t + T - 2, n_o = n_t + T - 1. Underflow costs eta in each
 // FMA of the chain and twice in each merge. With the computed sums O and L in units of the sum of all
 // exact weights, W = sum w_j + n*F*D bounds the error of the weights, and
 //
@@ -279,8 +279,9 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 //
 //	|d_j| <= gamma(n_o + n_l + 2)
 //
-// and the notation of [Attention]. The largest weight is 1/2 or more, as the integer m is less than 1 above its
-// score: underflows, at most n + 2T, count twice. The interval is infinite where scores or sums may overflow.
+// in the notation of [Attention]. The largest weight is 1/2 or more, as the integer m is less than 1 above
+// its score: underflows, at most n + 2T, count twice. The interval is infinite where scores
+// or sums may overflow.
 func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 	if len(k) == 0 {
 		return nil, nil

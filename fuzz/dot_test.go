@@ -11,7 +11,7 @@ import (
 func FuzzDot(f *testing.F) {
 	// Draws: alignment of x and of y, limit of the length (1: 300, 7: 2^15+100), length, distribution of x.
 	for _, n := range []int{0, 1, 7, 31, 32, 33, 64, 127, 128, 129, 256} {
-		f.Add(seed(n%16, n%7, 1, n, n%10))
+		f.Add(seed(n%16, n%7, 1, n, n%11))
 	}
 	f.Add(seed(0, 0, 7, 1<<15, 0))    // one call of the assembly
 	f.Add(seed(1, 2, 7, 1<<15+77, 4)) // and more

@@ -59,6 +59,7 @@ type kind int
 const (
 	normal kind = iota // like normal values, in [-2.5, 2.5]
 	wide               // normal values times 2^-40 to 2^40
+	tiny               // normal values times 2^-147: a few of the least subnormals
 	ties               // multiples of 2^-12, many next to 1: products that lie on ties
 	raw                // any 32 bits
 	strewn             // normal values with zeros, subnormals, limits, infinities and NaN strewn in
@@ -66,7 +67,7 @@ const (
 
 // Kind draws a distribution, most often one that keeps scores moderate.
 func (s *source) Kind() kind {
-	return [...]kind{normal, normal, normal, normal, ties, ties, ties, wide, raw, strewn}[s.Int(0, 9)]
+	return [...]kind{normal, normal, normal, normal, ties, ties, ties, wide, raw, strewn, tiny}[s.Int(0, 10)]
 }
 
 // Float32 draws a value.
@@ -77,6 +78,8 @@ func (s *source) Float32(k kind) float32 {
 	switch k {
 	case wide:
 		return float32(math.Ldexp(float64(x), s.Int(-40, 40)))
+	case tiny:
+		return x * 0x1p-147
 	case ties:
 		tie := float32(word%64) * 0x1p-12
 		return [...]float32{tie, -tie, 1 + tie, -1 - tie}[word>>30]
