@@ -40,7 +40,7 @@ verify: ## delete what is generated, generate it again, and demand that nothing 
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck
-	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt: $$files"; exit 1; }
 	for m in $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) -checks inherit,-ST1001 ./...); done
 	go vet -tags purego ./...
 	for a in arm64 riscv64 s390x 386; do GOARCH=$$a go vet ./...; done
