@@ -29,7 +29,7 @@ exhaustive: ## every exponential on all 2^32 arguments, some minutes
 
 .PHONY: generate
 generate: ## write the assembly and its stubs
-	cd gen && go run ./avx2 ../asm/avx2
+	cd gen && go run ./avx2 ../asm/avx2 && go run ./avx512 ../asm/avx512
 
 .PHONY: verify
 verify: ## delete what is generated, generate it again, and demand that nothing has changed

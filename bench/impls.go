@@ -91,13 +91,13 @@ func baselines() []impl {
 
 // genericMatMul multiplies matrices whose columns are multiples of 16.
 func genericMatMul(c, a, b kernel.Matrix, _ int) {
-	const width = generic.PanelCols
+	const width = 16
 	panel := make([]float32, b.Rows*width)
 	for j := 0; j < b.Cols; j += width {
 		for i := range b.Rows {
 			copy(panel[i*width:][:width], b.Data[i*b.Stride+j:])
 		}
-		generic.MatMulTile(c.Data[j:], c.Stride, a.Data, a.Stride, panel, a.Rows, a.Cols, false)
+		generic.MatMulTile(c.Data[j:], c.Stride, a.Data, a.Stride, panel, width, a.Rows, a.Cols, false)
 	}
 }
 

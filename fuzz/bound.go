@@ -24,7 +24,7 @@ const (
 	// 2u of the value.
 	expULP          = 0.60 // Exp, and in Softmax
 	expSubnormalULP = 0.77 // Exp below 2^-126
-	exp2ULP         = 0.87 // in Attention
+	exp2ULP         = 0.80 // in Attention
 
 	// What the exponentials lose at most where they give 0.
 	expFlush  = 0x1p-126 // in Softmax
@@ -190,7 +190,7 @@ func excess(logP, kappa float64) float64 {
 // Weights. The tile subtracts an integer m < 1 + its largest computed score, and with top = max(t_i+sigma_i)
 // what remains is at most X_j = ln2 + top - t_j + sigma_j large. So
 //
-//	kappa_j = sigma_j + u*X_j + 2*0.87*u
+//	kappa_j = sigma_j + u*X_j + 2*0.80*u
 //
 // is the error of the logarithm of a weight, and that of P_j is w_j <= P_j*(e^kappa_j - 1). No maximum that
 // changes adds to it: scaling by powers of two is exact. A weight that the exponential or a scale turns

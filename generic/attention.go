@@ -30,7 +30,7 @@ func (p *Panel) Reset() {
 
 // PackPanel transposes w rows of dim elements, row r starting at
 // src[offset[r]], into dst[i*w+r] = src[offset[r]+i] * scale.
-// dst has room for dim rounded up to a multiple of 8.
+// dst has room for dim rounded up by Pad.
 func PackPanel(dst, src []float32, offset *[MaxPanel]int, w, dim int, scale float32) {
 	for r := range w {
 		for i, v := range src[offset[r]:][:dim] {
@@ -136,7 +136,7 @@ func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 }
 
 // RowWeights turns the scores of one query into weights, s[j] = exp2(s[j]-m), and
-// returns the integer m = ceil(max s[j]). Elements of s beyond its length, up to a multiple of 8, may
+// returns the integer m = ceil(max s[j]). Elements of s beyond its length, up to a multiple of 16, may
 // be overwritten.
 func RowWeights(s []float32) (m float32) {
 	m = ceil(Max(s))
@@ -163,8 +163,8 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
 	return sum
 }
 
-// Pad rounds a dimension up to a multiple of 8, the room of a row in scratch memory.
-func Pad(dim int) int { return (dim + 7) &^ 7 }
+// Pad rounds a dimension up to a multiple of 16, the room of a row in scratch memory.
+func Pad(dim int) int { return (dim + 15) &^ 15 }
 
 // MergeRow merges the partial o of a tile into acc: acc[c] = O' of the package comment.
 func MergeRow(acc, o []float32, a, b float32) {

@@ -37,7 +37,7 @@ func attention64(q, k, v []float32, n, dim, vdim int, scale float32) (out, bound
 		sum += weight[j]
 		score := gamma(dim+2) * abs[j]
 		x := tileMax[j/TileKeys] - s[j] + math.Ln2 + 2*gamma(dim+2)*abs[j]
-		w[j] = math.Expm1(score + u*x + 2*0.87*u)
+		w[j] = math.Expm1(score + u*x + 2*0.80*u)
 	}
 	pw, largest := 0.0, 0.0
 	for j := range n {

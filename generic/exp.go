@@ -68,11 +68,11 @@ func exp(x float32) float32 {
 	y := expTable(z, expPoly(r))
 	// 2^k in two factors: the first product is exact, the second rounds once.
 	k := int32(math.Float32bits(z)-math.Float32bits(magic)) >> 3
-	return y * pow2(k>>1) * pow2(k-k>>1)
+	return float32(float32(y*pow2(k>>1)) * pow2(k-k>>1))
 }
 
-// expm returns e^x for x <= 0, flushing results below 2^-126 to +0: the
-// exponential of row softmax. Otherwise it has the bits of exp.
+// expm returns e^x for x <= 0, the exponential of row softmax. Arguments whose n, rounded down, is below -126 give +0:
+// those below -87.37. Otherwise it has the bits of exp but for a last rounding of subnormal results.
 func expm(x float32) float32 {
 	if x < negMin {
 		x = negMin
@@ -81,11 +81,11 @@ func expm(x float32) float32 {
 	n := z - magicB
 	r := FMA(n, -ln2Hi, x)
 	r = FMA(n, -ln2Lo, r)
-	return expTable(z, expPoly(r)) * biased(z)
+	return float32(expTable(z, expPoly(r)) * biased(z))
 }
 
-// exp2 returns 2^x for x <= 0, flushing x < -125.5 to +0: the exponential of
-// attention. The error is at most 0.87 ulp.
+// exp2 returns 2^x for x <= 0, flushing x <= -125.5 to +0: the exponential of
+// attention. The error is at most 0.80 ulp.
 func exp2(x float32) float32 {
 	if x < twoMin {
 		x = twoMin
@@ -98,7 +98,7 @@ func exp2(x float32) float32 {
 	y = FMA(y, r, t2)
 	y = FMA(y, r, t1)
 	y = FMA(y, r, 2)
-	return y * math.Float32frombits(math.Float32bits(z)<<23)
+	return float32(y * math.Float32frombits(math.Float32bits(z)<<23))
 }
 
 // expPoly returns e^r - 1 for |r| <= ln 2 / 16.

@@ -6,6 +6,8 @@ import (
 )
 
 // A chain of k FMAs: the error is at most gamma_k * sum |terms| + k*2^-150.
+const width = 16 // of a panel
+
 func TestMatMulTileBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	var w worst
@@ -16,22 +18,22 @@ func TestMatMulTileBound(t *testing.T) {
 				func(n int) []float32 { return wides(r, n, 25) },
 				func(n int) []float32 { return normals(r, n, 0x1p-73) },
 			} {
-				m, lda, ldc := 1+r.IntN(4), k+r.IntN(3), PanelCols+r.IntN(3)
-				a, b, c := kind(m*lda), kind(k*PanelCols), kind(m*ldc)
+				m, lda, ldc := 1+r.IntN(4), k+r.IntN(3), width+r.IntN(3)
+				a, b, c := kind(m*lda), kind(k*width), kind(m*ldc)
 				before := append([]float32(nil), c...)
-				MatMulTile(c, ldc, a, lda, b, m, k, add)
+				MatMulTile(c, ldc, a, lda, b, width, m, k, add)
 				column := make([]float32, k)
 				for i := range m {
 					for j := range ldc {
 						at := i*ldc + j
-						if j >= PanelCols { // between the rows
+						if j >= width { // between the rows
 							if !same(c[at], before[at]) {
 								t.Fatalf("wrote c[%d] beyond row %d", at, i)
 							}
 							continue
 						}
 						for p := range k {
-							column[p] = b[p*PanelCols+j]
+							column[p] = b[p*width+j]
 						}
 						z := float32(0)
 						if add {
@@ -52,12 +54,12 @@ func TestMatMulTileBound(t *testing.T) {
 func TestMatMulTileParts(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	const m, k = 3, 50
-	a, b := wides(r, m*k, 20), wides(r, k*PanelCols, 20)
-	whole, parts := make([]float32, m*PanelCols), make([]float32, m*PanelCols)
-	MatMulTile(whole, PanelCols, a, k, b, m, k, false)
+	a, b := wides(r, m*k, 20), wides(r, k*width, 20)
+	whole, parts := make([]float32, m*width), make([]float32, m*width)
+	MatMulTile(whole, width, a, k, b, width, m, k, false)
 	for cut := 1; cut < k; cut++ {
-		MatMulTile(parts, PanelCols, a, k, b, m, cut, false)
-		MatMulTile(parts, PanelCols, a[cut:], k, b[cut*PanelCols:], m, k-cut, true)
+		MatMulTile(parts, width, a, k, b, width, m, cut, false)
+		MatMulTile(parts, width, a[cut:], k, b[cut*width:], width, m, k-cut, true)
 		for i := range whole {
 			if !same(whole[i], parts[i]) {
 				t.Fatalf("cut at %d: element %d is %g, want %g", cut, i, parts[i], whole[i])

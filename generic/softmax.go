@@ -11,7 +11,7 @@ func Max(x []float32) float32 {
 	return m + 0 // -0 and +0 compare equal: +0 whichever came first
 }
 
-// ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below 2^-126, for m = [Max](x)
+// ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below about 2^-126, for m = [Max](x)
 // or 0 where that is -Inf, and adds element i to sum[i mod 32]. Parts of a
 // vector, cut at multiples of 32, may be passed one by one.
 func ExpSum(dst, x []float32, m float32, sum *[Lanes]float32) {
@@ -63,8 +63,8 @@ func SafeMax(m float32) float32 {
 // A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no
 // mass to share, becomes +0, as a row of attention that sees no key.
 //
-// With u = 2^-24 and n = len(x), the relative error of a result above 2^-126 is
-// at most u*(max(x) - x[i] + n/32 + 12).
+// With u = 2^-24, n = len(x) and S the mean of max(x) - x[i] weighted by the softmax (at most about
+// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9).
 func Softmax(dst, x []float32) {
 	var sum [Lanes]float32
 	ExpSum(dst, x, SafeMax(Max(x)), &sum)
@@ -90,7 +90,7 @@ func LogSum(m, s float32) float32 {
 	return float32(float64(m) + log(float64(s)))
 }
 
-// log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 1
+// log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 2
 // ulp of float64. The standard library's is assembly on some machines, and
 // its bits are not promised.
 func log(x float64) float64 {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -35,7 +36,7 @@ type Options struct {
 // uses KV head h / (Heads / KV heads). Dims are 1 to 1024. All layouts that a
 // [Tensor] describes are read and written in place; multiples of 16 in Dim
 // are fastest. dst may be q itself (the same view), and must not share
-// memory with an input otherwise.
+// memory with an input otherwise; what counts is the memory from a tensor's first element to its last.
 //
 // A query that sees no key gives zeros. Keys that are hidden from a query never influence it,
 // whatever k and v hold there. A NaN or +Inf in a visible score makes that row NaN, and
@@ -47,9 +48,10 @@ type Options struct {
 // The algorithm is online softmax over tiles of keys (Milakov and Gimelshein,
 // Online normalizer calculation for softmax, 2018; Dao et al., FlashAttention, 2022). Package generic
 // defines its arithmetic. With u = 2^-24, d = Dim, c = scale, A the largest
-// sum_i |q_i*k_i| and X the largest difference of two scores of a row,
-// the error of an output is at most about u*(2*c*(d+2)*A + 2*X + 6) times the spread of the values that
-// it mixes, plus u*(T + Lk/128 + 4) times their largest magnitude, T = min(Lk, 128).
+// sum_i |q_i*k_i| and X the largest difference of two scores of a row, in units of log 2,
+// the error of an output is at most about u*(c*(d+2)*A + X + 3) times the spread of the values that
+// it mixes, plus 2*u*(T + Lk/256 + 3) times their largest magnitude, T = min(Lk, 256). Package fuzz computes the
+// rigorous bound for an instance, and tests that it holds; observed errors stay below 0.4 of it.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
 	var o Options
 	if opts != nil {
@@ -67,7 +69,7 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	}
 	j := jobs.Get().(*job)
 	j.plan(dst, q, k, v, o, workers)
-	j.run(min(workers, j.items))
+	j.run(min(workers, j.items, 1+j.nanoseconds()/workerNanoseconds))
 	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{} // keep no data alive
 	jobs.Put(j)
 	return nil
@@ -75,42 +77,45 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 
 // checkAttention resolves the tensors and checks that they fit together.
 func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err error) {
-	fail := func(format string, args ...any) (_, _, _, _ Tensor, err error) {
-		return dst, q, k, v, fmt.Errorf("attn: "+format, args...)
+	fail := func(err error) (_, _, _, _ Tensor, _ error) { return Tensor{}, Tensor{}, Tensor{}, Tensor{}, err }
+	if dst, err = dst.resolve("dst"); err != nil {
+		return fail(err)
 	}
-	for _, t := range []struct {
-		name string
-		t    *Tensor
-	}{{"dst", &dst}, {"q", &q}, {"k", &k}, {"v", &v}} {
-		if *t.t, err = t.t.resolve(t.name); err != nil {
-			return dst, q, k, v, err
+	if q, err = q.resolve("q"); err != nil {
+		return fail(err)
+	}
+	if k, err = k.resolve("k"); err != nil {
+		return fail(err)
+	}
+	if v, err = v.resolve("v"); err != nil {
+		return fail(err)
+	}
+	if err = checkQueryKey(q, k, o); err != nil {
+		return fail(err)
+	}
+	for _, c := range [...]struct {
+		name      string
+		got, want int
+		as        string
+	}{
+		{"v.Batch", v.Batch, q.Batch, "q"},
+		{"dst.Batch", dst.Batch, q.Batch, "q"},
+		{"dst.Heads", dst.Heads, q.Heads, "q"},
+		{"v.Heads", v.Heads, k.Heads, "k"},
+		{"dst.Len", dst.Len, q.Len, "q"},
+		{"v.Len", v.Len, k.Len, "k"},
+		{"dst.Dim", dst.Dim, v.Dim, "v"},
+	} {
+		if c.got != c.want {
+			return fail(fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as))
 		}
 	}
-	if err := checkQueryKey(q, k, o); err != nil {
-		return dst, q, k, v, err
-	}
-	switch {
-	case v.Batch != q.Batch:
-		return fail("v.Batch is %d, want %d as of q", v.Batch, q.Batch)
-	case dst.Batch != q.Batch:
-		return fail("dst.Batch is %d, want %d as of q", dst.Batch, q.Batch)
-	case dst.Heads != q.Heads:
-		return fail("dst.Heads is %d, want %d as of q", dst.Heads, q.Heads)
-	case v.Heads != k.Heads:
-		return fail("v.Heads is %d, want %d as of k", v.Heads, k.Heads)
-	case dst.Len != q.Len:
-		return fail("dst.Len is %d, want %d as of q", dst.Len, q.Len)
-	case v.Len != k.Len:
-		return fail("v.Len is %d, want %d as of k", v.Len, k.Len)
-	case dst.Dim != v.Dim:
-		return fail("dst.Dim is %d, want %d as of v", dst.Dim, v.Dim)
-	}
 	if overlap(dst.Data, k.Data) || overlap(dst.Data, v.Data) {
-		return fail("dst.Data shares memory with k.Data or v.Data")
+		return fail(errors.New("attn: dst.Data shares memory with k.Data or v.Data"))
 	}
 	same := q.Dim == dst.Dim && q.BatchStride == dst.BatchStride && q.HeadStride == dst.HeadStride && q.LenStride == dst.LenStride
 	if overlap(dst.Data, q.Data) && !(same && &dst.Data[0] == &q.Data[0]) {
-		return fail("dst.Data shares memory with q.Data without being the same view")
+		return fail(errors.New("attn: dst.Data shares memory with q.Data without being the same view"))
 	}
 	return dst, q, k, v, nil
 }
@@ -126,11 +131,13 @@ func checkQueryKey(q, k Tensor, o Options) error {
 		return fmt.Errorf("attn: k.Dim is %d, want %d as of q", k.Dim, q.Dim)
 	case k.Len > math.MaxInt32:
 		return fmt.Errorf("attn: k.Len is %d, want at most %d", k.Len, math.MaxInt32)
-	case o.Scale != o.Scale || math.IsInf(float64(o.Scale), 0):
-		return fmt.Errorf("attn: Options.Scale is %g, want a finite number", o.Scale)
+	case !isFinite(generic.Log2Scale(o.Scale)):
+		return fmt.Errorf("attn: Options.Scale is %g, want a finite number, less than 2.3e38", o.Scale)
 	}
 	return nil
 }
+
+func isFinite(x float32) bool { return x-x == 0 }
 
 // A job is one call of Attention, cut into items that workers take one by one. An item is a
 // block of queries of one KV head, with all query heads of its group, and all the keys or, if
@@ -155,14 +162,18 @@ type job struct {
 var jobs = sync.Pool{New: func() any { return new(job) }}
 
 const (
-	genericWidth = 16
+	// narrowPanel is the width of a panel for few queries, and of all panels but those of AVX-512.
+	narrowPanel = 16
 
-	// panelsPerBlock panels go through a tile of keys together, so that K and V come
-	// from memory once for all of them and from L2 for each.
-	panelsPerBlock = 4
+	// blockRows queries go through a tile of keys together, so that K and V come from
+	// memory once for all of them and from L2 for each of their panels.
+	blockRows = 64
 
 	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
 	fewRows = 8
+
+	// workerNanoseconds of work are worth another goroutine, which takes some microseconds to wake.
+	workerNanoseconds = 50_000
 
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
 	spanTiles = 8
@@ -185,9 +196,8 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	j.blockRows, j.spans = j.rows, 1
 	if !j.byRow {
 		// Smaller blocks where there would be too few for all workers.
-		for p := panelsPerBlock; p > 0; p /= 2 {
-			j.blockRows = p * panelWidth()
-			if workers == 1 || heads*ceilDiv(j.rows, j.blockRows) >= 4*workers {
+		for j.blockRows = blockRows; j.blockRows > narrowPanel; j.blockRows /= 2 {
+			if workers == 1 || heads*ceilDiv(j.rows, j.blockRows) >= 8*workers {
 				break
 			}
 		}
@@ -202,6 +212,15 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	if j.spans > 1 {
 		j.prepareMerges(heads)
 	}
+}
+
+// nanoseconds is a rough estimate of the work, at 25 multiply-adds, or 20 bytes of few queries' keys, a nanosecond.
+func (j *job) nanoseconds() int {
+	perQuery := j.q.Batch * j.k.Heads * j.k.Len / 25 * (j.q.Dim + j.v.Dim)
+	if n, ok := product(perQuery, max(j.rows, 5)); ok {
+		return n
+	}
+	return math.MaxInt
 }
 
 func (j *job) run(workers int) {
@@ -249,7 +268,7 @@ type worker struct {
 	partial []float32 // mixes of parts
 	parts   [spanTiles * fewRows]part
 	merge   merge
-	panels  [panelsPerBlock]panel
+	panels  [blockRows / narrowPanel]panel
 	ignored generic.Panel
 }
 
@@ -257,21 +276,21 @@ var scratch = sync.Pool{New: func() any { return new(worker) }}
 
 // size provides memory for the shapes of j.
 func (w *worker) size(j *job) {
-	lanes := ceilDiv(j.blockRows, panelWidth()) * panelWidth()
+	lanes := ceilDiv(j.blockRows, generic.MaxPanel) * generic.MaxPanel
 	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
-	s, partial := generic.TileKeys*panelWidth(), generic.Pad(j.v.Dim)
+	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
 	if j.byRow {
 		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
 	w.memory = aligned(w.memory, q+acc+s+partial)
-	rest := w.memory
-	cut := func(n int) (part []float32) {
-		part, rest = rest[:n:n], rest[n:]
-		return part
-	}
-	w.q, w.acc, w.s, w.partial = cut(q), cut(acc), cut(s), cut(partial)
+	w.q, w.acc = cut(w.memory, q)
+	w.acc, w.s = cut(w.acc, acc)
+	w.s, w.partial = cut(w.s, s)
 }
+
+// cut splits x after n elements.
+func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
 
 // aligned returns buf or new memory with room for n elements from the start of a cache line.
 func aligned(buf []float32, n int) []float32 {

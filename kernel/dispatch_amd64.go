@@ -4,30 +4,42 @@ package kernel
 
 import (
 	"github.com/selfattn/attn/asm/avx2"
+	"github.com/selfattn/attn/asm/avx512"
 	"github.com/selfattn/attn/generic"
 )
 
 // Each function branches instead of calling through a variable, which would make its
 // arguments escape to the heap.
 
-var useAVX2 = avx2.Supported // written only by tests
+// Written only by tests. AVX-512 is used together with AVX2, which serves the narrow panels.
+var (
+	useAVX2   = avx2.Supported
+	useAVX512 = avx512.Supported && avx2.Supported
+)
 
 func backend() string {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		return "avx512"
+	case useAVX2:
 		return "avx2"
 	}
 	return "generic"
 }
 
-// panelWidth is the number of queries of a panel.
-func panelWidth() int {
-	if useAVX2 {
-		return avx2.PanelWidth
+// panelWidth is the width of the next panel for n more queries, or of the next tile for n
+// more columns: the widest one that they fill by more than half.
+func panelWidth(n int) int {
+	if useAVX512 && n > avx2.PanelWidth {
+		return avx512.PanelWidth
 	}
-	return genericWidth
+	return narrowPanel
 }
 
 func dot(x, y []float32) float32 {
+	if useAVX512 {
+		return avx512.Dot(x, y)
+	}
 	if useAVX2 {
 		return avx2.Dot(x, y)
 	}
@@ -35,14 +47,20 @@ func dot(x, y []float32) float32 {
 }
 
 func exp(dst, x []float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.Exp(dst, x)
+	case useAVX2:
 		avx2.Exp(dst, x)
-	} else {
+	default:
 		generic.Exp(dst, x)
 	}
 }
 
 func maximum(x []float32) float32 {
+	if useAVX512 {
+		return avx512.Max(x)
+	}
 	if useAVX2 {
 		return avx2.Max(x)
 	}
@@ -50,108 +68,150 @@ func maximum(x []float32) float32 {
 }
 
 func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.ExpSum(dst, x, m, sum)
+	case useAVX2:
 		avx2.ExpSum(dst, x, m, sum)
-	} else {
+	default:
 		generic.ExpSum(dst, x, m, sum)
 	}
 }
 
 func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.SumExp(x, m, sum)
+	case useAVX2:
 		avx2.SumExp(x, m, sum)
-	} else {
+	default:
 		generic.SumExp(x, m, sum)
 	}
 }
 
 func div(dst, x []float32, d float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.Div(dst, x, d)
+	case useAVX2:
 		avx2.Div(dst, x, d)
-	} else {
+	default:
 		generic.Div(dst, x, d)
 	}
 }
 
 func scaleBy(dst, x []float32, f float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.Scale(dst, x, f)
+	case useAVX2:
 		avx2.Scale(dst, x, f)
-	} else {
+	default:
 		generic.Scale(dst, x, f)
 	}
 }
 
 func fold(sum *[generic.Lanes]float32) float32 {
+	if useAVX512 {
+		return avx512.Fold(sum)
+	}
 	if useAVX2 {
 		return avx2.Fold(sum)
 	}
 	return generic.Fold(sum)
 }
 
-func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {
-	if useAVX2 {
+func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.MatMulTile(c, ldc, a, lda, b, m, k, add)
+	case useAVX2:
 		avx2.MatMulTile(c, ldc, a, lda, b, m, k, add)
-	} else {
-		generic.MatMulTile(c, ldc, a, lda, b, m, k, add)
+	default:
+		generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
 	}
 }
 
-func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
-	if useAVX2 {
+func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, scale float32) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.PackPanel(dst, src, offset, dim, scale)
+	case useAVX2:
 		avx2.PackPanel(dst, src, offset, dim, scale)
-	} else {
-		generic.PackPanel(dst, src, offset, genericWidth, dim, scale)
+	default:
+		generic.PackPanel(dst, src, offset, w, dim, scale)
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int) {
-	if useAVX2 {
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.ScoreTile(s, st, q, k, dim, n, stride)
+	case useAVX2:
 		avx2.ScoreTile(s, st, q, k, dim, n, stride)
-	} else {
-		generic.ScoreTile(s, st, q, k, genericWidth, dim, n, stride)
+	default:
+		generic.ScoreTile(s, st, q, k, w, dim, n, stride)
 	}
 }
 
-func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int) {
-	if useAVX2 {
+func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, w, n, first int) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.MaskTile(s, st, limit, n, first)
+	case useAVX2:
 		avx2.MaskTile(s, st, limit, n, first)
-	} else {
-		generic.MaskTile(s, st, limit, genericWidth, n, first)
+	default:
+		generic.MaskTile(s, st, limit, w, n, first)
 	}
 }
 
-func softmaxTile(s []float32, st *generic.Panel, n int) {
-	if useAVX2 {
+func softmaxTile(s []float32, st *generic.Panel, w, n int) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.SoftmaxTile(s, st, n)
+	case useAVX2:
 		avx2.SoftmaxTile(s, st, n)
-	} else {
-		generic.SoftmaxTile(s, st, genericWidth, n)
+	default:
+		generic.SoftmaxTile(s, st, w, n)
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int) {
-	if useAVX2 {
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int) {
+	switch {
+	case useAVX512 && w == avx512.PanelWidth:
+		avx512.ValueTile(acc, p, v, st, dim, n, stride)
+	case useAVX2:
 		avx2.ValueTile(acc, p, v, st, dim, n, stride)
-	} else {
-		generic.ValueTile(acc, p, v, st, genericWidth, dim, n, stride)
+	default:
+		generic.ValueTile(acc, p, v, st, w, dim, n, stride)
 	}
 }
 
-func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) (nan bool) {
+func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, w, dim int) (nan bool) {
+	if useAVX512 && w == avx512.PanelWidth {
+		return avx512.FinishPanel(dst, offset, acc, st, dim)
+	}
 	if useAVX2 {
 		return avx2.FinishPanel(dst, offset, acc, st, dim)
 	}
-	return generic.FinishPanel(dst, offset, acc, st, genericWidth, dim)
+	return generic.FinishPanel(dst, offset, acc, st, w, dim)
 }
 
 func rowScores(s, q, k []float32, w, rows, dim, n, stride int) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.RowScores(s, q, k, w, rows, dim, n, stride)
+	case useAVX2:
 		avx2.RowScores(s, q, k, w, rows, dim, n, stride)
-	} else {
+	default:
 		generic.RowScores(s, q, k, w, rows, dim, n, stride)
 	}
 }
 
 func rowWeights(s []float32) (m float32) {
+	if useAVX512 {
+		return avx512.RowWeights(s)
+	}
 	if useAVX2 {
 		return avx2.RowWeights(s)
 	}
@@ -159,6 +219,9 @@ func rowWeights(s []float32) (m float32) {
 }
 
 func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
+	if useAVX512 {
+		return avx512.RowValues(o, p, v, rows, dim, n, stride)
+	}
 	if useAVX2 {
 		return avx2.RowValues(o, p, v, rows, dim, n, stride)
 	}
@@ -166,9 +229,12 @@ func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
 }
 
 func mergeRow(acc, o []float32, a, b float32) {
-	if useAVX2 {
+	switch {
+	case useAVX512:
+		avx512.MergeRow(acc, o, a, b)
+	case useAVX2:
 		avx2.MergeRow(acc, o, a, b)
-	} else {
+	default:
 		generic.MergeRow(acc, o, a, b)
 	}
 }

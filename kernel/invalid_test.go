@@ -129,9 +129,9 @@ func TestBadProblem(t *testing.T) {
 		{"v.Len is 6, want 7 as of k", func(p *problem) { p.v.Len = 6 }},
 		{"dst.Len is 2, want 3 as of q", func(p *problem) { p.dst.Len = 2 }},
 
-		{"Options.Scale is NaN, want a finite number", func(p *problem) { p.o.Scale = nan }},
-		{"Options.Scale is +Inf, want a finite number", func(p *problem) { p.o.Scale = inf }},
-		{"Options.Scale is -Inf, want a finite number", func(p *problem) { p.o.Scale = -inf }},
+		{"Options.Scale is NaN, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = nan }},
+		{"Options.Scale is +Inf, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = inf }},
+		{"Options.Scale is -Inf, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = -inf }},
 		{"Options.Workers is -1, want 0 or more", func(p *problem) { p.o.Workers = -1 }},
 
 		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { p.dst.Data = p.k.Data }},
@@ -265,7 +265,7 @@ func TestBadSelfAttention(t *testing.T) {
 	for _, c := range []struct {
 		want string
 		o    Options
-	}{{"attn: Options.Workers is -1, want 0 or more", Options{Workers: -1}}, {"attn: Options.Scale is NaN, want a finite number", Options{Scale: nan}}} {
+	}{{"attn: Options.Workers is -1, want 0 or more", Options{Workers: -1}}, {"attn: Options.Scale is NaN, want a finite number, less than 2.3e38", Options{Scale: nan}}} {
 		dst := newMatrix(r, 9, 7, 7, asmtest.Normal)
 		before := slices.Clone(dst.Data)
 		require.EqualError(t, l.Forward(dst, newMatrix(r, 9, 8, 8, asmtest.Normal), &c.o), c.want)
@@ -300,7 +300,7 @@ func TestBadWeights(t *testing.T) {
 		{"k.LenStride is -1, want 0 or more", func(a *args) { a.k.LenStride = -1 }},
 		{"k.Batch is 1, want 2 as of q", func(a *args) { a.k.Batch = 1 }},
 		{"k.Dim is 5, want 6 as of q", func(a *args) { a.k.Dim = 5 }},
-		{"Options.Scale is +Inf, want a finite number", func(a *args) { a.o.Scale = inf }},
+		{"Options.Scale is +Inf, want a finite number, less than 2.3e38", func(a *args) { a.o.Scale = inf }},
 		{"Options.Workers is -1, want 0 or more", func(a *args) { a.o.Workers = -1 }},
 	} {
 		r := rand.New(rand.NewPCG(1, 11))

@@ -67,7 +67,7 @@ const (
 
 // matMul computes c = a.b, or c += a.b, of checked matrices.
 func matMul(c, a, b Matrix, add bool, workers int) {
-	if c.Data == nil {
+	if len(c.Data) == 0 {
 		return
 	}
 	if a.Cols == 0 {
@@ -83,8 +83,8 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	// Items are blocks of columns, and of rows too where those are too few.
 	p.m, p.n = c.Rows, min(blockN, c.Cols)
 	if workers > 1 {
-		for p.n > 4*generic.PanelCols && ceilDiv(c.Cols, p.n) < 2*workers {
-			p.n = ceilDiv(p.n/2, generic.PanelCols) * generic.PanelCols
+		for p.n > 4*generic.MaxPanel && ceilDiv(c.Cols, p.n) < 2*workers {
+			p.n = ceilDiv(p.n/2, generic.MaxPanel) * generic.MaxPanel
 		}
 		for p.m > blockM && ceilDiv(c.Cols, p.n)*ceilDiv(c.Rows, p.m) < 4*workers {
 			p.m = ceilDiv(p.m, 2)
@@ -125,7 +125,7 @@ func (p *matrixProduct) work() {
 	buf := packs.Get().(*packed)
 	k := min(blockK, p.a.Cols)
 	buf.a = aligned(buf.a, k*min(blockM, p.m))
-	buf.b = aligned(buf.b, k*ceilDiv(p.n, generic.PanelCols)*generic.PanelCols)
+	buf.b = aligned(buf.b, k*ceilDiv(p.n, generic.MaxPanel)*generic.MaxPanel)
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.items {
@@ -138,16 +138,15 @@ func (p *matrixProduct) work() {
 
 // packed is the scratch memory of one goroutine.
 type packed struct {
-	a []float32                           // a block of a
-	b []float32                           // a block of b, in panels of 16 columns
-	c [blockM * generic.PanelCols]float32 // the last columns of c, if less than 16
+	a []float32                          // a block of a
+	b []float32                          // a block of b, in panels
+	c [blockM * generic.MaxPanel]float32 // the last columns of c, if less than a panel
 }
 
 var packs = sync.Pool{New: func() any { return new(packed) }}
 
 // item computes the elements of c from (row, col) on.
 func (p *matrixProduct) item(buf *packed, row, col int) {
-	const width = generic.PanelCols
 	m, n := min(p.m, p.c.Rows-row), min(p.n, p.c.Cols-col)
 	for first := 0; first < p.a.Cols; first += blockK {
 		k := min(blockK, p.a.Cols-first)
@@ -158,16 +157,17 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 			for r := range rows {
 				copy(buf.a[r*k:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
 			}
-			for j := 0; j < n; j += width {
+			for j, width := 0, 0; j < n; j += width {
+				width = panelWidth(n - j)
 				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
 				if j+width <= n {
-					matMulTile(c, p.c.Stride, buf.a, k, b, rows, k, add)
+					matMulTile(c, p.c.Stride, buf.a, k, b, width, rows, k, add)
 					continue
 				}
 				for r := range rows {
 					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
 				}
-				matMulTile(buf.c[:], width, buf.a, k, b, rows, k, add)
+				matMulTile(buf.c[:], width, buf.a, k, b, width, rows, k, add)
 				for r := range rows {
 					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
 				}
@@ -176,16 +176,18 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 	}
 }
 
-// pack copies k rows of n columns into panels of 16 columns, padded by zeros.
+// pack copies k rows of n columns into panels, padded by zeros.
 func pack(dst, b []float32, stride, k, n int) {
-	const width = generic.PanelCols
-	for j := 0; j < n; j += width {
+	for j, width := 0, 0; j < n; j += width {
+		width = panelWidth(n - j)
 		for i := range k {
-			row := (*[width]float32)(dst[j*k+i*width:])
+			row, src := dst[j*k+i*width:][:width], b[i*stride+j:]
 			if j+width <= n {
-				*row = [width]float32(b[i*stride+j:])
+				for ; len(row) > 0; row, src = row[narrowPanel:], src[narrowPanel:] {
+					*(*[narrowPanel]float32)(row) = [narrowPanel]float32(src)
+				}
 			} else {
-				clear(row[copy(row[:], b[i*stride+j:][:n-j]):])
+				clear(row[copy(row, src[:n-j]):])
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func attentionWeights(q []bounded, k [][]bounded, scale float32) []bounded {
 	}
 	sum, most := 0.0, 0.0
 	for j := range s {
-		// The difference to the maximum, up to 1 larger in base 2, is rounded; exp2 errs by 0.87 ulp.
+		// The difference to the maximum, up to 1 larger in base 2, is rounded; exp2 errs by 0.80 ulp.
 		s[j].err += u * (top - s[j].x + s[j].err + 3)
 		sum += math.Exp(s[j].x - top)
 		most = math.Max(most, s[j].err)

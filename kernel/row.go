@@ -35,12 +35,12 @@ func finishRow(dst, acc []float32, sum float32) {
 	scaleBy(dst, acc[:len(dst)], generic.Inverse(sum))
 }
 
-// row computes one query, lane 0 of q, against its first limit keys and returns its sum.
-func (w *worker) row(j *job, acc, q, k, v []float32, limit int) float32 {
+// row computes one query, lane 0 of a panel q of that width, against its first limit keys and returns its sum.
+func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit int) float32 {
 	state := newRow()
 	for first := 0; first < limit; first += generic.TileKeys {
 		n := min(generic.TileKeys, limit-first)
-		rowScores(w.s, q, k[first*j.k.LenStride:], panelWidth(), 1, j.q.Dim, n, j.k.LenStride)
+		rowScores(w.s, q, k[first*j.k.LenStride:], width, 1, j.q.Dim, n, j.k.LenStride)
 		max := rowWeights(w.s[:n])
 		sum := rowValues(w.partial, w.s, v[first*j.v.LenStride:], 1, j.v.Dim, n, j.v.LenStride)
 		state.merge(acc, w.partial[:len(acc)], max, sum[0])
@@ -80,7 +80,9 @@ func (j *job) prepareMerges(heads int) {
 
 // rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
 func (w *worker) rowItem(j *job, b, head, span int) {
-	w.load(j, &w.panels[0], 0, b, head, 0)
+	p := &w.panels[0]
+	p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+	p.load(j, b, head, 0)
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	if j.spans > 1 {
 		w.rowSpan(j, &j.merges[b*j.k.Heads+head], k, v, span)
@@ -123,7 +125,7 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	}
 	for i := range parts {
 		t, s := &parts[i], w.s[parts[i].slot*generic.TileKeys:]
-		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], panelWidth(), t.rows, j.q.Dim, t.keys, j.k.LenStride)
+		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, t.rows, j.q.Dim, t.keys, j.k.LenStride)
 		for r := range t.rows {
 			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys])
 		}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -78,6 +79,12 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	if err != nil {
 		return err
 	}
+	if dst, err = dst.resolve("dst"); err != nil {
+		return err
+	}
+	if overlap(dst.Data, f.x.Data) {
+		return errors.New("attn: dst.Data shares memory with x")
+	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
 	q, k, _ := f.project(buf)
@@ -126,12 +133,12 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 		w     Matrix
 		bias  []float32
 		heads int
-	}{{"Q", l.WQ, l.BQ, f.heads}, {"K", l.WK, l.BK, f.kvHeads}, {"V", l.WV, l.BV, f.kvHeads}} {
+	}{{"WQ", l.WQ, l.BQ, f.heads}, {"WK", l.WK, l.BK, f.kvHeads}, {"WV", l.WV, l.BV, f.kvHeads}} {
 		if err := checkProjection(p.name, p.w, p.bias, f.x.Cols); err != nil {
 			return f, err
 		}
 		if p.w.Cols == 0 || p.w.Cols%p.heads != 0 || p.w.Cols/p.heads > maxDim {
-			return f, fmt.Errorf("attn: W%s has %d columns, want %d heads of 1 to %d", p.name, p.w.Cols, p.heads, maxDim)
+			return f, fmt.Errorf("attn: %s has %d columns, want %d heads of 1 to %d", p.name, p.w.Cols, p.heads, maxDim)
 		}
 	}
 	if l.WQ.Cols/f.heads != l.WK.Cols/f.kvHeads {
@@ -144,40 +151,36 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 		}
 		return f, nil
 	}
-	if err := checkProjection("O", l.WO, l.BO, f.outDim); err != nil {
+	if err := checkProjection("WO", l.WO, l.BO, f.outDim); err != nil {
 		return f, err
 	}
 	f.outDim = l.WO.Cols
 	return f, nil
 }
 
+// checkProjection checks a projection of rows, whose name begins with W; that of its bias begins with B.
 func checkProjection(name string, w Matrix, bias []float32, rows int) error {
-	w, err := w.resolve("W" + name)
+	w, err := w.resolve(name)
 	if err != nil {
 		return err
 	}
 	if w.Rows != rows {
-		return fmt.Errorf("attn: W%s is %d x %d, want %d rows", name, w.Rows, w.Cols, rows)
+		return fmt.Errorf("attn: %s is %d x %d, want %d rows", name, w.Rows, w.Cols, rows)
 	}
 	if bias != nil && len(bias) != w.Cols {
-		return fmt.Errorf("attn: B%s has %d elements, want %d, the columns of W%s", name, len(bias), w.Cols, name)
+		return fmt.Errorf("attn: B%s has %d elements, want %d, the columns of %s", name[1:], len(bias), w.Cols, name)
 	}
 	return nil
 }
 
 // project computes the queries, keys and values of all tokens.
 func (f *forward) project(buf *layerScratch) (q, k, v Tensor) {
-	for i, p := range []struct {
-		out   *Tensor
-		w     Matrix
-		bias  []float32
-		heads int
-	}{{&q, f.WQ, f.BQ, f.heads}, {&k, f.WK, f.BK, f.kvHeads}, {&v, f.WV, f.BV, f.kvHeads}} {
-		m := buf.matrix(i, f.x.Rows, p.w.Cols)
-		project(m, f.x, p.w, p.bias, f.workers)
-		*p.out = headView(m, p.heads)
+	one := func(i int, w Matrix, bias []float32, heads int) Tensor {
+		m := buf.matrix(i, f.x.Rows, w.Cols)
+		project(m, f.x, w, bias, f.workers)
+		return headView(m, heads)
 	}
-	return q, k, v
+	return one(0, f.WQ, f.BQ, f.heads), one(1, f.WK, f.BK, f.kvHeads), one(2, f.WV, f.BV, f.kvHeads)
 }
 
 // project computes y = x.w + bias; the chains start from the bias.

@@ -2,7 +2,7 @@ package kernel
 
 import "github.com/selfattn/attn/generic"
 
-// Backend names the implementation that this process uses: "avx2" or "generic".
+// Backend names the implementation that this process uses: "avx512", "avx2" or "generic".
 func Backend() string { return backend() }
 
 // Messages of panics.
@@ -42,8 +42,9 @@ func Exp(dst, x []float32) {
 // +Inf becomes all NaN. A vector of -Inf only, or an empty one, has nothing to share: it
 // becomes 0, like the attention of a query that sees no key.
 //
-// With u = 2^-24 and n elements, the relative error of a result above 2^-126 is at
-// most u*(max(x) - x[i] + n/32 + 12); exponentials below 2^-126 are 0.
+// With u = 2^-24, n elements and S the mean of max(x) - x[i] weighted by the softmax (at most about
+// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9);
+// exponentials below about 2^-126 are 0.
 func Softmax(dst, x []float32) {
 	checkVectors(dst, x)
 	softmax(dst, x)

@@ -52,7 +52,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 			return fmt.Errorf("attn: query is %d, want 0 to %d", i, q.Len-1)
 		}
 	}
-	if k.Len == 0 {
+	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
 
@@ -68,13 +68,14 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		clear(row)
 		p := &w.panels[0]
-		w.load(j, p, 0, batch, head/j.group, query*j.group+head%j.group)
+		p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+		p.load(j, batch, head/j.group, query*j.group+head%j.group)
 		limit := int(p.limit[0])
 		state := newRow()
 		max = max[:0]
 		for first := 0; first < limit; first += generic.TileKeys {
 			n := min(generic.TileKeys, limit-first)
-			rowScores(w.s, p.q, keys[first*k.LenStride:], panelWidth(), 1, q.Dim, n, k.LenStride)
+			rowScores(w.s, p.q, keys[first*k.LenStride:], p.width, 1, q.Dim, n, k.LenStride)
 			m := rowWeights(w.s[:n])
 			max = append(max, m)
 			copy(row[first:], w.s[:n])

@@ -43,7 +43,10 @@ func Generic(w int) Impl {
 	return Impl{
 		Name: "generic", Supported: true, PanelWidth: w,
 		Dot: generic.Dot, Exp: generic.Exp, Max: generic.Max, ExpSum: generic.ExpSum, SumExp: generic.SumExp,
-		Div: generic.Div, Scale: generic.Scale, Fold: generic.Fold, MatMulTile: generic.MatMulTile,
+		Div: generic.Div, Scale: generic.Scale, Fold: generic.Fold,
+		MatMulTile: func(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {
+			generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
+		},
 		PackPanel: func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
 			generic.PackPanel(dst, src, offset, w, dim, scale)
 		},

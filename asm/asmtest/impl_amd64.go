@@ -1,6 +1,9 @@
 package asmtest
 
-import "github.com/selfattn/attn/asm/avx2"
+import (
+	"github.com/selfattn/attn/asm/avx2"
+	"github.com/selfattn/attn/asm/avx512"
+)
 
 // Impls is the assembly implementations of this architecture.
 var Impls = []Impl{{
@@ -10,4 +13,11 @@ var Impls = []Impl{{
 	PackPanel: avx2.PackPanel, ScoreTile: avx2.ScoreTile, MaskTile: avx2.MaskTile, SoftmaxTile: avx2.SoftmaxTile,
 	ValueTile: avx2.ValueTile, FinishPanel: avx2.FinishPanel,
 	RowScores: avx2.RowScores, RowWeights: avx2.RowWeights, RowValues: avx2.RowValues, MergeRow: avx2.MergeRow,
+}, {
+	Name: "avx512", Supported: avx512.Supported, PanelWidth: avx512.PanelWidth,
+	Dot: avx512.Dot, Exp: avx512.Exp, Max: avx512.Max, ExpSum: avx512.ExpSum, SumExp: avx512.SumExp,
+	Div: avx512.Div, Scale: avx512.Scale, Fold: avx512.Fold, MatMulTile: avx512.MatMulTile,
+	PackPanel: avx512.PackPanel, ScoreTile: avx512.ScoreTile, MaskTile: avx512.MaskTile, SoftmaxTile: avx512.SoftmaxTile,
+	ValueTile: avx512.ValueTile, FinishPanel: avx512.FinishPanel,
+	RowScores: avx512.RowScores, RowWeights: avx512.RowWeights, RowValues: avx512.RowValues, MergeRow: avx512.MergeRow,
 }}

@@ -150,13 +150,14 @@ func TestMatMulTile(t *testing.T) {
 			for m := 1; m <= 26; m++ {
 				for _, k := range []int{1, 2, 3, 4, 5, 7, 8, 11, 12, 64} {
 					for kind := range Kinds {
-						lda, ldc := k+r.IntN(9), 16+r.IntN(9)
+						w := impl.PanelWidth
+						lda, ldc := k+r.IntN(9), w+r.IntN(9)
 						a := Fill(r, place((m-1)*lda+k), kind)
-						b := Fill(r, place(16*k), kind)
-						c := Fill(r, place((m-1)*ldc+16), kind)
+						b := Fill(r, place(w*k), kind)
+						c := Fill(r, place((m-1)*ldc+w), kind)
 						want := append([]float32(nil), c...)
 						add := r.IntN(2) == 0
-						generic.MatMulTile(want, ldc, a, lda, b, m, k, add)
+						Generic(w).MatMulTile(want, ldc, a, lda, b, m, k, add)
 						impl.MatMulTile(c, ldc, a, lda, b, m, k, add)
 						Equal(t, want, c, "m=%d k=%d add=%v kind=%d", m, k, add, kind)
 					}

@@ -41,7 +41,7 @@ tail2:
 	JMP         next5
 
 part4:
-	LEAQ        tail<>+32(SB), BX
+	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y8
@@ -59,7 +59,7 @@ next5:
 	JMP         next7
 
 part6:
-	LEAQ        tail<>+32(SB), BX
+	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y8
@@ -77,7 +77,7 @@ next7:
 	JMP         next9
 
 part8:
-	LEAQ        tail<>+32(SB), BX
+	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y8
@@ -95,7 +95,7 @@ next9:
 	JMP         next11
 
 part10:
-	LEAQ        tail<>+32(SB), BX
+	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y8
@@ -119,23 +119,23 @@ done3:
 	VZEROUPPER
 	RET
 
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+DATA tail8<>+60(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $64
 
 // func dotAdd(acc *float32, x *float32, y *float32, n int)
 // Requires: AVX, FMA3
@@ -177,7 +177,7 @@ tail13:
 	JMP         next16
 
 part15:
-	LEAQ        tail<>+32(SB), SI
+	LEAQ        tail8<>+32(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
@@ -195,7 +195,7 @@ next16:
 	JMP         next18
 
 part17:
-	LEAQ        tail<>+32(SB), SI
+	LEAQ        tail8<>+32(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
@@ -213,7 +213,7 @@ next18:
 	JMP         next20
 
 part19:
-	LEAQ        tail<>+32(SB), SI
+	LEAQ        tail8<>+32(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
@@ -231,7 +231,7 @@ next20:
 	JMP         next22
 
 part21:
-	LEAQ        tail<>+32(SB), SI
+	LEAQ        tail8<>+32(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8

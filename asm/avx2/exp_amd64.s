@@ -118,7 +118,7 @@ vec2:
 tail3:
 	ADDQ         $+8, DX
 	JZ           done4
-	LEAQ         tail<>+32(SB), BX
+	LEAQ         tail8<>+32(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y12
@@ -276,20 +276,20 @@ DATA splat3f800000<>+24(SB)/4, $0x3f800000
 DATA splat3f800000<>+28(SB)/4, $0x3f800000
 GLOBL splat3f800000<>(SB), RODATA|NOPTR, $32
 
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+DATA tail8<>+60(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $64

@@ -2,12 +2,12 @@
 
 package avx2
 
-// fmaLoop does n steps of 12 independent FMAs of 8 lanes: 192 flops a step.
+// fmaLoop does n steps of 12 independent FMAs vectors.
 //
 //go:noescape
 func fmaLoop(n int)
 
-// readLoop loads n elements, a multiple of 64, and does nothing with them.
+// readLoop loads n elements, a multiple of 8 vectors, and does nothing with them.
 //
 //go:noescape
 func readLoop(x *float32, n int)

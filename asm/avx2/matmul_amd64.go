@@ -2,8 +2,8 @@
 
 package avx2
 
-// matMulTile computes 16 columns of 5*fives + 6*sixes + rest rows of a product,
-// as [generic.MatMulTile].
+// matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a
+// product, as [generic.MatMulTile].
 //
 //go:noescape
-func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, fives int, sixes int, rest int)
+func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, small int, big int, rest int)

@@ -2,12 +2,12 @@
 
 package avx2
 
-// packPanel transposes 16 rows into a panel, times scale, as [generic.PackPanel].
+// packPanel transposes rows into a panel, times scale, as [generic.PackPanel].
 //
 //go:noescape
 func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 
-// finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].
+// finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].
 // The result is not 0 if it wrote a NaN. The old scales of st are overwritten.
 //
 //go:noescape

@@ -88,7 +88,7 @@ block1:
 tail2:
 	ADDQ         $+8, R14
 	JZ           done3
-	LEAQ         tail<>+32(SB), BP
+	LEAQ         tail8<>+32(SB), BP
 	SHLQ         $0x02, R14
 	SUBQ         R14, BP
 	VMOVUPS      (BP), Y15
@@ -222,7 +222,7 @@ block4:
 tail5:
 	ADDQ         $+8, R12
 	JZ           done6
-	LEAQ         tail<>+32(SB), R13
+	LEAQ         tail8<>+32(SB), R13
 	SHLQ         $0x02, R12
 	SUBQ         R12, R13
 	VMOVUPS      (R13), Y15
@@ -280,23 +280,23 @@ done6:
 	VZEROUPPER
 	RET
 
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+DATA tail8<>+60(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $64
 
 // func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
 // Requires: AVX, FMA3
@@ -475,7 +475,7 @@ tail8:
 	VPERM2F128  $0x31, Y6, Y2, Y14
 	VPERM2F128  $0x20, Y7, Y3, Y11
 	VPERM2F128  $0x31, Y7, Y3, Y15
-	LEAQ        tail<>+32(SB), R14
+	LEAQ        tail8<>+32(SB), R14
 	SHLQ        $0x02, R13
 	SUBQ        R13, R14
 	VMOVUPS     (R14), Y0
@@ -660,7 +660,7 @@ tail11:
 	VPERM2F128  $0x31, Y6, Y2, Y14
 	VPERM2F128  $0x20, Y7, Y3, Y11
 	VPERM2F128  $0x31, Y7, Y3, Y15
-	LEAQ        tail<>+32(SB), R12
+	LEAQ        tail8<>+32(SB), R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
 	VMOVUPS     (R12), Y0
@@ -694,38 +694,31 @@ TEXT ·maskTile(SB), NOSPLIT, $0-40
 	MOVQ         st+8(FP), CX
 	MOVQ         limit+16(FP), DX
 	MOVQ         n+24(FP), BX
-	VMOVUPS      splatff800000<>+0(SB), Y0
-	VPCMPEQD     Y1, Y1, Y1
-	VPBROADCASTD first+32(FP), Y6
-	VMOVUPS      (DX), Y2
-	VMOVUPS      (CX), Y4
-	VMOVUPS      32(DX), Y3
-	VMOVUPS      32(CX), Y5
+	VMOVUPS      (DX), Y0
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(DX), Y1
+	VMOVUPS      32(CX), Y3
+	VBROADCASTSS negInf<>+0(SB), Y15
+	VPCMPEQD     Y14, Y14, Y14
+	VPBROADCASTD first+32(FP), Y13
 
 key13:
-	VPCMPGTD  Y6, Y2, Y7
-	VBLENDVPS Y7, (AX), Y0, Y8
-	VMOVUPS   Y8, (AX)
-	VMAXPS    Y4, Y8, Y4
-	VPCMPGTD  Y6, Y3, Y7
-	VBLENDVPS Y7, 32(AX), Y0, Y8
-	VMOVUPS   Y8, 32(AX)
-	VMAXPS    Y5, Y8, Y5
-	VPSUBD    Y1, Y6, Y6
+	VPCMPGTD  Y13, Y0, Y12
+	VBLENDVPS Y12, (AX), Y15, Y11
+	VMOVUPS   Y11, (AX)
+	VMAXPS    Y2, Y11, Y2
+	VPCMPGTD  Y13, Y1, Y12
+	VBLENDVPS Y12, 32(AX), Y15, Y11
+	VMOVUPS   Y11, 32(AX)
+	VMAXPS    Y3, Y11, Y3
+	VPSUBD    Y14, Y13, Y13
 	ADDQ      $+64, AX
 	DECQ      BX
 	JNZ       key13
-	VMOVUPS   Y4, (CX)
-	VMOVUPS   Y5, 32(CX)
+	VMOVUPS   Y2, (CX)
+	VMOVUPS   Y3, 32(CX)
 	VZEROUPPER
 	RET
 
-DATA splatff800000<>+0(SB)/4, $0xff800000
-DATA splatff800000<>+4(SB)/4, $0xff800000
-DATA splatff800000<>+8(SB)/4, $0xff800000
-DATA splatff800000<>+12(SB)/4, $0xff800000
-DATA splatff800000<>+16(SB)/4, $0xff800000
-DATA splatff800000<>+20(SB)/4, $0xff800000
-DATA splatff800000<>+24(SB)/4, $0xff800000
-DATA splatff800000<>+28(SB)/4, $0xff800000
-GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
+DATA negInf<>+0(SB)/4, $0xff800000
+GLOBL negInf<>(SB), RODATA|NOPTR, $4

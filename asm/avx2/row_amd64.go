@@ -15,7 +15,7 @@ func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
-// as [generic.RowWeights]. It may write to s up to a multiple of 8.
+// as [generic.RowWeights]. It may write to s up to a whole vector.
 //
 //go:noescape
 func rowWeights(s *float32, n int) float32
@@ -33,7 +33,7 @@ func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
 // mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].
-// n is a multiple of 8.
+// n is a multiple of 16.
 //
 //go:noescape
 func mergeRow(acc *float32, o *float32, n int, a float32, b float32)

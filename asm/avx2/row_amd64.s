@@ -126,7 +126,7 @@ tail3:
 	ADDQ         $0x04, BX
 	JZ           done4
 	MOVQ         BX, SI
-	LEAQ         tail<>+32(SB), R13
+	LEAQ         tail8<>+32(SB), R13
 	SHLQ         $0x02, SI
 	SUBQ         SI, R13
 	VMOVUPS      (R13), Y11
@@ -214,23 +214,23 @@ done4:
 	VZEROUPPER
 	RET
 
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+DATA tail8<>+60(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $64
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
@@ -339,7 +339,7 @@ tail10:
 	ADDQ         $0x04, R9
 	JZ           done11
 	MOVQ         R9, R10
-	LEAQ         tail<>+32(SB), R11
+	LEAQ         tail8<>+32(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	VMOVUPS      (R11), Y11
@@ -430,7 +430,7 @@ block13:
 	VMAXPS  Y2, Y4, Y2
 	VMOVUPS 96(AX), Y4
 	VMAXPS  Y3, Y4, Y3
-	SUBQ    $-128, AX
+	ADDQ    $+128, AX
 	SUBQ    $+32, CX
 	JGE     block13
 
@@ -448,7 +448,7 @@ vec15:
 tail16:
 	ADDQ       $+8, CX
 	JZ         done17
-	LEAQ       tail<>+32(SB), DX
+	LEAQ       tail8<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y5
@@ -696,8 +696,8 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVQ   stride+48(FP), CX
 	SHLQ   $0x02, CX
 	MOVQ   dim+32(FP), DX
-	ADDQ   $0x07, DX
-	ANDQ   $-8, DX
+	ADDQ   $0x0f, DX
+	ANDQ   $-16, DX
 	SHLQ   $0x02, DX
 	VXORPS Y12, Y12, Y12
 	MOVQ   ahead+56(FP), DX
@@ -719,7 +719,7 @@ sum23:
 	MOVQ   dim+32(FP), R10
 
 again24:
-	CMPQ    R10, $0x40
+	CMPQ    R10, $+64
 	JL      next25
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -761,12 +761,12 @@ key26:
 	VMOVUPS      Y7, 224(R9)
 	ADDQ         $+256, R8
 	ADDQ         $+256, R9
-	SUBQ         $0x40, R10
+	SUBQ         $+64, R10
 	JMP          again24
 
 next25:
 again27:
-	CMPQ    R10, $0x20
+	CMPQ    R10, $+32
 	JL      next28
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -794,12 +794,12 @@ key29:
 	VMOVUPS      Y3, 96(R9)
 	ADDQ         $+128, R8
 	ADDQ         $+128, R9
-	SUBQ         $0x20, R10
+	SUBQ         $+32, R10
 	JMP          again27
 
 next28:
 again30:
-	CMPQ    R10, $0x10
+	CMPQ    R10, $+16
 	JL      next31
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -820,12 +820,12 @@ key32:
 	VMOVUPS      Y1, 32(R9)
 	ADDQ         $+64, R8
 	ADDQ         $+64, R9
-	SUBQ         $0x10, R10
+	SUBQ         $+16, R10
 	JMP          again30
 
 next31:
 again33:
-	CMPQ    R10, $0x08
+	CMPQ    R10, $+8
 	JL      next34
 	VMOVUPS (R9), Y0
 	MOVQ    BX, R11
@@ -842,13 +842,13 @@ key35:
 	VMOVUPS      Y0, (R9)
 	ADDQ         $+32, R8
 	ADDQ         $+32, R9
-	SUBQ         $0x08, R10
+	SUBQ         $+8, R10
 	JMP          again33
 
 next34:
 	TESTQ   R10, R10
 	JZ      end36
-	LEAQ    tail<>+32(SB), SI
+	LEAQ    tail8<>+32(SB), SI
 	SHLQ    $0x02, R10
 	SUBQ    R10, SI
 	VMOVUPS (SI), Y11
@@ -887,8 +887,8 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVQ   stride+48(FP), CX
 	SHLQ   $0x02, CX
 	MOVQ   dim+32(FP), DX
-	ADDQ   $0x07, DX
-	ANDQ   $-8, DX
+	ADDQ   $0x0f, DX
+	ANDQ   $-16, DX
 	SHLQ   $0x02, DX
 	VXORPS Y12, Y12, Y12
 	VXORPS Y13, Y13, Y13
@@ -916,7 +916,7 @@ sum39:
 	MOVQ   dim+32(FP), R12
 
 again40:
-	CMPQ    R12, $0x10
+	CMPQ    R12, $+16
 	JL      next41
 	LEAQ    (R11)(DX*2), DI
 	VMOVUPS (R11), Y0
@@ -961,12 +961,12 @@ key42:
 	VMOVUPS      Y7, 32(DI)(DX*1)
 	ADDQ         $+64, R10
 	ADDQ         $+64, R11
-	SUBQ         $0x10, R12
+	SUBQ         $+16, R12
 	JMP          again40
 
 next41:
 again43:
-	CMPQ    R12, $0x08
+	CMPQ    R12, $+8
 	JL      next44
 	LEAQ    (R11)(DX*2), DI
 	VMOVUPS (R11), Y0
@@ -997,13 +997,13 @@ key45:
 	VMOVUPS      Y3, (DI)(DX*1)
 	ADDQ         $+32, R10
 	ADDQ         $+32, R11
-	SUBQ         $0x08, R12
+	SUBQ         $+8, R12
 	JMP          again43
 
 next44:
 	TESTQ   R12, R12
 	JZ      end46
-	LEAQ    tail<>+32(SB), DI
+	LEAQ    tail8<>+32(SB), DI
 	SHLQ    $0x02, R12
 	SUBQ    R12, DI
 	VMOVUPS (DI), Y11
@@ -1067,6 +1067,6 @@ loop48:
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JNZ         loop48
+	JG          loop48
 	VZEROUPPER
 	RET

@@ -2,8 +2,8 @@
 
 package avx2
 
-// scoreTile computes the scores of 16 queries against 5*fives + 6*sixes + rest keys
-// and raises the tile's maxima, as [generic.ScoreTile].
+// scoreTile computes the scores of a panel of queries against the keys of small, big and rest
+// tiles and raises the maxima, as [generic.ScoreTile].
 //
 //go:noescape
-func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, fives int, sixes int, rest int)
+func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)

@@ -25,7 +25,7 @@ block1:
 	VMAXPS  Y2, Y4, Y2
 	VMOVUPS 96(AX), Y4
 	VMAXPS  Y3, Y4, Y3
-	SUBQ    $-128, AX
+	ADDQ    $+128, AX
 	SUBQ    $+32, CX
 	JGE     block1
 
@@ -43,7 +43,7 @@ vec3:
 tail4:
 	ADDQ       $+8, CX
 	JZ         done5
-	LEAQ       tail<>+32(SB), DX
+	LEAQ       tail8<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y5
@@ -77,23 +77,23 @@ DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+DATA tail8<>+60(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $64
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 // Requires: AVX, AVX2, FMA3
@@ -249,7 +249,7 @@ vec8:
 tail9:
 	ADDQ         $+8, DX
 	JZ           done10
-	LEAQ         tail<>+32(SB), SI
+	LEAQ         tail8<>+32(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
 	VMOVUPS      (SI), Y12
@@ -528,7 +528,7 @@ vec13:
 tail14:
 	ADDQ         $+8, CX
 	JZ           done15
-	LEAQ         tail<>+32(SB), BX
+	LEAQ         tail8<>+32(SB), BX
 	SHLQ         $0x02, CX
 	SUBQ         CX, BX
 	VMOVUPS      (BX), Y12
@@ -596,7 +596,7 @@ vec17:
 tail18:
 	ADDQ       $+8, DX
 	JZ         done19
-	LEAQ       tail<>+32(SB), BX
+	LEAQ       tail8<>+32(SB), BX
 	SHLQ       $0x02, DX
 	SUBQ       DX, BX
 	VMOVUPS    (BX), Y12
@@ -645,7 +645,7 @@ vec21:
 tail22:
 	ADDQ        $+8, DX
 	JZ          done23
-	LEAQ        tail<>+32(SB), BX
+	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y12

@@ -2,8 +2,8 @@
 
 package avx2
 
-// valueTile mixes 5*fives + 6*sixes + rest columns of n values by the
-// weights of 16 queries and merges them into acc, as [generic.ValueTile].
+// valueTile mixes the columns of small, big and rest tiles of n values by the weights of a
+// panel of queries and merges them into acc, as [generic.ValueTile].
 //
 //go:noescape
-func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, fives int, sixes int, rest int)
+func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)

@@ -2,7 +2,7 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, fives int, sixes int, rest int)
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)
 // Requires: AVX, FMA3
 TEXT ·valueTile(SB), NOSPLIT, $0-72
 	MOVQ acc+0(FP), AX
@@ -13,7 +13,7 @@ TEXT ·valueTile(SB), NOSPLIT, $0-72
 	MOVQ stride+40(FP), DI
 	SHLQ $0x02, DI
 	LEAQ (DI)(DI*2), R10
-	CMPQ fives+48(FP), $0x00
+	CMPQ small+48(FP), $0x00
 	JE   end2
 
 again1:
@@ -412,11 +412,11 @@ store28:
 done7:
 	ADDQ $+20, DX
 	ADDQ $+320, AX
-	DECQ fives+48(FP)
+	DECQ small+48(FP)
 	JNZ  again1
 
 end2:
-	CMPQ sixes+56(FP), $0x00
+	CMPQ big+56(FP), $0x00
 	JE   end30
 
 again29:
@@ -890,7 +890,7 @@ store60:
 done35:
 	ADDQ $+24, DX
 	ADDQ $+384, AX
-	DECQ sixes+56(FP)
+	DECQ big+56(FP)
 	JNZ  again29
 
 end30:

@@ -163,9 +163,9 @@ done3:
 	VMOVUPS     128(CX), Y1
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x04, Y1, Y2, Y3
-	VCMPPS      $0x04, Y1, Y4, Y4
-	VANDPS      Y4, Y3, Y3
+	VCMPPS      $0x04, Y2, Y1, Y3
+	VCMPPS      $0x04, Y4, Y1, Y6
+	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, DX
 	ORL         DX, AX
 	VSUBPS      Y2, Y0, Y0
@@ -190,9 +190,9 @@ done3:
 	VMOVUPS     160(CX), Y1
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x04, Y1, Y2, Y3
-	VCMPPS      $0x04, Y1, Y4, Y4
-	VANDPS      Y4, Y3, Y3
+	VCMPPS      $0x04, Y2, Y1, Y3
+	VCMPPS      $0x04, Y4, Y1, Y6
+	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, DX
 	ORL         DX, AX
 	VSUBPS      Y2, Y0, Y0

@@ -9,7 +9,7 @@ const part = 1 << 14
 // FMA runs independent fused multiply-adds, about 10 us of them, and returns the number of floating-point operations.
 func FMA() (flops int) { return fma() }
 
-// Read loads all of x, whose length is a multiple of 64, as fast as it can.
+// Read loads all of x, whose length is a multiple of 128, as fast as it can.
 func Read(x []float32) {
 	for len(x) > 0 {
 		n := min(len(x), part)

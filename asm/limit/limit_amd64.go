@@ -2,19 +2,28 @@
 
 package limit
 
-import "github.com/selfattn/attn/asm/avx2"
+import (
+	"github.com/selfattn/attn/asm/avx2"
+	"github.com/selfattn/attn/asm/avx512"
+)
 
 func fma() int {
-	if avx2.Supported {
+	switch {
+	case avx512.Supported:
+		return avx512.FMALoop(2500)
+	case avx2.Supported:
 		return avx2.FMALoop(5000)
 	}
 	return scalarFMA()
 }
 
 func read(x []float32) {
-	if avx2.Supported {
+	switch {
+	case avx512.Supported:
+		avx512.ReadLoop(x)
+	case avx2.Supported:
 		avx2.ReadLoop(x)
-	} else {
+	default:
 		scalarRead(x)
 	}
 }

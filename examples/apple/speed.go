@@ -161,7 +161,7 @@ func (s speedPlan) run(w, progress io.Writer) error {
 		report(progress, "")
 		difference, err := compare(outs[0], outs[1], outs[2])
 		if err != nil {
-			return fmt.Errorf("N = %d: %w", n, err)
+			return fmt.Errorf("at N = %d: %w", n, err)
 		}
 		fmt.Fprintf(w, "%s%22s\n", line, difference)
 	}

@@ -1,43 +1,43 @@
-package main
+package x86
 
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Weights: one pass in place over the scores of a tile, [key][16]. The
+// Weights: one pass in place over the scores of a tile, [key][panel]. The
 // exponential is a long chain, so four vectors go through it in lockstep: one after the
 // other they would fill the scheduler while they wait. The sums run down the lanes on the add pipes.
 //
-//	Y0-Y11 four vectors with two scratch registers each, Y12 shared scratch,
-//	Y13 and Y14 sums, Y15 greatest argument
+//	V0-V11 four vectors with two scratch registers each, V12 shared scratch,
+//	V13 and V14 sums, V15 greatest argument
 func genWeight(g *gen) {
 	g.begin("softmaxTile", "func(s, st *float32, n int)",
-		"softmaxTile turns the scores of n keys for 16 queries into weights, as [generic.SoftmaxTile].")
+		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
 	s, st, n := g.ptr("s"), g.ptr("st"), g.ptr("n")
-	sum := [2]reg.VecPhysical{Y(13), Y(14)}
-	g.zero(Y(12), sum[0], sum[1])
+	sum := [2]reg.VecPhysical{g.V(13), g.V(14)}
+	g.zero(g.V(12), sum[0], sum[1])
 	for h := range 2 {
-		g.VMOVUPS(mem(st, offTileMax+32*h), Y(0))
-		g.ceil(Y(0), Y(12))
-		g.VMOVUPS(Y(0), mem(st, offTileMax+32*h))
-		g.safeMax(Y(0), Y(1))
-		g.VMOVUPS(Y(0), mem(st, offOldScale+32*h)) // for the loop
+		g.VMOVUPS(mem(st, offTileMax+g.w()*h), g.V(0))
+		g.ceil(g.V(0), g.V(12))
+		g.VMOVUPS(g.V(0), mem(st, offTileMax+g.w()*h))
+		g.safeMax(g.V(0), g.V(1))
+		g.VMOVUPS(g.V(0), mem(st, offOldScale+g.w()*h)) // for the loop
 	}
-	g.VMOVUPS(g.splat(-twoMin), Y(15))
+	g.VMOVUPS(g.splat(-twoMin), g.V(15))
 	keys := func(k int) {
 		for h := range 2 {
-			g.VMOVUPS(mem(st, offOldScale+32*h), Y(12))
+			g.VMOVUPS(mem(st, offOldScale+g.w()*h), g.V(12))
 			for v := h; v < 2*k; v += 2 {
-				g.VSUBPS(mem(s, 32*v), Y(12), Y(3*v)) // max - s
+				g.VSUBPS(mem(s, g.w()*v), g.V(12), g.V(3*v)) // max - s
 			}
 		}
 		g.exp2s(2 * k)
 		for v := range 2 * k {
-			g.VMOVUPS(Y(3*v), mem(s, 32*v))
-			g.VADDPS(Y(3*v), sum[v%2], sum[v%2])
+			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
+			g.VADDPS(g.V(3*v), sum[v%2], sum[v%2])
 		}
-		g.ADDQ(I32(64*k), s)
+		g.ADDQ(I32(2*g.w()*k), s)
 	}
 	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
 	g.SUBQ(U8(2), n)
@@ -56,50 +56,45 @@ func genWeight(g *gen) {
 	grown := g.GP32()
 	g.XORL(grown, grown)
 	for h := range 2 {
-		m, M, max, old, bits := Y(0), Y(1), Y(2), Y(3), g.GP32()
-		g.VMOVUPS(g.splat(negInf), Y(4))
-		g.VMOVUPS(g.splat(-127), Y(5))
-		g.VMOVUPS(mem(st, offTileMax+32*h), m)
-		g.VMOVUPS(Y(4), mem(st, offTileMax+32*h)) // for the next tile
-		g.VMOVUPS(mem(st, offMax+32*h), M)
+		m, M, max, old := g.V(0), g.V(1), g.V(2), g.V(3)
+		g.VMOVUPS(g.splat(negInf), g.V(4))
+		g.VMOVUPS(g.splat(-127), g.V(5))
+		g.VMOVUPS(mem(st, offTileMax+g.w()*h), m)
+		g.VMOVUPS(g.V(4), mem(st, offTileMax+g.w()*h)) // for the next tile
+		g.VMOVUPS(mem(st, offMax+g.w()*h), M)
 		g.VMAXPS(M, m, max)
-		g.VMOVUPS(max, mem(st, offMax+32*h))
-		const notEqual = 4
-		g.VCMPPS(U8(notEqual), M, max, old)
-		g.VCMPPS(U8(notEqual), M, Y(4), Y(4))
-		g.VANDPS(Y(4), old, old)
-		g.VMOVMSKPS(old, bits)
-		g.ORL(bits, grown)
+		g.VMOVUPS(max, mem(st, offMax+g.w()*h))
+		g.orDiffer(M, max, g.V(4), old, g.V(6), grown)
 		for _, x := range []reg.VecPhysical{m, M} {
 			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then
 			// VMAXPS returns its second source.
 			g.VSUBPS(max, x, x)
-			g.VMAXPS(Y(5), x, x)
+			g.VMAXPS(g.V(5), x, x)
 			g.VCVTPS2DQ(x, x)
 			g.VPSLLD(U8(23), x, x)
 			g.VPADDD(g.splat(1), x, x)
 		}
-		g.VMOVUPS(M, mem(st, offOldScale+32*h))
-		g.VMOVUPS(m, mem(st, offNewScale+32*h))
-		g.VMULPS(mem(st, offSum+32*h), M, M)
+		g.VMOVUPS(M, mem(st, offOldScale+g.w()*h))
+		g.VMOVUPS(m, mem(st, offNewScale+g.w()*h))
+		g.VMULPS(mem(st, offSum+g.w()*h), M, M)
 		g.VFMADD213PS(M, m, sum[h])
-		g.VMOVUPS(sum[h], mem(st, offSum+32*h))
+		g.VMOVUPS(sum[h], mem(st, offSum+g.w()*h))
 	}
 	g.MOVL(grown, mem(st, offGrown))
 	g.end()
 }
 
 // exp2s is 2^-x of n vectors in lockstep, the exp2 of package generic with the sign turned, which
-// changes no rounding and makes the subtraction before it and its load one instruction. x is Y0, Y3,
-// Y6, ..., scratch is the two registers behind each, Y12 is shared and Y15 the greatest argument.
+// changes no rounding and makes the subtraction before it and its load one instruction. x is V0, V3,
+// V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest argument.
 func (g *gen) exp2s(n int) {
-	c := Y(12)
+	c := g.V(12)
 	each := func(f func(x, z, y reg.VecPhysical)) {
 		for v := range n {
-			f(Y(3*v), Y(3*v+1), Y(3*v+2))
+			f(g.V(3*v), g.V(3*v+1), g.V(3*v+2))
 		}
 	}
-	each(func(x, _, _ reg.VecPhysical) { g.VMINPS(x, Y(15), x) }) // NaN passes: VMINPS returns its second source
+	each(func(x, _, _ reg.VecPhysical) { g.VMINPS(x, g.V(15), x) }) // NaN passes: VMINPS returns its second source
 	g.VMOVUPS(g.splat(magic2), c)
 	each(func(x, z, _ reg.VecPhysical) { g.VSUBPS(x, c, z) })
 	each(func(_, z, n reg.VecPhysical) { g.VSUBPS(c, z, n) })
@@ -116,13 +111,13 @@ func (g *gen) exp2s(n int) {
 // ceil rounds m up, -0 to +0.
 func (g *gen) ceil(m, zero reg.VecPhysical) {
 	const up, noException = 2, 8
-	g.VROUNDPS(U8(up|noException), m, m)
+	if g.avx512() {
+		g.VRNDSCALEPS(U8(up|noException), m, m)
+	} else {
+		g.VROUNDPS(U8(up|noException), m, m)
+	}
 	g.VADDPS(zero, m, m)
 }
 
-// safeMax turns -Inf into 0, so that -Inf - m is not NaN.
-func (g *gen) safeMax(m, t reg.VecPhysical) {
-	const notEqual = 4
-	g.VCMPPS(U8(notEqual), g.splat(negInf), m, t)
-	g.VANDPS(t, m, m)
-}
+// safeMax turns -Inf into 0, so that -Inf - m is not NaN; t is scratch.
+func (g *gen) safeMax(m, t reg.VecPhysical) { g.zeroWhere(m, g.splat(negInf), t) }

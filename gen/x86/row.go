@@ -1,4 +1,4 @@
-package main
+package x86
 
 import (
 	. "github.com/mmcloughlin/avo/operand"
@@ -22,7 +22,7 @@ func genRow(g *gen) {
 
 	g.begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
-		"as [generic.RowWeights]. It may write to s up to a multiple of 8.")
+		"as [generic.RowWeights]. It may write to s up to a whole vector.")
 	g.rowWeights()
 	g.end()
 
@@ -37,19 +37,19 @@ func genRow(g *gen) {
 
 	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
 		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
-		"n is a multiple of 8.")
+		"n is a multiple of 16.")
 	acc, o, n := g.ptr("acc"), g.ptr("o"), g.ptr("n")
-	g.VBROADCASTSS(g.param("a"), Y(0))
-	g.VBROADCASTSS(g.param("b"), Y(1))
+	g.VBROADCASTSS(g.param("a"), g.V(0))
+	g.VBROADCASTSS(g.param("b"), g.V(1))
 	loop := g.label("loop")
 	g.Label(loop)
-	g.VMULPS(mem(acc, 0), Y(0), Y(2))
-	g.VFMADD231PS(mem(o, 0), Y(1), Y(2))
-	g.VMOVUPS(Y(2), mem(acc, 0))
-	g.ADDQ(I8(32), o)
-	g.ADDQ(I8(32), acc)
-	g.SUBQ(I8(8), n)
-	g.JNZ(LabelRef(loop))
+	g.VMULPS(mem(acc, 0), g.V(0), g.V(2))
+	g.VFMADD231PS(mem(o, 0), g.V(1), g.V(2))
+	g.VMOVUPS(g.V(2), mem(acc, 0))
+	g.ADDQ(I8(g.w()), o)
+	g.ADDQ(I8(g.w()), acc)
+	g.SUBQ(I8(g.lanes), n)
+	g.JG(LabelRef(loop))
 	g.end()
 }
 
@@ -144,7 +144,7 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 func (g *gen) mask4(n reg.GPVirtual) {
 	t := g.GP64()
 	g.MOVQ(n, t)
-	g.tailMask(t, Y(11))
+	g.tailMask8(t, Y(11))
 }
 
 // rowScores1: two groups of 8 keys, because one chain alone would wait for its FMAs.
@@ -274,7 +274,7 @@ func (g *gen) rowScores4() {
 	g.JNZ(LabelRef(block))
 }
 
-// rowWeights: registers as in exp2s; Y13 is the maximum.
+// rowWeights: registers as in exp2s; V13 is the maximum.
 func (g *gen) rowWeights() {
 	s, n := g.ptr("s"), g.ptr("n")
 	g.max(s, n)
@@ -282,33 +282,33 @@ func (g *gen) rowWeights() {
 	g.ceil(X(0), X(1))
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
-	g.VBROADCASTSS(X(0), Y(13))
-	g.VMOVUPS(g.splat(-twoMin), Y(15))
+	g.VBROADCASTSS(X(0), g.V(13))
+	g.VMOVUPS(g.splat(-twoMin), g.V(15))
 	g.Load(g.Param("s"), s)
 	g.Load(g.Param("n"), n)
 	vectors := func(k int) {
 		for v := range k {
-			g.VSUBPS(mem(s, 32*v), Y(13), Y(3*v)) // max - s
+			g.VSUBPS(mem(s, g.w()*v), g.V(13), g.V(3*v)) // max - s
 		}
 		g.exp2s(k)
 		for v := range k {
-			g.VMOVUPS(Y(3*v), mem(s, 32*v))
+			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
 		}
-		g.ADDQ(I32(32*k), s)
+		g.ADDQ(I32(g.w()*k), s)
 	}
 	four, one, last, done := g.label("four"), g.label("one"), g.label("last"), g.label("done")
-	g.SUBQ(U8(32), n)
+	g.SUBQ(U8(4*g.lanes), n)
 	g.JL(LabelRef(last))
 	g.loop(four)
 	vectors(4)
-	g.SUBQ(U8(32), n)
+	g.SUBQ(U8(4*g.lanes), n)
 	g.JGE(LabelRef(four))
 	g.Label(last)
-	g.ADDQ(U8(32), n)
+	g.ADDQ(U8(4*g.lanes), n)
 	g.JZ(LabelRef(done))
 	g.Label(one)
 	vectors(1)
-	g.SUBQ(U8(8), n)
+	g.SUBQ(U8(g.lanes), n)
 	g.JG(LabelRef(one))
 	g.Label(done)
 }
@@ -316,15 +316,15 @@ func (g *gen) rowWeights() {
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
 // linear order, and at most 8 vectors of columns at a time, which stay in registers.
 //
-//	Y0-Y7 columns, Y8 and Y9 values, Y10 and Y11 broadcasts of p, Y12-Y15 sums
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, X12-X15 sums
 func (g *gen) rowValues(rows int) {
 	p, stride := g.ptr("p"), g.elems("stride")
 	ld := g.ptr("dim") // bytes from row to row of o
-	g.ADDQ(U8(7), ld)
-	g.ANDQ(I8(-8), ld)
+	g.ADDQ(U8(15), ld)
+	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
 	for r := range rows {
-		g.zero(Y(12 + r))
+		g.zero(g.V(12 + r))
 	}
 	ahead := g.ptr("ahead")
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
@@ -333,19 +333,19 @@ func (g *gen) rowValues(rows int) {
 	chunk := func(vecs int, masked bool) {
 		or := func(r, i int) Mem {
 			if r == 3 { // o + 3*ld
-				return at(t, ld, 1, 32*i)
+				return at(t, ld, 1, g.w()*i)
 			}
 			if r == 0 {
-				return mem(o, 32*i)
+				return mem(o, g.w()*i)
 			}
-			return at(o, ld, uint8(r), 32*i)
+			return at(o, ld, uint8(r), g.w()*i)
 		}
 		if rows > 3 {
 			g.LEAQ(at(o, ld, 2, 0), t)
 		}
 		for r := range rows {
 			for i := range vecs {
-				g.VMOVUPS(or(r, i), Y(r*vecs+i))
+				g.VMOVUPS(or(r, i), g.V(r*vecs+i))
 			}
 		}
 		key := g.label("key")
@@ -354,33 +354,31 @@ func (g *gen) rowValues(rows int) {
 		g.MOVQ(p, pk)
 		g.MOVQ(v, vk)
 		g.Label(key)
-		if !masked && vecs > 1 {
-			for i := 0; i < vecs; i += 2 {
-				g.PREFETCHT1(at(vk, ahead, 1, 32*i))
-			}
+		for line := 0; !masked && line+64 <= g.w()*vecs; line += 64 {
+			g.PREFETCHT1(at(vk, ahead, 1, line))
 		}
 		if rows == 1 {
-			g.VBROADCASTSS(mem(pk, 0), Y(10))
+			g.VBROADCASTSS(mem(pk, 0), g.V(10))
 			for i := range vecs {
 				if masked {
-					g.VMASKMOVPS(mem(vk, 0), Y(11), Y(8))
-					g.VFMADD231PS(Y(8), Y(10), Y(i))
+					g.loadTail(mem(vk, 0), g.V(11), g.V(8))
+					g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
 				} else {
-					g.VFMADD231PS(mem(vk, 32*i), Y(10), Y(i))
+					g.VFMADD231PS(mem(vk, g.w()*i), g.V(10), g.V(i))
 				}
 			}
 		} else {
 			for i := range vecs {
 				if masked {
-					g.VMASKMOVPS(mem(vk, 0), Y(11), Y(8))
+					g.loadTail(mem(vk, 0), g.V(11), g.V(8))
 				} else {
-					g.VMOVUPS(mem(vk, 32*i), Y(8+i))
+					g.VMOVUPS(mem(vk, g.w()*i), g.V(8+i))
 				}
 			}
 			for r := range rows {
-				g.VBROADCASTSS(mem(pk, 4*tileKeys*r), Y(10))
+				g.VBROADCASTSS(mem(pk, 4*tileKeys*r), g.V(10))
 				for i := range vecs {
-					g.VFMADD231PS(Y(8+i), Y(10), Y(r*vecs+i))
+					g.VFMADD231PS(g.V(8+i), g.V(10), g.V(r*vecs+i))
 				}
 			}
 		}
@@ -390,11 +388,11 @@ func (g *gen) rowValues(rows int) {
 		g.JNZ(LabelRef(key))
 		for r := range rows {
 			for i := range vecs {
-				g.VMOVUPS(Y(r*vecs+i), or(r, i))
+				g.VMOVUPS(g.V(r*vecs+i), or(r, i))
 			}
 		}
-		g.ADDQ(I32(32*vecs), v)
-		g.ADDQ(I32(32*vecs), o)
+		g.ADDQ(I32(g.w()*vecs), v)
+		g.ADDQ(I32(g.w()*vecs), o)
 	}
 
 	block, sum := g.label("block"), g.label("sum")
@@ -418,17 +416,17 @@ func (g *gen) rowValues(rows int) {
 	for vecs := 8 / rows; vecs > 0; vecs /= 2 {
 		again, next := g.label("again"), g.label("next")
 		g.Label(again)
-		g.CMPQ(cols, U8(8*vecs))
+		g.CMPQ(cols, I32(g.lanes*vecs))
 		g.JL(LabelRef(next))
 		chunk(vecs, false)
-		g.SUBQ(U8(8*vecs), cols)
+		g.SUBQ(I32(g.lanes*vecs), cols)
 		g.JMP(LabelRef(again))
 		g.Label(next)
 	}
 	end := g.label("end")
 	g.TESTQ(cols, cols)
 	g.JZ(LabelRef(end))
-	g.tailMask(cols, Y(11))
+	g.tailMask(cols, g.V(11))
 	chunk(1, true)
 	g.Label(end)
 	g.MOVQ(stride, t)

@@ -1,19 +1,22 @@
-package main
+package x86
 
 import (
+	"math"
+
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// A panel holds 16 queries on the lanes: [dim][16]. Rows go in and out by 8x8 transposes.
+// A panel holds as many queries as two vectors have lanes: [dim][panel]. Rows go in and out by 8x8
+// transposes, in Y registers with any instruction set.
 func genPanel(g *gen) {
 	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
-		"packPanel transposes 16 rows into a panel, times scale, as [generic.PackPanel].")
+		"packPanel transposes rows into a panel, times scale, as [generic.PackPanel].")
 	g.packPanel()
 	g.end()
 
 	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
-		"finishPanel divides a panel by its sums and writes it as 16 rows, as [generic.FinishPanel].",
+		"finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].",
 		"The result is not 0 if it wrote a NaN. The old scales of st are overwritten.")
 	g.finishPanel()
 	g.end()
@@ -24,18 +27,21 @@ func genPanel(g *gen) {
 	g.end()
 }
 
-// halves runs body for both groups of 8 rows, whose elements begin at half*8 in
+// row is the number of bytes of a row of a panel.
+func (g *gen) row() int { return 4 * g.Panel() }
+
+// eights runs body for each group of 8 queries, whose elements begin at 8*part in
 // each row of the panel.
-func (g *gen) halves(body func(half int, row [8]reg.GPVirtual), base reg.GPVirtual) {
+func (g *gen) eights(body func(part int, row [8]reg.GPVirtual), base reg.GPVirtual) {
 	offset := g.ptr("offset")
-	for half := range 2 {
+	for part := range g.Panel() / 8 {
 		var row [8]reg.GPVirtual
 		for i := range row {
 			row[i] = g.GP64()
-			g.MOVQ(mem(offset, 64*half+8*i), row[i])
+			g.MOVQ(mem(offset, 64*part+8*i), row[i])
 			g.LEAQ(at(base, row[i], 4, 0), row[i])
 		}
-		body(half, row)
+		body(part, row)
 	}
 }
 
@@ -44,7 +50,7 @@ func (g *gen) halves(body func(half int, row [8]reg.GPVirtual), base reg.GPVirtu
 //	Y0-Y7 rows in, Y8-Y15 columns out
 func (g *gen) packPanel() {
 	dst0, src := g.ptr("dst"), g.ptr("src")
-	g.halves(func(half int, row [8]reg.GPVirtual) {
+	g.eights(func(part int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, dst := g.GP64(), g.ptr("dim"), g.GP64()
 		g.XORQ(i, i)
@@ -56,7 +62,7 @@ func (g *gen) packPanel() {
 			}
 			g.transpose()
 			for c := range 8 {
-				g.VMOVUPS(Y(8+c), mem(dst, 64*c+32*half))
+				g.VMOVUPS(Y(8+c), mem(dst, g.row()*c+32*part))
 			}
 		}
 		g.SUBQ(I8(8), n)
@@ -66,14 +72,14 @@ func (g *gen) packPanel() {
 			g.VMOVUPS(at(row[r], i, 4, 0), Y(r))
 		}
 		store()
-		g.ADDQ(I32(512), dst)
+		g.ADDQ(I32(8*g.row()), dst)
 		g.ADDQ(I8(8), i)
 		g.SUBQ(I8(8), n)
 		g.JGE(LabelRef(block))
 		g.Label(tail)
 		g.ADDQ(I8(8), n)
 		g.JZ(LabelRef(done))
-		g.tailMask(n, Y(15))
+		g.tailMask8(n, Y(15))
 		for r := range 8 {
 			g.VMASKMOVPS(at(row[r], i, 4, 0), Y(15), Y(r))
 		}
@@ -89,26 +95,25 @@ func (g *gen) finishPanel() {
 	dst := g.ptr("dst")
 	nan := g.resultAddr()
 	g.MOVQ(U32(0), nan)
-	g.halves(func(half int, row [8]reg.GPVirtual) {
+	g.eights(func(part int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
 		// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
-		const unordered, notEqual = 3, 4
 		st := g.ptr("st")
 		g.zero(Y(0))
-		g.VMOVUPS(mem(st, offSum+32*half), Y(1))
+		g.VMOVUPS(mem(st, offSum+32*part), Y(1))
 		g.VMOVUPS(g.splat(1), Y(2))
 		g.VDIVPS(Y(1), Y(2), Y(2))
 		g.VCMPPS(U8(notEqual), Y(0), Y(1), Y(1))
 		g.VANDPS(Y(1), Y(2), Y(2))
-		g.VMOVUPS(Y(2), mem(st, offOldScale+32*half))
+		g.VMOVUPS(Y(2), mem(st, offOldScale+32*part))
 		load := func() {
 			st, t := g.ptr("st"), g.GP64()
-			g.VMOVUPS(mem(st, offOldScale+32*half), Y(11))
+			g.VMOVUPS(mem(st, offOldScale+32*part), Y(11))
 			g.zero(Y(8), Y(9))
 			for c := range 8 {
-				g.VMOVUPS(mem(acc, 64*c+32*half), Y(c))
+				g.VMOVUPS(mem(acc, g.row()*c+32*part), Y(c))
 				g.VFMADD213PS(Y(8), Y(11), Y(c)) // + 0 for -0
 				g.VCMPPS(U8(unordered), Y(c), Y(c), Y(10))
 				g.VORPS(Y(10), Y(9), Y(9))
@@ -124,7 +129,7 @@ func (g *gen) finishPanel() {
 		for r := range 8 {
 			g.VMOVUPS(Y(8+r), at(row[r], i, 4, 0))
 		}
-		g.ADDQ(I32(512), acc)
+		g.ADDQ(I32(8*g.row()), acc)
 		g.ADDQ(I8(8), i)
 		g.SUBQ(I8(8), n)
 		g.JGE(LabelRef(block))
@@ -132,7 +137,7 @@ func (g *gen) finishPanel() {
 		g.ADDQ(I8(8), n)
 		g.JZ(LabelRef(done))
 		load()
-		g.tailMask(n, Y(0))
+		g.tailMask8(n, Y(0))
 		for r := range 8 {
 			g.VMASKMOVPS(Y(8+r), Y(0), at(row[r], i, 4, 0))
 		}
@@ -158,31 +163,32 @@ func (g *gen) transpose() {
 	}
 }
 
-// maskTile
-//
-//	Y0 -Inf, Y1 ones, Y2 and Y3 limits, Y4 and Y5 maxima, Y6 key, Y7-Y8 scratch
+// maskTile: the limits and maxima of a panel stay in registers.
 func (g *gen) maskTile() {
 	s, st, limit, n := g.ptr("s"), g.ptr("st"), g.ptr("limit"), g.ptr("n")
-	g.VMOVUPS(g.splat(negInf), Y(0))
-	g.VPCMPEQD(Y(1), Y(1), Y(1)) // -1
-	g.VPBROADCASTD(g.param("first"), Y(6))
-	for h := range 2 {
-		g.VMOVUPS(mem(limit, 32*h), Y(2+h))
-		g.VMOVUPS(mem(st, offTileMax+32*h), Y(4+h))
+	parts := g.Panel() / 8
+	limits, maxima := Y, func(part int) reg.VecPhysical { return Y(parts + part) }
+	hidden, ones, key, visible, x := Y(15), Y(14), Y(13), Y(12), Y(11)
+	for p := range parts {
+		g.VMOVUPS(mem(limit, 32*p), limits(p))
+		g.VMOVUPS(mem(st, offTileMax+32*p), maxima(p))
 	}
-	key := g.label("key")
-	g.Label(key)
-	for h := range 2 {
-		g.VPCMPGTD(Y(6), Y(2+h), Y(7)) // limit > key
-		g.VBLENDVPS(Y(7), mem(s, 32*h), Y(0), Y(8))
-		g.VMOVUPS(Y(8), mem(s, 32*h))
-		g.VMAXPS(Y(4+h), Y(8), Y(4+h))
+	g.VBROADCASTSS(g.words("negInf", math.Float32bits(negInf)), hidden)
+	g.VPCMPEQD(ones, ones, ones) // -1
+	g.VPBROADCASTD(g.param("first"), key)
+	loop := g.label("key")
+	g.Label(loop)
+	for p := range parts {
+		g.VPCMPGTD(key, limits(p), visible)
+		g.VBLENDVPS(visible, mem(s, 32*p), hidden, x)
+		g.VMOVUPS(x, mem(s, 32*p))
+		g.VMAXPS(maxima(p), x, maxima(p))
 	}
-	g.VPSUBD(Y(1), Y(6), Y(6))
-	g.ADDQ(I8(64), s)
+	g.VPSUBD(ones, key, key)
+	g.ADDQ(I32(g.row()), s)
 	g.DECQ(n)
-	g.JNZ(LabelRef(key))
-	for h := range 2 {
-		g.VMOVUPS(Y(4+h), mem(st, offTileMax+32*h))
+	g.JNZ(LabelRef(loop))
+	for p := range parts {
+		g.VMOVUPS(maxima(p), mem(st, offTileMax+32*p))
 	}
 }

@@ -1,31 +1,30 @@
-package main
+package x86
 
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// gemm is the microkernel of every matrix product here: R rows by 16 columns of
-// outer products, each element one FMA chain in increasing index.
+// gemm is the microkernel of every matrix product here: rows of two vectors of outer products, each
+// element one FMA chain in increasing index.
 //
-//	Y0-Y11  accumulators, 2 a row
-//	Y12-Y13 a row of the 16-column operand
-//	Y14-Y15 broadcasts of the other operand
+//	V0 ...  accumulators, 2 a row: 6 rows with AVX2, 12 with AVX-512
+//	spare   0 and 1 a row of the operand that has its columns on the lanes,
+//	        2 and 3 broadcasts of the other operand
 //
-// An FMA needs one broadcast for two columns' vectors, so a step of 6 rows is 12
-// FMAs and 8 loads: FMA bound. 5 rows still cover the FMA latency (10 chains).
+// A broadcast serves two FMAs, so a step of 6 rows is 12 FMAs and 8 loads: FMA bound, and 12
+// chains cover the latency of FMA.
 //
-// A burst of 12 stores at the end of a tile takes FMA issue slots, so the
-// last four steps are skewed: they run pair of rows by pair of rows, and each pair is
-// finished while the next one computes.
+// A burst of stores at the end of a tile takes FMA issue slots, so the last four steps are skewed: they
+// run pair of rows by pair of rows, and each pair is finished while the next one computes.
 type gemm struct {
 	*gen
 	k      reg.GPVirtual            // number of steps, kept
-	load   func(step, half int) Mem // the 16-column operand, steps from here
+	load   func(step, half int) Mem // the operand on the lanes, steps from here
 	scalar func(row, step int) Mem  // the other operand
 	start  func(rows int)           // sets the accumulators and the operands
 	next   func(rows, steps int)    // advances the operands
-	finish func(row int)            // uses up the accumulators of a row; Y12-Y15 are free
+	finish func(row int)            // uses up the accumulators of a row, in order; all spares are free
 }
 
 // tile emits the product for a number of rows.
@@ -86,35 +85,30 @@ func (g *gemm) steps(rows, n int) {
 
 // step emits one step of n rows from row.
 func (g *gemm) step(row, n, step int) {
-	g.VMOVUPS(g.load(step, 0), Y(12))
-	g.VMOVUPS(g.load(step, 1), Y(13))
+	g.VMOVUPS(g.load(step, 0), g.spare(0))
+	g.VMOVUPS(g.load(step, 1), g.spare(1))
 	for r := row; r < row+n; r++ {
-		b := Y(14 + r%2)
+		b := g.spare(2 + r%2)
 		g.VBROADCASTSS(g.scalar(r, step), b)
-		g.VFMADD231PS(Y(12), b, Y(2*r))
-		g.VFMADD231PS(Y(13), b, Y(2*r+1))
+		g.VFMADD231PS(g.spare(0), b, g.V(2*r))
+		g.VFMADD231PS(g.spare(1), b, g.V(2*r+1))
 	}
 }
 
-// clear starts the accumulators at +0.
-func (g *gen) clear(rows int) {
-	for i := range 2 * rows {
-		g.zero(Y(i))
+// clear zeroes the first n vector registers.
+func (g *gen) clear(n int) {
+	for i := range n {
+		g.zero(g.V(i))
 	}
 }
 
-// groups runs tiles of 5 and of 6 rows as often as the parameters fives and sixes
-// say, then one of rest < 5 rows. The parameters are counted down in place.
+// groups runs small and big tiles as often as the parameters of that name say, then one of rest < small
+// rows. The parameters are counted down in place.
 func (g *gen) groups(tile func(rows int)) {
-	g.repeat(g.param("fives"), func() { tile(5) })
-	g.repeat(g.param("sixes"), func() { tile(6) })
-	g.rest(tile)
-}
-
-// rest runs a tile of as many rows as the parameter rest says, 0 to 4.
-func (g *gen) rest(tile func(rows int)) {
+	g.repeat(g.param("small"), func() { tile(g.Small) })
+	g.repeat(g.param("big"), func() { tile(g.Big) })
 	end := g.label("end")
-	for r := 1; r <= 4; r++ {
+	for r := 1; r < g.Small; r++ {
 		next := g.label("next")
 		g.CMPQ(g.param("rest"), U8(r))
 		g.JNE(LabelRef(next))
@@ -150,36 +144,46 @@ func (g *gen) advance(p, stride reg.GPVirtual, n int) {
 	}
 }
 
-// rowPointers addresses six rows that are stride bytes apart by two base
-// registers: rows 0-2 from base, 3-5 from base3.
-type rowPointers struct{ base, base3, stride reg.GPVirtual }
+// rowPointers addresses rows that are stride bytes apart by a base register for each three.
+type rowPointers struct {
+	base   []reg.GPVirtual
+	stride reg.GPVirtual
+}
+
+// rowPointers returns pointers for the rows of a big tile.
+func (g *gen) rowPointers(stride reg.GPVirtual) rowPointers {
+	p := rowPointers{stride: stride}
+	for range g.Big / 3 {
+		p.base = append(p.base, g.GP64())
+	}
+	return p
+}
+
+// used is the base registers of n rows.
+func (p rowPointers) used(n int) []reg.GPVirtual { return p.base[:(n+2)/3] }
 
 // point sets p to n rows from row.
 func (g *gen) point(p rowPointers, row reg.GPVirtual, n int) {
-	if p.base != row {
-		g.MOVQ(row, p.base)
-	}
-	if n > 3 {
-		g.MOVQ(row, p.base3)
-		g.advance(p.base3, p.stride, 3)
+	for i, b := range p.used(n) {
+		if i == 0 {
+			g.MOVQ(row, b)
+		} else {
+			g.LEAQ(at(p.base[i-1], p.stride, 2, 0), b)
+			g.ADDQ(p.stride, b)
+		}
 	}
 }
 
 // shift moves the pointers of n rows by bytes.
 func (g *gen) shift(p rowPointers, n, bytes int) {
-	g.ADDQ(I8(bytes), p.base)
-	if n > 3 {
-		g.ADDQ(I8(bytes), p.base3)
+	for _, b := range p.used(n) {
+		g.ADDQ(I8(bytes), b)
 	}
 }
 
 func (p rowPointers) at(row, disp int) Mem {
-	b := p.base
-	if row >= 3 {
-		b, row = p.base3, row-3
+	if row%3 == 0 {
+		return mem(p.base[row/3], disp)
 	}
-	if row == 0 {
-		return mem(b, disp)
-	}
-	return at(b, p.stride, uint8(row), disp)
+	return at(p.base[row/3], p.stride, uint8(row%3), disp)
 }

@@ -1,4 +1,4 @@
-package main
+package x86
 
 import (
 	. "github.com/mmcloughlin/avo/operand"
@@ -9,12 +9,12 @@ import (
 // of 8 lanes are the contract's 32 lanes, and they just cover the latency of
 // FMA at one FMA a cycle, which is all that two loads a cycle can feed.
 //
-//	Y0-Y3 accumulators, Y4-Y7 a block of x, Y8 mask of the tail
+//	V0-V3 accumulators, V4-V7 a block of x, V8 mask of the tail
 func genDot(g *gen) {
 	g.begin("dot", "func(x, y *float32, n int) float32",
 		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
 	x, y, n := g.ptr("x"), g.ptr("y"), g.ptr("n")
-	g.zero(Y(0), Y(1), Y(2), Y(3))
+	g.clear(g.sums())
 	dotLoop(g, x, y, n)
 	g.fold()
 	g.result(X(0))
@@ -25,20 +25,20 @@ func genDot(g *gen) {
 		"a multiple of 32 but for the last part of a vector.")
 	acc := g.ptr("acc")
 	x, y, n = g.ptr("x"), g.ptr("y"), g.ptr("n")
-	for i := range 4 {
-		g.VMOVUPS(mem(acc, 32*i), Y(i))
+	for i := range g.sums() {
+		g.VMOVUPS(mem(acc, g.w()*i), g.V(i))
 	}
 	dotLoop(g, x, y, n)
-	for i := range 4 {
-		g.VMOVUPS(Y(i), mem(acc, 32*i))
+	for i := range g.sums() {
+		g.VMOVUPS(g.V(i), mem(acc, g.w()*i))
 	}
 	g.end()
 
 	g.begin("fold", "func(acc *float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
 	acc = g.ptr("acc")
-	for i := range 4 {
-		g.VMOVUPS(mem(acc, 32*i), Y(i))
+	for i := range g.sums() {
+		g.VMOVUPS(mem(acc, g.w()*i), g.V(i))
 	}
 	g.fold()
 	g.result(X(0))
@@ -50,9 +50,9 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 	g.SUBQ(I8(32), n)
 	g.JL(LabelRef(tail))
 	g.loop(block)
-	for i := range 4 {
-		g.VMOVUPS(mem(x, 32*i), Y(4+i))
-		g.VFMADD231PS(mem(y, 32*i), Y(4+i), Y(i))
+	for i := range g.sums() {
+		g.VMOVUPS(mem(x, g.w()*i), g.V(4+i))
+		g.VFMADD231PS(mem(y, g.w()*i), g.V(4+i), g.V(i))
 	}
 	g.SUBQ(I8(-128), x)
 	g.SUBQ(I8(-128), y)
@@ -64,33 +64,42 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 	g.JZ(LabelRef(done))
 	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end
 	// still adds 0*0, which turns an accumulator of -0 into +0.
-	for i := range 4 {
+	for i := range g.sums() {
 		part, next := g.label("part"), g.label("next")
-		g.CMPQ(n, I8(8))
+		g.CMPQ(n, I8(g.lanes))
 		g.JL(LabelRef(part))
-		g.VMOVUPS(mem(x, 32*i), Y(4))
-		g.VFMADD231PS(mem(y, 32*i), Y(4), Y(i))
-		g.SUBQ(I8(8), n)
+		g.VMOVUPS(mem(x, g.w()*i), g.V(4))
+		g.VFMADD231PS(mem(y, g.w()*i), g.V(4), g.V(i))
+		g.SUBQ(I8(g.lanes), n)
 		g.JMP(LabelRef(next))
 		g.Label(part)
-		// 0 <= n < 8: masked; the next vectors find n = 0.
+		// n < lanes: masked; the next vectors find n = 0.
 		k := g.GP64()
 		g.MOVQ(n, k)
-		g.tailMask(k, Y(8))
-		g.VMASKMOVPS(mem(x, 32*i), Y(8), Y(4))
-		g.VMASKMOVPS(mem(y, 32*i), Y(8), Y(5))
-		g.VFMADD231PS(Y(5), Y(4), Y(i))
+		g.tailMask(k, g.V(8))
+		g.loadTail(mem(x, g.w()*i), g.V(8), g.V(4))
+		g.loadTail(mem(y, g.w()*i), g.V(8), g.V(5))
+		g.VFMADD231PS(g.V(5), g.V(4), g.V(i))
 		g.XORQ(n, n)
 		g.Label(next)
 	}
 	g.Label(done)
 }
 
-// fold adds the 32 lanes of Y0-Y3 by halves into the first lane of X0.
+// sums is the number of vectors of the 32 lanes of a sum.
+func (g *gen) sums() int { return 32 / g.lanes }
+
+// fold adds the 32 lanes of the first registers by halves into the first lane of X0.
 func (g *gen) fold() {
-	g.VADDPS(Y(2), Y(0), Y(0)) // l + (l+16)
-	g.VADDPS(Y(3), Y(1), Y(1))
-	g.VADDPS(Y(1), Y(0), Y(0))        // 8
+	for n := g.sums() / 2; n > 0; n /= 2 { // l + (l+16), and in AVX2 8
+		for i := range n {
+			g.VADDPS(g.V(i+n), g.V(i), g.V(i))
+		}
+	}
+	if g.avx512() {
+		g.VEXTRACTF64X4(U8(1), zmm[0], Y(1)) // 8
+		g.VADDPS(Y(1), Y(0), Y(0))
+	}
 	g.VEXTRACTF128(U8(1), Y(0), X(1)) // 4
 	g.VADDPS(X(1), X(0), X(0))
 	g.VMOVHLPS(X(0), X(0), X(1)) // 2

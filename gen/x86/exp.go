@@ -1,4 +1,4 @@
-package main
+package x86
 
 import (
 	. "github.com/mmcloughlin/avo/operand"
@@ -35,18 +35,18 @@ var (
 // The exponentials keep three constants in registers and read the others from memory:
 // load slots are idle there, registers are not.
 //
-//	Y0 least argument, Y1 magic, Y2 table of 2^(j/8)
+//	V0 least argument, V1 magic, V2 table of 2^(j/8)
 //
 // Each turns x into its exponential and destroys a, b and c.
 func (g *gen) expConstants(least, magic float32) {
-	g.VMOVUPS(g.splat(least), Y(0))
-	g.VMOVUPS(g.splat(magic), Y(1))
-	g.VMOVUPS(g.vector("th", th), Y(2))
+	g.VMOVUPS(g.splat(least), g.V(0))
+	g.VMOVUPS(g.splat(magic), g.V(1))
+	g.VMOVUPS(g.vector("th", th), g.V(2))
 }
 
 // expm is e^x for x <= 0.
 func (g *gen) expm(x, a, b, c reg.VecPhysical) {
-	g.VMAXPS(x, Y(0), x)
+	g.VMAXPS(x, g.V(0), x)
 	g.expReduce(x, a, b, c)
 	g.expBiased(a)
 	g.VMULPS(a, b, x)
@@ -55,11 +55,11 @@ func (g *gen) expm(x, a, b, c reg.VecPhysical) {
 // exp is e^x for any x. The scale 2^k comes in two factors, so that a subnormal
 // result is rounded once.
 func (g *gen) exp(x, a, b, c reg.VecPhysical) {
-	g.VMAXPS(x, Y(0), x)
+	g.VMAXPS(x, g.V(0), x)
 	g.VMOVUPS(g.splat(expMax), a)
 	g.VMINPS(x, a, x)
 	g.expReduce(x, a, b, c)
-	g.VPSUBD(Y(1), a, a)   // 8n
+	g.VPSUBD(g.V(1), a, a) // 8n
 	g.VPSRAD(U8(3), a, c)  // k
 	g.VPSRAD(U8(4), a, a)  // k/2
 	g.VPSUBD(a, c, c)      // k - k/2
@@ -74,8 +74,8 @@ func (g *gen) exp(x, a, b, c reg.VecPhysical) {
 // expReduce leaves e^x / 2^k in b and the biased 8n in the low bits of a.
 func (g *gen) expReduce(x, a, b, c reg.VecPhysical) {
 	g.VMOVUPS(g.splat(perLog), a)
-	g.VFMADD213PS(Y(1), x, a)            // z = x*perLog + magic
-	g.VSUBPS(Y(1), a, b)                 // n
+	g.VFMADD213PS(g.V(1), x, a)          // z = x*perLog + magic
+	g.VSUBPS(g.V(1), a, b)               // n
 	g.VFNMADD231PS(g.splat(ln2Hi), b, x) // r = x - n*ln2Hi
 	g.VFNMADD231PS(g.splat(ln2Lo), b, x) //       - n*ln2Lo
 	g.VMOVUPS(g.splat(e4), b)            //
@@ -89,7 +89,7 @@ func (g *gen) expReduce(x, a, b, c reg.VecPhysical) {
 // expTable sets y = 2^(j/8) * (1+p) for the j in the low bits of z, the only bits of an
 // index that VPERMPS looks at.
 func (g *gen) expTable(z, p, y, low reg.VecPhysical) {
-	g.VPERMPS(Y(2), z, y)
+	g.VPERMPS(g.V(2), z, y)
 	g.VPERMPS(g.vector("tl", tl), z, low)
 	g.VFMADD231PS(p, y, low)
 	g.VADDPS(low, y, y)
@@ -103,7 +103,7 @@ func (g *gen) expBiased(z reg.VecPhysical) {
 
 // genExp: element-wise, two vectors in flight.
 //
-//	Y0-Y2 constants, Y4-Y7 and Y8-Y11 a vector each with its scratch
+//	V0-V2 constants, V4-V7 and V8-V11 a vector each with its scratch
 func genExp(g *gen) {
 	g.begin("exp", "func(dst, x *float32, n int)",
 		"exp sets dst[i] = e^x[i] for n elements, as [generic.Exp].")
@@ -113,38 +113,38 @@ func genExp(g *gen) {
 }
 
 // elementwise loads n elements of x, applies op and stores them to dst. Registers
-// as in genExp; Y12 is the mask of the tail.
+// as in genExp; V12 is the mask of the tail.
 func (g *gen) elementwise(op func(x, a, b, c reg.VecPhysical)) {
 	dst, x, n := g.ptr("dst"), g.ptr("x"), g.ptr("n")
 	pair, vec, tail, done := g.label("pair"), g.label("vec"), g.label("tail"), g.label("done")
-	g.SUBQ(I8(16), n)
+	g.SUBQ(I8(2*g.lanes), n)
 	g.JL(LabelRef(vec))
 	g.loop(pair)
 	for i := range 2 {
 		r := 4 + 4*i
-		g.VMOVUPS(mem(x, 32*i), Y(r))
-		op(Y(r), Y(r+1), Y(r+2), Y(r+3))
-		g.VMOVUPS(Y(r), mem(dst, 32*i))
+		g.VMOVUPS(mem(x, g.w()*i), g.V(r))
+		op(g.V(r), g.V(r+1), g.V(r+2), g.V(r+3))
+		g.VMOVUPS(g.V(r), mem(dst, g.w()*i))
 	}
-	g.ADDQ(I8(64), x)
-	g.ADDQ(I8(64), dst)
-	g.SUBQ(I8(16), n)
+	g.ADDQ(I32(2*g.w()), x)
+	g.ADDQ(I32(2*g.w()), dst)
+	g.SUBQ(I8(2*g.lanes), n)
 	g.JGE(LabelRef(pair))
 	g.Label(vec)
-	g.ADDQ(I8(8), n) // n-8 are left
+	g.ADDQ(I8(g.lanes), n) // n-lanes are left
 	g.JL(LabelRef(tail))
-	g.VMOVUPS(mem(x, 0), Y(4))
-	op(Y(4), Y(5), Y(6), Y(7))
-	g.VMOVUPS(Y(4), mem(dst, 0))
-	g.ADDQ(I8(32), x)
-	g.ADDQ(I8(32), dst)
-	g.SUBQ(I8(8), n)
+	g.VMOVUPS(mem(x, 0), g.V(4))
+	op(g.V(4), g.V(5), g.V(6), g.V(7))
+	g.VMOVUPS(g.V(4), mem(dst, 0))
+	g.ADDQ(I8(g.w()), x)
+	g.ADDQ(I8(g.w()), dst)
+	g.SUBQ(I8(g.lanes), n)
 	g.Label(tail)
-	g.ADDQ(I8(8), n)
+	g.ADDQ(I8(g.lanes), n)
 	g.JZ(LabelRef(done))
-	g.tailMask(n, Y(12))
-	g.VMASKMOVPS(mem(x, 0), Y(12), Y(4))
-	op(Y(4), Y(5), Y(6), Y(7))
-	g.VMASKMOVPS(Y(4), Y(12), mem(dst, 0))
+	g.tailMask(n, g.V(12))
+	g.loadTail(mem(x, 0), g.V(12), g.V(4))
+	op(g.V(4), g.V(5), g.V(6), g.V(7))
+	g.storeTail(g.V(4), g.V(12), mem(dst, 0))
 	g.Label(done)
 }

@@ -1,0 +1,107 @@
+package x86
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Masks are vectors in AVX2 and the registers K1 and K2 in AVX-512. The functions here are the only
+// ones that tell them apart; a register that they are given for a mask is not used in AVX-512.
+
+func (g *gen) avx512() bool { return g.lanes == 16 }
+
+// tailMask prepares the mask of the first n < lanes lanes. n is destroyed.
+func (g *gen) tailMask(n reg.GPVirtual, mask reg.VecPhysical) {
+	a := g.GP64()
+	if g.avx512() {
+		var masks []uint32
+		for i := range 16 {
+			masks = append(masks, 1<<i-1)
+		}
+		g.LEAQ(g.words("tail", masks...), a)
+		g.KMOVW(at(a, n, 4, 0), reg.K1)
+		return
+	}
+	g.tailMask8(n, mask)
+}
+
+// tailMask8 is the mask of the first n < 8 lanes of a Y register, with any instruction set.
+func (g *gen) tailMask8(n reg.GPVirtual, mask reg.VecPhysical) {
+	on, off := uint32(math.MaxUint32), uint32(0)
+	t := g.words("tail8", on, on, on, on, on, on, on, on, off, off, off, off, off, off, off, off)
+	a := g.GP64()
+	g.LEAQ(t.Offset(32), a)
+	g.SHLQ(U8(2), n)
+	g.SUBQ(n, a)
+	g.VMOVUPS(mem(a, 0), mask)
+}
+
+// loadTail loads the lanes of the tail, and +0 into the others.
+func (g *gen) loadTail(m Mem, mask, x reg.VecPhysical) {
+	if g.avx512() {
+		g.VMOVUPS_Z(m, reg.K1, x)
+	} else {
+		g.VMASKMOVPS(m, mask, x)
+	}
+}
+
+// storeTail stores the lanes of the tail.
+func (g *gen) storeTail(x, mask reg.VecPhysical, m Mem) {
+	if g.avx512() {
+		g.VMOVUPS(x, reg.K1, m)
+	} else {
+		g.VMASKMOVPS(x, mask, m)
+	}
+}
+
+// fillTail sets the lanes of x behind the tail to those of fill.
+func (g *gen) fillTail(x, mask, fill reg.VecPhysical) {
+	if g.avx512() {
+		g.VBLENDMPS(x, fill, reg.K1, x)
+	} else {
+		g.VBLENDVPS(mask, x, fill, x)
+	}
+}
+
+// clearBehind sets the lanes of x behind the tail to +0.
+func (g *gen) clearBehind(x, mask reg.VecPhysical) {
+	if g.avx512() {
+		g.VMOVAPS_Z(x, reg.K1, x)
+	} else {
+		g.VANDPS(mask, x, x)
+	}
+}
+
+const (
+	unordered = 3
+	notEqual  = 4
+)
+
+// zeroWhere sets the lanes of x to +0 where x equals y; t is scratch.
+func (g *gen) zeroWhere(x reg.VecPhysical, y Op, t reg.VecPhysical) {
+	if g.avx512() {
+		g.VCMPPS(U8(notEqual), y, x, reg.K1)
+		g.VMOVAPS_Z(x, reg.K1, x)
+	} else {
+		g.VCMPPS(U8(notEqual), y, x, t)
+		g.VANDPS(t, x, x)
+	}
+}
+
+// orDiffer sets further bits in bits where x equals neither y nor z; t and u are scratch.
+func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {
+	b := g.GP32()
+	if g.avx512() {
+		g.VCMPPS(U8(notEqual), y, x, reg.K1)
+		g.VCMPPS(U8(notEqual), z, x, reg.K1, reg.K2)
+		g.KMOVW(reg.K2, b)
+	} else {
+		g.VCMPPS(U8(notEqual), y, x, t)
+		g.VCMPPS(U8(notEqual), z, x, u)
+		g.VANDPS(u, t, t)
+		g.VMOVMSKPS(t, b)
+	}
+	g.ORL(b, bits)
+}

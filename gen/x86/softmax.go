@@ -1,0 +1,171 @@
+package x86
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Row softmax is three passes: maximum, exponentials with their sum, quotient.
+// Each is a function of its own, so that a long row is cut into short calls.
+func genSoftmax(g *gen) {
+	g.begin("maximum", "func(x *float32, n int) float32",
+		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
+	g.max(g.ptr("x"), g.ptr("n"))
+	g.result(X(0))
+	g.end()
+
+	for _, f := range []struct {
+		name, signature, doc string
+		store                bool
+	}{
+		{"expSum", "func(dst, x *float32, n int, m float32, sum *float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].", true},
+		{"sumExp", "func(x *float32, n int, m float32, sum *float32)", "sumExp is expSum without dst, as [generic.SumExp].", false},
+	} {
+		g.begin(f.name, f.signature, f.doc)
+		g.expSum(f.store)
+		g.end()
+	}
+
+	g.begin("div", "func(dst, x *float32, n int, d float32)",
+		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
+	g.VBROADCASTSS(g.param("d"), g.V(0))
+	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VDIVPS(g.V(0), x, x) })
+	g.end()
+
+	g.begin("scale", "func(dst, x *float32, n int, f float32)",
+		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
+	g.VBROADCASTSS(g.param("f"), g.V(0))
+	g.zero(g.V(1))
+	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VFMADD213PS(g.V(1), g.V(0), x) })
+	g.end()
+}
+
+var negInf = float32(math.Inf(-1))
+
+// max leaves the maximum of n elements in X0, with -0 as +0. Four accumulators cover
+// the latency of VMAXPS. A NaN is the first source, so that VMAXPS returns the
+// second, the maximum so far.
+//
+//	V0-V3 maxima, V4 elements, V5 mask, V6 -Inf
+func (g *gen) max(x, n reg.GPVirtual) {
+	block, vecs, vec, tail, done := g.label("block"), g.label("vecs"), g.label("vec"), g.label("tail"), g.label("done")
+	g.VMOVUPS(g.splat(negInf), g.V(6))
+	for i := range 4 {
+		g.VMOVUPS(g.V(6), g.V(i))
+	}
+	g.SUBQ(I8(4*g.lanes), n)
+	g.JL(LabelRef(vecs))
+	g.loop(block)
+	for i := range 4 {
+		g.VMOVUPS(mem(x, g.w()*i), g.V(4))
+		g.VMAXPS(g.V(i), g.V(4), g.V(i))
+	}
+	g.ADDQ(I32(4*g.w()), x)
+	g.SUBQ(I8(4*g.lanes), n)
+	g.JGE(LabelRef(block))
+	g.Label(vecs)
+	g.ADDQ(I8(3*g.lanes), n) // n-lanes are left
+	g.JL(LabelRef(tail))
+	g.Label(vec)
+	g.VMOVUPS(mem(x, 0), g.V(4))
+	g.VMAXPS(g.V(0), g.V(4), g.V(0))
+	g.ADDQ(I8(g.w()), x)
+	g.SUBQ(I8(g.lanes), n)
+	g.JGE(LabelRef(vec))
+	g.Label(tail)
+	g.ADDQ(I8(g.lanes), n)
+	g.JZ(LabelRef(done))
+	g.tailMask(n, g.V(5))
+	g.loadTail(mem(x, 0), g.V(5), g.V(4))
+	g.fillTail(g.V(4), g.V(5), g.V(6))
+	g.VMAXPS(g.V(0), g.V(4), g.V(0))
+	g.Label(done)
+	g.VMAXPS(g.V(1), g.V(0), g.V(0))
+	g.VMAXPS(g.V(3), g.V(2), g.V(2))
+	g.VMAXPS(g.V(2), g.V(0), g.V(0))
+	if g.avx512() {
+		g.VEXTRACTF64X4(U8(1), zmm[0], Y(1))
+		g.VMAXPS(Y(1), Y(0), Y(0))
+	}
+	g.VEXTRACTF128(U8(1), Y(0), X(1))
+	g.VMAXPS(X(1), X(0), X(0))
+	g.VMOVHLPS(X(0), X(0), X(1))
+	g.VMAXPS(X(1), X(0), X(0))
+	g.VMOVSHDUP(X(0), X(1))
+	g.VMAXSS(X(1), X(0), X(0))
+	g.VXORPS(X(1), X(1), X(1))
+	g.VADDSS(X(1), X(0), X(0))
+}
+
+// expSum: a block is 32 elements, one vector for each of the accumulators.
+//
+//	V0-V2 constants, V3 m, V4-V7 and V8-V11 a vector each with its scratch,
+//	V12-V15 the lanes of the sum; after the blocks V12 is the mask of the tail
+func (g *gen) expSum(store bool) {
+	var dst reg.GPVirtual
+	if store {
+		dst = g.ptr("dst")
+	}
+	x, n, sum := g.ptr("x"), g.ptr("n"), g.ptr("sum")
+	g.VBROADCASTSS(g.param("m"), g.V(3))
+	g.expConstants(negMin, magicB)
+	block, vecs, vec, tail, done := g.label("block"), g.label("vecs"), g.label("vec"), g.label("tail"), g.label("done")
+	g.SUBQ(I8(32), n)
+	g.JL(LabelRef(vecs))
+	for i := range g.sums() {
+		g.VMOVUPS(mem(sum, g.w()*i), g.V(12+i))
+	}
+	g.loop(block)
+	for i := range g.sums() {
+		r := 4 + 4*(i%2)
+		g.VMOVUPS(mem(x, g.w()*i), g.V(r))
+		g.VSUBPS(g.V(3), g.V(r), g.V(r))
+		g.expm(g.V(r), g.V(r+1), g.V(r+2), g.V(r+3))
+		if store {
+			g.VMOVUPS(g.V(r), mem(dst, g.w()*i))
+		}
+		g.VADDPS(g.V(r), g.V(12+i), g.V(12+i))
+	}
+	g.SUBQ(I8(-128), x)
+	if store {
+		g.SUBQ(I8(-128), dst)
+	}
+	g.SUBQ(I8(32), n)
+	g.JGE(LabelRef(block))
+	for i := range g.sums() {
+		g.VMOVUPS(g.V(12+i), mem(sum, g.w()*i))
+	}
+	g.Label(vecs)
+	g.ADDQ(I8(32-g.lanes), n) // n-lanes are left
+	g.JL(LabelRef(tail))
+	g.Label(vec)
+	g.VMOVUPS(mem(x, 0), g.V(4))
+	g.VSUBPS(g.V(3), g.V(4), g.V(4))
+	g.expm(g.V(4), g.V(5), g.V(6), g.V(7))
+	if store {
+		g.VMOVUPS(g.V(4), mem(dst, 0))
+		g.ADDQ(I8(g.w()), dst)
+	}
+	g.VADDPS(mem(sum, 0), g.V(4), g.V(4))
+	g.VMOVUPS(g.V(4), mem(sum, 0))
+	g.ADDQ(I8(g.w()), x)
+	g.ADDQ(I8(g.w()), sum)
+	g.SUBQ(I8(g.lanes), n)
+	g.JGE(LabelRef(vec))
+	g.Label(tail)
+	g.ADDQ(I8(g.lanes), n)
+	g.JZ(LabelRef(done))
+	g.tailMask(n, g.V(12))
+	g.loadTail(mem(x, 0), g.V(12), g.V(4))
+	g.VSUBPS(g.V(3), g.V(4), g.V(4))
+	g.expm(g.V(4), g.V(5), g.V(6), g.V(7))
+	if store {
+		g.storeTail(g.V(4), g.V(12), mem(dst, 0))
+	}
+	g.clearBehind(g.V(4), g.V(12)) // the other lanes add +0, which changes no sum
+	g.VADDPS(mem(sum, 0), g.V(4), g.V(4))
+	g.VMOVUPS(g.V(4), mem(sum, 0))
+	g.Label(done)
+}
