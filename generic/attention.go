@@ -19,12 +19,12 @@ type Panel struct {
 	Grown    int32             // not 0 if a maximum that was finite has grown: only then is an a other than 1 of use
 }
 
-// Reset prepares p for the first tile.
-func (p *Panel) Reset() {
-	for r := range p.Max {
+// Reset prepares p for the first tile of w queries.
+func (p *Panel) Reset(w int) {
+	clear(p.Sum[:w])
+	for r := range w {
 		p.TileMax[r] = float32(math.Inf(-1))
 		p.Max[r] = float32(math.Inf(-1))
-		p.Sum[r] = 0
 	}
 }
 

@@ -237,7 +237,7 @@ func TestPanelEqualsRow(t *testing.T) {
 		scale := r.Float32()
 
 		var st Panel
-		st.Reset()
+		st.Reset(w)
 		var qOffset, dstOffset [MaxPanel]int
 		var limit [MaxPanel]int32
 		for i := range w {
@@ -285,7 +285,7 @@ func TestTileEqualsRow(t *testing.T) {
 		const dim, vdim = 9, 11
 		q, k, v := wides(r, w*dim, 3), wides(r, n*dim, 3), wides(r, n*vdim, 3)
 		var st Panel
-		st.Reset()
+		st.Reset(w)
 		s, byRow := make([]float32, n*w), make([]float32, rows*TileKeys)
 		ScoreTile(s, &st, q, k, w, dim, n, dim)
 		RowScores(byRow, q, k, w, rows, dim, n, dim)

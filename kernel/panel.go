@@ -43,19 +43,28 @@ func (w *worker) panelBlock(j *job, b, head, row int) {
 // load packs the queries from row on. Lanes beyond the last query repeat it: they compute and write
 // the same again.
 func (p *panel) load(j *job, b, head, row int) {
-	p.least, p.most = j.k.Len, 0
+	query, h := row/j.group, row%j.group // in the group
+	q, dst := j.q.at(b, head*j.group+h, query), j.dst.at(b, head*j.group+h, query)
+	limit := j.limit(query)
+	p.least, p.most = limit, limit
 	for r := range p.width {
-		query, h := min(row+r, j.rows-1)/j.group, min(row+r, j.rows-1)%j.group
-		h += head * j.group
-		p.src[r] = b*j.q.BatchStride + h*j.q.HeadStride + query*j.q.LenStride
-		p.dst[r] = b*j.dst.BatchStride + h*j.dst.HeadStride + query*j.dst.LenStride
-		limit := j.limit(query)
-		p.limit[r] = int32(limit)
-		p.least, p.most = min(p.least, limit), max(p.most, limit)
+		p.src[r], p.dst[r], p.limit[r] = q, dst, int32(limit)
+		if row++; row >= j.rows {
+			continue
+		}
+		if h++; h < j.group {
+			q += j.q.HeadStride
+			dst += j.dst.HeadStride
+			continue
+		}
+		h, query = 0, query+1
+		q, dst = j.q.at(b, head*j.group, query), j.dst.at(b, head*j.group, query)
+		limit = j.limit(query)
+		p.most = limit // limits do not decrease
 	}
 	packPanel(p.q, j.q.Data, &p.src, p.width, j.q.Dim, j.scale)
 	clear(p.acc)
-	p.state.Reset()
+	p.state.Reset(p.width)
 }
 
 // tile takes a panel through the tile of keys from first on.

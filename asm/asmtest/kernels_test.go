@@ -194,7 +194,7 @@ func TestPanel(t *testing.T) {
 					Equal(t, q1[:dim*w], q2[:dim*w], "PackPanel %s", what)
 
 					var st1, st2 generic.Panel
-					st1.Reset()
+					st1.Reset(w)
 					for i := range w { // as after some tiles
 						if r.IntN(3) > 0 {
 							st1.Max[i], st1.Sum[i] = float32(r.IntN(40)-20), 1+r.Float32()
