@@ -69,7 +69,7 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	}
 	j := jobs.Get().(*job)
 	j.plan(dst, q, k, v, o, workers)
-	j.run(min(workers, j.items, 1+j.nanoseconds()/workerNanoseconds))
+	share(j, j.workers, &j.wait)
 	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{} // keep no data alive
 	jobs.Put(j)
 	return nil
@@ -139,22 +139,22 @@ func checkQueryKey(q, k Tensor, o Options) error {
 
 func isFinite(x float32) bool { return x-x == 0 }
 
-// A job is one call of Attention, cut into items that workers take one by one. An item is a
-// block of queries of one KV head, with all query heads of its group, and all the keys or, if
-// few queries face many keys, a span of them.
+// A job is one call of Attention, cut into items that workers claim. An item is some queries of one KV head, with all
+// query heads of its group, and all the keys or, if few queries face many keys, a span of them.
 type job struct {
 	dst, q, k, v Tensor
 	scale        float32 // of the queries, in log2 units
 	causal       bool
 	group        int // query heads per KV head
 	rows         int // queries of a KV head: Lq * group, query-major
-	blockRows    int // queries of a block
-	blocks       int // blocks of a KV head
 	byRow        bool
+	itemRows     int // queries of an item
+	block        int // items that are computed together
 	keySpans     int // spans of spanTiles tiles, of byRow
-	spans        int // spans that are items of their own: keySpans or 1
+	perHead      int // items of a KV head; if byRow 1, or keySpans
 	items        int
-	merges       []merge // of each KV head, if spans > 1
+	workers      int
+	merges       []merge // of each KV head, if its spans are items
 	next         atomic.Int64
 	wait         sync.WaitGroup
 }
@@ -193,23 +193,20 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 
 	heads := q.Batch * k.Heads
 	j.byRow = j.rows <= fewRows
-	j.blockRows, j.spans = j.rows, 1
-	if !j.byRow {
-		// Smaller blocks where there would be too few for all workers.
-		for j.blockRows = blockRows; j.blockRows > narrowPanel; j.blockRows /= 2 {
-			if workers == 1 || heads*ceilDiv(j.rows, j.blockRows) >= 8*workers {
-				break
-			}
-		}
-	} else {
+	if j.byRow {
+		j.itemRows, j.block, j.perHead = j.rows, 1, 1
 		j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
 		if workers > 1 && heads < 4*workers {
-			j.spans = j.keySpans
+			j.perHead = j.keySpans
 		}
+	} else {
+		j.itemRows = panelWidth(blockRows)
+		j.block = blockRows / j.itemRows
+		j.perHead = ceilDiv(j.rows, j.itemRows)
 	}
-	j.blocks = ceilDiv(j.rows, j.blockRows)
-	j.items = heads * j.blocks * j.spans
-	if j.spans > 1 {
+	j.items = heads * j.perHead
+	j.workers = min(workers, j.items, 1+j.nanoseconds()/workerNanoseconds)
+	if j.byRow && j.perHead > 1 {
 		j.prepareMerges(heads)
 	}
 }
@@ -223,38 +220,40 @@ func (j *job) nanoseconds() int {
 	return math.MaxInt
 }
 
-func (j *job) run(workers int) {
-	for range workers - 1 {
-		j.wait.Add(1)
-		go j.help()
+// claim takes the next items for one goroutine: those of a block of queries, and fewer towards the end, so that
+// all finish together. ok is false if there are none.
+func (j *job) claim() (first, n int, ok bool) {
+	for {
+		i := int(j.next.Load())
+		if i >= j.items {
+			return 0, 0, false
+		}
+		n = min(j.block, j.perHead-i%j.perHead) // not beyond the end of a KV head
+		if j.workers > 1 {
+			n = max(1, min(n, (j.items-i)/(4*j.workers)))
+		}
+		if j.next.CompareAndSwap(int64(i), int64(i+n)) {
+			return i, n, true
+		}
 	}
-	j.work()
-	j.wait.Wait()
-}
-
-func (j *job) help() {
-	defer j.wait.Done()
-	j.work()
 }
 
 func (j *job) work() {
 	w := scratch.Get().(*worker)
 	w.size(j)
 	for {
-		i := int(j.next.Add(1)) - 1
-		if i >= j.items {
+		i, n, ok := j.claim()
+		if !ok {
 			break
 		}
-		span := i % j.spans
-		i /= j.spans
-		// The last queries see the most keys when causal: they go first.
-		block := j.blocks - 1 - i%j.blocks
-		i /= j.blocks
-		b, head := i/j.k.Heads, i%j.k.Heads
+		head := i / j.perHead
+		b, head := head/j.k.Heads, head%j.k.Heads
 		if j.byRow {
-			w.rowItem(j, b, head, span)
+			w.rowItem(j, b, head, i%j.perHead)
 		} else {
-			w.panelBlock(j, b, head, block*j.blockRows)
+			// The last queries see the most keys when causal: they go first.
+			first := j.perHead - i%j.perHead - n
+			w.panelBlock(j, b, head, first*j.itemRows, n*j.itemRows)
 		}
 	}
 	scratch.Put(w)
@@ -276,7 +275,7 @@ var scratch = sync.Pool{New: func() any { return new(worker) }}
 
 // size provides memory for the shapes of j.
 func (w *worker) size(j *job) {
-	lanes := ceilDiv(j.blockRows, generic.MaxPanel) * generic.MaxPanel
+	lanes := ceilDiv(j.block*j.itemRows, generic.MaxPanel) * generic.MaxPanel
 	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
 	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
 	if j.byRow {

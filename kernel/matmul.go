@@ -93,12 +93,7 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	p.columns = ceilDiv(c.Cols, p.n)
 	p.items = p.columns * ceilDiv(c.Rows, p.m)
 	p.next.Store(0)
-	for range min(workers, p.items) - 1 {
-		p.wait.Add(1)
-		go p.help()
-	}
-	p.work()
-	p.wait.Wait()
+	share(p, min(workers, p.items), &p.wait)
 	p.c, p.a, p.b = Matrix{}, Matrix{}, Matrix{}
 	products.Put(p)
 }
@@ -115,11 +110,6 @@ type matrixProduct struct {
 }
 
 var products = sync.Pool{New: func() any { return new(matrixProduct) }}
-
-func (p *matrixProduct) help() {
-	defer p.wait.Done()
-	p.work()
-}
 
 func (p *matrixProduct) work() {
 	buf := packs.Get().(*packed)

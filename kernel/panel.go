@@ -14,11 +14,11 @@ type panel struct {
 	q, acc      []float32               // [Dim][width], [VDim][width]
 }
 
-// panelBlock computes a block of queries from row on against all keys of a head.
-func (w *worker) panelBlock(j *job, b, head, row int) {
+// panelBlock computes up to n queries from row on against all keys of a head.
+func (w *worker) panelBlock(j *job, b, head, row, n int) {
 	panels, most := w.panels[:0], 0
 	q, acc := w.q, w.acc
-	for left := min(j.blockRows, j.rows-row); left > 0; {
+	for left := min(n, j.rows-row); left > 0; {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)

@@ -84,7 +84,7 @@ func (w *worker) rowItem(j *job, b, head, span int) {
 	p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
 	p.load(j, b, head, 0)
 	k, v := j.k.head(b, head), j.v.head(b, head)
-	if j.spans > 1 {
+	if j.perHead > 1 {
 		w.rowSpan(j, &j.merges[b*j.k.Heads+head], k, v, span)
 		return
 	}

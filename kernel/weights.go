@@ -60,7 +60,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	j := jobs.Get().(*job)
 	w := scratch.Get().(*worker)
 	j.plan(q, q, k, k, o, 1)
-	j.blockRows = 1
+	j.itemRows = 1
 	w.size(j)
 	keys := k.head(batch, head/j.group)
 	var max []float32 // of each tile
