@@ -166,18 +166,15 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 	}
 }
 
-// pack copies k rows of n columns into panels, padded by zeros.
+// pack copies k rows of n columns into panels, padded by zeros: row by row, as b lies in memory.
 func pack(dst, b []float32, stride, k, n int) {
-	for j, width := 0, 0; j < n; j += width {
-		width = panelWidth(n - j)
-		for i := range k {
-			row, src := dst[j*k+i*width:][:width], b[i*stride+j:]
-			if j+width <= n {
-				for ; len(row) > 0; row, src = row[narrowPanel:], src[narrowPanel:] {
-					*(*[narrowPanel]float32)(row) = [narrowPanel]float32(src)
-				}
-			} else {
-				clear(row[copy(row, src[:n-j]):])
+	for i := range k {
+		row := b[i*stride:][:n]
+		for j, width := 0, 0; j < n; j += width {
+			width = panelWidth(n - j)
+			to := dst[j*k+i*width:][:width]
+			if c := copy(to, row[j:]); c < width {
+				clear(to[c:])
 			}
 		}
 	}
