@@ -60,8 +60,8 @@ func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
 // rows of a, which stay in L2 while they meet blockN columns of b. a is copied as well: rows that
 // lie a power of two apart would share few sets of the caches.
 const (
-	blockK = 256
-	blockM = 192
+	blockK = 512
+	blockM = 96
 	blockN = 2048
 )
 
