@@ -93,7 +93,23 @@ func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err erro
 	if err = checkQueryKey(q, k, o); err != nil {
 		return fail(err)
 	}
-	for _, c := range [...]struct {
+	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
+		dst.Len != q.Len || v.Len != k.Len || dst.Dim != v.Dim {
+		return fail(mismatch(dst, q, k, v))
+	}
+	if overlap(dst.Data, k.Data) || overlap(dst.Data, v.Data) {
+		return fail(errors.New("attn: dst.Data shares memory with k.Data or v.Data"))
+	}
+	same := q.Dim == dst.Dim && q.BatchStride == dst.BatchStride && q.HeadStride == dst.HeadStride && q.LenStride == dst.LenStride
+	if overlap(dst.Data, q.Data) && !(same && &dst.Data[0] == &q.Data[0]) {
+		return fail(errors.New("attn: dst.Data shares memory with q.Data without being the same view"))
+	}
+	return dst, q, k, v, nil
+}
+
+// mismatch names the first size that is not as it must be.
+func mismatch(dst, q, k, v Tensor) error {
+	for _, c := range []struct {
 		name      string
 		got, want int
 		as        string
@@ -107,17 +123,10 @@ func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err erro
 		{"dst.Dim", dst.Dim, v.Dim, "v"},
 	} {
 		if c.got != c.want {
-			return fail(fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as))
+			return fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as)
 		}
 	}
-	if overlap(dst.Data, k.Data) || overlap(dst.Data, v.Data) {
-		return fail(errors.New("attn: dst.Data shares memory with k.Data or v.Data"))
-	}
-	same := q.Dim == dst.Dim && q.BatchStride == dst.BatchStride && q.HeadStride == dst.HeadStride && q.LenStride == dst.LenStride
-	if overlap(dst.Data, q.Data) && !(same && &dst.Data[0] == &q.Data[0]) {
-		return fail(errors.New("attn: dst.Data shares memory with q.Data without being the same view"))
-	}
-	return dst, q, k, v, nil
+	return nil
 }
 
 // checkQueryKey checks that resolved queries, keys and options fit together.

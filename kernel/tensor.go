@@ -36,18 +36,10 @@ type Matrix struct {
 // maxDim is the largest head dimension.
 const maxDim = 1024
 
-// resolve checks t and fills in packed strides.
+// resolve checks t, fills in packed strides and cuts Data to what t uses.
 func (t Tensor) resolve(name string) (Tensor, error) {
-	for _, f := range []struct {
-		name  string
-		value int
-	}{
-		{"Batch", t.Batch}, {"Heads", t.Heads}, {"Len", t.Len}, {"Dim", t.Dim},
-		{"BatchStride", t.BatchStride}, {"HeadStride", t.HeadStride}, {"LenStride", t.LenStride},
-	} {
-		if f.value < 0 {
-			return t, fmt.Errorf("attn: %s.%s is %d, want 0 or more", name, f.name, f.value)
-		}
+	if t.Batch|t.Heads|t.Len|t.Dim|t.BatchStride|t.HeadStride|t.LenStride < 0 {
+		return t, t.negative(name)
 	}
 	if t.Dim > maxDim || t.Dim == 0 && !t.empty() {
 		return t, fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
@@ -66,26 +58,24 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 		return t, nil
 	}
 	// By increasing stride, each dimension must step over the extent of those before it.
-	dims := [3]struct {
-		name         string
-		size, stride int
-	}{{"LenStride", t.Len, t.LenStride}, {"HeadStride", t.Heads, t.HeadStride}, {"BatchStride", t.Batch, t.BatchStride}}
-	for i := range dims {
-		for j := i; j > 0 && dims[j].stride < dims[j-1].stride; j-- {
-			dims[j], dims[j-1] = dims[j-1], dims[j]
+	size, stride := [...]int{t.Len, t.Heads, t.Batch}, [...]int{t.LenStride, t.HeadStride, t.BatchStride}
+	order := [...]int{0, 1, 2}
+	for _, i := range [...]int{0, 1, 0} {
+		if stride[order[i]] > stride[order[i+1]] {
+			order[i], order[i+1] = order[i+1], order[i]
 		}
 	}
 	extent := t.Dim
-	for _, d := range dims {
-		if d.size == 1 {
+	for _, i := range order {
+		if size[i] == 1 {
 			continue
 		}
-		if d.stride < extent {
-			return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s)", name, d.name, d.stride, extent, t.shape())
+		if stride[i] < extent {
+			return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s)", name, strideNames[i], stride[i], extent, t.shape())
 		}
-		steps, ok := product(d.size-1, d.stride)
+		steps, ok := product(size[i]-1, stride[i])
 		if !ok || steps > math.MaxInt-extent {
-			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
+			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), strideNames[i], stride[i])
 		}
 		extent += steps
 	}
@@ -93,12 +83,34 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 		return t, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s", name, len(t.Data), extent, t.shape())
 	}
 	t.Data = t.Data[:extent]
-	for _, d := range []struct{ size, stride *int }{{&t.Batch, &t.BatchStride}, {&t.Heads, &t.HeadStride}, {&t.Len, &t.LenStride}} {
-		if *d.size == 1 {
-			*d.stride = 0
-		}
+	// Strides that are never used, so that equal views compare as equal.
+	if t.Len == 1 {
+		t.LenStride = 0
+	}
+	if t.Heads == 1 {
+		t.HeadStride = 0
+	}
+	if t.Batch == 1 {
+		t.BatchStride = 0
 	}
 	return t, nil
+}
+
+var strideNames = [...]string{"LenStride", "HeadStride", "BatchStride"}
+
+func (t Tensor) negative(name string) error {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"Batch", t.Batch}, {"Heads", t.Heads}, {"Len", t.Len}, {"Dim", t.Dim},
+		{"BatchStride", t.BatchStride}, {"HeadStride", t.HeadStride}, {"LenStride", t.LenStride},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("attn: %s.%s is %d, want 0 or more", name, f.name, f.value)
+		}
+	}
+	return nil
 }
 
 func (t Tensor) empty() bool { return t.Batch == 0 || t.Heads == 0 || t.Len == 0 }
