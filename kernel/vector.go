@@ -2,7 +2,7 @@ package kernel
 
 import "github.com/selfattn/attn/generic"
 
-// Backend names the implementation that this process uses: "avx512", "avx2" or "generic".
+// Backend names the implementation that this process uses: "avx512", "avx2", "neon" or "generic".
 func Backend() string { return backend() }
 
 // Messages of panics.

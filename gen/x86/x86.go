@@ -4,12 +4,10 @@ package x86
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
-	"text/template"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
@@ -18,6 +16,8 @@ import (
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/gen/front"
 )
 
 // An ISA is an instruction set.
@@ -73,23 +73,9 @@ func (isa ISA) Write(dir string) error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
-	return writeKernels(isa, dir)
-}
-
-//go:embed kernels.tmpl
-var kernels string
-
-// writeKernels writes kernels_amd64.go, the Go functions in front of the assembly.
-func writeKernels(isa ISA, dir string) error {
-	t, err := template.New("kernels").Parse(kernels)
-	if err != nil {
-		return err
-	}
-	var text bytes.Buffer
-	if err := t.Execute(&text, isa); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "kernels_amd64.go"), text.Bytes(), 0o644)
+	return front.Kernels{
+		Package: isa.Package, Arch: "amd64", Panel: isa.Panel(), Small: isa.Small, Big: isa.Big,
+	}.Write(dir)
 }
 
 func write(isa ISA, dir, name string, generate func(*gen)) error {

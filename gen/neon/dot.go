@@ -1,0 +1,118 @@
+package main
+
+import "github.com/selfattn/attn/gen/a64"
+
+// Dot reads two vectors once, so it runs at the load limit: the contract's 32 lanes are 8 accumulators, enough
+// to cover the latency of FMLA on every core.
+//
+//	V0-V7 a block of x and y, V24-V31 accumulators
+func genDot(g *gen) {
+	g.begin("dot", "func(x, y *float32, n int) float32",
+		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
+	x, y, n := g.Param("x"), g.Param("y"), g.Param("n")
+	g.clear(sums, 8)
+	g.dotLoop(x, y, n)
+	g.fold()
+	g.ResultFloat(sums)
+	g.RET()
+
+	g.begin("dotAdd", "func(acc, x, y *float32, n int)",
+		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
+		"a multiple of 32 but for the last part of a vector.")
+	acc := g.Param("acc")
+	x, y, n = g.Param("x"), g.Param("y"), g.Param("n")
+	g.load(sums, 8, acc, 0)
+	g.dotLoop(x, y, n)
+	g.store(sums, 8, acc, 0)
+	g.RET()
+
+	g.begin("fold", "func(acc *float32) float32",
+		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
+	acc = g.Param("acc")
+	g.load(sums, 8, acc, 0)
+	g.fold()
+	g.ResultFloat(sums)
+	g.RET()
+}
+
+// sums is the first of the 8 registers of the 32 lanes of a sum.
+const sums a64.V = 24
+
+func (g *gen) dotLoop(x, y, n a64.X) {
+	done := g.NewLabel("done")
+	g.Blocks(n, 32, func() {
+		for i := 0; i < 8; i += 2 {
+			r := a64.V(i % 4 * 2)
+			g.LDPQ(r, r+1, mem(x, 16*i))
+			g.LDPQ(r+2, r+3, mem(y, 16*i))
+			g.FMLA(sums+a64.V(i), r, r+2)
+			g.FMLA(sums+a64.V(i)+1, r+1, r+3)
+		}
+		g.ADDI(x, x, 128)
+		g.ADDI(y, y, 128)
+	})
+	g.CBZ(n, done)
+	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end still adds 0*0, which
+	// turns an accumulator of -0 into +0.
+	zero := g.zero()
+	part, t := g.X(), g.X()
+	for i, p := range []a64.X{x, y} {
+		g.Mask(part, n, 2)
+		g.ADDL(part, p, part, 2)
+		g.LowBits(t, n, 2)
+		g.loadPart(6+a64.V(i), part, t)
+	}
+	g.LSR(n, n, 2)
+	var last, beyond [9]string // the part of a vector goes to sum i; sum i is beyond the end
+	for i := range 8 {
+		last[i], beyond[i+1] = g.NewLabel("last"), g.NewLabel("beyond")
+		if i == 7 {
+			break // n < 32: the last one is a part
+		}
+		g.SUBS(n, n, 1)
+		g.BLT(last[i])
+		g.LDRQ(0, mem(x, 16*i))
+		g.LDRQ(1, mem(y, 16*i))
+		g.FMLA(sums+a64.V(i), 0, 1)
+	}
+	for i := 7; i >= 0; i-- {
+		g.Label(last[i])
+		g.FMLA(sums+a64.V(i), 6, 7)
+		g.B(beyond[i+1])
+	}
+	for i := 1; i < 8; i++ {
+		g.Label(beyond[i])
+		g.FADD(sums+a64.V(i), sums+a64.V(i), zero)
+	}
+	g.Label(beyond[8])
+	g.Label(done)
+}
+
+// loadPart loads n < 4 elements into the low lanes of v, and +0 into the others.
+func (g *gen) loadPart(v a64.V, p, n a64.X) {
+	done, t := g.NewLabel("loaded"), g.X()
+	g.ZERO(v)
+	g.CMP(n, 1)
+	g.BLT(done)
+	g.LDRS(v, mem(p, 0))
+	g.CMP(n, 2)
+	g.BLT(done)
+	g.LDRD(v, mem(p, 0))
+	g.CMP(n, 3)
+	g.BLT(done)
+	g.ADDI(t, p, 8)
+	g.LDLane(v, 2, t)
+	g.Label(done)
+}
+
+// fold adds the 32 lanes by halves into the low lane of V24.
+func (g *gen) fold() {
+	for n := a64.V(4); n > 0; n /= 2 { // 16, 8 and 4
+		for i := range n {
+			g.FADD(sums+i, sums+i, sums+i+n)
+		}
+	}
+	g.EXT8(0, sums, sums) // 2
+	g.FADD(sums, sums, 0)
+	g.FADDP(sums, sums) // 1
+}

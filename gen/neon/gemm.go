@@ -1,0 +1,126 @@
+package main
+
+import "github.com/selfattn/attn/gen/a64"
+
+// gemm is the microkernel of every matrix product here: rows of four vectors of outer products, each
+// element one FMA chain in increasing index.
+//
+//	V0-V23  accumulators, 4 a row
+//	V24-V29 elements of the other operand, which FMLA takes from any lane: no broadcasts
+//	V30 V31 two vectors of a row of the panel at a time
+//
+// A step of 6 rows is 24 FMAs and 2 loads of pairs, and the elements of four steps are 6 loads more, so it is bound
+// by the FMAs on every core, and 24 chains cover their latency.
+type gemm struct {
+	*gen
+	k              a64.X                                  // number of steps, kept
+	panel          a64.X                                  // the operand on the lanes
+	elements       func(rows, steps, step int)            // loads those of the step, or of this and later ones of steps
+	element        func(rows, row, step int) (a64.V, int) // register and lane of one
+	start          func(rows int)                         // sets the accumulators and the operands
+	next           func(rows, steps int)                  // advances the other operand
+	finish         func(rows int)                         // uses up the accumulators; V24-V31 are free
+	singles, fours a64.X
+}
+
+// tile emits the product for a number of rows.
+func (g *gemm) tile(rows int) {
+	g.start(rows)
+	g.LowBits(g.singles, g.k, 2)
+	g.LSR(g.fours, g.k, 2)
+	g.Blocks(g.singles, 1, func() { g.steps(rows, 1) })
+	g.Blocks(g.fours, 1, func() { g.steps(rows, 4) })
+	g.finish(rows)
+}
+
+func (g *gemm) steps(rows, steps int) {
+	for s := range steps {
+		g.elements(rows, steps, s)
+		for h := a64.V(0); h < 4; h += 2 {
+			g.load(30, 2, g.panel, 4*panel*s+16*int(h))
+			for r := range rows {
+				v, lane := g.element(rows, r, s)
+				g.FMLAElement(acc(r)+h, 30, v, lane)
+				g.FMLAElement(acc(r)+h+1, 31, v, lane)
+			}
+		}
+	}
+	g.ADDI(g.panel, g.panel, 4*panel*steps)
+	g.next(rows, steps)
+}
+
+// acc is the first accumulator of a row.
+func acc(row int) a64.V { return a64.V(4 * row) }
+
+// groups runs small and big tiles as often as the parameters of that name say, then one of rest < small
+// rows.
+func (g *gen) groups(tile func(rows int)) {
+	n := g.X()
+	g.ParamTo(n, "small")
+	g.Blocks(n, 1, func() { tile(small) })
+	g.ParamTo(n, "big")
+	g.Blocks(n, 1, func() { tile(big) })
+	end := g.NewLabel("end")
+	g.ParamTo(n, "rest")
+	for r := 1; r < small; r++ {
+		next := g.NewLabel("next")
+		g.CMP(n, r)
+		g.BNE(next)
+		tile(r)
+		g.B(end)
+		g.Label(next)
+	}
+	g.Label(end)
+}
+
+// advance adds n*stride to p.
+func (g *gen) advance(p, stride a64.X, n int) {
+	for shift := 3; shift >= 0; shift-- {
+		for ; n >= 1<<shift; n -= 1 << shift {
+			g.ADDL(p, p, stride, shift)
+		}
+	}
+}
+
+// rows is an operand whose rows are stride bytes apart, read in steps of 4 elements of each.
+type rows struct {
+	*gen
+	first, stride a64.X
+	row           [big]a64.X
+	offset        a64.X // of the current step
+}
+
+func (g *gen) rows(first, stride a64.X) *rows {
+	p := &rows{gen: g, first: first, stride: stride, offset: g.X()}
+	for i := range p.row {
+		p.row[i] = g.X()
+	}
+	return p
+}
+
+// point sets p to n rows from the first one.
+func (p *rows) point(n int) {
+	p.MOVI(p.offset, 0)
+	for i := range n {
+		if i == 0 {
+			p.MOV(p.row[0], p.first)
+		} else {
+			p.ADD(p.row[i], p.row[i-1], p.stride)
+		}
+	}
+}
+
+func (p *rows) elements(rows, steps, step int) {
+	for r := range rows {
+		switch {
+		case steps == 1:
+			p.LDRSX(24+a64.V(r), p.row[r], p.offset)
+		case step == 0:
+			p.LDRQX(24+a64.V(r), p.row[r], p.offset)
+		}
+	}
+}
+
+func (p *rows) element(_, row, step int) (a64.V, int) { return 24 + a64.V(row), step }
+
+func (p *rows) next(_, steps int) { p.ADDI(p.offset, p.offset, 4*steps) }

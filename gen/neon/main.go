@@ -1,0 +1,158 @@
+// Command neon generates asm/neon:
+//
+//	go run ./neon ../asm/neon
+package main
+
+import (
+	"fmt"
+	"log"
+	"math"
+	"os"
+
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/front"
+)
+
+// Shapes: a panel is four vectors, and a tile of a matrix product is up to six rows of that, which leaves 8 of the
+// 32 vector registers for operands.
+const (
+	lanes = 4
+	panel = 16
+	small = 5
+	big   = 6
+)
+
+// The generated files, each with the functions that it holds.
+var files = []struct {
+	name     string
+	generate func(*gen)
+}{
+	{"dot", genDot},
+	{"exp", genExp},
+	{"softmax", genSoftmax},
+	{"matmul", genMatMul},
+	{"panel", genPanel},
+	{"score", genScore},
+	{"weight", genWeight},
+	{"value", genValue},
+	{"row", genRow},
+	{"limit", genLimit},
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("usage: neon directory")
+	}
+	if err := write(os.Args[1]); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// write writes the generated files to a directory: a .s file and a stub file for each of files, and the
+// Go functions in front of them.
+func write(dir string) error {
+	for _, f := range files {
+		g := &gen{Asm: a64.New()}
+		f.generate(g)
+		if err := g.Write(dir, "neon", f.name); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	return front.Kernels{Package: "neon", Arch: "arm64", Panel: panel, Small: small, Big: big}.Write(dir)
+}
+
+// gen is a file in the making.
+//
+// Unless a kernel says otherwise, V0-V7 are scratch, constants are in V8 and up, in the order in which
+// the kernel asks for them, and sums that last for the whole kernel in V24-V31.
+type gen struct {
+	*a64.Asm
+	next a64.V // register of the next constant
+	t    a64.X // scratch for constants
+}
+
+// begin starts a function.
+func (g *gen) begin(name, signature string, doc ...string) {
+	g.Begin(name, signature, doc...)
+	g.next, g.t = 8, g.X()
+}
+
+// elems loads an int parameter that counts float32 elements, as bytes.
+func (g *gen) elems(name string) a64.X {
+	x := g.Param(name)
+	g.LSL(x, x, 2)
+	return x
+}
+
+// constant returns the next register for a constant.
+func (g *gen) constant() a64.V {
+	g.next++
+	return g.next - 1
+}
+
+// splat loads a constant into all lanes of a register of its own.
+func (g *gen) splat(f float32) a64.V { return g.splatBits(math.Float32bits(f)) }
+
+func (g *gen) splatBits(w uint32) a64.V {
+	v := g.constant()
+	g.MOVI(g.t, w)
+	g.DUPX(v, g.t)
+	return v
+}
+
+// zero returns a constant of +0.
+func (g *gen) zero() a64.V {
+	v := g.constant()
+	g.ZERO(v)
+	return v
+}
+
+// clear zeroes n registers from v.
+func (g *gen) clear(v a64.V, n int) {
+	for i := range a64.V(n) {
+		g.ZERO(v + i)
+	}
+}
+
+// load and store move n registers from v, an even number, from and to memory.
+func (g *gen) load(v a64.V, n int, base a64.X, disp int) {
+	for i := 0; i < n; i += 2 {
+		g.LDPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+	}
+}
+
+func (g *gen) store(v a64.V, n int, base a64.X, disp int) {
+	for i := 0; i < n; i += 2 {
+		g.STPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+	}
+}
+
+// mem returns the address base + disp bytes.
+func mem(base a64.X, disp int) a64.Mem { return a64.Mem{Base: base, Disp: disp} }
+
+// raise sets the lanes of m to those of x that are greater. A NaN is not, and of -0 and +0 the first one stays: FMAXNM
+// differs there, and for a signaling NaN.
+func (g *gen) raise(m, x, t a64.V) {
+	g.FCMGT(t, x, m)
+	g.BIT(m, x, t)
+}
+
+// zeroWhere sets the lanes of x to +0 where x equals y; t is scratch.
+func (g *gen) zeroWhere(x, y, t a64.V) {
+	g.FCMEQ(t, x, y)
+	g.BIC(x, x, t)
+}
+
+// transpose turns the four rows in v and the registers behind it into columns; the four in t are scratch.
+func (g *gen) transpose(v, t a64.V) {
+	for i := a64.V(0); i < 4; i += 2 { // pairs of rows
+		g.TRN1(t+i, v+i, v+i+1)
+		g.TRN2(t+i+1, v+i, v+i+1)
+	}
+	for i := range a64.V(2) { // pairs of pairs
+		g.ZIP1D(v+i, t+i, t+i+2)
+		g.ZIP2D(v+i+2, t+i, t+i+2)
+	}
+}
+
+var negInf = float32(math.Inf(-1))

@@ -1,0 +1,320 @@
+package main
+
+import "github.com/selfattn/attn/gen/a64"
+
+// Rows are the way of decoding: one query, or four that share their keys,
+// so that K and V are read once at the speed of memory.
+func genRow(g *gen) {
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
+		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
+		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
+		"ahead and wrap are those of prefetch.")
+	g.rowScores1()
+	g.RET()
+
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
+		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
+	g.rowScores4()
+	g.RET()
+
+	g.begin("rowWeights", "func(s *float32, n int) float32",
+		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
+		"as [generic.RowWeights]. It may write to s up to a whole vector.")
+	g.rowWeights()
+	g.RET()
+
+	for _, rows := range []int{1, 4} {
+		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
+			name+" sums the weights of n keys and adds the mix of their values to o,",
+			"as [generic.RowValues].")
+		g.rowValues(rows)
+		g.RET()
+	}
+
+	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
+		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
+		"n is a multiple of 16.")
+	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.constant(), g.constant()
+	g.ParamFloat(a, "a")
+	g.ParamFloat(b, "b")
+	g.Blocks(n, 16, func() {
+		g.load(0, 4, acc, 0)
+		g.load(4, 4, o, 0)
+		for i := range a64.V(4) {
+			g.FMUL(i, i, a)
+			g.FMLA(i, 4+i, b)
+		}
+		g.store(0, 4, acc, 0)
+		g.ADDI(acc, acc, 64)
+		g.ADDI(o, o, 64)
+	})
+	g.RET()
+}
+
+const tileKeys = 256
+
+// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may not
+// recognise the stream that they are. So a pointer walks through a later block, row by row, ahead bytes from
+// here: start sets it, and next, once every 16 bytes of the rows, moves it on by lines
+// cache lines. A row is a whole number of such steps for this, and wrap leads from the end of the last to
+// the next row.
+type prefetch struct {
+	*gen
+	ahead, wrap, dim, p, left a64.X
+}
+
+func (g *gen) prefetch(dim a64.X) *prefetch {
+	return &prefetch{g, g.Param("ahead"), g.Param("wrap"), dim, g.X(), g.X()}
+}
+
+func (f *prefetch) start(block a64.X) {
+	f.ADD(f.p, block, f.ahead)
+	f.MOV(f.left, f.dim)
+}
+
+func (f *prefetch) next(lines int) {
+	same := f.NewLabel("same")
+	for i := range lines {
+		f.Prefetch(mem(f.p, 64*i))
+	}
+	f.ADDI(f.p, f.p, 64*lines)
+	f.SUBS(f.left, f.left, 16*lines)
+	f.BGT(same)
+	f.ADD(f.p, f.p, f.wrap)
+	f.MOV(f.left, f.dim)
+	f.Label(same)
+}
+
+// rowScores1: 16 keys on the lanes, four chains of FMAs.
+//
+//	V0-V3 rows of K and then their columns, V4-V7 scratch, V16-V19 elements of q, V24-V27 scores
+func (g *gen) rowScores1() {
+	s, q0, k, dim := g.Param("s"), g.Param("q"), g.Param("k"), g.Param("dim")
+	w, stride, half, blocks := g.elems("w"), g.elems("stride"), g.Param("half"), g.Param("blocks")
+	pf := g.prefetch(dim)
+	q, n, at, p := g.X(), g.X(), g.X(), g.X()
+	fours := func(four func(i a64.V)) { // the four groups of keys, row after row from at
+		g.MOV(p, at)
+		for i := range a64.V(4) {
+			if i == 2 {
+				g.MUL(p, half, stride)
+				g.ADD(p, p, at)
+			}
+			four(i)
+		}
+	}
+	g.Blocks(blocks, 1, func() {
+		g.MOV(q, q0)
+		g.MOV(at, k)
+		pf.start(k)
+		g.clear(24, 4)
+		g.MOV(n, dim)
+		g.Blocks(n, 4, func() {
+			for c := range a64.V(4) {
+				g.LDRS(16+c, mem(q, 0))
+				g.ADD(q, q, w)
+			}
+			fours(func(i a64.V) {
+				for r := range a64.V(4) {
+					g.LDRQ(r, mem(p, 0))
+					g.ADD(p, p, stride)
+				}
+				g.transpose(0, 4)
+				for c := range a64.V(4) {
+					g.FMLAElement(24+i, c, 16+c, 0)
+				}
+			})
+			pf.next(4)
+			g.ADDI(at, at, 16)
+		})
+		g.Blocks(n, 1, func() {
+			g.LDRS(16, mem(q, 0))
+			g.ADD(q, q, w)
+			fours(func(i a64.V) {
+				for r := range 4 {
+					if r == 0 {
+						g.LDRS(0, mem(p, 0))
+					} else {
+						g.LDLane(0, r, p)
+					}
+					g.ADD(p, p, stride)
+				}
+				g.FMLAElement(24+i, 0, 16, 0)
+			})
+			g.ADDI(at, at, 4)
+		})
+		g.store(24, 2, s, 0)
+		g.ADDL(p, s, half, 2)
+		g.store(26, 2, p, 0)
+		g.ADDI(s, s, 64)
+		g.ADDL(k, k, stride, 4)
+	})
+}
+
+// rowScores4: the queries are on the lanes and FMLA takes the elements of K as they are, a chain for each
+// of 8 keys.
+//
+//	V0-V7 rows of K, V16-V19 elements of the queries, V24-V31 scores
+func (g *gen) rowScores4() {
+	s, q0, k, dim := g.Param("s"), g.Param("q"), g.Param("k"), g.Param("dim")
+	w, stride, blocks := g.elems("w"), g.elems("stride"), g.Param("blocks")
+	pf := g.prefetch(dim)
+	q, n, at, p := g.X(), g.X(), g.X(), g.X()
+	g.Blocks(blocks, 1, func() {
+		g.MOV(q, q0)
+		g.MOV(at, k)
+		pf.start(k)
+		g.clear(24, 8)
+		g.MOV(n, dim)
+		steps := func(n int, load func(v a64.V, m a64.Mem)) {
+			for c := range a64.V(n) {
+				g.LDRQ(16+c, mem(q, 0))
+				g.ADD(q, q, w)
+			}
+			g.MOV(p, at)
+			for r := range a64.V(8) {
+				load(r, mem(p, 0))
+				g.ADD(p, p, stride)
+			}
+			for c := range n {
+				for r := range a64.V(8) {
+					g.FMLAElement(24+r, 16+a64.V(c), r, c)
+				}
+			}
+			g.ADDI(at, at, 4*n)
+		}
+		g.Blocks(n, 4, func() {
+			steps(4, g.LDRQ)
+			pf.next(2)
+		})
+		g.Blocks(n, 1, func() { steps(1, g.LDRS) })
+		g.transpose(24, 0)
+		g.transpose(28, 0)
+		g.MOV(p, s)
+		for r := range a64.V(4) {
+			g.STPQ(24+r, 28+r, mem(p, 0))
+			g.ADDI(p, p, 4*tileKeys)
+		}
+		g.ADDI(s, s, 32)
+		g.ADDL(k, k, stride, 3)
+	})
+}
+
+// rowWeights: V16 is the maximum.
+func (g *gen) rowWeights() {
+	s, n := g.Param("s"), g.Param("n")
+	zero, inf := g.max(s, n)
+	g.ceil(0, zero)
+	g.ResultFloat(0)
+	g.zeroWhere(0, inf, 1)
+	g.next = 8
+	e, m := g.exponential2(), g.constant()
+	g.DUP(m, 0, 0)
+	g.ParamTo(s, "s")
+	g.ParamTo(n, "n")
+	g.ADDI(n, n, lanes-1)
+	g.Blocks(n, 2*lanes, func() {
+		g.LDPQ(0, 4, mem(s, 0))
+		for _, r := range []a64.V{0, 4} {
+			g.FSUB(r, r, m)
+			g.exp2(e, r, r+1, r+2, r+3)
+		}
+		g.STPQ(0, 4, mem(s, 0))
+		g.ADDI(s, s, 32)
+	})
+	g.Blocks(n, lanes, func() {
+		g.LDRQ(0, mem(s, 0))
+		g.FSUB(0, 0, m)
+		g.exp2(e, 0, 1, 2, 3)
+		g.STRQ(0, mem(s, 0))
+		g.ADDI(s, s, 16)
+	})
+}
+
+// rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
+// linear order, and at most 16 vectors of columns at a time, which stay in registers.
+//
+//	V0-V3 values, V4-V7 weights, V8-V11 sums, V16-V31 columns
+func (g *gen) rowValues(rows int) {
+	p, v0, n := g.Param("p"), g.Param("v"), g.Param("n")
+	o0, dim, stride, ahead := g.Param("o"), g.Param("dim"), g.elems("stride"), g.Param("ahead")
+	ld := g.X() // bytes from row to row of o
+	g.ADDI(ld, dim, 15)
+	g.Mask(ld, ld, 4)
+	g.LSL(ld, ld, 2)
+	keys, t, pk, vk, v, o, cols, later, sixteen := g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X()
+	g.MOVI(sixteen, 16)
+	g.clear(8, rows)
+
+	// each runs f for each row of vecs vectors of columns, with a pointer to it.
+	each := func(vecs int, f func(col a64.V, m a64.Mem)) {
+		g.MOV(t, o)
+		for r := range rows {
+			for i := range vecs {
+				f(16+a64.V(r*vecs+i), mem(t, 16*i))
+			}
+			g.ADD(t, t, ld)
+		}
+	}
+	// chunk continues vecs vectors of columns, or one column, by the keys of the block.
+	chunk := func(vecs, width int, load, store func(v a64.V, m a64.Mem)) {
+		each(vecs, load)
+		g.MOV(pk, p)
+		g.MOV(vk, v)
+		left := t
+		g.MOV(left, keys)
+		g.Blocks(left, 1, func() {
+			if 4*width >= 64 {
+				g.ADD(later, vk, ahead)
+			}
+			for line := 0; line+64 <= 4*width; line += 64 {
+				g.Prefetch(mem(later, line))
+			}
+			for r := range rows {
+				g.LDRS(4+a64.V(r), mem(pk, 4*tileKeys*r))
+			}
+			for i := range vecs {
+				load(a64.V(i%4), mem(vk, 16*i))
+				for r := range rows {
+					g.FMLAElement(16+a64.V(r*vecs+i), a64.V(i%4), 4+a64.V(r), 0)
+				}
+			}
+			g.ADDI(pk, pk, 4)
+			g.ADD(vk, vk, stride)
+		})
+		each(vecs, store)
+		g.ADDI(v, v, 4*width)
+		g.ADDI(o, o, 4*width)
+	}
+
+	block := g.NewLabel("keys")
+	g.Label(block)
+	g.CMP(n, 16)
+	g.CSELLT(keys, n, sixteen)
+	// The sums are one chain a row.
+	g.MOV(t, keys)
+	g.MOV(pk, p)
+	g.Blocks(t, 1, func() {
+		for r := range rows {
+			g.LDRS(0, mem(pk, 4*tileKeys*r))
+			g.FADD(8+a64.V(r), 8+a64.V(r), 0)
+		}
+		g.ADDI(pk, pk, 4)
+	})
+	g.MOV(v, v0)
+	g.MOV(o, o0)
+	g.MOV(cols, dim)
+	for vecs := 16 / rows; vecs > 0; vecs /= 2 {
+		g.Blocks(cols, lanes*vecs, func() { chunk(vecs, lanes*vecs, g.LDRQ, g.STRQ) })
+	}
+	g.Blocks(cols, 1, func() { chunk(1, 1, g.LDRS, g.STRS) })
+	g.ADDL(v0, v0, stride, 4)
+	g.ADDI(p, p, 64)
+	g.SUBS(n, n, 16)
+	g.BGT(block)
+	sum := g.Param("sum")
+	for r := range rows {
+		g.STRS(8+a64.V(r), mem(sum, 4*r))
+	}
+}

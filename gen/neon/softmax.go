@@ -1,0 +1,121 @@
+package main
+
+import "github.com/selfattn/attn/gen/a64"
+
+// Row softmax is three passes: maximum, exponentials with their sum, quotient.
+// Each is a function of its own, so that a long row is cut into short calls.
+func genSoftmax(g *gen) {
+	g.begin("maximum", "func(x *float32, n int) float32",
+		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
+	g.max(g.Param("x"), g.Param("n"))
+	g.ResultFloat(0)
+	g.RET()
+
+	g.begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
+		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].")
+	g.expSum(true)
+	g.RET()
+
+	g.begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
+		"sumExp is expSum without dst, as [generic.SumExp].")
+	g.expSum(false)
+	g.RET()
+
+	g.begin("div", "func(dst, x *float32, n int, d float32)",
+		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
+	d := g.constant()
+	g.ParamFloat(d, "d")
+	g.elementwise(func(x, _, _, _ a64.V) { g.FDIV(x, x, d) })
+	g.RET()
+
+	g.begin("scale", "func(dst, x *float32, n int, f float32)",
+		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
+	f := g.constant()
+	g.ParamFloat(f, "f")
+	g.elementwise(func(x, a, _, _ a64.V) {
+		g.ZERO(a)
+		g.FMLA(a, x, f)
+		g.MOVV(x, a)
+	})
+	g.RET()
+}
+
+// max leaves the maximum of n elements in the low lane of V0, with -0 as +0, and returns +0 and -Inf.
+//
+//	V0-V3 maxima, V4-V7 elements, V16-V19 scratch
+func (g *gen) max(x, n a64.X) (zero, least a64.V) {
+	zero, least = g.zero(), g.splat(negInf)
+	for i := range a64.V(4) {
+		g.MOVV(i, least)
+	}
+	g.Blocks(n, 4*lanes, func() {
+		g.load(4, 4, x, 0)
+		for i := range a64.V(4) {
+			g.raise(i, 4+i, 16+i)
+		}
+		g.ADDI(x, x, 64)
+	})
+	g.Blocks(n, 1, func() {
+		g.LDRepeat(4, x)
+		g.raise(0, 4, 16)
+		g.ADDI(x, x, 4)
+	})
+	// No NaN is left, and of zeros the sum makes +0.
+	g.FMAX(0, 0, 1)
+	g.FMAX(2, 2, 3)
+	g.FMAX(0, 0, 2)
+	g.FMAXV(0, 0)
+	g.FADD(0, 0, zero)
+	return zero, least
+}
+
+// expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in memory.
+func (g *gen) expSum(store bool) {
+	var dst a64.X
+	if store {
+		dst = g.Param("dst")
+	}
+	x, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
+	e, m := g.exponential(negMin, magicB), g.constant()
+	g.ParamFloat(m, "m")
+	g.load(sums, 8, sum, 0)
+	g.Blocks(n, 32, func() {
+		for i := 0; i < 8; i += 2 {
+			g.LDPQ(0, 4, mem(x, 16*i))
+			for j := range a64.V(2) {
+				r := 4 * j
+				g.FSUB(r, r, m)
+				g.expm(e, r, r+1, r+2, r+3)
+				g.FADD(sums+a64.V(i)+j, sums+a64.V(i)+j, r)
+			}
+			if store {
+				g.STPQ(0, 4, mem(dst, 16*i))
+			}
+		}
+		g.ADDI(x, x, 128)
+		if store {
+			g.ADDI(dst, dst, 128)
+		}
+	})
+	g.store(sums, 8, sum, 0)
+	for _, n4 := range []int{lanes, 1} {
+		ld, st := g.LDRQ, g.STRQ
+		if n4 == 1 {
+			ld, st = g.LDRS, g.STRS
+		}
+		g.Blocks(n, n4, func() {
+			ld(0, mem(x, 0))
+			g.FSUB(0, 0, m)
+			g.expm(e, 0, 1, 2, 3)
+			if store {
+				st(0, mem(dst, 0))
+				g.ADDI(dst, dst, 4*n4)
+			}
+			ld(4, mem(sum, 0))
+			g.FADD(4, 4, 0)
+			st(4, mem(sum, 0))
+			g.ADDI(x, x, 4*n4)
+			g.ADDI(sum, sum, 4*n4)
+		})
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import "github.com/selfattn/attn/gen/a64"
+
+// Values are mixed as a matrix product too: elements are taken from rows of V in
+// place, the weights are [key][panel], the result is [column][panel]. The finish merges
+// the tile into the columns so far.
+func genValue(g *gen) {
+	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
+		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
+		"panel of queries and merges them into acc, as [generic.ValueTile].")
+	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")
+	stride, v := g.elems("stride"), g.X()
+	tiles := &gemm{gen: g, k: g.Param("n"), panel: g.X(), singles: g.X(), fours: g.X()}
+	tiles.start = func(cols int) {
+		g.clear(0, 4*cols)
+		g.MOV(tiles.panel, p)
+		g.MOV(v, v0)
+	}
+	// A row of V is loaded in pieces of 4, 2 and 1 columns, into three registers in turn for
+	// even and for odd steps.
+	piece := func(step int) a64.V { return 24 + 3*a64.V(step%2) }
+	tiles.elements = func(cols, _, step int) {
+		r := piece(step)
+		if cols&4 != 0 {
+			g.LDRQ(r, mem(v, 0))
+		}
+		if cols&2 != 0 {
+			g.LDRD(r+1, mem(v, 4*(cols&4)))
+		}
+		if cols&1 != 0 {
+			g.LDRS(r+2, mem(v, 4*(cols&6)))
+		}
+		g.ADD(v, v, stride)
+	}
+	tiles.element = func(cols, col, step int) (a64.V, int) {
+		switch {
+		case col < cols&4:
+			return piece(step), col
+		case col < cols&6:
+			return piece(step) + 1, col - cols&4
+		}
+		return piece(step) + 2, 0
+	}
+	tiles.next = func(_, _ int) {}
+	tiles.finish = func(cols int) {
+		for h := a64.V(0); h < 4; h += 2 {
+			g.load(24, 2, st, offNewScale+16*int(h))
+			g.load(26, 2, st, offOldScale+16*int(h))
+			for c := range cols {
+				g.load(28, 2, o, 4*panel*c+16*int(h))
+				for i := range a64.V(2) { // O*a + o*b
+					g.FMUL(28+i, 28+i, 26+i)
+					g.FMLA(28+i, acc(c)+h+i, 24+i)
+				}
+				g.store(28, 2, o, 4*panel*c+16*int(h))
+			}
+		}
+	}
+	g.groups(func(cols int) {
+		tiles.tile(cols)
+		g.ADDI(v0, v0, 4*cols)
+		g.ADDI(o, o, 4*panel*cols)
+	})
+	g.RET()
+}
