@@ -54,6 +54,7 @@ func (x X) n() uint32 {
 	return uint32(x)
 }
 
+// String is called by name: package fmt would swallow its panic.
 func (x X) String() string { return fmt.Sprintf("R%d", x.n()) }
 
 func (v V) n() uint32 {
@@ -82,9 +83,9 @@ func (m Mem) at(size int) string {
 		}
 	}
 	if m.Disp == 0 {
-		return fmt.Sprintf("(%v)", m.Base)
+		return "(" + m.Base.String() + ")"
 	}
-	return fmt.Sprintf("%d(%v)", m.Disp, m.Base)
+	return fmt.Sprintf("%d(%s)", m.Disp, m.Base.String())
 }
 
 func inRange(what string, i, least, most int) {

@@ -71,7 +71,7 @@ func (a *Asm) ADD(d, n, m X) { a.op("ADD", m.String(), n.String(), d.String()) }
 // ADDL is d = n + m<<shift.
 func (a *Asm) ADDL(d, n, m X, shift int) {
 	inRange("shift", shift, 0, 63)
-	a.op("ADD", fmt.Sprintf("%v<<%d", m, shift), n.String(), d.String())
+	a.op("ADD", fmt.Sprintf("%s<<%d", m.String(), shift), n.String(), d.String())
 }
 
 // ADDI is d = n + i.

@@ -116,7 +116,7 @@ func (a *Asm) BIC(d, n, m V) {
 	a.word(bic|m.n()<<16|n.n()<<5|d.n(), "bic v%d.16b, v%d.16b, v%d.16b", d, n, m)
 }
 
-func (a *Asm) ORNV(d, n, m V) {
+func (a *Asm) ORN(d, n, m V) {
 	a.word(orn|m.n()<<16|n.n()<<5|d.n(), "orn v%d.16b, v%d.16b, v%d.16b", d, n, m)
 }
 
@@ -160,7 +160,7 @@ func (a *Asm) LDRQX(v V, base, index X) {
 	a.word(ldrQReg|index.n()<<16|base.n()<<5|v.n(), "ldr q%d, [x%d,x%d]", v, base, index)
 }
 func (a *Asm) LDRSX(v V, base, index X) {
-	a.op("FMOVS", fmt.Sprintf("(%v)(%v)", base, index), v.scalar())
+	a.op("FMOVS", "("+base.String()+")("+index.String()+")", v.scalar())
 }
 
 // LDPQ loads the vectors v and w from m and m+16, STPQ stores them.
@@ -178,10 +178,10 @@ func pairAt(m Mem) string {
 }
 
 // LDRepeat loads one float32 into all lanes.
-func (a *Asm) LDRepeat(v V, base X) { a.op("VLD1R", fmt.Sprintf("(%v)", base), "["+v.in("S4")+"]") }
+func (a *Asm) LDRepeat(v V, base X) { a.op("VLD1R", "("+base.String()+")", "["+v.in("S4")+"]") }
 
 // LDLane loads a lane and keeps the others; STLane stores one and moves base on by 4.
-func (a *Asm) LDLane(v V, lane int, base X) { a.op("VLD1", fmt.Sprintf("(%v)", base), v.lane(lane)) }
+func (a *Asm) LDLane(v V, lane int, base X) { a.op("VLD1", "("+base.String()+")", v.lane(lane)) }
 func (a *Asm) STLane(v V, lane int, base X) {
-	a.op("VST1.P", v.lane(lane), fmt.Sprintf("4(%v)", base))
+	a.op("VST1.P", v.lane(lane), "4("+base.String()+")")
 }

@@ -50,7 +50,7 @@ func genWeight(g *gen) {
 		g.FCMEQ(t, M, both)
 		g.FCMEQ(u, M, inf)
 		g.ORRV(t, t, u)
-		g.ORNV(grown, grown, t)
+		g.ORN(grown, grown, t)
 		for _, v := range []a64.V{m, M} {
 			// 2^(v-max), or 0 below 2^-126 and for the difference of two infinities
 			g.FSUB(v, v, both)
