@@ -16,8 +16,15 @@ type Panel struct {
 	Sum      [MaxPanel]float32 // L
 	OldScale [MaxPanel]float32 // a = 2^(M-M')
 	NewScale [MaxPanel]float32 // b = 2^(m-M')
-	Grown    int32             // not 0 if a maximum that was finite has grown: only then is an a other than 1 of use
+	Mode     int32             // how ValueTile merges
 }
+
+// The modes of merging a tile into the outputs so far. All give the same bits where they apply.
+const (
+	MergeAdd     = iota // no a is other than 1
+	MergeRescale        // some maximum has grown
+	MergeFirst          // there are no outputs yet; they are not read
+)
 
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
@@ -73,7 +80,8 @@ func MaskTile(s []float32, st *Panel, limit *[MaxPanel]int32, w, n, first int) {
 // s[j*w+r] = exp2(s[j*w+r] - ceil(st.TileMax[r])), merges their sums into st, and
 // resets st.TileMax to -Inf for the next tile.
 func SoftmaxTile(s []float32, st *Panel, w, n int) {
-	st.Grown = 0
+	grown := false
+	st.Mode = MergeFirst
 	for r := range w {
 		m := ceil(st.TileMax[r])
 		var sum float32
@@ -84,17 +92,22 @@ func SoftmaxTile(s []float32, st *Panel, w, n int) {
 		}
 		old := st.Max[r]
 		st.Max[r], st.OldScale[r], st.NewScale[r] = Merge(old, m)
-		if st.Max[r] != old && old != float32(math.Inf(-1)) {
-			st.Grown = 1
+		if old != float32(math.Inf(-1)) {
+			grown = grown || st.Max[r] != old
+			st.Mode = MergeAdd
 		}
 		st.Sum[r] = merged(st.Sum[r], sum, st.OldScale[r], st.NewScale[r])
 		st.TileMax[r] = float32(math.Inf(-1))
+	}
+	if grown {
+		st.Mode = MergeRescale
 	}
 }
 
 // ValueTile mixes n values, rows of v that are stride apart, by the weights p
 // of SoftmaxTile, and merges the result into acc: with o = chain over j < n of
-// FMA(p[j*w+r], v[j*stride+c], .), acc[c*w+r] = O' of the package comment.
+// FMA(p[j*w+r], v[j*stride+c], .), acc[c*w+r] = O' of the package comment. acc need not be set before
+// the first tile (MergeFirst).
 func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 	for c := range dim {
 		for r := range w {
@@ -102,7 +115,11 @@ func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 			for j := range n {
 				o = FMA(p[j*w+r], v[j*stride+c], o)
 			}
-			acc[c*w+r] = merged(acc[c*w+r], o, st.OldScale[r], st.NewScale[r])
+			before := acc[c*w+r]
+			if st.Mode == MergeFirst {
+				before = 0
+			}
+			acc[c*w+r] = merged(before, o, st.OldScale[r], st.NewScale[r])
 		}
 	}
 }

@@ -25,6 +25,12 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 		p.q, q = cut(q, p.width*generic.Pad(j.q.Dim))
 		p.acc, acc = cut(acc, p.width*generic.Pad(j.v.Dim))
 		p.load(j, b, head, row)
+		// The first tile sets all of acc but the padding, unless there is none.
+		if p.most == 0 {
+			clear(p.acc)
+		} else {
+			clear(p.acc[j.v.Dim*p.width:])
+		}
 		most = max(most, p.most)
 		row += p.width
 		left -= p.width
@@ -63,7 +69,6 @@ func (p *panel) load(j *job, b, head, row int) {
 		p.most = limit // limits do not decrease
 	}
 	packPanel(p.q, j.q.Data, &p.src, p.width, j.q.Dim, j.scale)
-	clear(p.acc)
 	p.state.Reset(p.width)
 }
 

@@ -81,7 +81,7 @@ func (j *job) prepareMerges(heads int) {
 // rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
 func (w *worker) rowItem(j *job, b, head, span int) {
 	p := &w.panels[0]
-	p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+	p.width, p.q = narrowPanel, w.q
 	p.load(j, b, head, 0)
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	if j.perHead > 1 {

@@ -68,7 +68,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		clear(row)
 		p := &w.panels[0]
-		p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+		p.width, p.q = narrowPanel, w.q
 		p.load(j, batch, head/j.group, query*j.group+head%j.group)
 		limit := int(p.limit[0])
 		state := newRow()

@@ -51,12 +51,16 @@ func genScore(g *gen) {
 	g.end()
 }
 
-// Offsets of the fields of generic.Panel.
+// Offsets of the fields of generic.Panel, and the values of Mode.
 const (
 	offTileMax  = 128 * 0
 	offMax      = 128 * 1
 	offSum      = 128 * 2
 	offOldScale = 128 * 3
 	offNewScale = 128 * 4
-	offGrown    = 128 * 5
+	offMode     = 128 * 5
+
+	mergeAdd     = 0
+	mergeRescale = 1
+	mergeFirst   = 2
 )

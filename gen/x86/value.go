@@ -35,22 +35,29 @@ func genValue(g *gen) {
 			g.advance(v, stride, steps)
 		},
 		finish: func(col int) {
-			// o*b + acc, or where a maximum has grown o*b + acc*a.
-			grown, store := g.label("grown"), g.label("store")
+			// o*b + acc; where a maximum has grown o*b + acc*a; in the first tile o*b + 0.
+			other, first, store := g.label("other"), g.label("first"), g.label("store")
 			for h := range 2 {
 				g.VMOVUPS(mem(st, offNewScale+g.w()*h), g.spare(h))
 			}
-			g.CMPL(mem(st, offGrown), U8(0))
-			g.JNE(LabelRef(grown))
+			g.CMPL(mem(st, offMode), U8(mergeRescale))
+			g.JAE(LabelRef(other))
 			for h := range 2 {
 				g.VFMADD213PS(mem(acc, g.row()*col+g.w()*h), g.spare(h), g.V(2*col+h))
 			}
 			g.JMP(LabelRef(store))
-			g.Label(grown)
+			g.Label(other)
+			g.JNE(LabelRef(first))
 			for h := range 2 {
 				g.VMOVUPS(mem(acc, g.row()*col+g.w()*h), g.spare(2+h))
 				g.VMULPS(mem(st, offOldScale+g.w()*h), g.spare(2+h), g.spare(2+h))
 				g.VFMADD213PS(g.spare(2+h), g.spare(h), g.V(2*col+h))
+			}
+			g.JMP(LabelRef(store))
+			g.Label(first)
+			g.zero(g.spare(2))
+			for h := range 2 {
+				g.VFMADD213PS(g.spare(2), g.spare(h), g.V(2*col+h))
 			}
 			g.Label(store)
 			for h := range 2 {

@@ -53,7 +53,8 @@ func genWeight(g *gen) {
 	g.Label(done)
 
 	// Merge the maxima and the sums.
-	grown := g.GP32()
+	started, grown, mode := g.GP32(), g.GP32(), g.GP32()
+	g.XORL(started, started)
 	g.XORL(grown, grown)
 	for h := range 2 {
 		m, M, max, old := g.V(0), g.V(1), g.V(2), g.V(3)
@@ -64,6 +65,7 @@ func genWeight(g *gen) {
 		g.VMOVUPS(mem(st, offMax+g.w()*h), M)
 		g.VMAXPS(M, m, max)
 		g.VMOVUPS(max, mem(st, offMax+g.w()*h))
+		g.orDiffer(M, g.V(4), g.V(4), old, g.V(6), started)
 		g.orDiffer(M, max, g.V(4), old, g.V(6), grown)
 		for _, x := range []reg.VecPhysical{m, M} {
 			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then
@@ -80,7 +82,15 @@ func genWeight(g *gen) {
 		g.VFMADD213PS(M, m, sum[h])
 		g.VMOVUPS(sum[h], mem(st, offSum+g.w()*h))
 	}
-	g.MOVL(grown, mem(st, offGrown))
+	set := g.label("set")
+	g.MOVL(U32(mergeFirst), mode)
+	g.TESTL(started, started)
+	g.JZ(LabelRef(set))
+	g.XORL(mode, mode) // mergeAdd, or mergeRescale
+	g.TESTL(grown, grown)
+	g.SETNE(mode.As8())
+	g.Label(set)
+	g.MOVL(mode, mem(st, offMode))
 	g.end()
 }
 
