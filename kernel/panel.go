@@ -79,17 +79,29 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, first int) {
 		return
 	}
 	k, v = k[first*j.k.LenStride:], v[first*j.v.LenStride:]
-	if all > 0 {
-		scoreTile(w.s, &p.state, p.q, k, p.width, j.q.Dim, all, j.k.LenStride)
-	}
+	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride)
 	if all < some {
 		// Only maskTile knows the maxima of these keys.
 		s := w.s[all*p.width:]
-		scoreTile(s, &w.ignored, p.q, k[all*j.k.LenStride:], p.width, j.q.Dim, some-all, j.k.LenStride)
+		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, j.k.LenStride)
 		maskTile(s, &p.state, &p.limit, p.width, some-all, first+all)
 	}
 	softmaxTile(w.s, &p.state, p.width, some)
-	valueTile(p.acc, w.s, v, &p.state, p.width, j.v.Dim, some, j.v.LenStride)
+	columns := callWork / (p.width * some)
+	for c := 0; c < j.v.Dim; c += columns {
+		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, j.v.LenStride)
+	}
+}
+
+// callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
+const callWork = 1 << 21
+
+// scores computes the scores of n keys.
+func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, stride int) {
+	keys := callWork / (p.width * dim)
+	for first := 0; first < n; first += keys {
+		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, min(keys, n-first), stride)
+	}
 }
 
 // finish writes the rows of a panel.
