@@ -159,6 +159,7 @@ type job struct {
 	byRow        bool
 	itemRows     int // queries of an item
 	block        int // items that are computed together
+	copyV        bool
 	keySpans     int // spans of spanTiles tiles, of byRow
 	perHead      int // items of a KV head; if byRow 1, or keySpans
 	items        int
@@ -177,6 +178,11 @@ const (
 	// blockRows queries go through a tile of keys together, so that K and V come from
 	// memory once for all of them and from L2 for each of their panels.
 	blockRows = 64
+
+	// farRows elements or more between the rows of v make each tile of them be copied: its columns are
+	// read group by group, and rows so far apart share few sets of the caches. The blocks are twice as large
+	// then. Wide panels read larger groups, and gain nothing.
+	farRows = 512
 
 	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
 	fewRows = 8
@@ -201,7 +207,7 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	j.next.Store(0)
 
 	heads := q.Batch * k.Heads
-	j.byRow = j.rows <= fewRows
+	j.byRow, j.copyV = j.rows <= fewRows, false
 	if j.byRow {
 		j.itemRows, j.block, j.perHead = j.rows, 1, 1
 		j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
@@ -211,6 +217,9 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	} else {
 		j.itemRows = panelWidth(blockRows)
 		j.block = blockRows / j.itemRows
+		if j.copyV = j.itemRows == narrowPanel && v.LenStride >= farRows && j.rows > blockRows; j.copyV {
+			j.block *= 2
+		}
 		j.perHead = ceilDiv(j.rows, j.itemRows)
 	}
 	j.items = heads * j.perHead
@@ -272,11 +281,12 @@ func (j *job) work() {
 type worker struct {
 	memory  []float32 // what the slices below are cut from
 	q, acc  []float32 // panels of queries, and of outputs so far
+	v       []float32 // a tile of values, if copied
 	s       []float32 // scores and weights: of a tile, or of parts
 	partial []float32 // mixes of parts
 	parts   [spanTiles * fewRows]part
 	merge   merge
-	panels  [blockRows / narrowPanel]panel
+	panels  [2 * blockRows / narrowPanel]panel
 	ignored generic.Panel
 }
 
@@ -291,9 +301,14 @@ func (w *worker) size(j *job) {
 		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
-	w.memory = aligned(w.memory, q+acc+s+partial)
+	v := 0
+	if j.copyV {
+		v = generic.TileKeys * j.v.Dim
+	}
+	w.memory = aligned(w.memory, q+acc+v+s+partial)
 	w.q, w.acc = cut(w.memory, q)
-	w.acc, w.s = cut(w.acc, acc)
+	w.acc, w.v = cut(w.acc, acc)
+	w.v, w.s = cut(w.v, v)
 	w.s, w.partial = cut(w.s, s)
 }
 

@@ -37,8 +37,15 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 	}
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	for first := 0; first < most; first += generic.TileKeys {
+		tileV, stride := v[first*j.v.LenStride:], j.v.LenStride
+		if j.copyV {
+			tileV, stride = w.v, j.v.Dim
+			for i := range min(generic.TileKeys, most-first) {
+				copy(w.v[i*stride:][:stride], v[(first+i)*j.v.LenStride:])
+			}
+		}
 		for i := range panels {
-			w.tile(j, &panels[i], k, v, first)
+			w.tile(j, &panels[i], k[first*j.k.LenStride:], tileV, stride, first)
 		}
 	}
 	for i := range panels {
@@ -72,13 +79,12 @@ func (p *panel) load(j *job, b, head, row int) {
 	p.state.Reset(p.width)
 }
 
-// tile takes a panel through the tile of keys from first on.
-func (w *worker) tile(j *job, p *panel, k, v []float32, first int) {
+// tile takes a panel through the tile of keys from first on, with its rows of k and of v.
+func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int) {
 	all, some := see(p.least, p.most, first, generic.TileKeys)
 	if some == 0 {
 		return
 	}
-	k, v = k[first*j.k.LenStride:], v[first*j.v.LenStride:]
 	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride)
 	if all < some {
 		// Only maskTile knows the maxima of these keys.
@@ -89,7 +95,7 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, first int) {
 	softmaxTile(w.s, &p.state, p.width, some)
 	columns := callWork / (p.width * some)
 	for c := 0; c < j.v.Dim; c += columns {
-		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, j.v.LenStride)
+		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, vStride)
 	}
 }
 
