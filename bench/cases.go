@@ -89,7 +89,7 @@ func benchmarks(zen4 bool) []benchmark {
 		// targets are 0.45 and 0.80 ns at a peak of 100 GFLOP/s.
 		row("Exp", 20, target{fraction, 20 / 45.}, func(i impl, dst, x []float32) { i.exp(dst, x) }),
 		row("Softmax", 18, target{fraction, 18 / 80.}, func(i impl, dst, x []float32) { i.softmax(dst, x) }),
-		row("LogSumExp", 18, target{}, func(i impl, _, x []float32) { sink = i.logSumExp(x) }),
+		row("LogSumExp", 18, target{}, func(i impl, _, x []float32) { runtime.KeepAlive(i.logSumExp(x)) }),
 	)
 	all = append(all, matMul(256, 1, target{}), matMul(256, 2, target{}))
 	for _, n := range []int{512, 1024, 2048} {
@@ -141,7 +141,7 @@ func dot(n int, goal target) benchmark {
 	b.setup = func(i impl) quiet.Work {
 		xy := random(2 * n)
 		return quiet.Work{
-			Run:    func(reps int) { sink = i.dot(reps, xy[:n], xy[n:]) },
+			Run:    func(reps int) { runtime.KeepAlive(i.dot(reps, xy[:n], xy[n:])) },
 			Amount: b.bytes, Workers: b.workers, Read: xy,
 		}
 	}
@@ -261,9 +261,6 @@ func repeat(f func()) func(reps int) {
 		}
 	}
 }
-
-// sink keeps results in use.
-var sink float32
 
 func matrix(rows, cols int) kernel.Matrix {
 	m := kernel.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: random(rows * cols)}
