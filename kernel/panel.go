@@ -14,6 +14,9 @@ type panel struct {
 	q, acc      []float32               // [Dim][width], [VDim][width]
 }
 
+// wideKeys keys or more outweigh what a wide panel wastes where its queries see different ones.
+const wideKeys = 256
+
 // panelBlock computes up to n queries from row on against all keys of a head.
 func (w *worker) panelBlock(j *job, b, head, row, n int) {
 	panels, most := w.panels[:0], 0
@@ -22,6 +25,9 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
+		if j.causal && j.limit((row+p.width-1)/j.group) < wideKeys {
+			p.width = narrowPanel
+		}
 		p.q, q = cut(q, p.width*generic.Pad(j.q.Dim))
 		p.acc, acc = cut(acc, p.width*generic.Pad(j.v.Dim))
 		p.load(j, b, head, row)
