@@ -73,6 +73,13 @@ func Softmax(dst, x []float32) {
 	}
 }
 
+// SoftmaxRows is [Softmax] on each row of a packed matrix with cols columns.
+func SoftmaxRows(dst, x []float32, cols int) {
+	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
+		Softmax(dst[:cols], x[:cols])
+	}
+}
+
 // LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if
 // x holds a NaN or +Inf.
 func LogSumExp(x []float32) float32 {
