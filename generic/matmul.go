@@ -1,7 +1,7 @@
 package generic
 
-// MatMul sets the m x n matrix c = a.b, a of m x k and b of k x n, all in row-major order with rows that
-// are ldc, lda and ldb apart:
+// MatMul sets the m x n matrix c = a.b, a of m x k and b of k x n, all in row-major order with rows
+// that are ldc, lda and ldb apart:
 //
 //	c[i*ldc+j] = chain over p < k of FMA(a[i*lda+p], b[p*ldb+j], .)
 //
@@ -22,8 +22,8 @@ func MatMul(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, 
 //
 //	c[i*ldc+j] = chain over p < k of FMA(a[i*lda+p], b[p*w+j], .)
 //
-// for i < m and j < w, starting from +0, or from c where add is set. b is a
-// packed panel: k rows of w columns.
+// for i < m and j < w, starting from +0, or from c where add is set. b is a packed panel: k rows of
+// w columns.
 func MatMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
 	for i := range m {
 		row := a[i*lda:][:k]

@@ -8,8 +8,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Each function branches instead of calling through a variable, which would make its
-// arguments escape to the heap.
+// Each function branches instead of calling through a variable, which would make its arguments
+// escape to the heap.
 
 // Written only by tests. AVX-512 is used together with AVX2, which serves the narrow panels.
 var (
@@ -17,7 +17,8 @@ var (
 	useAVX512 = avx512.Supported && avx2.Supported
 )
 
-// wideVector elements or more are worth the wide registers, and wideSum where their lanes are added up.
+// wideVector elements or more are worth the wide registers, and wideSum where their lanes are added
+// up.
 const (
 	wideVector = 64
 	wideSum    = 256
@@ -33,8 +34,8 @@ func backend() string {
 	return "generic"
 }
 
-// panelWidth is the width of the next panel for n more queries, or of the next tile for n
-// more columns: the widest one that they fill by more than half.
+// panelWidth is the width of the next panel for n more queries, or of the next tile for n more
+// columns: the widest one that they fill by more than half.
 func panelWidth(n int) int {
 	if useAVX512 && n > avx2.PanelWidth {
 		return avx512.PanelWidth
@@ -42,7 +43,8 @@ func panelWidth(n int) int {
 	return narrowPanel
 }
 
-// dot is not faster with AVX-512: the contract's 32 lanes are two accumulators there, which wait for each other.
+// dot is not faster with AVX-512: the contract's 32 lanes are two accumulators there, which wait
+// for each other.
 func dot(x, y []float32) float32 {
 	if useAVX2 {
 		return avx2.Dot(x, y)

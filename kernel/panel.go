@@ -4,7 +4,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// A panel is a group of queries of one KV head that go through the tiles of keys together, one to a lane.
+// A panel is a group of queries of one KV head that go through the tiles of keys together, one to a
+// lane.
 type panel struct {
 	width       int
 	state       generic.Panel
@@ -122,8 +123,8 @@ func (w *worker) finish(j *job, p *panel, k, v []float32) {
 	if !nan || p.least == p.most {
 		return
 	}
-	// A hidden key has weight 0, but 0 times a NaN or infinite value is NaN. The rows that are NaN are
-	// computed again, each from the keys that it sees.
+	// A hidden key has weight 0, but 0 times a NaN or infinite value is NaN. The rows that are NaN
+	// are computed again, each from the keys that it sees.
 	for r := range p.width {
 		out := j.dst.Data[p.dst[r]:][:j.v.Dim]
 		if hasNaN(out) {

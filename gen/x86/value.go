@@ -2,9 +2,8 @@ package x86
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// Values are mixed as a matrix product too: elements of V are broadcast in
-// place, the weights are [key][panel], the result is [column][panel]. The finish merges
-// the tile into the columns so far.
+// Values are mixed as a matrix product too: elements of V are broadcast in place, the weights are
+// [key][panel], the result is [column][panel]. The finish merges the tile into the columns so far.
 func genValue(g *gen) {
 	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",

@@ -5,9 +5,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Weights: one pass in place over the scores of a tile, [key][panel]. The
-// exponential is a long chain, so four vectors go through it in lockstep: one after the
-// other they would fill the scheduler while they wait. The sums run down the lanes on the add pipes.
+// Weights: one pass in place over the scores of a tile, [key][panel]. The exponential is a long
+// chain, so four vectors go through it in lockstep: one after the other they would fill the
+// scheduler while they wait. The sums run down the lanes on the add pipes.
 //
 //	V0-V11 four vectors with two scratch registers each, V12 shared scratch,
 //	V13 and V14 sums, V15 greatest argument
@@ -68,8 +68,8 @@ func genWeight(g *gen) {
 		g.orDiffer(M, g.V(4), g.V(4), old, g.V(6), started)
 		g.orDiffer(M, max, g.V(4), old, g.V(6), grown)
 		for _, x := range []reg.VecPhysical{m, M} {
-			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then
-			// VMAXPS returns its second source.
+			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then VMAXPS
+			// returns its second source.
 			g.VSUBPS(max, x, x)
 			g.VMAXPS(g.V(5), x, x)
 			g.VCVTPS2DQ(x, x)
@@ -95,8 +95,9 @@ func genWeight(g *gen) {
 }
 
 // exp2s is 2^-x of n vectors in lockstep, the exp2 of package generic with the sign turned, which
-// changes no rounding and makes the subtraction before it and its load one instruction. x is V0, V3,
-// V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest argument.
+// changes no rounding and makes the subtraction before it and its load one instruction. x is V0,
+// V3, V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest
+// argument.
 func (g *gen) exp2s(n int) {
 	c := g.V(12)
 	each := func(f func(x, z, y reg.VecPhysical)) {
