@@ -19,6 +19,10 @@ demo: ## self-attention on real words, then the speed of this machine
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
 
+.PHONY: test-arm64
+test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
+	.ci/test-arm64
+
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
 	go test -race -short ./kernel ./fuzz
@@ -29,7 +33,7 @@ exhaustive: ## every exponential on all 2^32 arguments, some minutes
 
 .PHONY: generate
 generate: ## write the assembly and its stubs
-	cd gen && go run ./avx2 ../asm/avx2 && go run ./avx512 ../asm/avx512
+	cd gen && go run ./avx2 ../asm/avx2 && go run ./avx512 ../asm/avx512 && go run ./neon ../asm/neon
 
 .PHONY: verify
 verify: ## delete what is generated, generate it again, and demand that nothing has changed

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -25,8 +24,32 @@ var (
 	bp     = regexp.MustCompile(`\bBP\b`)
 )
 
-// lintAMD64 returns what is wrong in the text of a .s file and its stub.
-func lintAMD64(s, stubs string) (found []string) {
+// A function is the lines of one function of a .s file; flags and frame are those of its TEXT.
+type function struct {
+	name, flags, frame string
+	lines              []string
+	found              *[]string
+}
+
+func (f function) bad(line, what string) {
+	*f.found = append(*f.found, fmt.Sprintf("%s: %s: %s", f.name, strings.TrimSpace(line), what))
+}
+
+// instructions runs check for each instruction.
+func (f function) instructions(check func(line, op, args string)) {
+	for _, line := range f.lines[1:] {
+		code, _, _ := strings.Cut(line, "//")
+		op, args, _ := strings.Cut(strings.TrimSpace(code), " ")
+		if op == "" || strings.HasSuffix(op, ":") || op == "PCALIGN" || op == "DATA" || op == "GLOBL" {
+			continue
+		}
+		check(line, op, args)
+	}
+}
+
+// lint returns what is wrong in the text of a .s file and its stub, by the rules of its
+// architecture for each function and by those that all have in common.
+func lint(s, stubs string, rules func(function)) (found []string) {
 	if !header.MatchString(s) || !header.MatchString(stubs) {
 		found = append(found, "no header of generated code")
 	}
@@ -41,52 +64,82 @@ func lintAMD64(s, stubs string) (found []string) {
 			found = append(found, "unexpected "+lines[0])
 			continue
 		}
-		name, flags, frame := m[1], m[2], m[3]
-		bad := func(line, what string) {
-			found = append(found, fmt.Sprintf("%s: %s: %s", name, strings.TrimSpace(line), what))
+		f := function{m[1], m[2], m[3], lines, &found}
+		if !declared[f.name] {
+			f.bad(lines[0], "no stub with go:noescape")
 		}
-		if !declared[name] {
-			bad(lines[0], "no stub with go:noescape")
-		}
-		delete(declared, name)
-
-		usesY, usesBP, returns := wide.MatchString(body), bp.MatchString(body), 0
-		// The assembler saves BP if there is a frame, and avo then makes one of 8 bytes.
-		if want := map[bool]string{false: "0", true: "8"}[usesBP]; flags != "NOSPLIT" || frame != want {
-			bad(lines[0], "not NOSPLIT with a frame of "+want)
-		}
-		previous := ""
-		for _, line := range lines[1:] {
-			code, _, _ := strings.Cut(line, "//")
-			op, args, _ := strings.Cut(strings.TrimSpace(code), " ")
-			if op == "" || strings.HasSuffix(op, ":") || op == "PCALIGN" || op == "DATA" || op == "GLOBL" {
-				continue
-			}
-			switch {
-			case sp.MatchString(args):
-				bad(line, "uses the stack")
-			case op == "CALL", strings.HasPrefix(op, "PUSH"), strings.HasPrefix(op, "POP"):
-				bad(line, "is not a leaf")
-			case vector.MatchString(args) && op[0] != 'V':
-				bad(line, "legacy SSE among AVX waits for the upper halves")
-			case strings.Contains(op, "MXCSR"):
-				bad(line, "changes the rounding of Go's own code")
-			case op == "RET":
+		delete(declared, f.name)
+		returns := 0
+		f.instructions(func(line, op, args string) {
+			if op == "RET" {
 				returns++
-				if usesY && previous != "VZEROUPPER" {
-					bad(line, "returns to legacy SSE code without VZEROUPPER")
-				}
 			}
-			previous = op
-		}
+			if sp.MatchString(args) {
+				f.bad(line, "uses the stack")
+			}
+		})
 		if returns == 0 {
-			bad(lines[0], "never returns")
+			f.bad(lines[0], "never returns")
 		}
+		rules(f)
 	}
 	for name := range declared {
 		found = append(found, name+": a stub without assembly")
 	}
 	return found
+}
+
+func lintAMD64(s, stubs string) []string {
+	return lint(s, stubs, func(f function) {
+		body := strings.Join(f.lines, "\n")
+		usesY, usesBP := wide.MatchString(body), bp.MatchString(body)
+		// The assembler saves BP if there is a frame, and avo then makes one of 8 bytes.
+		if want := map[bool]string{false: "0", true: "8"}[usesBP]; f.flags != "NOSPLIT" || f.frame != want {
+			f.bad(f.lines[0], "not NOSPLIT with a frame of "+want)
+		}
+		previous := ""
+		f.instructions(func(line, op, args string) {
+			switch {
+			case op == "CALL", strings.HasPrefix(op, "PUSH"), strings.HasPrefix(op, "POP"):
+				f.bad(line, "is not a leaf")
+			case vector.MatchString(args) && op[0] != 'V':
+				f.bad(line, "legacy SSE among AVX waits for the upper halves")
+			case strings.Contains(op, "MXCSR"):
+				f.bad(line, "changes the rounding of Go's own code")
+			case op == "RET" && usesY && previous != "VZEROUPPER":
+				f.bad(line, "returns to legacy SSE code without VZEROUPPER")
+			}
+			previous = op
+		})
+	})
+}
+
+var (
+	// R16 and R17 belong to the linker, R18 to the platform, R26 to closures, R27 to the assembler, R28
+	// to the goroutine, where it is called g, R29 and R30 to the frame.
+	reserved  = regexp.MustCompile(`\b([Rxw](1[678]|2[6789]|30)|g|RSP|sp)\b`)
+	commented = regexp.MustCompile(`^\s*WORD\s+\$0x[0-9a-f]{8} // [a-z]`)
+)
+
+// lintARM64: a WORD is held to its comment where it is generated.
+func lintARM64(s, stubs string) []string {
+	return lint(s, stubs, func(f function) {
+		if f.flags != "NOSPLIT" || f.frame != "0" {
+			f.bad(f.lines[0], "not NOSPLIT without a frame")
+		}
+		f.instructions(func(line, op, args string) {
+			switch {
+			case op == "WORD" && !commented.MatchString(line):
+				f.bad(line, "a word without its text")
+			case op == "CALL", op == "BL":
+				f.bad(line, "is not a leaf")
+			case op == "MSR":
+				f.bad(line, "changes the rounding of Go's own code")
+			case reserved.MatchString(line):
+				f.bad(line, "uses a reserved register")
+			}
+		})
+	})
 }
 
 func read(t *testing.T, path string) string {
@@ -100,8 +153,9 @@ func TestAssembly(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, path := range files {
-		require.True(t, strings.HasSuffix(path, "_amd64.s"), "%s: no rules for this architecture", path)
-		for _, what := range lintAMD64(read(t, path), read(t, strings.TrimSuffix(path, ".s")+".go")) {
+		rules := map[string]func(s, stubs string) []string{"amd64.s": lintAMD64, "arm64.s": lintARM64}[path[len(path)-len("arm64.s"):]]
+		require.NotNil(t, rules, "%s: no rules for this architecture", path)
+		for _, what := range rules(read(t, path), read(t, strings.TrimSuffix(path, ".s")+".go")) {
 			t.Errorf("%s: %s", path, what)
 		}
 	}
@@ -136,30 +190,52 @@ func TestLintFindsEachFault(t *testing.T) {
 	require.NotEmpty(t, lintAMD64(s, strings.TrimPrefix(stubs, "// Code generated by gen/avx2. DO NOT EDIT.\n")))
 }
 
+func TestLintARM64FindsEachFault(t *testing.T) {
+	const s = "// Code generated by gen/neon. DO NOT EDIT.\n\n#include \"textflag.h\"\n\n" +
+		"TEXT ·f(SB), NOSPLIT, $0-8\n\tMOVD x+0(FP), R0\n\tWORD $0x4e20d400 // fadd v0.4s, v0.4s, v0.4s\n\tFMOVS F0, (R0)\n\tRET\n"
+	const stubs = "// Code generated by gen/neon. DO NOT EDIT.\n\npackage neon\n\n//go:noescape\nfunc f(x *float32)\n"
+	require.Empty(t, lintARM64(s, stubs))
+	for _, fault := range [][2]string{
+		{"NOSPLIT, ", "0, "},
+		{"$0-8", "$16-8"},
+		{"(R0)", "8(RSP)"},
+		{"(R0)", "(R18)"},
+		{"(R0)", "(g)"},
+		{"// fadd v0.4s, v0.4s, v0.4s", ""},
+		{"// fadd v0.4s, v0.4s, v0.4s", "// ldr q0, [x27]"},
+		{"\tRET\n", "\tBL ·g(SB)\n\tRET\n"},
+		{"\tRET\n", "\tMSR R0, FPCR\n\tRET\n"},
+		{"\tRET\n", ""},
+	} {
+		broken := strings.Replace(s, fault[0], fault[1], 1)
+		require.NotEqual(t, s, broken)
+		require.NotEmpty(t, lintARM64(broken, stubs), "%q for %q", fault[1], fault[0])
+	}
+}
+
 // R14 may be used: Go reloads g after a call of ABI0 assembly. So may R15, except that dynamic linking
 // reaches symbols of other files through it: the assembler itself rejects a use of R15 after that.
 func TestReservedRegisters(t *testing.T) {
-	goTool(t, "build", "-asmflags=-dynlink", "../avx2", "../avx512")
+	goTool(t, "amd64", "build", "-asmflags=-dynlink", "../avx2", "../avx512")
 }
 
 // Users of kernel get the standard library, x/sys/cpu, and nothing of what tests and generators need.
 func TestDependencies(t *testing.T) {
-	allowed := []string{"golang.org/x/sys/cpu"}
-	for _, p := range []string{"kernel", "generic", "asm/avx2", "asm/avx512"} {
-		allowed = append(allowed, "github.com/selfattn/attn/"+p)
-	}
-	deps := strings.Fields(goTool(t, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "../../kernel"))
-	require.Contains(t, deps, "github.com/selfattn/attn/generic")
-	for _, d := range deps {
-		require.True(t, slices.Contains(allowed, d), "kernel depends on %s", d)
+	for arch, packages := range map[string][]string{"amd64": {"asm/avx2", "asm/avx512"}, "arm64": {"asm/neon"}} {
+		allowed := []string{"golang.org/x/sys/cpu"}
+		for _, p := range append(packages, "kernel", "generic") {
+			allowed = append(allowed, "github.com/selfattn/attn/"+p)
+		}
+		deps := strings.Fields(goTool(t, arch, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "../../kernel"))
+		require.ElementsMatch(t, allowed, deps, "%s", arch)
 	}
 }
 
-// goTool runs the go command for linux/amd64, whatever the machine.
-func goTool(t *testing.T, args ...string) string {
+// goTool runs the go command for linux and an architecture, whatever the machine.
+func goTool(t *testing.T, arch string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -11,8 +11,8 @@ TEXT ·valueTile(SB), NOSPLIT, $0-72
 	MOVD    stride+40(FP), R5
 	LSL     $2, R5, R5
 	MOVD    n+32(FP), R7
-	MOVD    small+48(FP), R11
-	SUBS    $1, R11, R11
+	MOVD    small+48(FP), R12
+	SUBS    $1, R12, R12
 	BLT     rest2
 	PCALIGN $16
 
@@ -188,6 +188,9 @@ block5:
 
 rest6:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first7
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -252,19 +255,76 @@ rest6:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R1)
-	ADD   $20, R3, R3
-	ADD   $320, R1, R1
-	SUBS  $1, R11, R11
-	BGE   block1
+	B     merged8
+
+first7:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R1)
+
+merged8:
+	ADD  $20, R3, R3
+	ADD  $320, R1, R1
+	SUBS $1, R12, R12
+	BGE  block1
 
 rest2:
-	ADD     $1, R11, R11
-	MOVD    big+56(FP), R11
-	SUBS    $1, R11, R11
-	BLT     rest8
+	ADD     $1, R12, R12
+	MOVD    big+56(FP), R12
+	SUBS    $1, R12, R12
+	BLT     rest10
 	PCALIGN $16
 
-block7:
+block9:
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -294,10 +354,10 @@ block7:
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
 	SUBS    $1, R9, R9
-	BLT     rest10
+	BLT     rest12
 	PCALIGN $16
 
-block9:
+block11:
 	FMOVQ (R6), F24
 	FMOVD 16(R6), F25
 	ADD   R5, R6, R6
@@ -329,15 +389,15 @@ block9:
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block9
+	BGE   block11
 
-rest10:
+rest12:
 	ADD     $1, R9, R9
 	SUBS    $1, R10, R10
-	BLT     rest12
+	BLT     rest14
 	PCALIGN $16
 
-block11:
+block13:
 	FMOVQ (R6), F24
 	FMOVD 16(R6), F25
 	ADD   R5, R6, R6
@@ -456,10 +516,13 @@ block11:
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block11
+	BGE   block13
 
-rest12:
+rest14:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first15
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -536,16 +599,83 @@ rest12:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
 	FSTPQ (F28, F29), 352(R1)
-	ADD   $24, R3, R3
-	ADD   $384, R1, R1
-	SUBS  $1, R11, R11
-	BGE   block7
+	B     merged16
 
-rest8:
-	ADD     $1, R11, R11
-	MOVD    rest+64(FP), R11
-	CMP     $1, R11
-	BNE     next14
+first15:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
+	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
+	FSTPQ (F28, F29), 320(R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
+	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
+	FSTPQ (F28, F29), 352(R1)
+
+merged16:
+	ADD  $24, R3, R3
+	ADD  $384, R1, R1
+	SUBS $1, R12, R12
+	BGE  block9
+
+rest10:
+	ADD     $1, R12, R12
+	MOVD    rest+64(FP), R12
+	CMP     $1, R12
+	BNE     next18
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -555,10 +685,10 @@ rest8:
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
 	SUBS    $1, R9, R9
-	BLT     rest16
+	BLT     rest20
 	PCALIGN $16
 
-block15:
+block19:
 	FMOVS (R6), F26
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -569,15 +699,15 @@ block15:
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block15
+	BGE   block19
 
-rest16:
+rest20:
 	ADD     $1, R9, R9
 	SUBS    $1, R10, R10
-	BLT     rest18
+	BLT     rest22
 	PCALIGN $16
 
-block17:
+block21:
 	FMOVS (R6), F26
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -612,10 +742,13 @@ block17:
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block17
+	BGE   block21
 
-rest18:
+rest22:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first23
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -632,13 +765,30 @@ rest18:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R1)
-	ADD   $4, R3, R3
-	ADD   $64, R1, R1
-	B     end13
+	B     merged24
 
-next14:
-	CMP     $2, R11
-	BNE     next19
+first23:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+
+merged24:
+	ADD $4, R3, R3
+	ADD $64, R1, R1
+	B   end17
+
+next18:
+	CMP     $2, R12
+	BNE     next25
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -652,10 +802,10 @@ next14:
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
 	SUBS    $1, R9, R9
-	BLT     rest21
+	BLT     rest27
 	PCALIGN $16
 
-block20:
+block26:
 	FMOVD (R6), F25
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -670,15 +820,15 @@ block20:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block20
+	BGE   block26
 
-rest21:
+rest27:
 	ADD     $1, R9, R9
 	SUBS    $1, R10, R10
-	BLT     rest23
+	BLT     rest29
 	PCALIGN $16
 
-block22:
+block28:
 	FMOVD (R6), F25
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -729,10 +879,13 @@ block22:
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block22
+	BGE   block28
 
-rest23:
+rest29:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first30
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -761,13 +914,40 @@ rest23:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R1)
-	ADD   $8, R3, R3
-	ADD   $128, R1, R1
-	B     end13
+	B     merged31
 
-next19:
-	CMP     $3, R11
-	BNE     next24
+first30:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+
+merged31:
+	ADD $8, R3, R3
+	ADD $128, R1, R1
+	B   end17
+
+next25:
+	CMP     $3, R12
+	BNE     next32
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -785,10 +965,10 @@ next19:
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
 	SUBS    $1, R9, R9
-	BLT     rest26
+	BLT     rest34
 	PCALIGN $16
 
-block25:
+block33:
 	FMOVD (R6), F25
 	FMOVS 8(R6), F26
 	ADD   R5, R6, R6
@@ -808,15 +988,15 @@ block25:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block25
+	BGE   block33
 
-rest26:
+rest34:
 	ADD     $1, R9, R9
 	SUBS    $1, R10, R10
-	BLT     rest28
+	BLT     rest36
 	PCALIGN $16
 
-block27:
+block35:
 	FMOVD (R6), F25
 	FMOVS 8(R6), F26
 	ADD   R5, R6, R6
@@ -887,10 +1067,13 @@ block27:
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block27
+	BGE   block35
 
-rest28:
+rest36:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first37
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -931,13 +1114,50 @@ rest28:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R1)
-	ADD   $12, R3, R3
-	ADD   $192, R1, R1
-	B     end13
+	B     merged38
 
-next24:
-	CMP     $4, R11
-	BNE     next29
+first37:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+
+merged38:
+	ADD $12, R3, R3
+	ADD $192, R1, R1
+	B   end17
+
+next32:
+	CMP     $4, R12
+	BNE     next39
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -959,10 +1179,10 @@ next24:
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
 	SUBS    $1, R9, R9
-	BLT     rest31
+	BLT     rest41
 	PCALIGN $16
 
-block30:
+block40:
 	FMOVQ (R6), F24
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -985,15 +1205,15 @@ block30:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block30
+	BGE   block40
 
-rest31:
+rest41:
 	ADD     $1, R9, R9
 	SUBS    $1, R10, R10
-	BLT     rest33
+	BLT     rest43
 	PCALIGN $16
 
-block32:
+block42:
 	FMOVQ (R6), F24
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -1076,10 +1296,13 @@ block32:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block32
+	BGE   block42
 
-rest33:
+rest43:
 	ADD   $1, R10, R10
+	MOVWU 640(R4), R11
+	CMP   $2, R11
+	BGE   first44
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -1132,10 +1355,57 @@ rest33:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R1)
-	ADD   $16, R3, R3
-	ADD   $256, R1, R1
-	B     end13
+	B     merged45
 
-next29:
-end13:
+first44:
+	FLDPQ 512(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	FLDPQ 544(R4), (F24, F25)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	VEOR  V28.B16, V28.B16, V28.B16
+	VEOR  V29.B16, V29.B16, V29.B16
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+
+merged45:
+	ADD $16, R3, R3
+	ADD $256, R1, R1
+	B   end17
+
+next39:
+end17:
 	RET

@@ -156,15 +156,17 @@ rest2:
 	MOVD  $0x3f800000, R0
 	VDUP  R0, V24.S4
 	VEOR  V25.B16, V25.B16, V25.B16
+	VEOR  V26.B16, V26.B16, V26.B16
 	FMOVQ (R2), F0
 	FMOVQ F22, (R2)
 	FMOVQ 128(R2), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 128(R2)
-	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
-	WORD  $0x4e36e424 // fcmeq v4.4s, v1.4s, v22.4s
-	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
 	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
+	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
 	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
@@ -186,10 +188,11 @@ rest2:
 	FMOVQ 144(R2), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 144(R2)
-	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
-	WORD  $0x4e36e424 // fcmeq v4.4s, v1.4s, v22.4s
-	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
 	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
+	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
 	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
@@ -211,10 +214,11 @@ rest2:
 	FMOVQ 160(R2), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 160(R2)
-	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
-	WORD  $0x4e36e424 // fcmeq v4.4s, v1.4s, v22.4s
-	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
 	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
+	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
 	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
@@ -236,10 +240,11 @@ rest2:
 	FMOVQ 176(R2), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 176(R2)
-	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
-	WORD  $0x4e36e424 // fcmeq v4.4s, v1.4s, v22.4s
-	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
 	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
+	VORR  V4.B16, V3.B16, V3.B16
+	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
 	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
@@ -256,10 +261,18 @@ rest2:
 	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	WORD  $0x4e20cfe3 // fmla v3.4s, v31.4s, v0.4s
 	FMOVQ F3, 304(R2)
-	VMOV  V25.D[0], R4
-	VMOV  V25.D[1], R5
-	ORR   R5, R4, R4
-	LSR   $32, R4, R5
-	ORR   R5, R4, R4
-	MOVW  R4, 640(R2)
+	MOVD  $0x1, R4
+	VMOV  V26.D[0], R5
+	VMOV  V26.D[1], R0
+	ORR   R0, R5, R5
+	CBNZ  R5, mode3
+	MOVD  $0x0, R4
+	VMOV  V25.D[0], R5
+	VMOV  V25.D[1], R0
+	ORR   R0, R5, R5
+	CBNZ  R5, mode3
+	MOVD  $0x2, R4
+
+mode3:
+	MOVW R4, 640(R2)
 	RET

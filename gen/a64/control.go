@@ -29,8 +29,9 @@ func (a *Asm) BLT(label string) { a.branch("BLT", label) }
 func (a *Asm) BGE(label string) { a.branch("BGE", label) }
 func (a *Asm) BGT(label string) { a.branch("BGT", label) }
 
-// CBZ jumps if x is 0.
-func (a *Asm) CBZ(x X, label string) { a.branch("CBZ", x.String(), label) }
+// CBZ jumps if x is 0, CBNZ if it is not.
+func (a *Asm) CBZ(x X, label string)  { a.branch("CBZ", x.String(), label) }
+func (a *Asm) CBNZ(x X, label string) { a.branch("CBNZ", x.String(), label) }
 
 // RET returns.
 func (a *Asm) RET() {
@@ -119,7 +120,8 @@ func (a *Asm) MVN(d, n X)    { a.op("MVN", n.String(), d.String()) }
 func (a *Asm) LDR(x X, m Mem) { a.op("MOVD", m.at(8), x.String()) }
 func (a *Asm) STR(x X, m Mem) { a.op("MOVD", x.String(), m.at(8)) }
 
-// STRW stores the low 32 bits.
+// LDRW loads 32 bits, STRW stores the low ones.
+func (a *Asm) LDRW(x X, m Mem) { a.op("MOVWU", m.at(4), x.String()) }
 func (a *Asm) STRW(x X, m Mem) { a.op("MOVW", x.String(), m.at(4)) }
 
 // Prefetch asks for the cache line at m in L2, to be read.

@@ -43,5 +43,12 @@ const (
 	offSum      = 128 * 2
 	offOldScale = 128 * 3
 	offNewScale = 128 * 4
-	offGrown    = 128 * 5
+	offMode     = 128 * 5
+)
+
+// The modes of generic.Panel.
+const (
+	mergeAdd = iota
+	mergeRescale
+	mergeFirst
 )

@@ -43,19 +43,39 @@ func genValue(g *gen) {
 		return piece(step) + 2, 0
 	}
 	tiles.next = func(_, _ int) {}
-	tiles.finish = func(cols int) {
+	merge := func(cols int, first bool) {
 		for h := a64.V(0); h < 4; h += 2 {
 			g.load(24, 2, st, offNewScale+16*int(h))
-			g.load(26, 2, st, offOldScale+16*int(h))
+			if !first {
+				g.load(26, 2, st, offOldScale+16*int(h))
+			}
 			for c := range cols {
-				g.load(28, 2, o, 4*panel*c+16*int(h))
-				for i := range a64.V(2) { // O*a + o*b
-					g.FMUL(28+i, 28+i, 26+i)
-					g.FMLA(28+i, acc(c)+h+i, 24+i)
+				if first {
+					g.clear(28, 2)
+				} else {
+					g.load(28, 2, o, 4*panel*c+16*int(h))
+				}
+				for i := range a64.V(2) {
+					if !first {
+						g.FMUL(28+i, 28+i, 26+i) // O*a
+					}
+					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
 				}
 				g.store(28, 2, o, 4*panel*c+16*int(h))
 			}
 		}
+	}
+	mode := g.X()
+	tiles.finish = func(cols int) {
+		first, done := g.NewLabel("first"), g.NewLabel("merged")
+		g.LDRW(mode, mem(st, offMode))
+		g.CMP(mode, mergeFirst)
+		g.BGE(first)
+		merge(cols, false)
+		g.B(done)
+		g.Label(first)
+		merge(cols, true)
+		g.Label(done)
 	}
 	g.groups(func(cols int) {
 		tiles.tile(cols)

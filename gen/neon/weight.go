@@ -39,16 +39,17 @@ func genWeight(g *gen) {
 
 	// Merge the maxima and the sums.
 	m, M, both, t, u := a64.V(0), a64.V(1), a64.V(2), a64.V(3), a64.V(4)
-	low, one, grown := g.splat(-127), g.splat(1), g.zero()
+	low, one, started, grown := g.splat(-127), g.splat(1), g.zero(), g.zero()
 	for h := range 4 {
 		g.LDRQ(m, mem(st, offTileMax+16*h))
 		g.STRQ(inf, mem(st, offTileMax+16*h)) // for the next tile
 		g.LDRQ(M, mem(st, offMax+16*h))
 		g.FMAX(both, M, m)
 		g.STRQ(both, mem(st, offMax+16*h))
-		// grown where the maximum is new and the old one was finite
-		g.FCMEQ(t, M, both)
-		g.FCMEQ(u, M, inf)
+		// started where the old maximum was not -Inf, grown where the new one is also another
+		g.FCMEQ(t, M, inf)
+		g.ORN(started, started, t)
+		g.FCMEQ(u, M, both)
 		g.ORRV(t, t, u)
 		g.ORN(grown, grown, t)
 		for _, v := range []a64.V{m, M} {
@@ -66,14 +67,24 @@ func genWeight(g *gen) {
 		g.FMLA(t, sums+a64.V(h), m)
 		g.STRQ(t, mem(st, offSum+16*h))
 	}
-	x, y := g.X(), g.X()
-	g.HalfToX(x, grown, 0)
-	g.HalfToX(y, grown, 1)
-	g.ORR(x, x, y)
-	g.LSR(y, x, 32)
-	g.ORR(x, x, y)
-	g.STRW(x, mem(st, offGrown))
+	mode, x, store := g.X(), g.X(), g.NewLabel("mode")
+	g.MOVI(mode, mergeRescale)
+	g.any(x, grown)
+	g.CBNZ(x, store)
+	g.MOVI(mode, mergeAdd)
+	g.any(x, started)
+	g.CBNZ(x, store)
+	g.MOVI(mode, mergeFirst)
+	g.Label(store)
+	g.STRW(mode, mem(st, offMode))
 	g.RET()
+}
+
+// any makes x other than 0 if a bit of v is set.
+func (g *gen) any(x a64.X, v a64.V) {
+	g.HalfToX(x, v, 0)
+	g.HalfToX(g.t, v, 1)
+	g.ORR(x, x, g.t)
 }
 
 // exponential2 is the constants of exp2: the least argument, magic, and the polynomial from the highest coefficient.
