@@ -1,0 +1,203 @@
+package asmtest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// The digests of many results, committed once. The other tests compare an implementation with the reference in
+// the same process; these compare architectures, compilers and versions.
+var golden = map[string]uint64{
+	"Div":                 0xbc70919768822f2f,
+	"Dot":                 0x1b8cbf62ad4941ae,
+	"Exp":                 0x82d4cd33f336badd,
+	"ExpSum":              0x677ce0596787164a,
+	"ExpSum lanes":        0x1350042af8e38daa,
+	"MatMulTile":          0xdd6f70ffc4d5d291,
+	"Max":                 0x7def08cb83ae89f1,
+	"Scale":               0x90903f966b61a03c,
+	"SumExp":              0x15eb5db7922590c9,
+	"attention by panels": 0x55e463bec0c7a674,
+	"attention by rows":   0xafb6819652d14f48,
+}
+
+// draw returns n values of magnitudes from 2^-24 to 2, with edges strewn in or not. They are made of integers:
+// floating-point operations on the way could be fused on some machines.
+func draw(r *rand.Rand, n int, edges bool) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		if edges && r.IntN(64) == 0 {
+			x[i] = Edges[r.IntN(len(Edges))]
+		} else {
+			x[i] = math.Float32frombits(r.Uint32()&(1<<31|1<<23-1) | (127-r.Uint32N(24))<<23)
+		}
+	}
+	return x
+}
+
+// digest returns the digest of some results, all NaN being one.
+func digest(results ...[]float32) uint64 {
+	h := fnv.New64a()
+	var b [4]byte
+	for _, x := range results {
+		for _, v := range x {
+			w := math.Float32bits(v)
+			if v != v {
+				w = 0x7fc00000
+			}
+			binary.LittleEndian.PutUint32(b[:], w)
+			h.Write(b[:])
+		}
+	}
+	return h.Sum64()
+}
+
+// digests runs the kernels of an implementation. None of them depends on the width of its panels.
+func digests(impl Impl) map[string]uint64 {
+	r := rand.New(rand.NewPCG(13, 14))
+	d := map[string]uint64{}
+
+	x := make([]float32, 1<<20) // all signs, exponents and NaN
+	for i := range x {
+		x[i] = math.Float32frombits(uint32(i) * 4097)
+	}
+	y := make([]float32, len(x))
+	impl.Exp(y, x)
+	d["Exp"] = digest(y)
+	for i, v := range x {
+		x[i] = math.Float32frombits(math.Float32bits(v) | 1<<31)
+	}
+	var sum, sumOnly [generic.Lanes]float32
+	impl.ExpSum(y, x, 0, &sum)
+	d["ExpSum"] = digest(y)
+	finite := draw(r, 1<<18, false)
+	impl.ExpSum(y[:len(finite)], finite, 2, &sumOnly)
+	d["ExpSum lanes"] = digest(sumOnly[:], []float32{impl.Fold(&sumOnly)})
+	sum = [generic.Lanes]float32{}
+	impl.SumExp(finite, 2, &sum)
+	d["SumExp"] = digest(sum[:])
+
+	var dots, maxima, div, scale []float32
+	for n := range 1000 {
+		x, y := draw(r, n, n%3 == 0), draw(r, n, false)
+		dots, maxima = append(dots, impl.Dot(x, y)), append(maxima, impl.Max(x))
+		out := make([]float32, n)
+		impl.Div(out, x, 0.7)
+		div = append(div, out...)
+		impl.Scale(out, x, 0.7)
+		scale = append(scale, out...)
+	}
+	d["Dot"], d["Max"], d["Div"], d["Scale"] = digest(dots), digest(maxima), digest(div), digest(scale)
+
+	d["MatMulTile"] = digest(product(impl, r))
+	d["attention by panels"] = digest(byPanels(impl, r))
+	d["attention by rows"] = digest(byRows(impl, r, 1), byRows(impl, r, 4))
+	return d
+}
+
+// product returns 100 rows of 64 columns, in two blocks of k.
+func product(impl Impl, r *rand.Rand) []float32 {
+	const m, n, k = 100, 64, 300
+	w := impl.PanelWidth
+	a, b, c := draw(r, m*k, false), draw(r, k*n, false), make([]float32, m*n)
+	packed := make([]float32, k*w)
+	for col := 0; col < n; col += w {
+		for p := range k {
+			copy(packed[p*w:][:w], b[p*n+col:])
+		}
+		const half = 150
+		impl.MatMulTile(c[col:], n, a, k, packed, m, half, false)
+		impl.MatMulTile(c[col:], n, a[half:], k, packed[half*w:], m, k-half, true)
+	}
+	return c
+}
+
+// byPanels returns the attention of 32 queries over tiles of keys, the last of which is masked.
+func byPanels(impl Impl, r *rand.Rand) []float32 {
+	const queries, dim, last = 32, 45, 101
+	w, pad := impl.PanelWidth, generic.Pad(dim)
+	const keys = 2*generic.TileKeys + last
+	q, k, v := draw(r, queries*dim, false), draw(r, keys*dim, false), draw(r, keys*dim, false)
+	dst := make([]float32, queries*dim)
+	for first := 0; first < queries; first += w {
+		var offset [generic.MaxPanel]int
+		var limit [generic.MaxPanel]int32
+		for i := range w {
+			offset[i], limit[i] = (first+i)*dim, int32(keys-queries+first+i)
+		}
+		packed, acc, s := make([]float32, pad*w), make([]float32, pad*w), make([]float32, generic.TileKeys*w)
+		impl.PackPanel(packed, q, &offset, dim, 3)
+		var st generic.Panel
+		st.Reset(w)
+		for j := 0; j < keys; j += generic.TileKeys {
+			n := min(generic.TileKeys, keys-j)
+			impl.ScoreTile(s, &st, packed, k[j*dim:], dim, n, dim)
+			if n == last {
+				for i := range w {
+					st.TileMax[i] = negInf
+				}
+				impl.MaskTile(s, &st, &limit, n, j)
+			}
+			impl.SoftmaxTile(s, &st, n)
+			impl.ValueTile(acc, s, v[j*dim:], &st, dim, n, dim)
+		}
+		impl.FinishPanel(dst, &offset, acc, &st, dim)
+	}
+	return dst
+}
+
+// byRows returns the attention of rows queries over many tiles of keys, without the last quotient.
+func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
+	const dim, keys = 45, 20*generic.TileKeys + 99
+	pad := generic.Pad(dim)
+	q, k, v := draw(r, rows*dim, false), draw(r, keys*dim, false), draw(r, keys*dim, false)
+	s, o, acc := make([]float32, rows*generic.TileKeys), make([]float32, rows*pad), make([]float32, rows*pad)
+	M, L := make([]float32, rows), make([]float32, rows)
+	for i := range M {
+		M[i] = negInf
+	}
+	for j := 0; j < keys; j += generic.TileKeys {
+		n := min(generic.TileKeys, keys-j)
+		impl.RowScores(s, q, k[j*dim:], rows, rows, dim, n, dim)
+		m := make([]float32, rows)
+		for i := range rows {
+			m[i] = impl.RowWeights(s[i*generic.TileKeys:][:n])
+		}
+		l := impl.RowValues(o, s, v[j*dim:], rows, dim, n, dim)
+		for i := range rows {
+			var a, b float32
+			M[i], a, b = generic.Merge(M[i], m[i])
+			L[i] = generic.MergeSum(L[i], l[i], a, b)
+			impl.MergeRow(acc[i*pad:][:pad], o[i*pad:][:pad], a, b)
+		}
+	}
+	out := append(M, L...)
+	for i := range rows {
+		out = append(out, acc[i*pad:][:dim]...)
+	}
+	return out
+}
+
+func TestDigests(t *testing.T) {
+	check := func(t *testing.T, impl Impl) {
+		got := digests(impl)
+		for name, want := range golden {
+			if got[name] != want {
+				t.Errorf("%s: the digest is %#016x, want %#016x", name, got[name], want)
+			}
+		}
+		if len(got) != len(golden) {
+			t.Errorf("%d digests, want %d: %#v", len(got), len(golden), got)
+		}
+	}
+	for _, w := range []int{16, 32} {
+		t.Run(fmt.Sprintf("generic %d", w), func(t *testing.T) { check(t, Generic(w)) })
+	}
+	Run(t, check)
+}
