@@ -3,9 +3,10 @@
 package asmtest
 
 import (
-	"syscall"
 	"testing"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Guarded is memory between two pages that may not be touched, so that a kernel that reads or
@@ -14,15 +15,15 @@ type Guarded struct{ words []float32 }
 
 // NewGuarded returns room for n float32. It is freed at the end of the test.
 func NewGuarded(t testing.TB, n int) *Guarded {
-	page := syscall.Getpagesize()
+	page := unix.Getpagesize()
 	size := (4*n + page - 1) / page * page
-	b, err := syscall.Mmap(-1, 0, size+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	b, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { syscall.Munmap(b) })
+	t.Cleanup(func() { unix.Munmap(b) })
 	for _, guard := range [][]byte{b[:page], b[page+size:]} {
-		if err := syscall.Mprotect(guard, syscall.PROT_NONE); err != nil {
+		if err := unix.Mprotect(guard, unix.PROT_NONE); err != nil {
 			t.Fatal(err)
 		}
 	}
