@@ -54,6 +54,10 @@ fuzz: ## each fuzz target for FUZZ=20000x executions, or FUZZ=1m of time
 	targets=$$(go test ./fuzz -list '^Fuzz' | grep '^Fuzz'); \
 	for f in $$targets; do go test ./fuzz -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ); done
 
+.PHONY: model
+model: ## what llvm-mca predicts for the inner loops on arm64 cores (needs LLVM 22)
+	cd gen && go run ./mca
+
 .PHONY: bench
 bench: ## speed as a fraction of what this machine can do at that moment
 	cd bench && go run .

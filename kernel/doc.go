@@ -8,8 +8,8 @@
 //
 // The package chooses its machine code once, when the program starts, by what the CPU offers;
 // [Backend] names the choice. It is "generic", pure Go and slow, where the CPU has no supported
-// instruction set, with the build tag purego, or where GODEBUG turns features off (cpu.avx2=off, cpu.asimd=off).
-// Every choice computes the same bits: package generic defines them.
+// instruction set, with the build tag purego, or where GODEBUG turns features off (cpu.avx2=off,
+// cpu.asimd=off). Every choice computes the same bits: package generic defines them.
 //
 // Results do not depend on the number of workers, on the other members of a batch, on strides or on
 // alignment, and a row of a causal prefill equals the decoding of its query against its prefix, bit

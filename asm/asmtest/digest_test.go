@@ -11,8 +11,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// The digests of many results, committed once. The other tests compare an implementation with the reference in
-// the same process; these compare architectures, compilers and versions.
+// The digests of many results, committed once. The other tests compare an implementation with the
+// reference in the same process; these compare architectures, compilers and versions.
 var golden = map[string]uint64{
 	"Div":                 0xbc70919768822f2f,
 	"Dot":                 0x1b8cbf62ad4941ae,
@@ -27,8 +27,8 @@ var golden = map[string]uint64{
 	"attention by rows":   0xafb6819652d14f48,
 }
 
-// draw returns n values of magnitudes from 2^-24 to 2, with edges strewn in or not. They are made of integers:
-// floating-point operations on the way could be fused on some machines.
+// draw returns n values of magnitudes from 2^-24 to 2, with edges strewn in or not. They are made
+// of integers: floating-point operations on the way could be fused on some machines.
 func draw(r *rand.Rand, n int, edges bool) []float32 {
 	x := make([]float32, n)
 	for i := range x {

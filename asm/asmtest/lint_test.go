@@ -115,8 +115,8 @@ func lintAMD64(s, stubs string) []string {
 }
 
 var (
-	// R16 and R17 belong to the linker, R18 to the platform, R26 to closures, R27 to the assembler, R28
-	// to the goroutine, where it is called g, R29 and R30 to the frame.
+	// R16 and R17 belong to the linker, R18 to the platform, R26 to closures, R27 to the assembler,
+	// R28 to the goroutine, where it is called g, R29 and R30 to the frame.
 	reserved  = regexp.MustCompile(`\b([Rxw](1[678]|2[6789]|30)|g|RSP|sp)\b`)
 	commented = regexp.MustCompile(`^\s*WORD\s+\$0x[0-9a-f]{8} // [a-z]`)
 )
@@ -213,13 +213,15 @@ func TestLintARM64FindsEachFault(t *testing.T) {
 	}
 }
 
-// R14 may be used: Go reloads g after a call of ABI0 assembly. So may R15, except that dynamic linking
-// reaches symbols of other files through it: the assembler itself rejects a use of R15 after that.
+// R14 may be used: Go reloads g after a call of ABI0 assembly. So may R15, except that dynamic
+// linking reaches symbols of other files through it: the assembler itself rejects a use of R15
+// after that.
 func TestReservedRegisters(t *testing.T) {
 	goTool(t, "amd64", "build", "-asmflags=-dynlink", "../avx2", "../avx512")
 }
 
-// Users of kernel get the standard library, x/sys/cpu, and nothing of what tests and generators need.
+// Users of kernel get the standard library, x/sys/cpu, and nothing of what tests and generators
+// need.
 func TestDependencies(t *testing.T) {
 	for arch, packages := range map[string][]string{"amd64": {"asm/avx2", "asm/avx512"}, "arm64": {"asm/neon"}} {
 		allowed := []string{"golang.org/x/sys/cpu"}

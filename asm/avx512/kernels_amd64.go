@@ -4,8 +4,8 @@ package avx512
 
 import "github.com/selfattn/attn/generic"
 
-// The Go functions in front of the assembly. They cut long work into calls of less than 100 us, and each
-// is noinline: its stack check is the preemption point before a call.
+// The Go functions in front of the assembly. They cut long work into calls of less than 100 us, and
+// each is noinline: its stack check is the preemption point before a call.
 
 // PanelWidth is the number of queries of a panel, and of columns of a tile of a matrix product.
 const PanelWidth = 32
@@ -151,8 +151,8 @@ func scalePart(dst, x []float32, f float32) { scale(&dst[0], &x[0], len(x), f) }
 //go:noinline
 func Fold(sum *[generic.Lanes]float32) float32 { return fold(&sum[0]) }
 
-// groups writes n as 8*small + 12*big + rest, the rows of the tiles of the microkernels: with the least rest, and
-// then with the fewest small tiles.
+// groups writes n as 8*small + 12*big + rest, the rows of the tiles of the
+// microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
 	for ; ; rest++ {
 		for small = 0; small < 12 && 8*small <= n-rest; small++ {

@@ -1,14 +1,15 @@
-// Package a64 writes arm64 assembly for Go: a front end on the intermediate representation and the printers
-// of avo, which itself generates amd64 only.
+// Package a64 writes arm64 assembly for Go: a front end on the intermediate representation and the
+// printers of avo, which itself generates amd64 only.
 //
-// The operands of an instruction are in the order of Arm's manual, destination first. Go's assembler
-// has little vector arithmetic, so most of it is words that carry their text as a comment; each is held
-// to that text by a decoder when it is made. What cannot be encoded panics, and so does a register that
-// is not the program's: R16 and R17 belong to the linker, R18 to the platform, R26 to closures,
-// R27 to the assembler, R28 to the goroutine, R29 and R30 to the frame.
+// The operands of an instruction are in the order of Arm's manual, destination first. Go's
+// assembler has little vector arithmetic, so most of it is words that carry their text as a
+// comment; each is held to that text by a decoder when it is made. What cannot be encoded panics,
+// and so does a register that is not the program's: R16 and R17 belong to the linker, R18 to the
+// platform, R26 to closures, R27 to the assembler, R28 to the goroutine, R29 and R30 to the frame.
 //
-// Registers are physical. There are enough of them for leaf functions, and microkernels choose them anyway, so avo's
-// allocator is not used: [Asm.X] hands out general registers, vector registers are numbered.
+// Registers are physical. There are enough of them for leaf functions, and microkernels choose them
+// anyway, so avo's allocator is not used: [Asm.X] hands out general registers, vector registers are
+// numbered.
 package a64
 
 import (

@@ -40,7 +40,8 @@ func print(t *testing.T, a *Asm) string {
 	return string(b)
 }
 
-// Words on random operands: a decoder that knows nothing of this package reads the instruction and the operands back.
+// Words on random operands: a decoder that knows nothing of this package reads the instruction and
+// the operands back.
 func TestWords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	three := map[string]func(*Asm, V, V, V){

@@ -84,7 +84,8 @@ func (a *Asm) FMLAElement(d, n, m V, lane int) {
 	a.word(byElement["fmla"]|l&1<<21|m.n()<<16|l>>1<<11|n.n()<<5|d.n(), "fmla v%d.4s, v%d.4s, v%d.s[%d]", d, n, m, lane)
 }
 
-// FMAXV is the maximum of the lanes of n, FADDP the sum of the two lowest; both in the low lane of d.
+// FMAXV is the maximum of the lanes of n, FADDP the sum of the two lowest; both in the low lane of
+// d.
 func (a *Asm) FMAXV(d, n V) { a.word(fmaxv|n.n()<<5|d.n(), "fmaxv s%d, v%d.4s", d, n) }
 func (a *Asm) FADDP(d, n V) { a.word(faddp|n.n()<<5|d.n(), "faddp s%d, v%d.2s", d, n) }
 
@@ -136,7 +137,8 @@ func (a *Asm) TBL2(d, t, index V) {
 	a.op("VTBL", index.in("B16"), fmt.Sprintf("[%s, %s]", t.in("B16"), (t+1).in("B16")), d.in("B16"))
 }
 
-// TRN1 pairs up the even lanes of n and m, TRN2 the odd ones; ZIP1D and ZIP2D their low and high halves.
+// TRN1 pairs up the even lanes of n and m, TRN2 the odd ones; ZIP1D and ZIP2D their low and high
+// halves.
 func (a *Asm) TRN1(d, n, m V)  { a.op("VTRN1", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) TRN2(d, n, m V)  { a.op("VTRN2", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) ZIP1D(d, n, m V) { a.op("VZIP1", m.in("D2"), n.in("D2"), d.in("D2")) }

@@ -1,4 +1,5 @@
-// Package front generates the Go functions in front of the assembly, which are the same for every instruction set.
+// Package front generates the Go functions in front of the assembly, which are the same for every
+// instruction set.
 package front
 
 import (
@@ -33,8 +34,8 @@ func (k Kernels) Write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "kernels_"+k.Arch+".go"), text.Bytes(), 0o644)
 }
 
-// Stale compares the committed files of a directory with what write writes, and says what is not the same: a file that
-// differs, one that is missing, or assembly that comes from no generator.
+// Stale compares the committed files of a directory with what write writes, and says what is not
+// the same: a file that differs, one that is missing, or assembly that comes from no generator.
 func Stale(committed, fresh string, write func(dir string) error) (found []string, err error) {
 	if err := write(fresh); err != nil {
 		return nil, err

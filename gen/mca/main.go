@@ -1,10 +1,12 @@
-// Command mca prints what llvm-mca predicts for the inner loops of the arm64 kernels: the fraction of
-// the peak of fused multiply-adds on some cores. It is a model, without caches, and no measurement.
+// Command mca prints what llvm-mca predicts for the inner loops of the arm64 kernels: the fraction
+// of the peak of fused multiply-adds on some cores. It is a model, without caches, and no
+// measurement.
 //
 //	go run ./mca
 //
 // It builds the kernels, takes the inner loop with the most multiply-adds of each function from the
-// machine code, and needs llvm-mc and llvm-mca of LLVM 22: older ones have no models of these cores.
+// machine code, and needs llvm-mc and llvm-mca of LLVM 22: older ones have no models of these
+// cores.
 package main
 
 import (
@@ -103,7 +105,7 @@ func text(path string) (map[string][]byte, error) {
 	for _, s := range symbols {
 		name, ok := strings.CutPrefix(s.Name, "github.com/selfattn/attn/asm/neon.")
 		name, abi0 := strings.CutSuffix(name, ".abi0")
-		if ok && (abi0 || code[name] == nil) && s.Value >= section.Addr {
+		if ok && abi0 && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
 			at := s.Value - section.Addr
 			code[name] = all[at : at+s.Size]
 		}

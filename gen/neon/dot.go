@@ -2,8 +2,8 @@ package main
 
 import "github.com/selfattn/attn/gen/a64"
 
-// Dot reads two vectors once, so it runs at the load limit: the contract's 32 lanes are 8 accumulators, enough
-// to cover the latency of FMLA on every core.
+// Dot reads two vectors once, so it runs at the load limit: the contract's 32 lanes are 8
+// accumulators, enough to cover the latency of FMLA on every core.
 //
 //	V0-V7 a block of x and y, V24-V31 accumulators
 func genDot(g *gen) {

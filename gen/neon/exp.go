@@ -72,7 +72,8 @@ func (g *gen) expm(e exponential, x, a, b, c a64.V) {
 	g.FMUL(x, b, a)
 }
 
-// exp is x = e^x for any x. The scale 2^k comes in two factors, so that a subnormal result is rounded once.
+// exp is x = e^x for any x. The scale 2^k comes in two factors, so that a subnormal result is
+// rounded once.
 func (g *gen) exp(e exponential, most, one, x, a, b, c a64.V) {
 	g.FMAX(x, x, e.least)
 	g.FMIN(x, x, most)

@@ -2,15 +2,15 @@ package main
 
 import "github.com/selfattn/attn/gen/a64"
 
-// gemm is the microkernel of every matrix product here: rows of four vectors of outer products, each
-// element one FMA chain in increasing index.
+// gemm is the microkernel of every matrix product here: rows of four vectors of outer products,
+// each element one FMA chain in increasing index.
 //
 //	V0-V23  accumulators, 4 a row
 //	V24-V29 elements of the other operand, which FMLA takes from any lane: no broadcasts
 //	V30 V31 two vectors of a row of the panel at a time
 //
-// A step of 6 rows is 24 FMAs and 2 loads of pairs, and the elements of four steps are 6 loads more, so it is bound
-// by the FMAs on every core, and 24 chains cover their latency.
+// A step of 6 rows is 24 FMAs and 2 loads of pairs, and the elements of four steps are 6 loads
+// more, so it is bound by the FMAs on every core, and 24 chains cover their latency.
 type gemm struct {
 	*gen
 	k              a64.X                                  // number of steps, kept
@@ -52,8 +52,8 @@ func (g *gemm) steps(rows, steps int) {
 // acc is the first accumulator of a row.
 func acc(row int) a64.V { return a64.V(4 * row) }
 
-// groups runs small and big tiles as often as the parameters of that name say, then one of rest < small
-// rows.
+// groups runs small and big tiles as often as the parameters of that name say, then one of rest <
+// small rows.
 func (g *gen) groups(tile func(rows int)) {
 	n := g.X()
 	g.ParamTo(n, "small")

@@ -13,8 +13,8 @@ import (
 	"github.com/selfattn/attn/gen/front"
 )
 
-// Shapes: a panel is four vectors, and a tile of a matrix product is up to six rows of that, which leaves 8 of the
-// 32 vector registers for operands.
+// Shapes: a panel is four vectors, and a tile of a matrix product is up to six rows of that, which
+// leaves 8 of the 32 vector registers for operands.
 const (
 	lanes = 4
 	panel = 16
@@ -48,8 +48,8 @@ func main() {
 	}
 }
 
-// write writes the generated files to a directory: a .s file and a stub file for each of files, and the
-// Go functions in front of them.
+// write writes the generated files to a directory: a .s file and a stub file for each of files, and
+// the Go functions in front of them.
 func write(dir string) error {
 	for _, f := range files {
 		g := &gen{Asm: a64.New()}
@@ -63,8 +63,8 @@ func write(dir string) error {
 
 // gen is a file in the making.
 //
-// Unless a kernel says otherwise, V0-V7 are scratch, constants are in V8 and up, in the order in which
-// the kernel asks for them, and sums that last for the whole kernel in V24-V31.
+// Unless a kernel says otherwise, V0-V7 are scratch, constants are in V8 and up, in the order in
+// which the kernel asks for them, and sums that last for the whole kernel in V24-V31.
 type gen struct {
 	*a64.Asm
 	next a64.V // register of the next constant
@@ -130,8 +130,8 @@ func (g *gen) store(v a64.V, n int, base a64.X, disp int) {
 // mem returns the address base + disp bytes.
 func mem(base a64.X, disp int) a64.Mem { return a64.Mem{Base: base, Disp: disp} }
 
-// raise sets the lanes of m to those of x that are greater. A NaN is not, and of -0 and +0 the first one stays: FMAXNM
-// differs there, and for a signaling NaN.
+// raise sets the lanes of m to those of x that are greater. A NaN is not, and of -0 and +0 the
+// first one stays: FMAXNM differs there, and for a signaling NaN.
 func (g *gen) raise(m, x, t a64.V) {
 	g.FCMGT(t, x, m)
 	g.BIT(m, x, t)
@@ -143,7 +143,8 @@ func (g *gen) zeroWhere(x, y, t a64.V) {
 	g.BIC(x, x, t)
 }
 
-// transpose turns the four rows in v and the registers behind it into columns; the four in t are scratch.
+// transpose turns the four rows in v and the registers behind it into columns; the four in t are
+// scratch.
 func (g *gen) transpose(v, t a64.V) {
 	for i := a64.V(0); i < 4; i += 2 { // pairs of rows
 		g.TRN1(t+i, v+i, v+i+1)

@@ -54,11 +54,11 @@ func genRow(g *gen) {
 
 const tileKeys = 256
 
-// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may not
-// recognise the stream that they are. So a pointer walks through a later block, row by row, ahead bytes from
-// here: start sets it, and next, once every 16 bytes of the rows, moves it on by lines
-// cache lines. A row is a whole number of such steps for this, and wrap leads from the end of the last to
-// the next row.
+// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may
+// not recognise the stream that they are. So a pointer walks through a later block, row by row,
+// ahead bytes from here: start sets it, and next, once every 16 bytes of the rows, moves it on by
+// lines cache lines. A row is a whole number of such steps for this, and wrap leads from the end of
+// the last to the next row.
 type prefetch struct {
 	*gen
 	ahead, wrap, dim, p, left a64.X
@@ -152,8 +152,8 @@ func (g *gen) rowScores1() {
 	})
 }
 
-// rowScores4: the queries are on the lanes and FMLA takes the elements of K as they are, a chain for each
-// of 8 keys.
+// rowScores4: the queries are on the lanes and FMLA takes the elements of K as they are, a chain
+// for each of 8 keys.
 //
 //	V0-V7 rows of K, V16-V19 elements of the queries, V24-V31 scores
 func (g *gen) rowScores4() {

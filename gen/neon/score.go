@@ -1,8 +1,8 @@
 package main
 
-// Scores are a matrix product with the queries on the lanes: elements are taken from rows of K
-// in place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over the keys
-// is then vertical.
+// Scores are a matrix product with the queries on the lanes: elements are taken from rows of K in
+// place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over
+// the keys is then vertical.
 func genScore(g *gen) {
 	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",

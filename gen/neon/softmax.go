@@ -40,7 +40,8 @@ func genSoftmax(g *gen) {
 	g.RET()
 }
 
-// max leaves the maximum of n elements in the low lane of V0, with -0 as +0, and returns +0 and -Inf.
+// max leaves the maximum of n elements in the low lane of V0, with -0 as +0, and returns +0 and
+// -Inf.
 //
 //	V0-V3 maxima, V4-V7 elements, V16-V19 scratch
 func (g *gen) max(x, n a64.X) (zero, least a64.V) {
@@ -69,7 +70,8 @@ func (g *gen) max(x, n a64.X) (zero, least a64.V) {
 	return zero, least
 }
 
-// expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in memory.
+// expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in
+// memory.
 func (g *gen) expSum(store bool) {
 	var dst a64.X
 	if store {

@@ -87,7 +87,8 @@ func (g *gen) any(x a64.X, v a64.V) {
 	g.ORR(x, x, g.t)
 }
 
-// exponential2 is the constants of exp2: the least argument, magic, and the polynomial from the highest coefficient.
+// exponential2 is the constants of exp2: the least argument, magic, and the polynomial from the
+// highest coefficient.
 type exponential2 struct {
 	least, magic a64.V
 	t            [7]a64.V
