@@ -53,3 +53,7 @@ fuzz: ## each fuzz target for FUZZ=20000x executions, or FUZZ=1m of time
 .PHONY: bench
 bench: ## speed as a fraction of what this machine can do at that moment
 	cd bench && go run .
+
+.PHONY: model
+model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)
+	cd bench && go run ./model

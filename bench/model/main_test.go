@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Of three loops the innermost one with the most FMAs is found, whatever the architecture.
+func TestInnerLoop(t *testing.T) {
+	const amd64 = `
+0000000000401000 <f>:
+  401000:      	movq	0x8(%rsp), %rax
+  401005:      	nopl	(%rax)
+  401010:      	vmovups	(%rax), %zmm1
+  401016:      	vfmadd231ps	%zmm1, %zmm2, %zmm3 # zmm3 = (zmm2 * zmm1) + zmm3
+  40101c:      	decq	%rdx
+  40101f:      	jne	0x401010 <f+0x10>
+  401021:      	vmovups	0x9c2d5(%rip), %zmm12   # 0x49d2fe <splat4b40007e>
+  40102b:      	vfmadd231ps	(%rax){1to16}, %zmm2, %zmm3 # zmm3 = (zmm2 * mem) + zmm3
+  401031:      	vfnmadd213ps	%zmm1, %zmm2, %zmm4
+  401037:      	addq	$0x100, %rax            # imm = 0x100
+  40103d:      	decq	%rcx
+  401040:      	jge	0x401021 <f+0x21>
+  401042:      	vfmadd231ps	%zmm1, %zmm2, %zmm3
+  401048:      	vfmadd231ps	%zmm1, %zmm2, %zmm3
+  40104e:      	vfmadd231ps	%zmm1, %zmm2, %zmm3
+  401054:      	je	0x40105a <f+0x5a>
+  401056:      	decq	%rbx
+  401058:      	jne	0x401005 <f+0x5>
+  40105a:      	retq
+`
+	require.Equal(t, []string{
+		"loop:",
+		"vmovups 0x9c2d5(%rip), %zmm12",
+		"vfmadd231ps (%rax){1to16}, %zmm2, %zmm3",
+		"vfnmadd213ps %zmm1, %zmm2, %zmm4",
+		"addq $0x100, %rax",
+		"decq %rcx",
+		"jge loop",
+	}, innerLoop(amd64, x86FMA))
+	require.Nil(t, innerLoop(strings.ReplaceAll(amd64, "vf", "vg"), x86FMA))
+
+	const arm64 = `
+000000000010b1f0 <f>:
+  10b1f0:      	ldr	q0, [x0], #0x10         // comment
+  10b1f4:      	fmla	v1.4s, v0.4s, v2.s[1]
+  10b1f8:      	subs	x1, x1, #0x1
+  10b1fc:      	cbnz	x1, 0x10b1f0 <f>
+  10b200:      	ret
+`
+	require.Equal(t, []string{"loop:", "ldr q0, [x0], #0x10", "fmla v1.4s, v0.4s, v2.s[1]", "subs x1, x1, #0x1", "cbnz x1, loop"},
+		innerLoop(arm64, regexp.MustCompile(`^fml[as]\b`)))
+}
+
+func TestModelName(t *testing.T) {
+	require.Equal(t, "SPR", modelName([]string{"SPRPort00", "SPRPort01", "SPRPortInvalid"}))
+	require.Equal(t, "Zn4", modelName([]string{"Zn4AGU0", "Zn4FP0"}))
+	require.Equal(t, "N1", modelName([]string{"N1UnitB", "N1UnitD.0"}))
+}
+
+// A model that would call every loop perfect is no model.
+func TestPredict(t *testing.T) {
+	tools, err := findLLVM()
+	if err != nil {
+		t.Skip(err)
+	}
+	s, c := sets[0], cpu{"haswell", 2}
+	code := func(lines ...string) []string { return append(append([]string{"loop:"}, lines...), "jne loop") }
+	chain := code("vfmadd231ps %ymm1, %ymm2, %ymm0")                          // waits 5 cycles for itself
+	loads := code(strings.Split(strings.Repeat("vmovups (%rax), %ymm3\n", 8)+ // 2 a cycle: 4 cycles
+		"vfmadd231ps %ymm1, %ymm2, %ymm0\nvfmadd231ps %ymm1, %ymm2, %ymm4", "\n")...) // for one cycle of FMAs
+	p, err := tools.predict(s, c, [][]string{chain, loads})
+	require.NoError(t, err)
+	require.Equal(t, 256, p.bits)
+	require.InDelta(t, 0.1, p.fractions[0], 0.01)
+	require.Less(t, p.fractions[1], 0.26)
+	require.Greater(t, p.fractions[1], 0.19)
+
+	_, err = tools.predict(s, cpu{"haswell", 4}, nil)
+	require.ErrorContains(t, err, "2.00 FMAs of 256 bits a cycle, the CPU 4")
+}
+
+// Each matrix product runs at .95 of the peak or more on every model, but for the faulty loads of SKX.
+func TestKernels(t *testing.T) {
+	if _, err := findLLVM(); err != nil {
+		t.Skip(err)
+	}
+	var out bytes.Buffer
+	require.NoError(t, run(nil, &out, &out))
+	rows := 0
+	for _, line := range strings.Split(out.String(), "\n") {
+		f := strings.Fields(line)
+		if len(f) != 5+len(kernels) || f[0] == "set" {
+			continue
+		}
+		rows++
+		for i, k := range kernels[:3] {
+			least := 0.95
+			if f[0] == "avx512" && f[2] == "SKX" {
+				least = 0.90
+			}
+			fraction, err := strconv.ParseFloat(f[5+i], 64)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, fraction, least, "%s of %s", k, line)
+		}
+	}
+	want := 0
+	for _, s := range sets {
+		want += len(s.cpus)
+	}
+	require.Equal(t, want, rows, "%s", out.String())
+
+	require.ErrorContains(t, run([]string{"-cpu", "z80"}, &out, &out), "no CPU z80")
+}
