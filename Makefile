@@ -9,7 +9,7 @@ MODULES := $(MODULES:go.mod=.)
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: demo
 demo: ## self-attention on real words, then the speed of this machine
@@ -18,6 +18,10 @@ demo: ## self-attention on real words, then the speed of this machine
 .PHONY: test
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
+
+.PHONY: test-avx512
+test-avx512: ## the AVX-512 kernels, natively or in an emulator (Debian; ATTN_EMULATE=1 forces it)
+	.ci/test-avx512
 
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
