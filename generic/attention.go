@@ -2,9 +2,9 @@ package generic
 
 import "math"
 
-// A panel is a group of w queries that go through a tile of keys together, one
-// to a lane: element (i, r) of a panel's matrix is at [i*w+r]. w is 16
-// with AVX2 and 32 with AVX-512; no bit depends on it.
+// A panel is a group of w queries that go through a tile of keys together, one to a lane: element
+// (i, r) of a panel's matrix is at [i*w+r]. w is 16 with AVX2 and 32 with AVX-512; no bit depends
+// on it.
 
 // MaxPanel is the widest panel.
 const MaxPanel = 32
@@ -16,8 +16,15 @@ type Panel struct {
 	Sum      [MaxPanel]float32 // L
 	OldScale [MaxPanel]float32 // a = 2^(M-M')
 	NewScale [MaxPanel]float32 // b = 2^(m-M')
-	Grown    int32             // not 0 if a maximum that was finite has grown: only then is an a other than 1 of use
+	Mode     int32             // how ValueTile merges
 }
+
+// The modes of merging a tile into the outputs so far. All give the same bits where they apply.
+const (
+	MergeAdd     = iota // no a is other than 1
+	MergeRescale        // some maximum has grown
+	MergeFirst          // there are no outputs yet; they are not read
+)
 
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
@@ -28,9 +35,8 @@ func (p *Panel) Reset(w int) {
 	}
 }
 
-// PackPanel transposes w rows of dim elements, row r starting at
-// src[offset[r]], into dst[i*w+r] = src[offset[r]+i] * scale.
-// dst has room for dim rounded up by Pad.
+// PackPanel transposes w rows of dim elements, row r starting at src[offset[r]], into dst[i*w+r] =
+// src[offset[r]+i] * scale. dst has room for dim rounded up by Pad.
 func PackPanel(dst, src []float32, offset *[MaxPanel]int, w, dim int, scale float32) {
 	for r := range w {
 		for i, v := range src[offset[r]:][:dim] {
@@ -39,9 +45,9 @@ func PackPanel(dst, src []float32, offset *[MaxPanel]int, w, dim int, scale floa
 	}
 }
 
-// ScoreTile computes the scores of a panel q of w queries against n keys, rows of k
-// that are stride apart: s[j*w+r] = chain over i < dim of FMA(q[i*w+r], k[j*stride+i], .).
-// It raises st.TileMax[r] to the maximum of the scores, ignoring NaN.
+// ScoreTile computes the scores of a panel q of w queries against n keys, rows of k that are stride
+// apart: s[j*w+r] = chain over i < dim of FMA(q[i*w+r], k[j*stride+i], .). It raises st.TileMax[r]
+// to the maximum of the scores, ignoring NaN.
 func ScoreTile(s []float32, st *Panel, q, k []float32, w, dim, n, stride int) {
 	for j := range n {
 		key := k[j*stride:][:dim]
@@ -56,8 +62,8 @@ func ScoreTile(s []float32, st *Panel, q, k []float32, w, dim, n, stride int) {
 	}
 }
 
-// MaskTile hides keys: it sets s[j*w+r] to -Inf unless first+j < limit[r], and
-// raises st.TileMax[r] to the maximum of the others.
+// MaskTile hides keys: it sets s[j*w+r] to -Inf unless first+j < limit[r], and raises st.TileMax[r]
+// to the maximum of the others.
 func MaskTile(s []float32, st *Panel, limit *[MaxPanel]int32, w, n, first int) {
 	for j := range n {
 		for r := range w {
@@ -69,11 +75,11 @@ func MaskTile(s []float32, st *Panel, limit *[MaxPanel]int32, w, n, first int) {
 	}
 }
 
-// SoftmaxTile turns the n*w scores of a tile into weights,
-// s[j*w+r] = exp2(s[j*w+r] - ceil(st.TileMax[r])), merges their sums into st, and
-// resets st.TileMax to -Inf for the next tile.
+// SoftmaxTile turns the n*w scores of a tile into weights, s[j*w+r] = exp2(s[j*w+r] -
+// ceil(st.TileMax[r])), merges their sums into st, and resets st.TileMax to -Inf for the next tile.
 func SoftmaxTile(s []float32, st *Panel, w, n int) {
-	st.Grown = 0
+	grown := false
+	st.Mode = MergeFirst
 	for r := range w {
 		m := ceil(st.TileMax[r])
 		var sum float32
@@ -84,17 +90,21 @@ func SoftmaxTile(s []float32, st *Panel, w, n int) {
 		}
 		old := st.Max[r]
 		st.Max[r], st.OldScale[r], st.NewScale[r] = Merge(old, m)
-		if st.Max[r] != old && old != float32(math.Inf(-1)) {
-			st.Grown = 1
+		if old != float32(math.Inf(-1)) {
+			grown = grown || st.Max[r] != old
+			st.Mode = MergeAdd
 		}
 		st.Sum[r] = merged(st.Sum[r], sum, st.OldScale[r], st.NewScale[r])
 		st.TileMax[r] = float32(math.Inf(-1))
 	}
+	if grown {
+		st.Mode = MergeRescale
+	}
 }
 
-// ValueTile mixes n values, rows of v that are stride apart, by the weights p
-// of SoftmaxTile, and merges the result into acc: with o = chain over j < n of
-// FMA(p[j*w+r], v[j*stride+c], .), acc[c*w+r] = O' of the package comment.
+// ValueTile mixes n values, rows of v that are stride apart, by the weights p of SoftmaxTile, and
+// merges the result into acc: with o = chain over j < n of FMA(p[j*w+r], v[j*stride+c], .),
+// acc[c*w+r] = O' of the package comment. acc need not be set before the first tile (MergeFirst).
 func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 	for c := range dim {
 		for r := range w {
@@ -102,13 +112,17 @@ func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
 			for j := range n {
 				o = FMA(p[j*w+r], v[j*stride+c], o)
 			}
-			acc[c*w+r] = merged(acc[c*w+r], o, st.OldScale[r], st.NewScale[r])
+			before := acc[c*w+r]
+			if st.Mode == MergeFirst {
+				before = 0
+			}
+			acc[c*w+r] = merged(before, o, st.OldScale[r], st.NewScale[r])
 		}
 	}
 }
 
-// FinishPanel writes the rows dst[offset[r]+c] = FMA(acc[c*w+r], Inverse(st.Sum[r]), +0)
-// and reports whether it wrote a NaN.
+// FinishPanel writes the rows dst[offset[r]+c] = FMA(acc[c*w+r], Inverse(st.Sum[r]), +0) and
+// reports whether it wrote a NaN.
 func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel, w, dim int) (nan bool) {
 	for r := range w {
 		row, inverse := dst[offset[r]:][:dim], Inverse(st.Sum[r])
@@ -120,9 +134,9 @@ func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel,
 	return nan
 }
 
-// RowScores is ScoreTile for few queries, the way of decoding: query r < rows is
-// lane r of the packed panel q of width w, and its scores go to s[r*TileKeys+j].
-// All of s[:rows*TileKeys] may be overwritten.
+// RowScores is ScoreTile for few queries, the way of decoding: query r < rows is lane r of the
+// packed panel q of width w, and its scores go to s[r*TileKeys+j]. All of s[:rows*TileKeys] may be
+// overwritten.
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 	for r := range rows {
 		for j := range n {
@@ -135,9 +149,9 @@ func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 	}
 }
 
-// RowWeights turns the scores of one query into weights, s[j] = exp2(s[j]-m), and
-// returns the integer m = ceil(max s[j]). Elements of s beyond its length, up to a multiple of 16, may
-// be overwritten.
+// RowWeights turns the scores of one query into weights, s[j] = exp2(s[j]-m), and returns the
+// integer m = ceil(max s[j]). Elements of s beyond its length, up to a multiple of 16, may be
+// overwritten.
 func RowWeights(s []float32) (m float32) {
 	m = ceil(Max(s))
 	for j, v := range s {
@@ -146,9 +160,9 @@ func RowWeights(s []float32) (m float32) {
 	return m
 }
 
-// RowValues is the sum and the mix of one tile for rows queries: with the weights
-// p[r*TileKeys+j], it returns sum[r] = p_0 + p_1 + ... and sets
-// o[r*Pad(dim)+c] = chain over j < n of FMA(p[r*TileKeys+j], v[j*stride+c], .).
+// RowValues is the sum and the mix of one tile for rows queries: with the weights p[r*TileKeys+j],
+// it returns sum[r] = p_0 + p_1 + ... and sets o[r*Pad(dim)+c] = chain over j < n of
+// FMA(p[r*TileKeys+j], v[j*stride+c], .).
 func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
 	for r := range rows {
 		row := o[r*Pad(dim):][:dim]
@@ -174,9 +188,8 @@ func MergeRow(acc, o []float32, a, b float32) {
 	}
 }
 
-// Merge returns the maximum M' of the maxima M and m of two partials, integers
-// or infinite, and the scales a = 2^(M-M') and b = 2^(m-M'), which are exact, or 0
-// below 2^-126.
+// Merge returns the maximum M' of the maxima M and m of two partials, integers or infinite, and the
+// scales a = 2^(M-M') and b = 2^(m-M'), which are exact, or 0 below 2^-126.
 func Merge(M, m float32) (max, a, b float32) {
 	max = maxNum(m, M)
 	return max, pow2Float(M - max), pow2Float(m - max)
@@ -187,8 +200,8 @@ func MergeSum(L, l, a, b float32) float32 { return merged(L, l, a, b) }
 
 func merged(x, y, a, b float32) float32 { return FMA(y, b, x*a) }
 
-// pow2Float returns 2^x for an integer -127 < x <= 0, else (and for NaN, the difference of
-// two infinities) 0.
+// pow2Float returns 2^x for an integer -127 < x <= 0, else (and for NaN, the difference of two
+// infinities) 0.
 func pow2Float(x float32) float32 {
 	if x > -127 {
 		return pow2(int32(x))
@@ -206,9 +219,9 @@ func Inverse(sum float32) float32 {
 	return 1 / sum
 }
 
-// AttentionRow is the contract of attention for one query q against the n keys that
-// it sees, the rows of k and v that are kStride and vStride apart. It is what
-// the tests hold every implementation to, so it is written for reading.
+// AttentionRow is the contract of attention for one query q against the n keys that it sees, the
+// rows of k and v that are kStride and vStride apart. It is what the tests hold every
+// implementation to, so it is written for reading.
 func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32) {
 	qs := make([]float32, len(q))
 	for i, x := range q {

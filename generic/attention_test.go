@@ -312,7 +312,7 @@ func TestTileEqualsRow(t *testing.T) {
 		}
 		sum := RowValues(o, byRow, v, rows, vdim, n, vdim)
 		for i := range rows {
-			if !same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Grown != 0 || st.TileMax[i] != negInf {
+			if !same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Mode != MergeFirst || st.TileMax[i] != negInf {
 				t.Errorf("n=%d: lane %d is %+v, want the sum %g", n, i, st, sum[i])
 			}
 			for e := range vdim {
@@ -328,7 +328,7 @@ func TestTileEqualsRow(t *testing.T) {
 		}
 		SoftmaxTile(s, &st, w, 1)
 		for i := range rows {
-			if want := FMA(1, 1, sum[i]/4); st.Grown == 0 || st.OldScale[i] != 0.25 || st.NewScale[i] != 1 || st.Sum[i] != want {
+			if want := FMA(1, 1, sum[i]/4); st.Mode != MergeRescale || st.OldScale[i] != 0.25 || st.NewScale[i] != 1 || st.Sum[i] != want {
 				t.Errorf("n=%d: after a larger maximum lane %d is %+v, want the sum %g", n, i, st, want)
 			}
 		}

@@ -1,13 +1,11 @@
-// Package generic is the pure Go reference: it says what every bit of every
-// kernel is. The assembly of each instruction set computes the same bits,
-// only faster, and the tests compare with ==.
+// Package generic is the pure Go reference: it says what every bit of every kernel is. The assembly
+// of each instruction set computes the same bits, only faster, and the tests compare with ==.
 //
 // # The arithmetic contract
 //
-// All arithmetic is IEEE 754 binary32, rounded to nearest even, with
-// subnormals. Where two roundings are meant the code says float32(x*y) + z,
-// because the Go compiler fuses a bare x*y + z on some architectures; where
-// one rounding is meant it calls [FMA].
+// All arithmetic is IEEE 754 binary32, rounded to nearest even, with subnormals. Where two
+// roundings are meant the code says float32(x*y) + z, because the Go compiler fuses a bare x*y + z
+// on some architectures; where one rounding is meant it calls [FMA].
 //
 //   - Chains. Every element of a matrix product, every score q.k and every
 //     column of an attention tile is one chain: it starts at +0 and does
@@ -23,9 +21,9 @@
 //
 // # Attention
 //
-// Keys are cut into tiles of [TileKeys] at absolute multiples, counted from
-// key 0. With c = float32(scale * log2 e), the visible keys of each tile yield
-// a partial result of their own, in base 2:
+// Keys are cut into tiles of [TileKeys] at absolute multiples, counted from key 0. With c =
+// float32(scale * log2 e), the visible keys of each tile yield a partial result of their own, in
+// base 2:
 //
 //	s_j = chain over d of FMA(float32(q_d * c), k_jd, .)
 //	m   = ceil(maxNum s_j), an integer: rescaling by 2^(m-m') is exact
@@ -39,15 +37,14 @@
 //	L' = FMA(l, b, float32(L*a))
 //	O' = FMA(o, b, float32(O*a))
 //
-// The output is FMA(O, 1/L, +0), with 0 for 1/L where L is 0: no visible key, or
-// only scores of -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0
-// cannot be seen even in the sign of a zero. Nothing in this depends on how
-// queries, heads, tiles or workers are grouped, so a row has the same bits in
-// prefill and in decode, alone and in a batch.
+// The output is FMA(O, 1/L, +0), with 0 for 1/L where L is 0: no visible key, or only scores of
+// -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0 cannot be seen even
+// in the sign of a zero. Nothing in this depends on how queries, heads, tiles or workers are
+// grouped, so a row has the same bits in prefill and in decode, alone and in a batch.
 package generic
 
-// Lanes is the number of virtual accumulators of a reduction along a vector:
-// 4 AVX2 registers, 8 NEON registers, 2 AVX-512 registers.
+// Lanes is the number of virtual accumulators of a reduction along a vector: 4 AVX2 registers, 8
+// NEON registers, 2 AVX-512 registers.
 const Lanes = 32
 
 // TileKeys is the number of keys of an attention tile.

@@ -2,8 +2,8 @@ package generic
 
 // Dot returns the inner product of x and y, which must have the same length.
 //
-// With u = 2^-24, n = len(x) and k = ceil(n/32) + 5, the error is at most
-// gamma_k * sum |x_i*y_i| + n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+// With u = 2^-24, n = len(x) and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
+// n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
 func Dot(x, y []float32) float32 {
 	var acc [Lanes]float32
 	y = y[:len(x)]

@@ -2,17 +2,17 @@ package generic
 
 import "math"
 
-// Exp and expm share one scheme, an 8-entry table and a polynomial of degree 4: with n the multiple of
-// 1/8 (in log2 units) nearest to the argument, r the rest and j = 8n mod 8,
+// Exp and expm share one scheme, an 8-entry table and a polynomial of degree 4: with n the multiple
+// of 1/8 (in log2 units) nearest to the argument, r the rest and j = 8n mod 8,
 //
 //	e^x = 2^floor(n) * (th[j] + th[j]*p(r)),  p(r) = e^r - 1.
 //
 // exp2, whose relative error only has to match that of the products around it, does without the
 // table: n is the nearest integer and the polynomial has degree 6, which is fewer instructions.
 //
-// Adding magic = 1.5*2^23 rounds to nearest and leaves the integer in the low bits of the sum, where
-// a table look-up and shifts find it. Constants that are added to magic keep the exponent biased, so
-// that it needs no further addition.
+// Adding magic = 1.5*2^23 rounds to nearest and leaves the integer in the low bits of the sum,
+// where a table look-up and shifts find it. Constants that are added to magic keep the exponent
+// biased, so that it needs no further addition.
 const (
 	magic  = 0x1.8p23       // n in units of 1/8
 	magicB = magic + 8*127  // the same, with the exponent biased
@@ -40,13 +40,11 @@ var (
 	tl = [8]float32{0, -0x1.c15742p-27, 0x1.4636e2p-25, -0x1.593abcp-25, 0x1.9fcef4p-26, 0x1.15506ep-27, -0x1.a94b14p-26, -0x1.822dbcp-27}
 )
 
-// Exp sets dst[i] = e^x[i]. The slices must have the same length, and may be
-// the same.
+// Exp sets dst[i] = e^x[i]. The slices must have the same length, and may be the same.
 //
-// The error is at most 0.60 ulp for normal results and 0.77 ulp for subnormal
-// ones. Exp is monotone, Exp(+-0) = 1, results for x <= 0 are at most 1, and
-// it overflows to +Inf and underflows to subnormals and +0 where the exact
-// value does. NaN gives NaN.
+// The error is at most 0.60 ulp for normal results and 0.77 ulp for subnormal ones. Exp is
+// monotone, Exp(+-0) = 1, results for x <= 0 are at most 1, and it overflows to +Inf and underflows
+// to subnormals and +0 where the exact value does. NaN gives NaN.
 func Exp(dst, x []float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
@@ -71,8 +69,9 @@ func exp(x float32) float32 {
 	return float32(float32(y*pow2(k>>1)) * pow2(k-k>>1))
 }
 
-// expm returns e^x for x <= 0, the exponential of row softmax. Arguments whose n, rounded down, is below -126 give +0:
-// those below -87.37. Otherwise it has the bits of exp but for a last rounding of subnormal results.
+// expm returns e^x for x <= 0, the exponential of row softmax. Arguments whose n, rounded down, is
+// below -126 give +0: those below -87.37. Otherwise it has the bits of exp but for a last rounding
+// of subnormal results.
 func expm(x float32) float32 {
 	if x < negMin {
 		x = negMin
@@ -84,8 +83,8 @@ func expm(x float32) float32 {
 	return float32(expTable(z, expPoly(r)) * biased(z))
 }
 
-// exp2 returns 2^x for x <= 0, flushing x <= -125.5 to +0: the exponential of
-// attention. The error is at most 0.80 ulp.
+// exp2 returns 2^x for x <= 0, flushing x <= -125.5 to +0: the exponential of attention. The error
+// is at most 0.80 ulp.
 func exp2(x float32) float32 {
 	if x < twoMin {
 		x = twoMin
@@ -114,8 +113,7 @@ func expTable(z, p float32) float32 {
 	return th[j] + FMA(th[j], p, tl[j])
 }
 
-// biased returns 2^floor(n) for the biased 8n in the bits of z, or 0 where
-// floor(n) is -127.
+// biased returns 2^floor(n) for the biased 8n in the bits of z, or 0 where floor(n) is -127.
 func biased(z float32) float32 { return math.Float32frombits(math.Float32bits(z) >> 3 << 23) }
 
 // pow2 returns 2^k for -126 <= k <= 127.

@@ -2,13 +2,11 @@ package generic
 
 import "math"
 
-// FMA returns x*y + z rounded once, as the fused multiply-add instructions of
-// every machine do.
+// FMA returns x*y + z rounded once, as the fused multiply-add instructions of every machine do.
 //
-// The product of two float32 is exact in float64. The sum may not be, and
-// rounding it to float64 and then to float32 rounds twice; that shows only
-// when the float64 lies on a tie of float32, or below its normal range, and
-// then [fmaOdd] decides.
+// The product of two float32 is exact in float64. The sum may not be, and rounding it to float64
+// and then to float32 rounds twice; that shows only when the float64 lies on a tie of float32, or
+// below its normal range, and then [fmaOdd] decides.
 func FMA(x, y, z float32) float32 {
 	s := float64(x)*float64(y) + float64(z)
 	b := math.Float64bits(s)
@@ -21,14 +19,14 @@ func FMA(x, y, z float32) float32 {
 // minNormal is the float64 encoding of 2^-126, the least normal float32.
 const minNormal = (1023 - 126) << 52
 
-// fmaOdd is FMA for all operands: the float64 sum is rounded to odd, which
-// keeps enough of what was lost for the second rounding to be right
-// (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008).
+// fmaOdd is FMA for all operands: the float64 sum is rounded to odd, which keeps enough of what was
+// lost for the second rounding to be right (Boldo and Melquiond, Emulation of FMA and correctly
+// rounded sums, 2008).
 func fmaOdd(x, y, z float32) float32 {
 	p, c := float64(x)*float64(y), float64(z)
 	s := p + c
-	// Knuth's TwoSum: e is the exact error of s. Every operation is an
-	// addition, so there is nothing to fuse.
+	// Knuth's TwoSum: e is the exact error of s. Every operation is an addition, so there is
+	// nothing to fuse.
 	t := s - p
 	e := (p - (s - t)) + (c - t)
 	if e == 0 || e != e {

@@ -67,3 +67,20 @@ func TestMatMulTileParts(t *testing.T) {
 		}
 	}
 }
+
+// A product in one go has the bits of its tiles.
+func TestMatMul(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	const m, k, ldc = 5, 37, width + 3
+	a, b := wides(r, m*k, 20), wides(r, k*width, 20)
+	whole, tile := wides(r, m*ldc, 20), make([]float32, m*width)
+	MatMul(whole, ldc, a, k, b, width, m, k, width)
+	MatMulTile(tile, width, a, k, b, width, m, k, false)
+	for i := range m {
+		for j := range width {
+			if !same(whole[i*ldc+j], tile[i*width+j]) {
+				t.Fatalf("element %d, %d is %g, want %g", i, j, whole[i*ldc+j], tile[i*width+j])
+			}
+		}
+	}
+}

@@ -11,9 +11,9 @@ func Max(x []float32) float32 {
 	return m + 0 // -0 and +0 compare equal: +0 whichever came first
 }
 
-// ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below about 2^-126, for m = [Max](x)
-// or 0 where that is -Inf, and adds element i to sum[i mod 32]. Parts of a
-// vector, cut at multiples of 32, may be passed one by one.
+// ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below about 2^-126, for m = [Max](x) or 0 where
+// that is -Inf, and adds element i to sum[i mod 32]. Parts of a vector, cut at multiples of 32, may
+// be passed one by one.
 func ExpSum(dst, x []float32, m float32, sum *[Lanes]float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
@@ -38,7 +38,8 @@ func Div(dst, x []float32, d float32) {
 	}
 }
 
-// Scale sets dst[i] = FMA(x[i], f, +0), the last step of attention: x[i]*f that is never -0 if x[i] is 0.
+// Scale sets dst[i] = FMA(x[i], f, +0), the last step of attention: x[i]*f that is never -0 if x[i]
+// is 0.
 func Scale(dst, x []float32, f float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
@@ -57,11 +58,11 @@ func SafeMax(m float32) float32 {
 	return m
 }
 
-// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. The slices must have the same
-// length, and may be the same.
+// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. The slices must have the same length, and may be the
+// same.
 //
-// A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no
-// mass to share, becomes +0, as a row of attention that sees no key.
+// A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no mass to share,
+// becomes +0, as a row of attention that sees no key.
 //
 // With u = 2^-24, n = len(x) and S the mean of max(x) - x[i] weighted by the softmax (at most about
 // ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9).
@@ -73,8 +74,15 @@ func Softmax(dst, x []float32) {
 	}
 }
 
-// LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if
-// x holds a NaN or +Inf.
+// SoftmaxRows is [Softmax] on each row of a packed matrix with cols columns.
+func SoftmaxRows(dst, x []float32, cols int) {
+	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
+		Softmax(dst[:cols], x[:cols])
+	}
+}
+
+// LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if x holds a NaN or
+// +Inf.
 func LogSumExp(x []float32) float32 {
 	var sum [Lanes]float32
 	m := Max(x)
@@ -90,9 +98,8 @@ func LogSum(m, s float32) float32 {
 	return float32(float64(m) + log(float64(s)))
 }
 
-// log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 2
-// ulp of float64. The standard library's is assembly on some machines, and
-// its bits are not promised.
+// log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 2 ulp of float64. The
+// standard library's is assembly on some machines, and its bits are not promised.
 func log(x float64) float64 {
 	if x != x || x > math.MaxFloat64 {
 		return x

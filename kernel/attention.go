@@ -17,41 +17,42 @@ type Options struct {
 	// Scale multiplies the scores; 0 means 1/sqrt(Dim of q).
 	Scale float32
 
-	// Causal hides the future, with q at the end of k: query i sees the keys
-	// j <= i + (Len of k - Len of q).
+	// Causal hides the future, with q at the end of k: query i sees the keys j <= i + (Len of k -
+	// Len of q).
 	Causal bool
 
-	// Workers is the number of goroutines that share the work; 0 means GOMAXPROCS, and
-	// 1 runs on the calling goroutine and does not allocate. Results do not depend on it.
+	// Workers is the number of goroutines that share the work; 0 means GOMAXPROCS, and 1 runs on
+	// the calling goroutine and does not allocate. Results do not depend on it.
 	Workers int
 }
 
-// Attention computes dst = softmax(scale * Q.K^T + mask) . V for every batch and head: each
-// query, compared with every key that it sees, mixes their values by the shares of the softmax. opts may be nil.
+// Attention computes dst = softmax(scale * Q.K^T + mask) . V for every batch and head: each query,
+// compared with every key that it sees, mixes their values by the shares of the softmax. opts may
+// be nil.
 //
 //	q   [Batch][Heads][Lq][Dim]      k   [Batch][KV heads][Lk][Dim]
 //	dst [Batch][Heads][Lq][VDim]     v   [Batch][KV heads][Lk][VDim]
 //
-// Heads is a multiple of the KV heads (grouped-query attention): query head h
-// uses KV head h / (Heads / KV heads). Dims are 1 to 1024. All layouts that a
-// [Tensor] describes are read and written in place; multiples of 16 in Dim
-// are fastest. dst may be q itself (the same view), and must not share
-// memory with an input otherwise; what counts is the memory from a tensor's first element to its last.
+// Heads is a multiple of the KV heads (grouped-query attention): query head h uses KV head h /
+// (Heads / KV heads). Dims are 1 to 1024. All layouts that a [Tensor] describes are read and
+// written in place; multiples of 16 in Dim are fastest. dst may be q itself (the same view), and
+// must not share memory with an input otherwise; what counts is the memory from a tensor's first
+// element to its last.
 //
 // A query that sees no key gives zeros. Keys that are hidden from a query never influence it,
-// whatever k and v hold there. A NaN or +Inf in a visible score makes that row NaN, and
-// no other one. Attention needs memory for a few tiles per worker, whatever Lq and Lk are.
+// whatever k and v hold there. A NaN or +Inf in a visible score makes that row NaN, and no other
+// one. Attention needs memory for a few tiles per worker, whatever Lq and Lk are.
 //
-// It returns an error that names the argument, before it writes, if
-// shapes, strides, lengths of Data, overlaps or options are wrong.
+// It returns an error that names the argument, before it writes, if shapes, strides, lengths of
+// Data, overlaps or options are wrong.
 //
-// The algorithm is online softmax over tiles of keys (Milakov and Gimelshein,
-// Online normalizer calculation for softmax, 2018; Dao et al., FlashAttention, 2022). Package generic
-// defines its arithmetic. With u = 2^-24, d = Dim, c = scale, A the largest
-// sum_i |q_i*k_i| and X the largest difference of two scores of a row, in units of log 2,
-// the error of an output is at most about u*(c*(d+2)*A + X + 3) times the spread of the values that
-// it mixes, plus 2*u*(T + Lk/256 + 3) times their largest magnitude, T = min(Lk, 256). Package fuzz computes the
-// rigorous bound for an instance, and tests that it holds; observed errors stay below 0.4 of it.
+// The algorithm is online softmax over tiles of keys (Milakov and Gimelshein, Online normalizer
+// calculation for softmax, 2018; Dao et al., FlashAttention, 2022). Package generic defines its
+// arithmetic. With u = 2^-24, d = Dim, c = scale, A the largest sum_i |q_i*k_i| and X the largest
+// difference of two scores of a row, in units of log 2, the error of an output is at most about
+// u*(c*(d+2)*A + X + 3) times the spread of the values that it mixes, plus 2*u*(T + Lk/256 + 3)
+// times their largest magnitude, T = min(Lk, 256). Package fuzz computes the rigorous bound for an
+// instance, and tests that it holds; observed errors stay below 0.4 of it.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
 	var o Options
 	if opts != nil {
@@ -148,8 +149,9 @@ func checkQueryKey(q, k Tensor, o Options) error {
 
 func isFinite(x float32) bool { return x-x == 0 }
 
-// A job is one call of Attention, cut into items that workers claim. An item is some queries of one KV head, with all
-// query heads of its group, and all the keys or, if few queries face many keys, a span of them.
+// A job is one call of Attention, cut into items that workers claim. An item is some queries of one
+// KV head, with all query heads of its group, and all the keys or, if few queries face many keys, a
+// span of them.
 type job struct {
 	dst, q, k, v Tensor
 	scale        float32 // of the queries, in log2 units
@@ -159,6 +161,7 @@ type job struct {
 	byRow        bool
 	itemRows     int // queries of an item
 	block        int // items that are computed together
+	copyV        bool
 	keySpans     int // spans of spanTiles tiles, of byRow
 	perHead      int // items of a KV head; if byRow 1, or keySpans
 	items        int
@@ -174,9 +177,14 @@ const (
 	// narrowPanel is the width of a panel for few queries, and of all panels but those of AVX-512.
 	narrowPanel = 16
 
-	// blockRows queries go through a tile of keys together, so that K and V come from
-	// memory once for all of them and from L2 for each of their panels.
+	// blockRows queries go through a tile of keys together, so that K and V come from memory once
+	// for all of them and from L2 for each of their panels.
 	blockRows = 64
+
+	// farRows elements or more between the rows of v make each tile of them be copied: its columns
+	// are read group by group, and rows so far apart share few sets of the caches. The blocks are
+	// twice as large then. Wide panels read larger groups, and gain nothing.
+	farRows = 512
 
 	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
 	fewRows = 8
@@ -201,7 +209,7 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	j.next.Store(0)
 
 	heads := q.Batch * k.Heads
-	j.byRow = j.rows <= fewRows
+	j.byRow, j.copyV = j.rows <= fewRows, false
 	if j.byRow {
 		j.itemRows, j.block, j.perHead = j.rows, 1, 1
 		j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
@@ -211,6 +219,9 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	} else {
 		j.itemRows = panelWidth(blockRows)
 		j.block = blockRows / j.itemRows
+		if j.copyV = j.itemRows == narrowPanel && v.LenStride >= farRows && j.rows > blockRows; j.copyV {
+			j.block *= 2
+		}
 		j.perHead = ceilDiv(j.rows, j.itemRows)
 	}
 	j.items = heads * j.perHead
@@ -220,7 +231,8 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	}
 }
 
-// nanoseconds is a rough estimate of the work, at 25 multiply-adds, or 20 bytes of few queries' keys, a nanosecond.
+// nanoseconds is a rough estimate of the work, at 25 multiply-adds, or 20 bytes of few queries'
+// keys, a nanosecond.
 func (j *job) nanoseconds() int {
 	perQuery := j.q.Batch * j.k.Heads * j.k.Len / 25 * (j.q.Dim + j.v.Dim)
 	if n, ok := product(perQuery, max(j.rows, 5)); ok {
@@ -229,8 +241,8 @@ func (j *job) nanoseconds() int {
 	return math.MaxInt
 }
 
-// claim takes the next items for one goroutine: those of a block of queries, and fewer towards the end, so that
-// all finish together. ok is false if there are none.
+// claim takes the next items for one goroutine: those of a block of queries, and fewer towards the
+// end, so that all finish together. ok is false if there are none.
 func (j *job) claim() (first, n int, ok bool) {
 	for {
 		i := int(j.next.Load())
@@ -272,11 +284,12 @@ func (j *job) work() {
 type worker struct {
 	memory  []float32 // what the slices below are cut from
 	q, acc  []float32 // panels of queries, and of outputs so far
+	v       []float32 // a tile of values, if copied
 	s       []float32 // scores and weights: of a tile, or of parts
 	partial []float32 // mixes of parts
 	parts   [spanTiles * fewRows]part
 	merge   merge
-	panels  [blockRows / narrowPanel]panel
+	panels  [2 * blockRows / narrowPanel]panel
 	ignored generic.Panel
 }
 
@@ -291,9 +304,14 @@ func (w *worker) size(j *job) {
 		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
-	w.memory = aligned(w.memory, q+acc+s+partial)
+	v := 0
+	if j.copyV {
+		v = generic.TileKeys * j.v.Dim
+	}
+	w.memory = aligned(w.memory, q+acc+v+s+partial)
 	w.q, w.acc = cut(w.memory, q)
-	w.acc, w.s = cut(w.acc, acc)
+	w.acc, w.v = cut(w.acc, acc)
+	w.v, w.s = cut(w.v, v)
 	w.s, w.partial = cut(w.s, s)
 }
 

@@ -8,13 +8,20 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Each function branches instead of calling through a variable, which would make its
-// arguments escape to the heap.
+// Each function branches instead of calling through a variable, which would make its arguments
+// escape to the heap.
 
 // Written only by tests. AVX-512 is used together with AVX2, which serves the narrow panels.
 var (
 	useAVX2   = avx2.Supported
 	useAVX512 = avx512.Supported && avx2.Supported
+)
+
+// wideVector elements or more are worth the wide registers, and wideSum where their lanes are added
+// up.
+const (
+	wideVector = 64
+	wideSum    = 256
 )
 
 func backend() string {
@@ -27,8 +34,8 @@ func backend() string {
 	return "generic"
 }
 
-// panelWidth is the width of the next panel for n more queries, or of the next tile for n
-// more columns: the widest one that they fill by more than half.
+// panelWidth is the width of the next panel for n more queries, or of the next tile for n more
+// columns: the widest one that they fill by more than half.
 func panelWidth(n int) int {
 	if useAVX512 && n > avx2.PanelWidth {
 		return avx512.PanelWidth
@@ -36,10 +43,9 @@ func panelWidth(n int) int {
 	return narrowPanel
 }
 
+// dot is not faster with AVX-512: the contract's 32 lanes are two accumulators there, which wait
+// for each other.
 func dot(x, y []float32) float32 {
-	if useAVX512 {
-		return avx512.Dot(x, y)
-	}
 	if useAVX2 {
 		return avx2.Dot(x, y)
 	}
@@ -48,7 +54,7 @@ func dot(x, y []float32) float32 {
 
 func exp(dst, x []float32) {
 	switch {
-	case useAVX512:
+	case useAVX512 && len(x) >= wideVector:
 		avx512.Exp(dst, x)
 	case useAVX2:
 		avx2.Exp(dst, x)
@@ -58,7 +64,7 @@ func exp(dst, x []float32) {
 }
 
 func maximum(x []float32) float32 {
-	if useAVX512 {
+	if useAVX512 && len(x) >= wideSum {
 		return avx512.Max(x)
 	}
 	if useAVX2 {
@@ -69,7 +75,7 @@ func maximum(x []float32) float32 {
 
 func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
 	switch {
-	case useAVX512:
+	case useAVX512 && len(x) >= wideSum:
 		avx512.ExpSum(dst, x, m, sum)
 	case useAVX2:
 		avx2.ExpSum(dst, x, m, sum)
@@ -80,7 +86,7 @@ func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
 
 func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
 	switch {
-	case useAVX512:
+	case useAVX512 && len(x) >= wideSum:
 		avx512.SumExp(x, m, sum)
 	case useAVX2:
 		avx2.SumExp(x, m, sum)
@@ -91,7 +97,7 @@ func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
 
 func div(dst, x []float32, d float32) {
 	switch {
-	case useAVX512:
+	case useAVX512 && len(x) >= wideVector:
 		avx512.Div(dst, x, d)
 	case useAVX2:
 		avx2.Div(dst, x, d)
@@ -102,7 +108,7 @@ func div(dst, x []float32, d float32) {
 
 func scaleBy(dst, x []float32, f float32) {
 	switch {
-	case useAVX512:
+	case useAVX512 && len(x) >= wideVector:
 		avx512.Scale(dst, x, f)
 	case useAVX2:
 		avx2.Scale(dst, x, f)
@@ -112,9 +118,6 @@ func scaleBy(dst, x []float32, f float32) {
 }
 
 func fold(sum *[generic.Lanes]float32) float32 {
-	if useAVX512 {
-		return avx512.Fold(sum)
-	}
 	if useAVX2 {
 		return avx2.Fold(sum)
 	}
@@ -209,7 +212,7 @@ func rowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 }
 
 func rowWeights(s []float32) (m float32) {
-	if useAVX512 {
+	if useAVX512 && len(s) >= wideVector {
 		return avx512.RowWeights(s)
 	}
 	if useAVX2 {

@@ -1,20 +1,17 @@
-// Package kernel is attention, and the vector and matrix kernels under it, in
-// assembly for float32: fast on one core, without cgo, and with the same bits
-// on every machine.
+// Package kernel is attention, and the vector and matrix kernels under it, in assembly for float32:
+// fast on one core, without cgo, and with the same bits on every machine.
 //
-// [Attention] is scaled dot-product attention, fused and tiled: the scores of a
-// tile of keys are turned into weights and mixed into the output while they
-// are in the cache, and the matrix of all scores never exists. [SelfAttention] is
-// the layer around it, with its projections. [Dot], [Exp], [Softmax],
-// [LogSumExp] and [MatMul] are the kernels by themselves.
+// [Attention] is scaled dot-product attention, fused and tiled: the scores of a tile of keys are
+// turned into weights and mixed into the output while they are in the cache, and the matrix of all
+// scores never exists. [SelfAttention] is the layer around it, with its projections. [Dot], [Exp],
+// [Softmax], [LogSumExp] and [MatMul] are the kernels by themselves.
 //
-// The package chooses its machine code once, when the program starts, by what the CPU
-// offers; [Backend] names the choice. It is "generic", pure Go and slow, where
-// the CPU has no supported instruction set, with the build tag purego, or where
-// GODEBUG turns features off (cpu.avx2=off). Every choice computes
-// the same bits: package generic defines them.
+// The package chooses its machine code once, when the program starts, by what the CPU offers;
+// [Backend] names the choice. It is "generic", pure Go and slow, where the CPU has no supported
+// instruction set, with the build tag purego, or where GODEBUG turns features off (cpu.avx2=off).
+// Every choice computes the same bits: package generic defines them.
 //
-// Results do not depend on the number of workers, on the other members
-// of a batch, on strides or on alignment, and a row of a causal prefill equals the decoding of its
-// query against its prefix, bit for bit.
+// Results do not depend on the number of workers, on the other members of a batch, on strides or on
+// alignment, and a row of a causal prefill equals the decoding of its query against its prefix, bit
+// for bit.
 package kernel

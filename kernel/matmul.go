@@ -11,16 +11,15 @@ import (
 // MatMul computes c = a.b on all cores: [MatMulWorkers] with workers = 0.
 func MatMul(c, a, b Matrix) error { return MatMulWorkers(c, a, b, 0) }
 
-// MatMulWorkers computes the matrix product c = a.b, with c of a.Rows x b.Cols and
-// a.Cols = b.Rows. workers is the number of goroutines, as in [Options]; the
-// result does not depend on it.
+// MatMulWorkers computes the matrix product c = a.b, with c of a.Rows x b.Cols and a.Cols = b.Rows.
+// workers is the number of goroutines, as in [Options]; the result does not depend on it.
 //
-// Each element is one chain of fused multiply-adds in increasing index, so that with
-// u = 2^-24 and n = a.Cols its error is at most gamma_n * sum |a_ik*b_kj| + n*2^-150,
-// gamma_n = n*u/(1-n*u). If n is 0, c becomes 0.
+// Each element is one chain of fused multiply-adds in increasing index, so that with u = 2^-24 and
+// n = a.Cols its error is at most gamma_n * sum |a_ik*b_kj| + n*2^-150, gamma_n = n*u/(1-n*u). If n
+// is 0, c becomes 0.
 //
-// It returns an error that names the argument, before it writes, if shapes,
-// strides or lengths of Data are wrong, or c shares memory with a or b.
+// It returns an error that names the argument, before it writes, if shapes, strides or lengths of
+// Data are wrong, or c shares memory with a or b.
 func MatMulWorkers(c, a, b Matrix, workers int) error {
 	workers, err := workerCount(workers)
 	if err != nil {
@@ -56,9 +55,9 @@ func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
 	return c, a, b, err
 }
 
-// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1 while it meets blockM
-// rows of a, which stay in L2 while they meet blockN columns of b. a is copied as well: rows that
-// lie a power of two apart would share few sets of the caches.
+// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1 while it meets
+// blockM rows of a, which stay in L2 while they meet blockN columns of b. a is copied as well: rows
+// that lie a power of two apart would share few sets of the caches.
 const (
 	blockK = 512
 	blockM = 96

@@ -21,19 +21,11 @@ func newMatrix(r *rand.Rand, rows, cols, stride int, kind asmtest.Kind) Matrix {
 	return m
 }
 
-// checkMatMulBits compares all of c.Data, also between its rows, with chains of FMAs.
+// checkMatMulBits compares all of c.Data, also between its rows, with the reference.
 func checkMatMulBits(t *testing.T, c, a, b Matrix, workers int) {
 	t.Helper()
 	want := slices.Clone(c.Data)
-	for i := range c.Rows {
-		for j := range c.Cols {
-			chain := float32(0)
-			for k := range a.Cols {
-				chain = generic.FMA(a.Data[i*a.Stride+k], b.Data[k*b.Stride+j], chain)
-			}
-			want[i*c.Stride+j] = chain
-		}
-	}
+	generic.MatMul(want, c.Stride, a.Data, a.Stride, b.Data, b.Stride, a.Rows, a.Cols, b.Cols)
 	what := fmt.Sprintf("%d x %d . %d x %d, %d workers", a.Rows, a.Cols, b.Rows, b.Cols, workers)
 	require.NoError(t, MatMulWorkers(c, a, b, workers), what)
 	asmtest.Equal(t, want, c.Data, "%s", what)

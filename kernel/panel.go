@@ -4,7 +4,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// A panel is a group of queries of one KV head that go through the tiles of keys together, one to a lane.
+// A panel is a group of queries of one KV head that go through the tiles of keys together, one to a
+// lane.
 type panel struct {
 	width       int
 	state       generic.Panel
@@ -14,6 +15,9 @@ type panel struct {
 	q, acc      []float32               // [Dim][width], [VDim][width]
 }
 
+// wideKeys keys or more outweigh what a wide panel wastes where its queries see different ones.
+const wideKeys = 256
+
 // panelBlock computes up to n queries from row on against all keys of a head.
 func (w *worker) panelBlock(j *job, b, head, row, n int) {
 	panels, most := w.panels[:0], 0
@@ -22,17 +26,33 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
+		if j.causal && j.limit((row+p.width-1)/j.group) < wideKeys {
+			p.width = narrowPanel
+		}
 		p.q, q = cut(q, p.width*generic.Pad(j.q.Dim))
 		p.acc, acc = cut(acc, p.width*generic.Pad(j.v.Dim))
 		p.load(j, b, head, row)
+		// The first tile sets all of acc but the padding, unless there is none.
+		if p.most == 0 {
+			clear(p.acc)
+		} else {
+			clear(p.acc[j.v.Dim*p.width:])
+		}
 		most = max(most, p.most)
 		row += p.width
 		left -= p.width
 	}
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	for first := 0; first < most; first += generic.TileKeys {
+		tileV, stride := v[first*j.v.LenStride:], j.v.LenStride
+		if j.copyV {
+			tileV, stride = w.v, j.v.Dim
+			for i := range min(generic.TileKeys, most-first) {
+				copy(w.v[i*stride:][:stride], v[(first+i)*j.v.LenStride:])
+			}
+		}
 		for i := range panels {
-			w.tile(j, &panels[i], k, v, first)
+			w.tile(j, &panels[i], k[first*j.k.LenStride:], tileV, stride, first)
 		}
 	}
 	for i := range panels {
@@ -63,28 +83,38 @@ func (p *panel) load(j *job, b, head, row int) {
 		p.most = limit // limits do not decrease
 	}
 	packPanel(p.q, j.q.Data, &p.src, p.width, j.q.Dim, j.scale)
-	clear(p.acc)
 	p.state.Reset(p.width)
 }
 
-// tile takes a panel through the tile of keys from first on.
-func (w *worker) tile(j *job, p *panel, k, v []float32, first int) {
+// tile takes a panel through the tile of keys from first on, with its rows of k and of v.
+func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int) {
 	all, some := see(p.least, p.most, first, generic.TileKeys)
 	if some == 0 {
 		return
 	}
-	k, v = k[first*j.k.LenStride:], v[first*j.v.LenStride:]
-	if all > 0 {
-		scoreTile(w.s, &p.state, p.q, k, p.width, j.q.Dim, all, j.k.LenStride)
-	}
+	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride)
 	if all < some {
 		// Only maskTile knows the maxima of these keys.
 		s := w.s[all*p.width:]
-		scoreTile(s, &w.ignored, p.q, k[all*j.k.LenStride:], p.width, j.q.Dim, some-all, j.k.LenStride)
+		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, j.k.LenStride)
 		maskTile(s, &p.state, &p.limit, p.width, some-all, first+all)
 	}
 	softmaxTile(w.s, &p.state, p.width, some)
-	valueTile(p.acc, w.s, v, &p.state, p.width, j.v.Dim, some, j.v.LenStride)
+	columns := callWork / (p.width * some)
+	for c := 0; c < j.v.Dim; c += columns {
+		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, vStride)
+	}
+}
+
+// callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
+const callWork = 1 << 21
+
+// scores computes the scores of n keys.
+func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, stride int) {
+	keys := callWork / (p.width * dim)
+	for first := 0; first < n; first += keys {
+		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, min(keys, n-first), stride)
+	}
 }
 
 // finish writes the rows of a panel.
@@ -93,8 +123,8 @@ func (w *worker) finish(j *job, p *panel, k, v []float32) {
 	if !nan || p.least == p.most {
 		return
 	}
-	// A hidden key has weight 0, but 0 times a NaN or infinite value is NaN. The rows that are NaN are
-	// computed again, each from the keys that it sees.
+	// A hidden key has weight 0, but 0 times a NaN or infinite value is NaN. The rows that are NaN
+	// are computed again, each from the keys that it sees.
 	for r := range p.width {
 		out := j.dst.Data[p.dst[r]:][:j.v.Dim]
 		if hasNaN(out) {

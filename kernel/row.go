@@ -7,8 +7,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Few queries, as in decoding, read K and V row by row, at the speed of memory. Up
-// to rowGroup queries that see the same keys share the reading.
+// Few queries, as in decoding, read K and V row by row, at the speed of memory. Up to rowGroup
+// queries that see the same keys share the reading.
 
 const rowGroup = 4
 
@@ -35,7 +35,8 @@ func finishRow(dst, acc []float32, sum float32) {
 	scaleBy(dst, acc[:len(dst)], generic.Inverse(sum))
 }
 
-// row computes one query, lane 0 of a panel q of that width, against its first limit keys and returns its sum.
+// row computes one query, lane 0 of a panel q of that width, against its first limit keys and
+// returns its sum.
 func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit int) float32 {
 	state := newRow()
 	for first := 0; first < limit; first += generic.TileKeys {
@@ -81,7 +82,7 @@ func (j *job) prepareMerges(heads int) {
 // rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
 func (w *worker) rowItem(j *job, b, head, span int) {
 	p := &w.panels[0]
-	p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+	p.width, p.q = narrowPanel, w.q
 	p.load(j, b, head, 0)
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	if j.perHead > 1 {
@@ -102,8 +103,8 @@ type part struct {
 	max, sum    [rowGroup]float32
 }
 
-// rowSpan computes the partials of a span of tiles and merges them once the spans before it have been. Spans are
-// handed out in increasing order, so the wait ends.
+// rowSpan computes the partials of a span of tiles and merges them once the spans before it have
+// been. Spans are handed out in increasing order, so the wait ends.
 //
 // All keys of a span come before all of its values, so that each is read as one stream.
 func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {

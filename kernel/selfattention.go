@@ -6,35 +6,35 @@ import (
 	"sync"
 )
 
-// SelfAttention is the self-attention layer: learned projections turn the vectors of
-// the tokens into queries, keys and values, attention compares every query with
-// every key and mixes the values, and an optional projection turns the mix into the contextual vectors.
+// SelfAttention is the self-attention layer: learned projections turn the vectors of the tokens
+// into queries, keys and values, attention compares every query with every key and mixes the
+// values, and an optional projection turns the mix into the contextual vectors.
 //
 //	Q = X.WQ + BQ,  K = X.WK + BK,  V = X.WV + BV
 //	head h: Attention(Q_h, K_h, V_h), side by side
 //	out = heads.WO + BO
 //
-// (Vaswani et al., Attention Is All You Need, 2017.) Query head h is the columns
-// [h*d, (h+1)*d) of Q, with d = WQ.Cols/Heads; the heads of K and V likewise, with KVHeads.
+// (Vaswani et al., Attention Is All You Need, 2017.) Query head h is the columns [h*d, (h+1)*d) of
+// Q, with d = WQ.Cols/Heads; the heads of K and V likewise, with KVHeads.
 type SelfAttention struct {
 	// Heads is the number of query heads, 0 meaning 1. KVHeads is that of key and value heads, a
 	// divisor of Heads; 0 means Heads.
 	Heads, KVHeads int
 
-	// WQ is model dim x Heads*d, WK is model dim x KVHeads*d, WV is model dim x
-	// KVHeads*e. WO is Heads*e x output dim; without Data the heads themselves are the output.
+	// WQ is model dim x Heads*d, WK is model dim x KVHeads*d, WV is model dim x KVHeads*e. WO is
+	// Heads*e x output dim; without Data the heads themselves are the output.
 	WQ, WK, WV, WO Matrix
 
 	// Biases, one element a column of the projection, or nil.
 	BQ, BK, BV, BO []float32
 }
 
-// Forward computes the contextual vectors of the tokens x, tokens x model dim, into dst,
-// tokens x output dim. opts, which may be nil, are those of [Attention]. dst must not share memory with the
+// Forward computes the contextual vectors of the tokens x, tokens x model dim, into dst, tokens x
+// output dim. opts, which may be nil, are those of [Attention]. dst must not share memory with the
 // layer or x.
 //
-// It returns an error that names the argument, before it writes, if shapes,
-// strides, lengths, overlaps or options are wrong. Layers may be shared between goroutines.
+// It returns an error that names the argument, before it writes, if shapes, strides, lengths,
+// overlaps or options are wrong. Layers may be shared between goroutines.
 func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	f, err := l.plan(x, opts)
 	if err != nil {
@@ -72,8 +72,8 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	return nil
 }
 
-// Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst is
-// len(tokens) x the tokens of x.
+// Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst
+// is len(tokens) x the tokens of x.
 func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Options) error {
 	f, err := l.plan(x, opts)
 	if err != nil {
@@ -158,7 +158,8 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 	return f, nil
 }
 
-// checkProjection checks a projection of rows, whose name begins with W; that of its bias begins with B.
+// checkProjection checks a projection of rows, whose name begins with W; that of its bias begins
+// with B.
 func checkProjection(name string, w Matrix, bias []float32, rows int) error {
 	w, err := w.resolve(name)
 	if err != nil {

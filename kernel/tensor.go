@@ -11,22 +11,21 @@ import (
 //
 //	Data[b*BatchStride + h*HeadStride + i*LenStride + d]
 //
-// Strides count elements. If all three are 0, the tensor is packed: LenStride = Dim,
-// HeadStride = Len*Dim, BatchStride = Heads*Len*Dim. Other layouts are views
-// without a copy: for [Batch][Len][Heads][Dim], HeadStride = Dim and
-// LenStride = Heads*Dim; for the keys inside a fused projection
-// [Len][3][Heads][Dim], Data begins at element Heads*Dim and LenStride = 3*Heads*Dim.
+// Strides count elements. If all three are 0, the tensor is packed: LenStride = Dim, HeadStride =
+// Len*Dim, BatchStride = Heads*Len*Dim. Other layouts are views without a copy: for
+// [Batch][Len][Heads][Dim], HeadStride = Dim and LenStride = Heads*Dim; for the keys inside a fused
+// projection [Len][3][Heads][Dim], Data begins at element Heads*Dim and LenStride = 3*Heads*Dim.
 //
-// Strides must not be negative, and rows must not overlap. The stride of a
-// dimension of size 1 is ignored.
+// Strides must not be negative, and rows must not overlap. The stride of a dimension of size 1 is
+// ignored.
 type Tensor struct {
 	Data                               []float32
 	Batch, Heads, Len, Dim             int
 	BatchStride, HeadStride, LenStride int
 }
 
-// Matrix is a view of float32 elements in row-major order: element (i, j) is
-// Data[i*Stride+j]. Its fields are those of gonum's blas32.General. Stride is at least Cols.
+// Matrix is a view of float32 elements in row-major order: element (i, j) is Data[i*Stride+j]. Its
+// fields are those of gonum's blas32.General. Stride is at least Cols.
 type Matrix struct {
 	Rows, Cols int
 	Stride     int

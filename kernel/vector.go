@@ -12,11 +12,10 @@ const (
 	badOverlap = "attn/kernel: dst overlaps x partially"
 )
 
-// Dot returns the inner product of x and y, 0 if they are empty. It panics if their
-// lengths differ.
+// Dot returns the inner product of x and y, 0 if they are empty. It panics if their lengths differ.
 //
-// With u = 2^-24, n elements and k = ceil(n/32) + 5, the error is at most
-// gamma_k * sum |x_i*y_i| + n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+// With u = 2^-24, n elements and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
+// n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(badLength)
@@ -24,23 +23,23 @@ func Dot(x, y []float32) float32 {
 	return dot(x, y)
 }
 
-// Exp sets dst[i] = e^x[i]. It panics, before it writes, if the lengths
-// differ or dst overlaps x without being x.
+// Exp sets dst[i] = e^x[i]. It panics, before it writes, if the lengths differ or dst overlaps x
+// without being x.
 //
-// The error is at most 0.60 ulp for normal and 0.77 ulp for subnormal results. Exp
-// is monotone, Exp(±0) = 1, it overflows to +Inf and underflows gradually to +0 where the
-// exact value does, and NaN gives NaN.
+// The error is at most 0.60 ulp for normal and 0.77 ulp for subnormal results. Exp is monotone,
+// Exp(±0) = 1, it overflows to +Inf and underflows gradually to +0 where the exact value does, and
+// NaN gives NaN.
 func Exp(dst, x []float32) {
 	checkVectors(dst, x)
 	exp(dst, x)
 }
 
-// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. It panics, before it writes, if the lengths
-// differ or dst overlaps x without being x.
+// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. It panics, before it writes, if the lengths differ
+// or dst overlaps x without being x.
 //
-// The maximum is subtracted first, so no finite input overflows. A vector with a NaN or
-// +Inf becomes all NaN. A vector of -Inf only, or an empty one, has nothing to share: it
-// becomes 0, like the attention of a query that sees no key.
+// The maximum is subtracted first, so no finite input overflows. A vector with a NaN or +Inf
+// becomes all NaN. A vector of -Inf only, or an empty one, has nothing to share: it becomes 0, like
+// the attention of a query that sees no key.
 //
 // With u = 2^-24, n elements and S the mean of max(x) - x[i] weighted by the softmax (at most about
 // ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9);
@@ -50,9 +49,9 @@ func Softmax(dst, x []float32) {
 	softmax(dst, x)
 }
 
-// SoftmaxRows is Softmax on each row of a packed matrix with cols columns. It
-// panics, before it writes, if the lengths differ or are no multiple of
-// cols, cols is not positive, or dst overlaps x without being x.
+// SoftmaxRows is Softmax on each row of a packed matrix with cols columns. It panics, before it
+// writes, if the lengths differ or are no multiple of cols, cols is not positive, or dst overlaps x
+// without being x.
 func SoftmaxRows(dst, x []float32, cols int) {
 	checkVectors(dst, x)
 	if cols <= 0 || len(x)%cols != 0 {
@@ -71,8 +70,8 @@ func softmax(dst, x []float32) {
 	}
 }
 
-// LogSumExp returns log(sum_i e^x[i]), computed without overflow: -Inf if x is empty or
-// all -Inf, NaN if x holds a NaN or +Inf.
+// LogSumExp returns log(sum_i e^x[i]), computed without overflow: -Inf if x is empty or all -Inf,
+// NaN if x holds a NaN or +Inf.
 //
 // With u = 2^-24 and n elements, the error is at most u*(|result| + n/32 + 12 + S), where S is the
 // mean of max(x) - x[i] weighted by the softmax.

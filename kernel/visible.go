@@ -1,7 +1,7 @@
 package kernel
 
-// Which keys a query sees is decided here and nowhere else. A query sees a prefix of the keys:
-// all of them, or with Causal those up to its own position.
+// Which keys a query sees is decided here and nowhere else. A query sees a prefix of the keys: all
+// of them, or with Causal those up to its own position.
 
 // limit returns the number of keys that query i sees.
 func (j *job) limit(i int) int {
@@ -11,8 +11,9 @@ func (j *job) limit(i int) int {
 	return min(max(i+1+j.k.Len-j.q.Len, 0), j.k.Len)
 }
 
-// see returns what a panel whose queries see at least min and at most max keys sees of the tile of n keys from
-// first: the first all keys are seen by every query, those up to some by some of them, and the others by none.
+// see returns what a panel whose queries see at least min and at most max keys sees of the tile of
+// n keys from first: the first all keys are seen by every query, those up to some by some of them,
+// and the others by none.
 func see(min, max, first, n int) (all, some int) {
 	return clamp(min-first, n), clamp(max-first, n)
 }

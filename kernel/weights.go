@@ -6,16 +6,15 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights
-// of query queries[i] of one batch member and query head over all keys; dst is
-// len(queries) x Len of k. A row sums to 1, hidden keys have weight 0, and a query
-// that sees no key has a row of zeros.
+// AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights of query
+// queries[i] of one batch member and query head over all keys; dst is len(queries) x Len of k. A
+// row sums to 1, hidden keys have weight 0, and a query that sees no key has a row of zeros.
 //
-// The weights are those of the fused computation: the same exponentials, scales
-// and sum, so that row i times V is the output of Attention up to the rounding of the mix.
+// The weights are those of the fused computation: the same exponentials, scales and sum, so that
+// row i times V is the output of Attention up to the rounding of the mix.
 //
-// It returns an error that names the argument, before it writes, where Attention
-// would, and if batch, head, a query or the shape of dst is out of range.
+// It returns an error that names the argument, before it writes, where Attention would, and if
+// batch, head, a query or the shape of dst is out of range.
 func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, opts *Options) error {
 	var o Options
 	if opts != nil {
@@ -68,7 +67,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		clear(row)
 		p := &w.panels[0]
-		p.width, p.q, p.acc = narrowPanel, w.q, w.acc[:0]
+		p.width, p.q = narrowPanel, w.q
 		p.load(j, batch, head/j.group, query*j.group+head%j.group)
 		limit := int(p.limit[0])
 		state := newRow()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A task is work that several goroutines share. Each calls work once, which takes parts of the
-// task until there are none.
+// A task is work that several goroutines share. Each calls work once, which takes parts of the task
+// until there are none.
 type task interface{ work() }
 
 // share calls t.work on the calling goroutine and n-1 others, and returns when all have.
@@ -27,8 +27,9 @@ func share(t task, n int, wait *sync.WaitGroup) {
 	wait.Wait()
 }
 
-// To wake a sleeping thread takes up to 150 us, longer than many a task. So a helper that has finished waits
-// for the next task for linger, awake but yielding to every other goroutine, before it ends.
+// To wake a sleeping thread takes up to 150 us, longer than many a task. So a helper that has
+// finished waits for the next task for linger, awake but yielding to every other goroutine, before
+// it ends.
 const linger = 100 * time.Microsecond
 
 // A helper is a goroutine that works on the tasks of others.

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// Guarded is memory between two pages that may not be touched, so that a kernel that
-// reads or writes beyond an operand faults.
+// Guarded is memory between two pages that may not be touched, so that a kernel that reads or
+// writes beyond an operand faults.
 type Guarded struct{ words []float32 }
 
 // NewGuarded returns room for n float32. It is freed at the end of the test.

@@ -1,5 +1,5 @@
-// Package asmtest is the support of the tests: the table of implementations,
-// memory with guard pages, edge inputs, and comparisons by bits and by ulp.
+// Package asmtest is the support of the tests: the table of implementations, memory with guard
+// pages, edge inputs, and comparisons by bits and by ulp.
 package asmtest
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Impl is one implementation of every kernel. Package generic documents them; w is
-// left out, as an implementation has one panel width.
+// Impl is one implementation of every kernel. Package generic documents them; w is left out, as an
+// implementation has one panel width.
 type Impl struct {
 	Name       string
 	Supported  bool
@@ -67,9 +67,9 @@ func Generic(w int) Impl {
 	}
 }
 
-// Run runs test for each assembly implementation that this machine supports.
-// An implementation that the environment variable ATTN_REQUIRE names (several are
-// separated by commas) fails where it is not supported; another one is skipped.
+// Run runs test for each assembly implementation that this machine supports. An implementation that
+// the environment variable ATTN_REQUIRE names (several are separated by commas) fails where it is
+// not supported; another one is skipped.
 func Run(t *testing.T, test func(t *testing.T, impl Impl)) {
 	for _, impl := range Impls {
 		t.Run(impl.Name, func(t *testing.T) {

@@ -19,8 +19,8 @@ var Edges = []float32{
 // Kind is a distribution of test inputs.
 type Kind int
 
-// The kinds: normal values, values scaled by powers of two over the whole range, ties and near-cancellations,
-// and normal values with edges strewn in.
+// The kinds: normal values, values scaled by powers of two over the whole range, ties and
+// near-cancellations, and normal values with edges strewn in.
 const (
 	Normal Kind = iota
 	Wide

@@ -185,59 +185,80 @@ skew5:
 	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown9
+	CMPL         640(BX), $0x01
+	JAE          other9
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store10
+	JMP          store11
 
-grown9:
+other9:
+	JNE         first10
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store11
 
-store10:
+first10:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store11:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown11
+	CMPL        640(BX), $0x01
+	JAE         other12
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store12
+	JMP         store14
 
-grown11:
+other12:
+	JNE         first13
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store14
 
-store12:
+first13:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store14:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown13
+	CMPL        640(BX), $0x01
+	JAE         other15
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store14
+	JMP         store17
 
-grown13:
+other15:
+	JNE         first16
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store17
 
-store14:
+first16:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store17:
 	VMOVUPS      Y4, 128(AX)
 	VMOVUPS      Y5, 160(AX)
 	VMOVUPS      (R8), Y12
@@ -274,40 +295,54 @@ store14:
 	VFMADD231PS  Y13, Y14, Y9
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown15
+	CMPL         640(BX), $0x01
+	JAE          other18
 	VFMADD213PS  192(AX), Y12, Y6
 	VFMADD213PS  224(AX), Y13, Y7
-	JMP          store16
+	JMP          store20
 
-grown15:
+other18:
+	JNE         first19
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store20
 
-store16:
+first19:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store20:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown17
+	CMPL        640(BX), $0x01
+	JAE         other21
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store18
+	JMP         store23
 
-grown17:
+other21:
+	JNE         first22
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
+	JMP         store23
 
-store18:
+first22:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y8
+	VFMADD213PS Y14, Y13, Y9
+
+store23:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 	JMP     done7
@@ -315,97 +350,132 @@ store18:
 short6:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown19
+	CMPL        640(BX), $0x01
+	JAE         other24
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store20
+	JMP         store26
 
-grown19:
+other24:
+	JNE         first25
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store26
 
-store20:
+first25:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store26:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown21
+	CMPL        640(BX), $0x01
+	JAE         other27
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store22
+	JMP         store29
 
-grown21:
+other27:
+	JNE         first28
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store29
 
-store22:
+first28:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store29:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown23
+	CMPL        640(BX), $0x01
+	JAE         other30
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store24
+	JMP         store32
 
-grown23:
+other30:
+	JNE         first31
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store32
 
-store24:
+first31:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store32:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown25
+	CMPL        640(BX), $0x01
+	JAE         other33
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store26
+	JMP         store35
 
-grown25:
+other33:
+	JNE         first34
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store35
 
-store26:
+first34:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store35:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown27
+	CMPL        640(BX), $0x01
+	JAE         other36
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store28
+	JMP         store38
 
-grown27:
+other36:
+	JNE         first37
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
+	JMP         store38
 
-store28:
+first37:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y8
+	VFMADD213PS Y14, Y13, Y9
+
+store38:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 
@@ -417,9 +487,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end30
+	JE   end40
 
-again29:
+again39:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -438,9 +508,9 @@ again29:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four32
+	JZ     four42
 
-single31:
+single41:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -464,15 +534,15 @@ single31:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single31
+	JNZ          single41
 
-four32:
+four42:
 	SUBQ    $0x01, R12
-	JL      short34
-	JZ      skew33
+	JL      short44
+	JZ      skew43
 	PCALIGN $0x20
 
-loop36:
+loop46:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -556,9 +626,9 @@ loop36:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         R12
-	JNZ          loop36
+	JNZ          loop46
 
-skew33:
+skew43:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -593,40 +663,54 @@ skew33:
 	VFMADD231PS  Y13, Y15, Y3
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown37
+	CMPL         640(BX), $0x01
+	JAE          other47
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store38
+	JMP          store49
 
-grown37:
+other47:
+	JNE         first48
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store49
 
-store38:
+first48:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store49:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown39
+	CMPL        640(BX), $0x01
+	JAE         other50
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store40
+	JMP         store52
 
-grown39:
+other50:
+	JNE         first51
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store52
 
-store40:
+first51:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store52:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -663,40 +747,54 @@ store40:
 	VFMADD231PS  Y13, Y15, Y7
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown41
+	CMPL         640(BX), $0x01
+	JAE          other53
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store42
+	JMP          store55
 
-grown41:
+other53:
+	JNE         first54
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store55
 
-store42:
+first54:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store55:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown43
+	CMPL        640(BX), $0x01
+	JAE         other56
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store44
+	JMP         store58
 
-grown43:
+other56:
+	JNE         first57
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store58
 
-store44:
+first57:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store58:
 	VMOVUPS      Y6, 192(AX)
 	VMOVUPS      Y7, 224(AX)
 	VMOVUPS      (R8), Y12
@@ -733,169 +831,225 @@ store44:
 	VFMADD231PS  Y13, Y15, Y11
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown45
+	CMPL         640(BX), $0x01
+	JAE          other59
 	VFMADD213PS  256(AX), Y12, Y8
 	VFMADD213PS  288(AX), Y13, Y9
-	JMP          store46
+	JMP          store61
 
-grown45:
+other59:
+	JNE         first60
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
+	JMP         store61
 
-store46:
+first60:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y8
+	VFMADD213PS Y14, Y13, Y9
+
+store61:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown47
+	CMPL        640(BX), $0x01
+	JAE         other62
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store48
+	JMP         store64
 
-grown47:
+other62:
+	JNE         first63
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
+	JMP         store64
 
-store48:
+first63:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y10
+	VFMADD213PS Y14, Y13, Y11
+
+store64:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
-	JMP     done35
+	JMP     done45
 
-short34:
+short44:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown49
+	CMPL        640(BX), $0x01
+	JAE         other65
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store50
+	JMP         store67
 
-grown49:
+other65:
+	JNE         first66
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store67
 
-store50:
+first66:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store67:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown51
+	CMPL        640(BX), $0x01
+	JAE         other68
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store52
+	JMP         store70
 
-grown51:
+other68:
+	JNE         first69
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store70
 
-store52:
+first69:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store70:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown53
+	CMPL        640(BX), $0x01
+	JAE         other71
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store54
+	JMP         store73
 
-grown53:
+other71:
+	JNE         first72
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store73
 
-store54:
+first72:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store73:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown55
+	CMPL        640(BX), $0x01
+	JAE         other74
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store56
+	JMP         store76
 
-grown55:
+other74:
+	JNE         first75
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store76
 
-store56:
+first75:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store76:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown57
+	CMPL        640(BX), $0x01
+	JAE         other77
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store58
+	JMP         store79
 
-grown57:
+other77:
+	JNE         first78
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
+	JMP         store79
 
-store58:
+first78:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y8
+	VFMADD213PS Y14, Y13, Y9
+
+store79:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown59
+	CMPL        640(BX), $0x01
+	JAE         other80
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store60
+	JMP         store82
 
-grown59:
+other80:
+	JNE         first81
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
+	JMP         store82
 
-store60:
+first81:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y10
+	VFMADD213PS Y14, Y13, Y11
+
+store82:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
 
-done35:
+done45:
 	ADDQ $+24, DX
 	ADDQ $+384, AX
 	DECQ big+56(FP)
-	JNZ  again29
+	JNZ  again39
 
-end30:
+end40:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next62
+	JNE    next84
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, R8
@@ -903,9 +1057,9 @@ end30:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four64
+	JZ     four86
 
-single63:
+single85:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -914,15 +1068,15 @@ single63:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single63
+	JNZ          single85
 
-four64:
+four86:
 	SUBQ    $0x01, CX
-	JL      short66
-	JZ      skew65
+	JL      short88
+	JZ      skew87
 	PCALIGN $0x20
 
-loop68:
+loop90:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -946,9 +1100,9 @@ loop68:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop68
+	JNZ          loop90
 
-skew65:
+skew87:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -971,54 +1125,68 @@ skew65:
 	VFMADD231PS  Y13, Y14, Y1
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown69
+	CMPL         640(BX), $0x01
+	JAE          other91
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store70
+	JMP          store93
 
-grown69:
+other91:
+	JNE         first92
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store93
 
-store70:
+first92:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store93:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
-	JMP     done67
+	JMP     done89
 
-short66:
+short88:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown71
+	CMPL        640(BX), $0x01
+	JAE         other94
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store72
+	JMP         store96
 
-grown71:
+other94:
+	JNE         first95
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store96
 
-store72:
+first95:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store96:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 
-done67:
+done89:
 	ADDQ $+4, DX
 	ADDQ $+64, AX
-	JMP  end61
+	JMP  end83
 
-next62:
+next84:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next73
+	JNE    next97
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1028,9 +1196,9 @@ next62:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four75
+	JZ     four99
 
-single74:
+single98:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1042,15 +1210,15 @@ single74:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single74
+	JNZ          single98
 
-four75:
+four99:
 	SUBQ    $0x01, CX
-	JL      short77
-	JZ      skew76
+	JL      short101
+	JZ      skew100
 	PCALIGN $0x20
 
-loop79:
+loop103:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1086,9 +1254,9 @@ loop79:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop79
+	JNZ          loop103
 
-skew76:
+skew100:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1123,92 +1291,120 @@ skew76:
 	VFMADD231PS  Y13, Y15, Y3
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown80
+	CMPL         640(BX), $0x01
+	JAE          other104
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store81
+	JMP          store106
 
-grown80:
+other104:
+	JNE         first105
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store106
 
-store81:
+first105:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store106:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown82
+	CMPL        640(BX), $0x01
+	JAE         other107
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store83
+	JMP         store109
 
-grown82:
+other107:
+	JNE         first108
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store109
 
-store83:
+first108:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store109:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
-	JMP     done78
+	JMP     done102
 
-short77:
+short101:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown84
+	CMPL        640(BX), $0x01
+	JAE         other110
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store85
+	JMP         store112
 
-grown84:
+other110:
+	JNE         first111
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store112
 
-store85:
+first111:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store112:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown86
+	CMPL        640(BX), $0x01
+	JAE         other113
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store87
+	JMP         store115
 
-grown86:
+other113:
+	JNE         first114
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store115
 
-store87:
+first114:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store115:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
 
-done78:
+done102:
 	ADDQ $+8, DX
 	ADDQ $+128, AX
-	JMP  end61
+	JMP  end83
 
-next73:
+next97:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next88
+	JNE    next116
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1220,9 +1416,9 @@ next73:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four90
+	JZ     four118
 
-single89:
+single117:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1237,15 +1433,15 @@ single89:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single89
+	JNZ          single117
 
-four90:
+four118:
 	SUBQ    $0x01, CX
-	JL      short92
-	JZ      skew91
+	JL      short120
+	JZ      skew119
 	PCALIGN $0x20
 
-loop94:
+loop122:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1293,9 +1489,9 @@ loop94:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop94
+	JNZ          loop122
 
-skew91:
+skew119:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1342,130 +1538,172 @@ skew91:
 	VFMADD231PS  Y13, Y14, Y5
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown95
+	CMPL         640(BX), $0x01
+	JAE          other123
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store96
+	JMP          store125
 
-grown95:
+other123:
+	JNE         first124
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store125
 
-store96:
+first124:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store125:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown97
+	CMPL        640(BX), $0x01
+	JAE         other126
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store98
+	JMP         store128
 
-grown97:
+other126:
+	JNE         first127
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store128
 
-store98:
+first127:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store128:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown99
+	CMPL        640(BX), $0x01
+	JAE         other129
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store100
+	JMP         store131
 
-grown99:
+other129:
+	JNE         first130
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store131
 
-store100:
+first130:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store131:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
-	JMP     done93
+	JMP     done121
 
-short92:
+short120:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown101
+	CMPL        640(BX), $0x01
+	JAE         other132
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store102
+	JMP         store134
 
-grown101:
+other132:
+	JNE         first133
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store134
 
-store102:
+first133:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store134:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown103
+	CMPL        640(BX), $0x01
+	JAE         other135
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store104
+	JMP         store137
 
-grown103:
+other135:
+	JNE         first136
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store137
 
-store104:
+first136:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store137:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown105
+	CMPL        640(BX), $0x01
+	JAE         other138
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store106
+	JMP         store140
 
-grown105:
+other138:
+	JNE         first139
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store140
 
-store106:
+first139:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store140:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
 
-done93:
+done121:
 	ADDQ $+12, DX
 	ADDQ $+192, AX
-	JMP  end61
+	JMP  end83
 
-next88:
+next116:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next107
+	JNE    next141
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1479,9 +1717,9 @@ next88:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four109
+	JZ     four143
 
-single108:
+single142:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1499,15 +1737,15 @@ single108:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single108
+	JNZ          single142
 
-four109:
+four143:
 	SUBQ    $0x01, CX
-	JL      short111
-	JZ      skew110
+	JL      short145
+	JZ      skew144
 	PCALIGN $0x20
 
-loop113:
+loop147:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1567,9 +1805,9 @@ loop113:
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop113
+	JNZ          loop147
 
-skew110:
+skew144:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1604,40 +1842,54 @@ skew110:
 	VFMADD231PS  Y13, Y15, Y3
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown114
+	CMPL         640(BX), $0x01
+	JAE          other148
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store115
+	JMP          store150
 
-grown114:
+other148:
+	JNE         first149
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store150
 
-store115:
+first149:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store150:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown116
+	CMPL        640(BX), $0x01
+	JAE         other151
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store117
+	JMP         store153
 
-grown116:
+other151:
+	JNE         first152
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store153
 
-store117:
+first152:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store153:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -1674,128 +1926,170 @@ store117:
 	VFMADD231PS  Y13, Y15, Y7
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
-	CMPL         640(BX), $0x00
-	JNE          grown118
+	CMPL         640(BX), $0x01
+	JAE          other154
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store119
+	JMP          store156
 
-grown118:
+other154:
+	JNE         first155
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store156
 
-store119:
+first155:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store156:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown120
+	CMPL        640(BX), $0x01
+	JAE         other157
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store121
+	JMP         store159
 
-grown120:
+other157:
+	JNE         first158
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store159
 
-store121:
+first158:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store159:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
-	JMP     done112
+	JMP     done146
 
-short111:
+short145:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown122
+	CMPL        640(BX), $0x01
+	JAE         other160
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store123
+	JMP         store162
 
-grown122:
+other160:
+	JNE         first161
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
+	JMP         store162
 
-store123:
+first161:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store162:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown124
+	CMPL        640(BX), $0x01
+	JAE         other163
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store125
+	JMP         store165
 
-grown124:
+other163:
+	JNE         first164
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
+	JMP         store165
 
-store125:
+first164:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y2
+	VFMADD213PS Y14, Y13, Y3
+
+store165:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown126
+	CMPL        640(BX), $0x01
+	JAE         other166
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store127
+	JMP         store168
 
-grown126:
+other166:
+	JNE         first167
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
+	JMP         store168
 
-store127:
+first167:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y4
+	VFMADD213PS Y14, Y13, Y5
+
+store168:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x00
-	JNE         grown128
+	CMPL        640(BX), $0x01
+	JAE         other169
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store129
+	JMP         store171
 
-grown128:
+other169:
+	JNE         first170
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
+	JMP         store171
 
-store129:
+first170:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y6
+	VFMADD213PS Y14, Y13, Y7
+
+store171:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
 
-done112:
+done146:
 	ADDQ $+16, DX
 	ADDQ $+256, AX
-	JMP  end61
+	JMP  end83
 
-next107:
-end61:
+next141:
+end83:
 	VZEROUPPER
 	RET

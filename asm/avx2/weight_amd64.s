@@ -156,6 +156,7 @@ single2:
 
 done3:
 	XORL        AX, AX
+	XORL        DX, DX
 	VMOVUPS     splatff800000<>+0(SB), Y4
 	VMOVUPS     splatc2fe0000<>+0(SB), Y5
 	VMOVUPS     (CX), Y0
@@ -163,11 +164,16 @@ done3:
 	VMOVUPS     128(CX), Y1
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 128(CX)
+	VCMPPS      $0x04, Y4, Y1, Y3
+	VCMPPS      $0x04, Y4, Y1, Y6
+	VANDPS      Y6, Y3, Y3
+	VMOVMSKPS   Y3, BX
+	ORL         BX, AX
 	VCMPPS      $0x04, Y2, Y1, Y3
 	VCMPPS      $0x04, Y4, Y1, Y6
 	VANDPS      Y6, Y3, Y3
-	VMOVMSKPS   Y3, DX
-	ORL         DX, AX
+	VMOVMSKPS   Y3, BX
+	ORL         BX, DX
 	VSUBPS      Y2, Y0, Y0
 	VMAXPS      Y5, Y0, Y0
 	VCVTPS2DQ   Y0, Y0
@@ -190,11 +196,16 @@ done3:
 	VMOVUPS     160(CX), Y1
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 160(CX)
+	VCMPPS      $0x04, Y4, Y1, Y3
+	VCMPPS      $0x04, Y4, Y1, Y6
+	VANDPS      Y6, Y3, Y3
+	VMOVMSKPS   Y3, BX
+	ORL         BX, AX
 	VCMPPS      $0x04, Y2, Y1, Y3
 	VCMPPS      $0x04, Y4, Y1, Y6
 	VANDPS      Y6, Y3, Y3
-	VMOVMSKPS   Y3, DX
-	ORL         DX, AX
+	VMOVMSKPS   Y3, BX
+	ORL         BX, DX
 	VSUBPS      Y2, Y0, Y0
 	VMAXPS      Y5, Y0, Y0
 	VCVTPS2DQ   Y0, Y0
@@ -210,7 +221,15 @@ done3:
 	VMULPS      288(CX), Y1, Y1
 	VFMADD213PS Y1, Y0, Y14
 	VMOVUPS     Y14, 288(CX)
-	MOVL        AX, 640(CX)
+	MOVL        $0x00000002, BX
+	TESTL       AX, AX
+	JZ          set4
+	XORL        BX, BX
+	TESTL       DX, DX
+	SETNE       BL
+
+set4:
+	MOVL BX, 640(CX)
 	VZEROUPPER
 	RET
 

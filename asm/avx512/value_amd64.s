@@ -224,40 +224,54 @@ skew5:
 	VFMADD231PS  Z25, Z27, Z3
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown9
+	CMPL         640(BX), $0x01
+	JAE          other9
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store10
+	JMP          store11
 
-grown9:
+other9:
+	JNE         first10
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store11
 
-store10:
+first10:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store11:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown11
+	CMPL        640(BX), $0x01
+	JAE         other12
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store12
+	JMP         store14
 
-grown11:
+other12:
+	JNE         first13
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store14
 
-store12:
+first13:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store14:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -294,40 +308,54 @@ store12:
 	VFMADD231PS  Z25, Z27, Z7
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown13
+	CMPL         640(BX), $0x01
+	JAE          other15
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store14
+	JMP          store17
 
-grown13:
+other15:
+	JNE         first16
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store17
 
-store14:
+first16:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store17:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown15
+	CMPL        640(BX), $0x01
+	JAE         other18
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store16
+	JMP         store20
 
-grown15:
+other18:
+	JNE         first19
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store20
 
-store16:
+first19:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store20:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -364,40 +392,54 @@ store16:
 	VFMADD231PS  Z25, Z27, Z11
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown17
+	CMPL         640(BX), $0x01
+	JAE          other21
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store18
+	JMP          store23
 
-grown17:
+other21:
+	JNE         first22
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store23
 
-store18:
+first22:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store23:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown19
+	CMPL        640(BX), $0x01
+	JAE         other24
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store20
+	JMP         store26
 
-grown19:
+other24:
+	JNE         first25
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store26
 
-store20:
+first25:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store26:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -434,40 +476,54 @@ store20:
 	VFMADD231PS  Z25, Z27, Z15
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown21
+	CMPL         640(BX), $0x01
+	JAE          other27
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store22
+	JMP          store29
 
-grown21:
+other27:
+	JNE         first28
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store29
 
-store22:
+first28:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store29:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown23
+	CMPL        640(BX), $0x01
+	JAE         other30
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store24
+	JMP         store32
 
-grown23:
+other30:
+	JNE         first31
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
+	JMP         store32
 
-store24:
+first31:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z14
+	VFMADD213PS Z26, Z25, Z15
+
+store32:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 	JMP     done7
@@ -475,154 +531,210 @@ store24:
 short6:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown25
+	CMPL        640(BX), $0x01
+	JAE         other33
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store26
+	JMP         store35
 
-grown25:
+other33:
+	JNE         first34
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store35
 
-store26:
+first34:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store35:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown27
+	CMPL        640(BX), $0x01
+	JAE         other36
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store28
+	JMP         store38
 
-grown27:
+other36:
+	JNE         first37
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store38
 
-store28:
+first37:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store38:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown29
+	CMPL        640(BX), $0x01
+	JAE         other39
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store30
+	JMP         store41
 
-grown29:
+other39:
+	JNE         first40
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store41
 
-store30:
+first40:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store41:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown31
+	CMPL        640(BX), $0x01
+	JAE         other42
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store32
+	JMP         store44
 
-grown31:
+other42:
+	JNE         first43
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store44
 
-store32:
+first43:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store44:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown33
+	CMPL        640(BX), $0x01
+	JAE         other45
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store34
+	JMP         store47
 
-grown33:
+other45:
+	JNE         first46
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store47
 
-store34:
+first46:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store47:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown35
+	CMPL        640(BX), $0x01
+	JAE         other48
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store36
+	JMP         store50
 
-grown35:
+other48:
+	JNE         first49
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store50
 
-store36:
+first49:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store50:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown37
+	CMPL        640(BX), $0x01
+	JAE         other51
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store38
+	JMP         store53
 
-grown37:
+other51:
+	JNE         first52
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store53
 
-store38:
+first52:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store53:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown39
+	CMPL        640(BX), $0x01
+	JAE         other54
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store40
+	JMP         store56
 
-grown39:
+other54:
+	JNE         first55
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
+	JMP         store56
 
-store40:
+first55:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z14
+	VFMADD213PS Z26, Z25, Z15
+
+store56:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 
@@ -634,9 +746,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end42
+	JE   end58
 
-again41:
+again57:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -667,9 +779,9 @@ again41:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four44
+	JZ     four60
 
-single43:
+single59:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -711,15 +823,15 @@ single43:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single43
+	JNZ          single59
 
-four44:
+four60:
 	SUBQ    $0x01, R12
-	JL      short46
-	JZ      skew45
+	JL      short62
+	JZ      skew61
 	PCALIGN $0x20
 
-loop48:
+loop64:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -875,9 +987,9 @@ loop48:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         R12
-	JNZ          loop48
+	JNZ          loop64
 
-skew45:
+skew61:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -912,40 +1024,54 @@ skew45:
 	VFMADD231PS  Z25, Z27, Z3
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown49
+	CMPL         640(BX), $0x01
+	JAE          other65
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store50
+	JMP          store67
 
-grown49:
+other65:
+	JNE         first66
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store67
 
-store50:
+first66:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store67:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown51
+	CMPL        640(BX), $0x01
+	JAE         other68
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store52
+	JMP         store70
 
-grown51:
+other68:
+	JNE         first69
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store70
 
-store52:
+first69:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store70:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -982,40 +1108,54 @@ store52:
 	VFMADD231PS  Z25, Z27, Z7
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown53
+	CMPL         640(BX), $0x01
+	JAE          other71
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store54
+	JMP          store73
 
-grown53:
+other71:
+	JNE         first72
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store73
 
-store54:
+first72:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store73:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown55
+	CMPL        640(BX), $0x01
+	JAE         other74
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store56
+	JMP         store76
 
-grown55:
+other74:
+	JNE         first75
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store76
 
-store56:
+first75:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store76:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -1052,40 +1192,54 @@ store56:
 	VFMADD231PS  Z25, Z27, Z11
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown57
+	CMPL         640(BX), $0x01
+	JAE          other77
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store58
+	JMP          store79
 
-grown57:
+other77:
+	JNE         first78
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store79
 
-store58:
+first78:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store79:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown59
+	CMPL        640(BX), $0x01
+	JAE         other80
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store60
+	JMP         store82
 
-grown59:
+other80:
+	JNE         first81
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store82
 
-store60:
+first81:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store82:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -1122,40 +1276,54 @@ store60:
 	VFMADD231PS  Z25, Z27, Z15
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown61
+	CMPL         640(BX), $0x01
+	JAE          other83
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store62
+	JMP          store85
 
-grown61:
+other83:
+	JNE         first84
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store85
 
-store62:
+first84:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store85:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown63
+	CMPL        640(BX), $0x01
+	JAE         other86
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store64
+	JMP         store88
 
-grown63:
+other86:
+	JNE         first87
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
+	JMP         store88
 
-store64:
+first87:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z14
+	VFMADD213PS Z26, Z25, Z15
+
+store88:
 	VMOVUPS      Z14, 896(AX)
 	VMOVUPS      Z15, 960(AX)
 	VMOVUPS      (R8), Z24
@@ -1192,40 +1360,54 @@ store64:
 	VFMADD231PS  Z25, Z27, Z19
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown65
+	CMPL         640(BX), $0x01
+	JAE          other89
 	VFMADD213PS  1024(AX), Z24, Z16
 	VFMADD213PS  1088(AX), Z25, Z17
-	JMP          store66
+	JMP          store91
 
-grown65:
+other89:
+	JNE         first90
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
+	JMP         store91
 
-store66:
+first90:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z16
+	VFMADD213PS Z26, Z25, Z17
+
+store91:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown67
+	CMPL        640(BX), $0x01
+	JAE         other92
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store68
+	JMP         store94
 
-grown67:
+other92:
+	JNE         first93
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
+	JMP         store94
 
-store68:
+first93:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z18
+	VFMADD213PS Z26, Z25, Z19
+
+store94:
 	VMOVUPS      Z18, 1152(AX)
 	VMOVUPS      Z19, 1216(AX)
 	VMOVUPS      (R8), Z24
@@ -1262,283 +1444,381 @@ store68:
 	VFMADD231PS  Z25, Z27, Z23
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown69
+	CMPL         640(BX), $0x01
+	JAE          other95
 	VFMADD213PS  1280(AX), Z24, Z20
 	VFMADD213PS  1344(AX), Z25, Z21
-	JMP          store70
+	JMP          store97
 
-grown69:
+other95:
+	JNE         first96
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
+	JMP         store97
 
-store70:
+first96:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z20
+	VFMADD213PS Z26, Z25, Z21
+
+store97:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown71
+	CMPL        640(BX), $0x01
+	JAE         other98
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store72
+	JMP         store100
 
-grown71:
+other98:
+	JNE         first99
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
+	JMP         store100
 
-store72:
+first99:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z22
+	VFMADD213PS Z26, Z25, Z23
+
+store100:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
-	JMP     done47
+	JMP     done63
 
-short46:
+short62:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown73
+	CMPL        640(BX), $0x01
+	JAE         other101
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store74
+	JMP         store103
 
-grown73:
+other101:
+	JNE         first102
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store103
 
-store74:
+first102:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store103:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown75
+	CMPL        640(BX), $0x01
+	JAE         other104
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store76
+	JMP         store106
 
-grown75:
+other104:
+	JNE         first105
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store106
 
-store76:
+first105:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store106:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown77
+	CMPL        640(BX), $0x01
+	JAE         other107
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store78
+	JMP         store109
 
-grown77:
+other107:
+	JNE         first108
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store109
 
-store78:
+first108:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store109:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown79
+	CMPL        640(BX), $0x01
+	JAE         other110
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store80
+	JMP         store112
 
-grown79:
+other110:
+	JNE         first111
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store112
 
-store80:
+first111:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store112:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown81
+	CMPL        640(BX), $0x01
+	JAE         other113
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store82
+	JMP         store115
 
-grown81:
+other113:
+	JNE         first114
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store115
 
-store82:
+first114:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store115:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown83
+	CMPL        640(BX), $0x01
+	JAE         other116
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store84
+	JMP         store118
 
-grown83:
+other116:
+	JNE         first117
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store118
 
-store84:
+first117:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store118:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown85
+	CMPL        640(BX), $0x01
+	JAE         other119
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store86
+	JMP         store121
 
-grown85:
+other119:
+	JNE         first120
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store121
 
-store86:
+first120:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store121:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown87
+	CMPL        640(BX), $0x01
+	JAE         other122
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store88
+	JMP         store124
 
-grown87:
+other122:
+	JNE         first123
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
+	JMP         store124
 
-store88:
+first123:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z14
+	VFMADD213PS Z26, Z25, Z15
+
+store124:
 	VMOVUPS     Z14, 896(AX)
 	VMOVUPS     Z15, 960(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown89
+	CMPL        640(BX), $0x01
+	JAE         other125
 	VFMADD213PS 1024(AX), Z24, Z16
 	VFMADD213PS 1088(AX), Z25, Z17
-	JMP         store90
+	JMP         store127
 
-grown89:
+other125:
+	JNE         first126
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
+	JMP         store127
 
-store90:
+first126:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z16
+	VFMADD213PS Z26, Z25, Z17
+
+store127:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown91
+	CMPL        640(BX), $0x01
+	JAE         other128
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store92
+	JMP         store130
 
-grown91:
+other128:
+	JNE         first129
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
+	JMP         store130
 
-store92:
+first129:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z18
+	VFMADD213PS Z26, Z25, Z19
+
+store130:
 	VMOVUPS     Z18, 1152(AX)
 	VMOVUPS     Z19, 1216(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown93
+	CMPL        640(BX), $0x01
+	JAE         other131
 	VFMADD213PS 1280(AX), Z24, Z20
 	VFMADD213PS 1344(AX), Z25, Z21
-	JMP         store94
+	JMP         store133
 
-grown93:
+other131:
+	JNE         first132
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
+	JMP         store133
 
-store94:
+first132:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z20
+	VFMADD213PS Z26, Z25, Z21
+
+store133:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown95
+	CMPL        640(BX), $0x01
+	JAE         other134
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store96
+	JMP         store136
 
-grown95:
+other134:
+	JNE         first135
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
+	JMP         store136
 
-store96:
+first135:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z22
+	VFMADD213PS Z26, Z25, Z23
+
+store136:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
 
-done47:
+done63:
 	ADDQ $+48, DX
 	ADDQ $+1536, AX
 	DECQ big+56(FP)
-	JNZ  again41
+	JNZ  again57
 
-end42:
+end58:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next98
+	JNE    next138
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, R8
@@ -1546,9 +1826,9 @@ end42:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four100
+	JZ     four140
 
-single99:
+single139:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1557,15 +1837,15 @@ single99:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single99
+	JNZ          single139
 
-four100:
+four140:
 	SUBQ    $0x01, CX
-	JL      short102
-	JZ      skew101
+	JL      short142
+	JZ      skew141
 	PCALIGN $0x20
 
-loop104:
+loop144:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1589,9 +1869,9 @@ loop104:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop104
+	JNZ          loop144
 
-skew101:
+skew141:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1614,54 +1894,68 @@ skew101:
 	VFMADD231PS  Z25, Z26, Z1
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown105
+	CMPL         640(BX), $0x01
+	JAE          other145
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store106
+	JMP          store147
 
-grown105:
+other145:
+	JNE         first146
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store147
 
-store106:
+first146:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store147:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
-	JMP     done103
+	JMP     done143
 
-short102:
+short142:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown107
+	CMPL        640(BX), $0x01
+	JAE         other148
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store108
+	JMP         store150
 
-grown107:
+other148:
+	JNE         first149
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store150
 
-store108:
+first149:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store150:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 
-done103:
+done143:
 	ADDQ $+4, DX
 	ADDQ $+128, AX
-	JMP  end97
+	JMP  end137
 
-next98:
+next138:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next109
+	JNE    next151
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1671,9 +1965,9 @@ next98:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four111
+	JZ     four153
 
-single110:
+single152:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1685,15 +1979,15 @@ single110:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single110
+	JNZ          single152
 
-four111:
+four153:
 	SUBQ    $0x01, CX
-	JL      short113
-	JZ      skew112
+	JL      short155
+	JZ      skew154
 	PCALIGN $0x20
 
-loop115:
+loop157:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1729,9 +2023,9 @@ loop115:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop115
+	JNZ          loop157
 
-skew112:
+skew154:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1766,92 +2060,120 @@ skew112:
 	VFMADD231PS  Z25, Z27, Z3
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown116
+	CMPL         640(BX), $0x01
+	JAE          other158
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store117
+	JMP          store160
 
-grown116:
+other158:
+	JNE         first159
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store160
 
-store117:
+first159:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store160:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown118
+	CMPL        640(BX), $0x01
+	JAE         other161
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store119
+	JMP         store163
 
-grown118:
+other161:
+	JNE         first162
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store163
 
-store119:
+first162:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store163:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
-	JMP     done114
+	JMP     done156
 
-short113:
+short155:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown120
+	CMPL        640(BX), $0x01
+	JAE         other164
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store121
+	JMP         store166
 
-grown120:
+other164:
+	JNE         first165
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store166
 
-store121:
+first165:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store166:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown122
+	CMPL        640(BX), $0x01
+	JAE         other167
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store123
+	JMP         store169
 
-grown122:
+other167:
+	JNE         first168
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store169
 
-store123:
+first168:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store169:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
 
-done114:
+done156:
 	ADDQ $+8, DX
 	ADDQ $+256, AX
-	JMP  end97
+	JMP  end137
 
-next109:
+next151:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next124
+	JNE    next170
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1863,9 +2185,9 @@ next109:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four126
+	JZ     four172
 
-single125:
+single171:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1880,15 +2202,15 @@ single125:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single125
+	JNZ          single171
 
-four126:
+four172:
 	SUBQ    $0x01, CX
-	JL      short128
-	JZ      skew127
+	JL      short174
+	JZ      skew173
 	PCALIGN $0x20
 
-loop130:
+loop176:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1936,9 +2258,9 @@ loop130:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop130
+	JNZ          loop176
 
-skew127:
+skew173:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1985,130 +2307,172 @@ skew127:
 	VFMADD231PS  Z25, Z26, Z5
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown131
+	CMPL         640(BX), $0x01
+	JAE          other177
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store132
+	JMP          store179
 
-grown131:
+other177:
+	JNE         first178
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store179
 
-store132:
+first178:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store179:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown133
+	CMPL        640(BX), $0x01
+	JAE         other180
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store134
+	JMP         store182
 
-grown133:
+other180:
+	JNE         first181
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store182
 
-store134:
+first181:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store182:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown135
+	CMPL        640(BX), $0x01
+	JAE         other183
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store136
+	JMP         store185
 
-grown135:
+other183:
+	JNE         first184
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store185
 
-store136:
+first184:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store185:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
-	JMP     done129
+	JMP     done175
 
-short128:
+short174:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown137
+	CMPL        640(BX), $0x01
+	JAE         other186
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store138
+	JMP         store188
 
-grown137:
+other186:
+	JNE         first187
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store188
 
-store138:
+first187:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store188:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown139
+	CMPL        640(BX), $0x01
+	JAE         other189
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store140
+	JMP         store191
 
-grown139:
+other189:
+	JNE         first190
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store191
 
-store140:
+first190:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store191:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown141
+	CMPL        640(BX), $0x01
+	JAE         other192
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store142
+	JMP         store194
 
-grown141:
+other192:
+	JNE         first193
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store194
 
-store142:
+first193:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store194:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
 
-done129:
+done175:
 	ADDQ $+12, DX
 	ADDQ $+384, AX
-	JMP  end97
+	JMP  end137
 
-next124:
+next170:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next143
+	JNE    next195
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2122,9 +2486,9 @@ next124:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four145
+	JZ     four197
 
-single144:
+single196:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2142,15 +2506,15 @@ single144:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single144
+	JNZ          single196
 
-four145:
+four197:
 	SUBQ    $0x01, CX
-	JL      short147
-	JZ      skew146
+	JL      short199
+	JZ      skew198
 	PCALIGN $0x20
 
-loop149:
+loop201:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2210,9 +2574,9 @@ loop149:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop149
+	JNZ          loop201
 
-skew146:
+skew198:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2247,40 +2611,54 @@ skew146:
 	VFMADD231PS  Z25, Z27, Z3
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown150
+	CMPL         640(BX), $0x01
+	JAE          other202
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store151
+	JMP          store204
 
-grown150:
+other202:
+	JNE         first203
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store204
 
-store151:
+first203:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store204:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown152
+	CMPL        640(BX), $0x01
+	JAE         other205
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store153
+	JMP         store207
 
-grown152:
+other205:
+	JNE         first206
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store207
 
-store153:
+first206:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store207:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -2317,130 +2695,172 @@ store153:
 	VFMADD231PS  Z25, Z27, Z7
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown154
+	CMPL         640(BX), $0x01
+	JAE          other208
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store155
+	JMP          store210
 
-grown154:
+other208:
+	JNE         first209
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store210
 
-store155:
+first209:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store210:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown156
+	CMPL        640(BX), $0x01
+	JAE         other211
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store157
+	JMP         store213
 
-grown156:
+other211:
+	JNE         first212
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store213
 
-store157:
+first212:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store213:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
-	JMP     done148
+	JMP     done200
 
-short147:
+short199:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown158
+	CMPL        640(BX), $0x01
+	JAE         other214
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store159
+	JMP         store216
 
-grown158:
+other214:
+	JNE         first215
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store216
 
-store159:
+first215:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store216:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown160
+	CMPL        640(BX), $0x01
+	JAE         other217
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store161
+	JMP         store219
 
-grown160:
+other217:
+	JNE         first218
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store219
 
-store161:
+first218:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store219:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown162
+	CMPL        640(BX), $0x01
+	JAE         other220
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store163
+	JMP         store222
 
-grown162:
+other220:
+	JNE         first221
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store222
 
-store163:
+first221:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store222:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown164
+	CMPL        640(BX), $0x01
+	JAE         other223
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store165
+	JMP         store225
 
-grown164:
+other223:
+	JNE         first224
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store225
 
-store165:
+first224:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store225:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
 
-done148:
+done200:
 	ADDQ $+16, DX
 	ADDQ $+512, AX
-	JMP  end97
+	JMP  end137
 
-next143:
+next195:
 	CMPQ   rest+64(FP), $0x05
-	JNE    next166
+	JNE    next226
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2456,9 +2876,9 @@ next143:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four168
+	JZ     four228
 
-single167:
+single227:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2479,15 +2899,15 @@ single167:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single167
+	JNZ          single227
 
-four168:
+four228:
 	SUBQ    $0x01, CX
-	JL      short170
-	JZ      skew169
+	JL      short230
+	JZ      skew229
 	PCALIGN $0x20
 
-loop172:
+loop232:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2559,9 +2979,9 @@ loop172:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop172
+	JNZ          loop232
 
-skew169:
+skew229:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2608,59 +3028,80 @@ skew169:
 	VFMADD231PS  Z25, Z26, Z5
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown173
+	CMPL         640(BX), $0x01
+	JAE          other233
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store174
+	JMP          store235
 
-grown173:
+other233:
+	JNE         first234
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store235
 
-store174:
+first234:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store235:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown175
+	CMPL        640(BX), $0x01
+	JAE         other236
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store176
+	JMP         store238
 
-grown175:
+other236:
+	JNE         first237
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store238
 
-store176:
+first237:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store238:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown177
+	CMPL        640(BX), $0x01
+	JAE         other239
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store178
+	JMP         store241
 
-grown177:
+other239:
+	JNE         first240
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store241
 
-store178:
+first240:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store241:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -2697,149 +3138,198 @@ store178:
 	VFMADD231PS  Z25, Z26, Z9
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown179
+	CMPL         640(BX), $0x01
+	JAE          other242
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store180
+	JMP          store244
 
-grown179:
+other242:
+	JNE         first243
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store244
 
-store180:
+first243:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store244:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown181
+	CMPL        640(BX), $0x01
+	JAE         other245
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store182
+	JMP         store247
 
-grown181:
+other245:
+	JNE         first246
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store247
 
-store182:
+first246:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store247:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
-	JMP     done171
+	JMP     done231
 
-short170:
+short230:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown183
+	CMPL        640(BX), $0x01
+	JAE         other248
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store184
+	JMP         store250
 
-grown183:
+other248:
+	JNE         first249
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store250
 
-store184:
+first249:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store250:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown185
+	CMPL        640(BX), $0x01
+	JAE         other251
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store186
+	JMP         store253
 
-grown185:
+other251:
+	JNE         first252
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store253
 
-store186:
+first252:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store253:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown187
+	CMPL        640(BX), $0x01
+	JAE         other254
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store188
+	JMP         store256
 
-grown187:
+other254:
+	JNE         first255
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store256
 
-store188:
+first255:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store256:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown189
+	CMPL        640(BX), $0x01
+	JAE         other257
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store190
+	JMP         store259
 
-grown189:
+other257:
+	JNE         first258
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store259
 
-store190:
+first258:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store259:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown191
+	CMPL        640(BX), $0x01
+	JAE         other260
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store192
+	JMP         store262
 
-grown191:
+other260:
+	JNE         first261
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store262
 
-store192:
+first261:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store262:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
 
-done171:
+done231:
 	ADDQ $+20, DX
 	ADDQ $+640, AX
-	JMP  end97
+	JMP  end137
 
-next166:
+next226:
 	CMPQ   rest+64(FP), $0x06
-	JNE    next193
+	JNE    next263
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2857,9 +3347,9 @@ next166:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four195
+	JZ     four265
 
-single194:
+single264:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2883,15 +3373,15 @@ single194:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single194
+	JNZ          single264
 
-four195:
+four265:
 	SUBQ    $0x01, CX
-	JL      short197
-	JZ      skew196
+	JL      short267
+	JZ      skew266
 	PCALIGN $0x20
 
-loop199:
+loop269:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2975,9 +3465,9 @@ loop199:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop199
+	JNZ          loop269
 
-skew196:
+skew266:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3012,40 +3502,54 @@ skew196:
 	VFMADD231PS  Z25, Z27, Z3
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown200
+	CMPL         640(BX), $0x01
+	JAE          other270
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store201
+	JMP          store272
 
-grown200:
+other270:
+	JNE         first271
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store272
 
-store201:
+first271:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store272:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown202
+	CMPL        640(BX), $0x01
+	JAE         other273
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store203
+	JMP         store275
 
-grown202:
+other273:
+	JNE         first274
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store275
 
-store203:
+first274:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store275:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -3082,40 +3586,54 @@ store203:
 	VFMADD231PS  Z25, Z27, Z7
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown204
+	CMPL         640(BX), $0x01
+	JAE          other276
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store205
+	JMP          store278
 
-grown204:
+other276:
+	JNE         first277
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store278
 
-store205:
+first277:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store278:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown206
+	CMPL        640(BX), $0x01
+	JAE         other279
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store207
+	JMP         store281
 
-grown206:
+other279:
+	JNE         first280
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store281
 
-store207:
+first280:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store281:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -3152,168 +3670,224 @@ store207:
 	VFMADD231PS  Z25, Z27, Z11
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown208
+	CMPL         640(BX), $0x01
+	JAE          other282
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store209
+	JMP          store284
 
-grown208:
+other282:
+	JNE         first283
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store284
 
-store209:
+first283:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store284:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown210
+	CMPL        640(BX), $0x01
+	JAE         other285
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store211
+	JMP         store287
 
-grown210:
+other285:
+	JNE         first286
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store287
 
-store211:
+first286:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store287:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
-	JMP     done198
+	JMP     done268
 
-short197:
+short267:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown212
+	CMPL        640(BX), $0x01
+	JAE         other288
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store213
+	JMP         store290
 
-grown212:
+other288:
+	JNE         first289
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store290
 
-store213:
+first289:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store290:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown214
+	CMPL        640(BX), $0x01
+	JAE         other291
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store215
+	JMP         store293
 
-grown214:
+other291:
+	JNE         first292
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store293
 
-store215:
+first292:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store293:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown216
+	CMPL        640(BX), $0x01
+	JAE         other294
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store217
+	JMP         store296
 
-grown216:
+other294:
+	JNE         first295
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store296
 
-store217:
+first295:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store296:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown218
+	CMPL        640(BX), $0x01
+	JAE         other297
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store219
+	JMP         store299
 
-grown218:
+other297:
+	JNE         first298
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store299
 
-store219:
+first298:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store299:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown220
+	CMPL        640(BX), $0x01
+	JAE         other300
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store221
+	JMP         store302
 
-grown220:
+other300:
+	JNE         first301
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store302
 
-store221:
+first301:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store302:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown222
+	CMPL        640(BX), $0x01
+	JAE         other303
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store223
+	JMP         store305
 
-grown222:
+other303:
+	JNE         first304
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store305
 
-store223:
+first304:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store305:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
 
-done198:
+done268:
 	ADDQ $+24, DX
 	ADDQ $+768, AX
-	JMP  end97
+	JMP  end137
 
-next193:
+next263:
 	CMPQ   rest+64(FP), $0x07
-	JNE    next224
+	JNE    next306
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3333,9 +3907,9 @@ next193:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four226
+	JZ     four308
 
-single225:
+single307:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3362,15 +3936,15 @@ single225:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single225
+	JNZ          single307
 
-four226:
+four308:
 	SUBQ    $0x01, CX
-	JL      short228
-	JZ      skew227
+	JL      short310
+	JZ      skew309
 	PCALIGN $0x20
 
-loop230:
+loop312:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3466,9 +4040,9 @@ loop230:
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
 	DECQ         CX
-	JNZ          loop230
+	JNZ          loop312
 
-skew227:
+skew309:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3515,59 +4089,80 @@ skew227:
 	VFMADD231PS  Z25, Z26, Z5
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown231
+	CMPL         640(BX), $0x01
+	JAE          other313
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store232
+	JMP          store315
 
-grown231:
+other313:
+	JNE         first314
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store315
 
-store232:
+first314:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store315:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown233
+	CMPL        640(BX), $0x01
+	JAE         other316
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store234
+	JMP         store318
 
-grown233:
+other316:
+	JNE         first317
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store318
 
-store234:
+first317:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store318:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown235
+	CMPL        640(BX), $0x01
+	JAE         other319
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store236
+	JMP         store321
 
-grown235:
+other319:
+	JNE         first320
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store321
 
-store236:
+first320:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store321:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -3604,40 +4199,54 @@ store236:
 	VFMADD231PS  Z25, Z26, Z9
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown237
+	CMPL         640(BX), $0x01
+	JAE          other322
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store238
+	JMP          store324
 
-grown237:
+other322:
+	JNE         first323
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store324
 
-store238:
+first323:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store324:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown239
+	CMPL        640(BX), $0x01
+	JAE         other325
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store240
+	JMP         store327
 
-grown239:
+other325:
+	JNE         first326
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store327
 
-store240:
+first326:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store327:
 	VMOVUPS      Z8, 512(AX)
 	VMOVUPS      Z9, 576(AX)
 	VMOVUPS      (R8), Z24
@@ -3674,185 +4283,248 @@ store240:
 	VFMADD231PS  Z25, Z26, Z13
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
-	CMPL         640(BX), $0x00
-	JNE          grown241
+	CMPL         640(BX), $0x01
+	JAE          other328
 	VFMADD213PS  640(AX), Z24, Z10
 	VFMADD213PS  704(AX), Z25, Z11
-	JMP          store242
+	JMP          store330
 
-grown241:
+other328:
+	JNE         first329
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store330
 
-store242:
+first329:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store330:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown243
+	CMPL        640(BX), $0x01
+	JAE         other331
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store244
+	JMP         store333
 
-grown243:
+other331:
+	JNE         first332
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store333
 
-store244:
+first332:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store333:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
-	JMP     done229
+	JMP     done311
 
-short228:
+short310:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown245
+	CMPL        640(BX), $0x01
+	JAE         other334
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store246
+	JMP         store336
 
-grown245:
+other334:
+	JNE         first335
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
+	JMP         store336
 
-store246:
+first335:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store336:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown247
+	CMPL        640(BX), $0x01
+	JAE         other337
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store248
+	JMP         store339
 
-grown247:
+other337:
+	JNE         first338
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
+	JMP         store339
 
-store248:
+first338:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z2
+	VFMADD213PS Z26, Z25, Z3
+
+store339:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown249
+	CMPL        640(BX), $0x01
+	JAE         other340
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store250
+	JMP         store342
 
-grown249:
+other340:
+	JNE         first341
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
+	JMP         store342
 
-store250:
+first341:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z4
+	VFMADD213PS Z26, Z25, Z5
+
+store342:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown251
+	CMPL        640(BX), $0x01
+	JAE         other343
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store252
+	JMP         store345
 
-grown251:
+other343:
+	JNE         first344
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
+	JMP         store345
 
-store252:
+first344:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z6
+	VFMADD213PS Z26, Z25, Z7
+
+store345:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown253
+	CMPL        640(BX), $0x01
+	JAE         other346
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store254
+	JMP         store348
 
-grown253:
+other346:
+	JNE         first347
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
+	JMP         store348
 
-store254:
+first347:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z8
+	VFMADD213PS Z26, Z25, Z9
+
+store348:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown255
+	CMPL        640(BX), $0x01
+	JAE         other349
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store256
+	JMP         store351
 
-grown255:
+other349:
+	JNE         first350
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
+	JMP         store351
 
-store256:
+first350:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z10
+	VFMADD213PS Z26, Z25, Z11
+
+store351:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x00
-	JNE         grown257
+	CMPL        640(BX), $0x01
+	JAE         other352
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store258
+	JMP         store354
 
-grown257:
+other352:
+	JNE         first353
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
+	JMP         store354
 
-store258:
+first353:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z12
+	VFMADD213PS Z26, Z25, Z13
+
+store354:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
 
-done229:
+done311:
 	ADDQ $+28, DX
 	ADDQ $+896, AX
-	JMP  end97
+	JMP  end137
 
-next224:
-end97:
+next306:
+end137:
 	VZEROUPPER
 	RET

@@ -156,6 +156,7 @@ single2:
 
 done3:
 	XORL        AX, AX
+	XORL        DX, DX
 	VMOVUPS     splatff800000<>+0(SB), Z4
 	VMOVUPS     splatc2fe0000<>+0(SB), Z5
 	VMOVUPS     (CX), Z0
@@ -163,10 +164,14 @@ done3:
 	VMOVUPS     128(CX), Z1
 	VMAXPS      Z1, Z0, Z2
 	VMOVUPS     Z2, 128(CX)
+	VCMPPS      $0x04, Z4, Z1, K1
+	VCMPPS      $0x04, Z4, Z1, K1, K2
+	KMOVW       K2, BX
+	ORL         BX, AX
 	VCMPPS      $0x04, Z2, Z1, K1
 	VCMPPS      $0x04, Z4, Z1, K1, K2
-	KMOVW       K2, DX
-	ORL         DX, AX
+	KMOVW       K2, BX
+	ORL         BX, DX
 	VSUBPS      Z2, Z0, Z0
 	VMAXPS      Z5, Z0, Z0
 	VCVTPS2DQ   Z0, Z0
@@ -189,10 +194,14 @@ done3:
 	VMOVUPS     192(CX), Z1
 	VMAXPS      Z1, Z0, Z2
 	VMOVUPS     Z2, 192(CX)
+	VCMPPS      $0x04, Z4, Z1, K1
+	VCMPPS      $0x04, Z4, Z1, K1, K2
+	KMOVW       K2, BX
+	ORL         BX, AX
 	VCMPPS      $0x04, Z2, Z1, K1
 	VCMPPS      $0x04, Z4, Z1, K1, K2
-	KMOVW       K2, DX
-	ORL         DX, AX
+	KMOVW       K2, BX
+	ORL         BX, DX
 	VSUBPS      Z2, Z0, Z0
 	VMAXPS      Z5, Z0, Z0
 	VCVTPS2DQ   Z0, Z0
@@ -208,7 +217,15 @@ done3:
 	VMULPS      320(CX), Z1, Z1
 	VFMADD213PS Z1, Z0, Z14
 	VMOVUPS     Z14, 320(CX)
-	MOVL        AX, 640(CX)
+	MOVL        $0x00000002, BX
+	TESTL       AX, AX
+	JZ          set4
+	XORL        BX, BX
+	TESTL       DX, DX
+	SETNE       BL
+
+set4:
+	MOVL BX, 640(CX)
 	VZEROUPPER
 	RET
 

@@ -5,9 +5,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Dot reads two vectors once, so it runs at the load limit: four accumulators
-// of 8 lanes are the contract's 32 lanes, and they just cover the latency of
-// FMA at one FMA a cycle, which is all that two loads a cycle can feed.
+// Dot reads two vectors once, so it runs at the load limit: four accumulators of 8 lanes are the
+// contract's 32 lanes, and they just cover the latency of FMA at one FMA a cycle, which is all that
+// two loads a cycle can feed.
 //
 //	V0-V3 accumulators, V4-V7 a block of x, V8 mask of the tail
 func genDot(g *gen) {
@@ -62,8 +62,8 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 	g.Label(tail)
 	g.ADDQ(I8(32), n)
 	g.JZ(LabelRef(done))
-	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end
-	// still adds 0*0, which turns an accumulator of -0 into +0.
+	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end still adds 0*0, which
+	// turns an accumulator of -0 into +0.
 	for i := range g.sums() {
 		part, next := g.label("part"), g.label("next")
 		g.CMPQ(n, I8(g.lanes))

@@ -32,8 +32,8 @@ var (
 	tl = [8]float32{0, -0x1.c15742p-27, 0x1.4636e2p-25, -0x1.593abcp-25, 0x1.9fcef4p-26, 0x1.15506ep-27, -0x1.a94b14p-26, -0x1.822dbcp-27}
 )
 
-// The exponentials keep three constants in registers and read the others from memory:
-// load slots are idle there, registers are not.
+// The exponentials keep three constants in registers and read the others from memory: load slots
+// are idle there, registers are not.
 //
 //	V0 least argument, V1 magic, V2 table of 2^(j/8)
 //
@@ -52,8 +52,8 @@ func (g *gen) expm(x, a, b, c reg.VecPhysical) {
 	g.VMULPS(a, b, x)
 }
 
-// exp is e^x for any x. The scale 2^k comes in two factors, so that a subnormal
-// result is rounded once.
+// exp is e^x for any x. The scale 2^k comes in two factors, so that a subnormal result is rounded
+// once.
 func (g *gen) exp(x, a, b, c reg.VecPhysical) {
 	g.VMAXPS(x, g.V(0), x)
 	g.VMOVUPS(g.splat(expMax), a)
@@ -86,8 +86,8 @@ func (g *gen) expReduce(x, a, b, c reg.VecPhysical) {
 	g.expTable(a, x, b, c)
 }
 
-// expTable sets y = 2^(j/8) * (1+p) for the j in the low bits of z, the only bits of an
-// index that VPERMPS looks at.
+// expTable sets y = 2^(j/8) * (1+p) for the j in the low bits of z, the only bits of an index that
+// VPERMPS looks at.
 func (g *gen) expTable(z, p, y, low reg.VecPhysical) {
 	g.VPERMPS(g.V(2), z, y)
 	g.VPERMPS(g.vector("tl", tl), z, low)
@@ -112,8 +112,8 @@ func genExp(g *gen) {
 	g.end()
 }
 
-// elementwise loads n elements of x, applies op and stores them to dst. Registers
-// as in genExp; V12 is the mask of the tail.
+// elementwise loads n elements of x, applies op and stores them to dst. Registers as in genExp; V12
+// is the mask of the tail.
 func (g *gen) elementwise(op func(x, a, b, c reg.VecPhysical)) {
 	dst, x, n := g.ptr("dst"), g.ptr("x"), g.ptr("n")
 	pair, vec, tail, done := g.label("pair"), g.label("vec"), g.label("tail"), g.label("done")

@@ -12,11 +12,11 @@ import (
 //	spare   0 and 1 a row of the operand that has its columns on the lanes,
 //	        2 and 3 broadcasts of the other operand
 //
-// A broadcast serves two FMAs, so a step of 6 rows is 12 FMAs and 8 loads: FMA bound, and 12
-// chains cover the latency of FMA.
+// A broadcast serves two FMAs, so a step of 6 rows is 12 FMAs and 8 loads: FMA bound, and 12 chains
+// cover the latency of FMA.
 //
-// A burst of stores at the end of a tile takes FMA issue slots, so the last four steps are skewed: they
-// run pair of rows by pair of rows, and each pair is finished while the next one computes.
+// A burst of stores at the end of a tile takes FMA issue slots, so the last four steps are skewed:
+// they run pair of rows by pair of rows, and each pair is finished while the next one computes.
 type gemm struct {
 	*gen
 	k      reg.GPVirtual            // number of steps, kept
@@ -102,8 +102,8 @@ func (g *gen) clear(n int) {
 	}
 }
 
-// groups runs small and big tiles as often as the parameters of that name say, then one of rest < small
-// rows. The parameters are counted down in place.
+// groups runs small and big tiles as often as the parameters of that name say, then one of rest <
+// small rows. The parameters are counted down in place.
 func (g *gen) groups(tile func(rows int)) {
 	g.repeat(g.param("small"), func() { tile(g.Small) })
 	g.repeat(g.param("big"), func() { tile(g.Big) })

@@ -2,8 +2,8 @@ package x86
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// The limits of the machine that the other kernels are measured against: how many
-// FMAs it can do, and how fast it can read.
+// The limits of the machine that the other kernels are measured against: how many FMAs it can do,
+// and how fast it can read.
 func genLimit(g *gen) {
 	g.begin("fmaLoop", "func(n int)",
 		"fmaLoop does n steps of 12 independent FMAs vectors.")

@@ -2,9 +2,8 @@ package x86
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// The matrix product broadcasts the rows of A in place; B is packed in panels of
-// two vectors of columns. With add the accumulators start from C, which continues the
-// chains over blocks of k.
+// The matrix product broadcasts the rows of A in place; B is packed in panels of two vectors of
+// columns. With add the accumulators start from C, which continues the chains over blocks of k.
 func genMatMul(g *gen) {
 	g.begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
 		"matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a",

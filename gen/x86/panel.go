@@ -30,8 +30,8 @@ func genPanel(g *gen) {
 // row is the number of bytes of a row of a panel.
 func (g *gen) row() int { return 4 * g.Panel() }
 
-// eights runs body for each group of 8 queries, whose elements begin at 8*part in
-// each row of the panel.
+// eights runs body for each group of 8 queries, whose elements begin at 8*part in each row of the
+// panel.
 func (g *gen) eights(body func(part int, row [8]reg.GPVirtual), base reg.GPVirtual) {
 	offset := g.ptr("offset")
 	for part := range g.Panel() / 8 {

@@ -5,8 +5,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Rows are the way of decoding: one query, or four that share their keys,
-// so that K and V are read once at the speed of memory.
+// Rows are the way of decoding: one query, or four that share their keys, so that K and V are read
+// once at the speed of memory.
 func genRow(g *gen) {
 	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
@@ -90,9 +90,8 @@ func (p eightRows) at(row int) Mem {
 	return at(p.base, p.stride, uint8(row), 0)
 }
 
-// columns transposes 4 elements of 8 rows into the columns Y0-Y3. A column is 8 keys,
-// and its FMA is a step of 8 chains. Y4-Y7 are scratch. With masked, the
-// elements are those of the mask X11.
+// columns transposes 4 elements of 8 rows into the columns Y0-Y3. A column is 8 keys, and its FMA
+// is a step of 8 chains. Y4-Y7 are scratch. With masked, the elements are those of the mask X11.
 func (g *gen) columns(p eightRows, masked bool) {
 	for i := range 4 { // rows i and i+4 side by side
 		if masked {
@@ -114,11 +113,11 @@ func (g *gen) columns(p eightRows, masked bool) {
 	g.VUNPCKLPD(Y(5), Y(2), Y(2))
 }
 
-// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does not
-// recognise the stream that they are. So a pointer walks through a later block, row by row, ahead bytes from
-// here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows, moves it on by lines
-// cache lines. A row is a whole number of 256 byte segments for this, and wrap leads from the end of the last to
-// the next row.
+// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does
+// not recognise the stream that they are. So a pointer walks through a later block, row by row,
+// ahead bytes from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
+// moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
+// leads from the end of the last to the next row.
 func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
 	g.MOVQ(block, p)
 	g.ADDQ(g.param("ahead"), p)
@@ -313,8 +312,8 @@ func (g *gen) rowWeights() {
 	g.Label(done)
 }
 
-// rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
-// linear order, and at most 8 vectors of columns at a time, which stay in registers.
+// rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in linear order, and at most
+// 8 vectors of columns at a time, which stay in registers.
 //
 //	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, X12-X15 sums
 func (g *gen) rowValues(rows int) {

@@ -2,9 +2,9 @@ package x86
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// Scores are a matrix product with the queries on the lanes: rows of K are broadcast
-// in place, the panel of queries is packed [dim][panel], the result is
-// [key][panel]. The maximum over the keys is then a vertical VMAXPS.
+// Scores are a matrix product with the queries on the lanes: rows of K are broadcast in place, the
+// panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over the keys is
+// then a vertical VMAXPS.
 func genScore(g *gen) {
 	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
@@ -27,8 +27,8 @@ func genScore(g *gen) {
 			g.shift(k, rows, 4*steps)
 		},
 		finish: func(row int) {
-			// The first row takes the maxima so far, each other one the row before it, as
-			// the second source: the one that VMAXPS returns when the score is NaN.
+			// The first row takes the maxima so far, each other one the row before it, as the
+			// second source: the one that VMAXPS returns when the score is NaN.
 			for h := range 2 {
 				acc := g.V(2*row + h)
 				g.VMOVUPS(acc, mem(s, g.row()*row+g.w()*h))
@@ -51,12 +51,16 @@ func genScore(g *gen) {
 	g.end()
 }
 
-// Offsets of the fields of generic.Panel.
+// Offsets of the fields of generic.Panel, and the values of Mode.
 const (
 	offTileMax  = 128 * 0
 	offMax      = 128 * 1
 	offSum      = 128 * 2
 	offOldScale = 128 * 3
 	offNewScale = 128 * 4
-	offGrown    = 128 * 5
+	offMode     = 128 * 5
+
+	mergeAdd     = 0
+	mergeRescale = 1
+	mergeFirst   = 2
 )

@@ -7,8 +7,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Row softmax is three passes: maximum, exponentials with their sum, quotient.
-// Each is a function of its own, so that a long row is cut into short calls.
+// Row softmax is three passes: maximum, exponentials with their sum, quotient. Each is a function
+// of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
 	g.begin("maximum", "func(x *float32, n int) float32",
 		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
@@ -44,9 +44,8 @@ func genSoftmax(g *gen) {
 
 var negInf = float32(math.Inf(-1))
 
-// max leaves the maximum of n elements in X0, with -0 as +0. Four accumulators cover
-// the latency of VMAXPS. A NaN is the first source, so that VMAXPS returns the
-// second, the maximum so far.
+// max leaves the maximum of n elements in X0, with -0 as +0. Four accumulators cover the latency of
+// VMAXPS. A NaN is the first source, so that VMAXPS returns the second, the maximum so far.
 //
 //	V0-V3 maxima, V4 elements, V5 mask, V6 -Inf
 func (g *gen) max(x, n reg.GPVirtual) {

@@ -2,9 +2,8 @@ package x86
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// Values are mixed as a matrix product too: elements of V are broadcast in
-// place, the weights are [key][panel], the result is [column][panel]. The finish merges
-// the tile into the columns so far.
+// Values are mixed as a matrix product too: elements of V are broadcast in place, the weights are
+// [key][panel], the result is [column][panel]. The finish merges the tile into the columns so far.
 func genValue(g *gen) {
 	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
@@ -35,22 +34,29 @@ func genValue(g *gen) {
 			g.advance(v, stride, steps)
 		},
 		finish: func(col int) {
-			// o*b + acc, or where a maximum has grown o*b + acc*a.
-			grown, store := g.label("grown"), g.label("store")
+			// o*b + acc; where a maximum has grown o*b + acc*a; in the first tile o*b + 0.
+			other, first, store := g.label("other"), g.label("first"), g.label("store")
 			for h := range 2 {
 				g.VMOVUPS(mem(st, offNewScale+g.w()*h), g.spare(h))
 			}
-			g.CMPL(mem(st, offGrown), U8(0))
-			g.JNE(LabelRef(grown))
+			g.CMPL(mem(st, offMode), U8(mergeRescale))
+			g.JAE(LabelRef(other))
 			for h := range 2 {
 				g.VFMADD213PS(mem(acc, g.row()*col+g.w()*h), g.spare(h), g.V(2*col+h))
 			}
 			g.JMP(LabelRef(store))
-			g.Label(grown)
+			g.Label(other)
+			g.JNE(LabelRef(first))
 			for h := range 2 {
 				g.VMOVUPS(mem(acc, g.row()*col+g.w()*h), g.spare(2+h))
 				g.VMULPS(mem(st, offOldScale+g.w()*h), g.spare(2+h), g.spare(2+h))
 				g.VFMADD213PS(g.spare(2+h), g.spare(h), g.V(2*col+h))
+			}
+			g.JMP(LabelRef(store))
+			g.Label(first)
+			g.zero(g.spare(2))
+			for h := range 2 {
+				g.VFMADD213PS(g.spare(2), g.spare(h), g.V(2*col+h))
 			}
 			g.Label(store)
 			for h := range 2 {

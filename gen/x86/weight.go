@@ -5,9 +5,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Weights: one pass in place over the scores of a tile, [key][panel]. The
-// exponential is a long chain, so four vectors go through it in lockstep: one after the
-// other they would fill the scheduler while they wait. The sums run down the lanes on the add pipes.
+// Weights: one pass in place over the scores of a tile, [key][panel]. The exponential is a long
+// chain, so four vectors go through it in lockstep: one after the other they would fill the
+// scheduler while they wait. The sums run down the lanes on the add pipes.
 //
 //	V0-V11 four vectors with two scratch registers each, V12 shared scratch,
 //	V13 and V14 sums, V15 greatest argument
@@ -53,7 +53,8 @@ func genWeight(g *gen) {
 	g.Label(done)
 
 	// Merge the maxima and the sums.
-	grown := g.GP32()
+	started, grown, mode := g.GP32(), g.GP32(), g.GP32()
+	g.XORL(started, started)
 	g.XORL(grown, grown)
 	for h := range 2 {
 		m, M, max, old := g.V(0), g.V(1), g.V(2), g.V(3)
@@ -64,10 +65,11 @@ func genWeight(g *gen) {
 		g.VMOVUPS(mem(st, offMax+g.w()*h), M)
 		g.VMAXPS(M, m, max)
 		g.VMOVUPS(max, mem(st, offMax+g.w()*h))
+		g.orDiffer(M, g.V(4), g.V(4), old, g.V(6), started)
 		g.orDiffer(M, max, g.V(4), old, g.V(6), grown)
 		for _, x := range []reg.VecPhysical{m, M} {
-			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then
-			// VMAXPS returns its second source.
+			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then VMAXPS
+			// returns its second source.
 			g.VSUBPS(max, x, x)
 			g.VMAXPS(g.V(5), x, x)
 			g.VCVTPS2DQ(x, x)
@@ -80,13 +82,22 @@ func genWeight(g *gen) {
 		g.VFMADD213PS(M, m, sum[h])
 		g.VMOVUPS(sum[h], mem(st, offSum+g.w()*h))
 	}
-	g.MOVL(grown, mem(st, offGrown))
+	set := g.label("set")
+	g.MOVL(U32(mergeFirst), mode)
+	g.TESTL(started, started)
+	g.JZ(LabelRef(set))
+	g.XORL(mode, mode) // mergeAdd, or mergeRescale
+	g.TESTL(grown, grown)
+	g.SETNE(mode.As8())
+	g.Label(set)
+	g.MOVL(mode, mem(st, offMode))
 	g.end()
 }
 
 // exp2s is 2^-x of n vectors in lockstep, the exp2 of package generic with the sign turned, which
-// changes no rounding and makes the subtraction before it and its load one instruction. x is V0, V3,
-// V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest argument.
+// changes no rounding and makes the subtraction before it and its load one instruction. x is V0,
+// V3, V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest
+// argument.
 func (g *gen) exp2s(n int) {
 	c := g.V(12)
 	each := func(f func(x, z, y reg.VecPhysical)) {

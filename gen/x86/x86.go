@@ -1,5 +1,6 @@
-// Package x86 generates the kernels of x86-64, once for each instruction set: AVX2 with FMA and AVX-512
-// differ in the width and number of their registers and in how they mask tails, and little else.
+// Package x86 generates the kernels of x86-64, once for each instruction set: AVX2 with FMA and
+// AVX-512 differ in the width and number of their registers and in how they mask tails, and little
+// else.
 package x86
 
 import (
@@ -24,8 +25,8 @@ import (
 type ISA struct {
 	Package string
 	lanes   int // float32 in a vector
-	// A tile of a matrix product is small or big rows by two vectors: enough accumulators to cover the
-	// latency of FMA, and a remainder of a multiple of 4 rows is made up of both.
+	// A tile of a matrix product is small or big rows by two vectors: enough accumulators to cover
+	// the latency of FMA, and a remainder of a multiple of 4 rows is made up of both.
 	Small, Big int
 }
 
@@ -55,7 +56,8 @@ var files = []struct {
 	{"limit", genLimit},
 }
 
-// Main writes the generated files of an instruction set to the directory that is the only argument of the command.
+// Main writes the generated files of an instruction set to the directory that is the only argument
+// of the command.
 func Main(isa ISA) {
 	if len(os.Args) != 2 { // no flags: avo's build package has taken the global ones
 		log.Fatalf("usage: %s directory", isa.Package)
@@ -65,8 +67,8 @@ func Main(isa ISA) {
 	}
 }
 
-// Write writes the generated files to a directory: a .s file and a stub file for each of files, and the
-// Go functions in front of them.
+// Write writes the generated files to a directory: a .s file and a stub file for each of files, and
+// the Go functions in front of them.
 func (isa ISA) Write(dir string) error {
 	for _, f := range files {
 		if err := write(isa, dir, f.name, f.generate); err != nil {
@@ -136,8 +138,8 @@ func (g *gen) begin(name, signature string, doc ...string) {
 	g.Doc(doc...)
 }
 
-// end returns to Go. VZEROUPPER because Go's own float code is legacy SSE, which
-// waits on dirty upper halves.
+// end returns to Go. VZEROUPPER because Go's own float code is legacy SSE, which waits on dirty
+// upper halves.
 func (g *gen) end() {
 	g.VZEROUPPER()
 	g.RET()

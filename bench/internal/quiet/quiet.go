@@ -30,6 +30,10 @@ const (
 	// sampleTime is the least time of a sample: long against the clock, short against most disturbances.
 	sampleTime = 300 * time.Microsecond
 
+	// sharedTime is that of work that several goroutines share. They are woken once a sample, which takes
+	// a tenth of a millisecond on a virtual machine, and stay awake from call to call.
+	sharedTime = 3 * time.Millisecond
+
 	// probeParts parts of about 10 us each are the peak loop of a probe, and its canary.
 	probeParts = 4
 
@@ -47,7 +51,7 @@ type Work struct {
 
 	// Read, if not nil, is the memory that Run reads: the limit is plain reading of it, in bytes a
 	// second. Otherwise it is the peak of fused multiply-adds, in flops a second. Its
-	// length is a multiple of 64.
+	// length is a multiple of 128.
 	Read []float32
 
 	// Base, if not nil, is the same work on one goroutine, which Run is compared with.
@@ -113,13 +117,17 @@ func (m *Meter) Probe(workers int) Probe {
 
 // Samples times w until the time is over.
 func (m *Meter) Samples(w Work, total time.Duration) []Sample {
-	reps, baseReps := repetitions(w.Run), 0
+	least := sampleTime
+	if w.Workers > 1 {
+		least = sharedTime
+	}
+	reps, baseReps := repetitions(w.Run, least), 0
 	if w.Base != nil {
-		baseReps = repetitions(w.Base)
+		baseReps = repetitions(w.Base, least)
 	}
 	readReps := 0
 	if w.Read != nil {
-		readReps = repetitions(func(n int) { read(w.Read, w.Workers, n) })
+		readReps = repetitions(func(n int) { read(w.Read, w.Workers, n) }, least)
 	}
 	type state struct {
 		Probe
@@ -142,6 +150,9 @@ func (m *Meter) Samples(w Work, total time.Duration) []Sample {
 			base = elapsed(func() { w.Base(baseReps) }) / float64(baseReps)
 		}
 		t := elapsed(func() { w.Run(reps) }) / float64(reps)
+		if w.Workers > 1 {
+			time.Sleep(time.Millisecond) // goroutines that wait for more work, awake, give up
+		}
 		after := look()
 		// A disturbance only lowers a limit: the higher of two is the better one.
 		peak := max(before.Peak, after.Peak) / float64(w.Workers)
@@ -189,15 +200,16 @@ func summary(x []float64) Summary {
 	return Summary{len(x), s.Quantile(0.5), s.IQR()}
 }
 
-// newCanary returns a microkernel on operands of its own, 19 KB, that takes about 10 us.
+// newCanary returns a microkernel on operands of its own, less than 27 KB, that takes about 10 us.
 func newCanary() func() (flops int) {
-	const rows, k, cols = 48, 64, 16
-	impl, calls := asmtest.Generic(cols), 1
+	const rows, k = 48, 64
+	impl, calls := asmtest.Generic(16), 1
 	for _, i := range asmtest.Impls {
 		if i.Name == kernel.Backend() {
 			impl, calls = i, 10
 		}
 	}
+	cols := impl.PanelWidth
 	a, b, c := make([]float32, rows*k), make([]float32, k*cols), make([]float32, rows*cols)
 	return func() int {
 		for range calls {
@@ -246,11 +258,11 @@ func parallel(n int, f func(i int)) {
 }
 
 // repetitions warms run up and returns how many repetitions fill a sample.
-func repetitions(run func(reps int)) int {
+func repetitions(run func(reps int), sample time.Duration) int {
 	run(1)
 	for reps := 1; ; reps *= 2 {
 		t := elapsed(func() { run(reps) })
-		if t >= sampleTime.Seconds() {
+		if t >= sample.Seconds() {
 			return reps
 		}
 	}
