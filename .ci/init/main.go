@@ -17,7 +17,7 @@ func main() {
 	}
 	for line := range strings.Lines(string(commands)) {
 		words := strings.Fields(line)
-		cmd := exec.Command(words[0], words[1:]...) // with ATTN_REQUIRE, which the kernel passes on to init
+		cmd := exec.Command(words[0], words[1:]...) // inherits ATTN_REQUIRE from Linux's parameters
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			fmt.Println("init:", err)

@@ -1,37 +1,38 @@
-// Command model predicts how much of a CPU's FMA peak the inner loops of the kernels can use, on CPUs that
-// are not at hand. It is a model, not a measurement: llvm-mca simulates one loop from LLVM's tables of
-// latencies and ports, with every load a hit in L1 and every branch predicted, and knows nothing of what
-// surrounds the loop. A loop far below 1 is a fault to look into; a loop near 1 may still be slow.
-// 'make bench' measures.
+// Command model predicts how much of a CPU's FMA peak the inner loops of the kernels can use, on
+// CPUs that are not at hand. It is a model, not a measurement: llvm-mca simulates one loop from
+// LLVM's tables of latencies and ports, with every load a hit in L1 and every branch predicted, and
+// knows nothing of what surrounds the loop. A loop far below 1 is a fault to look into; a loop near
+// 1 may still be slow. 'make bench' measures.
 //
 //	make model
-//	go run ./model -cpu znver4 -v   # the loops too, as they are given to llvm-mca
+//	cd bench && go run ./model -cpu znver4 -v   # the loops too, as they are in the binary
 //
-// It builds the benchmarks for each architecture, disassembles the kernels, takes of each kernel the
-// innermost loop with the most FMAs, and divides the FMAs a cycle of that loop by those of a loop of
-// nothing but independent FMAs in the same model. It needs llvm-objdump and llvm-mca; of Debian's versions
-// take the newest, llvm-22: older ones alias most arm64 CPUs to the Cortex-A57.
+// It builds the benchmarks for each architecture, disassembles the kernels, takes of each kernel
+// the innermost loop with the most FMAs, and divides the FMAs a cycle of that loop by those of a
+// loop of nothing but independent FMAs in the same model. It needs llvm-objdump and llvm-mca. Of
+// Debian's versions take the newest, llvm-22: older ones alias most arm64 CPUs to the Cortex-A57.
 //
 // The columns:
 //
-//	model        LLVM's name of the tables. Zn4 for znver5 says that LLVM has none for Zen 5.
+//	model        LLVM's name of the tables: Zn4 for znver5 says that it has none for Zen 5
 //	bits         width of the FMAs that the model was given
-//	FMA/cycle    the peak of both the CPU and the model at that width
+//	FMA/cycle    the peak of both the CPU and the model
 //	scoreTile    and each other kernel: the predicted fraction of that peak
 //
 // LLVM's tables are not without faults. Three matter here:
 //
-//   - Some have fewer 512-bit FMA units than the CPU (two on Intel's servers and on Zen 5). There the loop is
-//     given with 256-bit registers, of which the model has as many FMA units as the CPU has of 512 bits:
-//     the same instructions and dependences. The row then says 256.
-//   - Zn4 counts three operations for a broadcast from memory to an AVX-512 register and would predict .67 for
-//     Zen 4, where such tiles were measured at .98: a broadcast is a plain load there, and is given as one.
-//   - SKX takes an arithmetic port for each AVX-512 load, which the CPU does not: its row is too low.
+//   - Some have fewer 512-bit FMA units than the CPU (two on Intel's servers and on Zen 5). There
+//     the loop is given with 256-bit registers, of which the model has as many FMA units as the CPU
+//     has of 512 bits: the same instructions and dependences. The row then says 256.
+//   - Zn4 counts three operations for a broadcast from memory to an AVX-512 register and would
+//     predict .67 for Zen 4, where such tiles were measured at .98: a broadcast is a plain load
+//     there, and is given as one.
+//   - SKX takes an arithmetic port for each AVX-512 load, which the CPU does not: too low.
 //
-// softmaxTile is an exponential: half of its arithmetic is not FMA, so that it can never be near 1. It is
-// listed to be compared between CPUs and between versions.
+// softmaxTile is an exponential: half of its arithmetic is not FMA, so that it can never be near 1.
+// It is listed to be compared between CPUs and between versions.
 //
-// To add an instruction set, or a CPU, add a row to [sets].
+// To add an instruction set, or a CPU, add a row to sets.
 package main
 
 import (
@@ -58,14 +59,13 @@ type set struct {
 	triple string         // LLVM's name of the architecture
 	bits   int            // width of a vector
 	fma    *regexp.Regexp // an FMA on vectors
-	// An FMA whose accumulator is register %d. Of chains of them, so many are independent that the peak
-	// does not depend on latency.
-	peak   string
-	chains int
+	peak   string         // an FMA whose accumulator is register %d
+	chains int            // so many of them in turn wait for no result
 	cpus   []cpu
 }
 
-// A cpu is LLVM's name of a CPU and the FMAs on full vectors that it starts in a cycle, from the manuals.
+// A cpu is LLVM's name of a CPU and the FMAs on full vectors that it starts in a cycle, which the
+// manuals say.
 type cpu struct {
 	name string
 	fmas float64
@@ -115,7 +115,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 
-	fmt.Fprintf(stdout, "A model, not a measurement: predicted fraction of FMA peak of the inner loops, by %s.\n\n", llvm.version)
+	fmt.Fprintf(stdout, "A model, not a measurement: fraction of FMA peak that the inner loops can use\n"+
+		"as %s predicts it.\n\n", llvm.version)
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "set\tCPU\tmodel\tbits\tFMA/cycle\t%s\n", strings.Join(kernels, "\t"))
 	for _, s := range sets {
@@ -258,8 +259,9 @@ var (
 	target      = regexp.MustCompile(`0x([0-9a-f]+) <.*$`)
 )
 
-// innerLoop returns, of the loops in a disassembly that contain no other branch, the one with the most
-// FMAs (the first of those with as many), with a label for the branch; nil if there is no FMA in a loop.
+// innerLoop returns, of the loops in a disassembly that contain no other branch, the one with the
+// most FMAs (the first of those with as many), with a label for the branch; nil if there is no FMA
+// in a loop.
 func innerLoop(disassembly string, fma *regexp.Regexp) (best []string) {
 	most := 0
 	// The straight line of code before the current instruction, in which a loop may begin.
@@ -297,7 +299,7 @@ func count(code []string, fma *regexp.Regexp) (n int) {
 	return n
 }
 
-// fmasPerCycle simulates a loop and returns the prefix that LLVM gives to the resources of the model, too.
+// fmasPerCycle simulates a loop. It also returns the name of the model.
 func (l llvm) fmasPerCycle(s set, c cpu, loop []string) (fmas float64, model string, err error) {
 	const iterations = 1000
 	cmd := exec.Command(l.mca, "-mtriple="+s.triple, "-mcpu="+c.name, "-iterations="+strconv.Itoa(iterations), "-json")

@@ -53,8 +53,13 @@ func TestInnerLoop(t *testing.T) {
   10b1fc:      	cbnz	x1, 0x10b1f0 <f>
   10b200:      	ret
 `
-	require.Equal(t, []string{"loop:", "ldr q0, [x0], #0x10", "fmla v1.4s, v0.4s, v2.s[1]", "subs x1, x1, #0x1", "cbnz x1, loop"},
-		innerLoop(arm64, regexp.MustCompile(`^fml[as]\b`)))
+	require.Equal(t, []string{
+		"loop:",
+		"ldr q0, [x0], #0x10",
+		"fmla v1.4s, v0.4s, v2.s[1]",
+		"subs x1, x1, #0x1",
+		"cbnz x1, loop",
+	}, innerLoop(arm64, regexp.MustCompile(`^fml[as]\b`)))
 }
 
 func TestModelName(t *testing.T) {
@@ -70,34 +75,34 @@ func TestPredict(t *testing.T) {
 		t.Skip(err)
 	}
 	s, c := sets[0], cpu{"haswell", 2}
-	code := func(lines ...string) []string { return append(append([]string{"loop:"}, lines...), "jne loop") }
-	chain := code("vfmadd231ps %ymm1, %ymm2, %ymm0")                          // waits 5 cycles for itself
-	loads := code(strings.Split(strings.Repeat("vmovups (%rax), %ymm3\n", 8)+ // 2 a cycle: 4 cycles
-		"vfmadd231ps %ymm1, %ymm2, %ymm0\nvfmadd231ps %ymm1, %ymm2, %ymm4", "\n")...) // for one cycle of FMAs
+	chain := []string{"vfmadd231ps %ymm1, %ymm2, %ymm0"} // waits 5 cycles for itself
+	var loads []string                                   // 8 cycles of loads for 1 of FMAs
+	for range 16 {
+		loads = append(loads, "vmovups (%rax), %ymm3")
+	}
+	loads = append(loads, "vfmadd231ps %ymm3, %ymm3, %ymm0", "vfmadd231ps %ymm3, %ymm3, %ymm1")
 	p, err := tools.predict(s, c, [][]string{chain, loads})
 	require.NoError(t, err)
 	require.Equal(t, 256, p.bits)
 	require.InDelta(t, 0.1, p.fractions[0], 0.01)
-	require.Less(t, p.fractions[1], 0.26)
-	require.Greater(t, p.fractions[1], 0.19)
+	require.InDelta(t, 0.125, p.fractions[1], 0.01)
 
 	_, err = tools.predict(s, cpu{"haswell", 4}, nil)
 	require.ErrorContains(t, err, "2.00 FMAs of 256 bits a cycle, the CPU 4")
 }
 
-// Each matrix product runs at .95 of the peak or more on every model, but for the faulty loads of SKX.
+// Each matrix product runs at .95 of the peak or more on every model, but for the loads of SKX.
 func TestKernels(t *testing.T) {
-	if _, err := findLLVM(); err != nil {
-		t.Skip(err)
+	if tools, err := findLLVM(); err != nil || !strings.Contains(tools.version, " 22.") {
+		t.Skip("the numbers are those of LLVM 22")
 	}
 	var out bytes.Buffer
 	require.NoError(t, run(nil, &out, &out))
+	_, table, _ := strings.Cut(out.String(), kernels[len(kernels)-1]+"\n")
 	rows := 0
-	for _, line := range strings.Split(out.String(), "\n") {
+	for line := range strings.Lines(table) {
 		f := strings.Fields(line)
-		if len(f) != 5+len(kernels) || f[0] == "set" {
-			continue
-		}
+		require.Len(t, f, 5+len(kernels), line)
 		rows++
 		for i, k := range kernels[:3] {
 			least := 0.95
