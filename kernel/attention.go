@@ -70,7 +70,7 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	}
 	j := jobs.Get().(*job)
 	j.plan(dst, q, k, v, o, workers)
-	share(j, j.workers, &j.wait)
+	share(j, j.workers, &j.join)
 	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{} // keep no data alive
 	jobs.Put(j)
 	return nil
@@ -168,7 +168,7 @@ type job struct {
 	workers      int
 	merges       []merge // of each KV head, if its spans are items
 	next         atomic.Int64
-	wait         sync.WaitGroup
+	join         join
 }
 
 var jobs = sync.Pool{New: func() any { return new(job) }}
@@ -190,7 +190,7 @@ const (
 	fewRows = 8
 
 	// workerNanoseconds of work are worth another goroutine, which takes some microseconds to wake.
-	workerNanoseconds = 50_000
+	workerNanoseconds = 100_000
 
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
 	spanTiles = 8

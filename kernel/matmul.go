@@ -92,7 +92,7 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	p.columns = ceilDiv(c.Cols, p.n)
 	p.items = p.columns * ceilDiv(c.Rows, p.m)
 	p.next.Store(0)
-	share(p, min(workers, p.items), &p.wait)
+	share(p, min(workers, p.items), &p.join)
 	p.c, p.a, p.b = Matrix{}, Matrix{}, Matrix{}
 	products.Put(p)
 }
@@ -105,7 +105,7 @@ type matrixProduct struct {
 	columns int
 	items   int
 	next    atomic.Int64
-	wait    sync.WaitGroup
+	join    join
 }
 
 var products = sync.Pool{New: func() any { return new(matrixProduct) }}

@@ -11,64 +11,80 @@ import (
 // until there are none.
 type task interface{ work() }
 
+// A join is where a goroutine waits for those that share its task.
+type join struct {
+	left atomic.Int32
+	wait sync.WaitGroup
+}
+
 // share calls t.work on the calling goroutine and n-1 others, and returns when all have.
-func share(t task, n int, wait *sync.WaitGroup) {
-	wait.Add(n - 1)
+func share(t task, n int, j *join) {
+	j.left.Store(int32(n - 1))
+	j.wait.Add(n - 1)
 	for range n - 1 {
-		if h := idle.take(); h != nil {
-			h.start(t, wait)
-		} else {
-			h := new(helper)
-			h.start(t, wait)
+		h := idle.take()
+		if h == nil {
+			h = new(helper)
+			h.start(t, j)
 			go h.run()
+		} else {
+			h.start(t, j)
 		}
 	}
 	t.work()
-	wait.Wait()
+	awake(func() bool { return j.left.Load() == 0 })
+	j.wait.Wait()
 }
 
-// To wake a sleeping thread takes up to 150 us, longer than many a task. So a helper that has
-// finished waits for the next task for linger, awake but yielding to every other goroutine, before
-// it ends.
+// linger is how long a goroutine waits awake: to wake a sleeping thread takes up to 150 us on a
+// virtual machine, longer than many a task.
 const linger = 100 * time.Microsecond
 
-// A helper is a goroutine that works on the tasks of others.
-type helper struct {
-	task  task
-	wait  *sync.WaitGroup
-	ready atomic.Bool // task and wait are set
+// awake waits until done says so or linger is over, yielding to every other goroutine. It returns
+// whether done said so.
+func awake(done func() bool) bool {
+	for start := time.Now(); ; {
+		for range 10 {
+			if done() {
+				return true
+			}
+			runtime.Gosched()
+		}
+		if time.Since(start) > linger {
+			return false
+		}
+	}
 }
 
-func (h *helper) start(t task, wait *sync.WaitGroup) {
-	h.task, h.wait = t, wait
+// A helper is a goroutine that works on the tasks of others. When it has finished it waits for the
+// next task, awake, before it ends.
+type helper struct {
+	task  task
+	join  *join
+	ready atomic.Bool // task and join are set
+}
+
+func (h *helper) start(t task, j *join) {
+	h.task, h.join = t, j
 	h.ready.Store(true)
 }
 
 func (h *helper) run() {
 	for h.await() {
-		t, wait := h.task, h.wait
-		h.task, h.wait = nil, nil
+		t, j := h.task, h.join
+		h.task, h.join = nil, nil
 		h.ready.Store(false)
-		func() {
-			defer wait.Done()
-			t.work()
-		}()
+		t.work()
 		idle.put(h)
+		j.left.Add(-1)
+		j.wait.Done()
 	}
 }
 
 // await waits for a task, or returns false if none came for linger.
 func (h *helper) await() bool {
-	if h.ready.Load() {
+	if awake(h.ready.Load) {
 		return true
-	}
-	for start := time.Now(); time.Since(start) < linger; {
-		for range 10 {
-			if h.ready.Load() {
-				return true
-			}
-			runtime.Gosched()
-		}
 	}
 	for !idle.remove(h) { // someone has taken h: its task is about to come
 		if h.ready.Load() {
