@@ -9,7 +9,7 @@ MODULES := $(MODULES:go.mod=.)
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: demo
 demo: ## self-attention on real words, then the speed of this machine
@@ -18,6 +18,10 @@ demo: ## self-attention on real words, then the speed of this machine
 .PHONY: test
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
+
+.PHONY: test-avx512
+test-avx512: ## the AVX-512 kernels, natively or in an emulator (Debian; ATTN_EMULATE=1 forces it)
+	.ci/test-avx512
 
 .PHONY: test-arm64
 test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
@@ -54,10 +58,10 @@ fuzz: ## each fuzz target for FUZZ=20000x executions, or FUZZ=1m of time
 	targets=$$(go test ./fuzz -list '^Fuzz' | grep '^Fuzz'); \
 	for f in $$targets; do go test ./fuzz -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ); done
 
-.PHONY: model
-model: ## what llvm-mca predicts for the inner loops on arm64 cores (needs LLVM 22)
-	cd gen && go run ./mca
-
 .PHONY: bench
 bench: ## speed as a fraction of what this machine can do at that moment
 	cd bench && go run .
+
+.PHONY: model
+model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)
+	cd bench && go run ./model

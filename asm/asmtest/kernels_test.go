@@ -174,10 +174,13 @@ func TestPanel(t *testing.T) {
 		w := impl.PanelWidth
 		ref := Generic(w)
 		r := rand.New(rand.NewPCG(9, 10))
-		dims := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 33, 48, 64, 80}
+		dims, step := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 33, 48, 64, 80}, 8
+		if testing.Short() { // an emulator is hundreds of times slower
+			dims, step = []int{1, 3, 7, 16, 33, 80}, 40
+		}
 		fences(t, 5, generic.TileKeys*100, func(place func(int) []float32) {
 			for _, dim := range dims {
-				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(8) {
+				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(step) {
 					kind := Kind(r.IntN(int(Kinds)))
 					what := fmt.Sprintf("dim=%d n=%d kind=%d", dim, n, kind)
 					stride := dim + r.IntN(5)
@@ -264,10 +267,13 @@ func TestPanel(t *testing.T) {
 func TestRows(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(11, 12))
-		dims := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128}
+		dims, step := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128}, 6
+		if testing.Short() {
+			dims, step = []int{1, 3, 8, 17, 33, 72, 127}, 40
+		}
 		fences(t, 4, generic.TileKeys*140, func(place func(int) []float32) {
 			for _, dim := range dims {
-				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(6) {
+				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(step) {
 					for _, rows := range []int{1, 4} {
 						kind := Kind(r.IntN(int(Kinds)))
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)

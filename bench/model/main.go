@@ -1,0 +1,352 @@
+// Command model predicts how much of a CPU's FMA peak the inner loops of the kernels can use, on
+// CPUs that are not at hand. It is a model, not a measurement: llvm-mca simulates one loop from
+// LLVM's tables of latencies and ports, with every load a hit in L1 and every branch predicted, and
+// knows nothing of what surrounds the loop. A loop far below 1 is a fault to look into; a loop near
+// 1 may still be slow. 'make bench' measures.
+//
+//	make model
+//	cd bench && go run ./model -cpu znver4 -v   # the loops too, as they are in the binary
+//
+// It builds the benchmarks for each architecture, disassembles the kernels, takes of each kernel
+// the innermost loop with the most FMAs, and divides the FMAs a cycle of that loop by those of a
+// loop of nothing but independent FMAs in the same model. It needs llvm-objdump and llvm-mca. Of
+// Debian's versions take the newest, llvm-22: older ones alias most arm64 CPUs to the Cortex-A57.
+//
+// The columns:
+//
+//	model        LLVM's name of the tables: Zn4 for znver5 says that it has none for Zen 5
+//	bits         width of the FMAs that the model was given
+//	FMA/cycle    the peak of both the CPU and the model
+//	scoreTile    and each other kernel: the predicted fraction of that peak
+//
+// LLVM's tables are not without faults. Three matter here:
+//
+//   - Some have fewer 512-bit FMA units than the CPU (two on Intel's servers and on Zen 5). There
+//     the loop is given with 256-bit registers, of which the model has as many FMA units as the CPU
+//     has of 512 bits: the same instructions and dependences. The row then says 256.
+//   - Zn4 counts three operations for a broadcast from memory to an AVX-512 register and would
+//     predict .67 for Zen 4, where such tiles were measured at .98: a broadcast is a plain load
+//     there, and is given as one.
+//   - SKX takes an arithmetic port for each AVX-512 load, which the CPU does not: too low.
+//
+// softmaxTile is an exponential: half of its arithmetic is not FMA, so that it can never be near 1.
+// It is listed to be compared between CPUs and between versions.
+//
+// To add an instruction set, or a CPU, add a row to sets.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// A set is an instruction set with kernels in asm/<name>.
+type set struct {
+	name   string
+	goarch string
+	triple string         // LLVM's name of the architecture
+	bits   int            // width of a vector
+	fma    *regexp.Regexp // an FMA on vectors
+	peak   string         // an FMA whose accumulator is register %d
+	chains int            // so many of them in turn wait for no result
+	cpus   []cpu
+}
+
+// A cpu is LLVM's name of a CPU and the FMAs on full vectors that it starts in a cycle, which the
+// manuals say.
+type cpu struct {
+	name string
+	fmas float64
+}
+
+var (
+	x86FMA   = regexp.MustCompile(`^vfn?m(add|sub)\d+ps\b`)
+	arm64FMA = regexp.MustCompile(`^fml[as]\b`)
+)
+
+var sets = []set{
+	{"avx2", "amd64", "x86_64", 256, x86FMA, "vfmadd231ps %%ymm14, %%ymm15, %%ymm%d", 12,
+		[]cpu{{"haswell", 2}, {"skylake-avx512", 2}, {"sapphirerapids", 2}, {"znver3", 2}, {"znver4", 2}, {"znver5", 2}}},
+	// Zen 4 executes a 512-bit FMA as two of 256 bits.
+	{"avx512", "amd64", "x86_64", 512, x86FMA, "vfmadd231ps %%zmm14, %%zmm15, %%zmm%d", 12,
+		[]cpu{{"skylake-avx512", 2}, {"sapphirerapids", 2}, {"znver4", 1}, {"znver5", 2}}},
+	{"neon", "arm64", "aarch64", 128, arm64FMA, "fmla v%d.4s, v30.4s, v31.4s", 24,
+		[]cpu{{"neoverse-n1", 2}, {"neoverse-n2", 2}, {"neoverse-v1", 4}, {"neoverse-v2", 4}}},
+}
+
+// The kernels with an inner loop of vector arithmetic.
+var kernels = []string{"scoreTile", "valueTile", "matMulTile", "softmaxTile"}
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "model:", err)
+		}
+		os.Exit(2)
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("model", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	only := flags.String("cpu", "", "model only this `CPU`")
+	verbose := flags.Bool("v", false, "print the loops too")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	known := func(s set) bool { return slices.ContainsFunc(s.cpus, func(c cpu) bool { return c.name == *only }) }
+	if *only != "" && !slices.ContainsFunc(sets, known) {
+		return fmt.Errorf("no CPU %s", *only)
+	}
+	llvm, err := findLLVM()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "model")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	fmt.Fprintf(stdout, "A model, not a measurement: fraction of FMA peak that the inner loops can use\n"+
+		"as %s predicts it.\n\n", llvm.version)
+	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "set\tCPU\tmodel\tbits\tFMA/cycle\t%s\n", strings.Join(kernels, "\t"))
+	for _, s := range sets {
+		binary, err := build(dir, s.goarch)
+		if err != nil {
+			return err
+		}
+		var loops [][]string
+		for _, k := range kernels {
+			loop, err := llvm.innerLoop(binary, fmt.Sprintf("github.com/selfattn/attn/asm/%s.%s.abi0", s.name, k), s.fma)
+			if err != nil {
+				return err
+			}
+			loops = append(loops, loop)
+			if *verbose {
+				fmt.Fprintf(stdout, "%s %s:\n\t%s\n", s.name, k, strings.Join(loop, "\n\t"))
+			}
+		}
+		for _, c := range s.cpus {
+			if *only != "" && *only != c.name {
+				continue
+			}
+			row, err := llvm.predict(s, c, loops)
+			if err != nil {
+				return fmt.Errorf("%s on %s: %w", s.name, c.name, err)
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%g", s.name, c.name, row.model, row.bits, c.fmas)
+			for _, f := range row.fractions {
+				fmt.Fprintf(table, "\t%.2f", f)
+			}
+			fmt.Fprintln(table)
+		}
+	}
+	return table.Flush()
+}
+
+// A prediction is a row of the table; fractions are in the order of the loops.
+type prediction struct {
+	model     string
+	bits      int
+	fractions []float64
+}
+
+// predict models the loops of a set on one CPU.
+func (l llvm) predict(s set, c cpu, loops [][]string) (p prediction, err error) {
+	var chains []string
+	for i := range s.chains {
+		chains = append(chains, fmt.Sprintf(s.peak, i))
+	}
+	p.bits = s.bits
+	peak, model, err := l.fmasPerCycle(s, c, chains)
+	if err == nil && !near(peak, c.fmas) && s.bits == 512 {
+		p.bits = 256
+		peak, model, err = l.fmasPerCycle(s, c, replace(chains, halves))
+	}
+	if err != nil {
+		return p, err
+	}
+	if !near(peak, c.fmas) {
+		return p, fmt.Errorf("the model starts %.2f FMAs of %d bits a cycle, the CPU %g", peak, p.bits, c.fmas)
+	}
+	p.model = model
+	for _, loop := range loops {
+		if p.bits < s.bits {
+			loop = replace(loop, halves)
+		}
+		if model == "Zn4" {
+			loop = replace(loop, broadcasts)
+		}
+		n, _, err := l.fmasPerCycle(s, c, loop)
+		if err != nil {
+			return p, err
+		}
+		p.fractions = append(p.fractions, n/c.fmas)
+	}
+	return p, nil
+}
+
+// near allows for the cycles in which a simulation fills and drains the pipeline.
+func near(x, y float64) bool { return math.Abs(x-y) < 0.01*y }
+
+// Replacements in a loop.
+var (
+	halves     = strings.NewReplacer("%zmm", "%ymm", "{1to16}", "{1to8}") // 256 bits for 512
+	broadcasts = strings.NewReplacer("vbroadcastss ", "vmovups ")         // they have a memory operand
+)
+
+func replace(loop []string, r *strings.Replacer) (out []string) {
+	for _, code := range loop {
+		out = append(out, r.Replace(code))
+	}
+	return out
+}
+
+// build compiles the benchmarks, which contain every kernel, for linux on an architecture.
+func build(dir, goarch string) (binary string, err error) {
+	binary = filepath.Join(dir, goarch)
+	cmd := exec.Command("go", "build", "-o", binary, "github.com/selfattn/attn/bench")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+goarch, "CGO_ENABLED=0")
+	_, err = output(cmd)
+	return binary, err
+}
+
+// llvm is the paths of the tools.
+type llvm struct{ objdump, mca, version string }
+
+// findLLVM returns the newest version that is installed.
+func findLLVM() (llvm, error) {
+	for _, suffix := range []string{"-23", "-22", "-21", "-20", "-19", ""} {
+		objdump, err1 := exec.LookPath("llvm-objdump" + suffix)
+		mca, err2 := exec.LookPath("llvm-mca" + suffix)
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		text, err := output(exec.Command(mca, "--version"))
+		if err != nil {
+			return llvm{}, err
+		}
+		version, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+		return llvm{objdump, mca, "llvm-mca of " + version}, nil
+	}
+	return llvm{}, errors.New("there are no llvm-objdump and llvm-mca; Debian: apt-get install llvm-22")
+}
+
+// innerLoop disassembles a function and returns its inner loop.
+func (l llvm) innerLoop(binary, symbol string, fma *regexp.Regexp) ([]string, error) {
+	text, err := output(exec.Command(l.objdump, "-d", "--no-show-raw-insn", "--disassemble-symbols="+symbol, binary))
+	if err != nil {
+		return nil, err
+	}
+	loop := innerLoop(text, fma)
+	if loop == nil {
+		return nil, fmt.Errorf("%s: no loop with FMAs in %s", symbol, filepath.Base(binary))
+	}
+	return loop, nil
+}
+
+var (
+	instruction = regexp.MustCompile(`(?m)^ *([0-9a-f]+): +\t(\S+)\t?(.*?)(\s+(# |//).*)?$`)
+	target      = regexp.MustCompile(`0x([0-9a-f]+) <.*$`)
+)
+
+// innerLoop returns, of the loops in a disassembly that contain no other branch, the one with the
+// most FMAs (the first of those with as many), with a label for the branch; nil if there is no FMA
+// in a loop.
+func innerLoop(disassembly string, fma *regexp.Regexp) (best []string) {
+	most := 0
+	// The straight line of code before the current instruction, in which a loop may begin.
+	var line []string
+	var address []uint64
+	for _, m := range instruction.FindAllStringSubmatch(disassembly, -1) {
+		at, _ := strconv.ParseUint(m[1], 16, 64)
+		address = append(address, at)
+		code := m[2] + " " + m[3]
+		jump := target.FindStringSubmatch(m[3])
+		if jump == nil {
+			line = append(line, code)
+			continue
+		}
+		line = append(line, target.ReplaceAllString(code, "loop"))
+		to, _ := strconv.ParseUint(jump[1], 16, 64)
+		if start := slices.Index(address, to); start >= 0 {
+			if n := count(line[start:], fma); n > most {
+				most = n
+				best = append([]string{"loop:"}, line[start:]...)
+			}
+		}
+		line, address = nil, nil
+	}
+	return best
+}
+
+// count is the number of FMAs.
+func count(code []string, fma *regexp.Regexp) (n int) {
+	for _, c := range code {
+		if fma.MatchString(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// fmasPerCycle simulates a loop. It also returns the name of the model.
+func (l llvm) fmasPerCycle(s set, c cpu, loop []string) (fmas float64, model string, err error) {
+	const iterations = 1000
+	cmd := exec.Command(l.mca, "-mtriple="+s.triple, "-mcpu="+c.name, "-iterations="+strconv.Itoa(iterations), "-json")
+	cmd.Stdin = strings.NewReader(strings.Join(loop, "\n") + "\n")
+	text, err := output(cmd)
+	if err != nil {
+		return 0, "", err
+	}
+	var result struct {
+		CodeRegions []struct {
+			SummaryView struct{ TotalCycles int }
+		}
+		TargetInfo struct{ Resources []string }
+	}
+	if err := json.Unmarshal([]byte(text), &result); err != nil {
+		return 0, "", err
+	}
+	if len(result.CodeRegions) != 1 || len(result.TargetInfo.Resources) == 0 {
+		return 0, "", errors.New("llvm-mca: no result")
+	}
+	cycles := result.CodeRegions[0].SummaryView.TotalCycles
+	return float64(iterations*count(loop, s.fma)) / float64(cycles), modelName(result.TargetInfo.Resources), nil
+}
+
+// modelName is the beginning that the names of a model's resources share, such as Zn4 of Zn4AGU0.
+func modelName(resources []string) string {
+	name := resources[0]
+	for _, r := range resources {
+		for !strings.HasPrefix(r, name) {
+			name = name[:len(name)-1]
+		}
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(name, "Port"), "Unit")
+}
+
+// output runs a command; its error says what the command said.
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, stderr.String())
+	}
+	return string(out), err
+}
