@@ -55,13 +55,14 @@ func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
 	return c, a, b, err
 }
 
-// The blocks of a matrix product: a packed panel of b (blockK x 16) stays in L1 while it meets
-// blockM rows of a, which stay in L2 while they meet blockN columns of b. a is copied as well: rows
-// that lie a power of two apart would share few sets of the caches.
+// The blocks of a matrix product: a packed panel of b (blockK x 16 or 32) is read again and again
+// while it meets blockM rows of a, which stay in L2 while they meet blockN columns of b. Rows of a
+// that lie a multiple of a page apart would share few sets of the caches: they are copied.
 const (
 	blockK = 512
 	blockM = 96
 	blockN = 2048
+	page   = 1024 // elements
 )
 
 // matMul computes c = a.b, or c += a.b, of checked matrices.
@@ -143,20 +144,24 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 		pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
 		for i := row; i < row+m; i += blockM {
 			rows := min(blockM, row+m-i)
-			for r := range rows {
-				copy(buf.a[r*k:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
+			a, lda := p.a.Data[i*p.a.Stride+first:], p.a.Stride
+			if lda%page == 0 {
+				for r := range rows {
+					copy(buf.a[r*k:][:k], a[r*lda:])
+				}
+				a, lda = buf.a, k
 			}
 			for j, width := 0, 0; j < n; j += width {
 				width = panelWidth(n - j)
 				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
 				if j+width <= n {
-					matMulTile(c, p.c.Stride, buf.a, k, b, width, rows, k, add)
+					matMulTile(c, p.c.Stride, a, lda, b, width, rows, k, add)
 					continue
 				}
 				for r := range rows {
 					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
 				}
-				matMulTile(buf.c[:], width, buf.a, k, b, width, rows, k, add)
+				matMulTile(buf.c[:], width, a, lda, b, width, rows, k, add)
 				for r := range rows {
 					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
 				}
