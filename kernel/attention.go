@@ -189,7 +189,7 @@ const (
 	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
 	fewRows = 8
 
-	// workerNanoseconds of work are worth another goroutine, which takes some microseconds to wake.
+	// workerNanoseconds of work are worth another goroutine.
 	workerNanoseconds = 100_000
 
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
