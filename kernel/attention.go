@@ -22,7 +22,8 @@ type Options struct {
 	Causal bool
 
 	// Workers is the number of goroutines that share the work; 0 means GOMAXPROCS, and 1 runs on
-	// the calling goroutine and does not allocate. Results do not depend on it.
+	// the calling goroutine and does not allocate. Results do not depend on it. The other
+	// goroutines stay awake for 0.1 ms after a call, to be ready for the next.
 	Workers int
 }
 
