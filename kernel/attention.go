@@ -55,11 +55,7 @@ type Options struct {
 // times their largest magnitude, T = min(Lk, 256). Package fuzz computes the rigorous bound for an
 // instance, and tests that it holds; observed errors stay below 0.4 of it.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	workers, err := workerCount(o.Workers)
+	o, workers, err := opts.resolve()
 	if err != nil {
 		return err
 	}
@@ -72,8 +68,7 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	j := jobs.Get().(*job)
 	j.plan(dst, q, k, v, o, workers)
 	share(j, j.workers, &j.join)
-	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{} // keep no data alive
-	jobs.Put(j)
+	j.release()
 	return nil
 }
 
@@ -174,6 +169,12 @@ type job struct {
 
 var jobs = sync.Pool{New: func() any { return new(job) }}
 
+// release puts j back, without keeping data alive.
+func (j *job) release() {
+	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{}
+	jobs.Put(j)
+}
+
 const (
 	// narrowPanel is the width of a panel for few queries, and of all panels but those of AVX-512.
 	narrowPanel = 16
@@ -189,9 +190,6 @@ const (
 
 	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
 	fewRows = 8
-
-	// workerNanoseconds of work are worth another goroutine.
-	workerNanoseconds = 100_000
 
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
 	spanTiles = 8
@@ -226,20 +224,11 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 		j.perHead = ceilDiv(j.rows, j.itemRows)
 	}
 	j.items = heads * j.perHead
-	j.workers = min(workers, j.items, 1+j.nanoseconds()/workerNanoseconds)
+	// Few queries are as slow as the reading of their keys: as slow as 5.
+	j.workers = min(j.items, usefulWorkers(workers, heads*(q.Dim+v.Dim), k.Len, max(j.rows, 5)))
 	if j.byRow && j.perHead > 1 {
 		j.prepareMerges(heads)
 	}
-}
-
-// nanoseconds is a rough estimate of the work, at 25 multiply-adds, or 20 bytes of few queries'
-// keys, a nanosecond.
-func (j *job) nanoseconds() int {
-	perQuery := j.q.Batch * j.k.Heads * j.k.Len / 25 * (j.q.Dim + j.v.Dim)
-	if n, ok := product(perQuery, max(j.rows, 5)); ok {
-		return n
-	}
-	return math.MaxInt
 }
 
 // claim takes the next items for one goroutine: those of a block of queries, and fewer towards the
@@ -328,6 +317,15 @@ func aligned(buf []float32, n int) []float32 {
 	buf = make([]float32, n+line)
 	skip := -(uintptr(unsafe.Pointer(&buf[0])) / 4) % line
 	return buf[skip:][:n]
+}
+
+// resolve returns the options, of which o may be nil, and the number of workers.
+func (o *Options) resolve() (Options, int, error) {
+	if o == nil {
+		o = new(Options)
+	}
+	workers, err := workerCount(o.Workers)
+	return *o, workers, err
 }
 
 // workerCount checks Options.Workers.

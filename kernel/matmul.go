@@ -80,6 +80,7 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	}
 	p := products.Get().(*matrixProduct)
 	p.c, p.a, p.b, p.add = c, a, b, add
+	workers = usefulWorkers(workers, c.Rows, c.Cols, a.Cols)
 	// Items are blocks of columns, and of rows too where those are too few.
 	p.m, p.n = c.Rows, min(blockN, c.Cols)
 	if workers > 1 {

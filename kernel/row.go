@@ -79,11 +79,17 @@ func (j *job) prepareMerges(heads int) {
 	}
 }
 
-// rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
-func (w *worker) rowItem(j *job, b, head, span int) {
+// loadRows packs the queries from row on into the first panel of w.
+func (w *worker) loadRows(j *job, b, head, row int) *panel {
 	p := &w.panels[0]
 	p.width, p.q = narrowPanel, w.q
-	p.load(j, b, head, 0)
+	p.load(j, b, head, row)
+	return p
+}
+
+// rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
+func (w *worker) rowItem(j *job, b, head, span int) {
+	w.loadRows(j, b, head, 0)
 	k, v := j.k.head(b, head), j.v.head(b, head)
 	if j.perHead > 1 {
 		w.rowSpan(j, &j.merges[b*j.k.Heads+head], k, v, span)

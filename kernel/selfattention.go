@@ -59,7 +59,7 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	q, k, v := f.project(buf)
+	q, k, v := f.queries(buf), f.keys(buf), f.values(buf)
 	if len(l.WO.Data) == 0 {
 		out := headView(dst, f.heads)
 		return Attention(out, q, k, v, &f.opts)
@@ -87,8 +87,7 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	q, k, _ := f.project(buf)
-	return AttentionWeights(dst, q, k, 0, head, tokens, &f.opts)
+	return AttentionWeights(dst, f.queries(buf), f.keys(buf), 0, head, tokens, &f.opts)
 }
 
 // A forward is one use of a layer, checked.
@@ -103,9 +102,6 @@ type forward struct {
 
 func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 	f := forward{SelfAttention: l, heads: l.Heads, kvHeads: l.KVHeads}
-	if opts != nil {
-		f.opts = *opts
-	}
 	if f.heads == 0 {
 		f.heads = 1
 	}
@@ -119,7 +115,7 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 		return f, fmt.Errorf("attn: KVHeads is %d, want a divisor of %d, the query heads", f.kvHeads, f.heads)
 	}
 	var err error
-	if f.workers, err = workerCount(f.opts.Workers); err != nil {
+	if f.opts, f.workers, err = opts.resolve(); err != nil {
 		return f, err
 	}
 	if f.x, err = x.resolve("x"); err != nil {
@@ -174,14 +170,15 @@ func checkProjection(name string, w Matrix, bias []float32, rows int) error {
 	return nil
 }
 
-// project computes the queries, keys and values of all tokens.
-func (f *forward) project(buf *layerScratch) (q, k, v Tensor) {
-	one := func(i int, w Matrix, bias []float32, heads int) Tensor {
-		m := buf.matrix(i, f.x.Rows, w.Cols)
-		project(m, f.x, w, bias, f.workers)
-		return headView(m, heads)
-	}
-	return one(0, f.WQ, f.BQ, f.heads), one(1, f.WK, f.BK, f.kvHeads), one(2, f.WV, f.BV, f.kvHeads)
+func (f *forward) queries(buf *layerScratch) Tensor { return f.project(buf, 0, f.WQ, f.BQ, f.heads) }
+func (f *forward) keys(buf *layerScratch) Tensor    { return f.project(buf, 1, f.WK, f.BK, f.kvHeads) }
+func (f *forward) values(buf *layerScratch) Tensor  { return f.project(buf, 2, f.WV, f.BV, f.kvHeads) }
+
+// project computes one projection of all tokens, in matrix number i of buf.
+func (f *forward) project(buf *layerScratch, i int, w Matrix, bias []float32, heads int) Tensor {
+	m := buf.matrix(i, f.x.Rows, w.Cols)
+	project(m, f.x, w, bias, f.workers)
+	return headView(m, heads)
 }
 
 // project computes y = x.w + bias; the chains start from the bias.

@@ -16,15 +16,11 @@ import (
 // It returns an error that names the argument, before it writes, where Attention would, and if
 // batch, head, a query or the shape of dst is out of range.
 func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, opts *Options) error {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if _, err := workerCount(o.Workers); err != nil {
+	o, _, err := opts.resolve()
+	if err != nil {
 		return err
 	}
-	q, err := q.resolve("q")
-	if err != nil {
+	if q, err = q.resolve("q"); err != nil {
 		return err
 	}
 	if k, err = k.resolve("k"); err != nil {
@@ -66,9 +62,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	for i, query := range queries {
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		clear(row)
-		p := &w.panels[0]
-		p.width, p.q = narrowPanel, w.q
-		p.load(j, batch, head/j.group, query*j.group+head%j.group)
+		p := w.loadRows(j, batch, head/j.group, query*j.group+head%j.group)
 		limit := int(p.limit[0])
 		state := newRow()
 		max = max[:0]
@@ -93,8 +87,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 			finishRow(tile, tile, state.sum)
 		}
 	}
-	j.dst, j.q, j.k, j.v = Tensor{}, Tensor{}, Tensor{}, Tensor{}
-	jobs.Put(j)
+	j.release()
 	scratch.Put(w)
 	return nil
 }
