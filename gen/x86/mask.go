@@ -105,3 +105,15 @@ func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {
 	}
 	g.ORL(b, bits)
 }
+
+// whereGreater sets the lanes of x to those of m where the integers a are greater than b, else to
+// those of other; t is scratch.
+func (g *gen) whereGreater(a, b reg.VecPhysical, m Mem, other, x, t reg.VecPhysical) {
+	if g.avx512() {
+		g.VPCMPGTD(b, a, reg.K1)
+		g.VBLENDMPS(m, other, reg.K1, x)
+	} else {
+		g.VPCMPGTD(b, a, t)
+		g.VBLENDVPS(t, m, other, x)
+	}
+}

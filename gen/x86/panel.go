@@ -1,14 +1,14 @@
 package x86
 
 import (
-	"math"
-
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// A panel holds as many queries as two vectors have lanes: [dim][panel]. Rows go in and out by 8x8
-// transposes, in Y registers with any instruction set.
+// A panel holds as many queries as two vectors have lanes: [dim][panel]. Rows go in and out by
+// transposes of 4 columns by 4 rows in each half of a Y register, with any instruction set: loads
+// that insert a half spare the shuffles across halves, and for what is left a Y register has twice
+// as many ports as a Z register.
 func genPanel(g *gen) {
 	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
 		"packPanel transposes rows into a panel, times scale, as [generic.PackPanel].")
@@ -45,90 +45,83 @@ func (g *gen) eights(body func(part int, row [8]reg.GPVirtual), base reg.GPVirtu
 	}
 }
 
-// packPanel
-//
-//	Y0-Y7 rows in, Y8-Y15 columns out
+// packPanel: registers as in columns, Y8 the scale, X11 the mask of the tail.
 func (g *gen) packPanel() {
 	dst0, src := g.ptr("dst"), g.ptr("src")
+	g.VBROADCASTSS(g.param("scale"), Y(8))
 	g.eights(func(part int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, dst := g.GP64(), g.ptr("dim"), g.GP64()
 		g.XORQ(i, i)
 		g.MOVQ(dst0, dst)
-		store := func() {
-			g.VBROADCASTSS(g.param("scale"), Y(8))
-			for r := range 8 {
-				g.VMULPS(Y(8), Y(r), Y(r))
-			}
-			g.transpose()
-			for c := range 8 {
-				g.VMOVUPS(Y(8+c), mem(dst, g.row()*c+32*part))
+		store := func(masked bool) {
+			g.columns(func(r int) Mem { return at(row[r], i, 4, 0) }, masked)
+			for c := range 4 {
+				g.VMULPS(Y(8), Y(c), Y(c))
+				g.VMOVUPS(Y(c), mem(dst, g.row()*c+32*part))
 			}
 		}
-		g.SUBQ(I8(8), n)
+		g.SUBQ(I8(4), n)
 		g.JL(LabelRef(tail))
-		g.Label(block)
-		for r := range 8 {
-			g.VMOVUPS(at(row[r], i, 4, 0), Y(r))
-		}
-		store()
-		g.ADDQ(I32(8*g.row()), dst)
-		g.ADDQ(I8(8), i)
-		g.SUBQ(I8(8), n)
+		g.loop(block)
+		store(false)
+		g.ADDQ(I32(4*g.row()), dst)
+		g.ADDQ(I8(4), i)
+		g.SUBQ(I8(4), n)
 		g.JGE(LabelRef(block))
 		g.Label(tail)
-		g.ADDQ(I8(8), n)
+		g.ADDQ(I8(4), n)
 		g.JZ(LabelRef(done))
-		g.tailMask8(n, Y(15))
-		for r := range 8 {
-			g.VMASKMOVPS(at(row[r], i, 4, 0), Y(15), Y(r))
-		}
-		store()
+		g.tailMask8(n, Y(11))
+		store(true)
 		g.Label(done)
 	}, src)
 }
 
-// finishPanel
+// finishPanel takes 8 columns of 4 queries at a time.
 //
-//	Y0-Y7 columns in, Y8-Y15 rows out
+//	Y0-Y7 as in columns: a half of Y4-Y7 is a column in, Y0-Y3 are rows out
+//	Y8 inverse sums, Y9 zero, Y10 not 0 where a NaN was, Y11 scratch or the mask of the tail
 func (g *gen) finishPanel() {
-	dst := g.ptr("dst")
-	nan := g.resultAddr()
-	g.MOVQ(U32(0), nan)
+	dst, st := g.ptr("dst"), g.ptr("st")
+	// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
+	g.zero(Y(9), Y(10))
+	for part := range g.Panel() / 8 {
+		g.VMOVUPS(mem(st, offSum+32*part), Y(1))
+		g.VMOVUPS(g.splat(1), Y(2))
+		g.VDIVPS(Y(1), Y(2), Y(2))
+		g.VCMPPS(U8(notEqual), Y(9), Y(1), Y(1))
+		g.VANDPS(Y(1), Y(2), Y(2))
+		g.VMOVUPS(Y(2), mem(st, offOldScale+32*part))
+	}
 	g.eights(func(part int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
-		// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
-		st := g.ptr("st")
-		g.zero(Y(0))
-		g.VMOVUPS(mem(st, offSum+32*part), Y(1))
-		g.VMOVUPS(g.splat(1), Y(2))
-		g.VDIVPS(Y(1), Y(2), Y(2))
-		g.VCMPPS(U8(notEqual), Y(0), Y(1), Y(1))
-		g.VANDPS(Y(1), Y(2), Y(2))
-		g.VMOVUPS(Y(2), mem(st, offOldScale+32*part))
-		load := func() {
-			st, t := g.ptr("st"), g.GP64()
-			g.VMOVUPS(mem(st, offOldScale+32*part), Y(11))
-			g.zero(Y(8), Y(9))
-			for c := range 8 {
-				g.VMOVUPS(mem(acc, g.row()*c+32*part), Y(c))
-				g.VFMADD213PS(Y(8), Y(11), Y(c)) // + 0 for -0
-				g.VCMPPS(U8(unordered), Y(c), Y(c), Y(10))
-				g.VORPS(Y(10), Y(9), Y(9))
+		rows := func(store func(y reg.VecPhysical, m Mem)) {
+			for four := range 2 {
+				lanes := 32*part + 16*four
+				g.VBROADCASTF128(mem(st, offOldScale+lanes), Y(8))
+				for c := range 4 {
+					y := Y(4 + c)
+					g.VMOVUPS(mem(acc, g.row()*c+lanes), X(4+c))
+					g.VINSERTF128(U8(1), mem(acc, g.row()*(c+4)+lanes), y, y)
+					g.VFMADD213PS(Y(9), Y(8), y) // + 0 for -0
+				}
+				for c := 4; c < 8; c += 2 {
+					g.VCMPPS(U8(unordered), Y(c), Y(c+1), Y(0))
+					g.VORPS(Y(0), Y(10), Y(10))
+				}
+				g.transpose()
+				for r := range 4 {
+					store(Y(r), at(row[4*four+r], i, 4, 0))
+				}
 			}
-			g.VMOVMSKPS(Y(9), t.As32())
-			g.ORQ(t, nan)
-			g.transpose()
 		}
 		g.SUBQ(I8(8), n)
 		g.JL(LabelRef(tail))
-		g.Label(block)
-		load()
-		for r := range 8 {
-			g.VMOVUPS(Y(8+r), at(row[r], i, 4, 0))
-		}
+		g.loop(block)
+		rows(func(y reg.VecPhysical, m Mem) { g.VMOVUPS(y, m) })
 		g.ADDQ(I32(8*g.row()), acc)
 		g.ADDQ(I8(8), i)
 		g.SUBQ(I8(8), n)
@@ -136,59 +129,67 @@ func (g *gen) finishPanel() {
 		g.Label(tail)
 		g.ADDQ(I8(8), n)
 		g.JZ(LabelRef(done))
-		load()
-		g.tailMask8(n, Y(0))
-		for r := range 8 {
-			g.VMASKMOVPS(Y(8+r), Y(0), at(row[r], i, 4, 0))
-		}
+		g.tailMask8(n, Y(11))
+		rows(func(y reg.VecPhysical, m Mem) { g.VMASKMOVPS(y, Y(11), m) })
 		g.Label(done)
 	}, dst)
+	nan := g.GP64()
+	g.VMOVMSKPS(Y(10), nan.As32())
+	g.MOVQ(nan, g.resultAddr())
 }
 
-// transpose turns the 8x8 block in Y0-Y7 into Y8-Y15.
-func (g *gen) transpose() {
-	for i := 0; i < 8; i += 2 { // pairs of rows
-		g.VUNPCKLPS(Y(i+1), Y(i), Y(8+i))
-		g.VUNPCKHPS(Y(i+1), Y(i), Y(9+i))
-	}
-	for i := 0; i < 8; i += 4 { // fours
-		for j := range 2 {
-			g.VUNPCKLPD(Y(10+i+j), Y(8+i+j), Y(i+2*j))
-			g.VUNPCKHPD(Y(10+i+j), Y(8+i+j), Y(i+2*j+1))
+// columns transposes 4 elements of 8 rows into the columns Y0-Y3. With masked, the elements are
+// those of the mask X11.
+func (g *gen) columns(at func(row int) Mem, masked bool) {
+	for i := range 4 { // rows i and i+4 side by side
+		if masked {
+			g.VMASKMOVPS(at(i), X(11), X(4+i))
+			g.VMASKMOVPS(at(i+4), X(11), X(0))
+			g.VINSERTF128(U8(1), X(0), Y(4+i), Y(4+i))
+		} else {
+			g.VMOVUPS(at(i), X(4+i))
+			g.VINSERTF128(U8(1), at(i+4), Y(4+i), Y(4+i))
 		}
 	}
-	for i := range 4 { // halves
-		g.VPERM2F128(U8(0x20), Y(4+i), Y(i), Y(8+i))
-		g.VPERM2F128(U8(0x31), Y(4+i), Y(i), Y(12+i))
-	}
+	g.transpose()
+}
+
+// transpose turns the 4x4 blocks in both halves of Y4-Y7 into those of Y0-Y3.
+func (g *gen) transpose() {
+	g.VUNPCKLPS(Y(5), Y(4), Y(0))
+	g.VUNPCKHPS(Y(5), Y(4), Y(2))
+	g.VUNPCKLPS(Y(7), Y(6), Y(4))
+	g.VUNPCKHPS(Y(7), Y(6), Y(5))
+	g.VUNPCKHPD(Y(4), Y(0), Y(1))
+	g.VUNPCKLPD(Y(4), Y(0), Y(0))
+	g.VUNPCKHPD(Y(5), Y(2), Y(3))
+	g.VUNPCKLPD(Y(5), Y(2), Y(2))
 }
 
 // maskTile: the limits and maxima of a panel stay in registers.
 func (g *gen) maskTile() {
 	s, st, limit, n := g.ptr("s"), g.ptr("st"), g.ptr("limit"), g.ptr("n")
-	parts := g.Panel() / 8
-	limits, maxima := Y, func(part int) reg.VecPhysical { return Y(parts + part) }
-	hidden, ones, key, visible, x := Y(15), Y(14), Y(13), Y(12), Y(11)
-	for p := range parts {
-		g.VMOVUPS(mem(limit, 32*p), limits(p))
-		g.VMOVUPS(mem(st, offTileMax+32*p), maxima(p))
+	limits, maxima := g.V, func(h int) reg.VecPhysical { return g.V(2 + h) }
+	x, t, hidden, key, one := g.V(4), g.V(5), g.V(6), g.V(7), g.V(8)
+	for h := range 2 {
+		g.VMOVUPS(mem(limit, g.w()*h), limits(h))
+		g.VMOVUPS(mem(st, offTileMax+g.w()*h), maxima(h))
 	}
-	g.VBROADCASTSS(g.words("negInf", math.Float32bits(negInf)), hidden)
-	g.VPCMPEQD(ones, ones, ones) // -1
+	g.VMOVUPS(g.splat(negInf), hidden)
+	g.VPBROADCASTD(g.words("one", 1), one)
 	g.VPBROADCASTD(g.param("first"), key)
 	loop := g.label("key")
 	g.Label(loop)
-	for p := range parts {
-		g.VPCMPGTD(key, limits(p), visible)
-		g.VBLENDVPS(visible, mem(s, 32*p), hidden, x)
-		g.VMOVUPS(x, mem(s, 32*p))
-		g.VMAXPS(maxima(p), x, maxima(p))
+	for h := range 2 {
+		g.whereGreater(limits(h), key, mem(s, g.w()*h), hidden, x, t)
+		g.VMOVUPS(x, mem(s, g.w()*h))
+		g.VMAXPS(maxima(h), x, maxima(h))
 	}
-	g.VPSUBD(ones, key, key)
+	g.VPADDD(one, key, key)
 	g.ADDQ(I32(g.row()), s)
 	g.DECQ(n)
 	g.JNZ(LabelRef(loop))
-	for p := range parts {
-		g.VMOVUPS(maxima(p), mem(st, offTileMax+32*p))
+	for h := range 2 {
+		g.VMOVUPS(maxima(h), mem(st, offTileMax+g.w()*h))
 	}
 }

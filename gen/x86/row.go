@@ -90,29 +90,6 @@ func (p eightRows) at(row int) Mem {
 	return at(p.base, p.stride, uint8(row), 0)
 }
 
-// columns transposes 4 elements of 8 rows into the columns Y0-Y3. A column is 8 keys, and its FMA
-// is a step of 8 chains. Y4-Y7 are scratch. With masked, the elements are those of the mask X11.
-func (g *gen) columns(p eightRows, masked bool) {
-	for i := range 4 { // rows i and i+4 side by side
-		if masked {
-			g.VMASKMOVPS(p.at(i), X(11), X(4+i))
-			g.VMASKMOVPS(p.at(i+4), X(11), X(0))
-			g.VINSERTF128(U8(1), X(0), Y(4+i), Y(4+i))
-		} else {
-			g.VMOVUPS(p.at(i), X(4+i))
-			g.VINSERTF128(U8(1), p.at(i+4), Y(4+i), Y(4+i))
-		}
-	}
-	g.VUNPCKLPS(Y(5), Y(4), Y(0))
-	g.VUNPCKHPS(Y(5), Y(4), Y(2))
-	g.VUNPCKLPS(Y(7), Y(6), Y(4))
-	g.VUNPCKHPS(Y(7), Y(6), Y(5))
-	g.VUNPCKHPD(Y(4), Y(0), Y(1))
-	g.VUNPCKLPD(Y(4), Y(0), Y(0))
-	g.VUNPCKHPD(Y(5), Y(2), Y(3))
-	g.VUNPCKLPD(Y(5), Y(2), Y(2))
-}
-
 // The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
 // ahead bytes from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
@@ -169,7 +146,7 @@ func (g *gen) rowScores1() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	steps := func(p eightRows, acc reg.VecPhysical) {
-		g.columns(p, false)
+		g.columns(p.at, false)
 		g.MOVQ(q, t)
 		for i := range 4 {
 			g.VBROADCASTSS(mem(t, 0), Y(8))
@@ -192,7 +169,7 @@ func (g *gen) rowScores1() {
 	g.mask4(n)
 	for i, p := range []eightRows{lo, hi} {
 		next := g.label("next")
-		g.columns(p, true)
+		g.columns(p.at, true)
 		g.MOVQ(q, t)
 		for c := range 3 {
 			g.VBROADCASTSS(mem(t, 0), Y(8))
@@ -243,7 +220,7 @@ func (g *gen) rowScores4() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	g.loop(four)
-	g.columns(rows, false)
+	g.columns(rows.at, false)
 	for c := range 4 {
 		step(c)
 	}
@@ -255,7 +232,7 @@ func (g *gen) rowScores4() {
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
 	g.mask4(n)
-	g.columns(rows, true)
+	g.columns(rows.at, true)
 	for c := range 3 {
 		step(c)
 		if c < 2 {
