@@ -26,6 +26,13 @@ const (
 	MergeFirst          // there are no outputs yet; they are not read
 )
 
+// Rows are Len rows of Dim elements, Stride apart: what a kernel that computes reads ahead for the one
+// after it.
+type Rows struct {
+	Data             []float32
+	Len, Dim, Stride int
+}
+
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
 	clear(p.Sum[:w])

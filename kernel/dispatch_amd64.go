@@ -146,12 +146,12 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int) {
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int, ahead generic.Rows) {
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ScoreTile(s, st, q, k, dim, n, stride)
+		avx512.ScoreTile(s, st, q, k, dim, n, stride, ahead)
 	case useAVX2:
-		avx2.ScoreTile(s, st, q, k, dim, n, stride)
+		avx2.ScoreTile(s, st, q, k, dim, n, stride, ahead)
 	default:
 		generic.ScoreTile(s, st, q, k, w, dim, n, stride)
 	}
@@ -179,12 +179,12 @@ func softmaxTile(s []float32, st *generic.Panel, w, n int) {
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int) {
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int, ahead generic.Rows) {
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ValueTile(acc, p, v, st, dim, n, stride)
+		avx512.ValueTile(acc, p, v, st, dim, n, stride, ahead)
 	case useAVX2:
-		avx2.ValueTile(acc, p, v, st, dim, n, stride)
+		avx2.ValueTile(acc, p, v, st, dim, n, stride, ahead)
 	default:
 		generic.ValueTile(acc, p, v, st, w, dim, n, stride)
 	}

@@ -48,7 +48,7 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	generic.PackPanel(dst, src, offset, w, dim, scale)
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int) {
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int, _ generic.Rows) {
 	generic.ScoreTile(s, st, q, k, w, dim, n, stride)
 }
 
@@ -60,7 +60,7 @@ func softmaxTile(s []float32, st *generic.Panel, w, n int) {
 	generic.SoftmaxTile(s, st, w, n)
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int) {
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int, _ generic.Rows) {
 	generic.ValueTile(acc, p, v, st, w, dim, n, stride)
 }
 

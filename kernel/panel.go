@@ -51,12 +51,30 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 				copy(w.v[i*stride:][:stride], v[(first+i)*j.v.LenStride:])
 			}
 		}
+		// The first panel reads ahead for all of them.
+		next := first + generic.TileKeys
+		keys, values := tileRows(k, &j.k, next, most), tileRows(v, &j.v, first, most)
+		if j.copyV {
+			values = tileRows(v, &j.v, next, most)
+		}
 		for i := range panels {
-			w.tile(j, &panels[i], k[first*j.k.LenStride:], tileV, stride, first)
+			w.tile(j, &panels[i], k[first*j.k.LenStride:], tileV, stride, first, values, keys)
+			values.Len, keys.Len = 0, 0
 		}
 	}
 	for i := range panels {
 		w.finish(j, &panels[i], k, v)
+	}
+}
+
+// tileRows returns the rows of x, the data of a head of t, that are in the tile from first on, and
+// before most.
+func tileRows(x []float32, t *Tensor, first, most int) generic.Rows {
+	if first >= most {
+		return generic.Rows{}
+	}
+	return generic.Rows{
+		Data: x[first*t.LenStride:], Len: min(generic.TileKeys, most-first), Dim: t.Dim, Stride: t.LenStride,
 	}
 }
 
@@ -86,23 +104,25 @@ func (p *panel) load(j *job, b, head, row int) {
 	p.state.Reset(p.width)
 }
 
-// tile takes a panel through the tile of keys from first on, with its rows of k and of v.
-func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int) {
+// tile takes a panel through the tile of keys from first on, with its rows of k and of v. Meanwhile
+// it reads ahead the values of this tile and the keys of the next one.
+func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, values, keys generic.Rows) {
 	all, some := see(p.least, p.most, first, generic.TileKeys)
 	if some == 0 {
 		return
 	}
-	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride)
+	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride, values)
 	if all < some {
 		// Only maskTile knows the maxima of these keys.
 		s := w.s[all*p.width:]
-		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, j.k.LenStride)
+		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, j.k.LenStride, generic.Rows{})
 		maskTile(s, &p.state, &p.limit, p.width, some-all, first+all)
 	}
 	softmaxTile(w.s, &p.state, p.width, some)
 	columns := callWork / (p.width * some)
 	for c := 0; c < j.v.Dim; c += columns {
-		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, vStride)
+		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, vStride, keys)
+		keys.Len = 0
 	}
 }
 
@@ -110,10 +130,11 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int) {
 const callWork = 1 << 21
 
 // scores computes the scores of n keys.
-func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, stride int) {
+func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, stride int, ahead generic.Rows) {
 	keys := callWork / (p.width * dim)
 	for first := 0; first < n; first += keys {
-		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, min(keys, n-first), stride)
+		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, min(keys, n-first), stride, ahead)
+		ahead.Len = 0
 	}
 }
 

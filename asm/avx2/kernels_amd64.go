@@ -182,12 +182,13 @@ func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale
 	packPanel(&dst[0], &src[0], &offset[0], dim, scale)
 }
 
-// ScoreTile is [generic.ScoreTile].
+// ScoreTile is [generic.ScoreTile]. It reads rows ahead.
 //
 //go:noinline
-func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int) {
+func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int, ahead generic.Rows) {
 	small, big, rest := groups(n)
-	scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest)
+	first, wrap := readAhead(ahead)
+	scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
 // MaskTile is [generic.MaskTile].
@@ -202,12 +203,22 @@ func MaskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n,
 //go:noinline
 func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st.TileMax[0], n) }
 
-// ValueTile is [generic.ValueTile].
+// ValueTile is [generic.ValueTile]. It reads rows ahead.
 //
 //go:noinline
-func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int) {
+func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int, ahead generic.Rows) {
 	small, big, rest := groups(dim)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, small, big, rest)
+	first, wrap := readAhead(ahead)
+	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+}
+
+// readAhead returns where rows begin and the bytes from the end of one, in pieces of 64 elements, to
+// the next.
+func readAhead(rows generic.Rows) (first *float32, wrap int) {
+	if rows.Len > 0 {
+		first = &rows.Data[0]
+	}
+	return first, 4*rows.Stride - 256*((rows.Dim+63)/64)
 }
 
 // FinishPanel is [generic.FinishPanel].

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
-// Requires: AVX, FMA3
-TEXT ·scoreTile(SB), NOSPLIT, $0-72
+// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·scoreTile(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ st+8(FP), CX
 	MOVQ q+16(FP), DX
@@ -138,8 +138,26 @@ loop8:
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         R12
-	JNZ          loop8
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead9
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead9
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
+
+ahead9:
+	DECQ R12
+	JNZ  loop8
 
 skew5:
 	VMOVUPS      (DI), Y12
@@ -273,9 +291,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end10
+	JE   end11
 
-again9:
+again10:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -296,9 +314,9 @@ again9:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four12
+	JZ     four13
 
-single11:
+single12:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -323,15 +341,15 @@ single11:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single11
+	JNZ          single12
 
-four12:
+four13:
 	SUBQ    $0x01, R12
-	JL      short14
-	JZ      skew13
+	JL      short15
+	JZ      skew14
 	PCALIGN $0x20
 
-loop16:
+loop17:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -415,10 +433,28 @@ loop16:
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         R12
-	JNZ          loop16
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead18
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead18
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew13:
+ahead18:
+	DECQ R12
+	JNZ  loop17
+
+skew14:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -539,9 +575,9 @@ skew13:
 	VMAXPS       Y8, Y10, Y10
 	VMOVUPS      Y11, 352(AX)
 	VMAXPS       Y9, Y11, Y11
-	JMP          done15
+	JMP          done16
 
-short14:
+short15:
 	VMOVUPS Y0, (AX)
 	VMAXPS  (CX), Y0, Y0
 	VMOVUPS Y1, 32(AX)
@@ -567,18 +603,18 @@ short14:
 	VMOVUPS Y11, 352(AX)
 	VMAXPS  Y9, Y11, Y11
 
-done15:
+done16:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 	ADDQ    $+384, AX
 	LEAQ    (BX)(R8*4), BX
 	LEAQ    (BX)(R8*2), BX
 	DECQ    big+56(FP)
-	JNZ     again9
+	JNZ     again10
 
-end10:
+end11:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next18
+	JNE    next20
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   DX, DI
@@ -586,9 +622,9 @@ end10:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four20
+	JZ     four22
 
-single19:
+single21:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -597,15 +633,15 @@ single19:
 	ADDQ         $+64, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single19
+	JNZ          single21
 
-four20:
+four22:
 	SUBQ    $0x01, DX
-	JL      short22
-	JZ      skew21
+	JL      short24
+	JZ      skew23
 	PCALIGN $0x20
 
-loop24:
+loop26:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -628,10 +664,28 @@ loop24:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop24
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead27
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead27
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew21:
+ahead27:
+	DECQ DX
+	JNZ  loop26
+
+skew23:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -656,24 +710,24 @@ skew21:
 	VMAXPS       (CX), Y0, Y0
 	VMOVUPS      Y1, 32(AX)
 	VMAXPS       32(CX), Y1, Y1
-	JMP          done23
+	JMP          done25
 
-short22:
+short24:
 	VMOVUPS Y0, (AX)
 	VMAXPS  (CX), Y0, Y0
 	VMOVUPS Y1, 32(AX)
 	VMAXPS  32(CX), Y1, Y1
 
-done23:
+done25:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    $+64, AX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next18:
+next20:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next25
+	JNE    next28
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -683,9 +737,9 @@ next18:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four27
+	JZ     four30
 
-single26:
+single29:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -697,15 +751,15 @@ single26:
 	ADDQ         $+64, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single26
+	JNZ          single29
 
-four27:
+four30:
 	SUBQ    $0x01, DX
-	JL      short29
-	JZ      skew28
+	JL      short32
+	JZ      skew31
 	PCALIGN $0x20
 
-loop31:
+loop34:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -740,10 +794,28 @@ loop31:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop31
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead35
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead35
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew28:
+ahead35:
+	DECQ DX
+	JNZ  loop34
+
+skew31:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -784,9 +856,9 @@ skew28:
 	VMAXPS       Y0, Y2, Y2
 	VMOVUPS      Y3, 96(AX)
 	VMAXPS       Y1, Y3, Y3
-	JMP          done30
+	JMP          done33
 
-short29:
+short32:
 	VMOVUPS Y0, (AX)
 	VMAXPS  (CX), Y0, Y0
 	VMOVUPS Y1, 32(AX)
@@ -796,16 +868,16 @@ short29:
 	VMOVUPS Y3, 96(AX)
 	VMAXPS  Y1, Y3, Y3
 
-done30:
+done33:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    $+128, AX
 	LEAQ    (BX)(R8*2), BX
-	JMP     end17
+	JMP     end19
 
-next25:
+next28:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next32
+	JNE    next36
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -817,9 +889,9 @@ next25:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four34
+	JZ     four38
 
-single33:
+single37:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -834,15 +906,15 @@ single33:
 	ADDQ         $+64, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single33
+	JNZ          single37
 
-four34:
+four38:
 	SUBQ    $0x01, DX
-	JL      short36
-	JZ      skew35
+	JL      short40
+	JZ      skew39
 	PCALIGN $0x20
 
-loop38:
+loop42:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -889,10 +961,28 @@ loop38:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop38
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead43
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead43
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew35:
+ahead43:
+	DECQ DX
+	JNZ  loop42
+
+skew39:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -949,9 +1039,9 @@ skew35:
 	VMAXPS       Y2, Y4, Y4
 	VMOVUPS      Y5, 160(AX)
 	VMAXPS       Y3, Y5, Y5
-	JMP          done37
+	JMP          done41
 
-short36:
+short40:
 	VMOVUPS Y0, (AX)
 	VMAXPS  (CX), Y0, Y0
 	VMOVUPS Y1, 32(AX)
@@ -965,17 +1055,17 @@ short36:
 	VMOVUPS Y5, 160(AX)
 	VMAXPS  Y3, Y5, Y5
 
-done37:
+done41:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    $+192, AX
 	LEAQ    (BX)(R8*2), BX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next32:
+next36:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next39
+	JNE    next44
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -991,9 +1081,9 @@ next32:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four41
+	JZ     four46
 
-single40:
+single45:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1012,15 +1102,15 @@ single40:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         SI
-	JNZ          single40
+	JNZ          single45
 
-four41:
+four46:
 	SUBQ    $0x01, DX
-	JL      short43
-	JZ      skew42
+	JL      short48
+	JZ      skew47
 	PCALIGN $0x20
 
-loop45:
+loop50:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1080,10 +1170,28 @@ loop45:
 	ADDQ         $+256, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         DX
-	JNZ          loop45
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead51
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead51
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew42:
+ahead51:
+	DECQ DX
+	JNZ  loop50
+
+skew47:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1164,9 +1272,9 @@ skew42:
 	VMAXPS       Y4, Y6, Y6
 	VMOVUPS      Y7, 224(AX)
 	VMAXPS       Y5, Y7, Y7
-	JMP          done44
+	JMP          done49
 
-short43:
+short48:
 	VMOVUPS Y0, (AX)
 	VMAXPS  (CX), Y0, Y0
 	VMOVUPS Y1, 32(AX)
@@ -1184,14 +1292,14 @@ short43:
 	VMOVUPS Y7, 224(AX)
 	VMAXPS  Y5, Y7, Y7
 
-done44:
+done49:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    $+256, AX
 	LEAQ    (BX)(R8*4), BX
-	JMP     end17
+	JMP     end19
 
-next39:
-end17:
+next44:
+end19:
 	VZEROUPPER
 	RET

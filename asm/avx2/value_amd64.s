@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)
-// Requires: AVX, FMA3
-TEXT ·valueTile(SB), NOSPLIT, $0-72
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·valueTile(SB), NOSPLIT, $0-112
 	MOVQ acc+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ v+16(FP), DX
@@ -135,8 +135,26 @@ loop8:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R12
-	JNZ          loop8
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead9
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead9
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
+
+ahead9:
+	DECQ R12
+	JNZ  loop8
 
 skew5:
 	VMOVUPS      (R8), Y12
@@ -186,79 +204,79 @@ skew5:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other9
+	JAE          other10
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store11
+	JMP          store12
 
-other9:
-	JNE         first10
+other10:
+	JNE         first11
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store11
+	JMP         store12
 
-first10:
+first11:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store11:
+store12:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other12
+	JAE         other13
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store14
+	JMP         store15
 
-other12:
-	JNE         first13
+other13:
+	JNE         first14
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store14
+	JMP         store15
 
-first13:
+first14:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store14:
+store15:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other15
+	JAE         other16
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store17
+	JMP         store18
 
-other15:
-	JNE         first16
+other16:
+	JNE         first17
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store17
+	JMP         store18
 
-first16:
+first17:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store17:
+store18:
 	VMOVUPS      Y4, 128(AX)
 	VMOVUPS      Y5, 160(AX)
 	VMOVUPS      (R8), Y12
@@ -296,53 +314,53 @@ store17:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other18
+	JAE          other19
 	VFMADD213PS  192(AX), Y12, Y6
 	VFMADD213PS  224(AX), Y13, Y7
-	JMP          store20
+	JMP          store21
 
-other18:
-	JNE         first19
+other19:
+	JNE         first20
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store20
+	JMP         store21
 
-first19:
+first20:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store20:
+store21:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other21
+	JAE         other22
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store23
+	JMP         store24
 
-other21:
-	JNE         first22
+other22:
+	JNE         first23
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store23
+	JMP         store24
 
-first22:
+first23:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store23:
+store24:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 	JMP     done7
@@ -351,131 +369,131 @@ short6:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other24
+	JAE         other25
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store26
+	JMP         store27
 
-other24:
-	JNE         first25
+other25:
+	JNE         first26
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store26
+	JMP         store27
 
-first25:
+first26:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store26:
+store27:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other27
+	JAE         other28
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store29
+	JMP         store30
 
-other27:
-	JNE         first28
+other28:
+	JNE         first29
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store29
+	JMP         store30
 
-first28:
+first29:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store29:
+store30:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other30
+	JAE         other31
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store32
+	JMP         store33
 
-other30:
-	JNE         first31
+other31:
+	JNE         first32
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store32
+	JMP         store33
 
-first31:
+first32:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store32:
+store33:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other33
+	JAE         other34
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store35
+	JMP         store36
 
-other33:
-	JNE         first34
+other34:
+	JNE         first35
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store35
+	JMP         store36
 
-first34:
+first35:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store35:
+store36:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other36
+	JAE         other37
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store38
+	JMP         store39
 
-other36:
-	JNE         first37
+other37:
+	JNE         first38
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store38
+	JMP         store39
 
-first37:
+first38:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store38:
+store39:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 
@@ -487,9 +505,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end40
+	JE   end41
 
-again39:
+again40:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -508,9 +526,9 @@ again39:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four42
+	JZ     four43
 
-single41:
+single42:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -534,15 +552,15 @@ single41:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single41
+	JNZ          single42
 
-four42:
+four43:
 	SUBQ    $0x01, R12
-	JL      short44
-	JZ      skew43
+	JL      short45
+	JZ      skew44
 	PCALIGN $0x20
 
-loop46:
+loop47:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -625,10 +643,28 @@ loop46:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R12
-	JNZ          loop46
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead48
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead48
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew43:
+ahead48:
+	DECQ R12
+	JNZ  loop47
+
+skew44:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -664,53 +700,53 @@ skew43:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other47
+	JAE          other49
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store49
+	JMP          store51
 
-other47:
-	JNE         first48
+other49:
+	JNE         first50
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store49
+	JMP         store51
 
-first48:
+first50:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store49:
+store51:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other50
+	JAE         other52
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store52
+	JMP         store54
 
-other50:
-	JNE         first51
+other52:
+	JNE         first53
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store52
+	JMP         store54
 
-first51:
+first53:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store52:
+store54:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -748,53 +784,53 @@ store52:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other53
+	JAE          other55
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store55
+	JMP          store57
 
-other53:
-	JNE         first54
+other55:
+	JNE         first56
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store55
+	JMP         store57
 
-first54:
+first56:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store55:
+store57:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other56
+	JAE         other58
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store58
+	JMP         store60
 
-other56:
-	JNE         first57
+other58:
+	JNE         first59
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store58
+	JMP         store60
 
-first57:
+first59:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store58:
+store60:
 	VMOVUPS      Y6, 192(AX)
 	VMOVUPS      Y7, 224(AX)
 	VMOVUPS      (R8), Y12
@@ -832,224 +868,224 @@ store58:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other59
+	JAE          other61
 	VFMADD213PS  256(AX), Y12, Y8
 	VFMADD213PS  288(AX), Y13, Y9
-	JMP          store61
+	JMP          store63
 
-other59:
-	JNE         first60
+other61:
+	JNE         first62
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store61
+	JMP         store63
 
-first60:
+first62:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store61:
+store63:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other62
+	JAE         other64
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store64
+	JMP         store66
 
-other62:
-	JNE         first63
+other64:
+	JNE         first65
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
-	JMP         store64
+	JMP         store66
 
-first63:
+first65:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VFMADD213PS Y14, Y13, Y11
 
-store64:
+store66:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
-	JMP     done45
+	JMP     done46
 
-short44:
+short45:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other65
+	JAE         other67
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store67
+	JMP         store69
 
-other65:
-	JNE         first66
+other67:
+	JNE         first68
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store67
+	JMP         store69
 
-first66:
+first68:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store67:
+store69:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other68
+	JAE         other70
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store70
+	JMP         store72
 
-other68:
-	JNE         first69
+other70:
+	JNE         first71
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store70
+	JMP         store72
 
-first69:
+first71:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store70:
+store72:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other71
+	JAE         other73
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store73
+	JMP         store75
 
-other71:
-	JNE         first72
+other73:
+	JNE         first74
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store73
+	JMP         store75
 
-first72:
+first74:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store73:
+store75:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other74
+	JAE         other76
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store76
+	JMP         store78
 
-other74:
-	JNE         first75
+other76:
+	JNE         first77
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store76
+	JMP         store78
 
-first75:
+first77:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store76:
+store78:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other77
+	JAE         other79
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store79
+	JMP         store81
 
-other77:
-	JNE         first78
+other79:
+	JNE         first80
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store79
+	JMP         store81
 
-first78:
+first80:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store79:
+store81:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other80
+	JAE         other82
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store82
+	JMP         store84
 
-other80:
-	JNE         first81
+other82:
+	JNE         first83
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
-	JMP         store82
+	JMP         store84
 
-first81:
+first83:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VFMADD213PS Y14, Y13, Y11
 
-store82:
+store84:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
 
-done45:
+done46:
 	ADDQ $+24, DX
 	ADDQ $+384, AX
 	DECQ big+56(FP)
-	JNZ  again39
+	JNZ  again40
 
-end40:
+end41:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next84
+	JNE    next86
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, R8
@@ -1057,9 +1093,9 @@ end40:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four86
+	JZ     four88
 
-single85:
+single87:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1068,15 +1104,15 @@ single85:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single85
+	JNZ          single87
 
-four86:
+four88:
 	SUBQ    $0x01, CX
-	JL      short88
-	JZ      skew87
+	JL      short90
+	JZ      skew89
 	PCALIGN $0x20
 
-loop90:
+loop92:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1099,10 +1135,28 @@ loop90:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop90
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead93
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead93
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew87:
+ahead93:
+	DECQ CX
+	JNZ  loop92
+
+skew89:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1126,39 +1180,10 @@ skew87:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other91
+	JAE          other94
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store93
-
-other91:
-	JNE         first92
-	VMOVUPS     (AX), Y14
-	VMULPS      384(BX), Y14, Y14
-	VFMADD213PS Y14, Y12, Y0
-	VMOVUPS     32(AX), Y15
-	VMULPS      416(BX), Y15, Y15
-	VFMADD213PS Y15, Y13, Y1
-	JMP         store93
-
-first92:
-	VXORPS      Y14, Y14, Y14
-	VFMADD213PS Y14, Y12, Y0
-	VFMADD213PS Y14, Y13, Y1
-
-store93:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	JMP     done89
-
-short88:
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
-	CMPL        640(BX), $0x01
-	JAE         other94
-	VFMADD213PS (AX), Y12, Y0
-	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store96
+	JMP          store96
 
 other94:
 	JNE         first95
@@ -1178,15 +1203,44 @@ first95:
 store96:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
+	JMP     done91
 
-done89:
+short90:
+	VMOVUPS     512(BX), Y12
+	VMOVUPS     544(BX), Y13
+	CMPL        640(BX), $0x01
+	JAE         other97
+	VFMADD213PS (AX), Y12, Y0
+	VFMADD213PS 32(AX), Y13, Y1
+	JMP         store99
+
+other97:
+	JNE         first98
+	VMOVUPS     (AX), Y14
+	VMULPS      384(BX), Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VMOVUPS     32(AX), Y15
+	VMULPS      416(BX), Y15, Y15
+	VFMADD213PS Y15, Y13, Y1
+	JMP         store99
+
+first98:
+	VXORPS      Y14, Y14, Y14
+	VFMADD213PS Y14, Y12, Y0
+	VFMADD213PS Y14, Y13, Y1
+
+store99:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+
+done91:
 	ADDQ $+4, DX
 	ADDQ $+64, AX
-	JMP  end83
+	JMP  end85
 
-next84:
+next86:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next97
+	JNE    next100
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1196,9 +1250,9 @@ next84:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four99
+	JZ     four102
 
-single98:
+single101:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1210,15 +1264,15 @@ single98:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single98
+	JNZ          single101
 
-four99:
+four102:
 	SUBQ    $0x01, CX
-	JL      short101
-	JZ      skew100
+	JL      short104
+	JZ      skew103
 	PCALIGN $0x20
 
-loop103:
+loop106:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1253,10 +1307,28 @@ loop103:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop103
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead107
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead107
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew100:
+ahead107:
+	DECQ CX
+	JNZ  loop106
+
+skew103:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1292,119 +1364,119 @@ skew100:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other104
+	JAE          other108
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store106
+	JMP          store110
 
-other104:
-	JNE         first105
+other108:
+	JNE         first109
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store106
+	JMP         store110
 
-first105:
+first109:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store106:
+store110:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other107
+	JAE         other111
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store109
+	JMP         store113
 
-other107:
-	JNE         first108
+other111:
+	JNE         first112
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store109
+	JMP         store113
 
-first108:
+first112:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store109:
+store113:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
-	JMP     done102
+	JMP     done105
 
-short101:
+short104:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other110
+	JAE         other114
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store112
+	JMP         store116
 
-other110:
-	JNE         first111
+other114:
+	JNE         first115
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store112
+	JMP         store116
 
-first111:
+first115:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store112:
+store116:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other113
+	JAE         other117
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store115
+	JMP         store119
 
-other113:
-	JNE         first114
+other117:
+	JNE         first118
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store115
+	JMP         store119
 
-first114:
+first118:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store115:
+store119:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
 
-done102:
+done105:
 	ADDQ $+8, DX
 	ADDQ $+128, AX
-	JMP  end83
+	JMP  end85
 
-next97:
+next100:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next116
+	JNE    next120
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1416,9 +1488,9 @@ next97:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four118
+	JZ     four122
 
-single117:
+single121:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1433,15 +1505,15 @@ single117:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single117
+	JNZ          single121
 
-four118:
+four122:
 	SUBQ    $0x01, CX
-	JL      short120
-	JZ      skew119
+	JL      short124
+	JZ      skew123
 	PCALIGN $0x20
 
-loop122:
+loop126:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1488,10 +1560,28 @@ loop122:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop122
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead127
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead127
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew119:
+ahead127:
+	DECQ CX
+	JNZ  loop126
+
+skew123:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1539,171 +1629,171 @@ skew119:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other123
+	JAE          other128
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store125
+	JMP          store130
 
-other123:
-	JNE         first124
+other128:
+	JNE         first129
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store125
+	JMP         store130
 
-first124:
+first129:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store125:
+store130:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other126
+	JAE         other131
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store128
+	JMP         store133
 
-other126:
-	JNE         first127
+other131:
+	JNE         first132
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store128
+	JMP         store133
 
-first127:
+first132:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store128:
+store133:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other129
+	JAE         other134
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store131
+	JMP         store136
 
-other129:
-	JNE         first130
+other134:
+	JNE         first135
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store131
+	JMP         store136
 
-first130:
+first135:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store131:
+store136:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
-	JMP     done121
+	JMP     done125
 
-short120:
+short124:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other132
+	JAE         other137
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store134
+	JMP         store139
 
-other132:
-	JNE         first133
+other137:
+	JNE         first138
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store134
+	JMP         store139
 
-first133:
+first138:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store134:
+store139:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other135
+	JAE         other140
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store137
+	JMP         store142
 
-other135:
-	JNE         first136
+other140:
+	JNE         first141
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store137
+	JMP         store142
 
-first136:
+first141:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store137:
+store142:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other138
+	JAE         other143
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store140
+	JMP         store145
 
-other138:
-	JNE         first139
+other143:
+	JNE         first144
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store140
+	JMP         store145
 
-first139:
+first144:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store140:
+store145:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
 
-done121:
+done125:
 	ADDQ $+12, DX
 	ADDQ $+192, AX
-	JMP  end83
+	JMP  end85
 
-next116:
+next120:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next141
+	JNE    next146
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1717,9 +1807,9 @@ next116:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four143
+	JZ     four148
 
-single142:
+single147:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1737,15 +1827,15 @@ single142:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single142
+	JNZ          single147
 
-four143:
+four148:
 	SUBQ    $0x01, CX
-	JL      short145
-	JZ      skew144
+	JL      short150
+	JZ      skew149
 	PCALIGN $0x20
 
-loop147:
+loop152:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1804,10 +1894,28 @@ loop147:
 	VFMADD231PS  Y13, Y15, Y7
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop147
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead153
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead153
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew144:
+ahead153:
+	DECQ CX
+	JNZ  loop152
+
+skew149:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1843,53 +1951,53 @@ skew144:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other148
+	JAE          other154
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store150
+	JMP          store156
 
-other148:
-	JNE         first149
+other154:
+	JNE         first155
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store150
+	JMP         store156
 
-first149:
+first155:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store150:
+store156:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other151
+	JAE         other157
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store153
+	JMP         store159
 
-other151:
-	JNE         first152
+other157:
+	JNE         first158
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store153
+	JMP         store159
 
-first152:
+first158:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store153:
+store159:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -1927,169 +2035,169 @@ store153:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other154
+	JAE          other160
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store156
+	JMP          store162
 
-other154:
-	JNE         first155
+other160:
+	JNE         first161
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store156
+	JMP         store162
 
-first155:
+first161:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store156:
+store162:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other157
+	JAE         other163
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store159
+	JMP         store165
 
-other157:
-	JNE         first158
+other163:
+	JNE         first164
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store159
+	JMP         store165
 
-first158:
+first164:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store159:
+store165:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
-	JMP     done146
+	JMP     done151
 
-short145:
+short150:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other160
+	JAE         other166
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store162
+	JMP         store168
 
-other160:
-	JNE         first161
+other166:
+	JNE         first167
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store162
+	JMP         store168
 
-first161:
+first167:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store162:
+store168:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other163
+	JAE         other169
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store165
+	JMP         store171
 
-other163:
-	JNE         first164
+other169:
+	JNE         first170
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store165
+	JMP         store171
 
-first164:
+first170:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store165:
+store171:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other166
+	JAE         other172
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store168
+	JMP         store174
 
-other166:
-	JNE         first167
+other172:
+	JNE         first173
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store168
+	JMP         store174
 
-first167:
+first173:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store168:
+store174:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other169
+	JAE         other175
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store171
+	JMP         store177
 
-other169:
-	JNE         first170
+other175:
+	JNE         first176
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store171
+	JMP         store177
 
-first170:
+first176:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store171:
+store177:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
 
-done146:
+done151:
 	ADDQ $+16, DX
 	ADDQ $+256, AX
-	JMP  end83
+	JMP  end85
 
-next141:
-end83:
+next146:
+end85:
 	VZEROUPPER
 	RET

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·scoreTile(SB), NOSPLIT, $0-72
+// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·scoreTile(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ st+8(FP), CX
 	MOVQ q+16(FP), DX
@@ -193,8 +193,26 @@ loop8:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
-	DECQ         R13
-	JNZ          loop8
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead9
+	MOVQ         ahead+72(FP), R12
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	ADDQ         $+256, R12
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R12, ahead+72(FP)
+	JG           ahead9
+	ADDQ         wrap+96(FP), R12
+	MOVQ         R12, ahead+72(FP)
+	MOVQ         width+88(FP), R12
+	MOVQ         R12, left+104(FP)
+	DECQ         rows+80(FP)
+
+ahead9:
+	DECQ R13
+	JNZ  loop8
 
 skew5:
 	VMOVUPS      (DI), Z24
@@ -403,9 +421,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end10
+	JE   end11
 
-again9:
+again10:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -442,9 +460,9 @@ again9:
 	MOVQ   SI, R13
 	SHRQ   $0x02, R14
 	ANDQ   $0x03, R13
-	JZ     four12
+	JZ     four13
 
-single11:
+single12:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -489,15 +507,15 @@ single11:
 	ADDQ         $+4, R11
 	ADDQ         $+4, R12
 	DECQ         R13
-	JNZ          single11
+	JNZ          single12
 
-four12:
+four13:
 	SUBQ    $0x01, R14
-	JL      short14
-	JZ      skew13
+	JL      short15
+	JZ      skew14
 	PCALIGN $0x20
 
-loop16:
+loop17:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -655,10 +673,28 @@ loop16:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	ADDQ         $+16, R12
-	DECQ         R14
-	JNZ          loop16
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead18
+	MOVQ         ahead+72(FP), R13
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $+256, R13
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R13, ahead+72(FP)
+	JG           ahead18
+	ADDQ         wrap+96(FP), R13
+	MOVQ         R13, ahead+72(FP)
+	MOVQ         width+88(FP), R13
+	MOVQ         R13, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew13:
+ahead18:
+	DECQ R14
+	JNZ  loop17
+
+skew14:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -899,9 +935,9 @@ skew13:
 	VMAXPS       Z20, Z22, Z22
 	VMOVUPS      Z23, 1472(AX)
 	VMAXPS       Z21, Z23, Z23
-	JMP          done15
+	JMP          done16
 
-short14:
+short15:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -951,18 +987,18 @@ short14:
 	VMOVUPS Z23, 1472(AX)
 	VMAXPS  Z21, Z23, Z23
 
-done15:
+done16:
 	VMOVUPS Z22, (CX)
 	VMOVUPS Z23, 64(CX)
 	ADDQ    $+1536, AX
 	LEAQ    (BX)(R8*8), BX
 	LEAQ    (BX)(R8*4), BX
 	DECQ    big+56(FP)
-	JNZ     again9
+	JNZ     again10
 
-end10:
+end11:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next18
+	JNE    next20
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   DX, DI
@@ -970,9 +1006,9 @@ end10:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four20
+	JZ     four22
 
-single19:
+single21:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -981,15 +1017,15 @@ single19:
 	ADDQ         $+128, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single19
+	JNZ          single21
 
-four20:
+four22:
 	SUBQ    $0x01, DX
-	JL      short22
-	JZ      skew21
+	JL      short24
+	JZ      skew23
 	PCALIGN $0x20
 
-loop24:
+loop26:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1012,10 +1048,28 @@ loop24:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop24
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead27
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead27
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew21:
+ahead27:
+	DECQ DX
+	JNZ  loop26
+
+skew23:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1040,24 +1094,24 @@ skew21:
 	VMAXPS       (CX), Z0, Z0
 	VMOVUPS      Z1, 64(AX)
 	VMAXPS       64(CX), Z1, Z1
-	JMP          done23
+	JMP          done25
 
-short22:
+short24:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
 	VMAXPS  64(CX), Z1, Z1
 
-done23:
+done25:
 	VMOVUPS Z0, (CX)
 	VMOVUPS Z1, 64(CX)
 	ADDQ    $+128, AX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next18:
+next20:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next25
+	JNE    next28
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1067,9 +1121,9 @@ next18:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four27
+	JZ     four30
 
-single26:
+single29:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1081,15 +1135,15 @@ single26:
 	ADDQ         $+128, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single26
+	JNZ          single29
 
-four27:
+four30:
 	SUBQ    $0x01, DX
-	JL      short29
-	JZ      skew28
+	JL      short32
+	JZ      skew31
 	PCALIGN $0x20
 
-loop31:
+loop34:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1124,10 +1178,28 @@ loop31:
 	VFMADD231PS  Z25, Z27, Z3
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop31
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead35
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead35
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew28:
+ahead35:
+	DECQ DX
+	JNZ  loop34
+
+skew31:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1168,9 +1240,9 @@ skew28:
 	VMAXPS       Z0, Z2, Z2
 	VMOVUPS      Z3, 192(AX)
 	VMAXPS       Z1, Z3, Z3
-	JMP          done30
+	JMP          done33
 
-short29:
+short32:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -1180,16 +1252,16 @@ short29:
 	VMOVUPS Z3, 192(AX)
 	VMAXPS  Z1, Z3, Z3
 
-done30:
+done33:
 	VMOVUPS Z2, (CX)
 	VMOVUPS Z3, 64(CX)
 	ADDQ    $+256, AX
 	LEAQ    (BX)(R8*2), BX
-	JMP     end17
+	JMP     end19
 
-next25:
+next28:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next32
+	JNE    next36
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1201,9 +1273,9 @@ next25:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four34
+	JZ     four38
 
-single33:
+single37:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1218,15 +1290,15 @@ single33:
 	ADDQ         $+128, DI
 	ADDQ         $+4, R9
 	DECQ         SI
-	JNZ          single33
+	JNZ          single37
 
-four34:
+four38:
 	SUBQ    $0x01, DX
-	JL      short36
-	JZ      skew35
+	JL      short40
+	JZ      skew39
 	PCALIGN $0x20
 
-loop38:
+loop42:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1273,10 +1345,28 @@ loop38:
 	VFMADD231PS  Z25, Z26, Z5
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
-	DECQ         DX
-	JNZ          loop38
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead43
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead43
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew35:
+ahead43:
+	DECQ DX
+	JNZ  loop42
+
+skew39:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1333,9 +1423,9 @@ skew35:
 	VMAXPS       Z2, Z4, Z4
 	VMOVUPS      Z5, 320(AX)
 	VMAXPS       Z3, Z5, Z5
-	JMP          done37
+	JMP          done41
 
-short36:
+short40:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -1349,17 +1439,17 @@ short36:
 	VMOVUPS Z5, 320(AX)
 	VMAXPS  Z3, Z5, Z5
 
-done37:
+done41:
 	VMOVUPS Z4, (CX)
 	VMOVUPS Z5, 64(CX)
 	ADDQ    $+384, AX
 	LEAQ    (BX)(R8*2), BX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next32:
+next36:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next39
+	JNE    next44
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1375,9 +1465,9 @@ next32:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four41
+	JZ     four46
 
-single40:
+single45:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1396,15 +1486,15 @@ single40:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         SI
-	JNZ          single40
+	JNZ          single45
 
-four41:
+four46:
 	SUBQ    $0x01, DX
-	JL      short43
-	JZ      skew42
+	JL      short48
+	JZ      skew47
 	PCALIGN $0x20
 
-loop45:
+loop50:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1464,10 +1554,28 @@ loop45:
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         DX
-	JNZ          loop45
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead51
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead51
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew42:
+ahead51:
+	DECQ DX
+	JNZ  loop50
+
+skew47:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1548,9 +1656,9 @@ skew42:
 	VMAXPS       Z4, Z6, Z6
 	VMOVUPS      Z7, 448(AX)
 	VMAXPS       Z5, Z7, Z7
-	JMP          done44
+	JMP          done49
 
-short43:
+short48:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -1568,16 +1676,16 @@ short43:
 	VMOVUPS Z7, 448(AX)
 	VMAXPS  Z5, Z7, Z7
 
-done44:
+done49:
 	VMOVUPS Z6, (CX)
 	VMOVUPS Z7, 64(CX)
 	ADDQ    $+512, AX
 	LEAQ    (BX)(R8*4), BX
-	JMP     end17
+	JMP     end19
 
-next39:
+next44:
 	CMPQ   rest+64(FP), $0x05
-	JNE    next46
+	JNE    next52
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1595,9 +1703,9 @@ next39:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four48
+	JZ     four54
 
-single47:
+single53:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1619,15 +1727,15 @@ single47:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         SI
-	JNZ          single47
+	JNZ          single53
 
-four48:
+four54:
 	SUBQ    $0x01, DX
-	JL      short50
-	JZ      skew49
+	JL      short56
+	JZ      skew55
 	PCALIGN $0x20
 
-loop52:
+loop58:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1699,10 +1807,28 @@ loop52:
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         DX
-	JNZ          loop52
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead59
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead59
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew49:
+ahead59:
+	DECQ DX
+	JNZ  loop58
+
+skew55:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1799,9 +1925,9 @@ skew49:
 	VMAXPS       Z6, Z8, Z8
 	VMOVUPS      Z9, 576(AX)
 	VMAXPS       Z7, Z9, Z9
-	JMP          done51
+	JMP          done57
 
-short50:
+short56:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -1823,17 +1949,17 @@ short50:
 	VMOVUPS Z9, 576(AX)
 	VMAXPS  Z7, Z9, Z9
 
-done51:
+done57:
 	VMOVUPS Z8, (CX)
 	VMOVUPS Z9, 64(CX)
 	ADDQ    $+640, AX
 	LEAQ    (BX)(R8*4), BX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next46:
+next52:
 	CMPQ   rest+64(FP), $0x06
-	JNE    next53
+	JNE    next60
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1853,9 +1979,9 @@ next46:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four55
+	JZ     four62
 
-single54:
+single61:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1880,15 +2006,15 @@ single54:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         SI
-	JNZ          single54
+	JNZ          single61
 
-four55:
+four62:
 	SUBQ    $0x01, DX
-	JL      short57
-	JZ      skew56
+	JL      short64
+	JZ      skew63
 	PCALIGN $0x20
 
-loop59:
+loop66:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -1972,10 +2098,28 @@ loop59:
 	ADDQ         $+512, DI
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
-	DECQ         DX
-	JNZ          loop59
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead67
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead67
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew56:
+ahead67:
+	DECQ DX
+	JNZ  loop66
+
+skew63:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -2096,9 +2240,9 @@ skew56:
 	VMAXPS       Z8, Z10, Z10
 	VMOVUPS      Z11, 704(AX)
 	VMAXPS       Z9, Z11, Z11
-	JMP          done58
+	JMP          done65
 
-short57:
+short64:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -2124,17 +2268,17 @@ short57:
 	VMOVUPS Z11, 704(AX)
 	VMAXPS  Z9, Z11, Z11
 
-done58:
+done65:
 	VMOVUPS Z10, (CX)
 	VMOVUPS Z11, 64(CX)
 	ADDQ    $+768, AX
 	LEAQ    (BX)(R8*4), BX
 	LEAQ    (BX)(R8*2), BX
-	JMP     end17
+	JMP     end19
 
-next53:
+next60:
 	CMPQ   rest+64(FP), $0x07
-	JNE    next60
+	JNE    next68
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2158,9 +2302,9 @@ next53:
 	MOVQ   SI, DX
 	SHRQ   $0x02, DX
 	ANDQ   $0x03, SI
-	JZ     four62
+	JZ     four70
 
-single61:
+single69:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -2189,15 +2333,15 @@ single61:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         SI
-	JNZ          single61
+	JNZ          single69
 
-four62:
+four70:
 	SUBQ    $0x01, DX
-	JL      short64
-	JZ      skew63
+	JL      short72
+	JZ      skew71
 	PCALIGN $0x20
 
-loop66:
+loop74:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -2294,10 +2438,28 @@ loop66:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
-	DECQ         DX
-	JNZ          loop66
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead75
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead75
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew63:
+ahead75:
+	DECQ DX
+	JNZ  loop74
+
+skew71:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (R9), Z26
@@ -2434,9 +2596,9 @@ skew63:
 	VMAXPS       Z10, Z12, Z12
 	VMOVUPS      Z13, 832(AX)
 	VMAXPS       Z11, Z13, Z13
-	JMP          done65
+	JMP          done73
 
-short64:
+short72:
 	VMOVUPS Z0, (AX)
 	VMAXPS  (CX), Z0, Z0
 	VMOVUPS Z1, 64(AX)
@@ -2466,16 +2628,16 @@ short64:
 	VMOVUPS Z13, 832(AX)
 	VMAXPS  Z11, Z13, Z13
 
-done65:
+done73:
 	VMOVUPS Z12, (CX)
 	VMOVUPS Z13, 64(CX)
 	ADDQ    $+896, AX
 	LEAQ    (BX)(R8*4), BX
 	LEAQ    (BX)(R8*2), BX
 	ADDQ    R8, BX
-	JMP     end17
+	JMP     end19
 
-next60:
-end17:
+next68:
+end19:
 	VZEROUPPER
 	RET

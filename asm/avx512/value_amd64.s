@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·valueTile(SB), NOSPLIT, $0-72
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·valueTile(SB), NOSPLIT, $0-112
 	MOVQ acc+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ v+16(FP), DX
@@ -186,8 +186,26 @@ loop8:
 	VFMADD231PS  Z25, Z27, Z15
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R12
-	JNZ          loop8
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead9
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead9
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
+
+ahead9:
+	DECQ R12
+	JNZ  loop8
 
 skew5:
 	VMOVUPS      (R8), Z24
@@ -225,53 +243,53 @@ skew5:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other9
+	JAE          other10
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store11
+	JMP          store12
 
-other9:
-	JNE         first10
+other10:
+	JNE         first11
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store11
+	JMP         store12
 
-first10:
+first11:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store11:
+store12:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other12
+	JAE         other13
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store14
+	JMP         store15
 
-other12:
-	JNE         first13
+other13:
+	JNE         first14
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store14
+	JMP         store15
 
-first13:
+first14:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store14:
+store15:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -309,53 +327,53 @@ store14:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other15
+	JAE          other16
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store17
+	JMP          store18
 
-other15:
-	JNE         first16
+other16:
+	JNE         first17
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store17
+	JMP         store18
 
-first16:
+first17:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store17:
+store18:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other18
+	JAE         other19
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store20
+	JMP         store21
 
-other18:
-	JNE         first19
+other19:
+	JNE         first20
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store20
+	JMP         store21
 
-first19:
+first20:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store20:
+store21:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -393,53 +411,53 @@ store20:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other21
+	JAE          other22
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store23
+	JMP          store24
 
-other21:
-	JNE         first22
+other22:
+	JNE         first23
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store23
+	JMP         store24
 
-first22:
+first23:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store23:
+store24:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other24
+	JAE         other25
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store26
+	JMP         store27
 
-other24:
-	JNE         first25
+other25:
+	JNE         first26
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store26
+	JMP         store27
 
-first25:
+first26:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store26:
+store27:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -477,53 +495,53 @@ store26:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other27
+	JAE          other28
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store29
+	JMP          store30
 
-other27:
-	JNE         first28
+other28:
+	JNE         first29
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store29
+	JMP         store30
 
-first28:
+first29:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store29:
+store30:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other30
+	JAE         other31
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store32
+	JMP         store33
 
-other30:
-	JNE         first31
+other31:
+	JNE         first32
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store32
+	JMP         store33
 
-first31:
+first32:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store32:
+store33:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 	JMP     done7
@@ -532,209 +550,209 @@ short6:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other33
+	JAE         other34
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store35
+	JMP         store36
 
-other33:
-	JNE         first34
+other34:
+	JNE         first35
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store35
+	JMP         store36
 
-first34:
+first35:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store35:
+store36:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other36
+	JAE         other37
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store38
+	JMP         store39
 
-other36:
-	JNE         first37
+other37:
+	JNE         first38
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store38
+	JMP         store39
 
-first37:
+first38:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store38:
+store39:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other39
+	JAE         other40
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store41
+	JMP         store42
 
-other39:
-	JNE         first40
+other40:
+	JNE         first41
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store41
+	JMP         store42
 
-first40:
+first41:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store41:
+store42:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other42
+	JAE         other43
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store44
+	JMP         store45
 
-other42:
-	JNE         first43
+other43:
+	JNE         first44
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store44
+	JMP         store45
 
-first43:
+first44:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store44:
+store45:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other45
+	JAE         other46
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store47
+	JMP         store48
 
-other45:
-	JNE         first46
+other46:
+	JNE         first47
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store47
+	JMP         store48
 
-first46:
+first47:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store47:
+store48:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other48
+	JAE         other49
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store50
+	JMP         store51
 
-other48:
-	JNE         first49
+other49:
+	JNE         first50
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store50
+	JMP         store51
 
-first49:
+first50:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store50:
+store51:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other51
+	JAE         other52
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store53
+	JMP         store54
 
-other51:
-	JNE         first52
+other52:
+	JNE         first53
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store53
+	JMP         store54
 
-first52:
+first53:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store53:
+store54:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other54
+	JAE         other55
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store56
+	JMP         store57
 
-other54:
-	JNE         first55
+other55:
+	JNE         first56
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store56
+	JMP         store57
 
-first55:
+first56:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store56:
+store57:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 
@@ -746,9 +764,9 @@ done7:
 
 end2:
 	CMPQ big+56(FP), $0x00
-	JE   end58
+	JE   end59
 
-again57:
+again58:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -779,9 +797,9 @@ again57:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four60
+	JZ     four61
 
-single59:
+single60:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -823,15 +841,15 @@ single59:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single59
+	JNZ          single60
 
-four60:
+four61:
 	SUBQ    $0x01, R12
-	JL      short62
-	JZ      skew61
+	JL      short63
+	JZ      skew62
 	PCALIGN $0x20
 
-loop64:
+loop65:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -986,10 +1004,28 @@ loop64:
 	VFMADD231PS  Z25, Z27, Z23
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         R12
-	JNZ          loop64
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead66
+	MOVQ         ahead+72(FP), R11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $+256, R11
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         R11, ahead+72(FP)
+	JG           ahead66
+	ADDQ         wrap+96(FP), R11
+	MOVQ         R11, ahead+72(FP)
+	MOVQ         width+88(FP), R11
+	MOVQ         R11, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew61:
+ahead66:
+	DECQ R12
+	JNZ  loop65
+
+skew62:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1025,53 +1061,53 @@ skew61:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other65
+	JAE          other67
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store67
+	JMP          store69
 
-other65:
-	JNE         first66
+other67:
+	JNE         first68
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store67
+	JMP         store69
 
-first66:
+first68:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store67:
+store69:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other68
+	JAE         other70
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store70
+	JMP         store72
 
-other68:
-	JNE         first69
+other70:
+	JNE         first71
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store70
+	JMP         store72
 
-first69:
+first71:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store70:
+store72:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -1109,53 +1145,53 @@ store70:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other71
+	JAE          other73
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store73
+	JMP          store75
 
-other71:
-	JNE         first72
+other73:
+	JNE         first74
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store73
+	JMP         store75
 
-first72:
+first74:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store73:
+store75:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other74
+	JAE         other76
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store76
+	JMP         store78
 
-other74:
-	JNE         first75
+other76:
+	JNE         first77
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store76
+	JMP         store78
 
-first75:
+first77:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store76:
+store78:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -1193,53 +1229,53 @@ store76:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other77
+	JAE          other79
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store79
+	JMP          store81
 
-other77:
-	JNE         first78
+other79:
+	JNE         first80
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store79
+	JMP         store81
 
-first78:
+first80:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store79:
+store81:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other80
+	JAE         other82
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store82
+	JMP         store84
 
-other80:
-	JNE         first81
+other82:
+	JNE         first83
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store82
+	JMP         store84
 
-first81:
+first83:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store82:
+store84:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -1277,53 +1313,53 @@ store82:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other83
+	JAE          other85
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store85
+	JMP          store87
 
-other83:
-	JNE         first84
+other85:
+	JNE         first86
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store85
+	JMP         store87
 
-first84:
+first86:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store85:
+store87:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other86
+	JAE         other88
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store88
+	JMP         store90
 
-other86:
-	JNE         first87
+other88:
+	JNE         first89
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store88
+	JMP         store90
 
-first87:
+first89:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store88:
+store90:
 	VMOVUPS      Z14, 896(AX)
 	VMOVUPS      Z15, 960(AX)
 	VMOVUPS      (R8), Z24
@@ -1361,53 +1397,53 @@ store88:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other89
+	JAE          other91
 	VFMADD213PS  1024(AX), Z24, Z16
 	VFMADD213PS  1088(AX), Z25, Z17
-	JMP          store91
+	JMP          store93
 
-other89:
-	JNE         first90
+other91:
+	JNE         first92
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
-	JMP         store91
+	JMP         store93
 
-first90:
+first92:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VFMADD213PS Z26, Z25, Z17
 
-store91:
+store93:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other92
+	JAE         other94
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store94
+	JMP         store96
 
-other92:
-	JNE         first93
+other94:
+	JNE         first95
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
-	JMP         store94
+	JMP         store96
 
-first93:
+first95:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VFMADD213PS Z26, Z25, Z19
 
-store94:
+store96:
 	VMOVUPS      Z18, 1152(AX)
 	VMOVUPS      Z19, 1216(AX)
 	VMOVUPS      (R8), Z24
@@ -1445,380 +1481,380 @@ store94:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other95
+	JAE          other97
 	VFMADD213PS  1280(AX), Z24, Z20
 	VFMADD213PS  1344(AX), Z25, Z21
-	JMP          store97
+	JMP          store99
 
-other95:
-	JNE         first96
+other97:
+	JNE         first98
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
-	JMP         store97
+	JMP         store99
 
-first96:
+first98:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VFMADD213PS Z26, Z25, Z21
 
-store97:
+store99:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other98
+	JAE         other100
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store100
+	JMP         store102
 
-other98:
-	JNE         first99
+other100:
+	JNE         first101
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
-	JMP         store100
+	JMP         store102
 
-first99:
+first101:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VFMADD213PS Z26, Z25, Z23
 
-store100:
+store102:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
-	JMP     done63
+	JMP     done64
 
-short62:
+short63:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other101
+	JAE         other103
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store103
+	JMP         store105
 
-other101:
-	JNE         first102
+other103:
+	JNE         first104
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store103
+	JMP         store105
 
-first102:
+first104:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store103:
+store105:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other104
+	JAE         other106
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store106
+	JMP         store108
 
-other104:
-	JNE         first105
+other106:
+	JNE         first107
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store106
+	JMP         store108
 
-first105:
+first107:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store106:
+store108:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other107
+	JAE         other109
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store109
+	JMP         store111
 
-other107:
-	JNE         first108
+other109:
+	JNE         first110
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store109
+	JMP         store111
 
-first108:
+first110:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store109:
+store111:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other110
+	JAE         other112
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store112
+	JMP         store114
 
-other110:
-	JNE         first111
+other112:
+	JNE         first113
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store112
+	JMP         store114
 
-first111:
+first113:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store112:
+store114:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other113
+	JAE         other115
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store115
+	JMP         store117
 
-other113:
-	JNE         first114
+other115:
+	JNE         first116
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store115
+	JMP         store117
 
-first114:
+first116:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store115:
+store117:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other116
+	JAE         other118
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store118
+	JMP         store120
 
-other116:
-	JNE         first117
+other118:
+	JNE         first119
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store118
+	JMP         store120
 
-first117:
+first119:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store118:
+store120:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other119
+	JAE         other121
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store121
+	JMP         store123
 
-other119:
-	JNE         first120
+other121:
+	JNE         first122
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store121
+	JMP         store123
 
-first120:
+first122:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store121:
+store123:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other122
+	JAE         other124
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store124
+	JMP         store126
 
-other122:
-	JNE         first123
+other124:
+	JNE         first125
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store124
+	JMP         store126
 
-first123:
+first125:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store124:
+store126:
 	VMOVUPS     Z14, 896(AX)
 	VMOVUPS     Z15, 960(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other125
+	JAE         other127
 	VFMADD213PS 1024(AX), Z24, Z16
 	VFMADD213PS 1088(AX), Z25, Z17
-	JMP         store127
+	JMP         store129
 
-other125:
-	JNE         first126
+other127:
+	JNE         first128
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
-	JMP         store127
+	JMP         store129
 
-first126:
+first128:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VFMADD213PS Z26, Z25, Z17
 
-store127:
+store129:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other128
+	JAE         other130
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store130
+	JMP         store132
 
-other128:
-	JNE         first129
+other130:
+	JNE         first131
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
-	JMP         store130
+	JMP         store132
 
-first129:
+first131:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VFMADD213PS Z26, Z25, Z19
 
-store130:
+store132:
 	VMOVUPS     Z18, 1152(AX)
 	VMOVUPS     Z19, 1216(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other131
+	JAE         other133
 	VFMADD213PS 1280(AX), Z24, Z20
 	VFMADD213PS 1344(AX), Z25, Z21
-	JMP         store133
+	JMP         store135
 
-other131:
-	JNE         first132
+other133:
+	JNE         first134
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
-	JMP         store133
+	JMP         store135
 
-first132:
+first134:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VFMADD213PS Z26, Z25, Z21
 
-store133:
+store135:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other134
+	JAE         other136
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store136
+	JMP         store138
 
-other134:
-	JNE         first135
+other136:
+	JNE         first137
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
-	JMP         store136
+	JMP         store138
 
-first135:
+first137:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VFMADD213PS Z26, Z25, Z23
 
-store136:
+store138:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
 
-done63:
+done64:
 	ADDQ $+48, DX
 	ADDQ $+1536, AX
 	DECQ big+56(FP)
-	JNZ  again57
+	JNZ  again58
 
-end58:
+end59:
 	CMPQ   rest+64(FP), $0x01
-	JNE    next138
+	JNE    next140
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, R8
@@ -1826,9 +1862,9 @@ end58:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four140
+	JZ     four142
 
-single139:
+single141:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1837,15 +1873,15 @@ single139:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single139
+	JNZ          single141
 
-four140:
+four142:
 	SUBQ    $0x01, CX
-	JL      short142
-	JZ      skew141
+	JL      short144
+	JZ      skew143
 	PCALIGN $0x20
 
-loop144:
+loop146:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1868,10 +1904,28 @@ loop144:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop144
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead147
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead147
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew141:
+ahead147:
+	DECQ CX
+	JNZ  loop146
+
+skew143:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1895,39 +1949,10 @@ skew141:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other145
+	JAE          other148
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store147
-
-other145:
-	JNE         first146
-	VMOVUPS     (AX), Z26
-	VMULPS      384(BX), Z26, Z26
-	VFMADD213PS Z26, Z24, Z0
-	VMOVUPS     64(AX), Z27
-	VMULPS      448(BX), Z27, Z27
-	VFMADD213PS Z27, Z25, Z1
-	JMP         store147
-
-first146:
-	VXORPS      Z26, Z26, Z26
-	VFMADD213PS Z26, Z24, Z0
-	VFMADD213PS Z26, Z25, Z1
-
-store147:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	JMP     done143
-
-short142:
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
-	CMPL        640(BX), $0x01
-	JAE         other148
-	VFMADD213PS (AX), Z24, Z0
-	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store150
+	JMP          store150
 
 other148:
 	JNE         first149
@@ -1947,15 +1972,44 @@ first149:
 store150:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
+	JMP     done145
 
-done143:
+short144:
+	VMOVUPS     512(BX), Z24
+	VMOVUPS     576(BX), Z25
+	CMPL        640(BX), $0x01
+	JAE         other151
+	VFMADD213PS (AX), Z24, Z0
+	VFMADD213PS 64(AX), Z25, Z1
+	JMP         store153
+
+other151:
+	JNE         first152
+	VMOVUPS     (AX), Z26
+	VMULPS      384(BX), Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VMOVUPS     64(AX), Z27
+	VMULPS      448(BX), Z27, Z27
+	VFMADD213PS Z27, Z25, Z1
+	JMP         store153
+
+first152:
+	VXORPS      Z26, Z26, Z26
+	VFMADD213PS Z26, Z24, Z0
+	VFMADD213PS Z26, Z25, Z1
+
+store153:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+
+done145:
 	ADDQ $+4, DX
 	ADDQ $+128, AX
-	JMP  end137
+	JMP  end139
 
-next138:
+next140:
 	CMPQ   rest+64(FP), $0x02
-	JNE    next151
+	JNE    next154
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1965,9 +2019,9 @@ next138:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four153
+	JZ     four156
 
-single152:
+single155:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1979,15 +2033,15 @@ single152:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single152
+	JNZ          single155
 
-four153:
+four156:
 	SUBQ    $0x01, CX
-	JL      short155
-	JZ      skew154
+	JL      short158
+	JZ      skew157
 	PCALIGN $0x20
 
-loop157:
+loop160:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2022,10 +2076,28 @@ loop157:
 	VFMADD231PS  Z25, Z27, Z3
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop157
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead161
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead161
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew154:
+ahead161:
+	DECQ CX
+	JNZ  loop160
+
+skew157:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2061,119 +2133,119 @@ skew154:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other158
+	JAE          other162
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store160
+	JMP          store164
 
-other158:
-	JNE         first159
+other162:
+	JNE         first163
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store160
+	JMP         store164
 
-first159:
+first163:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store160:
+store164:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other161
+	JAE         other165
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store163
+	JMP         store167
 
-other161:
-	JNE         first162
+other165:
+	JNE         first166
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store163
+	JMP         store167
 
-first162:
+first166:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store163:
+store167:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
-	JMP     done156
+	JMP     done159
 
-short155:
+short158:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other164
+	JAE         other168
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store166
+	JMP         store170
 
-other164:
-	JNE         first165
+other168:
+	JNE         first169
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store166
+	JMP         store170
 
-first165:
+first169:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store166:
+store170:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other167
+	JAE         other171
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store169
+	JMP         store173
 
-other167:
-	JNE         first168
+other171:
+	JNE         first172
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store169
+	JMP         store173
 
-first168:
+first172:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store169:
+store173:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
 
-done156:
+done159:
 	ADDQ $+8, DX
 	ADDQ $+256, AX
-	JMP  end137
+	JMP  end139
 
-next151:
+next154:
 	CMPQ   rest+64(FP), $0x03
-	JNE    next170
+	JNE    next174
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2185,9 +2257,9 @@ next151:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four172
+	JZ     four176
 
-single171:
+single175:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2202,15 +2274,15 @@ single171:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single171
+	JNZ          single175
 
-four172:
+four176:
 	SUBQ    $0x01, CX
-	JL      short174
-	JZ      skew173
+	JL      short178
+	JZ      skew177
 	PCALIGN $0x20
 
-loop176:
+loop180:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2257,10 +2329,28 @@ loop176:
 	VFMADD231PS  Z25, Z26, Z5
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop176
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead181
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead181
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew173:
+ahead181:
+	DECQ CX
+	JNZ  loop180
+
+skew177:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2308,171 +2398,171 @@ skew173:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other177
+	JAE          other182
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store179
+	JMP          store184
 
-other177:
-	JNE         first178
+other182:
+	JNE         first183
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store179
+	JMP         store184
 
-first178:
+first183:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store179:
+store184:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other180
+	JAE         other185
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store182
+	JMP         store187
 
-other180:
-	JNE         first181
+other185:
+	JNE         first186
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store182
+	JMP         store187
 
-first181:
+first186:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store182:
+store187:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other183
+	JAE         other188
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store185
+	JMP         store190
 
-other183:
-	JNE         first184
+other188:
+	JNE         first189
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store185
+	JMP         store190
 
-first184:
+first189:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store185:
+store190:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
-	JMP     done175
+	JMP     done179
 
-short174:
+short178:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other186
+	JAE         other191
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store188
+	JMP         store193
 
-other186:
-	JNE         first187
+other191:
+	JNE         first192
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store188
+	JMP         store193
 
-first187:
+first192:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store188:
+store193:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other189
+	JAE         other194
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store191
+	JMP         store196
 
-other189:
-	JNE         first190
+other194:
+	JNE         first195
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store191
+	JMP         store196
 
-first190:
+first195:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store191:
+store196:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other192
+	JAE         other197
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store194
+	JMP         store199
 
-other192:
-	JNE         first193
+other197:
+	JNE         first198
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store194
+	JMP         store199
 
-first193:
+first198:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store194:
+store199:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
 
-done175:
+done179:
 	ADDQ $+12, DX
 	ADDQ $+384, AX
-	JMP  end137
+	JMP  end139
 
-next170:
+next174:
 	CMPQ   rest+64(FP), $0x04
-	JNE    next195
+	JNE    next200
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2486,9 +2576,9 @@ next170:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four197
+	JZ     four202
 
-single196:
+single201:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2506,15 +2596,15 @@ single196:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single196
+	JNZ          single201
 
-four197:
+four202:
 	SUBQ    $0x01, CX
-	JL      short199
-	JZ      skew198
+	JL      short204
+	JZ      skew203
 	PCALIGN $0x20
 
-loop201:
+loop206:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2573,10 +2663,28 @@ loop201:
 	VFMADD231PS  Z25, Z27, Z7
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop201
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead207
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead207
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew198:
+ahead207:
+	DECQ CX
+	JNZ  loop206
+
+skew203:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2612,53 +2720,53 @@ skew198:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other202
+	JAE          other208
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store204
+	JMP          store210
 
-other202:
-	JNE         first203
+other208:
+	JNE         first209
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store204
+	JMP         store210
 
-first203:
+first209:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store204:
+store210:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other205
+	JAE         other211
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store207
+	JMP         store213
 
-other205:
-	JNE         first206
+other211:
+	JNE         first212
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store207
+	JMP         store213
 
-first206:
+first212:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store207:
+store213:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -2696,171 +2804,171 @@ store207:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other208
+	JAE          other214
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store210
+	JMP          store216
 
-other208:
-	JNE         first209
+other214:
+	JNE         first215
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store210
+	JMP         store216
 
-first209:
+first215:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store210:
+store216:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other211
+	JAE         other217
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store213
+	JMP         store219
 
-other211:
-	JNE         first212
+other217:
+	JNE         first218
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store213
+	JMP         store219
 
-first212:
+first218:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store213:
+store219:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
-	JMP     done200
+	JMP     done205
 
-short199:
+short204:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other214
+	JAE         other220
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store216
+	JMP         store222
 
-other214:
-	JNE         first215
+other220:
+	JNE         first221
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store216
+	JMP         store222
 
-first215:
+first221:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store216:
+store222:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other217
+	JAE         other223
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store219
+	JMP         store225
 
-other217:
-	JNE         first218
+other223:
+	JNE         first224
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store219
+	JMP         store225
 
-first218:
+first224:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store219:
+store225:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other220
+	JAE         other226
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store222
+	JMP         store228
 
-other220:
-	JNE         first221
+other226:
+	JNE         first227
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store222
+	JMP         store228
 
-first221:
+first227:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store222:
+store228:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other223
+	JAE         other229
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store225
+	JMP         store231
 
-other223:
-	JNE         first224
+other229:
+	JNE         first230
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store225
+	JMP         store231
 
-first224:
+first230:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store225:
+store231:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
 
-done200:
+done205:
 	ADDQ $+16, DX
 	ADDQ $+512, AX
-	JMP  end137
+	JMP  end139
 
-next195:
+next200:
 	CMPQ   rest+64(FP), $0x05
-	JNE    next226
+	JNE    next232
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2876,9 +2984,9 @@ next195:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four228
+	JZ     four234
 
-single227:
+single233:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2899,15 +3007,15 @@ single227:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single227
+	JNZ          single233
 
-four228:
+four234:
 	SUBQ    $0x01, CX
-	JL      short230
-	JZ      skew229
+	JL      short236
+	JZ      skew235
 	PCALIGN $0x20
 
-loop232:
+loop238:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2978,10 +3086,28 @@ loop232:
 	VFMADD231PS  Z25, Z26, Z9
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop232
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead239
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead239
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew229:
+ahead239:
+	DECQ CX
+	JNZ  loop238
+
+skew235:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3029,79 +3155,79 @@ skew229:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other233
+	JAE          other240
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store235
+	JMP          store242
 
-other233:
-	JNE         first234
+other240:
+	JNE         first241
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store235
+	JMP         store242
 
-first234:
+first241:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store235:
+store242:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other236
+	JAE         other243
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store238
+	JMP         store245
 
-other236:
-	JNE         first237
+other243:
+	JNE         first244
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store238
+	JMP         store245
 
-first237:
+first244:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store238:
+store245:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other239
+	JAE         other246
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store241
+	JMP         store248
 
-other239:
-	JNE         first240
+other246:
+	JNE         first247
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store241
+	JMP         store248
 
-first240:
+first247:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store241:
+store248:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -3139,197 +3265,197 @@ store241:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other242
+	JAE          other249
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store244
+	JMP          store251
 
-other242:
-	JNE         first243
+other249:
+	JNE         first250
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store244
+	JMP         store251
 
-first243:
+first250:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store244:
+store251:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other245
+	JAE         other252
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store247
+	JMP         store254
 
-other245:
-	JNE         first246
+other252:
+	JNE         first253
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store247
+	JMP         store254
 
-first246:
+first253:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store247:
+store254:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
-	JMP     done231
+	JMP     done237
 
-short230:
+short236:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other248
+	JAE         other255
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store250
+	JMP         store257
 
-other248:
-	JNE         first249
+other255:
+	JNE         first256
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store250
+	JMP         store257
 
-first249:
+first256:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store250:
+store257:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other251
+	JAE         other258
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store253
+	JMP         store260
 
-other251:
-	JNE         first252
+other258:
+	JNE         first259
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store253
+	JMP         store260
 
-first252:
+first259:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store253:
+store260:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other254
+	JAE         other261
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store256
+	JMP         store263
 
-other254:
-	JNE         first255
+other261:
+	JNE         first262
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store256
+	JMP         store263
 
-first255:
+first262:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store256:
+store263:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other257
+	JAE         other264
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store259
+	JMP         store266
 
-other257:
-	JNE         first258
+other264:
+	JNE         first265
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store259
+	JMP         store266
 
-first258:
+first265:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store259:
+store266:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other260
+	JAE         other267
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store262
+	JMP         store269
 
-other260:
-	JNE         first261
+other267:
+	JNE         first268
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store262
+	JMP         store269
 
-first261:
+first268:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store262:
+store269:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
 
-done231:
+done237:
 	ADDQ $+20, DX
 	ADDQ $+640, AX
-	JMP  end137
+	JMP  end139
 
-next226:
+next232:
 	CMPQ   rest+64(FP), $0x06
-	JNE    next263
+	JNE    next270
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3347,9 +3473,9 @@ next226:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four265
+	JZ     four272
 
-single264:
+single271:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3373,15 +3499,15 @@ single264:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single264
+	JNZ          single271
 
-four265:
+four272:
 	SUBQ    $0x01, CX
-	JL      short267
-	JZ      skew266
+	JL      short274
+	JZ      skew273
 	PCALIGN $0x20
 
-loop269:
+loop276:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3464,10 +3590,28 @@ loop269:
 	VFMADD231PS  Z25, Z27, Z11
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop269
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead277
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead277
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew266:
+ahead277:
+	DECQ CX
+	JNZ  loop276
+
+skew273:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3503,53 +3647,53 @@ skew266:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other270
+	JAE          other278
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store272
+	JMP          store280
 
-other270:
-	JNE         first271
+other278:
+	JNE         first279
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store272
+	JMP         store280
 
-first271:
+first279:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store272:
+store280:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other273
+	JAE         other281
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store275
+	JMP         store283
 
-other273:
-	JNE         first274
+other281:
+	JNE         first282
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store275
+	JMP         store283
 
-first274:
+first282:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store275:
+store283:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -3587,53 +3731,53 @@ store275:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other276
+	JAE          other284
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store278
+	JMP          store286
 
-other276:
-	JNE         first277
+other284:
+	JNE         first285
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store278
+	JMP         store286
 
-first277:
+first285:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store278:
+store286:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other279
+	JAE         other287
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store281
+	JMP         store289
 
-other279:
-	JNE         first280
+other287:
+	JNE         first288
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store281
+	JMP         store289
 
-first280:
+first288:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store281:
+store289:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -3671,223 +3815,223 @@ store281:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other282
+	JAE          other290
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store284
+	JMP          store292
 
-other282:
-	JNE         first283
+other290:
+	JNE         first291
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store284
+	JMP         store292
 
-first283:
+first291:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store284:
+store292:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other285
+	JAE         other293
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store287
+	JMP         store295
 
-other285:
-	JNE         first286
+other293:
+	JNE         first294
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store287
+	JMP         store295
 
-first286:
+first294:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store287:
+store295:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
-	JMP     done268
+	JMP     done275
 
-short267:
+short274:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other288
+	JAE         other296
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store290
+	JMP         store298
 
-other288:
-	JNE         first289
+other296:
+	JNE         first297
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store290
+	JMP         store298
 
-first289:
+first297:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store290:
+store298:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other291
+	JAE         other299
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store293
+	JMP         store301
 
-other291:
-	JNE         first292
+other299:
+	JNE         first300
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store293
+	JMP         store301
 
-first292:
+first300:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store293:
+store301:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other294
+	JAE         other302
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store296
+	JMP         store304
 
-other294:
-	JNE         first295
+other302:
+	JNE         first303
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store296
+	JMP         store304
 
-first295:
+first303:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store296:
+store304:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other297
+	JAE         other305
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store299
+	JMP         store307
 
-other297:
-	JNE         first298
+other305:
+	JNE         first306
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store299
+	JMP         store307
 
-first298:
+first306:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store299:
+store307:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other300
+	JAE         other308
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store302
+	JMP         store310
 
-other300:
-	JNE         first301
+other308:
+	JNE         first309
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store302
+	JMP         store310
 
-first301:
+first309:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store302:
+store310:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other303
+	JAE         other311
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store305
+	JMP         store313
 
-other303:
-	JNE         first304
+other311:
+	JNE         first312
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store305
+	JMP         store313
 
-first304:
+first312:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store305:
+store313:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
 
-done268:
+done275:
 	ADDQ $+24, DX
 	ADDQ $+768, AX
-	JMP  end137
+	JMP  end139
 
-next263:
+next270:
 	CMPQ   rest+64(FP), $0x07
-	JNE    next306
+	JNE    next314
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3907,9 +4051,9 @@ next263:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four308
+	JZ     four316
 
-single307:
+single315:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3936,15 +4080,15 @@ single307:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single307
+	JNZ          single315
 
-four308:
+four316:
 	SUBQ    $0x01, CX
-	JL      short310
-	JZ      skew309
+	JL      short318
+	JZ      skew317
 	PCALIGN $0x20
 
-loop312:
+loop320:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -4039,10 +4183,28 @@ loop312:
 	VFMADD231PS  Z25, Z26, Z13
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	DECQ         CX
-	JNZ          loop312
+	CMPQ         rows+80(FP), $0x00
+	JE           ahead321
+	MOVQ         ahead+72(FP), SI
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $+256, SI
+	SUBQ         $0x40, left+104(FP)
+	MOVQ         SI, ahead+72(FP)
+	JG           ahead321
+	ADDQ         wrap+96(FP), SI
+	MOVQ         SI, ahead+72(FP)
+	MOVQ         width+88(FP), SI
+	MOVQ         SI, left+104(FP)
+	DECQ         rows+80(FP)
 
-skew309:
+ahead321:
+	DECQ CX
+	JNZ  loop320
+
+skew317:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -4090,79 +4252,79 @@ skew309:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other313
+	JAE          other322
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store315
+	JMP          store324
 
-other313:
-	JNE         first314
+other322:
+	JNE         first323
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store315
+	JMP         store324
 
-first314:
+first323:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store315:
+store324:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other316
+	JAE         other325
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store318
+	JMP         store327
 
-other316:
-	JNE         first317
+other325:
+	JNE         first326
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store318
+	JMP         store327
 
-first317:
+first326:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store318:
+store327:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other319
+	JAE         other328
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store321
+	JMP         store330
 
-other319:
-	JNE         first320
+other328:
+	JNE         first329
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store321
+	JMP         store330
 
-first320:
+first329:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store321:
+store330:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -4200,53 +4362,53 @@ store321:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other322
+	JAE          other331
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store324
+	JMP          store333
 
-other322:
-	JNE         first323
+other331:
+	JNE         first332
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store324
+	JMP         store333
 
-first323:
+first332:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store324:
+store333:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other325
+	JAE         other334
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store327
+	JMP         store336
 
-other325:
-	JNE         first326
+other334:
+	JNE         first335
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store327
+	JMP         store336
 
-first326:
+first335:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store327:
+store336:
 	VMOVUPS      Z8, 512(AX)
 	VMOVUPS      Z9, 576(AX)
 	VMOVUPS      (R8), Z24
@@ -4284,247 +4446,247 @@ store327:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other328
+	JAE          other337
 	VFMADD213PS  640(AX), Z24, Z10
 	VFMADD213PS  704(AX), Z25, Z11
-	JMP          store330
+	JMP          store339
 
-other328:
-	JNE         first329
+other337:
+	JNE         first338
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store330
+	JMP         store339
 
-first329:
+first338:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store330:
+store339:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other331
+	JAE         other340
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store333
+	JMP         store342
 
-other331:
-	JNE         first332
+other340:
+	JNE         first341
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store333
+	JMP         store342
 
-first332:
+first341:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store333:
+store342:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
-	JMP     done311
+	JMP     done319
 
-short310:
+short318:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other334
+	JAE         other343
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store336
+	JMP         store345
 
-other334:
-	JNE         first335
+other343:
+	JNE         first344
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store336
+	JMP         store345
 
-first335:
+first344:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store336:
+store345:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other337
+	JAE         other346
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store339
+	JMP         store348
 
-other337:
-	JNE         first338
+other346:
+	JNE         first347
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store339
+	JMP         store348
 
-first338:
+first347:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store339:
+store348:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other340
+	JAE         other349
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store342
+	JMP         store351
 
-other340:
-	JNE         first341
+other349:
+	JNE         first350
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store342
+	JMP         store351
 
-first341:
+first350:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store342:
+store351:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other343
+	JAE         other352
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store345
+	JMP         store354
 
-other343:
-	JNE         first344
+other352:
+	JNE         first353
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store345
+	JMP         store354
 
-first344:
+first353:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store345:
+store354:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other346
+	JAE         other355
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store348
+	JMP         store357
 
-other346:
-	JNE         first347
+other355:
+	JNE         first356
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store348
+	JMP         store357
 
-first347:
+first356:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store348:
+store357:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other349
+	JAE         other358
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store351
+	JMP         store360
 
-other349:
-	JNE         first350
+other358:
+	JNE         first359
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store351
+	JMP         store360
 
-first350:
+first359:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store351:
+store360:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other352
+	JAE         other361
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store354
+	JMP         store363
 
-other352:
-	JNE         first353
+other361:
+	JNE         first362
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store354
+	JMP         store363
 
-first353:
+first362:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store354:
+store363:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
 
-done311:
+done319:
 	ADDQ $+28, DX
 	ADDQ $+896, AX
-	JMP  end137
+	JMP  end139
 
-next306:
-end137:
+next314:
+end139:
 	VZEROUPPER
 	RET

@@ -95,6 +95,35 @@ func (g *gemm) step(row, n, step int) {
 	}
 }
 
+// readAhead prefetches a piece of the rows that are needed next, into L2, once every four steps, which
+// is often enough for a tile. Rows are a whole number of pieces for this, and wrap leads from the end
+// of the last to the next row; left is what is left of the row's width.
+func (g *gen) readAhead(steps int) {
+	if steps < 4 {
+		return
+	}
+	p, done := g.GP64(), g.label("ahead")
+	g.CMPQ(g.param("rows"), U8(0))
+	g.JE(LabelRef(done))
+	g.MOVQ(g.param("ahead"), p)
+	for line := 0; line < 4*piece; line += 64 {
+		g.PREFETCHT1(mem(p, line))
+	}
+	g.ADDQ(I32(4*piece), p)
+	g.SUBQ(U8(piece), g.param("left"))
+	g.MOVQ(p, g.param("ahead"))
+	g.JG(LabelRef(done))
+	g.ADDQ(g.param("wrap"), p)
+	g.MOVQ(p, g.param("ahead"))
+	g.MOVQ(g.param("width"), p)
+	g.MOVQ(p, g.param("left"))
+	g.DECQ(g.param("rows"))
+	g.Label(done)
+}
+
+// piece is the number of elements that are prefetched at a time.
+const piece = 64
+
 // clear zeroes the first n vector registers.
 func (g *gen) clear(n int) {
 	for i := range n {

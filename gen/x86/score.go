@@ -6,9 +6,9 @@ import . "github.com/mmcloughlin/avo/operand"
 // panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over the keys is
 // then a vertical VMAXPS.
 func genScore(g *gen) {
-	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
-		"tiles and raises the maxima, as [generic.ScoreTile].")
+		"tiles and raises the maxima, as [generic.ScoreTile]. The last parameters are those of readAhead.")
 	s, st, q0, k0, dim := g.ptr("s"), g.ptr("st"), g.ptr("q"), g.ptr("k"), g.ptr("dim")
 	q := g.GP64()
 	k := g.rowPointers(g.elems("stride"))
@@ -25,6 +25,7 @@ func genScore(g *gen) {
 		next: func(rows, steps int) {
 			g.ADDQ(I32(g.row()*steps), q)
 			g.shift(k, rows, 4*steps)
+			g.readAhead(steps)
 		},
 		finish: func(row int) {
 			// The first row takes the maxima so far, each other one the row before it, as the
