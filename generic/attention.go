@@ -54,11 +54,16 @@ func PackPanel(dst, src []float32, offset *[MaxPanel]int, w, dim int, scale floa
 
 // ScoreTile computes the scores of a panel q of w queries against n keys, rows of k that are stride
 // apart: s[j*w+r] = chain over i < dim of FMA(q[i*w+r], k[j*stride+i], .). It raises st.TileMax[r]
-// to the maximum of the scores, ignoring NaN.
-func ScoreTile(s []float32, st *Panel, q, k []float32, w, dim, n, stride int) {
+// to the maximum of the scores, ignoring NaN. The last upper keys are compared with the second half of
+// the panel alone.
+func ScoreTile(s []float32, st *Panel, q, k []float32, w, dim, n, upper, stride int) {
 	for j := range n {
 		key := k[j*stride:][:dim]
-		for r := range w {
+		first := 0
+		if j >= n-upper {
+			first = w / 2
+		}
+		for r := first; r < w; r++ {
 			acc := float32(0)
 			for i, v := range key {
 				acc = FMA(q[i*w+r], v, acc)
@@ -111,12 +116,17 @@ func SoftmaxTile(s []float32, st *Panel, w, n int) {
 
 // ValueTile mixes n values, rows of v that are stride apart, by the weights p of SoftmaxTile, and
 // merges the result into acc: with o = chain over j < n of FMA(p[j*w+r], v[j*stride+c], .),
-// acc[c*w+r] = O' of the package comment. acc need not be set before the first tile (MergeFirst).
-func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, stride int) {
+// acc[c*w+r] = O' of the package comment. acc need not be set before the first tile (MergeFirst). The
+// last upper values are for the second half of the panel alone.
+func ValueTile(acc, p, v []float32, st *Panel, w, dim, n, upper, stride int) {
 	for c := range dim {
 		for r := range w {
+			seen := n
+			if r < w/2 {
+				seen -= upper
+			}
 			o := float32(0)
-			for j := range n {
+			for j := range seen {
 				o = FMA(p[j*w+r], v[j*stride+c], o)
 			}
 			before := acc[c*w+r]

@@ -146,14 +146,14 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int, ahead generic.Rows) {
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, ahead generic.Rows) {
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ScoreTile(s, st, q, k, dim, n, stride, ahead)
+		avx512.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
 	case useAVX2:
-		avx2.ScoreTile(s, st, q, k, dim, n, stride, ahead)
+		avx2.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
 	default:
-		generic.ScoreTile(s, st, q, k, w, dim, n, stride)
+		generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
 	}
 }
 
@@ -179,14 +179,14 @@ func softmaxTile(s []float32, st *generic.Panel, w, n int) {
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int, ahead generic.Rows) {
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, ahead generic.Rows) {
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ValueTile(acc, p, v, st, dim, n, stride, ahead)
+		avx512.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
 	case useAVX2:
-		avx2.ValueTile(acc, p, v, st, dim, n, stride, ahead)
+		avx2.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
 	default:
-		generic.ValueTile(acc, p, v, st, w, dim, n, stride)
+		generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
 	}
 }
 

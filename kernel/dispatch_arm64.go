@@ -99,11 +99,11 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int, ahead generic.Rows) {
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, ahead generic.Rows) {
 	if useNEON {
-		neon.ScoreTile(s, st, q, k, dim, n, stride, ahead)
+		neon.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
 	} else {
-		generic.ScoreTile(s, st, q, k, w, dim, n, stride)
+		generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
 	}
 }
 
@@ -123,11 +123,11 @@ func softmaxTile(s []float32, st *generic.Panel, w, n int) {
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int, ahead generic.Rows) {
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, ahead generic.Rows) {
 	if useNEON {
-		neon.ValueTile(acc, p, v, st, dim, n, stride, ahead)
+		neon.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
 	} else {
-		generic.ValueTile(acc, p, v, st, w, dim, n, stride)
+		generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
 	}
 }
 

@@ -48,8 +48,8 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	generic.PackPanel(dst, src, offset, w, dim, scale)
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, stride int, _ generic.Rows) {
-	generic.ScoreTile(s, st, q, k, w, dim, n, stride)
+func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, _ generic.Rows) {
+	generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
 }
 
 func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, w, n, first int) {
@@ -60,8 +60,8 @@ func softmaxTile(s []float32, st *generic.Panel, w, n int) {
 	generic.SoftmaxTile(s, st, w, n)
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, stride int, _ generic.Rows) {
-	generic.ValueTile(acc, p, v, st, w, dim, n, stride)
+func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, _ generic.Rows) {
+	generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
 }
 
 func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, w, dim int) (nan bool) {

@@ -111,29 +111,41 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, valu
 	if some == 0 {
 		return
 	}
-	p.scores(&p.state, w.s, k, j.q.Dim, all, j.k.LenStride, values)
+	if all < some {
+		all &^= 3 // no tile of one to three keys
+	}
+	p.scores(&p.state, w.s, k, j.q.Dim, all, 0, j.k.LenStride, values)
+	// The first half of the queries sees none of the last keys.
+	upper := some - clamp(int(p.limit[p.width/2-1])-first, some)
 	if all < some {
 		// Only maskTile knows the maxima of these keys.
-		s := w.s[all*p.width:]
-		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, j.k.LenStride, generic.Rows{})
+		s, upper := w.s[all*p.width:], upper
+		if upper <= fewUpper {
+			upper = 0
+		}
+		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, upper, j.k.LenStride, generic.Rows{})
 		maskTile(s, &p.state, &p.limit, p.width, some-all, first+all)
 	}
 	softmaxTile(w.s, &p.state, p.width, some)
 	columns := callWork / (p.width * some)
 	for c := 0; c < j.v.Dim; c += columns {
-		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, vStride, keys)
+		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, upper, vStride, keys)
 		keys.Len = 0
 	}
 }
 
+// fewUpper keys are scored for the whole panel in less time than for half of it in a call of its own.
+const fewUpper = 8
+
 // callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
 const callWork = 1 << 21
 
-// scores computes the scores of n keys.
-func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, stride int, ahead generic.Rows) {
+// scores computes the scores of n keys, the last of which are for the second half of the panel.
+func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
 	keys := callWork / (p.width * dim)
 	for first := 0; first < n; first += keys {
-		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, min(keys, n-first), stride, ahead)
+		part := min(keys, n-first)
+		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, part, min(part, max(0, first+part-(n-upper))), stride, ahead)
 		ahead.Len = 0
 	}
 }

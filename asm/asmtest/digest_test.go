@@ -137,7 +137,7 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 		st.Reset(w)
 		for j := 0; j < keys; j += generic.TileKeys {
 			n := min(generic.TileKeys, keys-j)
-			impl.ScoreTile(s, &st, packed, k[j*dim:], dim, n, dim, generic.Rows{})
+			impl.ScoreTile(s, &st, packed, k[j*dim:], dim, n, 0, dim, generic.Rows{})
 			if n == last {
 				for i := range w {
 					st.TileMax[i] = negInf
@@ -145,7 +145,7 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 				impl.MaskTile(s, &st, &limit, n, j)
 			}
 			impl.SoftmaxTile(s, &st, n)
-			impl.ValueTile(acc, s, v[j*dim:], &st, dim, n, dim, generic.Rows{})
+			impl.ValueTile(acc, s, v[j*dim:], &st, dim, n, 0, dim, generic.Rows{})
 		}
 		impl.FinishPanel(dst, &offset, acc, &st, dim)
 	}

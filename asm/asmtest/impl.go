@@ -27,10 +27,10 @@ type Impl struct {
 	Fold        func(sum *[generic.Lanes]float32) float32
 	MatMulTile  func(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool)
 	PackPanel   func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32)
-	ScoreTile   func(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int, ahead generic.Rows)
+	ScoreTile   func(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows)
 	MaskTile    func(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int)
 	SoftmaxTile func(s []float32, st *generic.Panel, n int)
-	ValueTile   func(acc, p, v []float32, st *generic.Panel, dim, n, stride int, ahead generic.Rows)
+	ValueTile   func(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows)
 	FinishPanel func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool
 	RowScores   func(s, q, k []float32, w, rows, dim, n, stride int)
 	RowWeights  func(s []float32) float32
@@ -50,15 +50,15 @@ func Generic(w int) Impl {
 		PackPanel: func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
 			generic.PackPanel(dst, src, offset, w, dim, scale)
 		},
-		ScoreTile: func(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int, _ generic.Rows) {
-			generic.ScoreTile(s, st, q, k, w, dim, n, stride)
+		ScoreTile: func(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, _ generic.Rows) {
+			generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
 		},
 		MaskTile: func(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int) {
 			generic.MaskTile(s, st, limit, w, n, first)
 		},
 		SoftmaxTile: func(s []float32, st *generic.Panel, n int) { generic.SoftmaxTile(s, st, w, n) },
-		ValueTile: func(acc, p, v []float32, st *generic.Panel, dim, n, stride int, _ generic.Rows) {
-			generic.ValueTile(acc, p, v, st, w, dim, n, stride)
+		ValueTile: func(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, _ generic.Rows) {
+			generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
 		},
 		FinishPanel: func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool {
 			return generic.FinishPanel(dst, offset, acc, st, w, dim)

@@ -299,15 +299,15 @@ done7:
 
 end2:
 	CMPQ big+64(FP), $0x00
-	JE   end12
+	JE   end13
 
-again11:
+again12:
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
 	ADDQ    R9, R11
 	CMPQ    add+48(FP), $0x00
-	JE      zero18
+	JE      zero19
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -327,9 +327,9 @@ again11:
 	VMOVUPS (DI), Y10
 	VMOVUPS 32(DI), Y11
 	ADDQ    R8, DI
-	JMP     set19
+	JMP     set20
 
-zero18:
+zero19:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -346,7 +346,7 @@ zero18:
 	LEAQ   (DI)(R8*4), DI
 	LEAQ   (DI)(R8*2), DI
 
-set19:
+set20:
 	PREFETCHT0 (DI)
 	ADDQ       R8, DI
 	PREFETCHT0 (DI)
@@ -364,9 +364,9 @@ set19:
 	MOVQ       BX, AX
 	SHRQ       $0x02, R12
 	ANDQ       $0x03, AX
-	JZ         four14
+	JZ         four15
 
-single13:
+single14:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -391,15 +391,15 @@ single13:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         AX
-	JNZ          single13
+	JNZ          single14
 
-four14:
+four15:
 	SUBQ    $0x01, R12
-	JL      short16
-	JZ      skew15
+	JL      short17
+	JZ      skew16
 	PCALIGN $0x20
 
-loop20:
+loop21:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -484,9 +484,9 @@ loop20:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R12
-	JNZ          loop20
+	JNZ          loop21
 
-skew15:
+skew16:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -601,9 +601,9 @@ skew15:
 	VMOVUPS      Y10, (DI)
 	VMOVUPS      Y11, 32(DI)
 	ADDQ         R8, DI
-	JMP          done17
+	JMP          done18
 
-short16:
+short17:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
@@ -623,33 +623,33 @@ short16:
 	VMOVUPS Y11, 32(DI)
 	ADDQ    R8, DI
 
-done17:
+done18:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
 	MOVQ DI, AX
 	DECQ big+64(FP)
-	JNZ  again11
+	JNZ  again12
 
-end12:
+end13:
 	CMPQ    rest+72(FP), $0x01
-	JNE     next22
+	JNE     next24
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero28
+	JE      zero30
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	ADDQ    R8, DI
-	JMP     set29
+	JMP     set31
 
-zero28:
+zero30:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   AX, DI
 	ADDQ   R8, DI
 
-set29:
+set31:
 	PREFETCHT0 (DI)
 	ADDQ       R8, DI
 	MOVQ       AX, DI
@@ -657,9 +657,9 @@ set29:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four24
+	JZ         four26
 
-single23:
+single25:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -668,15 +668,15 @@ single23:
 	ADDQ         $+64, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single23
+	JNZ          single25
 
-four24:
+four26:
 	SUBQ    $0x01, AX
-	JL      short26
-	JZ      skew25
+	JL      short28
+	JZ      skew27
 	PCALIGN $0x20
 
-loop30:
+loop32:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -700,9 +700,9 @@ loop30:
 	ADDQ         $+256, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop30
+	JNZ          loop32
 
-skew25:
+skew27:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -726,25 +726,25 @@ skew25:
 	VMOVUPS      Y0, (DI)
 	VMOVUPS      Y1, 32(DI)
 	ADDQ         R8, DI
-	JMP          done27
+	JMP          done29
 
-short26:
+short28:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
 
-done27:
+done29:
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next22:
+next24:
 	CMPQ    rest+72(FP), $0x02
-	JNE     next31
+	JNE     next34
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero37
+	JE      zero40
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -752,9 +752,9 @@ next22:
 	VMOVUPS (DI), Y2
 	VMOVUPS 32(DI), Y3
 	ADDQ    R8, DI
-	JMP     set38
+	JMP     set41
 
-zero37:
+zero40:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -762,7 +762,7 @@ zero37:
 	MOVQ   AX, DI
 	LEAQ   (DI)(R8*2), DI
 
-set38:
+set41:
 	PREFETCHT0 (DI)
 	ADDQ       R8, DI
 	PREFETCHT0 (DI)
@@ -772,9 +772,9 @@ set38:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four33
+	JZ         four36
 
-single32:
+single35:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -786,15 +786,15 @@ single32:
 	ADDQ         $+64, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single32
+	JNZ          single35
 
-four33:
+four36:
 	SUBQ    $0x01, AX
-	JL      short35
-	JZ      skew34
+	JL      short38
+	JZ      skew37
 	PCALIGN $0x20
 
-loop39:
+loop42:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -830,9 +830,9 @@ loop39:
 	ADDQ         $+256, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop39
+	JNZ          loop42
 
-skew34:
+skew37:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -871,9 +871,9 @@ skew34:
 	VMOVUPS      Y2, (DI)
 	VMOVUPS      Y3, 32(DI)
 	ADDQ         R8, DI
-	JMP          done36
+	JMP          done39
 
-short35:
+short38:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
@@ -881,18 +881,18 @@ short35:
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
 
-done36:
+done39:
 	LEAQ (CX)(R9*2), CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next31:
+next34:
 	CMPQ    rest+72(FP), $0x03
-	JNE     next40
+	JNE     next44
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero46
+	JE      zero50
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -903,9 +903,9 @@ next31:
 	VMOVUPS (DI), Y4
 	VMOVUPS 32(DI), Y5
 	ADDQ    R8, DI
-	JMP     set47
+	JMP     set51
 
-zero46:
+zero50:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -916,7 +916,7 @@ zero46:
 	LEAQ   (DI)(R8*2), DI
 	ADDQ   R8, DI
 
-set47:
+set51:
 	PREFETCHT0 (DI)
 	ADDQ       R8, DI
 	PREFETCHT0 (DI)
@@ -928,9 +928,9 @@ set47:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four42
+	JZ         four46
 
-single41:
+single45:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -945,15 +945,15 @@ single41:
 	ADDQ         $+64, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single41
+	JNZ          single45
 
-four42:
+four46:
 	SUBQ    $0x01, AX
-	JL      short44
-	JZ      skew43
+	JL      short48
+	JZ      skew47
 	PCALIGN $0x20
 
-loop48:
+loop52:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -1001,9 +1001,9 @@ loop48:
 	ADDQ         $+256, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop48
+	JNZ          loop52
 
-skew43:
+skew47:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -1057,9 +1057,9 @@ skew43:
 	VMOVUPS      Y4, (DI)
 	VMOVUPS      Y5, 32(DI)
 	ADDQ         R8, DI
-	JMP          done45
+	JMP          done49
 
-short44:
+short48:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
@@ -1070,21 +1070,21 @@ short44:
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
 
-done45:
+done49:
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next40:
+next44:
 	CMPQ    rest+72(FP), $0x04
-	JNE     next49
+	JNE     next54
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
 	ADDQ    R9, R11
 	CMPQ    add+48(FP), $0x00
-	JE      zero55
+	JE      zero60
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -1098,9 +1098,9 @@ next40:
 	VMOVUPS (DI), Y6
 	VMOVUPS 32(DI), Y7
 	ADDQ    R8, DI
-	JMP     set56
+	JMP     set61
 
-zero55:
+zero60:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1112,7 +1112,7 @@ zero55:
 	MOVQ   AX, DI
 	LEAQ   (DI)(R8*4), DI
 
-set56:
+set61:
 	PREFETCHT0 (DI)
 	ADDQ       R8, DI
 	PREFETCHT0 (DI)
@@ -1126,9 +1126,9 @@ set56:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four51
+	JZ         four56
 
-single50:
+single55:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -1147,15 +1147,15 @@ single50:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         DX
-	JNZ          single50
+	JNZ          single55
 
-four51:
+four56:
 	SUBQ    $0x01, AX
-	JL      short53
-	JZ      skew52
+	JL      short58
+	JZ      skew57
 	PCALIGN $0x20
 
-loop57:
+loop62:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -1216,9 +1216,9 @@ loop57:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         AX
-	JNZ          loop57
+	JNZ          loop62
 
-skew52:
+skew57:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R10), Y14
@@ -1295,9 +1295,9 @@ skew52:
 	VMOVUPS      Y6, (DI)
 	VMOVUPS      Y7, 32(DI)
 	ADDQ         R8, DI
-	JMP          done54
+	JMP          done59
 
-short53:
+short58:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
@@ -1311,12 +1311,12 @@ short53:
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
 
-done54:
+done59:
 	LEAQ (CX)(R9*4), CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next49:
-end21:
+next54:
+end23:
 	VZEROUPPER
 	RET

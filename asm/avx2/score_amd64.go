@@ -7,3 +7,8 @@ package avx2
 //
 //go:noescape
 func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+
+// scoreUpper is scoreTile for the second half of the panel alone.
+//
+//go:noescape
+func scoreUpper(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)

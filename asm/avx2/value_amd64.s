@@ -2,18 +2,18 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, upper int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·valueTile(SB), NOSPLIT, $0-112
+TEXT ·valueTile(SB), NOSPLIT, $0-120
 	MOVQ acc+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ v+16(FP), DX
 	MOVQ st+24(FP), BX
 	MOVQ n+32(FP), SI
-	MOVQ stride+40(FP), DI
+	MOVQ stride+48(FP), DI
 	SHLQ $0x02, DI
 	LEAQ (DI)(DI*2), R10
-	CMPQ small+48(FP), $0x00
+	CMPQ small+56(FP), $0x00
 	JE   end2
 
 again1:
@@ -59,6 +59,13 @@ single3:
 	JNZ          single3
 
 four4:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed10
+	TESTQ R12, R12
+	JZ    upper9
+	JMP   loop8
+
+skewed10:
 	SUBQ    $0x01, R12
 	JL      short6
 	JZ      skew5
@@ -135,26 +142,28 @@ loop8:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead9
-	MOVQ         ahead+72(FP), R11
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead11
+	MOVQ         ahead+80(FP), R11
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $+256, R11
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         R11, ahead+72(FP)
-	JG           ahead9
-	ADDQ         wrap+96(FP), R11
-	MOVQ         R11, ahead+72(FP)
-	MOVQ         width+88(FP), R11
-	MOVQ         R11, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         R11, ahead+80(FP)
+	JG           ahead11
+	ADDQ         wrap+104(FP), R11
+	MOVQ         R11, ahead+80(FP)
+	MOVQ         width+96(FP), R11
+	MOVQ         R11, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead9:
+ahead11:
 	DECQ R12
 	JNZ  loop8
+	CMPQ upper+40(FP), $0x00
+	JNE  upper9
 
 skew5:
 	VMOVUPS      (R8), Y12
@@ -204,79 +213,79 @@ skew5:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other10
+	JAE          other12
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store12
+	JMP          store14
 
-other10:
-	JNE         first11
+other12:
+	JNE         first13
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store12
+	JMP         store14
 
-first11:
+first13:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store12:
+store14:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other13
+	JAE         other15
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store15
+	JMP         store17
 
-other13:
-	JNE         first14
+other15:
+	JNE         first16
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store15
+	JMP         store17
 
-first14:
+first16:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store15:
+store17:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other16
+	JAE         other18
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store18
+	JMP         store20
 
-other16:
-	JNE         first17
+other18:
+	JNE         first19
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store18
+	JMP         store20
 
-first17:
+first19:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store18:
+store20:
 	VMOVUPS      Y4, 128(AX)
 	VMOVUPS      Y5, 160(AX)
 	VMOVUPS      (R8), Y12
@@ -314,200 +323,220 @@ store18:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other19
+	JAE          other21
 	VFMADD213PS  192(AX), Y12, Y6
 	VFMADD213PS  224(AX), Y13, Y7
-	JMP          store21
+	JMP          store23
 
-other19:
-	JNE         first20
+other21:
+	JNE         first22
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store21
+	JMP         store23
 
-first20:
+first22:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store21:
+store23:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other22
+	JAE         other24
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store24
+	JMP         store26
 
-other22:
-	JNE         first23
+other24:
+	JNE         first25
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store24
+	JMP         store26
 
-first23:
+first25:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store24:
+store26:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 	JMP     done7
+
+upper9:
+	MOVQ upper+40(FP), R11
+
+again27:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R9), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 16(R9), Y14
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         R11
+	JNZ          again27
 
 short6:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other25
+	JAE         other28
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store27
+	JMP         store30
 
-other25:
-	JNE         first26
+other28:
+	JNE         first29
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store27
+	JMP         store30
 
-first26:
+first29:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store27:
+store30:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other28
+	JAE         other31
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store30
+	JMP         store33
 
-other28:
-	JNE         first29
+other31:
+	JNE         first32
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store30
+	JMP         store33
 
-first29:
+first32:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store30:
+store33:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other31
+	JAE         other34
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store33
+	JMP         store36
 
-other31:
-	JNE         first32
+other34:
+	JNE         first35
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store33
+	JMP         store36
 
-first32:
+first35:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store33:
+store36:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other34
+	JAE         other37
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store36
+	JMP         store39
 
-other34:
-	JNE         first35
+other37:
+	JNE         first38
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store36
+	JMP         store39
 
-first35:
+first38:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store36:
+store39:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other37
+	JAE         other40
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store39
+	JMP         store42
 
-other37:
-	JNE         first38
+other40:
+	JNE         first41
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store39
+	JMP         store42
 
-first38:
+first41:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store39:
+store42:
 	VMOVUPS Y8, 256(AX)
 	VMOVUPS Y9, 288(AX)
 
 done7:
 	ADDQ $+20, DX
 	ADDQ $+320, AX
-	DECQ small+48(FP)
+	DECQ small+56(FP)
 	JNZ  again1
 
 end2:
-	CMPQ big+56(FP), $0x00
-	JE   end41
+	CMPQ big+64(FP), $0x00
+	JE   end44
 
-again40:
+again43:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -526,9 +555,9 @@ again40:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four43
+	JZ     four46
 
-single42:
+single45:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -552,15 +581,22 @@ single42:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single42
+	JNZ          single45
 
-four43:
+four46:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed52
+	TESTQ R12, R12
+	JZ    upper51
+	JMP   loop50
+
+skewed52:
 	SUBQ    $0x01, R12
-	JL      short45
-	JZ      skew44
+	JL      short48
+	JZ      skew47
 	PCALIGN $0x20
 
-loop47:
+loop50:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -643,28 +679,30 @@ loop47:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead48
-	MOVQ         ahead+72(FP), R11
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead53
+	MOVQ         ahead+80(FP), R11
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $+256, R11
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         R11, ahead+72(FP)
-	JG           ahead48
-	ADDQ         wrap+96(FP), R11
-	MOVQ         R11, ahead+72(FP)
-	MOVQ         width+88(FP), R11
-	MOVQ         R11, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         R11, ahead+80(FP)
+	JG           ahead53
+	ADDQ         wrap+104(FP), R11
+	MOVQ         R11, ahead+80(FP)
+	MOVQ         width+96(FP), R11
+	MOVQ         R11, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead48:
+ahead53:
 	DECQ R12
-	JNZ  loop47
+	JNZ  loop50
+	CMPQ upper+40(FP), $0x00
+	JNE  upper51
 
-skew44:
+skew47:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -700,53 +738,53 @@ skew44:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other49
+	JAE          other54
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store51
+	JMP          store56
 
-other49:
-	JNE         first50
+other54:
+	JNE         first55
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store51
+	JMP         store56
 
-first50:
+first55:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store51:
+store56:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other52
+	JAE         other57
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store54
+	JMP         store59
 
-other52:
-	JNE         first53
+other57:
+	JNE         first58
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store54
+	JMP         store59
 
-first53:
+first58:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store54:
+store59:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -784,53 +822,53 @@ store54:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other55
+	JAE          other60
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store57
+	JMP          store62
 
-other55:
-	JNE         first56
+other60:
+	JNE         first61
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store57
+	JMP         store62
 
-first56:
+first61:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store57:
+store62:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other58
+	JAE         other63
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store60
+	JMP         store65
 
-other58:
-	JNE         first59
+other63:
+	JNE         first64
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store60
+	JMP         store65
 
-first59:
+first64:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store60:
+store65:
 	VMOVUPS      Y6, 192(AX)
 	VMOVUPS      Y7, 224(AX)
 	VMOVUPS      (R8), Y12
@@ -868,224 +906,246 @@ store60:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other61
+	JAE          other66
 	VFMADD213PS  256(AX), Y12, Y8
 	VFMADD213PS  288(AX), Y13, Y9
-	JMP          store63
+	JMP          store68
 
-other61:
-	JNE         first62
+other66:
+	JNE         first67
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store63
+	JMP         store68
 
-first62:
+first67:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store63:
+store68:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other64
+	JAE         other69
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store66
+	JMP         store71
 
-other64:
-	JNE         first65
+other69:
+	JNE         first70
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
-	JMP         store66
+	JMP         store71
 
-first65:
+first70:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VFMADD213PS Y14, Y13, Y11
 
-store66:
+store71:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
-	JMP     done46
+	JMP     done49
 
-short45:
+upper51:
+	MOVQ upper+40(FP), R11
+
+again72:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R9), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 16(R9), Y14
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 20(R9), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         R11
+	JNZ          again72
+
+short48:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other67
+	JAE         other73
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store69
+	JMP         store75
 
-other67:
-	JNE         first68
+other73:
+	JNE         first74
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store69
+	JMP         store75
 
-first68:
+first74:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store69:
+store75:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other70
+	JAE         other76
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store72
+	JMP         store78
 
-other70:
-	JNE         first71
+other76:
+	JNE         first77
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store72
+	JMP         store78
 
-first71:
+first77:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store72:
+store78:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other73
+	JAE         other79
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store75
+	JMP         store81
 
-other73:
-	JNE         first74
+other79:
+	JNE         first80
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store75
+	JMP         store81
 
-first74:
+first80:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store75:
+store81:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other76
+	JAE         other82
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store78
+	JMP         store84
 
-other76:
-	JNE         first77
+other82:
+	JNE         first83
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store78
+	JMP         store84
 
-first77:
+first83:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store78:
+store84:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other79
+	JAE         other85
 	VFMADD213PS 256(AX), Y12, Y8
 	VFMADD213PS 288(AX), Y13, Y9
-	JMP         store81
+	JMP         store87
 
-other79:
-	JNE         first80
+other85:
+	JNE         first86
 	VMOVUPS     256(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VMOVUPS     288(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y9
-	JMP         store81
+	JMP         store87
 
-first80:
+first86:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y8
 	VFMADD213PS Y14, Y13, Y9
 
-store81:
+store87:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other82
+	JAE         other88
 	VFMADD213PS 320(AX), Y12, Y10
 	VFMADD213PS 352(AX), Y13, Y11
-	JMP         store84
+	JMP         store90
 
-other82:
-	JNE         first83
+other88:
+	JNE         first89
 	VMOVUPS     320(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VMOVUPS     352(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y11
-	JMP         store84
+	JMP         store90
 
-first83:
+first89:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y10
 	VFMADD213PS Y14, Y13, Y11
 
-store84:
+store90:
 	VMOVUPS Y10, 320(AX)
 	VMOVUPS Y11, 352(AX)
 
-done46:
+done49:
 	ADDQ $+24, DX
 	ADDQ $+384, AX
-	DECQ big+56(FP)
-	JNZ  again40
+	DECQ big+64(FP)
+	JNZ  again43
 
-end41:
-	CMPQ   rest+64(FP), $0x01
-	JNE    next86
+end44:
+	CMPQ   rest+72(FP), $0x01
+	JNE    next92
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, R8
@@ -1093,9 +1153,9 @@ end41:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four88
+	JZ     four94
 
-single87:
+single93:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1104,15 +1164,22 @@ single87:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single87
+	JNZ          single93
 
-four88:
+four94:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed100
+	TESTQ CX, CX
+	JZ    upper99
+	JMP   loop98
+
+skewed100:
 	SUBQ    $0x01, CX
-	JL      short90
-	JZ      skew89
+	JL      short96
+	JZ      skew95
 	PCALIGN $0x20
 
-loop92:
+loop98:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1135,28 +1202,30 @@ loop92:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead93
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead101
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead93
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead101
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead93:
+ahead101:
 	DECQ CX
-	JNZ  loop92
+	JNZ  loop98
+	CMPQ upper+40(FP), $0x00
+	JNE  upper99
 
-skew89:
+skew95:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1180,67 +1249,79 @@ skew89:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other94
+	JAE          other102
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store96
+	JMP          store104
 
-other94:
-	JNE         first95
+other102:
+	JNE         first103
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store96
+	JMP         store104
 
-first95:
+first103:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store96:
+store104:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
-	JMP     done91
+	JMP     done97
 
-short90:
+upper99:
+	MOVQ upper+40(FP), SI
+
+again105:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again105
+
+short96:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other97
+	JAE         other106
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store99
+	JMP         store108
 
-other97:
-	JNE         first98
+other106:
+	JNE         first107
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store99
+	JMP         store108
 
-first98:
+first107:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store99:
+store108:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 
-done91:
+done97:
 	ADDQ $+4, DX
 	ADDQ $+64, AX
-	JMP  end85
+	JMP  end91
 
-next86:
-	CMPQ   rest+64(FP), $0x02
-	JNE    next100
+next92:
+	CMPQ   rest+72(FP), $0x02
+	JNE    next109
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1250,9 +1331,9 @@ next86:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four102
+	JZ     four111
 
-single101:
+single110:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1264,15 +1345,22 @@ single101:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single101
+	JNZ          single110
 
-four102:
+four111:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed117
+	TESTQ CX, CX
+	JZ    upper116
+	JMP   loop115
+
+skewed117:
 	SUBQ    $0x01, CX
-	JL      short104
-	JZ      skew103
+	JL      short113
+	JZ      skew112
 	PCALIGN $0x20
 
-loop106:
+loop115:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1307,28 +1395,30 @@ loop106:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead107
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead118
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead107
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead118
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead107:
+ahead118:
 	DECQ CX
-	JNZ  loop106
+	JNZ  loop115
+	CMPQ upper+40(FP), $0x00
+	JNE  upper116
 
-skew103:
+skew112:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1364,119 +1454,133 @@ skew103:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other108
+	JAE          other119
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store110
+	JMP          store121
 
-other108:
-	JNE         first109
+other119:
+	JNE         first120
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store110
+	JMP         store121
 
-first109:
+first120:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store110:
+store121:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other111
+	JAE         other122
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store113
+	JMP         store124
 
-other111:
-	JNE         first112
+other122:
+	JNE         first123
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store113
+	JMP         store124
 
-first112:
+first123:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store113:
+store124:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
-	JMP     done105
+	JMP     done114
 
-short104:
+upper116:
+	MOVQ upper+40(FP), SI
+
+again125:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again125
+
+short113:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other114
+	JAE         other126
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store116
+	JMP         store128
 
-other114:
-	JNE         first115
+other126:
+	JNE         first127
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store116
+	JMP         store128
 
-first115:
+first127:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store116:
+store128:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other117
+	JAE         other129
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store119
+	JMP         store131
 
-other117:
-	JNE         first118
+other129:
+	JNE         first130
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store119
+	JMP         store131
 
-first118:
+first130:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store119:
+store131:
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
 
-done105:
+done114:
 	ADDQ $+8, DX
 	ADDQ $+128, AX
-	JMP  end85
+	JMP  end91
 
-next100:
-	CMPQ   rest+64(FP), $0x03
-	JNE    next120
+next109:
+	CMPQ   rest+72(FP), $0x03
+	JNE    next132
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1488,9 +1592,9 @@ next100:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four122
+	JZ     four134
 
-single121:
+single133:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1505,15 +1609,22 @@ single121:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single121
+	JNZ          single133
 
-four122:
+four134:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed140
+	TESTQ CX, CX
+	JZ    upper139
+	JMP   loop138
+
+skewed140:
 	SUBQ    $0x01, CX
-	JL      short124
-	JZ      skew123
+	JL      short136
+	JZ      skew135
 	PCALIGN $0x20
 
-loop126:
+loop138:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1560,28 +1671,30 @@ loop126:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead127
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead141
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead127
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead141
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead127:
+ahead141:
 	DECQ CX
-	JNZ  loop126
+	JNZ  loop138
+	CMPQ upper+40(FP), $0x00
+	JNE  upper139
 
-skew123:
+skew135:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1629,171 +1742,187 @@ skew123:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other128
+	JAE          other142
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store130
+	JMP          store144
 
-other128:
-	JNE         first129
+other142:
+	JNE         first143
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store130
+	JMP         store144
 
-first129:
+first143:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store130:
+store144:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other131
+	JAE         other145
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store133
+	JMP         store147
 
-other131:
-	JNE         first132
+other145:
+	JNE         first146
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store133
+	JMP         store147
 
-first132:
+first146:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store133:
+store147:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other134
+	JAE         other148
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store136
+	JMP         store150
 
-other134:
-	JNE         first135
+other148:
+	JNE         first149
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store136
+	JMP         store150
 
-first135:
+first149:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store136:
+store150:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
-	JMP     done125
+	JMP     done137
 
-short124:
+upper139:
+	MOVQ upper+40(FP), SI
+
+again151:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again151
+
+short136:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other137
+	JAE         other152
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store139
+	JMP         store154
 
-other137:
-	JNE         first138
+other152:
+	JNE         first153
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store139
+	JMP         store154
 
-first138:
+first153:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store139:
+store154:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other140
+	JAE         other155
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store142
+	JMP         store157
 
-other140:
-	JNE         first141
+other155:
+	JNE         first156
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store142
+	JMP         store157
 
-first141:
+first156:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store142:
+store157:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other143
+	JAE         other158
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store145
+	JMP         store160
 
-other143:
-	JNE         first144
+other158:
+	JNE         first159
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store145
+	JMP         store160
 
-first144:
+first159:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store145:
+store160:
 	VMOVUPS Y4, 128(AX)
 	VMOVUPS Y5, 160(AX)
 
-done125:
+done137:
 	ADDQ $+12, DX
 	ADDQ $+192, AX
-	JMP  end85
+	JMP  end91
 
-next120:
-	CMPQ   rest+64(FP), $0x04
-	JNE    next146
+next132:
+	CMPQ   rest+72(FP), $0x04
+	JNE    next161
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1807,9 +1936,9 @@ next120:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four148
+	JZ     four163
 
-single147:
+single162:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1827,15 +1956,22 @@ single147:
 	ADDQ         $+64, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single147
+	JNZ          single162
 
-four148:
+four163:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed169
+	TESTQ CX, CX
+	JZ    upper168
+	JMP   loop167
+
+skewed169:
 	SUBQ    $0x01, CX
-	JL      short150
-	JZ      skew149
+	JL      short165
+	JZ      skew164
 	PCALIGN $0x20
 
-loop152:
+loop167:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1894,28 +2030,30 @@ loop152:
 	VFMADD231PS  Y13, Y15, Y7
 	ADDQ         $+256, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead153
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead170
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead153
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead170
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead153:
+ahead170:
 	DECQ CX
-	JNZ  loop152
+	JNZ  loop167
+	CMPQ upper+40(FP), $0x00
+	JNE  upper168
 
-skew149:
+skew164:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (R9), Y14
@@ -1951,53 +2089,53 @@ skew149:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other154
+	JAE          other171
 	VFMADD213PS  (AX), Y12, Y0
 	VFMADD213PS  32(AX), Y13, Y1
-	JMP          store156
+	JMP          store173
 
-other154:
-	JNE         first155
+other171:
+	JNE         first172
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store156
+	JMP         store173
 
-first155:
+first172:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store156:
+store173:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other157
+	JAE         other174
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store159
+	JMP         store176
 
-other157:
-	JNE         first158
+other174:
+	JNE         first175
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store159
+	JMP         store176
 
-first158:
+first175:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store159:
+store176:
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
 	VMOVUPS      (R8), Y12
@@ -2035,169 +2173,187 @@ store159:
 	VMOVUPS      512(BX), Y12
 	VMOVUPS      544(BX), Y13
 	CMPL         640(BX), $0x01
-	JAE          other160
+	JAE          other177
 	VFMADD213PS  128(AX), Y12, Y4
 	VFMADD213PS  160(AX), Y13, Y5
-	JMP          store162
+	JMP          store179
 
-other160:
-	JNE         first161
+other177:
+	JNE         first178
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store162
+	JMP         store179
 
-first161:
+first178:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store162:
+store179:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other163
+	JAE         other180
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store165
+	JMP         store182
 
-other163:
-	JNE         first164
+other180:
+	JNE         first181
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store165
+	JMP         store182
 
-first164:
+first181:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store165:
+store182:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
-	JMP     done151
+	JMP     done166
 
-short150:
+upper168:
+	MOVQ upper+40(FP), SI
+
+again183:
+	VMOVUPS      32(R8), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R9), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+64, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again183
+
+short165:
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other166
+	JAE         other184
 	VFMADD213PS (AX), Y12, Y0
 	VFMADD213PS 32(AX), Y13, Y1
-	JMP         store168
+	JMP         store186
 
-other166:
-	JNE         first167
+other184:
+	JNE         first185
 	VMOVUPS     (AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VMOVUPS     32(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y1
-	JMP         store168
+	JMP         store186
 
-first167:
+first185:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y0
 	VFMADD213PS Y14, Y13, Y1
 
-store168:
+store186:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other169
+	JAE         other187
 	VFMADD213PS 64(AX), Y12, Y2
 	VFMADD213PS 96(AX), Y13, Y3
-	JMP         store171
+	JMP         store189
 
-other169:
-	JNE         first170
+other187:
+	JNE         first188
 	VMOVUPS     64(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VMOVUPS     96(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y3
-	JMP         store171
+	JMP         store189
 
-first170:
+first188:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y2
 	VFMADD213PS Y14, Y13, Y3
 
-store171:
+store189:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other172
+	JAE         other190
 	VFMADD213PS 128(AX), Y12, Y4
 	VFMADD213PS 160(AX), Y13, Y5
-	JMP         store174
+	JMP         store192
 
-other172:
-	JNE         first173
+other190:
+	JNE         first191
 	VMOVUPS     128(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VMOVUPS     160(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y5
-	JMP         store174
+	JMP         store192
 
-first173:
+first191:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y4
 	VFMADD213PS Y14, Y13, Y5
 
-store174:
+store192:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
 	VMOVUPS     512(BX), Y12
 	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
-	JAE         other175
+	JAE         other193
 	VFMADD213PS 192(AX), Y12, Y6
 	VFMADD213PS 224(AX), Y13, Y7
-	JMP         store177
+	JMP         store195
 
-other175:
-	JNE         first176
+other193:
+	JNE         first194
 	VMOVUPS     192(AX), Y14
 	VMULPS      384(BX), Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VMOVUPS     224(AX), Y15
 	VMULPS      416(BX), Y15, Y15
 	VFMADD213PS Y15, Y13, Y7
-	JMP         store177
+	JMP         store195
 
-first176:
+first194:
 	VXORPS      Y14, Y14, Y14
 	VFMADD213PS Y14, Y12, Y6
 	VFMADD213PS Y14, Y13, Y7
 
-store177:
+store195:
 	VMOVUPS Y6, 192(AX)
 	VMOVUPS Y7, 224(AX)
 
-done151:
+done166:
 	ADDQ $+16, DX
 	ADDQ $+256, AX
-	JMP  end85
+	JMP  end91
 
-next146:
-end85:
+next161:
+end91:
 	VZEROUPPER
 	RET

@@ -154,7 +154,7 @@ func Fold(sum *[generic.Lanes]float32) float32 { return fold(&sum[0]) }
 // groups writes n as 8*small + 12*big + rest, the rows of the tiles of the
 // microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
-	for ; ; rest++ {
+	for rest = n % 4; ; rest += 4 {
 		for small = 0; small < 12 && 8*small <= n-rest; small++ {
 			if left := n - rest - 8*small; left%12 == 0 {
 				return small, left / 12, rest
@@ -185,10 +185,17 @@ func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale
 // ScoreTile is [generic.ScoreTile]. It reads rows ahead.
 //
 //go:noinline
-func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int, ahead generic.Rows) {
-	small, big, rest := groups(n)
-	first, wrap := readAhead(ahead)
-	scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
+	n -= upper
+	if n > 0 {
+		small, big, rest := groups(n)
+		first, wrap := readAhead(ahead)
+		scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+	}
+	if upper > 0 {
+		small, big, rest := groups(upper)
+		scoreUpper(&s[n*PanelWidth], &st.TileMax[0], &q[0], &k[n*stride], dim, stride, small, big, rest)
+	}
 }
 
 // MaskTile is [generic.MaskTile].
@@ -206,10 +213,10 @@ func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st
 // ValueTile is [generic.ValueTile]. It reads rows ahead.
 //
 //go:noinline
-func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int, ahead generic.Rows) {
+func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows) {
 	small, big, rest := groups(dim)
 	first, wrap := readAhead(ahead)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
 // readAhead returns where rows begin and the bytes from the end of one, in pieces of 64 elements, to

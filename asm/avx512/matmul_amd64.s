@@ -445,9 +445,9 @@ done7:
 
 end2:
 	CMPQ big+64(FP), $0x00
-	JE   end12
+	JE   end13
 
-again11:
+again12:
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
@@ -457,7 +457,7 @@ again11:
 	LEAQ    (R12)(R9*2), R13
 	ADDQ    R9, R13
 	CMPQ    add+48(FP), $0x00
-	JE      zero18
+	JE      zero19
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -495,9 +495,9 @@ again11:
 	VMOVUPS (DI), Z22
 	VMOVUPS 64(DI), Z23
 	ADDQ    R8, DI
-	JMP     set19
+	JMP     set20
 
-zero18:
+zero19:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -526,7 +526,7 @@ zero18:
 	LEAQ   (DI)(R8*8), DI
 	LEAQ   (DI)(R8*4), DI
 
-set19:
+set20:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -568,9 +568,9 @@ set19:
 	MOVQ       BX, AX
 	SHRQ       $0x02, R14
 	ANDQ       $0x03, AX
-	JZ         four14
+	JZ         four15
 
-single13:
+single14:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -615,15 +615,15 @@ single13:
 	ADDQ         $+4, R12
 	ADDQ         $+4, R13
 	DECQ         AX
-	JNZ          single13
+	JNZ          single14
 
-four14:
+four15:
 	SUBQ    $0x01, R14
-	JL      short16
-	JZ      skew15
+	JL      short17
+	JZ      skew16
 	PCALIGN $0x20
 
-loop20:
+loop21:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -782,9 +782,9 @@ loop20:
 	ADDQ         $+16, R12
 	ADDQ         $+16, R13
 	DECQ         R14
-	JNZ          loop20
+	JNZ          loop21
 
-skew15:
+skew16:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1013,9 +1013,9 @@ skew15:
 	VMOVUPS      Z22, (DI)
 	VMOVUPS      Z23, 64(DI)
 	ADDQ         R8, DI
-	JMP          done17
+	JMP          done18
 
-short16:
+short17:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -1053,33 +1053,33 @@ short16:
 	VMOVUPS Z23, 64(DI)
 	ADDQ    R8, DI
 
-done17:
+done18:
 	LEAQ (CX)(R9*8), CX
 	LEAQ (CX)(R9*4), CX
 	MOVQ DI, AX
 	DECQ big+64(FP)
-	JNZ  again11
+	JNZ  again12
 
-end12:
+end13:
 	CMPQ    rest+72(FP), $0x01
-	JNE     next22
+	JNE     next24
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero28
+	JE      zero30
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	ADDQ    R8, DI
-	JMP     set29
+	JMP     set31
 
-zero28:
+zero30:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   AX, DI
 	ADDQ   R8, DI
 
-set29:
+set31:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -1088,9 +1088,9 @@ set29:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four24
+	JZ         four26
 
-single23:
+single25:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1099,15 +1099,15 @@ single23:
 	ADDQ         $+128, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single23
+	JNZ          single25
 
-four24:
+four26:
 	SUBQ    $0x01, AX
-	JL      short26
-	JZ      skew25
+	JL      short28
+	JZ      skew27
 	PCALIGN $0x20
 
-loop30:
+loop32:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1131,9 +1131,9 @@ loop30:
 	ADDQ         $+512, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop30
+	JNZ          loop32
 
-skew25:
+skew27:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1157,25 +1157,25 @@ skew25:
 	VMOVUPS      Z0, (DI)
 	VMOVUPS      Z1, 64(DI)
 	ADDQ         R8, DI
-	JMP          done27
+	JMP          done29
 
-short26:
+short28:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
 
-done27:
+done29:
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next22:
+next24:
 	CMPQ    rest+72(FP), $0x02
-	JNE     next31
+	JNE     next34
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero37
+	JE      zero40
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -1183,9 +1183,9 @@ next22:
 	VMOVUPS (DI), Z2
 	VMOVUPS 64(DI), Z3
 	ADDQ    R8, DI
-	JMP     set38
+	JMP     set41
 
-zero37:
+zero40:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1193,7 +1193,7 @@ zero37:
 	MOVQ   AX, DI
 	LEAQ   (DI)(R8*2), DI
 
-set38:
+set41:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -1205,9 +1205,9 @@ set38:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four33
+	JZ         four36
 
-single32:
+single35:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1219,15 +1219,15 @@ single32:
 	ADDQ         $+128, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single32
+	JNZ          single35
 
-four33:
+four36:
 	SUBQ    $0x01, AX
-	JL      short35
-	JZ      skew34
+	JL      short38
+	JZ      skew37
 	PCALIGN $0x20
 
-loop39:
+loop42:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1263,9 +1263,9 @@ loop39:
 	ADDQ         $+512, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop39
+	JNZ          loop42
 
-skew34:
+skew37:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1304,9 +1304,9 @@ skew34:
 	VMOVUPS      Z2, (DI)
 	VMOVUPS      Z3, 64(DI)
 	ADDQ         R8, DI
-	JMP          done36
+	JMP          done39
 
-short35:
+short38:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -1314,18 +1314,18 @@ short35:
 	VMOVUPS Z3, 64(DI)
 	ADDQ    R8, DI
 
-done36:
+done39:
 	LEAQ (CX)(R9*2), CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next31:
+next34:
 	CMPQ    rest+72(FP), $0x03
-	JNE     next40
+	JNE     next44
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	CMPQ    add+48(FP), $0x00
-	JE      zero46
+	JE      zero50
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -1336,9 +1336,9 @@ next31:
 	VMOVUPS (DI), Z4
 	VMOVUPS 64(DI), Z5
 	ADDQ    R8, DI
-	JMP     set47
+	JMP     set51
 
-zero46:
+zero50:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1349,7 +1349,7 @@ zero46:
 	LEAQ   (DI)(R8*2), DI
 	ADDQ   R8, DI
 
-set47:
+set51:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -1364,9 +1364,9 @@ set47:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four42
+	JZ         four46
 
-single41:
+single45:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1381,15 +1381,15 @@ single41:
 	ADDQ         $+128, SI
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single41
+	JNZ          single45
 
-four42:
+four46:
 	SUBQ    $0x01, AX
-	JL      short44
-	JZ      skew43
+	JL      short48
+	JZ      skew47
 	PCALIGN $0x20
 
-loop48:
+loop52:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1437,9 +1437,9 @@ loop48:
 	ADDQ         $+512, SI
 	ADDQ         $+16, R10
 	DECQ         AX
-	JNZ          loop48
+	JNZ          loop52
 
-skew43:
+skew47:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1493,9 +1493,9 @@ skew43:
 	VMOVUPS      Z4, (DI)
 	VMOVUPS      Z5, 64(DI)
 	ADDQ         R8, DI
-	JMP          done45
+	JMP          done49
 
-short44:
+short48:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -1506,21 +1506,21 @@ short44:
 	VMOVUPS Z5, 64(DI)
 	ADDQ    R8, DI
 
-done45:
+done49:
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next40:
+next44:
 	CMPQ    rest+72(FP), $0x04
-	JNE     next49
+	JNE     next54
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
 	ADDQ    R9, R11
 	CMPQ    add+48(FP), $0x00
-	JE      zero55
+	JE      zero60
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -1534,9 +1534,9 @@ next40:
 	VMOVUPS (DI), Z6
 	VMOVUPS 64(DI), Z7
 	ADDQ    R8, DI
-	JMP     set56
+	JMP     set61
 
-zero55:
+zero60:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1548,7 +1548,7 @@ zero55:
 	MOVQ   AX, DI
 	LEAQ   (DI)(R8*4), DI
 
-set56:
+set61:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -1566,9 +1566,9 @@ set56:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four51
+	JZ         four56
 
-single50:
+single55:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1587,15 +1587,15 @@ single50:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         DX
-	JNZ          single50
+	JNZ          single55
 
-four51:
+four56:
 	SUBQ    $0x01, AX
-	JL      short53
-	JZ      skew52
+	JL      short58
+	JZ      skew57
 	PCALIGN $0x20
 
-loop57:
+loop62:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1656,9 +1656,9 @@ loop57:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         AX
-	JNZ          loop57
+	JNZ          loop62
 
-skew52:
+skew57:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1735,9 +1735,9 @@ skew52:
 	VMOVUPS      Z6, (DI)
 	VMOVUPS      Z7, 64(DI)
 	ADDQ         R8, DI
-	JMP          done54
+	JMP          done59
 
-short53:
+short58:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -1751,20 +1751,20 @@ short53:
 	VMOVUPS Z7, 64(DI)
 	ADDQ    R8, DI
 
-done54:
+done59:
 	LEAQ (CX)(R9*4), CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next49:
+next54:
 	CMPQ    rest+72(FP), $0x05
-	JNE     next58
+	JNE     next64
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
 	ADDQ    R9, R11
 	CMPQ    add+48(FP), $0x00
-	JE      zero64
+	JE      zero70
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -1781,9 +1781,9 @@ next49:
 	VMOVUPS (DI), Z8
 	VMOVUPS 64(DI), Z9
 	ADDQ    R8, DI
-	JMP     set65
+	JMP     set71
 
-zero64:
+zero70:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1798,7 +1798,7 @@ zero64:
 	LEAQ   (DI)(R8*4), DI
 	ADDQ   R8, DI
 
-set65:
+set71:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -1819,9 +1819,9 @@ set65:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four60
+	JZ         four66
 
-single59:
+single65:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1843,15 +1843,15 @@ single59:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         DX
-	JNZ          single59
+	JNZ          single65
 
-four60:
+four66:
 	SUBQ    $0x01, AX
-	JL      short62
-	JZ      skew61
+	JL      short68
+	JZ      skew67
 	PCALIGN $0x20
 
-loop66:
+loop72:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -1924,9 +1924,9 @@ loop66:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         AX
-	JNZ          loop66
+	JNZ          loop72
 
-skew61:
+skew67:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2018,9 +2018,9 @@ skew61:
 	VMOVUPS      Z8, (DI)
 	VMOVUPS      Z9, 64(DI)
 	ADDQ         R8, DI
-	JMP          done63
+	JMP          done69
 
-short62:
+short68:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -2037,21 +2037,21 @@ short62:
 	VMOVUPS Z9, 64(DI)
 	ADDQ    R8, DI
 
-done63:
+done69:
 	LEAQ (CX)(R9*4), CX
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next58:
+next64:
 	CMPQ    rest+72(FP), $0x06
-	JNE     next67
+	JNE     next74
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
 	ADDQ    R9, R11
 	CMPQ    add+48(FP), $0x00
-	JE      zero73
+	JE      zero80
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -2071,9 +2071,9 @@ next58:
 	VMOVUPS (DI), Z10
 	VMOVUPS 64(DI), Z11
 	ADDQ    R8, DI
-	JMP     set74
+	JMP     set81
 
-zero73:
+zero80:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2090,7 +2090,7 @@ zero73:
 	LEAQ   (DI)(R8*4), DI
 	LEAQ   (DI)(R8*2), DI
 
-set74:
+set81:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -2114,9 +2114,9 @@ set74:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four69
+	JZ         four76
 
-single68:
+single75:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2141,15 +2141,15 @@ single68:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         DX
-	JNZ          single68
+	JNZ          single75
 
-four69:
+four76:
 	SUBQ    $0x01, AX
-	JL      short71
-	JZ      skew70
+	JL      short78
+	JZ      skew77
 	PCALIGN $0x20
 
-loop75:
+loop82:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2234,9 +2234,9 @@ loop75:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         AX
-	JNZ          loop75
+	JNZ          loop82
 
-skew70:
+skew77:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2351,9 +2351,9 @@ skew70:
 	VMOVUPS      Z10, (DI)
 	VMOVUPS      Z11, 64(DI)
 	ADDQ         R8, DI
-	JMP          done72
+	JMP          done79
 
-short71:
+short78:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -2373,15 +2373,15 @@ short71:
 	VMOVUPS Z11, 64(DI)
 	ADDQ    R8, DI
 
-done72:
+done79:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next67:
+next74:
 	CMPQ    rest+72(FP), $0x07
-	JNE     next76
+	JNE     next84
 	MOVQ    DX, SI
 	MOVQ    CX, R10
 	LEAQ    (R10)(R9*2), R11
@@ -2389,7 +2389,7 @@ next67:
 	LEAQ    (R11)(R9*2), R12
 	ADDQ    R9, R12
 	CMPQ    add+48(FP), $0x00
-	JE      zero82
+	JE      zero90
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -2412,9 +2412,9 @@ next67:
 	VMOVUPS (DI), Z12
 	VMOVUPS 64(DI), Z13
 	ADDQ    R8, DI
-	JMP     set83
+	JMP     set91
 
-zero82:
+zero90:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2434,7 +2434,7 @@ zero82:
 	LEAQ   (DI)(R8*2), DI
 	ADDQ   R8, DI
 
-set83:
+set91:
 	PREFETCHT0 (DI)
 	PREFETCHT0 64(DI)
 	ADDQ       R8, DI
@@ -2461,9 +2461,9 @@ set83:
 	MOVQ       BX, DX
 	SHRQ       $0x02, AX
 	ANDQ       $0x03, DX
-	JZ         four78
+	JZ         four86
 
-single77:
+single85:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2492,15 +2492,15 @@ single77:
 	ADDQ         $+4, R11
 	ADDQ         $+4, R12
 	DECQ         DX
-	JNZ          single77
+	JNZ          single85
 
-four78:
+four86:
 	SUBQ    $0x01, AX
-	JL      short80
-	JZ      skew79
+	JL      short88
+	JZ      skew87
 	PCALIGN $0x20
 
-loop84:
+loop92:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2598,9 +2598,9 @@ loop84:
 	ADDQ         $+16, R11
 	ADDQ         $+16, R12
 	DECQ         AX
-	JNZ          loop84
+	JNZ          loop92
 
-skew79:
+skew87:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R10), Z26
@@ -2730,9 +2730,9 @@ skew79:
 	VMOVUPS      Z12, (DI)
 	VMOVUPS      Z13, 64(DI)
 	ADDQ         R8, DI
-	JMP          done81
+	JMP          done89
 
-short80:
+short88:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    R8, DI
@@ -2755,14 +2755,14 @@ short80:
 	VMOVUPS Z13, 64(DI)
 	ADDQ    R8, DI
 
-done81:
+done89:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end21
+	JMP  end23
 
-next76:
-end21:
+next84:
+end23:
 	VZEROUPPER
 	RET

@@ -2,18 +2,18 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, upper int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·valueTile(SB), NOSPLIT, $0-112
+TEXT ·valueTile(SB), NOSPLIT, $0-120
 	MOVQ acc+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ v+16(FP), DX
 	MOVQ st+24(FP), BX
 	MOVQ n+32(FP), SI
-	MOVQ stride+40(FP), DI
+	MOVQ stride+48(FP), DI
 	SHLQ $0x02, DI
 	LEAQ (DI)(DI*2), R10
-	CMPQ small+48(FP), $0x00
+	CMPQ small+56(FP), $0x00
 	JE   end2
 
 again1:
@@ -74,6 +74,13 @@ single3:
 	JNZ          single3
 
 four4:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed10
+	TESTQ R12, R12
+	JZ    upper9
+	JMP   loop8
+
+skewed10:
 	SUBQ    $0x01, R12
 	JL      short6
 	JZ      skew5
@@ -186,26 +193,28 @@ loop8:
 	VFMADD231PS  Z25, Z27, Z15
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead9
-	MOVQ         ahead+72(FP), R11
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead11
+	MOVQ         ahead+80(FP), R11
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $+256, R11
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         R11, ahead+72(FP)
-	JG           ahead9
-	ADDQ         wrap+96(FP), R11
-	MOVQ         R11, ahead+72(FP)
-	MOVQ         width+88(FP), R11
-	MOVQ         R11, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         R11, ahead+80(FP)
+	JG           ahead11
+	ADDQ         wrap+104(FP), R11
+	MOVQ         R11, ahead+80(FP)
+	MOVQ         width+96(FP), R11
+	MOVQ         R11, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead9:
+ahead11:
 	DECQ R12
 	JNZ  loop8
+	CMPQ upper+40(FP), $0x00
+	JNE  upper9
 
 skew5:
 	VMOVUPS      (R8), Z24
@@ -243,53 +252,53 @@ skew5:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other10
+	JAE          other12
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store12
+	JMP          store14
 
-other10:
-	JNE         first11
+other12:
+	JNE         first13
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store12
+	JMP         store14
 
-first11:
+first13:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store12:
+store14:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other13
+	JAE         other15
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store15
+	JMP         store17
 
-other13:
-	JNE         first14
+other15:
+	JNE         first16
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store15
+	JMP         store17
 
-first14:
+first16:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store15:
+store17:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -327,53 +336,53 @@ store15:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other16
+	JAE          other18
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store18
+	JMP          store20
 
-other16:
-	JNE         first17
+other18:
+	JNE         first19
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store18
+	JMP         store20
 
-first17:
+first19:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store18:
+store20:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other19
+	JAE         other21
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store21
+	JMP         store23
 
-other19:
-	JNE         first20
+other21:
+	JNE         first22
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store21
+	JMP         store23
 
-first20:
+first22:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store21:
+store23:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -411,53 +420,53 @@ store21:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other22
+	JAE          other24
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store24
+	JMP          store26
 
-other22:
-	JNE         first23
+other24:
+	JNE         first25
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store24
+	JMP         store26
 
-first23:
+first25:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store24:
+store26:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other25
+	JAE         other27
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store27
+	JMP         store29
 
-other25:
-	JNE         first26
+other27:
+	JNE         first28
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store27
+	JMP         store29
 
-first26:
+first28:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store27:
+store29:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -495,278 +504,304 @@ store27:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other28
+	JAE          other30
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store30
+	JMP          store32
 
-other28:
-	JNE         first29
+other30:
+	JNE         first31
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store30
+	JMP         store32
 
-first29:
+first31:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store30:
+store32:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other31
+	JAE         other33
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store33
+	JMP         store35
 
-other31:
-	JNE         first32
+other33:
+	JNE         first34
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store33
+	JMP         store35
 
-first32:
+first34:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store33:
+store35:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 	JMP     done7
+
+upper9:
+	MOVQ upper+40(FP), R11
+
+again36:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	VBROADCASTSS 16(R9), Z26
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 20(R9), Z27
+	VFMADD231PS  Z25, Z27, Z11
+	VBROADCASTSS 24(R9), Z26
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 28(R9), Z27
+	VFMADD231PS  Z25, Z27, Z15
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         R11
+	JNZ          again36
 
 short6:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other34
+	JAE         other37
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store36
+	JMP         store39
 
-other34:
-	JNE         first35
+other37:
+	JNE         first38
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store36
+	JMP         store39
 
-first35:
+first38:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store36:
+store39:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other37
+	JAE         other40
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store39
+	JMP         store42
 
-other37:
-	JNE         first38
+other40:
+	JNE         first41
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store39
+	JMP         store42
 
-first38:
+first41:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store39:
+store42:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other40
+	JAE         other43
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store42
+	JMP         store45
 
-other40:
-	JNE         first41
+other43:
+	JNE         first44
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store42
+	JMP         store45
 
-first41:
+first44:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store42:
+store45:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other43
+	JAE         other46
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store45
+	JMP         store48
 
-other43:
-	JNE         first44
+other46:
+	JNE         first47
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store45
+	JMP         store48
 
-first44:
+first47:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store45:
+store48:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other46
+	JAE         other49
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store48
+	JMP         store51
 
-other46:
-	JNE         first47
+other49:
+	JNE         first50
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store48
+	JMP         store51
 
-first47:
+first50:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store48:
+store51:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other49
+	JAE         other52
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store51
+	JMP         store54
 
-other49:
-	JNE         first50
+other52:
+	JNE         first53
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store51
+	JMP         store54
 
-first50:
+first53:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store51:
+store54:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other52
+	JAE         other55
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store54
+	JMP         store57
 
-other52:
-	JNE         first53
+other55:
+	JNE         first56
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store54
+	JMP         store57
 
-first53:
+first56:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store54:
+store57:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other55
+	JAE         other58
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store57
+	JMP         store60
 
-other55:
-	JNE         first56
+other58:
+	JNE         first59
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store57
+	JMP         store60
 
-first56:
+first59:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store57:
+store60:
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
 
 done7:
 	ADDQ $+32, DX
 	ADDQ $+1024, AX
-	DECQ small+48(FP)
+	DECQ small+56(FP)
 	JNZ  again1
 
 end2:
-	CMPQ big+56(FP), $0x00
-	JE   end59
+	CMPQ big+64(FP), $0x00
+	JE   end62
 
-again58:
+again61:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -797,9 +832,9 @@ again58:
 	MOVQ   SI, R11
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, R11
-	JZ     four61
+	JZ     four64
 
-single60:
+single63:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -841,15 +876,22 @@ single60:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         R11
-	JNZ          single60
+	JNZ          single63
 
-four61:
+four64:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed70
+	TESTQ R12, R12
+	JZ    upper69
+	JMP   loop68
+
+skewed70:
 	SUBQ    $0x01, R12
-	JL      short63
-	JZ      skew62
+	JL      short66
+	JZ      skew65
 	PCALIGN $0x20
 
-loop65:
+loop68:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1004,28 +1046,30 @@ loop65:
 	VFMADD231PS  Z25, Z27, Z23
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead66
-	MOVQ         ahead+72(FP), R11
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead71
+	MOVQ         ahead+80(FP), R11
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $+256, R11
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         R11, ahead+72(FP)
-	JG           ahead66
-	ADDQ         wrap+96(FP), R11
-	MOVQ         R11, ahead+72(FP)
-	MOVQ         width+88(FP), R11
-	MOVQ         R11, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         R11, ahead+80(FP)
+	JG           ahead71
+	ADDQ         wrap+104(FP), R11
+	MOVQ         R11, ahead+80(FP)
+	MOVQ         width+96(FP), R11
+	MOVQ         R11, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead66:
+ahead71:
 	DECQ R12
-	JNZ  loop65
+	JNZ  loop68
+	CMPQ upper+40(FP), $0x00
+	JNE  upper69
 
-skew62:
+skew65:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1061,53 +1105,53 @@ skew62:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other67
+	JAE          other72
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store69
+	JMP          store74
 
-other67:
-	JNE         first68
+other72:
+	JNE         first73
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store69
+	JMP         store74
 
-first68:
+first73:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store69:
+store74:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other70
+	JAE         other75
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store72
+	JMP         store77
 
-other70:
-	JNE         first71
+other75:
+	JNE         first76
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store72
+	JMP         store77
 
-first71:
+first76:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store72:
+store77:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -1145,53 +1189,53 @@ store72:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other73
+	JAE          other78
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store75
+	JMP          store80
 
-other73:
-	JNE         first74
+other78:
+	JNE         first79
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store75
+	JMP         store80
 
-first74:
+first79:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store75:
+store80:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other76
+	JAE         other81
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store78
+	JMP         store83
 
-other76:
-	JNE         first77
+other81:
+	JNE         first82
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store78
+	JMP         store83
 
-first77:
+first82:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store78:
+store83:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -1229,53 +1273,53 @@ store78:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other79
+	JAE          other84
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store81
+	JMP          store86
 
-other79:
-	JNE         first80
+other84:
+	JNE         first85
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store81
+	JMP         store86
 
-first80:
+first85:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store81:
+store86:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other82
+	JAE         other87
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store84
+	JMP         store89
 
-other82:
-	JNE         first83
+other87:
+	JNE         first88
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store84
+	JMP         store89
 
-first83:
+first88:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store84:
+store89:
 	VMOVUPS      Z10, 640(AX)
 	VMOVUPS      Z11, 704(AX)
 	VMOVUPS      (R8), Z24
@@ -1313,53 +1357,53 @@ store84:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other85
+	JAE          other90
 	VFMADD213PS  768(AX), Z24, Z12
 	VFMADD213PS  832(AX), Z25, Z13
-	JMP          store87
+	JMP          store92
 
-other85:
-	JNE         first86
+other90:
+	JNE         first91
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store87
+	JMP         store92
 
-first86:
+first91:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store87:
+store92:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other88
+	JAE         other93
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store90
+	JMP         store95
 
-other88:
-	JNE         first89
+other93:
+	JNE         first94
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store90
+	JMP         store95
 
-first89:
+first94:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store90:
+store95:
 	VMOVUPS      Z14, 896(AX)
 	VMOVUPS      Z15, 960(AX)
 	VMOVUPS      (R8), Z24
@@ -1397,53 +1441,53 @@ store90:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other91
+	JAE          other96
 	VFMADD213PS  1024(AX), Z24, Z16
 	VFMADD213PS  1088(AX), Z25, Z17
-	JMP          store93
+	JMP          store98
 
-other91:
-	JNE         first92
+other96:
+	JNE         first97
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
-	JMP         store93
+	JMP         store98
 
-first92:
+first97:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VFMADD213PS Z26, Z25, Z17
 
-store93:
+store98:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other94
+	JAE         other99
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store96
+	JMP         store101
 
-other94:
-	JNE         first95
+other99:
+	JNE         first100
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
-	JMP         store96
+	JMP         store101
 
-first95:
+first100:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VFMADD213PS Z26, Z25, Z19
 
-store96:
+store101:
 	VMOVUPS      Z18, 1152(AX)
 	VMOVUPS      Z19, 1216(AX)
 	VMOVUPS      (R8), Z24
@@ -1481,380 +1525,414 @@ store96:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other97
+	JAE          other102
 	VFMADD213PS  1280(AX), Z24, Z20
 	VFMADD213PS  1344(AX), Z25, Z21
-	JMP          store99
+	JMP          store104
 
-other97:
-	JNE         first98
+other102:
+	JNE         first103
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
-	JMP         store99
+	JMP         store104
 
-first98:
+first103:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VFMADD213PS Z26, Z25, Z21
 
-store99:
+store104:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other100
+	JAE         other105
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store102
+	JMP         store107
 
-other100:
-	JNE         first101
+other105:
+	JNE         first106
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
-	JMP         store102
+	JMP         store107
 
-first101:
+first106:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VFMADD213PS Z26, Z25, Z23
 
-store102:
+store107:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
-	JMP     done64
+	JMP     done67
 
-short63:
+upper69:
+	MOVQ upper+40(FP), R11
+
+again108:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	VBROADCASTSS 16(R9), Z26
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 20(R9), Z27
+	VFMADD231PS  Z25, Z27, Z11
+	VBROADCASTSS 24(R9), Z26
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 28(R9), Z27
+	VFMADD231PS  Z25, Z27, Z15
+	VBROADCASTSS 32(R9), Z26
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 36(R9), Z27
+	VFMADD231PS  Z25, Z27, Z19
+	VBROADCASTSS 40(R9), Z26
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 44(R9), Z27
+	VFMADD231PS  Z25, Z27, Z23
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         R11
+	JNZ          again108
+
+short66:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other103
+	JAE         other109
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store105
+	JMP         store111
 
-other103:
-	JNE         first104
+other109:
+	JNE         first110
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store105
+	JMP         store111
 
-first104:
+first110:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store105:
+store111:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other106
+	JAE         other112
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store108
+	JMP         store114
 
-other106:
-	JNE         first107
+other112:
+	JNE         first113
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store108
+	JMP         store114
 
-first107:
+first113:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store108:
+store114:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other109
+	JAE         other115
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store111
+	JMP         store117
 
-other109:
-	JNE         first110
+other115:
+	JNE         first116
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store111
+	JMP         store117
 
-first110:
+first116:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store111:
+store117:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other112
+	JAE         other118
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store114
+	JMP         store120
 
-other112:
-	JNE         first113
+other118:
+	JNE         first119
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store114
+	JMP         store120
 
-first113:
+first119:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store114:
+store120:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other115
+	JAE         other121
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store117
+	JMP         store123
 
-other115:
-	JNE         first116
+other121:
+	JNE         first122
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store117
+	JMP         store123
 
-first116:
+first122:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store117:
+store123:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other118
+	JAE         other124
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store120
+	JMP         store126
 
-other118:
-	JNE         first119
+other124:
+	JNE         first125
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store120
+	JMP         store126
 
-first119:
+first125:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store120:
+store126:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other121
+	JAE         other127
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store123
+	JMP         store129
 
-other121:
-	JNE         first122
+other127:
+	JNE         first128
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store123
+	JMP         store129
 
-first122:
+first128:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store123:
+store129:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other124
+	JAE         other130
 	VFMADD213PS 896(AX), Z24, Z14
 	VFMADD213PS 960(AX), Z25, Z15
-	JMP         store126
+	JMP         store132
 
-other124:
-	JNE         first125
+other130:
+	JNE         first131
 	VMOVUPS     896(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VMOVUPS     960(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z15
-	JMP         store126
+	JMP         store132
 
-first125:
+first131:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z14
 	VFMADD213PS Z26, Z25, Z15
 
-store126:
+store132:
 	VMOVUPS     Z14, 896(AX)
 	VMOVUPS     Z15, 960(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other127
+	JAE         other133
 	VFMADD213PS 1024(AX), Z24, Z16
 	VFMADD213PS 1088(AX), Z25, Z17
-	JMP         store129
+	JMP         store135
 
-other127:
-	JNE         first128
+other133:
+	JNE         first134
 	VMOVUPS     1024(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VMOVUPS     1088(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z17
-	JMP         store129
+	JMP         store135
 
-first128:
+first134:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z16
 	VFMADD213PS Z26, Z25, Z17
 
-store129:
+store135:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other130
+	JAE         other136
 	VFMADD213PS 1152(AX), Z24, Z18
 	VFMADD213PS 1216(AX), Z25, Z19
-	JMP         store132
+	JMP         store138
 
-other130:
-	JNE         first131
+other136:
+	JNE         first137
 	VMOVUPS     1152(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VMOVUPS     1216(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z19
-	JMP         store132
+	JMP         store138
 
-first131:
+first137:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z18
 	VFMADD213PS Z26, Z25, Z19
 
-store132:
+store138:
 	VMOVUPS     Z18, 1152(AX)
 	VMOVUPS     Z19, 1216(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other133
+	JAE         other139
 	VFMADD213PS 1280(AX), Z24, Z20
 	VFMADD213PS 1344(AX), Z25, Z21
-	JMP         store135
+	JMP         store141
 
-other133:
-	JNE         first134
+other139:
+	JNE         first140
 	VMOVUPS     1280(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VMOVUPS     1344(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z21
-	JMP         store135
+	JMP         store141
 
-first134:
+first140:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z20
 	VFMADD213PS Z26, Z25, Z21
 
-store135:
+store141:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other136
+	JAE         other142
 	VFMADD213PS 1408(AX), Z24, Z22
 	VFMADD213PS 1472(AX), Z25, Z23
-	JMP         store138
+	JMP         store144
 
-other136:
-	JNE         first137
+other142:
+	JNE         first143
 	VMOVUPS     1408(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VMOVUPS     1472(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z23
-	JMP         store138
+	JMP         store144
 
-first137:
+first143:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z22
 	VFMADD213PS Z26, Z25, Z23
 
-store138:
+store144:
 	VMOVUPS Z22, 1408(AX)
 	VMOVUPS Z23, 1472(AX)
 
-done64:
+done67:
 	ADDQ $+48, DX
 	ADDQ $+1536, AX
-	DECQ big+56(FP)
-	JNZ  again58
+	DECQ big+64(FP)
+	JNZ  again61
 
-end59:
-	CMPQ   rest+64(FP), $0x01
-	JNE    next140
+end62:
+	CMPQ   rest+72(FP), $0x01
+	JNE    next146
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, R8
@@ -1862,9 +1940,9 @@ end59:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four142
+	JZ     four148
 
-single141:
+single147:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1873,15 +1951,22 @@ single141:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single141
+	JNZ          single147
 
-four142:
+four148:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed154
+	TESTQ CX, CX
+	JZ    upper153
+	JMP   loop152
+
+skewed154:
 	SUBQ    $0x01, CX
-	JL      short144
-	JZ      skew143
+	JL      short150
+	JZ      skew149
 	PCALIGN $0x20
 
-loop146:
+loop152:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1904,28 +1989,30 @@ loop146:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead147
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead155
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead147
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead155
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead147:
+ahead155:
 	DECQ CX
-	JNZ  loop146
+	JNZ  loop152
+	CMPQ upper+40(FP), $0x00
+	JNE  upper153
 
-skew143:
+skew149:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -1949,67 +2036,79 @@ skew143:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other148
+	JAE          other156
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store150
+	JMP          store158
 
-other148:
-	JNE         first149
+other156:
+	JNE         first157
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store150
+	JMP         store158
 
-first149:
+first157:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store150:
+store158:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
-	JMP     done145
+	JMP     done151
 
-short144:
+upper153:
+	MOVQ upper+40(FP), SI
+
+again159:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again159
+
+short150:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other151
+	JAE         other160
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store153
+	JMP         store162
 
-other151:
-	JNE         first152
+other160:
+	JNE         first161
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store153
+	JMP         store162
 
-first152:
+first161:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store153:
+store162:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 
-done145:
+done151:
 	ADDQ $+4, DX
 	ADDQ $+128, AX
-	JMP  end139
+	JMP  end145
 
-next140:
-	CMPQ   rest+64(FP), $0x02
-	JNE    next154
+next146:
+	CMPQ   rest+72(FP), $0x02
+	JNE    next163
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2019,9 +2118,9 @@ next140:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four156
+	JZ     four165
 
-single155:
+single164:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2033,15 +2132,22 @@ single155:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single155
+	JNZ          single164
 
-four156:
+four165:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed171
+	TESTQ CX, CX
+	JZ    upper170
+	JMP   loop169
+
+skewed171:
 	SUBQ    $0x01, CX
-	JL      short158
-	JZ      skew157
+	JL      short167
+	JZ      skew166
 	PCALIGN $0x20
 
-loop160:
+loop169:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2076,28 +2182,30 @@ loop160:
 	VFMADD231PS  Z25, Z27, Z3
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead161
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead172
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead161
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead172
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead161:
+ahead172:
 	DECQ CX
-	JNZ  loop160
+	JNZ  loop169
+	CMPQ upper+40(FP), $0x00
+	JNE  upper170
 
-skew157:
+skew166:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2133,119 +2241,133 @@ skew157:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other162
+	JAE          other173
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store164
+	JMP          store175
 
-other162:
-	JNE         first163
+other173:
+	JNE         first174
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store164
+	JMP         store175
 
-first163:
+first174:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store164:
+store175:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other165
+	JAE         other176
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store167
+	JMP         store178
 
-other165:
-	JNE         first166
+other176:
+	JNE         first177
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store167
+	JMP         store178
 
-first166:
+first177:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store167:
+store178:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
-	JMP     done159
+	JMP     done168
 
-short158:
+upper170:
+	MOVQ upper+40(FP), SI
+
+again179:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again179
+
+short167:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other168
+	JAE         other180
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store170
+	JMP         store182
 
-other168:
-	JNE         first169
+other180:
+	JNE         first181
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store170
+	JMP         store182
 
-first169:
+first181:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store170:
+store182:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other171
+	JAE         other183
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store173
+	JMP         store185
 
-other171:
-	JNE         first172
+other183:
+	JNE         first184
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store173
+	JMP         store185
 
-first172:
+first184:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store173:
+store185:
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
 
-done159:
+done168:
 	ADDQ $+8, DX
 	ADDQ $+256, AX
-	JMP  end139
+	JMP  end145
 
-next154:
-	CMPQ   rest+64(FP), $0x03
-	JNE    next174
+next163:
+	CMPQ   rest+72(FP), $0x03
+	JNE    next186
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2257,9 +2379,9 @@ next154:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four176
+	JZ     four188
 
-single175:
+single187:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2274,15 +2396,22 @@ single175:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single175
+	JNZ          single187
 
-four176:
+four188:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed194
+	TESTQ CX, CX
+	JZ    upper193
+	JMP   loop192
+
+skewed194:
 	SUBQ    $0x01, CX
-	JL      short178
-	JZ      skew177
+	JL      short190
+	JZ      skew189
 	PCALIGN $0x20
 
-loop180:
+loop192:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2329,28 +2458,30 @@ loop180:
 	VFMADD231PS  Z25, Z26, Z5
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead181
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead195
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead181
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead195
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead181:
+ahead195:
 	DECQ CX
-	JNZ  loop180
+	JNZ  loop192
+	CMPQ upper+40(FP), $0x00
+	JNE  upper193
 
-skew177:
+skew189:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2398,171 +2529,187 @@ skew177:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other182
+	JAE          other196
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store184
+	JMP          store198
 
-other182:
-	JNE         first183
+other196:
+	JNE         first197
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store184
+	JMP         store198
 
-first183:
+first197:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store184:
+store198:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other185
+	JAE         other199
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store187
+	JMP         store201
 
-other185:
-	JNE         first186
+other199:
+	JNE         first200
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store187
+	JMP         store201
 
-first186:
+first200:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store187:
+store201:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other188
+	JAE         other202
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store190
+	JMP         store204
 
-other188:
-	JNE         first189
+other202:
+	JNE         first203
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store190
+	JMP         store204
 
-first189:
+first203:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store190:
+store204:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
-	JMP     done179
+	JMP     done191
 
-short178:
+upper193:
+	MOVQ upper+40(FP), SI
+
+again205:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again205
+
+short190:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other191
+	JAE         other206
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store193
+	JMP         store208
 
-other191:
-	JNE         first192
+other206:
+	JNE         first207
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store193
+	JMP         store208
 
-first192:
+first207:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store193:
+store208:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other194
+	JAE         other209
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store196
+	JMP         store211
 
-other194:
-	JNE         first195
+other209:
+	JNE         first210
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store196
+	JMP         store211
 
-first195:
+first210:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store196:
+store211:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other197
+	JAE         other212
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store199
+	JMP         store214
 
-other197:
-	JNE         first198
+other212:
+	JNE         first213
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store199
+	JMP         store214
 
-first198:
+first213:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store199:
+store214:
 	VMOVUPS Z4, 256(AX)
 	VMOVUPS Z5, 320(AX)
 
-done179:
+done191:
 	ADDQ $+12, DX
 	ADDQ $+384, AX
-	JMP  end139
+	JMP  end145
 
-next174:
-	CMPQ   rest+64(FP), $0x04
-	JNE    next200
+next186:
+	CMPQ   rest+72(FP), $0x04
+	JNE    next215
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2576,9 +2723,9 @@ next174:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four202
+	JZ     four217
 
-single201:
+single216:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2596,15 +2743,22 @@ single201:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single201
+	JNZ          single216
 
-four202:
+four217:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed223
+	TESTQ CX, CX
+	JZ    upper222
+	JMP   loop221
+
+skewed223:
 	SUBQ    $0x01, CX
-	JL      short204
-	JZ      skew203
+	JL      short219
+	JZ      skew218
 	PCALIGN $0x20
 
-loop206:
+loop221:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2663,28 +2817,30 @@ loop206:
 	VFMADD231PS  Z25, Z27, Z7
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead207
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead224
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead207
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead224
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead207:
+ahead224:
 	DECQ CX
-	JNZ  loop206
+	JNZ  loop221
+	CMPQ upper+40(FP), $0x00
+	JNE  upper222
 
-skew203:
+skew218:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -2720,53 +2876,53 @@ skew203:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other208
+	JAE          other225
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store210
+	JMP          store227
 
-other208:
-	JNE         first209
+other225:
+	JNE         first226
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store210
+	JMP         store227
 
-first209:
+first226:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store210:
+store227:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other211
+	JAE         other228
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store213
+	JMP         store230
 
-other211:
-	JNE         first212
+other228:
+	JNE         first229
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store213
+	JMP         store230
 
-first212:
+first229:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store213:
+store230:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -2804,171 +2960,189 @@ store213:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other214
+	JAE          other231
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store216
+	JMP          store233
 
-other214:
-	JNE         first215
+other231:
+	JNE         first232
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store216
+	JMP         store233
 
-first215:
+first232:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store216:
+store233:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other217
+	JAE         other234
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store219
+	JMP         store236
 
-other217:
-	JNE         first218
+other234:
+	JNE         first235
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store219
+	JMP         store236
 
-first218:
+first235:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store219:
+store236:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
-	JMP     done205
+	JMP     done220
 
-short204:
+upper222:
+	MOVQ upper+40(FP), SI
+
+again237:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again237
+
+short219:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other220
+	JAE         other238
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store222
+	JMP         store240
 
-other220:
-	JNE         first221
+other238:
+	JNE         first239
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store222
+	JMP         store240
 
-first221:
+first239:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store222:
+store240:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other223
+	JAE         other241
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store225
+	JMP         store243
 
-other223:
-	JNE         first224
+other241:
+	JNE         first242
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store225
+	JMP         store243
 
-first224:
+first242:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store225:
+store243:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other226
+	JAE         other244
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store228
+	JMP         store246
 
-other226:
-	JNE         first227
+other244:
+	JNE         first245
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store228
+	JMP         store246
 
-first227:
+first245:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store228:
+store246:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other229
+	JAE         other247
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store231
+	JMP         store249
 
-other229:
-	JNE         first230
+other247:
+	JNE         first248
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store231
+	JMP         store249
 
-first230:
+first248:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store231:
+store249:
 	VMOVUPS Z6, 384(AX)
 	VMOVUPS Z7, 448(AX)
 
-done205:
+done220:
 	ADDQ $+16, DX
 	ADDQ $+512, AX
-	JMP  end139
+	JMP  end145
 
-next200:
-	CMPQ   rest+64(FP), $0x05
-	JNE    next232
+next215:
+	CMPQ   rest+72(FP), $0x05
+	JNE    next250
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2984,9 +3158,9 @@ next200:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four234
+	JZ     four252
 
-single233:
+single251:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3007,15 +3181,22 @@ single233:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single233
+	JNZ          single251
 
-four234:
+four252:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed258
+	TESTQ CX, CX
+	JZ    upper257
+	JMP   loop256
+
+skewed258:
 	SUBQ    $0x01, CX
-	JL      short236
-	JZ      skew235
+	JL      short254
+	JZ      skew253
 	PCALIGN $0x20
 
-loop238:
+loop256:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3086,28 +3267,30 @@ loop238:
 	VFMADD231PS  Z25, Z26, Z9
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead239
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead259
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead239
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead259
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead239:
+ahead259:
 	DECQ CX
-	JNZ  loop238
+	JNZ  loop256
+	CMPQ upper+40(FP), $0x00
+	JNE  upper257
 
-skew235:
+skew253:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3155,79 +3338,79 @@ skew235:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other240
+	JAE          other260
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store242
+	JMP          store262
 
-other240:
-	JNE         first241
+other260:
+	JNE         first261
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store242
+	JMP         store262
 
-first241:
+first261:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store242:
+store262:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other243
+	JAE         other263
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store245
+	JMP         store265
 
-other243:
-	JNE         first244
+other263:
+	JNE         first264
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store245
+	JMP         store265
 
-first244:
+first264:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store245:
+store265:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other246
+	JAE         other266
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store248
+	JMP         store268
 
-other246:
-	JNE         first247
+other266:
+	JNE         first267
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store248
+	JMP         store268
 
-first247:
+first267:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store248:
+store268:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -3265,197 +3448,217 @@ store248:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other249
+	JAE          other269
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store251
+	JMP          store271
 
-other249:
-	JNE         first250
+other269:
+	JNE         first270
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store251
+	JMP         store271
 
-first250:
+first270:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store251:
+store271:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other252
+	JAE         other272
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store254
+	JMP         store274
 
-other252:
-	JNE         first253
+other272:
+	JNE         first273
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store254
+	JMP         store274
 
-first253:
+first273:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store254:
+store274:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
-	JMP     done237
+	JMP     done255
 
-short236:
+upper257:
+	MOVQ upper+40(FP), SI
+
+again275:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	VBROADCASTSS 16(R9), Z26
+	VFMADD231PS  Z25, Z26, Z9
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again275
+
+short254:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other255
+	JAE         other276
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store257
+	JMP         store278
 
-other255:
-	JNE         first256
+other276:
+	JNE         first277
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store257
+	JMP         store278
 
-first256:
+first277:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store257:
+store278:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other258
+	JAE         other279
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store260
+	JMP         store281
 
-other258:
-	JNE         first259
+other279:
+	JNE         first280
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store260
+	JMP         store281
 
-first259:
+first280:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store260:
+store281:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other261
+	JAE         other282
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store263
+	JMP         store284
 
-other261:
-	JNE         first262
+other282:
+	JNE         first283
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store263
+	JMP         store284
 
-first262:
+first283:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store263:
+store284:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other264
+	JAE         other285
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store266
+	JMP         store287
 
-other264:
-	JNE         first265
+other285:
+	JNE         first286
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store266
+	JMP         store287
 
-first265:
+first286:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store266:
+store287:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other267
+	JAE         other288
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store269
+	JMP         store290
 
-other267:
-	JNE         first268
+other288:
+	JNE         first289
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store269
+	JMP         store290
 
-first268:
+first289:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store269:
+store290:
 	VMOVUPS Z8, 512(AX)
 	VMOVUPS Z9, 576(AX)
 
-done237:
+done255:
 	ADDQ $+20, DX
 	ADDQ $+640, AX
-	JMP  end139
+	JMP  end145
 
-next232:
-	CMPQ   rest+64(FP), $0x06
-	JNE    next270
+next250:
+	CMPQ   rest+72(FP), $0x06
+	JNE    next291
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3473,9 +3676,9 @@ next232:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four272
+	JZ     four293
 
-single271:
+single292:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3499,15 +3702,22 @@ single271:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single271
+	JNZ          single292
 
-four272:
+four293:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed299
+	TESTQ CX, CX
+	JZ    upper298
+	JMP   loop297
+
+skewed299:
 	SUBQ    $0x01, CX
-	JL      short274
-	JZ      skew273
+	JL      short295
+	JZ      skew294
 	PCALIGN $0x20
 
-loop276:
+loop297:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3590,28 +3800,30 @@ loop276:
 	VFMADD231PS  Z25, Z27, Z11
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead277
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead300
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead277
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead300
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead277:
+ahead300:
 	DECQ CX
-	JNZ  loop276
+	JNZ  loop297
+	CMPQ upper+40(FP), $0x00
+	JNE  upper298
 
-skew273:
+skew294:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -3647,53 +3859,53 @@ skew273:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other278
+	JAE          other301
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store280
+	JMP          store303
 
-other278:
-	JNE         first279
+other301:
+	JNE         first302
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store280
+	JMP         store303
 
-first279:
+first302:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store280:
+store303:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other281
+	JAE         other304
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store283
+	JMP         store306
 
-other281:
-	JNE         first282
+other304:
+	JNE         first305
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store283
+	JMP         store306
 
-first282:
+first305:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store283:
+store306:
 	VMOVUPS      Z2, 128(AX)
 	VMOVUPS      Z3, 192(AX)
 	VMOVUPS      (R8), Z24
@@ -3731,53 +3943,53 @@ store283:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other284
+	JAE          other307
 	VFMADD213PS  256(AX), Z24, Z4
 	VFMADD213PS  320(AX), Z25, Z5
-	JMP          store286
+	JMP          store309
 
-other284:
-	JNE         first285
+other307:
+	JNE         first308
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store286
+	JMP         store309
 
-first285:
+first308:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store286:
+store309:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other287
+	JAE         other310
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store289
+	JMP         store312
 
-other287:
-	JNE         first288
+other310:
+	JNE         first311
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store289
+	JMP         store312
 
-first288:
+first311:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store289:
+store312:
 	VMOVUPS      Z6, 384(AX)
 	VMOVUPS      Z7, 448(AX)
 	VMOVUPS      (R8), Z24
@@ -3815,223 +4027,245 @@ store289:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other290
+	JAE          other313
 	VFMADD213PS  512(AX), Z24, Z8
 	VFMADD213PS  576(AX), Z25, Z9
-	JMP          store292
+	JMP          store315
 
-other290:
-	JNE         first291
+other313:
+	JNE         first314
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store292
+	JMP         store315
 
-first291:
+first314:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store292:
+store315:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other293
+	JAE         other316
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store295
+	JMP         store318
 
-other293:
-	JNE         first294
+other316:
+	JNE         first317
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store295
+	JMP         store318
 
-first294:
+first317:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store295:
+store318:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
-	JMP     done275
+	JMP     done296
 
-short274:
+upper298:
+	MOVQ upper+40(FP), SI
+
+again319:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	VBROADCASTSS 16(R9), Z26
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 20(R9), Z27
+	VFMADD231PS  Z25, Z27, Z11
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again319
+
+short295:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other296
+	JAE         other320
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store298
+	JMP         store322
 
-other296:
-	JNE         first297
+other320:
+	JNE         first321
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store298
+	JMP         store322
 
-first297:
+first321:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store298:
+store322:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other299
+	JAE         other323
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store301
+	JMP         store325
 
-other299:
-	JNE         first300
+other323:
+	JNE         first324
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store301
+	JMP         store325
 
-first300:
+first324:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store301:
+store325:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other302
+	JAE         other326
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store304
+	JMP         store328
 
-other302:
-	JNE         first303
+other326:
+	JNE         first327
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store304
+	JMP         store328
 
-first303:
+first327:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store304:
+store328:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other305
+	JAE         other329
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store307
+	JMP         store331
 
-other305:
-	JNE         first306
+other329:
+	JNE         first330
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store307
+	JMP         store331
 
-first306:
+first330:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store307:
+store331:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other308
+	JAE         other332
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store310
+	JMP         store334
 
-other308:
-	JNE         first309
+other332:
+	JNE         first333
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store310
+	JMP         store334
 
-first309:
+first333:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store310:
+store334:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other311
+	JAE         other335
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store313
+	JMP         store337
 
-other311:
-	JNE         first312
+other335:
+	JNE         first336
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store313
+	JMP         store337
 
-first312:
+first336:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store313:
+store337:
 	VMOVUPS Z10, 640(AX)
 	VMOVUPS Z11, 704(AX)
 
-done275:
+done296:
 	ADDQ $+24, DX
 	ADDQ $+768, AX
-	JMP  end139
+	JMP  end145
 
-next270:
-	CMPQ   rest+64(FP), $0x07
-	JNE    next314
+next291:
+	CMPQ   rest+72(FP), $0x07
+	JNE    next338
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4051,9 +4285,9 @@ next270:
 	MOVQ   SI, CX
 	SHRQ   $0x02, CX
 	ANDQ   $0x03, SI
-	JZ     four316
+	JZ     four340
 
-single315:
+single339:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -4080,15 +4314,22 @@ single315:
 	ADDQ         $+128, R8
 	ADDQ         DI, R9
 	DECQ         SI
-	JNZ          single315
+	JNZ          single339
 
-four316:
+four340:
+	CMPQ  upper+40(FP), $0x00
+	JE    skewed346
+	TESTQ CX, CX
+	JZ    upper345
+	JMP   loop344
+
+skewed346:
 	SUBQ    $0x01, CX
-	JL      short318
-	JZ      skew317
+	JL      short342
+	JZ      skew341
 	PCALIGN $0x20
 
-loop320:
+loop344:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -4183,28 +4424,30 @@ loop320:
 	VFMADD231PS  Z25, Z26, Z13
 	ADDQ         $+512, R8
 	LEAQ         (R9)(DI*4), R9
-	CMPQ         rows+80(FP), $0x00
-	JE           ahead321
-	MOVQ         ahead+72(FP), SI
+	CMPQ         rows+88(FP), $0x00
+	JE           ahead347
+	MOVQ         ahead+80(FP), SI
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+104(FP)
-	MOVQ         SI, ahead+72(FP)
-	JG           ahead321
-	ADDQ         wrap+96(FP), SI
-	MOVQ         SI, ahead+72(FP)
-	MOVQ         width+88(FP), SI
-	MOVQ         SI, left+104(FP)
-	DECQ         rows+80(FP)
+	SUBQ         $0x40, left+112(FP)
+	MOVQ         SI, ahead+80(FP)
+	JG           ahead347
+	ADDQ         wrap+104(FP), SI
+	MOVQ         SI, ahead+80(FP)
+	MOVQ         width+96(FP), SI
+	MOVQ         SI, left+112(FP)
+	DECQ         rows+88(FP)
 
-ahead321:
+ahead347:
 	DECQ CX
-	JNZ  loop320
+	JNZ  loop344
+	CMPQ upper+40(FP), $0x00
+	JNE  upper345
 
-skew317:
+skew341:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (R9), Z26
@@ -4252,79 +4495,79 @@ skew317:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other322
+	JAE          other348
 	VFMADD213PS  (AX), Z24, Z0
 	VFMADD213PS  64(AX), Z25, Z1
-	JMP          store324
+	JMP          store350
 
-other322:
-	JNE         first323
+other348:
+	JNE         first349
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store324
+	JMP         store350
 
-first323:
+first349:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store324:
+store350:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other325
+	JAE         other351
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store327
+	JMP         store353
 
-other325:
-	JNE         first326
+other351:
+	JNE         first352
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store327
+	JMP         store353
 
-first326:
+first352:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store327:
+store353:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other328
+	JAE         other354
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store330
+	JMP         store356
 
-other328:
-	JNE         first329
+other354:
+	JNE         first355
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store330
+	JMP         store356
 
-first329:
+first355:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store330:
+store356:
 	VMOVUPS      Z4, 256(AX)
 	VMOVUPS      Z5, 320(AX)
 	VMOVUPS      (R8), Z24
@@ -4362,53 +4605,53 @@ store330:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other331
+	JAE          other357
 	VFMADD213PS  384(AX), Z24, Z6
 	VFMADD213PS  448(AX), Z25, Z7
-	JMP          store333
+	JMP          store359
 
-other331:
-	JNE         first332
+other357:
+	JNE         first358
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store333
+	JMP         store359
 
-first332:
+first358:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store333:
+store359:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other334
+	JAE         other360
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store336
+	JMP         store362
 
-other334:
-	JNE         first335
+other360:
+	JNE         first361
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store336
+	JMP         store362
 
-first335:
+first361:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store336:
+store362:
 	VMOVUPS      Z8, 512(AX)
 	VMOVUPS      Z9, 576(AX)
 	VMOVUPS      (R8), Z24
@@ -4446,247 +4689,271 @@ store336:
 	VMOVUPS      512(BX), Z24
 	VMOVUPS      576(BX), Z25
 	CMPL         640(BX), $0x01
-	JAE          other337
+	JAE          other363
 	VFMADD213PS  640(AX), Z24, Z10
 	VFMADD213PS  704(AX), Z25, Z11
-	JMP          store339
+	JMP          store365
 
-other337:
-	JNE         first338
+other363:
+	JNE         first364
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store339
+	JMP         store365
 
-first338:
+first364:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store339:
+store365:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other340
+	JAE         other366
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store342
+	JMP         store368
 
-other340:
-	JNE         first341
+other366:
+	JNE         first367
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store342
+	JMP         store368
 
-first341:
+first367:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store342:
+store368:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
-	JMP     done319
+	JMP     done343
 
-short318:
+upper345:
+	MOVQ upper+40(FP), SI
+
+again369:
+	VMOVUPS      64(R8), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(R9), Z27
+	VFMADD231PS  Z25, Z27, Z3
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(R9), Z27
+	VFMADD231PS  Z25, Z27, Z7
+	VBROADCASTSS 16(R9), Z26
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 20(R9), Z27
+	VFMADD231PS  Z25, Z27, Z11
+	VBROADCASTSS 24(R9), Z26
+	VFMADD231PS  Z25, Z26, Z13
+	ADDQ         $+128, R8
+	ADDQ         DI, R9
+	DECQ         SI
+	JNZ          again369
+
+short342:
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other343
+	JAE         other370
 	VFMADD213PS (AX), Z24, Z0
 	VFMADD213PS 64(AX), Z25, Z1
-	JMP         store345
+	JMP         store372
 
-other343:
-	JNE         first344
+other370:
+	JNE         first371
 	VMOVUPS     (AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VMOVUPS     64(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z1
-	JMP         store345
+	JMP         store372
 
-first344:
+first371:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z0
 	VFMADD213PS Z26, Z25, Z1
 
-store345:
+store372:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other346
+	JAE         other373
 	VFMADD213PS 128(AX), Z24, Z2
 	VFMADD213PS 192(AX), Z25, Z3
-	JMP         store348
+	JMP         store375
 
-other346:
-	JNE         first347
+other373:
+	JNE         first374
 	VMOVUPS     128(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VMOVUPS     192(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z3
-	JMP         store348
+	JMP         store375
 
-first347:
+first374:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z2
 	VFMADD213PS Z26, Z25, Z3
 
-store348:
+store375:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other349
+	JAE         other376
 	VFMADD213PS 256(AX), Z24, Z4
 	VFMADD213PS 320(AX), Z25, Z5
-	JMP         store351
+	JMP         store378
 
-other349:
-	JNE         first350
+other376:
+	JNE         first377
 	VMOVUPS     256(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VMOVUPS     320(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z5
-	JMP         store351
+	JMP         store378
 
-first350:
+first377:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z4
 	VFMADD213PS Z26, Z25, Z5
 
-store351:
+store378:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other352
+	JAE         other379
 	VFMADD213PS 384(AX), Z24, Z6
 	VFMADD213PS 448(AX), Z25, Z7
-	JMP         store354
+	JMP         store381
 
-other352:
-	JNE         first353
+other379:
+	JNE         first380
 	VMOVUPS     384(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VMOVUPS     448(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z7
-	JMP         store354
+	JMP         store381
 
-first353:
+first380:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z6
 	VFMADD213PS Z26, Z25, Z7
 
-store354:
+store381:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other355
+	JAE         other382
 	VFMADD213PS 512(AX), Z24, Z8
 	VFMADD213PS 576(AX), Z25, Z9
-	JMP         store357
+	JMP         store384
 
-other355:
-	JNE         first356
+other382:
+	JNE         first383
 	VMOVUPS     512(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VMOVUPS     576(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z9
-	JMP         store357
+	JMP         store384
 
-first356:
+first383:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z8
 	VFMADD213PS Z26, Z25, Z9
 
-store357:
+store384:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other358
+	JAE         other385
 	VFMADD213PS 640(AX), Z24, Z10
 	VFMADD213PS 704(AX), Z25, Z11
-	JMP         store360
+	JMP         store387
 
-other358:
-	JNE         first359
+other385:
+	JNE         first386
 	VMOVUPS     640(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VMOVUPS     704(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z11
-	JMP         store360
+	JMP         store387
 
-first359:
+first386:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z10
 	VFMADD213PS Z26, Z25, Z11
 
-store360:
+store387:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
 	VMOVUPS     512(BX), Z24
 	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
-	JAE         other361
+	JAE         other388
 	VFMADD213PS 768(AX), Z24, Z12
 	VFMADD213PS 832(AX), Z25, Z13
-	JMP         store363
+	JMP         store390
 
-other361:
-	JNE         first362
+other388:
+	JNE         first389
 	VMOVUPS     768(AX), Z26
 	VMULPS      384(BX), Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VMOVUPS     832(AX), Z27
 	VMULPS      448(BX), Z27, Z27
 	VFMADD213PS Z27, Z25, Z13
-	JMP         store363
+	JMP         store390
 
-first362:
+first389:
 	VXORPS      Z26, Z26, Z26
 	VFMADD213PS Z26, Z24, Z12
 	VFMADD213PS Z26, Z25, Z13
 
-store363:
+store390:
 	VMOVUPS Z12, 768(AX)
 	VMOVUPS Z13, 832(AX)
 
-done319:
+done343:
 	ADDQ $+28, DX
 	ADDQ $+896, AX
-	JMP  end139
+	JMP  end145
 
-next314:
-end139:
+next338:
+end145:
 	VZEROUPPER
 	RET

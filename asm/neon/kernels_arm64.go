@@ -154,7 +154,7 @@ func Fold(sum *[generic.Lanes]float32) float32 { return fold(&sum[0]) }
 // groups writes n as 5*small + 6*big + rest, the rows of the tiles of the
 // microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
-	for ; ; rest++ {
+	for rest = n % 1; ; rest += 1 {
 		for small = 0; small < 6 && 5*small <= n-rest; small++ {
 			if left := n - rest - 5*small; left%6 == 0 {
 				return small, left / 6, rest
@@ -185,9 +185,16 @@ func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale
 // ScoreTile is [generic.ScoreTile]. It reads rows ahead.
 //
 //go:noinline
-func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, stride int, ahead generic.Rows) {
-	small, big, rest := groups(n)
-	scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest)
+func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
+	n -= upper
+	if n > 0 {
+		small, big, rest := groups(n)
+		scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest)
+	}
+	if upper > 0 {
+		small, big, rest := groups(upper)
+		scoreUpper(&s[n*PanelWidth], &st.TileMax[0], &q[0], &k[n*stride], dim, stride, small, big, rest)
+	}
 }
 
 // MaskTile is [generic.MaskTile].
@@ -205,9 +212,9 @@ func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st
 // ValueTile is [generic.ValueTile]. It reads rows ahead.
 //
 //go:noinline
-func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, stride int, ahead generic.Rows) {
+func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows) {
 	small, big, rest := groups(dim)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n, stride, small, big, rest)
+	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest)
 }
 
 // FinishPanel is [generic.FinishPanel].

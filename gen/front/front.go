@@ -6,6 +6,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -16,6 +17,11 @@ type Kernels struct {
 	Package, Arch string
 	Panel         int // queries of a panel
 	Small, Big    int // rows of the tiles of a matrix product
+}
+
+// Step is the greatest common divisor of Small and Big.
+func (k Kernels) Step() int {
+	return int(new(big.Int).GCD(nil, nil, big.NewInt(int64(k.Small)), big.NewInt(int64(k.Big))).Int64())
 }
 
 //go:embed kernels.tmpl

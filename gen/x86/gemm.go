@@ -17,8 +17,12 @@ import (
 //
 // A burst of stores at the end of a tile takes FMA issue slots, so the last four steps are skewed:
 // they run pair of rows by pair of rows, and each pair is finished while the next one computes.
+//
+// Where a causal mask cuts a panel, the last keys are for its second vector of queries alone.
 type gemm struct {
 	*gen
+	half   int                      // 1 computes the second vector of each row alone
+	upper  Op                       // number of steps, behind k, that are for the second vector alone, or nil
 	k      reg.GPVirtual            // number of steps, kept
 	load   func(step, half int) Mem // the operand on the lanes, steps from here
 	scalar func(row, step int) Mem  // the other operand
@@ -44,15 +48,28 @@ func (g *gemm) tile(rows int) {
 	g.DECQ(singles)
 	g.JNZ(LabelRef(single))
 	g.Label(four)
+	loop, upper := g.label("loop"), g.label("upper")
+	if g.upper != nil {
+		skewed := g.label("skewed")
+		g.CMPQ(g.upper, U8(0))
+		g.JE(LabelRef(skewed))
+		g.TESTQ(fours, fours)
+		g.JZ(LabelRef(upper))
+		g.JMP(LabelRef(loop))
+		g.Label(skewed)
+	}
 	g.SUBQ(U8(1), fours)
 	g.JL(LabelRef(short))
 	g.JZ(LabelRef(skew))
-	loop := g.label("loop")
 	g.loop(loop)
 	g.steps(rows, 4)
 	g.next(rows, 4)
 	g.DECQ(fours)
 	g.JNZ(LabelRef(loop))
+	if g.upper != nil {
+		g.CMPQ(g.upper, U8(0))
+		g.JNE(LabelRef(upper))
+	}
 
 	g.Label(skew)
 	for r := 0; r < rows; {
@@ -69,6 +86,18 @@ func (g *gemm) tile(rows int) {
 		}
 	}
 	g.JMP(LabelRef(done))
+	if g.upper != nil {
+		again := g.label("again")
+		g.Label(upper)
+		g.MOVQ(g.upper, singles)
+		g.Label(again)
+		half := *g
+		half.half = 1
+		half.steps(rows, 1)
+		g.next(rows, 1)
+		g.DECQ(singles)
+		g.JNZ(LabelRef(again))
+	}
 	g.Label(short)
 	for r := range rows {
 		g.finish(r)
@@ -85,13 +114,15 @@ func (g *gemm) steps(rows, n int) {
 
 // step emits one step of n rows from row.
 func (g *gemm) step(row, n, step int) {
-	g.VMOVUPS(g.load(step, 0), g.spare(0))
-	g.VMOVUPS(g.load(step, 1), g.spare(1))
+	for h := g.half; h < 2; h++ {
+		g.VMOVUPS(g.load(step, h), g.spare(h))
+	}
 	for r := row; r < row+n; r++ {
 		b := g.spare(2 + r%2)
 		g.VBROADCASTSS(g.scalar(r, step), b)
-		g.VFMADD231PS(g.spare(0), b, g.V(2*r))
-		g.VFMADD231PS(g.spare(1), b, g.V(2*r+1))
+		for h := g.half; h < 2; h++ {
+			g.VFMADD231PS(g.spare(h), b, g.V(2*r+h))
+		}
 	}
 }
 

@@ -9,11 +9,22 @@ func genScore(g *gen) {
 	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
 		"tiles and raises the maxima, as [generic.ScoreTile]. The last parameters are those of readAhead.")
+	g.scores(0)
+	g.end()
+
+	g.begin("scoreUpper", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+		"scoreUpper is scoreTile for the second half of the panel alone.")
+	g.scores(1)
+	g.end()
+}
+
+func (g *gen) scores(half int) {
 	s, st, q0, k0, dim := g.ptr("s"), g.ptr("st"), g.ptr("q"), g.ptr("k"), g.ptr("dim")
 	q := g.GP64()
 	k := g.rowPointers(g.elems("stride"))
 	tiles := &gemm{
 		gen:    g,
+		half:   half,
 		k:      dim,
 		load:   func(step, half int) Mem { return mem(q, g.row()*step+g.w()*half) },
 		scalar: func(row, step int) Mem { return k.at(row, 4*step) },
@@ -25,12 +36,14 @@ func genScore(g *gen) {
 		next: func(rows, steps int) {
 			g.ADDQ(I32(g.row()*steps), q)
 			g.shift(k, rows, 4*steps)
-			g.readAhead(steps)
+			if half == 0 {
+				g.readAhead(steps)
+			}
 		},
 		finish: func(row int) {
 			// The first row takes the maxima so far, each other one the row before it, as the
 			// second source: the one that VMAXPS returns when the score is NaN.
-			for h := range 2 {
+			for h := half; h < 2; h++ {
 				acc := g.V(2*row + h)
 				g.VMOVUPS(acc, mem(s, g.row()*row+g.w()*h))
 				if row == 0 {
@@ -43,13 +56,12 @@ func genScore(g *gen) {
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
-		for h := range 2 {
+		for h := half; h < 2; h++ {
 			g.VMOVUPS(g.V(2*rows-2+h), mem(st, offTileMax+g.w()*h))
 		}
 		g.ADDQ(I32(g.row()*rows), s)
 		g.advance(k0, k.stride, rows)
 	})
-	g.end()
 }
 
 // Offsets of the fields of generic.Panel, and the values of Mode.

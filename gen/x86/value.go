@@ -5,16 +5,18 @@ import . "github.com/mmcloughlin/avo/operand"
 // Values are mixed as a matrix product too: elements of V are broadcast in place, the weights are
 // [key][panel], the result is [column][panel]. The finish merges the tile into the columns so far.
 func genValue(g *gen) {
-	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
+	g.begin("valueTile", "func(acc, p, v, st *float32, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
-		"panel of queries and merges them into acc, as [generic.ValueTile]. The last parameters are those of readAhead.")
+		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
+		"as [generic.ValueTile]. The last parameters are those of readAhead.")
 	acc, p0, v0, st, n, stride := g.ptr("acc"), g.ptr("p"), g.ptr("v"), g.ptr("st"), g.ptr("n"), g.elems("stride")
 	p, v, stride3 := g.GP64(), g.GP64(), g.GP64()
 	g.LEAQ(at(stride, stride, 2, 0), stride3)
 	tiles := &gemm{
-		gen:  g,
-		k:    n,
-		load: func(step, half int) Mem { return mem(p, g.row()*step+g.w()*half) },
+		gen:   g,
+		k:     n,
+		upper: g.param("upper"),
+		load:  func(step, half int) Mem { return mem(p, g.row()*step+g.w()*half) },
 		scalar: func(col, step int) Mem {
 			switch step {
 			case 0:
