@@ -151,6 +151,9 @@ func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel,
 	return nan
 }
 
+// MaxRows is the most queries of RowScores and RowValues.
+const MaxRows = 8
+
 // RowScores is ScoreTile for few queries, the way of decoding: query r < rows is lane r of the
 // packed panel q of width w, and its scores go to s[r*TileKeys+j]. All of s[:rows*TileKeys] may be
 // overwritten.
@@ -180,7 +183,7 @@ func RowWeights(s []float32) (m float32) {
 // RowValues is the sum and the mix of one tile for rows queries: with the weights p[r*TileKeys+j],
 // it returns sum[r] = p_0 + p_1 + ... and sets o[r*Pad(dim)+c] = chain over j < n of
 // FMA(p[r*TileKeys+j], v[j*stride+c], .).
-func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
+func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [MaxRows]float32) {
 	for r := range rows {
 		row := o[r*Pad(dim):][:dim]
 		clear(row)

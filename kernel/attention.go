@@ -188,9 +188,6 @@ const (
 	// twice as large then. Wide panels read larger groups, and gain nothing.
 	farRows = 512
 
-	// fewRows queries or less read their keys row by row: a panel would be mostly padding.
-	fewRows = 8
-
 	// spanTiles tiles are the share of one worker if the keys of few queries are split.
 	spanTiles = 8
 )
@@ -292,6 +289,9 @@ func (w *worker) size(j *job) {
 	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
 	if j.byRow {
 		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
+		if j.rows > 1 {
+			slots *= 2 // padRows doubles at most
+		}
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
 	v := 0

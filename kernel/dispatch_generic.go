@@ -76,7 +76,7 @@ func rowWeights(s []float32) (m float32) {
 	return generic.RowWeights(s)
 }
 
-func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
+func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
 	return generic.RowValues(o, p, v, rows, dim, n, stride)
 }
 

@@ -7,10 +7,22 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Few queries, as in decoding, read K and V row by row, at the speed of memory. Up to rowGroup
-// queries that see the same keys share the reading.
+// Few queries, as in decoding, read K and V row by row, at the speed of memory. Those that see the
+// same keys share the reading: one, four or eight, some of which may be padding.
 
-const rowGroup = 4
+// fewRows queries or less read their keys row by row: a panel would be mostly padding.
+const fewRows = generic.MaxRows
+
+// padRows is the number of queries that are computed for n.
+func padRows(n int) int {
+	switch {
+	case n == 1:
+		return 1
+	case n <= 4:
+		return 4
+	}
+	return 8
+}
 
 // softmaxRow is the state of one query.
 type softmaxRow struct{ max, sum float32 }
@@ -101,12 +113,12 @@ func (w *worker) rowItem(j *job, b, head, span int) {
 	}
 }
 
-// A part is the tile of a span for up to rowGroup queries that see the same keys.
+// A part is the tile of a span for queries that see the same keys.
 type part struct {
 	row, rows   int // of the KV head's queries
 	slot        int // of its rows in worker.s and worker.partial
 	first, keys int
-	max, sum    [rowGroup]float32
+	max, sum    [fewRows]float32
 }
 
 // rowSpan computes the partials of a span of tiles and merges them once the spans before it have
@@ -120,19 +132,19 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 		first := (span*spanTiles + tile) * generic.TileKeys
 		for r := 0; r < j.rows; {
 			rows := 1
-			if r+rowGroup <= j.rows && p.limit[r] == p.limit[r+rowGroup-1] { // limits do not decrease
-				rows = rowGroup
+			for r+rows < j.rows && p.limit[r+rows] == p.limit[r] {
+				rows++
 			}
 			if _, keys := see(0, int(p.limit[r]), first, generic.TileKeys); keys > 0 {
 				parts = append(parts, part{row: r, rows: rows, slot: slot, first: first, keys: keys})
-				slot += rows
+				slot += padRows(rows)
 			}
 			r += rows
 		}
 	}
 	for i := range parts {
 		t, s := &parts[i], w.s[parts[i].slot*generic.TileKeys:]
-		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, t.rows, j.q.Dim, t.keys, j.k.LenStride)
+		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, padRows(t.rows), j.q.Dim, t.keys, j.k.LenStride)
 		for r := range t.rows {
 			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys])
 		}
@@ -140,7 +152,7 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	pad := generic.Pad(j.v.Dim)
 	for i := range parts {
 		t := &parts[i]
-		t.sum = rowValues(w.partial[t.slot*pad:], w.s[t.slot*generic.TileKeys:], v[t.first*j.v.LenStride:], t.rows, j.v.Dim, t.keys, j.v.LenStride)
+		t.sum = rowValues(w.partial[t.slot*pad:], w.s[t.slot*generic.TileKeys:], v[t.first*j.v.LenStride:], padRows(t.rows), j.v.Dim, t.keys, j.v.LenStride)
 	}
 
 	m.mutex.Lock()

@@ -276,7 +276,7 @@ func TestRows(t *testing.T) {
 		fences(t, 4, generic.TileKeys*140, func(place func(int) []float32) {
 			for _, dim := range dims {
 				for n := 1; n <= generic.TileKeys; n += 1 + r.IntN(step) {
-					for _, rows := range []int{1, 4} {
+					for _, rows := range []int{1, 4, 8} {
 						kind := Kind(r.IntN(int(Kinds)))
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)
 						stride := dim + r.IntN(5)

@@ -9,10 +9,15 @@ package avx512
 //go:noescape
 func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int, left int)
 
-// rowScores4 computes the scores of four queries against blocks of 8 keys.
+// rowScores4 computes the scores of 4 queries against blocks of 8 keys.
 //
 //go:noescape
 func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
+
+// rowScores8 computes the scores of 8 queries against blocks of 8 keys.
+//
+//go:noescape
+func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
 // as [generic.RowWeights]. It may write to s up to a whole vector.
@@ -20,17 +25,23 @@ func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 //go:noescape
 func rowWeights(s *float32, n int) float32
 
-// rowValues1 sums the weights of n keys and adds the mix of their values to o,
+// rowValues1 adds the weights of n keys to sum and the mix of their values to o,
 // as [generic.RowValues].
 //
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
-// rowValues4 sums the weights of n keys and adds the mix of their values to o,
+// rowValues4 adds the weights of n keys to sum and the mix of their values to o,
 // as [generic.RowValues].
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+
+// rowValues8 adds the weights of n keys to sum and the mix of their values to o,
+// as [generic.RowValues].
+//
+//go:noescape
+func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
 // mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].
 // n is a multiple of 16.

@@ -224,21 +224,26 @@ func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st
 	return finishPanel(&dst[0], &offset[0], &acc[0], &st.TileMax[0], dim) != 0
 }
 
-// RowScores is [generic.RowScores] for rows = 1 and 4.
+// RowScores is [generic.RowScores] for rows = 1, 4 and 8.
 //
 //go:noinline
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
-	block := 16
-	if rows == 4 {
-		block = 8
+	if rows == 8 {
+		RowScores(s[4*generic.TileKeys:], q[4:], k, w, 4, dim, n, stride)
+		rows = 4
+	}
+	block := 8
+	if rows == 1 {
+		block = 16
 	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before.
 	ahead := 4 * stride * prefetchDistance(dim)
 	blocks := func(j, n, step, half int) {
-		if rows == 4 {
-			wrap := 4*stride - 128*((dim+31)/32)
+		wrap := 4*stride - 128*((dim+31)/32)
+		switch rows {
+		case 4:
 			rowScores4(&s[j], &q[0], &k[j*stride], w, dim, step, n, ahead, wrap)
-		} else {
+		default:
 			wrap := 4*stride - 256*((dim+63)/64)
 			rowScores1(&s[j], &q[0], &k[j*stride], w, dim, step, half, n, ahead, wrap)
 		}
@@ -268,15 +273,19 @@ func prefetchDistance(dim int) int { return max(16, 4096/dim) }
 //go:noinline
 func RowWeights(s []float32) (m float32) { return rowWeights(&s[0], len(s)) }
 
-// RowValues is [generic.RowValues] for rows = 1 and 4.
+// RowValues is [generic.RowValues] for rows = 1, 4 and 8.
 //
 //go:noinline
-func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [4]float32) {
+func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
 	clear(o[:rows*generic.Pad(dim)])
 	ahead := 4 * stride * prefetchDistance(dim)
-	if rows == 4 {
+	switch rows {
+	case 8:
 		rowValues4(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
-	} else {
+		rowValues4(&o[4*generic.Pad(dim)], &p[4*generic.TileKeys], &v[0], &sum[4], dim, n, stride, ahead)
+	case 4:
+		rowValues4(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
+	default:
 		rowValues1(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
 	}
 	return sum

@@ -54,8 +54,8 @@ func (g *gen) packPanel() {
 		i, n, dst := g.GP64(), g.ptr("dim"), g.GP64()
 		g.XORQ(i, i)
 		g.MOVQ(dst0, dst)
-		store := func(masked bool) {
-			g.columns(func(r int) Mem { return at(row[r], i, 4, 0) }, masked)
+		store := func(mask reg.VecPhysical) {
+			g.columns(func(r int) Mem { return at(row[r], i, 4, 0) }, mask)
 			for c := range 4 {
 				g.VMULPS(Y(8), Y(c), Y(c))
 				g.VMOVUPS(Y(c), mem(dst, g.row()*c+32*part))
@@ -64,7 +64,7 @@ func (g *gen) packPanel() {
 		g.SUBQ(I8(4), n)
 		g.JL(LabelRef(tail))
 		g.loop(block)
-		store(false)
+		store(nil)
 		g.ADDQ(I32(4*g.row()), dst)
 		g.ADDQ(I8(4), i)
 		g.SUBQ(I8(4), n)
@@ -73,7 +73,7 @@ func (g *gen) packPanel() {
 		g.ADDQ(I8(4), n)
 		g.JZ(LabelRef(done))
 		g.tailMask8(n, Y(11))
-		store(true)
+		store(X(11))
 		g.Label(done)
 	}, src)
 }
@@ -138,13 +138,13 @@ func (g *gen) finishPanel() {
 	g.MOVQ(nan, g.resultAddr())
 }
 
-// columns transposes 4 elements of 8 rows into the columns Y0-Y3. With masked, the elements are
-// those of the mask X11.
-func (g *gen) columns(at func(row int) Mem, masked bool) {
+// columns transposes 4 elements of 8 rows into the columns Y0-Y3, or the elements of a mask, which is
+// not one of Y0 and Y4-Y7, the scratch.
+func (g *gen) columns(at func(row int) Mem, mask reg.VecPhysical) {
 	for i := range 4 { // rows i and i+4 side by side
-		if masked {
-			g.VMASKMOVPS(at(i), X(11), X(4+i))
-			g.VMASKMOVPS(at(i+4), X(11), X(0))
+		if mask != nil {
+			g.VMASKMOVPS(at(i), mask, X(4+i))
+			g.VMASKMOVPS(at(i+4), mask, X(0))
 			g.VINSERTF128(U8(1), X(0), Y(4+i), Y(4+i))
 		} else {
 			g.VMOVUPS(at(i), X(4+i))

@@ -1,12 +1,14 @@
 package x86
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Rows are the way of decoding: one query, or four that share their keys, so that K and V are read
-// once at the speed of memory.
+// Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
+// read once at the speed of memory.
 func genRow(g *gen) {
 	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
@@ -15,10 +17,13 @@ func genRow(g *gen) {
 	g.rowScores1()
 	g.end()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
-		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
-	g.rowScores4()
-	g.end()
+	for _, rows := range []int{4, 8} {
+		name := fmt.Sprintf("rowScores%d", rows)
+		g.begin(name, "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
+			fmt.Sprintf("%s computes the scores of %d queries against blocks of 8 keys.", name, rows))
+		g.rowScores(rows)
+		g.end()
+	}
 
 	g.begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
@@ -26,10 +31,10 @@ func genRow(g *gen) {
 	g.rowWeights()
 	g.end()
 
-	for _, rows := range []int{1, 4} {
-		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
+	for _, rows := range []int{1, 4, 8} {
+		name := fmt.Sprintf("rowValues%d", rows)
 		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
-			name+" sums the weights of n keys and adds the mix of their values to o,",
+			name+" adds the weights of n keys to sum and the mix of their values to o,",
 			"as [generic.RowValues].")
 		g.rowValues(rows)
 		g.end()
@@ -116,11 +121,11 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 	g.Label(same)
 }
 
-// mask4 loads into X11 the mask of the first n < 4 elements, keeping n.
-func (g *gen) mask4(n reg.GPVirtual) {
+// mask4 loads into the first 4 lanes of a register the mask of the first n < 4 elements, keeping n.
+func (g *gen) mask4(n reg.GPVirtual, mask reg.VecPhysical) {
 	t := g.GP64()
 	g.MOVQ(n, t)
-	g.tailMask8(t, Y(11))
+	g.tailMask8(t, mask)
 }
 
 // rowScores1: two groups of 8 keys, because one chain alone would wait for its FMAs.
@@ -146,7 +151,7 @@ func (g *gen) rowScores1() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	steps := func(p eightRows, acc reg.VecPhysical) {
-		g.columns(p.at, false)
+		g.columns(p.at, nil)
 		g.MOVQ(q, t)
 		for i := range 4 {
 			g.VBROADCASTSS(mem(t, 0), Y(8))
@@ -166,10 +171,10 @@ func (g *gen) rowScores1() {
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n)
+	g.mask4(n, Y(11))
 	for i, p := range []eightRows{lo, hi} {
 		next := g.label("next")
-		g.columns(p.at, true)
+		g.columns(p.at, X(11))
 		g.MOVQ(q, t)
 		for c := range 3 {
 			g.VBROADCASTSS(mem(t, 0), Y(8))
@@ -195,44 +200,46 @@ func (g *gen) rowScores1() {
 	g.JNZ(LabelRef(block))
 }
 
-// rowScores4
+// rowScores
 //
-//	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y12-Y15 scores
-func (g *gen) rowScores4() {
+//	Y0-Y3 columns, Y4-Y7 scratch, then broadcasts of q, Y8-Y15 scores; X3 the mask of the tail
+func (g *gen) rowScores(rows int) {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
 	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
-	rows := g.eightRows(stride)
+	keys := g.eightRows(stride)
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	step := func(c int) {
-		for r := range 4 {
-			g.VBROADCASTSS(mem(q, 4*r), Y(8+r%2))
-			g.VFMADD231PS(Y(8+r%2), Y(c), Y(12+r))
+		for r := range rows {
+			g.VBROADCASTSS(mem(q, 4*r), Y(4+r%4))
+			g.VFMADD231PS(Y(4+r%4), Y(c), Y(8+r))
 		}
 		g.ADDQ(w, q)
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
 	g.prefetchStart(pf, k, t)
-	g.pointEight(rows, k)
-	g.zero(Y(12), Y(13), Y(14), Y(15))
+	g.pointEight(keys, k)
+	for r := range rows {
+		g.zero(Y(8 + r))
+	}
 	g.MOVQ(dim, n)
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	g.loop(four)
-	g.columns(rows.at, false)
+	g.columns(keys.at, nil)
 	for c := range 4 {
 		step(c)
 	}
 	g.prefetchRows(pf, t, 2)
-	g.shiftEight(rows, 16)
+	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n)
-	g.columns(rows.at, true)
+	g.mask4(n, Y(3))
+	g.columns(keys.at, X(3))
 	for c := range 3 {
 		step(c)
 		if c < 2 {
@@ -241,8 +248,8 @@ func (g *gen) rowScores4() {
 		}
 	}
 	g.Label(done)
-	for r := range 4 {
-		g.VMOVUPS(Y(12+r), mem(s, 4*tileKeys*r))
+	for r := range rows {
+		g.VMOVUPS(Y(8+r), mem(s, 4*tileKeys*r))
 	}
 	g.ADDQ(I8(32), s)
 	g.advance(k, stride, 8)
@@ -292,32 +299,40 @@ func (g *gen) rowWeights() {
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in linear order, and at most
 // 8 vectors of columns at a time, which stay in registers.
 //
-//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, X12-X15 sums
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail
+//	X0-X7 sums, before the columns of a block
 func (g *gen) rowValues(rows int) {
 	p, stride := g.ptr("p"), g.elems("stride")
 	ld := g.ptr("dim") // bytes from row to row of o
 	g.ADDQ(U8(15), ld)
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
-	for r := range rows {
-		g.zero(g.V(12 + r))
-	}
 	ahead := g.ptr("ahead")
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
 	// chunk continues vecs vectors of columns by the keys of the block.
 	chunk := func(vecs int, masked bool) {
+		o3, o6 := t, g.GP64() // o + 3*ld, o + 6*ld
 		or := func(r, i int) Mem {
-			if r == 3 { // o + 3*ld
-				return at(t, ld, 1, g.w()*i)
-			}
-			if r == 0 {
+			switch r {
+			case 0:
 				return mem(o, g.w()*i)
+			case 3:
+				return mem(o3, g.w()*i)
+			case 6:
+				return mem(o6, g.w()*i)
+			case 5, 7:
+				return at(o3, ld, uint8(r-3), g.w()*i)
 			}
 			return at(o, ld, uint8(r), g.w()*i)
 		}
 		if rows > 3 {
-			g.LEAQ(at(o, ld, 2, 0), t)
+			g.LEAQ(at(o, ld, 2, 0), o3)
+			g.ADDQ(ld, o3)
+		}
+		if rows > 6 {
+			g.LEAQ(at(o3, ld, 2, 0), o6)
+			g.ADDQ(ld, o6)
 		}
 		for r := range rows {
 			for i := range vecs {
@@ -377,15 +392,22 @@ func (g *gen) rowValues(rows int) {
 	g.CMPQ(keys, g.param("n"))
 	g.CMOVQGT(g.param("n"), keys)
 	// The sums are one chain a row: it runs beside the loads of the mix.
+	g.MOVQ(g.param("sum"), v)
+	for r := range rows {
+		g.VMOVSS(mem(v, 4*r), X(r))
+	}
 	g.MOVQ(keys, t)
 	g.MOVQ(p, pk)
 	g.Label(sum)
 	for r := range rows {
-		g.VADDSS(mem(pk, 4*tileKeys*r), X(12+r), X(12+r))
+		g.VADDSS(mem(pk, 4*tileKeys*r), X(r), X(r))
 	}
 	g.ADDQ(I8(4), pk)
 	g.DECQ(t)
 	g.JNZ(LabelRef(sum))
+	for r := range rows {
+		g.VMOVSS(X(r), mem(v, 4*r))
+	}
 	g.MOVQ(g.param("v"), v)
 	g.MOVQ(g.param("o"), o)
 	g.MOVQ(g.param("dim"), cols)
@@ -411,8 +433,4 @@ func (g *gen) rowValues(rows int) {
 	g.ADDQ(I8(64), p)
 	g.SUBQ(U8(16), g.param("n"))
 	g.JG(LabelRef(block))
-	sums := g.ptr("sum")
-	for r := range rows {
-		g.VMOVSS(X(12+r), mem(sums, 4*r))
-	}
 }
