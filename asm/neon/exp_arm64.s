@@ -155,8 +155,7 @@ block3:
 
 rest4:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest6
+	CBZ     R3, rest6
 	PCALIGN $16
 
 block5:
@@ -195,10 +194,9 @@ block5:
 	ADD   $4, R2, R2
 	ADD   $4, R1, R1
 	SUBS  $1, R3, R3
-	BGE   block5
+	BNE   block5
 
 rest6:
-	ADD $1, R3, R3
 	RET
 
 DATA th<>+0(SB)/4, $0x3f800000

@@ -31,8 +31,7 @@ TEXT ·fmaLoop(SB), NOSPLIT, $0-8
 	VEOR    V24.B16, V24.B16, V24.B16
 	VEOR    V25.B16, V25.B16, V25.B16
 	MOVD    n+0(FP), R1
-	SUBS    $1, R1, R1
-	BLT     rest2
+	CBZ     R1, rest2
 	PCALIGN $16
 
 block1:
@@ -61,10 +60,9 @@ block1:
 	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
 	WORD $0x4e39cf17 // fmla v23.4s, v24.4s, v25.4s
 	SUBS $1, R1, R1
-	BGE  block1
+	BNE  block1
 
 rest2:
-	ADD $1, R1, R1
 	RET
 
 // func readLoop(x *float32, n int)

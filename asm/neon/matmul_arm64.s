@@ -14,8 +14,7 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-80
 	MOVD    lda+24(FP), R7
 	LSL     $2, R7, R7
 	MOVD    small+56(FP), R22
-	SUBS    $1, R22, R22
-	BLT     rest2
+	CBZ     R22, rest2
 	PCALIGN $16
 
 block1:
@@ -70,8 +69,7 @@ zero3:
 set4:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest6
+	CBZ     R20, rest6
 	PCALIGN $16
 
 block5:
@@ -105,12 +103,10 @@ block5:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block5
+	BNE   block5
 
 rest6:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest8
+	CBZ     R21, rest8
 	PCALIGN $16
 
 block7:
@@ -210,10 +206,9 @@ block7:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block7
+	BNE   block7
 
 rest8:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1
@@ -232,13 +227,11 @@ rest8:
 	ADD   R7<<2, R6, R6
 	ADD   R7<<0, R6, R6
 	SUBS  $1, R22, R22
-	BGE   block1
+	BNE   block1
 
 rest2:
-	ADD     $1, R22, R22
 	MOVD    big+64(FP), R22
-	SUBS    $1, R22, R22
-	BLT     rest10
+	CBZ     R22, rest10
 	PCALIGN $16
 
 block9:
@@ -301,8 +294,7 @@ zero11:
 set12:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest14
+	CBZ     R20, rest14
 	PCALIGN $16
 
 block13:
@@ -341,12 +333,10 @@ block13:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block13
+	BNE   block13
 
 rest14:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest16
+	CBZ     R21, rest16
 	PCALIGN $16
 
 block15:
@@ -463,10 +453,9 @@ block15:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block15
+	BNE   block15
 
 rest16:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1
@@ -488,10 +477,9 @@ rest16:
 	ADD   R7<<2, R6, R6
 	ADD   R7<<1, R6, R6
 	SUBS  $1, R22, R22
-	BGE   block9
+	BNE   block9
 
 rest10:
-	ADD   $1, R22, R22
 	MOVD  rest+72(FP), R22
 	CMP   $1, R22
 	BNE   next18
@@ -514,8 +502,7 @@ zero19:
 set20:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest22
+	CBZ     R20, rest22
 	PCALIGN $16
 
 block21:
@@ -529,12 +516,10 @@ block21:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block21
+	BNE   block21
 
 rest22:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest24
+	CBZ     R21, rest24
 	PCALIGN $16
 
 block23:
@@ -566,10 +551,9 @@ block23:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block23
+	BNE   block23
 
 rest24:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1
@@ -606,8 +590,7 @@ zero26:
 set27:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest29
+	CBZ     R20, rest29
 	PCALIGN $16
 
 block28:
@@ -626,12 +609,10 @@ block28:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block28
+	BNE   block28
 
 rest29:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest31
+	CBZ     R21, rest31
 	PCALIGN $16
 
 block30:
@@ -680,10 +661,9 @@ block30:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block30
+	BNE   block30
 
 rest31:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1
@@ -731,8 +711,7 @@ zero33:
 set34:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest36
+	CBZ     R20, rest36
 	PCALIGN $16
 
 block35:
@@ -756,12 +735,10 @@ block35:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block35
+	BNE   block35
 
 rest36:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest38
+	CBZ     R21, rest38
 	PCALIGN $16
 
 block37:
@@ -827,10 +804,9 @@ block37:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block37
+	BNE   block37
 
 rest38:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1
@@ -890,8 +866,7 @@ zero40:
 set41:
 	AND     $3, R3, R20
 	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest43
+	CBZ     R20, rest43
 	PCALIGN $16
 
 block42:
@@ -920,12 +895,10 @@ block42:
 	ADD   $64, R19, R19
 	ADD   $4, R8, R8
 	SUBS  $1, R20, R20
-	BGE   block42
+	BNE   block42
 
 rest43:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest45
+	CBZ     R21, rest45
 	PCALIGN $16
 
 block44:
@@ -1008,10 +981,9 @@ block44:
 	ADD   $256, R19, R19
 	ADD   $16, R8, R8
 	SUBS  $1, R21, R21
-	BGE   block44
+	BNE   block44
 
 rest45:
-	ADD   $1, R21, R21
 	FSTPQ (F0, F1), (R1)
 	FSTPQ (F2, F3), 32(R1)
 	ADD   R5, R1, R1

@@ -8,34 +8,32 @@ TEXT ·packPanel(SB), NOSPLIT, $0-36
 	MOVD    src+8(FP), R2
 	FMOVS   scale+32(FP), F8
 	VDUP    V8.S[0], V8.S4
-	MOVD    offset+16(FP), R5
-	MOVD    (R5), R6
-	ADD     R6<<2, R2, R6
-	MOVD    8(R5), R7
+	MOVD    offset+16(FP), R6
+	MOVD    (R6), R7
 	ADD     R7<<2, R2, R7
-	MOVD    16(R5), R8
+	MOVD    8(R6), R8
 	ADD     R8<<2, R2, R8
-	MOVD    24(R5), R9
+	MOVD    16(R6), R9
 	ADD     R9<<2, R2, R9
+	MOVD    24(R6), R10
+	ADD     R10<<2, R2, R10
 	MOVD    dim+24(FP), R3
+	MOVD    $0x0, R5
 	ADD     $0, R1, R4
 	SUBS    $4, R3, R3
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FMOVQ (R6), F0
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R5, R5
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -54,60 +52,53 @@ block1:
 
 rest2:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest4
+	CBZ     R3, rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R6), F0
+	FMOVS (R7)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS (R8)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS (R9)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS (R10)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
+	ADD   $4, R5, R5
 	ADD   $64, R4, R4
 	SUBS  $1, R3, R3
-	BGE   block3
+	BNE   block3
 
 rest4:
-	ADD     $1, R3, R3
-	MOVD    32(R5), R6
-	ADD     R6<<2, R2, R6
-	MOVD    40(R5), R7
+	MOVD    32(R6), R7
 	ADD     R7<<2, R2, R7
-	MOVD    48(R5), R8
+	MOVD    40(R6), R8
 	ADD     R8<<2, R2, R8
-	MOVD    56(R5), R9
+	MOVD    48(R6), R9
 	ADD     R9<<2, R2, R9
+	MOVD    56(R6), R10
+	ADD     R10<<2, R2, R10
 	MOVD    dim+24(FP), R3
+	MOVD    $0x0, R5
 	ADD     $16, R1, R4
 	SUBS    $4, R3, R3
 	BLT     rest6
 	PCALIGN $16
 
 block5:
-	FMOVQ (R6), F0
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R5, R5
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -126,60 +117,53 @@ block5:
 
 rest6:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest8
+	CBZ     R3, rest8
 	PCALIGN $16
 
 block7:
-	FMOVS (R6), F0
+	FMOVS (R7)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS (R8)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS (R9)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS (R10)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
+	ADD   $4, R5, R5
 	ADD   $64, R4, R4
 	SUBS  $1, R3, R3
-	BGE   block7
+	BNE   block7
 
 rest8:
-	ADD     $1, R3, R3
-	MOVD    64(R5), R6
-	ADD     R6<<2, R2, R6
-	MOVD    72(R5), R7
+	MOVD    64(R6), R7
 	ADD     R7<<2, R2, R7
-	MOVD    80(R5), R8
+	MOVD    72(R6), R8
 	ADD     R8<<2, R2, R8
-	MOVD    88(R5), R9
+	MOVD    80(R6), R9
 	ADD     R9<<2, R2, R9
+	MOVD    88(R6), R10
+	ADD     R10<<2, R2, R10
 	MOVD    dim+24(FP), R3
+	MOVD    $0x0, R5
 	ADD     $32, R1, R4
 	SUBS    $4, R3, R3
 	BLT     rest10
 	PCALIGN $16
 
 block9:
-	FMOVQ (R6), F0
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R5, R5
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -198,60 +182,53 @@ block9:
 
 rest10:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest12
+	CBZ     R3, rest12
 	PCALIGN $16
 
 block11:
-	FMOVS (R6), F0
+	FMOVS (R7)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS (R8)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS (R9)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS (R10)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
+	ADD   $4, R5, R5
 	ADD   $64, R4, R4
 	SUBS  $1, R3, R3
-	BGE   block11
+	BNE   block11
 
 rest12:
-	ADD     $1, R3, R3
-	MOVD    96(R5), R6
-	ADD     R6<<2, R2, R6
-	MOVD    104(R5), R7
+	MOVD    96(R6), R7
 	ADD     R7<<2, R2, R7
-	MOVD    112(R5), R8
+	MOVD    104(R6), R8
 	ADD     R8<<2, R2, R8
-	MOVD    120(R5), R9
+	MOVD    112(R6), R9
 	ADD     R9<<2, R2, R9
+	MOVD    120(R6), R10
+	ADD     R10<<2, R2, R10
 	MOVD    dim+24(FP), R3
+	MOVD    $0x0, R5
 	ADD     $48, R1, R4
 	SUBS    $4, R3, R3
 	BLT     rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R6), F0
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R5, R5
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -270,33 +247,28 @@ block13:
 
 rest14:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest16
+	CBZ     R3, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R6), F0
+	FMOVS (R7)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS (R8)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS (R9)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS (R10)(R5), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
+	ADD   $4, R5, R5
 	ADD   $64, R4, R4
 	SUBS  $1, R3, R3
-	BGE   block15
+	BNE   block15
 
 rest16:
-	ADD $1, R3, R3
 	RET
 
 // func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
@@ -306,18 +278,19 @@ TEXT ·finishPanel(SB), NOSPLIT, $0-48
 	VEOR    V8.B16, V8.B16, V8.B16
 	MOVD    $0x3f800000, R0
 	VDUP    R0, V9.S4
-	WORD    $0x4e28e50a // fcmeq v10.4s, v8.4s, v8.4s
-	MOVD    offset+8(FP), R5
-	MOVD    (R5), R6
-	ADD     R6<<2, R1, R6
-	MOVD    8(R5), R7
+	VEOR    V10.B16, V10.B16, V10.B16
+	MOVD    offset+8(FP), R6
+	MOVD    (R6), R7
 	ADD     R7<<2, R1, R7
-	MOVD    16(R5), R8
+	MOVD    8(R6), R8
 	ADD     R8<<2, R1, R8
-	MOVD    24(R5), R9
+	MOVD    16(R6), R9
 	ADD     R9<<2, R1, R9
+	MOVD    24(R6), R10
+	ADD     R10<<2, R1, R10
 	MOVD    dim+32(FP), R3
 	MOVD    acc+16(FP), R4
+	MOVD    $0x0, R5
 	ADD     $0, R4, R4
 	FMOVQ   256(R2), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
@@ -328,30 +301,22 @@ TEXT ·finishPanel(SB), NOSPLIT, $0-48
 	PCALIGN $16
 
 block17:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R4), F4
+	VEOR  V0.B16, V0.B16, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R4), F5
+	VEOR  V1.B16, V1.B16, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R4), F6
+	VEOR  V2.B16, V2.B16, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R4), F7
+	VEOR  V3.B16, V3.B16, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -360,51 +325,49 @@ block17:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
+	WORD  $0x3ca568e0 // str q0, [x7,x5]
+	WORD  $0x3ca56901 // str q1, [x8,x5]
+	WORD  $0x3ca56922 // str q2, [x9,x5]
+	WORD  $0x3ca56943 // str q3, [x10,x5]
+	ADD   $16, R5, R5
 	ADD   $256, R4, R4
 	SUBS  $4, R3, R3
 	BGE   block17
 
 rest18:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest20
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest20
 	PCALIGN $16
 
 block19:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
-	VST1.P V0.S[0], 4(R6)
-	VST1.P V0.S[1], 4(R7)
-	VST1.P V0.S[2], 4(R8)
-	VST1.P V0.S[3], 4(R9)
+	FMOVQ  (R4), F4
+	VEOR   V0.B16, V0.B16, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	VST1.P V0.S[0], 4(R7)
+	VST1.P V0.S[1], 4(R8)
+	VST1.P V0.S[2], 4(R9)
+	VST1.P V0.S[3], 4(R10)
 	ADD    $64, R4, R4
 	SUBS   $1, R3, R3
-	BGE    block19
+	BNE    block19
 
 rest20:
-	ADD     $1, R3, R3
-	MOVD    32(R5), R6
-	ADD     R6<<2, R1, R6
-	MOVD    40(R5), R7
+	MOVD    32(R6), R7
 	ADD     R7<<2, R1, R7
-	MOVD    48(R5), R8
+	MOVD    40(R6), R8
 	ADD     R8<<2, R1, R8
-	MOVD    56(R5), R9
+	MOVD    48(R6), R9
 	ADD     R9<<2, R1, R9
+	MOVD    56(R6), R10
+	ADD     R10<<2, R1, R10
 	MOVD    dim+32(FP), R3
 	MOVD    acc+16(FP), R4
+	MOVD    $0x0, R5
 	ADD     $16, R4, R4
 	FMOVQ   272(R2), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
@@ -415,30 +378,22 @@ rest20:
 	PCALIGN $16
 
 block21:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R4), F4
+	VEOR  V0.B16, V0.B16, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R4), F5
+	VEOR  V1.B16, V1.B16, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R4), F6
+	VEOR  V2.B16, V2.B16, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R4), F7
+	VEOR  V3.B16, V3.B16, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -447,51 +402,49 @@ block21:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
+	WORD  $0x3ca568e0 // str q0, [x7,x5]
+	WORD  $0x3ca56901 // str q1, [x8,x5]
+	WORD  $0x3ca56922 // str q2, [x9,x5]
+	WORD  $0x3ca56943 // str q3, [x10,x5]
+	ADD   $16, R5, R5
 	ADD   $256, R4, R4
 	SUBS  $4, R3, R3
 	BGE   block21
 
 rest22:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest24
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest24
 	PCALIGN $16
 
 block23:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
-	VST1.P V0.S[0], 4(R6)
-	VST1.P V0.S[1], 4(R7)
-	VST1.P V0.S[2], 4(R8)
-	VST1.P V0.S[3], 4(R9)
+	FMOVQ  (R4), F4
+	VEOR   V0.B16, V0.B16, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	VST1.P V0.S[0], 4(R7)
+	VST1.P V0.S[1], 4(R8)
+	VST1.P V0.S[2], 4(R9)
+	VST1.P V0.S[3], 4(R10)
 	ADD    $64, R4, R4
 	SUBS   $1, R3, R3
-	BGE    block23
+	BNE    block23
 
 rest24:
-	ADD     $1, R3, R3
-	MOVD    64(R5), R6
-	ADD     R6<<2, R1, R6
-	MOVD    72(R5), R7
+	MOVD    64(R6), R7
 	ADD     R7<<2, R1, R7
-	MOVD    80(R5), R8
+	MOVD    72(R6), R8
 	ADD     R8<<2, R1, R8
-	MOVD    88(R5), R9
+	MOVD    80(R6), R9
 	ADD     R9<<2, R1, R9
+	MOVD    88(R6), R10
+	ADD     R10<<2, R1, R10
 	MOVD    dim+32(FP), R3
 	MOVD    acc+16(FP), R4
+	MOVD    $0x0, R5
 	ADD     $32, R4, R4
 	FMOVQ   288(R2), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
@@ -502,30 +455,22 @@ rest24:
 	PCALIGN $16
 
 block25:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R4), F4
+	VEOR  V0.B16, V0.B16, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R4), F5
+	VEOR  V1.B16, V1.B16, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R4), F6
+	VEOR  V2.B16, V2.B16, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R4), F7
+	VEOR  V3.B16, V3.B16, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -534,51 +479,49 @@ block25:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
+	WORD  $0x3ca568e0 // str q0, [x7,x5]
+	WORD  $0x3ca56901 // str q1, [x8,x5]
+	WORD  $0x3ca56922 // str q2, [x9,x5]
+	WORD  $0x3ca56943 // str q3, [x10,x5]
+	ADD   $16, R5, R5
 	ADD   $256, R4, R4
 	SUBS  $4, R3, R3
 	BGE   block25
 
 rest26:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest28
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest28
 	PCALIGN $16
 
 block27:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
-	VST1.P V0.S[0], 4(R6)
-	VST1.P V0.S[1], 4(R7)
-	VST1.P V0.S[2], 4(R8)
-	VST1.P V0.S[3], 4(R9)
+	FMOVQ  (R4), F4
+	VEOR   V0.B16, V0.B16, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	VST1.P V0.S[0], 4(R7)
+	VST1.P V0.S[1], 4(R8)
+	VST1.P V0.S[2], 4(R9)
+	VST1.P V0.S[3], 4(R10)
 	ADD    $64, R4, R4
 	SUBS   $1, R3, R3
-	BGE    block27
+	BNE    block27
 
 rest28:
-	ADD     $1, R3, R3
-	MOVD    96(R5), R6
-	ADD     R6<<2, R1, R6
-	MOVD    104(R5), R7
+	MOVD    96(R6), R7
 	ADD     R7<<2, R1, R7
-	MOVD    112(R5), R8
+	MOVD    104(R6), R8
 	ADD     R8<<2, R1, R8
-	MOVD    120(R5), R9
+	MOVD    112(R6), R9
 	ADD     R9<<2, R1, R9
+	MOVD    120(R6), R10
+	ADD     R10<<2, R1, R10
 	MOVD    dim+32(FP), R3
 	MOVD    acc+16(FP), R4
+	MOVD    $0x0, R5
 	ADD     $48, R4, R4
 	FMOVQ   304(R2), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
@@ -589,30 +532,22 @@ rest28:
 	PCALIGN $16
 
 block29:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R4), F4
+	VEOR  V0.B16, V0.B16, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R4), F5
+	VEOR  V1.B16, V1.B16, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R4), F6
+	VEOR  V2.B16, V2.B16, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R4), F7
+	VEOR  V3.B16, V3.B16, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -621,46 +556,44 @@ block29:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
+	WORD  $0x3ca568e0 // str q0, [x7,x5]
+	WORD  $0x3ca56901 // str q1, [x8,x5]
+	WORD  $0x3ca56922 // str q2, [x9,x5]
+	WORD  $0x3ca56943 // str q3, [x10,x5]
+	ADD   $16, R5, R5
 	ADD   $256, R4, R4
 	SUBS  $4, R3, R3
 	BGE   block29
 
 rest30:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest32
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest32
 	PCALIGN $16
 
 block31:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
-	VST1.P V0.S[0], 4(R6)
-	VST1.P V0.S[1], 4(R7)
-	VST1.P V0.S[2], 4(R8)
-	VST1.P V0.S[3], 4(R9)
+	FMOVQ  (R4), F4
+	VEOR   V0.B16, V0.B16, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	VST1.P V0.S[0], 4(R7)
+	VST1.P V0.S[1], 4(R8)
+	VST1.P V0.S[2], 4(R9)
+	VST1.P V0.S[3], 4(R10)
 	ADD    $64, R4, R4
 	SUBS   $1, R3, R3
-	BGE    block31
+	BNE    block31
 
 rest32:
-	ADD  $1, R3, R3
-	VMOV V10.D[0], R10
-	VMOV V10.D[1], R11
-	AND  R11, R10, R10
-	MVN  R10, R10
-	MOVD R10, ret+40(FP)
+	WORD $0x4e2ae54a // fcmeq v10.4s, v10.4s, v10.4s
+	VMOV V10.D[0], R11
+	VMOV V10.D[1], R12
+	AND  R12, R11, R11
+	MVN  R11, R11
+	MOVD R11, ret+40(FP)
 	RET
 
 // func maskTile(s *float32, st *float32, limit *int32, n int, first int)
@@ -679,8 +612,7 @@ TEXT ·maskTile(SB), NOSPLIT, $0-40
 	FLDPQ   32(R3), (F18, F19)
 	FLDPQ   (R2), (F24, F25)
 	FLDPQ   32(R2), (F26, F27)
-	SUBS    $1, R4, R4
-	BLT     rest34
+	CBZ     R4, rest34
 	PCALIGN $16
 
 block33:
@@ -707,10 +639,9 @@ block33:
 	VADD  V9.S4, V10.S4, V10.S4
 	ADD   $64, R1, R1
 	SUBS  $1, R4, R4
-	BGE   block33
+	BNE   block33
 
 rest34:
-	ADD   $1, R4, R4
 	FSTPQ (F24, F25), (R2)
 	FSTPQ (F26, F27), 32(R2)
 	RET

@@ -16,8 +16,7 @@ TEXT ·rowScores1(SB), NOSPLIT, $0-80
 	MOVD    blocks+56(FP), R8
 	MOVD    ahead+64(FP), R9
 	MOVD    wrap+72(FP), R10
-	SUBS    $1, R8, R8
-	BLT     rest2
+	CBZ     R8, rest2
 	PCALIGN $16
 
 block1:
@@ -143,8 +142,7 @@ same5:
 
 rest4:
 	ADD     $4, R14, R14
-	SUBS    $1, R14, R14
-	BLT     rest7
+	CBZ     R14, rest7
 	PCALIGN $16
 
 block6:
@@ -191,20 +189,18 @@ block6:
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
 	ADD   $4, R15, R15
 	SUBS  $1, R14, R14
-	BGE   block6
+	BNE   block6
 
 rest7:
-	ADD   $1, R14, R14
 	FSTPQ (F24, F25), (R1)
 	ADD   R7<<2, R1, R19
 	FSTPQ (F26, F27), (R19)
 	ADD   $64, R1, R1
 	ADD   R6<<4, R3, R3
 	SUBS  $1, R8, R8
-	BGE   block1
+	BNE   block1
 
 rest2:
-	ADD $1, R8, R8
 	RET
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int)
@@ -220,8 +216,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-72
 	MOVD    blocks+48(FP), R7
 	MOVD    ahead+56(FP), R8
 	MOVD    wrap+64(FP), R9
-	SUBS    $1, R7, R7
-	BLT     rest9
+	CBZ     R7, rest9
 	PCALIGN $16
 
 block8:
@@ -315,8 +310,7 @@ same12:
 
 rest11:
 	ADD     $4, R13, R13
-	SUBS    $1, R13, R13
-	BLT     rest14
+	CBZ     R13, rest14
 	PCALIGN $16
 
 block13:
@@ -349,10 +343,9 @@ block13:
 	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
 	ADD   $4, R14, R14
 	SUBS  $1, R13, R13
-	BGE   block13
+	BNE   block13
 
 rest14:
-	ADD   $1, R13, R13
 	VTRN1 V25.S4, V24.S4, V0.S4
 	VTRN2 V25.S4, V24.S4, V1.S4
 	VTRN1 V27.S4, V26.S4, V2.S4
@@ -381,10 +374,9 @@ rest14:
 	ADD   $32, R1, R1
 	ADD   R6<<3, R3, R3
 	SUBS  $1, R7, R7
-	BGE   block8
+	BNE   block8
 
 rest9:
-	ADD $1, R7, R7
 	RET
 
 // func rowWeights(s *float32, n int) float32
@@ -419,8 +411,7 @@ block15:
 
 rest16:
 	ADD     $16, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest18
+	CBZ     R2, rest18
 	PCALIGN $16
 
 block17:
@@ -429,10 +420,9 @@ block17:
 	VBIT  V16.B16, V4.B16, V0.B16
 	ADD   $4, R1, R1
 	SUBS  $1, R2, R2
-	BGE   block17
+	BNE   block17
 
 rest18:
-	ADD     $1, R2, R2
 	WORD    $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
 	WORD    $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
 	WORD    $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
@@ -571,8 +561,7 @@ keys23:
 	CSEL    LT, R3, R20, R9
 	MOVD    R9, R10
 	MOVD    R1, R11
-	SUBS    $1, R10, R10
-	BLT     rest25
+	CBZ     R10, rest25
 	PCALIGN $16
 
 block24:
@@ -580,10 +569,9 @@ block24:
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R11, R11
 	SUBS  $1, R10, R10
-	BGE   block24
+	BNE   block24
 
 rest25:
-	ADD     $1, R10, R10
 	MOVD    R2, R13
 	MOVD    R4, R14
 	MOVD    R5, R15
@@ -613,8 +601,7 @@ block26:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest29
+	CBZ     R10, rest29
 	PCALIGN $16
 
 block28:
@@ -659,10 +646,9 @@ block28:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block28
+	BNE   block28
 
 rest29:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -706,8 +692,7 @@ block30:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest33
+	CBZ     R10, rest33
 	PCALIGN $16
 
 block32:
@@ -734,10 +719,9 @@ block32:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block32
+	BNE   block32
 
 rest33:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -769,8 +753,7 @@ block34:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest37
+	CBZ     R10, rest37
 	PCALIGN $16
 
 block36:
@@ -788,10 +771,9 @@ block36:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block36
+	BNE   block36
 
 rest37:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -817,8 +799,7 @@ block38:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest41
+	CBZ     R10, rest41
 	PCALIGN $16
 
 block40:
@@ -830,10 +811,9 @@ block40:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block40
+	BNE   block40
 
 rest41:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -856,8 +836,7 @@ block42:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest45
+	CBZ     R10, rest45
 	PCALIGN $16
 
 block44:
@@ -867,10 +846,9 @@ block44:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block44
+	BNE   block44
 
 rest45:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	ADD   R8, R10, R10
@@ -881,8 +859,7 @@ rest45:
 
 rest43:
 	ADD     $4, R15, R15
-	SUBS    $1, R15, R15
-	BLT     rest47
+	CBZ     R15, rest47
 	PCALIGN $16
 
 block46:
@@ -892,8 +869,7 @@ block46:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest49
+	CBZ     R10, rest49
 	PCALIGN $16
 
 block48:
@@ -903,20 +879,18 @@ block48:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block48
+	BNE   block48
 
 rest49:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVS F16, (R10)
 	ADD   R8, R10, R10
 	ADD   $4, R13, R13
 	ADD   $4, R14, R14
 	SUBS  $1, R15, R15
-	BGE   block46
+	BNE   block46
 
 rest47:
-	ADD   $1, R15, R15
 	ADD   R6<<4, R2, R2
 	ADD   $64, R1, R1
 	SUBS  $16, R3, R3
@@ -949,8 +923,7 @@ keys50:
 	CSEL    LT, R3, R20, R9
 	MOVD    R9, R10
 	MOVD    R1, R11
-	SUBS    $1, R10, R10
-	BLT     rest52
+	CBZ     R10, rest52
 	PCALIGN $16
 
 block51:
@@ -964,10 +937,9 @@ block51:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R11, R11
 	SUBS  $1, R10, R10
-	BGE   block51
+	BNE   block51
 
 rest52:
-	ADD     $1, R10, R10
 	MOVD    R2, R13
 	MOVD    R4, R14
 	MOVD    R5, R15
@@ -1000,8 +972,7 @@ block53:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest56
+	CBZ     R10, rest56
 	PCALIGN $16
 
 block55:
@@ -1034,10 +1005,9 @@ block55:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block55
+	BNE   block55
 
 rest56:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -1087,8 +1057,7 @@ block57:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest60
+	CBZ     R10, rest60
 	PCALIGN $16
 
 block59:
@@ -1109,10 +1078,9 @@ block59:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block59
+	BNE   block59
 
 rest60:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -1150,8 +1118,7 @@ block61:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest64
+	CBZ     R10, rest64
 	PCALIGN $16
 
 block63:
@@ -1167,10 +1134,9 @@ block63:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block63
+	BNE   block63
 
 rest64:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	ADD   R8, R10, R10
@@ -1187,8 +1153,7 @@ rest64:
 
 rest62:
 	ADD     $4, R15, R15
-	SUBS    $1, R15, R15
-	BLT     rest66
+	CBZ     R15, rest66
 	PCALIGN $16
 
 block65:
@@ -1204,8 +1169,7 @@ block65:
 	MOVD    R1, R11
 	MOVD    R13, R12
 	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest68
+	CBZ     R10, rest68
 	PCALIGN $16
 
 block67:
@@ -1221,10 +1185,9 @@ block67:
 	ADD   $4, R11, R11
 	ADD   R6, R12, R12
 	SUBS  $1, R10, R10
-	BGE   block67
+	BNE   block67
 
 rest68:
-	ADD   $1, R10, R10
 	MOVD  R14, R10
 	FMOVS F16, (R10)
 	ADD   R8, R10, R10
@@ -1237,10 +1200,9 @@ rest68:
 	ADD   $4, R13, R13
 	ADD   $4, R14, R14
 	SUBS  $1, R15, R15
-	BGE   block65
+	BNE   block65
 
 rest66:
-	ADD   $1, R15, R15
 	ADD   R6<<4, R2, R2
 	ADD   $64, R1, R1
 	SUBS  $16, R3, R3

@@ -12,8 +12,7 @@ TEXT ·scoreTile(SB), NOSPLIT, $0-72
 	LSL     $2, R5, R5
 	MOVD    dim+32(FP), R13
 	MOVD    small+48(FP), R20
-	SUBS    $1, R20, R20
-	BLT     rest2
+	CBZ     R20, rest2
 	PCALIGN $16
 
 block1:
@@ -46,8 +45,7 @@ block1:
 	ADD     R5, R10, R11
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest4
+	CBZ     R15, rest4
 	PCALIGN $16
 
 block3:
@@ -81,12 +79,10 @@ block3:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block3
+	BNE   block3
 
 rest4:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest6
+	CBZ     R19, rest6
 	PCALIGN $16
 
 block5:
@@ -186,10 +182,9 @@ block5:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block5
+	BNE   block5
 
 rest6:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)
@@ -248,13 +243,11 @@ rest6:
 	ADD   R5<<2, R4, R4
 	ADD   R5<<0, R4, R4
 	SUBS  $1, R20, R20
-	BGE   block1
+	BNE   block1
 
 rest2:
-	ADD     $1, R20, R20
 	MOVD    big+56(FP), R20
-	SUBS    $1, R20, R20
-	BLT     rest8
+	CBZ     R20, rest8
 	PCALIGN $16
 
 block7:
@@ -292,8 +285,7 @@ block7:
 	ADD     R5, R11, R12
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest10
+	CBZ     R15, rest10
 	PCALIGN $16
 
 block9:
@@ -332,12 +324,10 @@ block9:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block9
+	BNE   block9
 
 rest10:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest12
+	CBZ     R19, rest12
 	PCALIGN $16
 
 block11:
@@ -454,10 +444,9 @@ block11:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block11
+	BNE   block11
 
 rest12:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)
@@ -526,10 +515,9 @@ rest12:
 	ADD   R5<<2, R4, R4
 	ADD   R5<<1, R4, R4
 	SUBS  $1, R20, R20
-	BGE   block7
+	BNE   block7
 
 rest8:
-	ADD     $1, R20, R20
 	MOVD    rest+64(FP), R20
 	CMP     $1, R20
 	BNE     next14
@@ -542,8 +530,7 @@ rest8:
 	MOVD    R4, R7
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest16
+	CBZ     R15, rest16
 	PCALIGN $16
 
 block15:
@@ -557,12 +544,10 @@ block15:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block15
+	BNE   block15
 
 rest16:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest18
+	CBZ     R19, rest18
 	PCALIGN $16
 
 block17:
@@ -594,10 +579,9 @@ block17:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block17
+	BNE   block17
 
 rest18:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)
@@ -633,8 +617,7 @@ next14:
 	ADD     R5, R7, R8
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest21
+	CBZ     R15, rest21
 	PCALIGN $16
 
 block20:
@@ -653,12 +636,10 @@ block20:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block20
+	BNE   block20
 
 rest21:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest23
+	CBZ     R19, rest23
 	PCALIGN $16
 
 block22:
@@ -707,10 +688,9 @@ block22:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block22
+	BNE   block22
 
 rest23:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)
@@ -761,8 +741,7 @@ next19:
 	ADD     R5, R8, R9
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest26
+	CBZ     R15, rest26
 	PCALIGN $16
 
 block25:
@@ -786,12 +765,10 @@ block25:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block25
+	BNE   block25
 
 rest26:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest28
+	CBZ     R19, rest28
 	PCALIGN $16
 
 block27:
@@ -857,10 +834,9 @@ block27:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block27
+	BNE   block27
 
 rest28:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)
@@ -927,8 +903,7 @@ next24:
 	ADD     R5, R9, R10
 	AND     $3, R13, R15
 	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest31
+	CBZ     R15, rest31
 	PCALIGN $16
 
 block30:
@@ -957,12 +932,10 @@ block30:
 	ADD   $64, R14, R14
 	ADD   $4, R6, R6
 	SUBS  $1, R15, R15
-	BGE   block30
+	BNE   block30
 
 rest31:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest33
+	CBZ     R19, rest33
 	PCALIGN $16
 
 block32:
@@ -1045,10 +1018,9 @@ block32:
 	ADD   $256, R14, R14
 	ADD   $16, R6, R6
 	SUBS  $1, R19, R19
-	BGE   block32
+	BNE   block32
 
 rest33:
-	ADD   $1, R19, R19
 	FLDPQ (R2), (F24, F25)
 	FLDPQ 32(R2), (F26, F27)
 	FSTPQ (F0, F1), (R1)

@@ -34,8 +34,7 @@ block1:
 
 rest2:
 	ADD     $16, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest4
+	CBZ     R2, rest4
 	PCALIGN $16
 
 block3:
@@ -44,10 +43,9 @@ block3:
 	VBIT  V16.B16, V4.B16, V0.B16
 	ADD   $4, R1, R1
 	SUBS  $1, R2, R2
-	BGE   block3
+	BNE   block3
 
 rest4:
-	ADD   $1, R2, R2
 	WORD  $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
 	WORD  $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
 	WORD  $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
@@ -351,8 +349,7 @@ block7:
 
 rest8:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest10
+	CBZ     R3, rest10
 	PCALIGN $16
 
 block9:
@@ -388,10 +385,9 @@ block9:
 	ADD   $4, R2, R2
 	ADD   $4, R4, R4
 	SUBS  $1, R3, R3
-	BGE   block9
+	BNE   block9
 
 rest10:
-	ADD $1, R3, R3
 	RET
 
 DATA th<>+0(SB)/4, $0x3f800000
@@ -701,8 +697,7 @@ block13:
 
 rest14:
 	ADD     $4, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest16
+	CBZ     R2, rest16
 	PCALIGN $16
 
 block15:
@@ -736,10 +731,9 @@ block15:
 	ADD   $4, R1, R1
 	ADD   $4, R3, R3
 	SUBS  $1, R2, R2
-	BGE   block15
+	BNE   block15
 
 rest16:
-	ADD $1, R2, R2
 	RET
 
 // func div(dst *float32, x *float32, n int, d float32)
@@ -780,8 +774,7 @@ block19:
 
 rest20:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest22
+	CBZ     R3, rest22
 	PCALIGN $16
 
 block21:
@@ -791,10 +784,9 @@ block21:
 	ADD   $4, R2, R2
 	ADD   $4, R1, R1
 	SUBS  $1, R3, R3
-	BGE   block21
+	BNE   block21
 
 rest22:
-	ADD $1, R3, R3
 	RET
 
 // func scale(dst *float32, x *float32, n int, f float32)
@@ -841,8 +833,7 @@ block25:
 
 rest26:
 	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest28
+	CBZ     R3, rest28
 	PCALIGN $16
 
 block27:
@@ -854,8 +845,7 @@ block27:
 	ADD   $4, R2, R2
 	ADD   $4, R1, R1
 	SUBS  $1, R3, R3
-	BGE   block27
+	BNE   block27
 
 rest28:
-	ADD $1, R3, R3
 	RET

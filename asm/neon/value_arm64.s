@@ -12,8 +12,7 @@ TEXT ·valueTile(SB), NOSPLIT, $0-72
 	LSL     $2, R5, R5
 	MOVD    n+32(FP), R7
 	MOVD    small+48(FP), R12
-	SUBS    $1, R12, R12
-	BLT     rest2
+	CBZ     R12, rest2
 	PCALIGN $16
 
 block1:
@@ -41,8 +40,7 @@ block1:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest4
+	CBZ     R9, rest4
 	PCALIGN $16
 
 block3:
@@ -73,12 +71,10 @@ block3:
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block3
+	BNE   block3
 
 rest4:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest6
+	CBZ     R10, rest6
 	PCALIGN $16
 
 block5:
@@ -184,13 +180,59 @@ block5:
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block5
+	BNE   block5
 
 rest6:
-	ADD   $1, R10, R10
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first7
+	CMP   $0, R11
+	BNE   other8
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 64(R1), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 128(R1), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	FLDPQ 192(R1), (F28, F29)
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	FLDPQ 256(R1), (F28, F29)
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	FLDPQ 96(R1), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	FLDPQ 160(R1), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	FLDPQ 224(R1), (F28, F29)
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+	FLDPQ 288(R1), (F28, F29)
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R1)
+	B     merged7
+
+other8:
+	CMP   $1, R11
+	BNE   other9
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -255,9 +297,9 @@ rest6:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R1)
-	B     merged8
+	B     merged7
 
-first7:
+other9:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -311,20 +353,18 @@ first7:
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R1)
 
-merged8:
+merged7:
 	ADD  $20, R3, R3
 	ADD  $320, R1, R1
 	SUBS $1, R12, R12
-	BGE  block1
+	BNE  block1
 
 rest2:
-	ADD     $1, R12, R12
 	MOVD    big+56(FP), R12
-	SUBS    $1, R12, R12
-	BLT     rest10
+	CBZ     R12, rest11
 	PCALIGN $16
 
-block9:
+block10:
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -353,11 +393,10 @@ block9:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest12
+	CBZ     R9, rest13
 	PCALIGN $16
 
-block11:
+block12:
 	FMOVQ (R6), F24
 	FMOVD 16(R6), F25
 	ADD   R5, R6, R6
@@ -389,15 +428,13 @@ block11:
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block11
+	BNE   block12
 
-rest12:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest14
+rest13:
+	CBZ     R10, rest15
 	PCALIGN $16
 
-block13:
+block14:
 	FMOVQ (R6), F24
 	FMOVD 16(R6), F25
 	ADD   R5, R6, R6
@@ -516,13 +553,67 @@ block13:
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block13
+	BNE   block14
 
-rest14:
-	ADD   $1, R10, R10
+rest15:
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first15
+	CMP   $0, R11
+	BNE   other17
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 64(R1), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 128(R1), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	FLDPQ 192(R1), (F28, F29)
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	FLDPQ 256(R1), (F28, F29)
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R1)
+	FLDPQ 320(R1), (F28, F29)
+	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
+	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
+	FSTPQ (F28, F29), 320(R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	FLDPQ 96(R1), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	FLDPQ 160(R1), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	FLDPQ 224(R1), (F28, F29)
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+	FLDPQ 288(R1), (F28, F29)
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R1)
+	FLDPQ 352(R1), (F28, F29)
+	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
+	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
+	FSTPQ (F28, F29), 352(R1)
+	B     merged16
+
+other17:
+	CMP   $1, R11
+	BNE   other18
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -601,7 +692,7 @@ rest14:
 	FSTPQ (F28, F29), 352(R1)
 	B     merged16
 
-first15:
+other18:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -669,13 +760,12 @@ merged16:
 	ADD  $24, R3, R3
 	ADD  $384, R1, R1
 	SUBS $1, R12, R12
-	BGE  block9
+	BNE  block10
 
-rest10:
-	ADD     $1, R12, R12
+rest11:
 	MOVD    rest+64(FP), R12
 	CMP     $1, R12
-	BNE     next18
+	BNE     next20
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -684,11 +774,10 @@ rest10:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest20
+	CBZ     R9, rest22
 	PCALIGN $16
 
-block19:
+block21:
 	FMOVS (R6), F26
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -699,15 +788,13 @@ block19:
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block19
+	BNE   block21
 
-rest20:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest22
+rest22:
+	CBZ     R10, rest24
 	PCALIGN $16
 
-block21:
+block23:
 	FMOVS (R6), F26
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -742,13 +829,27 @@ block21:
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block21
+	BNE   block23
 
-rest22:
-	ADD   $1, R10, R10
+rest24:
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first23
+	CMP   $0, R11
+	BNE   other26
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	B     merged25
+
+other26:
+	CMP   $1, R11
+	BNE   other27
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -765,9 +866,9 @@ rest22:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R1)
-	B     merged24
+	B     merged25
 
-first23:
+other27:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -781,14 +882,14 @@ first23:
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R1)
 
-merged24:
+merged25:
 	ADD $4, R3, R3
 	ADD $64, R1, R1
-	B   end17
+	B   end19
 
-next18:
+next20:
 	CMP     $2, R12
-	BNE     next25
+	BNE     next28
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -801,11 +902,10 @@ next18:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest27
+	CBZ     R9, rest30
 	PCALIGN $16
 
-block26:
+block29:
 	FMOVD (R6), F25
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -820,15 +920,13 @@ block26:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block26
+	BNE   block29
 
-rest27:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest29
+rest30:
+	CBZ     R10, rest32
 	PCALIGN $16
 
-block28:
+block31:
 	FMOVD (R6), F25
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -879,13 +977,35 @@ block28:
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block28
+	BNE   block31
 
-rest29:
-	ADD   $1, R10, R10
+rest32:
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first30
+	CMP   $0, R11
+	BNE   other34
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 64(R1), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	FLDPQ 96(R1), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	B     merged33
+
+other34:
+	CMP   $1, R11
+	BNE   other35
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -914,9 +1034,9 @@ rest29:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R1)
-	B     merged31
+	B     merged33
 
-first30:
+other35:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -940,14 +1060,14 @@ first30:
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R1)
 
-merged31:
+merged33:
 	ADD $8, R3, R3
 	ADD $128, R1, R1
-	B   end17
+	B   end19
 
-next25:
+next28:
 	CMP     $3, R12
-	BNE     next32
+	BNE     next36
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -964,11 +1084,10 @@ next25:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest34
+	CBZ     R9, rest38
 	PCALIGN $16
 
-block33:
+block37:
 	FMOVD (R6), F25
 	FMOVS 8(R6), F26
 	ADD   R5, R6, R6
@@ -988,15 +1107,13 @@ block33:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block33
+	BNE   block37
 
-rest34:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest36
+rest38:
+	CBZ     R10, rest40
 	PCALIGN $16
 
-block35:
+block39:
 	FMOVD (R6), F25
 	FMOVS 8(R6), F26
 	ADD   R5, R6, R6
@@ -1067,13 +1184,43 @@ block35:
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block35
+	BNE   block39
 
-rest36:
-	ADD   $1, R10, R10
+rest40:
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first37
+	CMP   $0, R11
+	BNE   other42
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 64(R1), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 128(R1), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	FLDPQ 96(R1), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	FLDPQ 160(R1), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	B     merged41
+
+other42:
+	CMP   $1, R11
+	BNE   other43
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -1114,9 +1261,9 @@ rest36:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R1)
-	B     merged38
+	B     merged41
 
-first37:
+other43:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -1150,14 +1297,14 @@ first37:
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R1)
 
-merged38:
+merged41:
 	ADD $12, R3, R3
 	ADD $192, R1, R1
-	B   end17
+	B   end19
 
-next32:
+next36:
 	CMP     $4, R12
-	BNE     next39
+	BNE     next44
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -1178,11 +1325,10 @@ next32:
 	MOVD    R3, R6
 	AND     $3, R7, R9
 	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest41
+	CBZ     R9, rest46
 	PCALIGN $16
 
-block40:
+block45:
 	FMOVQ (R6), F24
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -1205,15 +1351,13 @@ block40:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	ADD   $64, R8, R8
 	SUBS  $1, R9, R9
-	BGE   block40
+	BNE   block45
 
-rest41:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest43
+rest46:
+	CBZ     R10, rest48
 	PCALIGN $16
 
-block42:
+block47:
 	FMOVQ (R6), F24
 	ADD   R5, R6, R6
 	FLDPQ (R8), (F30, F31)
@@ -1296,13 +1440,51 @@ block42:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   $256, R8, R8
 	SUBS  $1, R10, R10
-	BGE   block42
+	BNE   block47
 
-rest43:
-	ADD   $1, R10, R10
+rest48:
 	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first44
+	CMP   $0, R11
+	BNE   other50
+	FLDPQ 512(R4), (F24, F25)
+	FLDPQ (R1), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R1)
+	FLDPQ 64(R1), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R1)
+	FLDPQ 128(R1), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R1)
+	FLDPQ 192(R1), (F28, F29)
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R1)
+	FLDPQ 544(R4), (F24, F25)
+	FLDPQ 32(R1), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R1)
+	FLDPQ 96(R1), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R1)
+	FLDPQ 160(R1), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R1)
+	FLDPQ 224(R1), (F28, F29)
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R1)
+	B     merged49
+
+other50:
+	CMP   $1, R11
+	BNE   other51
 	FLDPQ 512(R4), (F24, F25)
 	FLDPQ 384(R4), (F26, F27)
 	FLDPQ (R1), (F28, F29)
@@ -1355,9 +1537,9 @@ rest43:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R1)
-	B     merged45
+	B     merged49
 
-first44:
+other51:
 	FLDPQ 512(R4), (F24, F25)
 	VEOR  V28.B16, V28.B16, V28.B16
 	VEOR  V29.B16, V29.B16, V29.B16
@@ -1401,11 +1583,11 @@ first44:
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R1)
 
-merged45:
+merged49:
 	ADD $16, R3, R3
 	ADD $256, R1, R1
-	B   end17
+	B   end19
 
-next39:
-end17:
+next44:
+end19:
 	RET

@@ -56,8 +56,7 @@ TEXT ·softmaxTile(SB), NOSPLIT, $0-24
 	FMOVQ   F20, 48(R2)
 	WORD    $0x4e36e680 // fcmeq v0.4s, v20.4s, v22.4s
 	WORD    $0x4e601e94 // bic v20.16b, v20.16b, v0.16b
-	SUBS    $1, R3, R3
-	BLT     rest2
+	CBZ     R3, rest2
 	PCALIGN $16
 
 block1:
@@ -147,10 +146,9 @@ block1:
 	FSTPQ (F0, F4), 32(R1)
 	ADD   $64, R1, R1
 	SUBS  $1, R3, R3
-	BGE   block1
+	BNE   block1
 
 rest2:
-	ADD   $1, R3, R3
 	MOVD  $0xc2fe0000, R0
 	VDUP  R0, V23.S4
 	MOVD  $0x3f800000, R0

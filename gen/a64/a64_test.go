@@ -96,6 +96,7 @@ func TestWords(t *testing.T) {
 		check("FADDP", []string{fmt.Sprintf("S%d", d), fmt.Sprintf("V%d.2S", n)}, func(a *Asm) { a.FADDP(d, n) })
 		x, y := generalRegisters[r.IntN(len(generalRegisters))], generalRegisters[r.IntN(len(generalRegisters))]
 		check("LDR", []string{fmt.Sprintf("Q%d", d), fmt.Sprintf("[X%d,X%d]", x, y)}, func(a *Asm) { a.LDRQX(d, x, y) })
+		check("STR", []string{fmt.Sprintf("Q%d", d), fmt.Sprintf("[X%d,X%d]", x, y)}, func(a *Asm) { a.STRQX(d, x, y) })
 	}
 }
 

@@ -43,15 +43,24 @@ func (a *Asm) RET() {
 // Blocks runs body once for each whole size of n, and leaves the rest in n.
 func (a *Asm) Blocks(n X, size int, body func()) {
 	again, end := a.NewLabel("block"), a.NewLabel("rest")
-	a.SUBS(n, n, size)
-	a.BLT(end)
+	if size == 1 {
+		a.CBZ(n, end)
+	} else {
+		a.SUBS(n, n, size)
+		a.BLT(end)
+	}
 	a.op("PCALIGN", "$16")
 	a.Label(again)
 	body()
 	a.SUBS(n, n, size)
-	a.BGE(again)
-	a.Label(end)
-	a.ADDI(n, n, size)
+	if size == 1 {
+		a.BNE(again)
+		a.Label(end)
+	} else {
+		a.BGE(again)
+		a.Label(end)
+		a.ADDI(n, n, size)
+	}
 }
 
 // immediate is an operand of ADD and SUB.

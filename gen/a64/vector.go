@@ -46,6 +46,7 @@ const (
 	fmaxv   = 0x6E30F800
 	faddp   = 0x7E30D800
 	ldrQReg = 0x3CE06800
+	strQReg = 0x3CA06800
 )
 
 func (a *Asm) three(name string, d, n, m V) {
@@ -157,9 +158,12 @@ func (a *Asm) LDRS(v V, m Mem) { a.op("FMOVS", m.at(4), v.scalar()) }
 func (a *Asm) STRQ(v V, m Mem) { a.op("FMOVQ", v.scalar(), m.at(16)) }
 func (a *Asm) STRS(v V, m Mem) { a.op("FMOVS", v.scalar(), m.at(4)) }
 
-// LDRQX and LDRSX load 4 and 1 lanes from base + index bytes.
+// LDRQX and LDRSX load 4 and 1 lanes from base + index bytes, STRQX stores 4.
 func (a *Asm) LDRQX(v V, base, index X) {
 	a.word(ldrQReg|index.n()<<16|base.n()<<5|v.n(), "ldr q%d, [x%d,x%d]", v, base, index)
+}
+func (a *Asm) STRQX(v V, base, index X) {
+	a.word(strQReg|index.n()<<16|base.n()<<5|v.n(), "str q%d, [x%d,x%d]", v, base, index)
 }
 func (a *Asm) LDRSX(v V, base, index X) {
 	a.op("FMOVS", "("+base.String()+")("+index.String()+")", v.scalar())

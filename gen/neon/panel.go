@@ -40,16 +40,17 @@ func (g *gen) quarters(base a64.X, body func(part int, row [4]a64.X)) {
 func (g *gen) packPanel() {
 	dst0, src, scale := g.Param("dst"), g.Param("src"), g.constant()
 	g.ParamFloat(scale, "scale")
-	n, dst := g.X(), g.X()
+	n, dst, at := g.X(), g.X(), g.X()
 	g.quarters(src, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "dim")
+		g.MOVI(at, 0)
 		g.ADDI(dst, dst0, 16*part)
 		g.Blocks(n, 4, func() {
 			for i := range a64.V(4) {
-				g.LDRQ(i, mem(row[i], 0))
+				g.LDRQX(i, row[i], at)
 				g.FMUL(i, i, scale)
-				g.ADDI(row[i], row[i], 16)
 			}
+			g.ADDI(at, at, 16)
 			g.transpose(0, 4)
 			for c := range 4 {
 				g.STRQ(a64.V(c), mem(dst, 4*panel*c))
@@ -58,11 +59,11 @@ func (g *gen) packPanel() {
 		})
 		g.Blocks(n, 1, func() {
 			for i := range 4 {
-				g.LDRS(0, mem(row[i], 0))
+				g.LDRSX(0, row[i], at)
 				g.FMUL(0, 0, scale)
 				g.STRS(0, mem(dst, 4*i))
-				g.ADDI(row[i], row[i], 4)
 			}
+			g.ADDI(at, at, 4)
 			g.ADDI(dst, dst, 4*panel)
 		})
 	})
@@ -71,20 +72,18 @@ func (g *gen) packPanel() {
 // finishPanel: V4-V7 are scratch of the transpose, V16 the inverse of the sums.
 func (g *gen) finishPanel() {
 	dst, st := g.Param("dst"), g.Param("st")
-	zero, one, numbers := g.zero(), g.splat(1), g.constant() // numbers: all bits set unless there was a NaN
+	zero, one, nan := g.zero(), g.splat(1), g.zero() // nan is NaN once there was one, as FMAX propagates it
 	inverse := a64.V(16)
-	g.FCMEQ(numbers, zero, zero)
-	n, o := g.X(), g.X()
-	finish := func(v a64.V) { // o/L + 0, the addition for -0
-		g.MOVV(4, zero)
-		g.FMLA(4, v, inverse)
-		g.FCMEQ(5, 4, 4)
-		g.ANDV(numbers, numbers, 5)
-		g.MOVV(v, 4)
+	n, o, at := g.X(), g.X(), g.X()
+	finish := func(d, v a64.V) { // o/L + 0, the addition for -0
+		g.ZERO(d)
+		g.FMLA(d, v, inverse)
+		g.FMAX(nan, nan, d)
 	}
 	g.quarters(dst, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "dim")
 		g.ParamTo(o, "acc")
+		g.MOVI(at, 0)
 		g.ADDI(o, o, 16*part)
 		// 0 for the inverse of 0
 		g.LDRQ(0, mem(st, offSum+16*part))
@@ -93,19 +92,22 @@ func (g *gen) finishPanel() {
 		g.BIC(inverse, inverse, 0)
 		g.Blocks(n, 4, func() {
 			for c := range a64.V(4) {
-				g.LDRQ(c, mem(o, 4*panel*int(c)))
-				finish(c)
+				g.LDRQ(4+c, mem(o, 4*panel*int(c)))
+				finish(c, 4+c)
 			}
 			g.transpose(0, 4)
 			for i := range a64.V(4) {
-				g.STRQ(i, mem(row[i], 0))
-				g.ADDI(row[i], row[i], 16)
+				g.STRQX(i, row[i], at)
 			}
+			g.ADDI(at, at, 16)
 			g.ADDI(o, o, 4*4*panel)
 		})
+		for i := range row {
+			g.ADD(row[i], row[i], at)
+		}
 		g.Blocks(n, 1, func() {
-			g.LDRQ(0, mem(o, 0))
-			finish(0)
+			g.LDRQ(4, mem(o, 0))
+			finish(0, 4)
 			for i := range row {
 				g.STLane(0, i, row[i])
 			}
@@ -113,8 +115,9 @@ func (g *gen) finishPanel() {
 		})
 	})
 	x, y := g.X(), g.X()
-	g.HalfToX(x, numbers, 0)
-	g.HalfToX(y, numbers, 1)
+	g.FCMEQ(nan, nan, nan)
+	g.HalfToX(x, nan, 0)
+	g.HalfToX(y, nan, 1)
 	g.AND(x, x, y)
 	g.MVN(x, x)
 	g.Result(x)

@@ -43,20 +43,21 @@ func genValue(g *gen) {
 		return piece(step) + 2, 0
 	}
 	tiles.next = func(_, _ int) {}
-	merge := func(cols int, first bool) {
+	// In its first tile O is not read; where no maximum has grown a is 1.
+	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
 			g.load(24, 2, st, offNewScale+16*int(h))
-			if !first {
+			if mode == mergeRescale {
 				g.load(26, 2, st, offOldScale+16*int(h))
 			}
 			for c := range cols {
-				if first {
+				if mode == mergeFirst {
 					g.clear(28, 2)
 				} else {
 					g.load(28, 2, o, 4*panel*c+16*int(h))
 				}
 				for i := range a64.V(2) {
-					if !first {
+					if mode == mergeRescale {
 						g.FMUL(28+i, 28+i, 26+i) // O*a
 					}
 					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
@@ -67,14 +68,17 @@ func genValue(g *gen) {
 	}
 	mode := g.X()
 	tiles.finish = func(cols int) {
-		first, done := g.NewLabel("first"), g.NewLabel("merged")
+		done := g.NewLabel("merged")
 		g.LDRW(mode, mem(st, offMode))
-		g.CMP(mode, mergeFirst)
-		g.BGE(first)
-		merge(cols, false)
-		g.B(done)
-		g.Label(first)
-		merge(cols, true)
+		for _, m := range []int{mergeAdd, mergeRescale} {
+			other := g.NewLabel("other")
+			g.CMP(mode, m)
+			g.BNE(other)
+			merge(cols, m)
+			g.B(done)
+			g.Label(other)
+		}
+		merge(cols, mergeFirst)
 		g.Label(done)
 	}
 	g.groups(func(cols int) {
