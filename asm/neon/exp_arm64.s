@@ -27,24 +27,24 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 	MOVD    $0x3020100, R0
 	VDUP    R0, V18.S4
 	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
+	FLDPQ   (R0), (F20, F21)
 	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
+	FLDPQ   (R0), (F22, F23)
 	MOVD    $0x42b20000, R0
-	VDUP    R0, V23.S4
+	VDUP    R0, V19.S4
 	MOVD    $0x3f800000, R0
 	VDUP    R0, V24.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R2), (F0, F4)
+	FLDPQ (R1), (F0, F4)
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
+	WORD  $0x4eb3f400 // fmin v0.4s, v0.4s, v19.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
 	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
@@ -59,8 +59,8 @@ block1:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VSUB  V10.S4, V1.S4, V1.S4
@@ -74,7 +74,7 @@ block1:
 	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
 	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4eb7f484 // fmin v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3f484 // fmin v4.4s, v4.4s, v19.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
 	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
@@ -89,8 +89,8 @@ block1:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VSUB  V10.S4, V5.S4, V5.S4
@@ -103,22 +103,22 @@ block1:
 	VADD  V24.S4, V7.S4, V7.S4
 	WORD  $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
 	WORD  $0x6e27dcc4 // fmul v4.4s, v6.4s, v7.4s
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	FSTPQ (F0, F4), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block1
 
 rest2:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest4
 	PCALIGN $16
 
 block3:
-	FMOVQ (R2), F0
+	FMOVQ (R1), F0
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
+	WORD  $0x4eb3f400 // fmin v0.4s, v0.4s, v19.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
 	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
@@ -133,8 +133,8 @@ block3:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VSUB  V10.S4, V1.S4, V1.S4
@@ -147,21 +147,21 @@ block3:
 	VADD  V24.S4, V3.S4, V3.S4
 	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
 	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	FMOVQ F0, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block3
 
 rest4:
-	ADD     $4, R3, R3
-	CBZ     R3, rest6
+	ADD     $4, R2, R2
+	CBZ     R2, rest6
 	PCALIGN $16
 
 block5:
-	FMOVS (R2), F0
+	FMOVS (R1), F0
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
+	WORD  $0x4eb3f400 // fmin v0.4s, v0.4s, v19.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
 	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
@@ -176,8 +176,8 @@ block5:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VSUB  V10.S4, V1.S4, V1.S4
@@ -190,10 +190,10 @@ block5:
 	VADD  V24.S4, V3.S4, V3.S4
 	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
 	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	FMOVS F0, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
 	BNE   block5
 
 rest6:

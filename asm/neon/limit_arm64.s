@@ -30,8 +30,8 @@ TEXT ·fmaLoop(SB), NOSPLIT, $0-8
 	VEOR    V23.B16, V23.B16, V23.B16
 	VEOR    V24.B16, V24.B16, V24.B16
 	VEOR    V25.B16, V25.B16, V25.B16
-	MOVD    n+0(FP), R1
-	CBZ     R1, rest2
+	MOVD    n+0(FP), R0
+	CBZ     R0, rest2
 	PCALIGN $16
 
 block1:
@@ -59,7 +59,7 @@ block1:
 	WORD $0x4e39cf15 // fmla v21.4s, v24.4s, v25.4s
 	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
 	WORD $0x4e39cf17 // fmla v23.4s, v24.4s, v25.4s
-	SUBS $1, R1, R1
+	SUBS $1, R0, R0
 	BNE  block1
 
 rest2:
@@ -67,21 +67,20 @@ rest2:
 
 // func readLoop(x *float32, n int)
 TEXT ·readLoop(SB), NOSPLIT, $0-16
-	MOVD    x+0(FP), R1
-	MOVD    n+8(FP), R2
-	SUBS    $32, R2, R2
+	MOVD    x+0(FP), R0
+	MOVD    n+8(FP), R1
+	SUBS    $32, R1, R1
 	BLT     rest4
 	PCALIGN $16
 
 block3:
-	FLDPQ (R1), (F0, F1)
-	FLDPQ 32(R1), (F2, F3)
-	FLDPQ 64(R1), (F4, F5)
-	FLDPQ 96(R1), (F6, F7)
-	ADD   $128, R1, R1
-	SUBS  $32, R2, R2
+	FLDPQ (R0), (F0, F1)
+	FLDPQ 32(R0), (F2, F3)
+	FLDPQ 64(R0), (F4, F5)
+	FLDPQ 96(R0), (F6, F7)
+	ADD   $128, R0, R0
+	SUBS  $32, R1, R1
 	BGE   block3
 
 rest4:
-	ADD $32, R2, R2
 	RET

@@ -4,15 +4,15 @@
 
 // func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
 TEXT ·scoreTile(SB), NOSPLIT, $0-72
-	MOVD    s+0(FP), R1
-	MOVD    st+8(FP), R2
-	MOVD    q+16(FP), R3
-	MOVD    k+24(FP), R4
-	MOVD    stride+40(FP), R5
-	LSL     $2, R5, R5
-	MOVD    dim+32(FP), R13
-	MOVD    small+48(FP), R20
-	CBZ     R20, rest2
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    q+16(FP), R2
+	MOVD    k+24(FP), R3
+	MOVD    stride+40(FP), R4
+	LSL     $2, R4, R4
+	MOVD    dim+32(FP), R12
+	MOVD    small+48(FP), R19
+	CBZ     R19, rest2
 	PCALIGN $16
 
 block1:
@@ -36,25 +36,25 @@ block1:
 	VEOR    V17.B16, V17.B16, V17.B16
 	VEOR    V18.B16, V18.B16, V18.B16
 	VEOR    V19.B16, V19.B16, V19.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	ADD     R5, R10, R11
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest4
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	ADD     R4, R9, R10
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FMOVS (R11)(R6), F28
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FMOVS (R7)(R5), F25
+	FMOVS (R8)(R5), F26
+	FMOVS (R9)(R5), F27
+	FMOVS (R10)(R5), F28
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -65,7 +65,7 @@ block3:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -76,22 +76,22 @@ block3:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block3
 
 rest4:
-	CBZ     R19, rest6
+	CBZ     R15, rest6
 	PCALIGN $16
 
 block5:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	WORD  $0x3ce6697c // ldr q28, [x11,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
+	WORD  $0x3ce5691a // ldr q26, [x8,x5]
+	WORD  $0x3ce5693b // ldr q27, [x9,x5]
+	WORD  $0x3ce5695c // ldr q28, [x10,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -102,7 +102,7 @@ block5:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -113,7 +113,7 @@ block5:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -124,7 +124,7 @@ block5:
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -135,7 +135,7 @@ block5:
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -146,7 +146,7 @@ block5:
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -157,7 +157,7 @@ block5:
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -168,7 +168,7 @@ block5:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -179,16 +179,16 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block5
 
 rest6:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -197,8 +197,8 @@ rest6:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -207,8 +207,8 @@ rest6:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -217,8 +217,8 @@ rest6:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -227,8 +227,8 @@ rest6:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F16, F17), 256(R1)
-	FSTPQ (F18, F19), 288(R1)
+	FSTPQ (F16, F17), 256(R0)
+	FSTPQ (F18, F19), 288(R0)
 	WORD  $0x6eb8e61c // fcmgt v28.4s, v16.4s, v24.4s
 	VBIT  V28.B16, V16.B16, V24.B16
 	WORD  $0x6eb9e63d // fcmgt v29.4s, v17.4s, v25.4s
@@ -237,17 +237,17 @@ rest6:
 	VBIT  V30.B16, V18.B16, V26.B16
 	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
 	VBIT  V31.B16, V19.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $320, R1, R1
-	ADD   R5<<2, R4, R4
-	ADD   R5<<0, R4, R4
-	SUBS  $1, R20, R20
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $320, R0, R0
+	ADD   R4<<2, R3, R3
+	ADD   R4<<0, R3, R3
+	SUBS  $1, R19, R19
 	BNE   block1
 
 rest2:
-	MOVD    big+56(FP), R20
-	CBZ     R20, rest8
+	MOVD    big+56(FP), R19
+	CBZ     R19, rest8
 	PCALIGN $16
 
 block7:
@@ -275,27 +275,27 @@ block7:
 	VEOR    V21.B16, V21.B16, V21.B16
 	VEOR    V22.B16, V22.B16, V22.B16
 	VEOR    V23.B16, V23.B16, V23.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	ADD     R5, R10, R11
-	ADD     R5, R11, R12
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest10
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	ADD     R4, R9, R10
+	ADD     R4, R10, R11
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest10
 	PCALIGN $16
 
 block9:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FMOVS (R11)(R6), F28
-	FMOVS (R12)(R6), F29
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FMOVS (R7)(R5), F25
+	FMOVS (R8)(R5), F26
+	FMOVS (R9)(R5), F27
+	FMOVS (R10)(R5), F28
+	FMOVS (R11)(R5), F29
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -308,7 +308,7 @@ block9:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -321,23 +321,23 @@ block9:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block9
 
 rest10:
-	CBZ     R19, rest12
+	CBZ     R15, rest12
 	PCALIGN $16
 
 block11:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	WORD  $0x3ce6697c // ldr q28, [x11,x6]
-	WORD  $0x3ce6699d // ldr q29, [x12,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
+	WORD  $0x3ce5691a // ldr q26, [x8,x5]
+	WORD  $0x3ce5693b // ldr q27, [x9,x5]
+	WORD  $0x3ce5695c // ldr q28, [x10,x5]
+	WORD  $0x3ce5697d // ldr q29, [x11,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -350,7 +350,7 @@ block11:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -363,7 +363,7 @@ block11:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -376,7 +376,7 @@ block11:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -389,7 +389,7 @@ block11:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -402,7 +402,7 @@ block11:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -415,7 +415,7 @@ block11:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -428,7 +428,7 @@ block11:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -441,16 +441,16 @@ block11:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block11
 
 rest12:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -459,8 +459,8 @@ rest12:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -469,8 +469,8 @@ rest12:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -479,8 +479,8 @@ rest12:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -489,8 +489,8 @@ rest12:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F16, F17), 256(R1)
-	FSTPQ (F18, F19), 288(R1)
+	FSTPQ (F16, F17), 256(R0)
+	FSTPQ (F18, F19), 288(R0)
 	WORD  $0x6eb8e61c // fcmgt v28.4s, v16.4s, v24.4s
 	VBIT  V28.B16, V16.B16, V24.B16
 	WORD  $0x6eb9e63d // fcmgt v29.4s, v17.4s, v25.4s
@@ -499,8 +499,8 @@ rest12:
 	VBIT  V30.B16, V18.B16, V26.B16
 	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
 	VBIT  V31.B16, V19.B16, V27.B16
-	FSTPQ (F20, F21), 320(R1)
-	FSTPQ (F22, F23), 352(R1)
+	FSTPQ (F20, F21), 320(R0)
+	FSTPQ (F22, F23), 352(R0)
 	WORD  $0x6eb8e69c // fcmgt v28.4s, v20.4s, v24.4s
 	VBIT  V28.B16, V20.B16, V24.B16
 	WORD  $0x6eb9e6bd // fcmgt v29.4s, v21.4s, v25.4s
@@ -509,83 +509,83 @@ rest12:
 	VBIT  V30.B16, V22.B16, V26.B16
 	WORD  $0x6ebbe6ff // fcmgt v31.4s, v23.4s, v27.4s
 	VBIT  V31.B16, V23.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $384, R1, R1
-	ADD   R5<<2, R4, R4
-	ADD   R5<<1, R4, R4
-	SUBS  $1, R20, R20
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $384, R0, R0
+	ADD   R4<<2, R3, R3
+	ADD   R4<<1, R3, R3
+	SUBS  $1, R19, R19
 	BNE   block7
 
 rest8:
-	MOVD    rest+64(FP), R20
-	CMP     $1, R20
+	MOVD    rest+64(FP), R19
+	CMP     $1, R19
 	BNE     next14
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
 	VEOR    V3.B16, V3.B16, V3.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest16
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R7)(R6), F24
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block15
 
 rest16:
-	CBZ     R19, rest18
+	CBZ     R15, rest18
 	PCALIGN $16
 
 block17:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block17
 
 rest18:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -594,14 +594,12 @@ rest18:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $64, R1, R1
-	ADD   R5<<0, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next14:
-	CMP     $2, R20
+	CMP     $2, R19
 	BNE     next19
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
@@ -611,90 +609,90 @@ next14:
 	VEOR    V5.B16, V5.B16, V5.B16
 	VEOR    V6.B16, V6.B16, V6.B16
 	VEOR    V7.B16, V7.B16, V7.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest21
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	ADD     R4, R6, R7
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest21
 	PCALIGN $16
 
 block20:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FMOVS (R7)(R5), F25
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block20
 
 rest21:
-	CBZ     R19, rest23
+	CBZ     R15, rest23
 	PCALIGN $16
 
 block22:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block22
 
 rest23:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -703,8 +701,8 @@ rest23:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -713,14 +711,12 @@ rest23:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $128, R1, R1
-	ADD   R5<<1, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next19:
-	CMP     $3, R20
+	CMP     $3, R19
 	BNE     next24
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
@@ -734,113 +730,113 @@ next19:
 	VEOR    V9.B16, V9.B16, V9.B16
 	VEOR    V10.B16, V10.B16, V10.B16
 	VEOR    V11.B16, V11.B16, V11.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest26
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest26
 	PCALIGN $16
 
 block25:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FMOVS (R7)(R5), F25
+	FMOVS (R8)(R5), F26
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block25
 
 rest26:
-	CBZ     R19, rest28
+	CBZ     R15, rest28
 	PCALIGN $16
 
 block27:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
+	WORD  $0x3ce5691a // ldr q26, [x8,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block27
 
 rest28:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -849,8 +845,8 @@ rest28:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -859,8 +855,8 @@ rest28:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -869,15 +865,12 @@ rest28:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $192, R1, R1
-	ADD   R5<<1, R4, R4
-	ADD   R5<<0, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next24:
-	CMP     $4, R20
+	CMP     $4, R19
 	BNE     next29
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
@@ -895,23 +888,23 @@ next24:
 	VEOR    V13.B16, V13.B16, V13.B16
 	VEOR    V14.B16, V14.B16, V14.B16
 	VEOR    V15.B16, V15.B16, V15.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	CBZ     R15, rest31
+	MOVD    R2, R13
+	MOVD    $0x0, R5
+	MOVD    R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	AND     $3, R12, R14
+	LSR     $2, R12, R15
+	CBZ     R14, rest31
 	PCALIGN $16
 
 block30:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R6)(R5), F24
+	FMOVS (R7)(R5), F25
+	FMOVS (R8)(R5), F26
+	FMOVS (R9)(R5), F27
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -920,7 +913,7 @@ block30:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -929,21 +922,21 @@ block30:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
+	ADD   $64, R13, R13
+	ADD   $4, R5, R5
+	SUBS  $1, R14, R14
 	BNE   block30
 
 rest31:
-	CBZ     R19, rest33
+	CBZ     R15, rest33
 	PCALIGN $16
 
 block32:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
+	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
+	WORD  $0x3ce5691a // ldr q26, [x8,x5]
+	WORD  $0x3ce5693b // ldr q27, [x9,x5]
+	FLDPQ (R13), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -952,7 +945,7 @@ block32:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R13), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -961,7 +954,7 @@ block32:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R13), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -970,7 +963,7 @@ block32:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R13), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -979,7 +972,7 @@ block32:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R13), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -988,7 +981,7 @@ block32:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R13), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -997,7 +990,7 @@ block32:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R13), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -1006,7 +999,7 @@ block32:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R13), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1015,16 +1008,16 @@ block32:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
+	ADD   $256, R13, R13
+	ADD   $16, R5, R5
+	SUBS  $1, R15, R15
 	BNE   block32
 
 rest33:
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -1033,8 +1026,8 @@ rest33:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -1043,8 +1036,8 @@ rest33:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -1053,8 +1046,8 @@ rest33:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -1063,10 +1056,8 @@ rest33:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $256, R1, R1
-	ADD   R5<<2, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next29:

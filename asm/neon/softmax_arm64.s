@@ -4,22 +4,22 @@
 
 // func maximum(x *float32, n int) float32
 TEXT ·maximum(SB), NOSPLIT, $0-20
-	MOVD    x+0(FP), R1
-	MOVD    n+8(FP), R2
+	MOVD    x+0(FP), R0
+	MOVD    n+8(FP), R1
 	VEOR    V8.B16, V8.B16, V8.B16
-	MOVD    $0xff800000, R0
-	VDUP    R0, V9.S4
-	VMOV    V9.B16, V0.B16
-	VMOV    V9.B16, V1.B16
-	VMOV    V9.B16, V2.B16
-	VMOV    V9.B16, V3.B16
-	SUBS    $16, R2, R2
+	MOVD    $0xff800000, R2
+	VDUP    R2, V3.S4
+	VMOV    V3.B16, V0.B16
+	VMOV    V3.B16, V1.B16
+	VMOV    V3.B16, V2.B16
+	VMOV    V3.B16, V3.B16
+	SUBS    $16, R1, R1
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R1), (F4, F5)
-	FLDPQ 32(R1), (F6, F7)
+	FLDPQ (R0), (F4, F5)
+	FLDPQ 32(R0), (F6, F7)
 	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
 	VBIT  V16.B16, V4.B16, V0.B16
 	WORD  $0x6ea1e4b1 // fcmgt v17.4s, v5.4s, v1.4s
@@ -28,21 +28,21 @@ block1:
 	VBIT  V18.B16, V6.B16, V2.B16
 	WORD  $0x6ea3e4f3 // fcmgt v19.4s, v7.4s, v3.4s
 	VBIT  V19.B16, V7.B16, V3.B16
-	ADD   $64, R1, R1
-	SUBS  $16, R2, R2
+	ADD   $64, R0, R0
+	SUBS  $16, R1, R1
 	BGE   block1
 
 rest2:
-	ADD     $16, R2, R2
-	CBZ     R2, rest4
+	ADD     $16, R1, R1
+	CBZ     R1, rest4
 	PCALIGN $16
 
 block3:
-	VLD1R (R1), [V4.S4]
+	VLD1R (R0), [V4.S4]
 	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
 	VBIT  V16.B16, V4.B16, V0.B16
-	ADD   $4, R1, R1
-	SUBS  $1, R2, R2
+	ADD   $4, R0, R0
+	SUBS  $1, R1, R1
 	BNE   block3
 
 rest4:
@@ -56,49 +56,49 @@ rest4:
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 TEXT ·expSum(SB), NOSPLIT, $0-40
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	MOVD    sum+32(FP), R4
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3e2aae4a, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3f000000, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V16.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V17.S4
-	MOVD    $0x3020100, R0
-	VDUP    R0, V18.S4
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
-	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
-	FMOVS   m+24(FP), F23
-	VDUP    V23.S[0], V23.S4
-	FLDPQ   (R4), (F24, F25)
-	FLDPQ   32(R4), (F26, F27)
-	FLDPQ   64(R4), (F28, F29)
-	FLDPQ   96(R4), (F30, F31)
-	SUBS    $32, R3, R3
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	MOVD    sum+32(FP), R3
+	MOVD    $0xc2b00000, R4
+	VDUP    R4, V8.S4
+	MOVD    $0x4138aa3b, R4
+	VDUP    R4, V9.S4
+	MOVD    $0x4b4003f8, R4
+	VDUP    R4, V10.S4
+	MOVD    $0x3db17200, R4
+	VDUP    R4, V11.S4
+	MOVD    $0x343fbe8e, R4
+	VDUP    R4, V12.S4
+	MOVD    $0x3e2aae4a, R4
+	VDUP    R4, V13.S4
+	MOVD    $0x3d2ab1d8, R4
+	VDUP    R4, V14.S4
+	MOVD    $0x3f000000, R4
+	VDUP    R4, V15.S4
+	MOVD    $0x7, R4
+	VDUP    R4, V16.S4
+	MOVD    $0x4040404, R4
+	VDUP    R4, V17.S4
+	MOVD    $0x3020100, R4
+	VDUP    R4, V18.S4
+	MOVD    $th<>(SB), R4
+	FLDPQ   (R4), (F20, F21)
+	MOVD    $tl<>(SB), R4
+	FLDPQ   (R4), (F22, F23)
+	FMOVS   m+24(FP), F19
+	VDUP    V19.S[0], V19.S4
+	FLDPQ   (R3), (F24, F25)
+	FLDPQ   32(R3), (F26, F27)
+	FLDPQ   64(R3), (F28, F29)
+	FLDPQ   96(R3), (F30, F31)
+	SUBS    $32, R2, R2
 	BLT     rest6
 	PCALIGN $16
 
 block5:
-	FLDPQ (R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FLDPQ (R1), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -114,15 +114,15 @@ block5:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -138,17 +138,17 @@ block5:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d739 // fadd v25.4s, v25.4s, v4.4s
-	FSTPQ (F0, F4), (R1)
-	FLDPQ 32(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FSTPQ (F0, F4), (R0)
+	FLDPQ 32(R1), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -164,15 +164,15 @@ block5:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d75a // fadd v26.4s, v26.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -188,17 +188,17 @@ block5:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d77b // fadd v27.4s, v27.4s, v4.4s
-	FSTPQ (F0, F4), 32(R1)
-	FLDPQ 64(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FSTPQ (F0, F4), 32(R0)
+	FLDPQ 64(R1), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -214,15 +214,15 @@ block5:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d79c // fadd v28.4s, v28.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -238,17 +238,17 @@ block5:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FSTPQ (F0, F4), 64(R1)
-	FLDPQ 96(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FSTPQ (F0, F4), 64(R0)
+	FLDPQ 96(R1), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -264,15 +264,15 @@ block5:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d7de // fadd v30.4s, v30.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -288,33 +288,33 @@ block5:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	FSTPQ (F0, F4), 96(R1)
-	ADD   $128, R2, R2
+	FSTPQ (F0, F4), 96(R0)
 	ADD   $128, R1, R1
-	SUBS  $32, R3, R3
+	ADD   $128, R0, R0
+	SUBS  $32, R2, R2
 	BGE   block5
 
 rest6:
-	ADD     $32, R3, R3
-	FSTPQ   (F24, F25), (R4)
-	FSTPQ   (F26, F27), 32(R4)
-	FSTPQ   (F28, F29), 64(R4)
-	FSTPQ   (F30, F31), 96(R4)
-	SUBS    $4, R3, R3
+	ADD     $32, R2, R2
+	FSTPQ   (F24, F25), (R3)
+	FSTPQ   (F26, F27), 32(R3)
+	FSTPQ   (F28, F29), 64(R3)
+	FSTPQ   (F30, F31), 96(R3)
+	SUBS    $4, R2, R2
 	BLT     rest8
 	PCALIGN $16
 
 block7:
-	FMOVQ (R2), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FMOVQ (R1), F0
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -330,31 +330,31 @@ block7:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R1, R1
-	FMOVQ (R4), F4
+	FMOVQ F0, (R0)
+	ADD   $16, R0, R0
+	FMOVQ (R3), F4
 	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVQ F4, (R4)
-	ADD   $16, R2, R2
-	ADD   $16, R4, R4
-	SUBS  $4, R3, R3
+	FMOVQ F4, (R3)
+	ADD   $16, R1, R1
+	ADD   $16, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block7
 
 rest8:
-	ADD     $4, R3, R3
-	CBZ     R3, rest10
+	ADD     $4, R2, R2
+	CBZ     R2, rest10
 	PCALIGN $16
 
 block9:
-	FMOVS (R2), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FMOVS (R1), F0
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -370,21 +370,21 @@ block9:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVS F0, (R1)
-	ADD   $4, R1, R1
-	FMOVS (R4), F4
+	FMOVS F0, (R0)
+	ADD   $4, R0, R0
+	FMOVS (R3), F4
 	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVS F4, (R4)
-	ADD   $4, R2, R2
-	ADD   $4, R4, R4
-	SUBS  $1, R3, R3
+	FMOVS F4, (R3)
+	ADD   $4, R1, R1
+	ADD   $4, R3, R3
+	SUBS  $1, R2, R2
 	BNE   block9
 
 rest10:
@@ -412,48 +412,48 @@ GLOBL tl<>(SB), RODATA|NOPTR, $32
 
 // func sumExp(x *float32, n int, m float32, sum *float32)
 TEXT ·sumExp(SB), NOSPLIT, $0-32
-	MOVD    x+0(FP), R1
-	MOVD    n+8(FP), R2
-	MOVD    sum+24(FP), R3
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3e2aae4a, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3f000000, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V16.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V17.S4
-	MOVD    $0x3020100, R0
-	VDUP    R0, V18.S4
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
-	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
-	FMOVS   m+16(FP), F23
-	VDUP    V23.S[0], V23.S4
-	FLDPQ   (R3), (F24, F25)
-	FLDPQ   32(R3), (F26, F27)
-	FLDPQ   64(R3), (F28, F29)
-	FLDPQ   96(R3), (F30, F31)
-	SUBS    $32, R2, R2
+	MOVD    x+0(FP), R0
+	MOVD    n+8(FP), R1
+	MOVD    sum+24(FP), R2
+	MOVD    $0xc2b00000, R3
+	VDUP    R3, V8.S4
+	MOVD    $0x4138aa3b, R3
+	VDUP    R3, V9.S4
+	MOVD    $0x4b4003f8, R3
+	VDUP    R3, V10.S4
+	MOVD    $0x3db17200, R3
+	VDUP    R3, V11.S4
+	MOVD    $0x343fbe8e, R3
+	VDUP    R3, V12.S4
+	MOVD    $0x3e2aae4a, R3
+	VDUP    R3, V13.S4
+	MOVD    $0x3d2ab1d8, R3
+	VDUP    R3, V14.S4
+	MOVD    $0x3f000000, R3
+	VDUP    R3, V15.S4
+	MOVD    $0x7, R3
+	VDUP    R3, V16.S4
+	MOVD    $0x4040404, R3
+	VDUP    R3, V17.S4
+	MOVD    $0x3020100, R3
+	VDUP    R3, V18.S4
+	MOVD    $th<>(SB), R3
+	FLDPQ   (R3), (F20, F21)
+	MOVD    $tl<>(SB), R3
+	FLDPQ   (R3), (F22, F23)
+	FMOVS   m+16(FP), F19
+	VDUP    V19.S[0], V19.S4
+	FLDPQ   (R2), (F24, F25)
+	FLDPQ   32(R2), (F26, F27)
+	FLDPQ   64(R2), (F28, F29)
+	FLDPQ   96(R2), (F30, F31)
+	SUBS    $32, R1, R1
 	BLT     rest12
 	PCALIGN $16
 
 block11:
-	FLDPQ (R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FLDPQ (R0), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -469,15 +469,15 @@ block11:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -493,16 +493,16 @@ block11:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d739 // fadd v25.4s, v25.4s, v4.4s
-	FLDPQ 32(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FLDPQ 32(R0), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -518,15 +518,15 @@ block11:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d75a // fadd v26.4s, v26.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -542,16 +542,16 @@ block11:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d77b // fadd v27.4s, v27.4s, v4.4s
-	FLDPQ 64(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FLDPQ 64(R0), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -567,15 +567,15 @@ block11:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d79c // fadd v28.4s, v28.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -591,16 +591,16 @@ block11:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FLDPQ 96(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FLDPQ 96(R0), (F0, F4)
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -616,15 +616,15 @@ block11:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
 	WORD  $0x4e20d7de // fadd v30.4s, v30.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
+	WORD  $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
 	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
 	VMOV  V10.B16, V5.B16
 	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
@@ -640,31 +640,31 @@ block11:
 	VAND  V16.B16, V5.B16, V6.B16
 	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
 	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
+	VTBL  V6.B16, [V20.B16, V21.B16], V7.B16
+	VTBL  V6.B16, [V22.B16, V23.B16], V6.B16
 	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
 	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	VUSHR $3, V5.S4, V5.S4
 	VSHL  $23, V5.S4, V5.S4
 	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
 	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	ADD   $128, R1, R1
-	SUBS  $32, R2, R2
+	ADD   $128, R0, R0
+	SUBS  $32, R1, R1
 	BGE   block11
 
 rest12:
-	ADD     $32, R2, R2
-	FSTPQ   (F24, F25), (R3)
-	FSTPQ   (F26, F27), 32(R3)
-	FSTPQ   (F28, F29), 64(R3)
-	FSTPQ   (F30, F31), 96(R3)
-	SUBS    $4, R2, R2
+	ADD     $32, R1, R1
+	FSTPQ   (F24, F25), (R2)
+	FSTPQ   (F26, F27), 32(R2)
+	FSTPQ   (F28, F29), 64(R2)
+	FSTPQ   (F30, F31), 96(R2)
+	SUBS    $4, R1, R1
 	BLT     rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R1), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FMOVQ (R0), F0
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -680,29 +680,29 @@ block13:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVQ (R3), F4
+	FMOVQ (R2), F4
 	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVQ F4, (R3)
-	ADD   $16, R1, R1
-	ADD   $16, R3, R3
-	SUBS  $4, R2, R2
+	FMOVQ F4, (R2)
+	ADD   $16, R0, R0
+	ADD   $16, R2, R2
+	SUBS  $4, R1, R1
 	BGE   block13
 
 rest14:
-	ADD     $4, R2, R2
-	CBZ     R2, rest16
+	ADD     $4, R1, R1
+	CBZ     R1, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R1), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
+	FMOVS (R0), F0
+	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	VMOV  V10.B16, V1.B16
 	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
@@ -718,19 +718,19 @@ block15:
 	VAND  V16.B16, V1.B16, V2.B16
 	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
 	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
+	VTBL  V2.B16, [V20.B16, V21.B16], V3.B16
+	VTBL  V2.B16, [V22.B16, V23.B16], V2.B16
 	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
 	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	VUSHR $3, V1.S4, V1.S4
 	VSHL  $23, V1.S4, V1.S4
 	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVS (R3), F4
+	FMOVS (R2), F4
 	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVS F4, (R3)
-	ADD   $4, R1, R1
-	ADD   $4, R3, R3
-	SUBS  $1, R2, R2
+	FMOVS F4, (R2)
+	ADD   $4, R0, R0
+	ADD   $4, R2, R2
+	SUBS  $1, R1, R1
 	BNE   block15
 
 rest16:
@@ -738,52 +738,52 @@ rest16:
 
 // func div(dst *float32, x *float32, n int, d float32)
 TEXT ·div(SB), NOSPLIT, $0-28
-	FMOVS   d+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	FMOVS   d+24(FP), F1
+	VDUP    V1.S[0], V1.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest18
 	PCALIGN $16
 
 block17:
-	FLDPQ (R2), (F0, F4)
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	WORD  $0x6e28fc84 // fdiv v4.4s, v4.4s, v8.4s
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	FLDPQ (R1), (F0, F4)
+	WORD  $0x6e21fc00 // fdiv v0.4s, v0.4s, v1.4s
+	WORD  $0x6e21fc84 // fdiv v4.4s, v4.4s, v1.4s
+	FSTPQ (F0, F4), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block17
 
 rest18:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest20
 	PCALIGN $16
 
 block19:
-	FMOVQ (R2), F0
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	FMOVQ (R1), F0
+	WORD  $0x6e21fc00 // fdiv v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block19
 
 rest20:
-	ADD     $4, R3, R3
-	CBZ     R3, rest22
+	ADD     $4, R2, R2
+	CBZ     R2, rest22
 	PCALIGN $16
 
 block21:
-	FMOVS (R2), F0
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	FMOVS (R1), F0
+	WORD  $0x6e21fc00 // fdiv v0.4s, v0.4s, v1.4s
+	FMOVS F0, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
 	BNE   block21
 
 rest22:
@@ -791,60 +791,60 @@ rest22:
 
 // func scale(dst *float32, x *float32, n int, f float32)
 TEXT ·scale(SB), NOSPLIT, $0-28
-	FMOVS   f+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	FMOVS   f+24(FP), F2
+	VDUP    V2.S[0], V2.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest24
 	PCALIGN $16
 
 block23:
-	FLDPQ (R2), (F0, F4)
+	FLDPQ (R1), (F0, F4)
 	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
+	WORD  $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
 	VMOV  V1.B16, V0.B16
 	VEOR  V5.B16, V5.B16, V5.B16
-	WORD  $0x4e28cc85 // fmla v5.4s, v4.4s, v8.4s
+	WORD  $0x4e22cc85 // fmla v5.4s, v4.4s, v2.4s
 	VMOV  V5.B16, V4.B16
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	FSTPQ (F0, F4), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block23
 
 rest24:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest26
 	PCALIGN $16
 
 block25:
-	FMOVQ (R2), F0
+	FMOVQ (R1), F0
 	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
+	WORD  $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
 	VMOV  V1.B16, V0.B16
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	FMOVQ F0, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block25
 
 rest26:
-	ADD     $4, R3, R3
-	CBZ     R3, rest28
+	ADD     $4, R2, R2
+	CBZ     R2, rest28
 	PCALIGN $16
 
 block27:
-	FMOVS (R2), F0
+	FMOVS (R1), F0
 	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
+	WORD  $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
 	VMOV  V1.B16, V0.B16
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	FMOVS F0, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
 	BNE   block27
 
 rest28:

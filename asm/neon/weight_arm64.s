@@ -4,63 +4,63 @@
 
 // func softmaxTile(s *float32, st *float32, n int)
 TEXT ·softmaxTile(SB), NOSPLIT, $0-24
-	MOVD    s+0(FP), R1
-	MOVD    st+8(FP), R2
-	MOVD    n+16(FP), R3
-	MOVD    $0xc2fc0000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4b40007e, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x39a0b5a8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3b2f8417, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x3c9d96f0, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3de357be, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3ef5fdee, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3fb17218, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x40000000, R0
-	VDUP    R0, V16.S4
-	VEOR    V21.B16, V21.B16, V21.B16
-	MOVD    $0xff800000, R0
-	VDUP    R0, V22.S4
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    n+16(FP), R2
+	MOVD    $0xc2fc0000, R3
+	VDUP    R3, V8.S4
+	MOVD    $0x4b40007e, R3
+	VDUP    R3, V9.S4
+	MOVD    $0x39a0b5a8, R3
+	VDUP    R3, V10.S4
+	MOVD    $0x3b2f8417, R3
+	VDUP    R3, V11.S4
+	MOVD    $0x3c9d96f0, R3
+	VDUP    R3, V12.S4
+	MOVD    $0x3de357be, R3
+	VDUP    R3, V13.S4
+	MOVD    $0x3ef5fdee, R3
+	VDUP    R3, V14.S4
+	MOVD    $0x3fb17218, R3
+	VDUP    R3, V15.S4
+	MOVD    $0x40000000, R3
+	VDUP    R3, V16.S4
+	VEOR    V1.B16, V1.B16, V1.B16
+	MOVD    $0xff800000, R3
+	VDUP    R3, V21.S4
 	VEOR    V28.B16, V28.B16, V28.B16
 	VEOR    V29.B16, V29.B16, V29.B16
 	VEOR    V30.B16, V30.B16, V30.B16
 	VEOR    V31.B16, V31.B16, V31.B16
-	FMOVQ   (R2), F17
+	FMOVQ   (R1), F17
 	WORD    $0x4ea18a31 // frintp v17.4s, v17.4s
-	WORD    $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	FMOVQ   F17, (R2)
-	WORD    $0x4e36e620 // fcmeq v0.4s, v17.4s, v22.4s
+	WORD    $0x4e21d631 // fadd v17.4s, v17.4s, v1.4s
+	FMOVQ   F17, (R1)
+	WORD    $0x4e35e620 // fcmeq v0.4s, v17.4s, v21.4s
 	WORD    $0x4e601e31 // bic v17.16b, v17.16b, v0.16b
-	FMOVQ   16(R2), F18
+	FMOVQ   16(R1), F18
 	WORD    $0x4ea18a52 // frintp v18.4s, v18.4s
-	WORD    $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	FMOVQ   F18, 16(R2)
-	WORD    $0x4e36e640 // fcmeq v0.4s, v18.4s, v22.4s
+	WORD    $0x4e21d652 // fadd v18.4s, v18.4s, v1.4s
+	FMOVQ   F18, 16(R1)
+	WORD    $0x4e35e640 // fcmeq v0.4s, v18.4s, v21.4s
 	WORD    $0x4e601e52 // bic v18.16b, v18.16b, v0.16b
-	FMOVQ   32(R2), F19
+	FMOVQ   32(R1), F19
 	WORD    $0x4ea18a73 // frintp v19.4s, v19.4s
-	WORD    $0x4e35d673 // fadd v19.4s, v19.4s, v21.4s
-	FMOVQ   F19, 32(R2)
-	WORD    $0x4e36e660 // fcmeq v0.4s, v19.4s, v22.4s
+	WORD    $0x4e21d673 // fadd v19.4s, v19.4s, v1.4s
+	FMOVQ   F19, 32(R1)
+	WORD    $0x4e35e660 // fcmeq v0.4s, v19.4s, v21.4s
 	WORD    $0x4e601e73 // bic v19.16b, v19.16b, v0.16b
-	FMOVQ   48(R2), F20
+	FMOVQ   48(R1), F20
 	WORD    $0x4ea18a94 // frintp v20.4s, v20.4s
-	WORD    $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
-	FMOVQ   F20, 48(R2)
-	WORD    $0x4e36e680 // fcmeq v0.4s, v20.4s, v22.4s
+	WORD    $0x4e21d694 // fadd v20.4s, v20.4s, v1.4s
+	FMOVQ   F20, 48(R1)
+	WORD    $0x4e35e680 // fcmeq v0.4s, v20.4s, v21.4s
 	WORD    $0x4e601e94 // bic v20.16b, v20.16b, v0.16b
-	CBZ     R3, rest2
+	CBZ     R2, rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R1), (F0, F4)
+	FLDPQ (R0), (F0, F4)
 	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
@@ -101,8 +101,8 @@ block1:
 	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
 	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
 	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FSTPQ (F0, F4), (R1)
-	FLDPQ 32(R1), (F0, F4)
+	FSTPQ (F0, F4), (R0)
+	FLDPQ 32(R0), (F0, F4)
 	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
 	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
 	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
@@ -143,134 +143,134 @@ block1:
 	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
 	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
 	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	FSTPQ (F0, F4), 32(R1)
-	ADD   $64, R1, R1
-	SUBS  $1, R3, R3
+	FSTPQ (F0, F4), 32(R0)
+	ADD   $64, R0, R0
+	SUBS  $1, R2, R2
 	BNE   block1
 
 rest2:
 	MOVD  $0xc2fe0000, R0
-	VDUP  R0, V23.S4
+	VDUP  R0, V5.S4
 	MOVD  $0x3f800000, R0
-	VDUP  R0, V24.S4
-	VEOR  V25.B16, V25.B16, V25.B16
-	VEOR  V26.B16, V26.B16, V26.B16
-	FMOVQ (R2), F0
-	FMOVQ F22, (R2)
-	FMOVQ 128(R2), F1
+	VDUP  R0, V6.S4
+	VEOR  V7.B16, V7.B16, V7.B16
+	VEOR  V8.B16, V8.B16, V8.B16
+	FMOVQ (R1), F0
+	FMOVQ F21, (R1)
+	FMOVQ 128(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 128(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	FMOVQ F2, 128(R1)
+	WORD  $0x4e35e423 // fcmeq v3.4s, v1.4s, v21.4s
+	WORD  $0x4ee31ce7 // orn v7.16b, v7.16b, v3.16b
 	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
 	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	WORD  $0x4ee31d08 // orn v8.16b, v8.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e25c400 // fmaxnm v0.4s, v0.4s, v5.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V6.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e25c421 // fmaxnm v1.4s, v1.4s, v5.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 384(R2)
-	FMOVQ F0, 512(R2)
-	FMOVQ 256(R2), F3
+	VADD  V6.S4, V1.S4, V1.S4
+	FMOVQ F1, 384(R1)
+	FMOVQ F0, 512(R1)
+	FMOVQ 256(R1), F3
 	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	WORD  $0x4e20cf83 // fmla v3.4s, v28.4s, v0.4s
-	FMOVQ F3, 256(R2)
-	FMOVQ 16(R2), F0
-	FMOVQ F22, 16(R2)
-	FMOVQ 144(R2), F1
+	FMOVQ F3, 256(R1)
+	FMOVQ 16(R1), F0
+	FMOVQ F21, 16(R1)
+	FMOVQ 144(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 144(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	FMOVQ F2, 144(R1)
+	WORD  $0x4e35e423 // fcmeq v3.4s, v1.4s, v21.4s
+	WORD  $0x4ee31ce7 // orn v7.16b, v7.16b, v3.16b
 	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
 	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	WORD  $0x4ee31d08 // orn v8.16b, v8.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e25c400 // fmaxnm v0.4s, v0.4s, v5.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V6.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e25c421 // fmaxnm v1.4s, v1.4s, v5.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 400(R2)
-	FMOVQ F0, 528(R2)
-	FMOVQ 272(R2), F3
+	VADD  V6.S4, V1.S4, V1.S4
+	FMOVQ F1, 400(R1)
+	FMOVQ F0, 528(R1)
+	FMOVQ 272(R1), F3
 	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	WORD  $0x4e20cfa3 // fmla v3.4s, v29.4s, v0.4s
-	FMOVQ F3, 272(R2)
-	FMOVQ 32(R2), F0
-	FMOVQ F22, 32(R2)
-	FMOVQ 160(R2), F1
+	FMOVQ F3, 272(R1)
+	FMOVQ 32(R1), F0
+	FMOVQ F21, 32(R1)
+	FMOVQ 160(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 160(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	FMOVQ F2, 160(R1)
+	WORD  $0x4e35e423 // fcmeq v3.4s, v1.4s, v21.4s
+	WORD  $0x4ee31ce7 // orn v7.16b, v7.16b, v3.16b
 	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
 	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	WORD  $0x4ee31d08 // orn v8.16b, v8.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e25c400 // fmaxnm v0.4s, v0.4s, v5.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V6.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e25c421 // fmaxnm v1.4s, v1.4s, v5.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 416(R2)
-	FMOVQ F0, 544(R2)
-	FMOVQ 288(R2), F3
+	VADD  V6.S4, V1.S4, V1.S4
+	FMOVQ F1, 416(R1)
+	FMOVQ F0, 544(R1)
+	FMOVQ 288(R1), F3
 	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	WORD  $0x4e20cfc3 // fmla v3.4s, v30.4s, v0.4s
-	FMOVQ F3, 288(R2)
-	FMOVQ 48(R2), F0
-	FMOVQ F22, 48(R2)
-	FMOVQ 176(R2), F1
+	FMOVQ F3, 288(R1)
+	FMOVQ 48(R1), F0
+	FMOVQ F21, 48(R1)
+	FMOVQ 176(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 176(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
+	FMOVQ F2, 176(R1)
+	WORD  $0x4e35e423 // fcmeq v3.4s, v1.4s, v21.4s
+	WORD  $0x4ee31ce7 // orn v7.16b, v7.16b, v3.16b
 	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
 	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	WORD  $0x4ee31d08 // orn v8.16b, v8.16b, v3.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e25c400 // fmaxnm v0.4s, v0.4s, v5.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V6.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e25c421 // fmaxnm v1.4s, v1.4s, v5.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 432(R2)
-	FMOVQ F0, 560(R2)
-	FMOVQ 304(R2), F3
+	VADD  V6.S4, V1.S4, V1.S4
+	FMOVQ F1, 432(R1)
+	FMOVQ F0, 560(R1)
+	FMOVQ 304(R1), F3
 	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	WORD  $0x4e20cfe3 // fmla v3.4s, v31.4s, v0.4s
-	FMOVQ F3, 304(R2)
-	MOVD  $0x1, R4
-	VMOV  V26.D[0], R5
-	VMOV  V26.D[1], R0
-	ORR   R0, R5, R5
-	CBNZ  R5, mode3
-	MOVD  $0x0, R4
-	VMOV  V25.D[0], R5
-	VMOV  V25.D[1], R0
-	ORR   R0, R5, R5
-	CBNZ  R5, mode3
-	MOVD  $0x2, R4
+	FMOVQ F3, 304(R1)
+	MOVD  $0x1, R0
+	VMOV  V8.D[0], R2
+	VMOV  V8.D[1], R3
+	ORR   R3, R2, R2
+	CBNZ  R2, mode3
+	MOVD  $0x0, R0
+	VMOV  V7.D[0], R2
+	VMOV  V7.D[1], R3
+	ORR   R3, R2, R2
+	CBNZ  R2, mode3
+	MOVD  $0x2, R0
 
 mode3:
-	MOVW R4, 640(R2)
+	MOVW R0, 640(R1)
 	RET

@@ -7,7 +7,7 @@ import "github.com/selfattn/attn/gen/a64"
 //
 //	V0-V7 a block of x and y, V24-V31 accumulators
 func genDot(g *gen) {
-	g.begin("dot", "func(x, y *float32, n int) float32",
+	g.Begin("dot", "func(x, y *float32, n int) float32",
 		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
 	x, y, n := g.Param("x"), g.Param("y"), g.Param("n")
 	g.clear(sums, 8)
@@ -16,7 +16,7 @@ func genDot(g *gen) {
 	g.ResultFloat(sums)
 	g.RET()
 
-	g.begin("dotAdd", "func(acc, x, y *float32, n int)",
+	g.Begin("dotAdd", "func(acc, x, y *float32, n int)",
 		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
 		"a multiple of 32 but for the last part of a vector.")
 	acc := g.Param("acc")
@@ -26,7 +26,7 @@ func genDot(g *gen) {
 	g.store(sums, 8, acc, 0)
 	g.RET()
 
-	g.begin("fold", "func(acc *float32) float32",
+	g.Begin("fold", "func(acc *float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
 	acc = g.Param("acc")
 	g.load(sums, 8, acc, 0)

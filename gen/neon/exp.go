@@ -46,20 +46,19 @@ func (g *gen) exponential(least, magic float32) exponential {
 		ln2Hi: g.splat(ln2Hi), ln2Lo: g.splat(ln2Lo), e3: g.splat(e3), e4: g.splat(e4), half: g.splat(0.5),
 		seven: g.splatBits(7), bytes: g.splatBits(0x04040404), first: g.splatBits(0x03020100),
 	}
-	e.th, e.tl = g.table("th", th), g.table("tl", tl)
+	e.th, e.tl = g.table(20, "th", th), g.table(22, "tl", tl)
 	return e
 }
 
-// table loads a table of 8 elements into two registers.
-func (g *gen) table(name string, t []float32) a64.V {
+// table loads a table of 8 elements into v and the next register.
+func (g *gen) table(v a64.V, name string, table []float32) a64.V {
 	var w []uint32
-	for _, f := range t {
+	for _, f := range table {
 		w = append(w, math.Float32bits(f))
 	}
-	v := g.constant()
-	g.constant()
-	g.Table(g.t, name, w...)
-	g.load(v, 2, g.t, 0)
+	t := g.X()
+	g.Table(t, name, w...)
+	g.load(v, 2, t, 0)
 	return v
 }
 
@@ -115,7 +114,7 @@ func (g *gen) expReduce(e exponential, x, a, b, c a64.V) {
 
 // genExp: element-wise, two vectors in flight.
 func genExp(g *gen) {
-	g.begin("exp", "func(dst, x *float32, n int)",
+	g.Begin("exp", "func(dst, x *float32, n int)",
 		"exp sets dst[i] = e^x[i] for n elements, as [generic.Exp].")
 	e, most, one := g.exponential(expMin, magic), g.splat(expMax), g.splat(1)
 	g.elementwise(func(x, a, b, c a64.V) { g.exp(e, most, one, x, a, b, c) })

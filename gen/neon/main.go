@@ -67,14 +67,6 @@ func write(dir string) error {
 // which the kernel asks for them, and sums that last for the whole kernel in V24-V31.
 type gen struct {
 	*a64.Asm
-	next a64.V // register of the next constant
-	t    a64.X // scratch for constants
-}
-
-// begin starts a function.
-func (g *gen) begin(name, signature string, doc ...string) {
-	g.Begin(name, signature, doc...)
-	g.next, g.t = 8, g.X()
 }
 
 // elems loads an int parameter that counts float32 elements, as bytes.
@@ -84,25 +76,19 @@ func (g *gen) elems(name string) a64.X {
 	return x
 }
 
-// constant returns the next register for a constant.
-func (g *gen) constant() a64.V {
-	g.next++
-	return g.next - 1
-}
-
-// splat loads a constant into all lanes of a register of its own.
+// splat loads a constant into all lanes of a new register.
 func (g *gen) splat(f float32) a64.V { return g.splatBits(math.Float32bits(f)) }
 
 func (g *gen) splatBits(w uint32) a64.V {
-	v := g.constant()
-	g.MOVI(g.t, w)
-	g.DUPX(v, g.t)
+	v, t := g.V(), g.X()
+	g.MOVI(t, w)
+	g.DUPX(v, t)
 	return v
 }
 
-// zero returns a constant of +0.
+// zero returns a new register of +0.
 func (g *gen) zero() a64.V {
-	v := g.constant()
+	v := g.V()
 	g.ZERO(v)
 	return v
 }

@@ -4,7 +4,7 @@ package main
 // four vectors of columns. With add the accumulators start from C, which continues the
 // chains over blocks of k.
 func genMatMul(g *gen) {
-	g.begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
+	g.Begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
 		"matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a",
 		"product, as [generic.MatMulTile].")
 	c0, b0, k, add := g.Param("c"), g.Param("b"), g.Param("k"), g.Param("add")

@@ -4,18 +4,18 @@ import "github.com/selfattn/attn/gen/a64"
 
 // A panel holds 16 queries: [dim][panel]. Rows go in and out by 4x4 transposes.
 func genPanel(g *gen) {
-	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
+	g.Begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
 		"packPanel transposes rows into a panel, times scale, as [generic.PackPanel].")
 	g.packPanel()
 	g.RET()
 
-	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
+	g.Begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
 		"finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].",
 		"The result is not 0 if it wrote a NaN.")
 	g.finishPanel()
 	g.RET()
 
-	g.begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
+	g.Begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
 		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [generic.MaskTile].")
 	g.maskTile()
 	g.RET()
@@ -38,8 +38,7 @@ func (g *gen) quarters(base a64.X, body func(part int, row [4]a64.X)) {
 }
 
 func (g *gen) packPanel() {
-	dst0, src, scale := g.Param("dst"), g.Param("src"), g.constant()
-	g.ParamFloat(scale, "scale")
+	dst0, src, scale := g.Param("dst"), g.Param("src"), g.ParamFloat("scale")
 	n, dst, at := g.X(), g.X(), g.X()
 	g.quarters(src, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "dim")
@@ -126,7 +125,7 @@ func (g *gen) finishPanel() {
 // maskTile: V16-V19 limits, V24-V27 maxima.
 func (g *gen) maskTile() {
 	s, st, limit, n, first := g.Param("s"), g.Param("st"), g.Param("limit"), g.Param("n"), g.Param("first")
-	hidden, one, key := g.splat(negInf), g.splatBits(1), g.constant()
+	hidden, one, key := g.splat(negInf), g.splatBits(1), g.V()
 	g.DUPX(key, first)
 	g.load(16, 4, limit, 0)
 	g.load(24, 4, st, offTileMax)

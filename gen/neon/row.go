@@ -5,19 +5,19 @@ import "github.com/selfattn/attn/gen/a64"
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
+	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
 		"ahead and wrap are those of prefetch.")
 	g.rowScores1()
 	g.RET()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
+	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
 		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.RET()
 
-	g.begin("rowWeights", "func(s *float32, n int) float32",
+	g.Begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
 		"as [generic.RowWeights]. It may write to s up to a whole vector.")
 	g.rowWeights()
@@ -25,19 +25,17 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4} {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
+		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
 			"as [generic.RowValues].")
 		g.rowValues(rows)
 		g.RET()
 	}
 
-	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
+	g.Begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
 		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
 		"n is a multiple of 16.")
-	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.constant(), g.constant()
-	g.ParamFloat(a, "a")
-	g.ParamFloat(b, "b")
+	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.ParamFloat("a"), g.ParamFloat("b")
 	g.Blocks(n, 16, func() {
 		g.load(0, 4, acc, 0)
 		g.load(4, 4, o, 0)
@@ -208,8 +206,7 @@ func (g *gen) rowWeights() {
 	g.ceil(0, zero)
 	g.ResultFloat(0)
 	g.zeroWhere(0, inf, 1)
-	g.next = 8
-	e, m := g.exponential2(), g.constant()
+	e, m := g.exponential2(), g.V()
 	g.DUP(m, 0, 0)
 	g.ParamTo(s, "s")
 	g.ParamTo(n, "n")

@@ -4,7 +4,7 @@ package main
 // place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over
 // the keys is then vertical.
 func genScore(g *gen) {
-	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+	g.Begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
 		"tiles and raises the maxima, as [generic.ScoreTile].")
 	s, st, q := g.Param("s"), g.Param("st"), g.Param("q")

@@ -5,33 +5,31 @@ import "github.com/selfattn/attn/gen/a64"
 // Row softmax is three passes: maximum, exponentials with their sum, quotient.
 // Each is a function of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
-	g.begin("maximum", "func(x *float32, n int) float32",
+	g.Begin("maximum", "func(x *float32, n int) float32",
 		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
 	g.max(g.Param("x"), g.Param("n"))
 	g.ResultFloat(0)
 	g.RET()
 
-	g.begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
+	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
 		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].")
 	g.expSum(true)
 	g.RET()
 
-	g.begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
+	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
 		"sumExp is expSum without dst, as [generic.SumExp].")
 	g.expSum(false)
 	g.RET()
 
-	g.begin("div", "func(dst, x *float32, n int, d float32)",
+	g.Begin("div", "func(dst, x *float32, n int, d float32)",
 		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
-	d := g.constant()
-	g.ParamFloat(d, "d")
+	d := g.ParamFloat("d")
 	g.elementwise(func(x, _, _, _ a64.V) { g.FDIV(x, x, d) })
 	g.RET()
 
-	g.begin("scale", "func(dst, x *float32, n int, f float32)",
+	g.Begin("scale", "func(dst, x *float32, n int, f float32)",
 		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
-	f := g.constant()
-	g.ParamFloat(f, "f")
+	f := g.ParamFloat("f")
 	g.elementwise(func(x, a, _, _ a64.V) {
 		g.ZERO(a)
 		g.FMLA(a, x, f)
@@ -78,8 +76,7 @@ func (g *gen) expSum(store bool) {
 		dst = g.Param("dst")
 	}
 	x, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
-	e, m := g.exponential(negMin, magicB), g.constant()
-	g.ParamFloat(m, "m")
+	e, m := g.exponential(negMin, magicB), g.ParamFloat("m")
 	g.load(sums, 8, sum, 0)
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {

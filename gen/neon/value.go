@@ -6,7 +6,7 @@ import "github.com/selfattn/attn/gen/a64"
 // place, the weights are [key][panel], the result is [column][panel]. The finish merges
 // the tile into the columns so far.
 func genValue(g *gen) {
-	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
+	g.Begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries and merges them into acc, as [generic.ValueTile].")
 	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")

@@ -6,13 +6,13 @@ import "github.com/selfattn/attn/gen/a64"
 //
 //	V0-V7 two vectors with their scratch, V8-V16 constants, V17-V20 maxima, V28-V31 sums
 func genWeight(g *gen) {
-	g.begin("softmaxTile", "func(s, st *float32, n int)",
+	g.Begin("softmaxTile", "func(s, st *float32, n int)",
 		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
 	s, st, n := g.Param("s"), g.Param("st"), g.Param("n")
 	e := g.exponential2()
 	var max [4]a64.V
 	for h := range max {
-		max[h] = g.constant()
+		max[h] = g.V()
 	}
 	zero, inf := g.zero(), g.splat(negInf)
 	const sums = a64.V(28)
@@ -83,8 +83,9 @@ func genWeight(g *gen) {
 // any makes x other than 0 if a bit of v is set.
 func (g *gen) any(x a64.X, v a64.V) {
 	g.HalfToX(x, v, 0)
-	g.HalfToX(g.t, v, 1)
-	g.ORR(x, x, g.t)
+	high := g.X()
+	g.HalfToX(high, v, 1)
+	g.ORR(x, x, high)
 }
 
 // exponential2 is the constants of exp2: the least argument, magic, and the polynomial from the
