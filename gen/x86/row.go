@@ -3,6 +3,8 @@ package x86
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Rows are the way of decoding: one query, or four that share their keys, so that K and V are read
@@ -282,7 +284,7 @@ func (g *gen) rowWeights() {
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
 	g.VBROADCASTSS(X(0), g.V(13))
-	g.VMOVUPS(g.splat(-twoMin), g.V(15))
+	g.VMOVUPS(g.splat(-vector.TwoMin), g.V(15))
 	g.Load(g.Param("s"), s)
 	g.Load(g.Param("n"), n)
 	vectors := func(k int) {
