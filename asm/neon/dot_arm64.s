@@ -7,14 +7,14 @@ TEXT ·dot(SB), NOSPLIT, $0-28
 	MOVD    x+0(FP), R0
 	MOVD    y+8(FP), R1
 	MOVD    n+16(FP), R2
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
-	VEOR    V28.B16, V28.B16, V28.B16
-	VEOR    V29.B16, V29.B16, V29.B16
-	VEOR    V30.B16, V30.B16, V30.B16
-	VEOR    V31.B16, V31.B16, V31.B16
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
 	SUBS    $32, R2, R2
 	BLT     rest3
 	PCALIGN $16
@@ -44,11 +44,11 @@ block2:
 rest3:
 	ADD   $32, R2, R2
 	CBZ   R2, done1
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	AND   $-4, R2, R3
 	ADD   R3<<2, R0, R3
 	AND   $3, R2, R4
-	VEOR  V6.B16, V6.B16, V6.B16
+	VMOVI $0, V6.B16
 	CMP   $1, R4
 	BLT   loaded4
 	FMOVS (R3), F6
@@ -64,7 +64,7 @@ loaded4:
 	AND   $-4, R2, R3
 	ADD   R3<<2, R1, R3
 	AND   $3, R2, R4
-	VEOR  V7.B16, V7.B16, V7.B16
+	VMOVI $0, V7.B16
 	CMP   $1, R4
 	BLT   loaded5
 	FMOVS (R3), F7
@@ -221,11 +221,11 @@ block23:
 rest24:
 	ADD   $32, R3, R3
 	CBZ   R3, done22
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	AND   $-4, R3, R4
 	ADD   R4<<2, R1, R4
 	AND   $3, R3, R5
-	VEOR  V6.B16, V6.B16, V6.B16
+	VMOVI $0, V6.B16
 	CMP   $1, R5
 	BLT   loaded25
 	FMOVS (R4), F6
@@ -241,7 +241,7 @@ loaded25:
 	AND   $-4, R3, R4
 	ADD   R4<<2, R2, R4
 	AND   $3, R3, R5
-	VEOR  V7.B16, V7.B16, V7.B16
+	VMOVI $0, V7.B16
 	CMP   $1, R5
 	BLT   loaded26
 	FMOVS (R4), F7

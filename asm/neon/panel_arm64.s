@@ -275,10 +275,10 @@ rest16:
 TEXT ·finishPanel(SB), NOSPLIT, $0-48
 	MOVD    dst+0(FP), R0
 	MOVD    st+24(FP), R1
-	VEOR    V8.B16, V8.B16, V8.B16
+	VMOVI   $0, V8.B16
 	MOVD    $0x3f800000, R2
 	VDUP    R2, V9.S4
-	VEOR    V10.B16, V10.B16, V10.B16
+	VMOVI   $0, V10.B16
 	MOVD    offset+8(FP), R5
 	MOVD    (R5), R6
 	ADD     R6<<2, R0, R6
@@ -302,19 +302,19 @@ TEXT ·finishPanel(SB), NOSPLIT, $0-48
 
 block17:
 	FMOVQ (R3), F4
-	VEOR  V0.B16, V0.B16, V0.B16
+	VMOVI $0, V0.B16
 	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	FMOVQ 64(R3), F5
-	VEOR  V1.B16, V1.B16, V1.B16
+	VMOVI $0, V1.B16
 	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
 	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
 	FMOVQ 128(R3), F6
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
 	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
 	FMOVQ 192(R3), F7
-	VEOR  V3.B16, V3.B16, V3.B16
+	VMOVI $0, V3.B16
 	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
 	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
@@ -345,7 +345,7 @@ rest18:
 
 block19:
 	FMOVQ  (R3), F4
-	VEOR   V0.B16, V0.B16, V0.B16
+	VMOVI  $0, V0.B16
 	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
@@ -379,19 +379,19 @@ rest20:
 
 block21:
 	FMOVQ (R3), F4
-	VEOR  V0.B16, V0.B16, V0.B16
+	VMOVI $0, V0.B16
 	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	FMOVQ 64(R3), F5
-	VEOR  V1.B16, V1.B16, V1.B16
+	VMOVI $0, V1.B16
 	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
 	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
 	FMOVQ 128(R3), F6
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
 	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
 	FMOVQ 192(R3), F7
-	VEOR  V3.B16, V3.B16, V3.B16
+	VMOVI $0, V3.B16
 	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
 	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
@@ -422,7 +422,7 @@ rest22:
 
 block23:
 	FMOVQ  (R3), F4
-	VEOR   V0.B16, V0.B16, V0.B16
+	VMOVI  $0, V0.B16
 	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
@@ -456,19 +456,19 @@ rest24:
 
 block25:
 	FMOVQ (R3), F4
-	VEOR  V0.B16, V0.B16, V0.B16
+	VMOVI $0, V0.B16
 	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	FMOVQ 64(R3), F5
-	VEOR  V1.B16, V1.B16, V1.B16
+	VMOVI $0, V1.B16
 	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
 	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
 	FMOVQ 128(R3), F6
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
 	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
 	FMOVQ 192(R3), F7
-	VEOR  V3.B16, V3.B16, V3.B16
+	VMOVI $0, V3.B16
 	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
 	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
@@ -499,7 +499,7 @@ rest26:
 
 block27:
 	FMOVQ  (R3), F4
-	VEOR   V0.B16, V0.B16, V0.B16
+	VMOVI  $0, V0.B16
 	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
@@ -533,19 +533,19 @@ rest28:
 
 block29:
 	FMOVQ (R3), F4
-	VEOR  V0.B16, V0.B16, V0.B16
+	VMOVI $0, V0.B16
 	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	FMOVQ 64(R3), F5
-	VEOR  V1.B16, V1.B16, V1.B16
+	VMOVI $0, V1.B16
 	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
 	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
 	FMOVQ 128(R3), F6
-	VEOR  V2.B16, V2.B16, V2.B16
+	VMOVI $0, V2.B16
 	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
 	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
 	FMOVQ 192(R3), F7
-	VEOR  V3.B16, V3.B16, V3.B16
+	VMOVI $0, V3.B16
 	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
 	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
@@ -576,7 +576,7 @@ rest30:
 
 block31:
 	FMOVQ  (R3), F4
-	VEOR   V0.B16, V0.B16, V0.B16
+	VMOVI  $0, V0.B16
 	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
 	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)

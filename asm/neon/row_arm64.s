@@ -24,10 +24,10 @@ block1:
 	MOVD    R2, R14
 	ADD     R8, R2, R10
 	MOVD    R3, R11
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
 	MOVD    R3, R13
 	SUBS    $4, R13, R13
 	BLT     rest4
@@ -220,14 +220,14 @@ block8:
 	MOVD    R2, R13
 	ADD     R7, R2, R9
 	MOVD    R3, R10
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
-	VEOR    V28.B16, V28.B16, V28.B16
-	VEOR    V29.B16, V29.B16, V29.B16
-	VEOR    V30.B16, V30.B16, V30.B16
-	VEOR    V31.B16, V31.B16, V31.B16
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
 	MOVD    R3, R12
 	SUBS    $4, R12, R12
 	BLT     rest11
@@ -374,9 +374,16 @@ rest9:
 
 // func rowWeights(s *float32, n int) float32
 TEXT ·rowWeights(SB), NOSPLIT, $0-20
+	MOVD    $coefficients<>(SB), R3
+	MOVD    $0x39a0b5a8, R0
+	VDUP    R0, V12.S4
+	MOVD    $0x4b40007e, R0
+	VDUP    R0, V11.S4
+	MOVD    $0x42fc0000, R0
+	VDUP    R0, V10.S4
 	MOVD    s+0(FP), R0
 	MOVD    n+8(FP), R1
-	VEOR    V8.B16, V8.B16, V8.B16
+	VMOVI   $0, V8.B16
 	MOVD    $0xff800000, R2
 	VDUP    R2, V9.S4
 	VMOV    V9.B16, V0.B16
@@ -426,25 +433,7 @@ rest18:
 	FMOVS   F0, ret+16(FP)
 	WORD    $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
 	WORD    $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	MOVD    $0xc2fc0000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4b40007e, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x39a0b5a8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3b2f8417, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x3c9d96f0, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3de357be, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3ef5fdee, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3fb17218, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x40000000, R0
-	VDUP    R0, V16.S4
-	VDUP    V0.S[0], V17.S4
+	VDUP    V0.S[0], V0.S4
 	MOVD    s+0(FP), R0
 	MOVD    n+8(FP), R1
 	ADD     $3, R1, R1
@@ -453,46 +442,40 @@ rest18:
 	PCALIGN $16
 
 block19:
-	FLDPQ (R0), (F0, F4)
-	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	WORD  $0x4eb1d484 // fsub v4.4s, v4.4s, v17.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4e29d485 // fadd v5.4s, v4.4s, v9.4s
-	WORD  $0x4ea9d4a6 // fsub v6.4s, v5.4s, v9.4s
-	WORD  $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
-	VSHL  $23, V5.S4, V5.S4
-	VMOV  V11.B16, V6.B16
-	WORD  $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	VMOV  V12.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V13.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V14.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V16.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
-	FSTPQ (F0, F4), (R0)
+	FLDPQ (R0), (F1, F2)
+	WORD  $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD  $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	WORD  $0x4eaaf421 // fmin v1.4s, v1.4s, v10.4s
+	WORD  $0x4eaaf442 // fmin v2.4s, v2.4s, v10.4s
+	WORD  $0x4ea1d563 // fsub v3.4s, v11.4s, v1.4s
+	WORD  $0x4ea2d564 // fsub v4.4s, v11.4s, v2.4s
+	WORD  $0x4eabd465 // fsub v5.4s, v3.4s, v11.4s
+	WORD  $0x4eabd486 // fsub v6.4s, v4.4s, v11.4s
+	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FLDPQ (R3), (F5, F6)
+	WORD  $0x4ea1cd85 // fmls v5.4s, v12.4s, v1.4s
+	WORD  $0x4ea2cd86 // fmls v6.4s, v12.4s, v2.4s
+	FLDPQ 32(R3), (F7, F8)
+	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
+	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	FLDPQ 64(R3), (F5, F6)
+	WORD  $0x4ea1cce5 // fmls v5.4s, v7.4s, v1.4s
+	WORD  $0x4ea2cd06 // fmls v6.4s, v8.4s, v2.4s
+	FLDPQ 96(R3), (F7, F8)
+	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
+	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	FLDPQ 128(R3), (F5, F6)
+	WORD  $0x4ea1cce5 // fmls v5.4s, v7.4s, v1.4s
+	WORD  $0x4ea2cd06 // fmls v6.4s, v8.4s, v2.4s
+	FLDPQ 160(R3), (F7, F8)
+	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
+	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	VSHL  $23, V3.S4, V3.S4
+	VSHL  $23, V4.S4, V4.S4
+	WORD  $0x6e23dce1 // fmul v1.4s, v7.4s, v3.4s
+	WORD  $0x6e24dd02 // fmul v2.4s, v8.4s, v4.4s
+	FSTPQ (F1, F2), (R0)
 	ADD   $32, R0, R0
 	SUBS  $8, R1, R1
 	BGE   block19
@@ -504,27 +487,27 @@ rest20:
 	PCALIGN $16
 
 block21:
-	FMOVQ (R0), F0
-	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	FMOVQ F0, (R0)
+	FMOVQ (R0), F1
+	WORD  $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD  $0x4eaaf421 // fmin v1.4s, v1.4s, v10.4s
+	WORD  $0x4ea1d562 // fsub v2.4s, v11.4s, v1.4s
+	WORD  $0x4eabd443 // fsub v3.4s, v2.4s, v11.4s
+	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ (R3), F3
+	WORD  $0x4ea1cd83 // fmls v3.4s, v12.4s, v1.4s
+	FMOVQ 32(R3), F4
+	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
+	FMOVQ 64(R3), F3
+	WORD  $0x4ea1cc83 // fmls v3.4s, v4.4s, v1.4s
+	FMOVQ 96(R3), F4
+	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
+	FMOVQ 128(R3), F3
+	WORD  $0x4ea1cc83 // fmls v3.4s, v4.4s, v1.4s
+	FMOVQ 160(R3), F4
+	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
+	VSHL  $23, V2.S4, V2.S4
+	WORD  $0x6e22dc81 // fmul v1.4s, v4.4s, v2.4s
+	FMOVQ F1, (R0)
 	ADD   $16, R0, R0
 	SUBS  $4, R1, R1
 	BGE   block21
@@ -534,16 +517,16 @@ rest22:
 
 // func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 TEXT ·rowValues1(SB), NOSPLIT, $0-64
-	MOVD p+8(FP), R0
-	MOVD v+16(FP), R1
-	MOVD n+40(FP), R2
-	MOVD o+0(FP), R3
-	MOVD dim+32(FP), R4
-	MOVD stride+48(FP), R5
-	LSL  $2, R5, R5
-	MOVD ahead+56(FP), R6
-	MOVD $0x10, R15
-	VEOR V8.B16, V8.B16, V8.B16
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $2, R5, R5
+	MOVD  ahead+56(FP), R6
+	MOVD  $0x10, R15
+	VMOVI $0, V8.B16
 
 keys23:
 	CMP     $16, R2
@@ -878,22 +861,22 @@ rest47:
 
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
-	MOVD p+8(FP), R0
-	MOVD v+16(FP), R1
-	MOVD n+40(FP), R2
-	MOVD o+0(FP), R3
-	MOVD dim+32(FP), R4
-	MOVD stride+48(FP), R5
-	LSL  $2, R5, R5
-	MOVD ahead+56(FP), R6
-	ADD  $15, R4, R7
-	AND  $-16, R7, R7
-	LSL  $2, R7, R7
-	MOVD $0x10, R19
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $2, R5, R5
+	MOVD  ahead+56(FP), R6
+	ADD   $15, R4, R7
+	AND   $-16, R7, R7
+	LSL   $2, R7, R7
+	MOVD  $0x10, R19
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
 
 keys50:
 	CMP     $16, R2
@@ -1218,3 +1201,53 @@ block69:
 
 rest70:
 	RET
+
+DATA coefficients<>+0(SB)/4, $0x3b2f8417
+DATA coefficients<>+4(SB)/4, $0x3b2f8417
+DATA coefficients<>+8(SB)/4, $0x3b2f8417
+DATA coefficients<>+12(SB)/4, $0x3b2f8417
+DATA coefficients<>+16(SB)/4, $0x3b2f8417
+DATA coefficients<>+20(SB)/4, $0x3b2f8417
+DATA coefficients<>+24(SB)/4, $0x3b2f8417
+DATA coefficients<>+28(SB)/4, $0x3b2f8417
+DATA coefficients<>+32(SB)/4, $0x3c9d96f0
+DATA coefficients<>+36(SB)/4, $0x3c9d96f0
+DATA coefficients<>+40(SB)/4, $0x3c9d96f0
+DATA coefficients<>+44(SB)/4, $0x3c9d96f0
+DATA coefficients<>+48(SB)/4, $0x3c9d96f0
+DATA coefficients<>+52(SB)/4, $0x3c9d96f0
+DATA coefficients<>+56(SB)/4, $0x3c9d96f0
+DATA coefficients<>+60(SB)/4, $0x3c9d96f0
+DATA coefficients<>+64(SB)/4, $0x3de357be
+DATA coefficients<>+68(SB)/4, $0x3de357be
+DATA coefficients<>+72(SB)/4, $0x3de357be
+DATA coefficients<>+76(SB)/4, $0x3de357be
+DATA coefficients<>+80(SB)/4, $0x3de357be
+DATA coefficients<>+84(SB)/4, $0x3de357be
+DATA coefficients<>+88(SB)/4, $0x3de357be
+DATA coefficients<>+92(SB)/4, $0x3de357be
+DATA coefficients<>+96(SB)/4, $0x3ef5fdee
+DATA coefficients<>+100(SB)/4, $0x3ef5fdee
+DATA coefficients<>+104(SB)/4, $0x3ef5fdee
+DATA coefficients<>+108(SB)/4, $0x3ef5fdee
+DATA coefficients<>+112(SB)/4, $0x3ef5fdee
+DATA coefficients<>+116(SB)/4, $0x3ef5fdee
+DATA coefficients<>+120(SB)/4, $0x3ef5fdee
+DATA coefficients<>+124(SB)/4, $0x3ef5fdee
+DATA coefficients<>+128(SB)/4, $0x3fb17218
+DATA coefficients<>+132(SB)/4, $0x3fb17218
+DATA coefficients<>+136(SB)/4, $0x3fb17218
+DATA coefficients<>+140(SB)/4, $0x3fb17218
+DATA coefficients<>+144(SB)/4, $0x3fb17218
+DATA coefficients<>+148(SB)/4, $0x3fb17218
+DATA coefficients<>+152(SB)/4, $0x3fb17218
+DATA coefficients<>+156(SB)/4, $0x3fb17218
+DATA coefficients<>+160(SB)/4, $0x40000000
+DATA coefficients<>+164(SB)/4, $0x40000000
+DATA coefficients<>+168(SB)/4, $0x40000000
+DATA coefficients<>+172(SB)/4, $0x40000000
+DATA coefficients<>+176(SB)/4, $0x40000000
+DATA coefficients<>+180(SB)/4, $0x40000000
+DATA coefficients<>+184(SB)/4, $0x40000000
+DATA coefficients<>+188(SB)/4, $0x40000000
+GLOBL coefficients<>(SB), RODATA|NOPTR, $192

@@ -10,51 +10,50 @@ TEXT ·scoreTile(SB), NOSPLIT, $0-72
 	MOVD    k+24(FP), R3
 	MOVD    stride+40(FP), R4
 	LSL     $2, R4, R4
-	MOVD    dim+32(FP), R12
-	MOVD    small+48(FP), R19
-	CBZ     R19, rest2
+	MOVD    dim+32(FP), R11
+	MOVD    small+48(FP), R15
+	CBZ     R15, rest2
 	PCALIGN $16
 
 block1:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
+	ADD     R4, R3, R6
 	ADD     R4, R6, R7
 	ADD     R4, R7, R8
 	ADD     R4, R8, R9
-	ADD     R4, R9, R10
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest4
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R6)(R5), F24
-	FMOVS (R7)(R5), F25
-	FMOVS (R8)(R5), F26
-	FMOVS (R9)(R5), F27
-	FMOVS (R10)(R5), F28
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -65,7 +64,7 @@ block3:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -76,22 +75,22 @@ block3:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block3
 
 rest4:
-	CBZ     R15, rest6
+	CBZ     R14, rest6
 	PCALIGN $16
 
 block5:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
-	WORD  $0x3ce5691a // ldr q26, [x8,x5]
-	WORD  $0x3ce5693b // ldr q27, [x9,x5]
-	WORD  $0x3ce5695c // ldr q28, [x10,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -102,7 +101,7 @@ block5:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -113,7 +112,7 @@ block5:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -124,7 +123,7 @@ block5:
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -135,7 +134,7 @@ block5:
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -146,7 +145,7 @@ block5:
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -157,7 +156,7 @@ block5:
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -168,7 +167,7 @@ block5:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -179,9 +178,9 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block5
 
 rest6:
@@ -240,62 +239,60 @@ rest6:
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
 	ADD   $320, R0, R0
-	ADD   R4<<2, R3, R3
-	ADD   R4<<0, R3, R3
-	SUBS  $1, R19, R19
+	ADD   R4, R9, R3
+	SUBS  $1, R15, R15
 	BNE   block1
 
 rest2:
-	MOVD    big+56(FP), R19
-	CBZ     R19, rest8
+	MOVD    big+56(FP), R15
+	CBZ     R15, rest8
 	PCALIGN $16
 
 block7:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	VEOR    V20.B16, V20.B16, V20.B16
-	VEOR    V21.B16, V21.B16, V21.B16
-	VEOR    V22.B16, V22.B16, V22.B16
-	VEOR    V23.B16, V23.B16, V23.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	VMOVI   $0, V20.B16
+	VMOVI   $0, V21.B16
+	VMOVI   $0, V22.B16
+	VMOVI   $0, V23.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
+	ADD     R4, R3, R6
 	ADD     R4, R6, R7
 	ADD     R4, R7, R8
 	ADD     R4, R8, R9
 	ADD     R4, R9, R10
-	ADD     R4, R10, R11
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest10
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest10
 	PCALIGN $16
 
 block9:
-	FMOVS (R6)(R5), F24
-	FMOVS (R7)(R5), F25
-	FMOVS (R8)(R5), F26
-	FMOVS (R9)(R5), F27
-	FMOVS (R10)(R5), F28
-	FMOVS (R11)(R5), F29
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FMOVS (R10)(R5), F29
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -308,7 +305,7 @@ block9:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -321,23 +318,23 @@ block9:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block9
 
 rest10:
-	CBZ     R15, rest12
+	CBZ     R14, rest12
 	PCALIGN $16
 
 block11:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
-	WORD  $0x3ce5691a // ldr q26, [x8,x5]
-	WORD  $0x3ce5693b // ldr q27, [x9,x5]
-	WORD  $0x3ce5695c // ldr q28, [x10,x5]
-	WORD  $0x3ce5697d // ldr q29, [x11,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	WORD  $0x3ce5695d // ldr q29, [x10,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -350,7 +347,7 @@ block11:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -363,7 +360,7 @@ block11:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -376,7 +373,7 @@ block11:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -389,7 +386,7 @@ block11:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -402,7 +399,7 @@ block11:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -415,7 +412,7 @@ block11:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -428,7 +425,7 @@ block11:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -441,9 +438,9 @@ block11:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block11
 
 rest12:
@@ -512,73 +509,71 @@ rest12:
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
 	ADD   $384, R0, R0
-	ADD   R4<<2, R3, R3
-	ADD   R4<<1, R3, R3
-	SUBS  $1, R19, R19
+	ADD   R4, R10, R3
+	SUBS  $1, R15, R15
 	BNE   block7
 
 rest8:
-	MOVD    rest+64(FP), R19
-	CMP     $1, R19
+	MOVD    rest+64(FP), R15
+	CMP     $1, R15
 	BNE     next14
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest16
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R6)(R5), F24
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block15
 
 rest16:
-	CBZ     R15, rest18
+	CBZ     R14, rest18
 	PCALIGN $16
 
 block17:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block17
 
 rest18:
@@ -599,93 +594,92 @@ rest18:
 	B     end13
 
 next14:
-	CMP     $2, R19
+	CMP     $2, R15
 	BNE     next19
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
-	ADD     R4, R6, R7
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest21
+	ADD     R4, R3, R6
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest21
 	PCALIGN $16
 
 block20:
-	FMOVS (R6)(R5), F24
-	FMOVS (R7)(R5), F25
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block20
 
 rest21:
-	CBZ     R15, rest23
+	CBZ     R14, rest23
 	PCALIGN $16
 
 block22:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block22
 
 rest23:
@@ -716,120 +710,119 @@ rest23:
 	B     end13
 
 next19:
-	CMP     $3, R19
+	CMP     $3, R15
 	BNE     next24
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
+	ADD     R4, R3, R6
 	ADD     R4, R6, R7
-	ADD     R4, R7, R8
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest26
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest26
 	PCALIGN $16
 
 block25:
-	FMOVS (R6)(R5), F24
-	FMOVS (R7)(R5), F25
-	FMOVS (R8)(R5), F26
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block25
 
 rest26:
-	CBZ     R15, rest28
+	CBZ     R14, rest28
 	PCALIGN $16
 
 block27:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
-	WORD  $0x3ce5691a // ldr q26, [x8,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block27
 
 rest28:
@@ -870,41 +863,40 @@ rest28:
 	B     end13
 
 next24:
-	CMP     $4, R19
+	CMP     $4, R15
 	BNE     next29
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	MOVD    R2, R13
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	MOVD    R2, R12
 	MOVD    $0x0, R5
-	MOVD    R3, R6
+	ADD     R4, R3, R6
 	ADD     R4, R6, R7
 	ADD     R4, R7, R8
-	ADD     R4, R8, R9
-	AND     $3, R12, R14
-	LSR     $2, R12, R15
-	CBZ     R14, rest31
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest31
 	PCALIGN $16
 
 block30:
-	FMOVS (R6)(R5), F24
-	FMOVS (R7)(R5), F25
-	FMOVS (R8)(R5), F26
-	FMOVS (R9)(R5), F27
-	FLDPQ (R13), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -913,7 +905,7 @@ block30:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -922,21 +914,21 @@ block30:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   $64, R13, R13
+	ADD   $64, R12, R12
 	ADD   $4, R5, R5
-	SUBS  $1, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block30
 
 rest31:
-	CBZ     R15, rest33
+	CBZ     R14, rest33
 	PCALIGN $16
 
 block32:
-	WORD  $0x3ce568d8 // ldr q24, [x6,x5]
-	WORD  $0x3ce568f9 // ldr q25, [x7,x5]
-	WORD  $0x3ce5691a // ldr q26, [x8,x5]
-	WORD  $0x3ce5693b // ldr q27, [x9,x5]
-	FLDPQ (R13), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -945,7 +937,7 @@ block32:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R13), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -954,7 +946,7 @@ block32:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	FLDPQ 64(R13), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -963,7 +955,7 @@ block32:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 96(R13), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -972,7 +964,7 @@ block32:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	FLDPQ 128(R13), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -981,7 +973,7 @@ block32:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 160(R13), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -990,7 +982,7 @@ block32:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	FLDPQ 192(R13), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -999,7 +991,7 @@ block32:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R13), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1008,9 +1000,9 @@ block32:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R13, R13
+	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block32
 
 rest33:

@@ -299,7 +299,7 @@ func printAttention(out io.Writer, n, a counts) error {
 	}
 	fmt.Fprintf(table, "total\t%.4f\t%.4f\t%.4f\t%.4f\t\n", sum[0].total, sum[0].loops, sum[1].total, sum[1].loops)
 	overhead := sum[0].total / sum[0].loops
-	fmt.Fprintf(table, "total/inner loops\t%.3f\t<= %g\t%.3f\t\t\n", overhead, mostAttention, sum[1].total/sum[1].loops)
+	fmt.Fprintf(table, "total/inner loops\t%.4f\t<= %g\t%.4f\t\t\n", overhead, mostAttention, sum[1].total/sum[1].loops)
 	if err := table.Flush(); err != nil {
 		return err
 	}

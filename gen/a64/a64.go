@@ -257,18 +257,30 @@ func (a *Asm) ResultFloat(v V) {
 	a.op(read, "FMOVS", v.scalar(), r)
 }
 
-// Table emits read-only words, once a file, and loads their address.
-func (a *Asm) Table(x X, name string, words ...uint32) {
-	if !a.tables[name] {
-		a.tables[name] = true
-		t := ir.NewStaticGlobal(name)
-		t.Attributes = attr.RODATA | attr.NOPTR
-		for _, w := range words {
-			t.Append(operand.U32(w))
-		}
-		a.file.AddSection(t)
+// First puts what emit emits at the start of the function.
+func (a *Asm) First(emit func()) {
+	n := len(a.fn.Nodes)
+	emit()
+	a.fn.Nodes = slices.Concat(a.fn.Nodes[n:], a.fn.Nodes[:n])
+}
+
+// Table emits read-only words, once a file.
+func (a *Asm) Table(name string, words ...uint32) {
+	if a.tables[name] {
+		return
 	}
-	a.op(define, "MOVD", constant("$%s<>(SB)", name), x.form())
+	a.tables[name] = true
+	t := ir.NewStaticGlobal(name)
+	t.Attributes = attr.RODATA | attr.NOPTR
+	for _, w := range words {
+		t.Append(operand.U32(w))
+	}
+	a.file.AddSection(t)
+}
+
+// Address is the address of a table of this file.
+func (a *Asm) Address(x X, table string) {
+	a.op(define, "MOVD", constant("$%s<>(SB)", table), x.form())
 }
 
 func usable(x X) bool { return x >= virtual || slices.Contains(generalRegisters, x) }

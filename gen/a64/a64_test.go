@@ -150,7 +150,7 @@ func TestErrors(t *testing.T) {
 			a.Label("l")
 			use(a, v)
 		}},
-		{"nothing reads the result of VEOR V3.B16", func(a *Asm) { a.ZERO(3) }},
+		{"nothing reads the result of VMOVI $0, V3.B16", func(a *Asm) { a.ZERO(3) }},
 		{"nothing reads the result of WORD $0x4e21d421", func(a *Asm) { a.ZERO(1); a.FADD(1, 1, 1); a.ZERO(1); use(a, 1) }},
 		{"", func(a *Asm) { a.ZERO(3); a.Keep(3) }},
 		// dropped, not an error: additions to counters and pointers

@@ -151,7 +151,7 @@ func (a *Asm) ORN(d, n, m V) {
 // MOVV copies, ZERO clears.
 func (a *Asm) MOVV(d, n V) { a.op(define, "VMOV", n.in("B16"), d.in("B16")) }
 func (a *Asm) ZERO(d V) {
-	a.op(define, "VEOR", form{"V%d.B16, V%[1]d.B16, V%[1]d.B16", d.in("B16").registers})
+	a.op(define, "VMOVI", constant("$0"), d.in("B16"))
 }
 
 // DUP copies a lane to all lanes, DUPX the low 32 bits of a general register.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/front"
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Shapes: a panel is four vectors, and a tile of a matrix product is up to six rows of that, which
@@ -54,6 +55,9 @@ func write(dir string) error {
 	for _, f := range files {
 		g := &gen{Asm: a64.New()}
 		f.generate(g)
+		if g.table != nil {
+			g.Table("coefficients", g.table...)
+		}
 		if err := g.Write(dir, "neon", f.name); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -62,11 +66,20 @@ func write(dir string) error {
 }
 
 // gen is a file in the making.
-//
-// Unless a kernel says otherwise, V0-V7 are scratch, constants are in V8 and up, in the order in
-// which the kernel asks for them, and sums that last for the whole kernel in V24-V31.
 type gen struct {
 	*a64.Asm
+	table []uint32 // the coefficients of polynomials
+
+	// of the current function
+	constants    map[uint32]a64.V
+	tables       map[*vector.Table]a64.V
+	coefficients a64.X // address of table, or 0
+}
+
+// Begin starts a function.
+func (g *gen) Begin(name, signature string, doc ...string) {
+	g.Asm.Begin(name, signature, doc...)
+	g.constants, g.tables, g.coefficients = map[uint32]a64.V{}, map[*vector.Table]a64.V{}, 0
 }
 
 // elems loads an int parameter that counts float32 elements, as bytes.

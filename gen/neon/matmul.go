@@ -38,7 +38,7 @@ func genMatMul(g *gen) {
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
-		g.advance(a.first, a.stride, rows)
+		a.advance(rows)
 	})
 	g.RET()
 }

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+)
 
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
@@ -199,32 +202,27 @@ func (g *gen) rowScores4() {
 	})
 }
 
-// rowWeights: V16 is the maximum.
 func (g *gen) rowWeights() {
 	s, n := g.Param("s"), g.Param("n")
 	zero, inf := g.max(s, n)
 	g.ceil(0, zero)
 	g.ResultFloat(0)
 	g.zeroWhere(0, inf, 1)
-	e, m := g.exponential2(), g.V()
+	m := g.V()
 	g.DUP(m, 0, 0)
 	g.ParamTo(s, "s")
 	g.ParamTo(n, "n")
 	g.ADDI(n, n, lanes-1)
 	g.Blocks(n, 2*lanes, func() {
-		g.LDPQ(0, 4, mem(s, 0))
-		for _, r := range []a64.V{0, 4} {
-			g.FSUB(r, r, m)
-			g.exp2(e, r, r+1, r+2, r+3)
-		}
-		g.STPQ(0, 4, mem(s, 0))
+		g.weights(mem(s, 0), []a64.V{m})
 		g.ADDI(s, s, 32)
 	})
+	x := g.group(1)
 	g.Blocks(n, lanes, func() {
-		g.LDRQ(0, mem(s, 0))
-		g.FSUB(0, 0, m)
-		g.exp2(e, 0, 1, 2, 3)
-		g.STRQ(0, mem(s, 0))
+		g.LDRQ(x[0], mem(s, 0))
+		g.Sub(x, []a64.V{m}, x)
+		vector.Exp2Neg(g, x, g.group(1), g.group(1))
+		g.STRQ(x[0], mem(s, 0))
 		g.ADDI(s, s, 16)
 	})
 }

@@ -31,7 +31,7 @@ func genScore(g *gen) {
 	g.groups(func(rows int) {
 		tiles.tile(rows)
 		g.ADDI(s, s, 4*panel*rows)
-		g.advance(k.first, k.stride, rows)
+		k.advance(rows)
 	})
 	g.RET()
 }

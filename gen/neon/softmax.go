@@ -1,6 +1,9 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+)
 
 // Row softmax is three passes: maximum, exponentials with their sum, quotient.
 // Each is a function of its own, so that a long row is cut into short calls.
@@ -24,16 +27,18 @@ func genSoftmax(g *gen) {
 	g.Begin("div", "func(dst, x *float32, n int, d float32)",
 		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
 	d := g.ParamFloat("d")
-	g.elementwise(func(x, _, _, _ a64.V) { g.FDIV(x, x, d) })
+	g.elementwise(func(x []a64.V) { each(g.FDIV, x, x, []a64.V{d}) })
 	g.RET()
 
 	g.Begin("scale", "func(dst, x *float32, n int, f float32)",
 		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
 	f := g.ParamFloat("f")
-	g.elementwise(func(x, a, _, _ a64.V) {
-		g.ZERO(a)
-		g.FMLA(a, x, f)
-		g.MOVV(x, a)
+	g.elementwise(func(x []a64.V) {
+		for _, v := range x {
+			sum := g.zero()
+			g.FMLA(sum, v, f)
+			g.MOVV(v, sum)
+		}
 	})
 	g.RET()
 }
@@ -75,46 +80,51 @@ func (g *gen) expSum(store bool) {
 	if store {
 		dst = g.Param("dst")
 	}
-	x, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
-	e, m := g.exponential(negMin, magicB), g.ParamFloat("m")
-	g.load(sums, 8, sum, 0)
+	src, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
+	m, sums := g.ParamFloat("m"), g.group(8)
+	exp := func(x []a64.V) {
+		g.Sub(x, x, []a64.V{m})
+		vector.ExpNeg(g, x, g.group(len(x)), g.group(len(x)), g.group(len(x)))
+	}
+	for i := 0; i < 8; i += 2 {
+		g.LDPQ(sums[i], sums[i+1], mem(sum, 16*i))
+	}
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {
-			g.LDPQ(0, 4, mem(x, 16*i))
-			for j := range a64.V(2) {
-				r := 4 * j
-				g.FSUB(r, r, m)
-				g.expm(e, r, r+1, r+2, r+3)
-				g.FADD(sums+a64.V(i)+j, sums+a64.V(i)+j, r)
-			}
+			x := g.group(2)
+			g.LDPQ(x[0], x[1], mem(src, 16*i))
+			exp(x)
+			g.Add(sums[i:i+2], sums[i:i+2], x)
 			if store {
-				g.STPQ(0, 4, mem(dst, 16*i))
+				g.STPQ(x[0], x[1], mem(dst, 16*i))
 			}
 		}
-		g.ADDI(x, x, 128)
+		g.ADDI(src, src, 128)
 		if store {
 			g.ADDI(dst, dst, 128)
 		}
 	})
-	g.store(sums, 8, sum, 0)
-	for _, n4 := range []int{lanes, 1} {
+	for i := 0; i < 8; i += 2 {
+		g.STPQ(sums[i], sums[i+1], mem(sum, 16*i))
+	}
+	for _, size := range []int{lanes, 1} {
 		ld, st := g.LDRQ, g.STRQ
-		if n4 == 1 {
+		if size == 1 {
 			ld, st = g.LDRS, g.STRS
 		}
-		g.Blocks(n, n4, func() {
-			ld(0, mem(x, 0))
-			g.FSUB(0, 0, m)
-			g.expm(e, 0, 1, 2, 3)
+		x, old := g.V(), g.V()
+		g.Blocks(n, size, func() {
+			ld(x, mem(src, 0))
+			exp([]a64.V{x})
 			if store {
-				st(0, mem(dst, 0))
-				g.ADDI(dst, dst, 4*n4)
+				st(x, mem(dst, 0))
+				g.ADDI(dst, dst, 4*size)
 			}
-			ld(4, mem(sum, 0))
-			g.FADD(4, 4, 0)
-			st(4, mem(sum, 0))
-			g.ADDI(x, x, 4*n4)
-			g.ADDI(sum, sum, 4*n4)
+			ld(old, mem(sum, 0))
+			g.FADD(old, old, x)
+			st(old, mem(sum, 0))
+			g.ADDI(src, src, 4*size)
+			g.ADDI(sum, sum, 4*size)
 		})
 	}
 }

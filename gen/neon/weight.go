@@ -1,44 +1,35 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+)
 
 // Weights: one pass in place over the scores of a tile, [key][panel].
-//
-//	V0-V7 two vectors with their scratch, V8-V16 constants, V17-V20 maxima, V28-V31 sums
 func genWeight(g *gen) {
 	g.Begin("softmaxTile", "func(s, st *float32, n int)",
 		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
 	s, st, n := g.Param("s"), g.Param("st"), g.Param("n")
-	e := g.exponential2()
-	var max [4]a64.V
-	for h := range max {
-		max[h] = g.V()
+	max, sums := g.group(4), g.group(4)
+	for _, v := range sums {
+		g.ZERO(v)
 	}
-	zero, inf := g.zero(), g.splat(negInf)
-	const sums = a64.V(28)
-	g.clear(sums, 4)
+	zero, inf, t := g.zero(), g.splat(negInf), g.V()
 	for h := range max {
 		g.LDRQ(max[h], mem(st, offTileMax+16*h))
 		g.ceil(max[h], zero)
 		g.STRQ(max[h], mem(st, offTileMax+16*h))
-		g.zeroWhere(max[h], inf, 0) // so that -Inf - max is not NaN
+		g.zeroWhere(max[h], inf, t) // so that -Inf - max is not NaN
 	}
 	g.Blocks(n, 1, func() {
 		for h := 0; h < 4; h += 2 {
-			g.LDPQ(0, 4, mem(s, 16*h))
-			for i := range a64.V(2) {
-				r := 4 * i
-				g.FSUB(r, r, max[h+int(i)])
-				g.exp2(e, r, r+1, r+2, r+3)
-				g.FADD(sums+a64.V(h)+i, sums+a64.V(h)+i, r)
-			}
-			g.STPQ(0, 4, mem(s, 16*h))
+			g.Add(sums[h:h+2], sums[h:h+2], g.weights(mem(s, 16*h), max[h:h+2]))
 		}
 		g.ADDI(s, s, 4*panel)
 	})
 
 	// Merge the maxima and the sums.
-	m, M, both, t, u := a64.V(0), a64.V(1), a64.V(2), a64.V(3), a64.V(4)
+	m, M, both, u := g.V(), g.V(), g.V(), g.V()
 	low, one, started, grown := g.splat(-127), g.splat(1), g.zero(), g.zero()
 	for h := range 4 {
 		g.LDRQ(m, mem(st, offTileMax+16*h))
@@ -64,7 +55,7 @@ func genWeight(g *gen) {
 		g.STRQ(m, mem(st, offNewScale+16*h))
 		g.LDRQ(t, mem(st, offSum+16*h))
 		g.FMUL(t, t, M)
-		g.FMLA(t, sums+a64.V(h), m)
+		g.FMLA(t, sums[h], m)
 		g.STRQ(t, mem(st, offSum+16*h))
 	}
 	mode, x, store := g.X(), g.X(), g.NewLabel("mode")
@@ -88,36 +79,14 @@ func (g *gen) any(x a64.X, v a64.V) {
 	g.ORR(x, x, high)
 }
 
-// exponential2 is the constants of exp2: the least argument, magic, and the polynomial from the
-// highest coefficient.
-type exponential2 struct {
-	least, magic a64.V
-	t            [7]a64.V
-}
-
-func (g *gen) exponential2() exponential2 {
-	e := exponential2{least: g.splat(twoMin), magic: g.splat(magic2)}
-	for i, t := range []float32{t6, t5, t4, t3, t2, t1, 2} {
-		e.t[i] = g.splat(t)
-	}
-	return e
-}
-
-// exp2 is x = 2^x for x <= 0; a, b and c are scratch.
-func (g *gen) exp2(e exponential2, x, a, b, c a64.V) {
-	g.FMAX(x, x, e.least) // NaN passes
-	g.FADD(a, x, e.magic) // z
-	g.FSUB(b, a, e.magic) // n
-	g.FSUB(x, x, b)       // r
-	g.SHL(a, a, 23)       // 2^(n-1)
-	y := e.t[0]
-	for i, t := range e.t[1:] {
-		sum := []a64.V{b, c}[i%2]
-		g.MOVV(sum, t)
-		g.FMLA(sum, y, x)
-		y = sum
-	}
-	g.FMUL(x, y, a)
+// weights turns two vectors of scores in memory into weights, which it also returns.
+func (g *gen) weights(at a64.Mem, max []a64.V) []a64.V {
+	x := g.group(2)
+	g.LDPQ(x[0], x[1], at)
+	g.Sub(x, max, x)
+	vector.Exp2Neg(g, x, g.group(2), g.group(2))
+	g.STPQ(x[0], x[1], at)
+	return x
 }
 
 // ceil rounds m up, -0 to +0.
