@@ -50,77 +50,77 @@ TEXT ·softmaxTile(SB), NOSPLIT, $0-24
 
 block1:
 	FLDPQ (R0), (F8, F10)
+	FLDPQ 32(R0), (F14, F15)
 	WORD  $0x4ea8d408 // fsub v8.4s, v0.4s, v8.4s
 	WORD  $0x4eaad42a // fsub v10.4s, v1.4s, v10.4s
+	WORD  $0x4eaed44e // fsub v14.4s, v2.4s, v14.4s
+	WORD  $0x4eafd46f // fsub v15.4s, v3.4s, v15.4s
 	WORD  $0x4eabf508 // fmin v8.4s, v8.4s, v11.4s
 	WORD  $0x4eabf54a // fmin v10.4s, v10.4s, v11.4s
-	WORD  $0x4ea8d58e // fsub v14.4s, v12.4s, v8.4s
-	WORD  $0x4eaad58f // fsub v15.4s, v12.4s, v10.4s
-	WORD  $0x4eacd5d0 // fsub v16.4s, v14.4s, v12.4s
-	WORD  $0x4eacd5f1 // fsub v17.4s, v15.4s, v12.4s
-	WORD  $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
-	WORD  $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
-	FLDPQ (R4), (F16, F17)
-	WORD  $0x4ea8cdb0 // fmls v16.4s, v13.4s, v8.4s
-	WORD  $0x4eaacdb1 // fmls v17.4s, v13.4s, v10.4s
-	FLDPQ 32(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	FLDPQ 64(R4), (F16, F17)
-	WORD  $0x4ea8ce50 // fmls v16.4s, v18.4s, v8.4s
-	WORD  $0x4eaace71 // fmls v17.4s, v19.4s, v10.4s
-	FLDPQ 96(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	FLDPQ 128(R4), (F16, F17)
-	WORD  $0x4ea8ce50 // fmls v16.4s, v18.4s, v8.4s
-	WORD  $0x4eaace71 // fmls v17.4s, v19.4s, v10.4s
-	FLDPQ 160(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	VSHL  $23, V14.S4, V14.S4
-	VSHL  $23, V15.S4, V15.S4
-	WORD  $0x6e2ede48 // fmul v8.4s, v18.4s, v14.4s
-	WORD  $0x6e2fde6a // fmul v10.4s, v19.4s, v15.4s
+	WORD  $0x4eabf5ce // fmin v14.4s, v14.4s, v11.4s
+	WORD  $0x4eabf5ef // fmin v15.4s, v15.4s, v11.4s
+	WORD  $0x4ea8d590 // fsub v16.4s, v12.4s, v8.4s
+	WORD  $0x4eaad591 // fsub v17.4s, v12.4s, v10.4s
+	WORD  $0x4eaed592 // fsub v18.4s, v12.4s, v14.4s
+	WORD  $0x4eafd593 // fsub v19.4s, v12.4s, v15.4s
+	WORD  $0x4eacd614 // fsub v20.4s, v16.4s, v12.4s
+	WORD  $0x4eacd635 // fsub v21.4s, v17.4s, v12.4s
+	WORD  $0x4eacd656 // fsub v22.4s, v18.4s, v12.4s
+	WORD  $0x4eacd677 // fsub v23.4s, v19.4s, v12.4s
+	WORD  $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD  $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
+	WORD  $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
+	WORD  $0x4e37d5ef // fadd v15.4s, v15.4s, v23.4s
+	FLDPQ (R4), (F20, F21)
+	FLDPQ (R4), (F22, F23)
+	WORD  $0x4ea8cdb4 // fmls v20.4s, v13.4s, v8.4s
+	WORD  $0x4eaacdb5 // fmls v21.4s, v13.4s, v10.4s
+	WORD  $0x4eaecdb6 // fmls v22.4s, v13.4s, v14.4s
+	WORD  $0x4eafcdb7 // fmls v23.4s, v13.4s, v15.4s
+	FLDPQ 32(R4), (F24, F25)
+	FLDPQ 32(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	FLDPQ 64(R4), (F20, F21)
+	FLDPQ 64(R4), (F22, F23)
+	WORD  $0x4ea8cf14 // fmls v20.4s, v24.4s, v8.4s
+	WORD  $0x4eaacf35 // fmls v21.4s, v25.4s, v10.4s
+	WORD  $0x4eaecf56 // fmls v22.4s, v26.4s, v14.4s
+	WORD  $0x4eafcf77 // fmls v23.4s, v27.4s, v15.4s
+	FLDPQ 96(R4), (F24, F25)
+	FLDPQ 96(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	FLDPQ 128(R4), (F20, F21)
+	FLDPQ 128(R4), (F22, F23)
+	WORD  $0x4ea8cf14 // fmls v20.4s, v24.4s, v8.4s
+	WORD  $0x4eaacf35 // fmls v21.4s, v25.4s, v10.4s
+	WORD  $0x4eaecf56 // fmls v22.4s, v26.4s, v14.4s
+	WORD  $0x4eafcf77 // fmls v23.4s, v27.4s, v15.4s
+	FLDPQ 160(R4), (F24, F25)
+	FLDPQ 160(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	VSHL  $23, V16.S4, V16.S4
+	VSHL  $23, V17.S4, V17.S4
+	VSHL  $23, V18.S4, V18.S4
+	VSHL  $23, V19.S4, V19.S4
+	WORD  $0x6e30df08 // fmul v8.4s, v24.4s, v16.4s
+	WORD  $0x6e31df2a // fmul v10.4s, v25.4s, v17.4s
+	WORD  $0x6e32df4e // fmul v14.4s, v26.4s, v18.4s
+	WORD  $0x6e33df6f // fmul v15.4s, v27.4s, v19.4s
 	FSTPQ (F8, F10), (R0)
+	FSTPQ (F14, F15), 32(R0)
 	WORD  $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
 	WORD  $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
-	FLDPQ 32(R0), (F8, F10)
-	WORD  $0x4ea8d448 // fsub v8.4s, v2.4s, v8.4s
-	WORD  $0x4eaad46a // fsub v10.4s, v3.4s, v10.4s
-	WORD  $0x4eabf508 // fmin v8.4s, v8.4s, v11.4s
-	WORD  $0x4eabf54a // fmin v10.4s, v10.4s, v11.4s
-	WORD  $0x4ea8d58e // fsub v14.4s, v12.4s, v8.4s
-	WORD  $0x4eaad58f // fsub v15.4s, v12.4s, v10.4s
-	WORD  $0x4eacd5d0 // fsub v16.4s, v14.4s, v12.4s
-	WORD  $0x4eacd5f1 // fsub v17.4s, v15.4s, v12.4s
-	WORD  $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
-	WORD  $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
-	FLDPQ (R4), (F16, F17)
-	WORD  $0x4ea8cdb0 // fmls v16.4s, v13.4s, v8.4s
-	WORD  $0x4eaacdb1 // fmls v17.4s, v13.4s, v10.4s
-	FLDPQ 32(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	FLDPQ 64(R4), (F16, F17)
-	WORD  $0x4ea8ce50 // fmls v16.4s, v18.4s, v8.4s
-	WORD  $0x4eaace71 // fmls v17.4s, v19.4s, v10.4s
-	FLDPQ 96(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	FLDPQ 128(R4), (F16, F17)
-	WORD  $0x4ea8ce50 // fmls v16.4s, v18.4s, v8.4s
-	WORD  $0x4eaace71 // fmls v17.4s, v19.4s, v10.4s
-	FLDPQ 160(R4), (F18, F19)
-	WORD  $0x4ea8ce12 // fmls v18.4s, v16.4s, v8.4s
-	WORD  $0x4eaace33 // fmls v19.4s, v17.4s, v10.4s
-	VSHL  $23, V14.S4, V14.S4
-	VSHL  $23, V15.S4, V15.S4
-	WORD  $0x6e2ede48 // fmul v8.4s, v18.4s, v14.4s
-	WORD  $0x6e2fde6a // fmul v10.4s, v19.4s, v15.4s
-	FSTPQ (F8, F10), 32(R0)
-	WORD  $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
-	WORD  $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	WORD  $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD  $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
 	ADD   $64, R0, R0
 	SUBS  $1, R2, R2
 	BNE   block1

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/layout"
+)
 
 // A panel holds 16 queries: [dim][panel]. Rows go in and out by 4x4 transposes.
 func genPanel(g *gen) {
@@ -85,7 +88,7 @@ func (g *gen) finishPanel() {
 		g.MOVI(at, 0)
 		g.ADDI(o, o, 16*part)
 		// 0 for the inverse of 0
-		g.LDRQ(0, mem(st, offSum+16*part))
+		g.LDRQ(0, mem(st, layout.Sum+16*part))
 		g.FDIV(inverse, one, 0)
 		g.FCMEQ(0, 0, zero)
 		g.BIC(inverse, inverse, 0)
@@ -128,7 +131,7 @@ func (g *gen) maskTile() {
 	hidden, one, key := g.splat(negInf), g.splatBits(1), g.V()
 	g.DUPX(key, first)
 	g.load(16, 4, limit, 0)
-	g.load(24, 4, st, offTileMax)
+	g.load(24, 4, st, layout.TileMax)
 	g.Blocks(n, 1, func() {
 		g.load(0, 4, s, 0)
 		for i := range a64.V(4) {
@@ -140,5 +143,5 @@ func (g *gen) maskTile() {
 		g.ADDV(key, key, one)
 		g.ADDI(s, s, 4*panel)
 	})
-	g.store(24, 4, st, offTileMax)
+	g.store(24, 4, st, layout.TileMax)
 }

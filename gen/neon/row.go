@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic"
 )
 
 // Rows are the way of decoding: one query, or four that share their keys,
@@ -52,8 +53,6 @@ func genRow(g *gen) {
 	})
 	g.RET()
 }
-
-const tileKeys = 256
 
 // The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
@@ -195,7 +194,7 @@ func (g *gen) rowScores4() {
 		g.MOV(p, s)
 		for r := range a64.V(4) {
 			g.STPQ(24+r, 28+r, mem(p, 0))
-			g.ADDI(p, p, 4*tileKeys)
+			g.ADDI(p, p, 4*generic.TileKeys)
 		}
 		g.ADDI(s, s, 32)
 		g.ADDL(k, k, stride, 3)
@@ -214,7 +213,7 @@ func (g *gen) rowWeights() {
 	g.ParamTo(n, "n")
 	g.ADDI(n, n, lanes-1)
 	g.Blocks(n, 2*lanes, func() {
-		g.weights(mem(s, 0), []a64.V{m})
+		g.weights(s, []a64.V{m, m})
 		g.ADDI(s, s, 32)
 	})
 	x := g.group(1)
@@ -267,7 +266,7 @@ func (g *gen) rowValues(rows int) {
 				g.Prefetch(mem(later, line))
 			}
 			for r := range rows {
-				g.LDRS(4+a64.V(r), mem(pk, 4*tileKeys*r))
+				g.LDRS(4+a64.V(r), mem(pk, 4*generic.TileKeys*r))
 			}
 			for i := range vecs {
 				load(a64.V(i%4), mem(vk, 16*i))
@@ -292,7 +291,7 @@ func (g *gen) rowValues(rows int) {
 	g.MOV(pk, p)
 	g.Blocks(t, 1, func() {
 		for r := range rows {
-			g.LDRS(0, mem(pk, 4*tileKeys*r))
+			g.LDRS(0, mem(pk, 4*generic.TileKeys*r))
 			g.FADD(8+a64.V(r), 8+a64.V(r), 0)
 		}
 		g.ADDI(pk, pk, 4)

@@ -1,5 +1,7 @@
 package main
 
+import "github.com/selfattn/attn/gen/layout"
+
 // Scores are a matrix product with the queries on the lanes: elements are taken from rows of K in
 // place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over
 // the keys is then vertical.
@@ -19,14 +21,14 @@ func genScore(g *gen) {
 		k.point(rows)
 	}
 	tiles.finish = func(rows int) {
-		g.load(24, 4, st, offTileMax)
+		g.load(24, 4, st, layout.TileMax)
 		for r := range rows {
 			g.store(acc(r), 4, s, 4*panel*r)
 			for h := range acc(1) {
 				g.raise(24+h, acc(r)+h, 28+h)
 			}
 		}
-		g.store(24, 4, st, offTileMax)
+		g.store(24, 4, st, layout.TileMax)
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
@@ -35,20 +37,3 @@ func genScore(g *gen) {
 	})
 	g.RET()
 }
-
-// Offsets of the fields of generic.Panel.
-const (
-	offTileMax  = 128 * 0
-	offMax      = 128 * 1
-	offSum      = 128 * 2
-	offOldScale = 128 * 3
-	offNewScale = 128 * 4
-	offMode     = 128 * 5
-)
-
-// The modes of generic.Panel.
-const (
-	mergeAdd = iota
-	mergeRescale
-	mergeFirst
-)

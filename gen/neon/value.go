@@ -1,6 +1,10 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/layout"
+	"github.com/selfattn/attn/generic"
+)
 
 // Values are mixed as a matrix product too: elements are taken from rows of V in
 // place, the weights are [key][panel], the result is [column][panel]. The finish merges
@@ -46,18 +50,18 @@ func genValue(g *gen) {
 	// In its first tile O is not read; where no maximum has grown a is 1.
 	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
-			g.load(24, 2, st, offNewScale+16*int(h))
-			if mode == mergeRescale {
-				g.load(26, 2, st, offOldScale+16*int(h))
+			g.load(24, 2, st, layout.NewScale+16*int(h))
+			if mode == generic.MergeRescale {
+				g.load(26, 2, st, layout.OldScale+16*int(h))
 			}
 			for c := range cols {
-				if mode == mergeFirst {
+				if mode == generic.MergeFirst {
 					g.clear(28, 2)
 				} else {
 					g.load(28, 2, o, 4*panel*c+16*int(h))
 				}
 				for i := range a64.V(2) {
-					if mode == mergeRescale {
+					if mode == generic.MergeRescale {
 						g.FMUL(28+i, 28+i, 26+i) // O*a
 					}
 					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
@@ -69,8 +73,8 @@ func genValue(g *gen) {
 	mode := g.X()
 	tiles.finish = func(cols int) {
 		done := g.NewLabel("merged")
-		g.LDRW(mode, mem(st, offMode))
-		for _, m := range []int{mergeAdd, mergeRescale} {
+		g.LDRW(mode, mem(st, layout.Mode))
+		for _, m := range []int{generic.MergeAdd, generic.MergeRescale} {
 			other := g.NewLabel("other")
 			g.CMP(mode, m)
 			g.BNE(other)
@@ -78,7 +82,7 @@ func genValue(g *gen) {
 			g.B(done)
 			g.Label(other)
 		}
-		merge(cols, mergeFirst)
+		merge(cols, generic.MergeFirst)
 		g.Label(done)
 	}
 	g.groups(func(cols int) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/layout"
 	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic"
 )
 
 // Weights: one pass in place over the scores of a tile, [key][panel].
@@ -16,15 +18,13 @@ func genWeight(g *gen) {
 	}
 	zero, inf, t := g.zero(), g.splat(negInf), g.V()
 	for h := range max {
-		g.LDRQ(max[h], mem(st, offTileMax+16*h))
+		g.LDRQ(max[h], mem(st, layout.TileMax+16*h))
 		g.ceil(max[h], zero)
-		g.STRQ(max[h], mem(st, offTileMax+16*h))
+		g.STRQ(max[h], mem(st, layout.TileMax+16*h))
 		g.zeroWhere(max[h], inf, t) // so that -Inf - max is not NaN
 	}
 	g.Blocks(n, 1, func() {
-		for h := 0; h < 4; h += 2 {
-			g.Add(sums[h:h+2], sums[h:h+2], g.weights(mem(s, 16*h), max[h:h+2]))
-		}
+		g.Add(sums, sums, g.weights(s, max))
 		g.ADDI(s, s, 4*panel)
 	})
 
@@ -32,11 +32,11 @@ func genWeight(g *gen) {
 	m, M, both, u := g.V(), g.V(), g.V(), g.V()
 	low, one, started, grown := g.splat(-127), g.splat(1), g.zero(), g.zero()
 	for h := range 4 {
-		g.LDRQ(m, mem(st, offTileMax+16*h))
-		g.STRQ(inf, mem(st, offTileMax+16*h)) // for the next tile
-		g.LDRQ(M, mem(st, offMax+16*h))
+		g.LDRQ(m, mem(st, layout.TileMax+16*h))
+		g.STRQ(inf, mem(st, layout.TileMax+16*h)) // for the next tile
+		g.LDRQ(M, mem(st, layout.Max+16*h))
 		g.FMAX(both, M, m)
-		g.STRQ(both, mem(st, offMax+16*h))
+		g.STRQ(both, mem(st, layout.Max+16*h))
 		// started where the old maximum was not -Inf, grown where the new one is also another
 		g.FCMEQ(t, M, inf)
 		g.ORN(started, started, t)
@@ -51,23 +51,23 @@ func genWeight(g *gen) {
 			g.SHL(v, v, 23)
 			g.ADDV(v, v, one)
 		}
-		g.STRQ(M, mem(st, offOldScale+16*h))
-		g.STRQ(m, mem(st, offNewScale+16*h))
-		g.LDRQ(t, mem(st, offSum+16*h))
+		g.STRQ(M, mem(st, layout.OldScale+16*h))
+		g.STRQ(m, mem(st, layout.NewScale+16*h))
+		g.LDRQ(t, mem(st, layout.Sum+16*h))
 		g.FMUL(t, t, M)
 		g.FMLA(t, sums[h], m)
-		g.STRQ(t, mem(st, offSum+16*h))
+		g.STRQ(t, mem(st, layout.Sum+16*h))
 	}
 	mode, x, store := g.X(), g.X(), g.NewLabel("mode")
-	g.MOVI(mode, mergeRescale)
+	g.MOVI(mode, generic.MergeRescale)
 	g.any(x, grown)
 	g.CBNZ(x, store)
-	g.MOVI(mode, mergeAdd)
+	g.MOVI(mode, generic.MergeAdd)
 	g.any(x, started)
 	g.CBNZ(x, store)
-	g.MOVI(mode, mergeFirst)
+	g.MOVI(mode, generic.MergeFirst)
 	g.Label(store)
-	g.STRW(mode, mem(st, offMode))
+	g.STRW(mode, mem(st, layout.Mode))
 	g.RET()
 }
 
@@ -79,13 +79,19 @@ func (g *gen) any(x a64.X, v a64.V) {
 	g.ORR(x, x, high)
 }
 
-// weights turns two vectors of scores in memory into weights, which it also returns.
-func (g *gen) weights(at a64.Mem, max []a64.V) []a64.V {
-	x := g.group(2)
-	g.LDPQ(x[0], x[1], at)
+// weights turns scores in memory into weights, which it also returns: as many vectors as there are
+// maxima, an even number.
+func (g *gen) weights(s a64.X, max []a64.V) []a64.V {
+	n := len(max)
+	x := g.group(n)
+	for i := 0; i < n; i += 2 {
+		g.LDPQ(x[i], x[i+1], mem(s, 16*i))
+	}
 	g.Sub(x, max, x)
-	vector.Exp2Neg(g, x, g.group(2), g.group(2))
-	g.STPQ(x[0], x[1], at)
+	vector.Exp2Neg(g, x, g.group(n), g.group(n))
+	for i := 0; i < n; i += 2 {
+		g.STPQ(x[i], x[i+1], mem(s, 16*i))
+	}
 	return x
 }
 

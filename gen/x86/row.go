@@ -55,8 +55,6 @@ func genRow(g *gen) {
 	g.end()
 }
 
-const tileKeys = 256
-
 // eightRows addresses 8 rows by three base registers.
 type eightRows struct{ base, base3, base6, stride reg.GPVirtual }
 
