@@ -376,35 +376,35 @@ rest9:
 TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	MOVD    $coefficients<>(SB), R3
 	MOVD    $0x39a0b5a8, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x4b40007e, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x42fc0000, R0
 	VDUP    R0, V10.S4
+	MOVD    $0x4b40007e, R0
+	VDUP    R0, V9.S4
+	MOVD    $0x42fc0000, R0
+	VDUP    R0, V8.S4
 	MOVD    s+0(FP), R0
 	MOVD    n+8(FP), R1
-	VMOVI   $0, V8.B16
+	VMOVI   $0, V0.B16
 	MOVD    $0xff800000, R2
-	VDUP    R2, V9.S4
-	VMOV    V9.B16, V0.B16
-	VMOV    V9.B16, V1.B16
-	VMOV    V9.B16, V2.B16
-	VMOV    V9.B16, V3.B16
+	VDUP    R2, V1.S4
+	VMOV    V1.B16, V2.B16
+	VMOV    V1.B16, V3.B16
+	VMOV    V1.B16, V4.B16
+	VMOV    V1.B16, V5.B16
 	SUBS    $16, R1, R1
 	BLT     rest16
 	PCALIGN $16
 
 block15:
-	FLDPQ (R0), (F4, F5)
-	FLDPQ 32(R0), (F6, F7)
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	WORD  $0x6ea1e4b1 // fcmgt v17.4s, v5.4s, v1.4s
-	VBIT  V17.B16, V5.B16, V1.B16
-	WORD  $0x6ea2e4d2 // fcmgt v18.4s, v6.4s, v2.4s
-	VBIT  V18.B16, V6.B16, V2.B16
-	WORD  $0x6ea3e4f3 // fcmgt v19.4s, v7.4s, v3.4s
-	VBIT  V19.B16, V7.B16, V3.B16
+	FLDPQ (R0), (F6, F7)
+	FLDPQ 32(R0), (F11, F12)
+	WORD  $0x6ea2e4cd // fcmgt v13.4s, v6.4s, v2.4s
+	VBIT  V13.B16, V6.B16, V2.B16
+	WORD  $0x6ea3e4e6 // fcmgt v6.4s, v7.4s, v3.4s
+	VBIT  V6.B16, V7.B16, V3.B16
+	WORD  $0x6ea4e566 // fcmgt v6.4s, v11.4s, v4.4s
+	VBIT  V6.B16, V11.B16, V4.B16
+	WORD  $0x6ea5e586 // fcmgt v6.4s, v12.4s, v5.4s
+	VBIT  V6.B16, V12.B16, V5.B16
 	ADD   $64, R0, R0
 	SUBS  $16, R1, R1
 	BGE   block15
@@ -415,25 +415,25 @@ rest16:
 	PCALIGN $16
 
 block17:
-	VLD1R (R0), [V4.S4]
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
+	VLD1R (R0), [V7.S4]
+	WORD  $0x6ea2e4e6 // fcmgt v6.4s, v7.4s, v2.4s
+	VBIT  V6.B16, V7.B16, V2.B16
 	ADD   $4, R0, R0
 	SUBS  $1, R1, R1
 	BNE   block17
 
 rest18:
-	WORD    $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD    $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD    $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD    $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
-	WORD    $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
-	WORD    $0x6e30f800 // fmaxv s0, v0.4s
-	WORD    $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	WORD    $0x4ea18800 // frintp v0.4s, v0.4s
-	WORD    $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVS   F0, ret+16(FP)
-	WORD    $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
-	WORD    $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	VDUP    V0.S[0], V0.S4
+	WORD    $0x6e30f842 // fmaxv s2, v2.4s
+	WORD    $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD    $0x4ea18842 // frintp v2.4s, v2.4s
+	WORD    $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVS   F2, ret+16(FP)
+	WORD    $0x4e21e440 // fcmeq v0.4s, v2.4s, v1.4s
+	WORD    $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	VDUP    V2.S[0], V2.S4
 	MOVD    s+0(FP), R0
 	MOVD    n+8(FP), R1
 	ADD     $3, R1, R1
@@ -442,40 +442,40 @@ rest18:
 	PCALIGN $16
 
 block19:
-	FLDPQ (R0), (F1, F2)
-	WORD  $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
-	WORD  $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
-	WORD  $0x4eaaf421 // fmin v1.4s, v1.4s, v10.4s
-	WORD  $0x4eaaf442 // fmin v2.4s, v2.4s, v10.4s
-	WORD  $0x4ea1d563 // fsub v3.4s, v11.4s, v1.4s
-	WORD  $0x4ea2d564 // fsub v4.4s, v11.4s, v2.4s
-	WORD  $0x4eabd465 // fsub v5.4s, v3.4s, v11.4s
-	WORD  $0x4eabd486 // fsub v6.4s, v4.4s, v11.4s
-	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
-	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FLDPQ (R0), (F0, F1)
+	WORD  $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD  $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD  $0x4ea8f400 // fmin v0.4s, v0.4s, v8.4s
+	WORD  $0x4ea8f421 // fmin v1.4s, v1.4s, v8.4s
+	WORD  $0x4ea0d523 // fsub v3.4s, v9.4s, v0.4s
+	WORD  $0x4ea1d524 // fsub v4.4s, v9.4s, v1.4s
+	WORD  $0x4ea9d465 // fsub v5.4s, v3.4s, v9.4s
+	WORD  $0x4ea9d486 // fsub v6.4s, v4.4s, v9.4s
+	WORD  $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD  $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
 	FLDPQ (R3), (F5, F6)
-	WORD  $0x4ea1cd85 // fmls v5.4s, v12.4s, v1.4s
-	WORD  $0x4ea2cd86 // fmls v6.4s, v12.4s, v2.4s
-	FLDPQ 32(R3), (F7, F8)
-	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
-	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	WORD  $0x4ea0cd45 // fmls v5.4s, v10.4s, v0.4s
+	WORD  $0x4ea1cd46 // fmls v6.4s, v10.4s, v1.4s
+	FLDPQ 32(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
 	FLDPQ 64(R3), (F5, F6)
-	WORD  $0x4ea1cce5 // fmls v5.4s, v7.4s, v1.4s
-	WORD  $0x4ea2cd06 // fmls v6.4s, v8.4s, v2.4s
-	FLDPQ 96(R3), (F7, F8)
-	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
-	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	WORD  $0x4ea0cce5 // fmls v5.4s, v7.4s, v0.4s
+	WORD  $0x4ea1cd66 // fmls v6.4s, v11.4s, v1.4s
+	FLDPQ 96(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
 	FLDPQ 128(R3), (F5, F6)
-	WORD  $0x4ea1cce5 // fmls v5.4s, v7.4s, v1.4s
-	WORD  $0x4ea2cd06 // fmls v6.4s, v8.4s, v2.4s
-	FLDPQ 160(R3), (F7, F8)
-	WORD  $0x4ea1cca7 // fmls v7.4s, v5.4s, v1.4s
-	WORD  $0x4ea2ccc8 // fmls v8.4s, v6.4s, v2.4s
+	WORD  $0x4ea0cce5 // fmls v5.4s, v7.4s, v0.4s
+	WORD  $0x4ea1cd66 // fmls v6.4s, v11.4s, v1.4s
+	FLDPQ 160(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
 	VSHL  $23, V3.S4, V3.S4
 	VSHL  $23, V4.S4, V4.S4
-	WORD  $0x6e23dce1 // fmul v1.4s, v7.4s, v3.4s
-	WORD  $0x6e24dd02 // fmul v2.4s, v8.4s, v4.4s
-	FSTPQ (F1, F2), (R0)
+	WORD  $0x6e23dce0 // fmul v0.4s, v7.4s, v3.4s
+	WORD  $0x6e24dd61 // fmul v1.4s, v11.4s, v4.4s
+	FSTPQ (F0, F1), (R0)
 	ADD   $32, R0, R0
 	SUBS  $8, R1, R1
 	BGE   block19
@@ -487,27 +487,27 @@ rest20:
 	PCALIGN $16
 
 block21:
-	FMOVQ (R0), F1
-	WORD  $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
-	WORD  $0x4eaaf421 // fmin v1.4s, v1.4s, v10.4s
-	WORD  $0x4ea1d562 // fsub v2.4s, v11.4s, v1.4s
-	WORD  $0x4eabd443 // fsub v3.4s, v2.4s, v11.4s
-	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ (R0), F0
+	WORD  $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD  $0x4ea8f400 // fmin v0.4s, v0.4s, v8.4s
+	WORD  $0x4ea0d521 // fsub v1.4s, v9.4s, v0.4s
+	WORD  $0x4ea9d423 // fsub v3.4s, v1.4s, v9.4s
+	WORD  $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
 	FMOVQ (R3), F3
-	WORD  $0x4ea1cd83 // fmls v3.4s, v12.4s, v1.4s
+	WORD  $0x4ea0cd43 // fmls v3.4s, v10.4s, v0.4s
 	FMOVQ 32(R3), F4
-	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
 	FMOVQ 64(R3), F3
-	WORD  $0x4ea1cc83 // fmls v3.4s, v4.4s, v1.4s
+	WORD  $0x4ea0cc83 // fmls v3.4s, v4.4s, v0.4s
 	FMOVQ 96(R3), F4
-	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
 	FMOVQ 128(R3), F3
-	WORD  $0x4ea1cc83 // fmls v3.4s, v4.4s, v1.4s
+	WORD  $0x4ea0cc83 // fmls v3.4s, v4.4s, v0.4s
 	FMOVQ 160(R3), F4
-	WORD  $0x4ea1cc64 // fmls v4.4s, v3.4s, v1.4s
-	VSHL  $23, V2.S4, V2.S4
-	WORD  $0x6e22dc81 // fmul v1.4s, v4.4s, v2.4s
-	FMOVQ F1, (R0)
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
+	VSHL  $23, V1.S4, V1.S4
+	WORD  $0x6e21dc80 // fmul v0.4s, v4.4s, v1.4s
+	FMOVQ F0, (R0)
 	ADD   $16, R0, R0
 	SUBS  $4, R1, R1
 	BGE   block21
@@ -1171,29 +1171,29 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	MOVD    acc+0(FP), R0
 	MOVD    o+8(FP), R1
 	MOVD    n+16(FP), R2
-	FMOVS   a+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	FMOVS   b+28(FP), F9
-	VDUP    V9.S[0], V9.S4
+	FMOVS   a+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	FMOVS   b+28(FP), F1
+	VDUP    V1.S[0], V1.S4
 	SUBS    $16, R2, R2
 	BLT     rest70
 	PCALIGN $16
 
 block69:
-	FLDPQ (R0), (F0, F1)
-	FLDPQ 32(R0), (F2, F3)
-	FLDPQ (R1), (F4, F5)
-	FLDPQ 32(R1), (F6, F7)
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29cc80 // fmla v0.4s, v4.4s, v9.4s
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	WORD  $0x4e29cca1 // fmla v1.4s, v5.4s, v9.4s
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	WORD  $0x4e29ccc2 // fmla v2.4s, v6.4s, v9.4s
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	WORD  $0x4e29cce3 // fmla v3.4s, v7.4s, v9.4s
-	FSTPQ (F0, F1), (R0)
-	FSTPQ (F2, F3), 32(R0)
+	FLDPQ (R0), (F2, F3)
+	FLDPQ 32(R0), (F4, F5)
+	FLDPQ (R1), (F6, F7)
+	FLDPQ 32(R1), (F8, F9)
+	WORD  $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD  $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD  $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD  $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD  $0x4e21ccc2 // fmla v2.4s, v6.4s, v1.4s
+	WORD  $0x4e21cce3 // fmla v3.4s, v7.4s, v1.4s
+	WORD  $0x4e21cd04 // fmla v4.4s, v8.4s, v1.4s
+	WORD  $0x4e21cd25 // fmla v5.4s, v9.4s, v1.4s
+	FSTPQ (F2, F3), (R0)
+	FSTPQ (F4, F5), 32(R0)
 	ADD   $64, R0, R0
 	ADD   $64, R1, R1
 	SUBS  $16, R2, R2

@@ -6,28 +6,28 @@
 TEXT ·maximum(SB), NOSPLIT, $0-20
 	MOVD    x+0(FP), R0
 	MOVD    n+8(FP), R1
-	VMOVI   $0, V8.B16
+	VMOVI   $0, V0.B16
 	MOVD    $0xff800000, R2
-	VDUP    R2, V3.S4
-	VMOV    V3.B16, V0.B16
-	VMOV    V3.B16, V1.B16
-	VMOV    V3.B16, V2.B16
-	VMOV    V3.B16, V3.B16
+	VDUP    R2, V1.S4
+	VMOV    V1.B16, V2.B16
+	VMOV    V1.B16, V3.B16
+	VMOV    V1.B16, V4.B16
+	VMOV    V1.B16, V1.B16
 	SUBS    $16, R1, R1
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R0), (F4, F5)
-	FLDPQ 32(R0), (F6, F7)
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	WORD  $0x6ea1e4b1 // fcmgt v17.4s, v5.4s, v1.4s
-	VBIT  V17.B16, V5.B16, V1.B16
-	WORD  $0x6ea2e4d2 // fcmgt v18.4s, v6.4s, v2.4s
-	VBIT  V18.B16, V6.B16, V2.B16
-	WORD  $0x6ea3e4f3 // fcmgt v19.4s, v7.4s, v3.4s
-	VBIT  V19.B16, V7.B16, V3.B16
+	FLDPQ (R0), (F5, F6)
+	FLDPQ 32(R0), (F7, F8)
+	WORD  $0x6ea2e4a9 // fcmgt v9.4s, v5.4s, v2.4s
+	VBIT  V9.B16, V5.B16, V2.B16
+	WORD  $0x6ea3e4c5 // fcmgt v5.4s, v6.4s, v3.4s
+	VBIT  V5.B16, V6.B16, V3.B16
+	WORD  $0x6ea4e4e5 // fcmgt v5.4s, v7.4s, v4.4s
+	VBIT  V5.B16, V7.B16, V4.B16
+	WORD  $0x6ea1e505 // fcmgt v5.4s, v8.4s, v1.4s
+	VBIT  V5.B16, V8.B16, V1.B16
 	ADD   $64, R0, R0
 	SUBS  $16, R1, R1
 	BGE   block1
@@ -38,20 +38,20 @@ rest2:
 	PCALIGN $16
 
 block3:
-	VLD1R (R0), [V4.S4]
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
+	VLD1R (R0), [V6.S4]
+	WORD  $0x6ea2e4c5 // fcmgt v5.4s, v6.4s, v2.4s
+	VBIT  V5.B16, V6.B16, V2.B16
 	ADD   $4, R0, R0
 	SUBS  $1, R1, R1
 	BNE   block3
 
 rest4:
-	WORD  $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD  $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD  $0x4e21f463 // fmax v3.4s, v3.4s, v1.4s
 	WORD  $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
-	WORD  $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
-	WORD  $0x6e30f800 // fmaxv s0, v0.4s
-	WORD  $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVS F0, ret+16(FP)
+	WORD  $0x6e30f842 // fmaxv s2, v2.4s
+	WORD  $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVS F2, ret+16(FP)
 	RET
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)

@@ -97,7 +97,10 @@ type Asm struct {
 
 // New returns an empty file.
 func New() *Asm {
-	return &Asm{file: ir.NewFile(), text: map[*ir.Instruction]func(numbers) (operand.Op, error){}, next: virtual, tables: map[string]bool{}}
+	return &Asm{
+		file: ir.NewFile(), text: map[*ir.Instruction]func(numbers) (operand.Op, error){},
+		next: virtual, tables: map[string]bool{},
+	}
 }
 
 // Write writes the file to dir/name_arm64.s and its stubs to dir/name_arm64.go.
@@ -282,5 +285,3 @@ func (a *Asm) Table(name string, words ...uint32) {
 func (a *Asm) Address(x X, table string) {
 	a.op(define, "MOVD", constant("$%s<>(SB)", table), x.form())
 }
-
-func usable(x X) bool { return x >= virtual || slices.Contains(generalRegisters, x) }

@@ -218,3 +218,15 @@ func TestPairs(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func TestFirst(t *testing.T) {
+	a := New()
+	a.Begin("f", "func(p *float32)")
+	v := a.V()
+	a.STRQ(v, Mem{Base: a.Param("p")})
+	a.First(func() { a.ZERO(v) })
+	a.RET()
+	if s := print(t, a); strings.Index(s, "VMOVI") > strings.Index(s, "MOVD") {
+		t.Error(s)
+	}
+}

@@ -23,7 +23,7 @@ const virtual = 64
 var flags = register{reg.KindGP, 32}
 
 func (x X) register() register {
-	if !usable(x) {
+	if x < virtual && !slices.Contains(generalRegisters, x) {
 		panic(fmt.Sprintf("a64: R%d is reserved or no register", int(x)))
 	}
 	return register{reg.KindGP, int(x)}

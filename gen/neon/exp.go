@@ -27,7 +27,7 @@ func (g *gen) elementwise(op func(x []a64.V)) {
 		})
 	}
 	from, to := mem(src, 0), mem(dst, 0)
-	block(2*lanes, func(x []a64.V) { g.LDPQ(x[0], x[1], from) }, func(x []a64.V) { g.STPQ(x[0], x[1], to) })
+	block(2*lanes, func(x []a64.V) { g.load(x, src, 0) }, func(x []a64.V) { g.store(x, dst, 0) })
 	block(lanes, func(x []a64.V) { g.LDRQ(x[0], from) }, func(x []a64.V) { g.STRQ(x[0], to) })
 	block(1, func(x []a64.V) { g.LDRS(x[0], from) }, func(x []a64.V) { g.STRS(x[0], to) })
 }

@@ -37,7 +37,7 @@ func (g *gemm) steps(rows, steps int) {
 	for s := range steps {
 		g.elements(rows, steps, s)
 		for h := a64.V(0); h < 4; h += 2 {
-			g.load(30, 2, g.panel, 4*panel*s+16*int(h))
+			g.load(grid(30, 2), g.panel, 4*panel*s+16*int(h))
 			for r := range rows {
 				v, lane := g.element(rows, r, s)
 				g.FMLAElement(acc(r)+h, 30, v, lane)

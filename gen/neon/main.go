@@ -106,23 +106,31 @@ func (g *gen) zero() a64.V {
 	return v
 }
 
-// clear zeroes n registers from v.
-func (g *gen) clear(v a64.V, n int) {
+// grid is n numbered registers from v.
+func grid(v a64.V, n int) (all []a64.V) {
 	for i := range a64.V(n) {
-		g.ZERO(v + i)
+		all = append(all, v+i)
+	}
+	return all
+}
+
+// clear zeroes registers.
+func (g *gen) clear(all []a64.V) {
+	for _, v := range all {
+		g.ZERO(v)
 	}
 }
 
-// load and store move n registers from v, an even number, from and to memory.
-func (g *gen) load(v a64.V, n int, base a64.X, disp int) {
-	for i := 0; i < n; i += 2 {
-		g.LDPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+// load and store move registers, an even number, from and to memory.
+func (g *gen) load(v []a64.V, base a64.X, disp int) {
+	for i := 0; i < len(v); i += 2 {
+		g.LDPQ(v[i], v[i+1], mem(base, disp+16*i))
 	}
 }
 
-func (g *gen) store(v a64.V, n int, base a64.X, disp int) {
-	for i := 0; i < n; i += 2 {
-		g.STPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+func (g *gen) store(v []a64.V, base a64.X, disp int) {
+	for i := 0; i < len(v); i += 2 {
+		g.STPQ(v[i], v[i+1], mem(base, disp+16*i))
 	}
 }
 

@@ -22,17 +22,17 @@ func genMatMul(g *gen) {
 		g.CBZ(add, zero)
 		g.MOV(c, c0)
 		for r := range rows {
-			g.load(acc(r), 4, c, 0)
+			g.load(grid(acc(r), 4), c, 0)
 			g.ADD(c, c, ldc)
 		}
 		g.B(set)
 		g.Label(zero)
-		g.clear(0, 4*rows)
+		g.clear(grid(0, 4*rows))
 		g.Label(set)
 	}
 	tiles.finish = func(rows int) {
 		for r := range rows {
-			g.store(acc(r), 4, c0, 0)
+			g.store(grid(acc(r), 4), c0, 0)
 			g.ADD(c0, c0, ldc)
 		}
 	}

@@ -130,18 +130,18 @@ func (g *gen) maskTile() {
 	s, st, limit, n, first := g.Param("s"), g.Param("st"), g.Param("limit"), g.Param("n"), g.Param("first")
 	hidden, one, key := g.splat(negInf), g.splatBits(1), g.V()
 	g.DUPX(key, first)
-	g.load(16, 4, limit, 0)
-	g.load(24, 4, st, layout.TileMax)
+	g.load(grid(16, 4), limit, 0)
+	g.load(grid(24, 4), st, layout.TileMax)
 	g.Blocks(n, 1, func() {
-		g.load(0, 4, s, 0)
+		g.load(grid(0, 4), s, 0)
 		for i := range a64.V(4) {
 			g.CMGT(4, 16+i, key)
 			g.BIF(i, hidden, 4)
 			g.raise(24+i, i, 4)
 		}
-		g.store(0, 4, s, 0)
+		g.store(grid(0, 4), s, 0)
 		g.ADDV(key, key, one)
 		g.ADDI(s, s, 4*panel)
 	})
-	g.store(24, 4, st, layout.TileMax)
+	g.store(grid(24, 4), st, layout.TileMax)
 }

@@ -41,13 +41,12 @@ func genRow(g *gen) {
 		"n is a multiple of 16.")
 	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.ParamFloat("a"), g.ParamFloat("b")
 	g.Blocks(n, 16, func() {
-		g.load(0, 4, acc, 0)
-		g.load(4, 4, o, 0)
-		for i := range a64.V(4) {
-			g.FMUL(i, i, a)
-			g.FMLA(i, 4+i, b)
-		}
-		g.store(0, 4, acc, 0)
+		x, y := g.group(4), g.group(4)
+		g.load(x, acc, 0)
+		g.load(y, o, 0)
+		g.Mul(x, x, []a64.V{a})
+		g.MulAdd(x, y, []a64.V{b})
+		g.store(x, acc, 0)
 		g.ADDI(acc, acc, 64)
 		g.ADDI(o, o, 64)
 	})
@@ -108,7 +107,7 @@ func (g *gen) rowScores1() {
 		g.MOV(q, q0)
 		g.MOV(at, k)
 		pf.start(k)
-		g.clear(24, 4)
+		g.clear(grid(24, 4))
 		g.MOV(n, dim)
 		g.Blocks(n, 4, func() {
 			for c := range a64.V(4) {
@@ -144,9 +143,9 @@ func (g *gen) rowScores1() {
 			})
 			g.ADDI(at, at, 4)
 		})
-		g.store(24, 2, s, 0)
+		g.store(grid(24, 2), s, 0)
 		g.ADDL(p, s, half, 2)
-		g.store(26, 2, p, 0)
+		g.store(grid(26, 2), p, 0)
 		g.ADDI(s, s, 64)
 		g.ADDL(k, k, stride, 4)
 	})
@@ -165,7 +164,7 @@ func (g *gen) rowScores4() {
 		g.MOV(q, q0)
 		g.MOV(at, k)
 		pf.start(k)
-		g.clear(24, 8)
+		g.clear(grid(24, 8))
 		g.MOV(n, dim)
 		steps := func(n int, load func(v a64.V, m a64.Mem)) {
 			for c := range a64.V(n) {
@@ -203,12 +202,11 @@ func (g *gen) rowScores4() {
 
 func (g *gen) rowWeights() {
 	s, n := g.Param("s"), g.Param("n")
-	zero, inf := g.max(s, n)
-	g.ceil(0, zero)
-	g.ResultFloat(0)
-	g.zeroWhere(0, inf, 1)
-	m := g.V()
-	g.DUP(m, 0, 0)
+	m, zero, inf := g.max(s, n)
+	g.ceil(m, zero)
+	g.ResultFloat(m)
+	g.zeroWhere(m, inf, g.V())
+	g.DUP(m, m, 0)
 	g.ParamTo(s, "s")
 	g.ParamTo(n, "n")
 	g.ADDI(n, n, lanes-1)
@@ -239,7 +237,7 @@ func (g *gen) rowValues(rows int) {
 	g.LSL(ld, ld, 2)
 	keys, t, pk, vk, v, o, cols, later, sixteen := g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X()
 	g.MOVI(sixteen, 16)
-	g.clear(8, rows)
+	g.clear(grid(8, rows))
 
 	// each runs f for each row of vecs vectors of columns, with a pointer to it.
 	each := func(vecs int, f func(col a64.V, m a64.Mem)) {

@@ -16,19 +16,19 @@ func genScore(g *gen) {
 		elements: k.elements, element: k.element, next: k.next,
 	}
 	tiles.start = func(rows int) {
-		g.clear(0, 4*rows)
+		g.clear(grid(0, 4*rows))
 		g.MOV(tiles.panel, q)
 		k.point(rows)
 	}
 	tiles.finish = func(rows int) {
-		g.load(24, 4, st, layout.TileMax)
+		g.load(grid(24, 4), st, layout.TileMax)
 		for r := range rows {
-			g.store(acc(r), 4, s, 4*panel*r)
+			g.store(grid(acc(r), 4), s, 4*panel*r)
 			for h := range acc(1) {
 				g.raise(24+h, acc(r)+h, 28+h)
 			}
 		}
-		g.store(24, 4, st, layout.TileMax)
+		g.store(grid(24, 4), st, layout.TileMax)
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)

@@ -10,8 +10,8 @@ import (
 func genSoftmax(g *gen) {
 	g.Begin("maximum", "func(x *float32, n int) float32",
 		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
-	g.max(g.Param("x"), g.Param("n"))
-	g.ResultFloat(0)
+	m, _, _ := g.max(g.Param("x"), g.Param("n"))
+	g.ResultFloat(m)
 	g.RET()
 
 	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
@@ -43,34 +43,34 @@ func genSoftmax(g *gen) {
 	g.RET()
 }
 
-// max leaves the maximum of n elements in the low lane of V0, with -0 as +0, and returns +0 and
-// -Inf.
-//
-//	V0-V3 maxima, V4-V7 elements, V16-V19 scratch
-func (g *gen) max(x, n a64.X) (zero, least a64.V) {
+// max returns the maximum of n elements in the low lane, with -0 as +0, and +0 and -Inf.
+func (g *gen) max(x, n a64.X) (m, zero, least a64.V) {
 	zero, least = g.zero(), g.splat(negInf)
-	for i := range a64.V(4) {
-		g.MOVV(i, least)
+	maxima, t := g.group(4), g.V()
+	for _, v := range maxima {
+		g.MOVV(v, least)
 	}
 	g.Blocks(n, 4*lanes, func() {
-		g.load(4, 4, x, 0)
-		for i := range a64.V(4) {
-			g.raise(i, 4+i, 16+i)
+		v := g.group(4)
+		g.load(v, x, 0)
+		for i := range v {
+			g.raise(maxima[i], v[i], g.V())
 		}
 		g.ADDI(x, x, 64)
 	})
+	m = maxima[0]
+	v := g.V()
 	g.Blocks(n, 1, func() {
-		g.LDRepeat(4, x)
-		g.raise(0, 4, 16)
+		g.LDRepeat(v, x)
+		g.raise(m, v, t)
 		g.ADDI(x, x, 4)
 	})
 	// No NaN is left, and of zeros the sum makes +0.
-	g.FMAX(0, 0, 1)
-	g.FMAX(2, 2, 3)
-	g.FMAX(0, 0, 2)
-	g.FMAXV(0, 0)
-	g.FADD(0, 0, zero)
-	return zero, least
+	g.Max(maxima[:2], maxima[:2], maxima[2:])
+	g.FMAX(m, m, maxima[1])
+	g.FMAXV(m, m)
+	g.FADD(m, m, zero)
+	return m, zero, least
 }
 
 // expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in
@@ -86,17 +86,15 @@ func (g *gen) expSum(store bool) {
 		g.Sub(x, x, []a64.V{m})
 		vector.ExpNeg(g, x, g.group(len(x)), g.group(len(x)), g.group(len(x)))
 	}
-	for i := 0; i < 8; i += 2 {
-		g.LDPQ(sums[i], sums[i+1], mem(sum, 16*i))
-	}
+	g.load(sums, sum, 0)
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {
 			x := g.group(2)
-			g.LDPQ(x[0], x[1], mem(src, 16*i))
+			g.load(x, src, 16*i)
 			exp(x)
 			g.Add(sums[i:i+2], sums[i:i+2], x)
 			if store {
-				g.STPQ(x[0], x[1], mem(dst, 16*i))
+				g.store(x, dst, 16*i)
 			}
 		}
 		g.ADDI(src, src, 128)
@@ -104,9 +102,7 @@ func (g *gen) expSum(store bool) {
 			g.ADDI(dst, dst, 128)
 		}
 	})
-	for i := 0; i < 8; i += 2 {
-		g.STPQ(sums[i], sums[i+1], mem(sum, 16*i))
-	}
+	g.store(sums, sum, 0)
 	for _, size := range []int{lanes, 1} {
 		ld, st := g.LDRQ, g.STRQ
 		if size == 1 {

@@ -17,7 +17,7 @@ func genValue(g *gen) {
 	stride, v := g.elems("stride"), g.X()
 	tiles := &gemm{gen: g, k: g.Param("n"), panel: g.X(), singles: g.X(), fours: g.X()}
 	tiles.start = func(cols int) {
-		g.clear(0, 4*cols)
+		g.clear(grid(0, 4*cols))
 		g.MOV(tiles.panel, p)
 		g.MOV(v, v0)
 	}
@@ -50,15 +50,15 @@ func genValue(g *gen) {
 	// In its first tile O is not read; where no maximum has grown a is 1.
 	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
-			g.load(24, 2, st, layout.NewScale+16*int(h))
+			g.load(grid(24, 2), st, layout.NewScale+16*int(h))
 			if mode == generic.MergeRescale {
-				g.load(26, 2, st, layout.OldScale+16*int(h))
+				g.load(grid(26, 2), st, layout.OldScale+16*int(h))
 			}
 			for c := range cols {
 				if mode == generic.MergeFirst {
-					g.clear(28, 2)
+					g.clear(grid(28, 2))
 				} else {
-					g.load(28, 2, o, 4*panel*c+16*int(h))
+					g.load(grid(28, 2), o, 4*panel*c+16*int(h))
 				}
 				for i := range a64.V(2) {
 					if mode == generic.MergeRescale {
@@ -66,7 +66,7 @@ func genValue(g *gen) {
 					}
 					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
 				}
-				g.store(28, 2, o, 4*panel*c+16*int(h))
+				g.store(grid(28, 2), o, 4*panel*c+16*int(h))
 			}
 		}
 	}

@@ -13,9 +13,7 @@ func genWeight(g *gen) {
 		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
 	s, st, n := g.Param("s"), g.Param("st"), g.Param("n")
 	max, sums := g.group(4), g.group(4)
-	for _, v := range sums {
-		g.ZERO(v)
-	}
+	g.clear(sums)
 	zero, inf, t := g.zero(), g.splat(negInf), g.V()
 	for h := range max {
 		g.LDRQ(max[h], mem(st, layout.TileMax+16*h))
@@ -84,14 +82,10 @@ func (g *gen) any(x a64.X, v a64.V) {
 func (g *gen) weights(s a64.X, max []a64.V) []a64.V {
 	n := len(max)
 	x := g.group(n)
-	for i := 0; i < n; i += 2 {
-		g.LDPQ(x[i], x[i+1], mem(s, 16*i))
-	}
+	g.load(x, s, 0)
 	g.Sub(x, max, x)
 	vector.Exp2Neg(g, x, g.group(n), g.group(n))
-	for i := 0; i < n; i += 2 {
-		g.STPQ(x[i], x[i+1], mem(s, 16*i))
-	}
+	g.store(x, s, 0)
 	return x
 }
 
