@@ -65,3 +65,7 @@ bench: ## speed as a fraction of what this machine can do at that moment
 .PHONY: model
 model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)
 	cd bench && go run ./model
+
+.PHONY: count
+count: ## the instructions that NEON and AVX2 execute, counted in an emulator (needs qemu-user and cc)
+	cd bench && go run ./count

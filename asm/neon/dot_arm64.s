@@ -4,370 +4,370 @@
 
 // func dot(x *float32, y *float32, n int) float32
 TEXT ·dot(SB), NOSPLIT, $0-28
-	MOVD    x+0(FP), R1
-	MOVD    y+8(FP), R2
-	MOVD    n+16(FP), R3
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
-	VEOR    V28.B16, V28.B16, V28.B16
-	VEOR    V29.B16, V29.B16, V29.B16
-	VEOR    V30.B16, V30.B16, V30.B16
-	VEOR    V31.B16, V31.B16, V31.B16
-	SUBS    $32, R3, R3
+	MOVD    x+0(FP), R0
+	MOVD    y+8(FP), R1
+	MOVD    n+16(FP), R2
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	SUBS    $32, R2, R2
 	BLT     rest3
 	PCALIGN $16
 
 block2:
-	FLDPQ (R1), (F0, F1)
-	FLDPQ (R2), (F2, F3)
-	WORD  $0x4e22cc18 // fmla v24.4s, v0.4s, v2.4s
-	WORD  $0x4e23cc39 // fmla v25.4s, v1.4s, v3.4s
-	FLDPQ 32(R1), (F4, F5)
-	FLDPQ 32(R2), (F6, F7)
-	WORD  $0x4e26cc9a // fmla v26.4s, v4.4s, v6.4s
-	WORD  $0x4e27ccbb // fmla v27.4s, v5.4s, v7.4s
-	FLDPQ 64(R1), (F0, F1)
-	FLDPQ 64(R2), (F2, F3)
-	WORD  $0x4e22cc1c // fmla v28.4s, v0.4s, v2.4s
-	WORD  $0x4e23cc3d // fmla v29.4s, v1.4s, v3.4s
-	FLDPQ 96(R1), (F4, F5)
-	FLDPQ 96(R2), (F6, F7)
-	WORD  $0x4e26cc9e // fmla v30.4s, v4.4s, v6.4s
-	WORD  $0x4e27ccbf // fmla v31.4s, v5.4s, v7.4s
+	FLDPQ (R0), (F8, F9)
+	FLDPQ (R1), (F10, F11)
+	WORD  $0x4e2acd00 // fmla v0.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd21 // fmla v1.4s, v9.4s, v11.4s
+	FLDPQ 32(R0), (F8, F9)
+	FLDPQ 32(R1), (F10, F11)
+	WORD  $0x4e2acd02 // fmla v2.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd23 // fmla v3.4s, v9.4s, v11.4s
+	FLDPQ 64(R0), (F8, F9)
+	FLDPQ 64(R1), (F10, F11)
+	WORD  $0x4e2acd04 // fmla v4.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd25 // fmla v5.4s, v9.4s, v11.4s
+	FLDPQ 96(R0), (F8, F9)
+	FLDPQ 96(R1), (F10, F11)
+	WORD  $0x4e2acd06 // fmla v6.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd27 // fmla v7.4s, v9.4s, v11.4s
+	ADD   $128, R0, R0
 	ADD   $128, R1, R1
-	ADD   $128, R2, R2
-	SUBS  $32, R3, R3
+	SUBS  $32, R2, R2
 	BGE   block2
 
 rest3:
-	ADD   $32, R3, R3
-	CBZ   R3, done1
-	VEOR  V8.B16, V8.B16, V8.B16
-	AND   $-4, R3, R4
-	ADD   R4<<2, R1, R4
-	AND   $3, R3, R5
-	VEOR  V6.B16, V6.B16, V6.B16
-	CMP   $1, R5
+	ADD   $32, R2, R2
+	CBZ   R2, done1
+	VMOVI $0, V8.B16
+	AND   $-4, R2, R3
+	ADD   R3<<2, R0, R3
+	AND   $3, R2, R4
+	VMOVI $0, V9.B16
+	CMP   $1, R4
 	BLT   loaded4
-	FMOVS (R4), F6
-	CMP   $2, R5
+	FMOVS (R3), F9
+	CMP   $2, R4
 	BLT   loaded4
-	FMOVD (R4), F6
-	CMP   $3, R5
+	FMOVD (R3), F9
+	CMP   $3, R4
 	BLT   loaded4
-	ADD   $8, R4, R6
-	VLD1  (R6), V6.S[2]
+	ADD   $8, R3, R3
+	VLD1  (R3), V9.S[2]
 
 loaded4:
-	AND   $-4, R3, R4
-	ADD   R4<<2, R2, R4
-	AND   $3, R3, R5
-	VEOR  V7.B16, V7.B16, V7.B16
-	CMP   $1, R5
+	AND   $-4, R2, R3
+	ADD   R3<<2, R1, R3
+	AND   $3, R2, R4
+	VMOVI $0, V10.B16
+	CMP   $1, R4
 	BLT   loaded5
-	FMOVS (R4), F7
-	CMP   $2, R5
+	FMOVS (R3), F10
+	CMP   $2, R4
 	BLT   loaded5
-	FMOVD (R4), F7
-	CMP   $3, R5
+	FMOVD (R3), F10
+	CMP   $3, R4
 	BLT   loaded5
-	ADD   $8, R4, R7
-	VLD1  (R7), V7.S[2]
+	ADD   $8, R3, R3
+	VLD1  (R3), V10.S[2]
 
 loaded5:
-	LSR   $2, R3, R3
-	SUBS  $1, R3, R3
+	LSR   $2, R2, R2
+	SUBS  $1, R2, R2
 	BLT   last6
-	FMOVQ (R1), F0
-	FMOVQ (R2), F1
-	WORD  $0x4e21cc18 // fmla v24.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ (R0), F11
+	FMOVQ (R1), F12
+	WORD  $0x4e2ccd60 // fmla v0.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last8
-	FMOVQ 16(R1), F0
-	FMOVQ 16(R2), F1
-	WORD  $0x4e21cc19 // fmla v25.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ 16(R0), F11
+	FMOVQ 16(R1), F12
+	WORD  $0x4e2ccd61 // fmla v1.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last10
-	FMOVQ 32(R1), F0
-	FMOVQ 32(R2), F1
-	WORD  $0x4e21cc1a // fmla v26.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ 32(R0), F11
+	FMOVQ 32(R1), F12
+	WORD  $0x4e2ccd62 // fmla v2.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last12
-	FMOVQ 48(R1), F0
-	FMOVQ 48(R2), F1
-	WORD  $0x4e21cc1b // fmla v27.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ 48(R0), F11
+	FMOVQ 48(R1), F12
+	WORD  $0x4e2ccd63 // fmla v3.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last14
-	FMOVQ 64(R1), F0
-	FMOVQ 64(R2), F1
-	WORD  $0x4e21cc1c // fmla v28.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ 64(R0), F11
+	FMOVQ 64(R1), F12
+	WORD  $0x4e2ccd64 // fmla v4.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last16
-	FMOVQ 80(R1), F0
-	FMOVQ 80(R2), F1
-	WORD  $0x4e21cc1d // fmla v29.4s, v0.4s, v1.4s
-	SUBS  $1, R3, R3
+	FMOVQ 80(R0), F11
+	FMOVQ 80(R1), F12
+	WORD  $0x4e2ccd65 // fmla v5.4s, v11.4s, v12.4s
+	SUBS  $1, R2, R2
 	BLT   last18
-	FMOVQ 96(R1), F0
-	FMOVQ 96(R2), F1
-	WORD  $0x4e21cc1e // fmla v30.4s, v0.4s, v1.4s
+	FMOVQ 96(R0), F11
+	FMOVQ 96(R1), F12
+	WORD  $0x4e2ccd66 // fmla v6.4s, v11.4s, v12.4s
 
 last20:
-	WORD $0x4e27ccdf // fmla v31.4s, v6.4s, v7.4s
+	WORD $0x4e2acd27 // fmla v7.4s, v9.4s, v10.4s
 	B    beyond21
 
 last18:
-	WORD $0x4e27ccde // fmla v30.4s, v6.4s, v7.4s
+	WORD $0x4e2acd26 // fmla v6.4s, v9.4s, v10.4s
 	B    beyond19
 
 last16:
-	WORD $0x4e27ccdd // fmla v29.4s, v6.4s, v7.4s
+	WORD $0x4e2acd25 // fmla v5.4s, v9.4s, v10.4s
 	B    beyond17
 
 last14:
-	WORD $0x4e27ccdc // fmla v28.4s, v6.4s, v7.4s
+	WORD $0x4e2acd24 // fmla v4.4s, v9.4s, v10.4s
 	B    beyond15
 
 last12:
-	WORD $0x4e27ccdb // fmla v27.4s, v6.4s, v7.4s
+	WORD $0x4e2acd23 // fmla v3.4s, v9.4s, v10.4s
 	B    beyond13
 
 last10:
-	WORD $0x4e27ccda // fmla v26.4s, v6.4s, v7.4s
+	WORD $0x4e2acd22 // fmla v2.4s, v9.4s, v10.4s
 	B    beyond11
 
 last8:
-	WORD $0x4e27ccd9 // fmla v25.4s, v6.4s, v7.4s
+	WORD $0x4e2acd21 // fmla v1.4s, v9.4s, v10.4s
 	B    beyond9
 
 last6:
-	WORD $0x4e27ccd8 // fmla v24.4s, v6.4s, v7.4s
+	WORD $0x4e2acd20 // fmla v0.4s, v9.4s, v10.4s
 	B    beyond7
 
 beyond7:
-	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
 
 beyond9:
-	WORD $0x4e28d75a // fadd v26.4s, v26.4s, v8.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
 
 beyond11:
-	WORD $0x4e28d77b // fadd v27.4s, v27.4s, v8.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
 
 beyond13:
-	WORD $0x4e28d79c // fadd v28.4s, v28.4s, v8.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
 
 beyond15:
-	WORD $0x4e28d7bd // fadd v29.4s, v29.4s, v8.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
 
 beyond17:
-	WORD $0x4e28d7de // fadd v30.4s, v30.4s, v8.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
 
 beyond19:
-	WORD $0x4e28d7ff // fadd v31.4s, v31.4s, v8.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
 
 beyond21:
 done1:
-	WORD  $0x4e3cd718 // fadd v24.4s, v24.4s, v28.4s
-	WORD  $0x4e3dd739 // fadd v25.4s, v25.4s, v29.4s
-	WORD  $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
-	WORD  $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
-	WORD  $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD  $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
-	WORD  $0x4e39d718 // fadd v24.4s, v24.4s, v25.4s
-	VEXT  $8, V24.B16, V24.B16, V0.B16
-	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x7e30db18 // faddp s24, v24.2s
-	FMOVS F24, ret+24(FP)
+	WORD  $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD  $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD  $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD  $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VEXT  $8, V0.B16, V0.B16, V1.B16
+	WORD  $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD  $0x7e30d800 // faddp s0, v0.2s
+	FMOVS F0, ret+24(FP)
 	RET
 
 // func dotAdd(acc *float32, x *float32, y *float32, n int)
 TEXT ·dotAdd(SB), NOSPLIT, $0-32
-	MOVD    acc+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    y+16(FP), R3
-	MOVD    n+24(FP), R4
-	FLDPQ   (R1), (F24, F25)
-	FLDPQ   32(R1), (F26, F27)
-	FLDPQ   64(R1), (F28, F29)
-	FLDPQ   96(R1), (F30, F31)
-	SUBS    $32, R4, R4
+	MOVD    acc+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    y+16(FP), R2
+	MOVD    n+24(FP), R3
+	FLDPQ   (R0), (F0, F1)
+	FLDPQ   32(R0), (F2, F3)
+	FLDPQ   64(R0), (F4, F5)
+	FLDPQ   96(R0), (F6, F7)
+	SUBS    $32, R3, R3
 	BLT     rest24
 	PCALIGN $16
 
 block23:
-	FLDPQ (R2), (F0, F1)
-	FLDPQ (R3), (F2, F3)
-	WORD  $0x4e22cc18 // fmla v24.4s, v0.4s, v2.4s
-	WORD  $0x4e23cc39 // fmla v25.4s, v1.4s, v3.4s
-	FLDPQ 32(R2), (F4, F5)
-	FLDPQ 32(R3), (F6, F7)
-	WORD  $0x4e26cc9a // fmla v26.4s, v4.4s, v6.4s
-	WORD  $0x4e27ccbb // fmla v27.4s, v5.4s, v7.4s
-	FLDPQ 64(R2), (F0, F1)
-	FLDPQ 64(R3), (F2, F3)
-	WORD  $0x4e22cc1c // fmla v28.4s, v0.4s, v2.4s
-	WORD  $0x4e23cc3d // fmla v29.4s, v1.4s, v3.4s
-	FLDPQ 96(R2), (F4, F5)
-	FLDPQ 96(R3), (F6, F7)
-	WORD  $0x4e26cc9e // fmla v30.4s, v4.4s, v6.4s
-	WORD  $0x4e27ccbf // fmla v31.4s, v5.4s, v7.4s
+	FLDPQ (R1), (F8, F9)
+	FLDPQ (R2), (F10, F11)
+	WORD  $0x4e2acd00 // fmla v0.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd21 // fmla v1.4s, v9.4s, v11.4s
+	FLDPQ 32(R1), (F8, F9)
+	FLDPQ 32(R2), (F10, F11)
+	WORD  $0x4e2acd02 // fmla v2.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd23 // fmla v3.4s, v9.4s, v11.4s
+	FLDPQ 64(R1), (F8, F9)
+	FLDPQ 64(R2), (F10, F11)
+	WORD  $0x4e2acd04 // fmla v4.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd25 // fmla v5.4s, v9.4s, v11.4s
+	FLDPQ 96(R1), (F8, F9)
+	FLDPQ 96(R2), (F10, F11)
+	WORD  $0x4e2acd06 // fmla v6.4s, v8.4s, v10.4s
+	WORD  $0x4e2bcd27 // fmla v7.4s, v9.4s, v11.4s
+	ADD   $128, R1, R1
 	ADD   $128, R2, R2
-	ADD   $128, R3, R3
-	SUBS  $32, R4, R4
+	SUBS  $32, R3, R3
 	BGE   block23
 
 rest24:
-	ADD   $32, R4, R4
-	CBZ   R4, done22
-	VEOR  V8.B16, V8.B16, V8.B16
-	AND   $-4, R4, R5
-	ADD   R5<<2, R2, R5
-	AND   $3, R4, R6
-	VEOR  V6.B16, V6.B16, V6.B16
-	CMP   $1, R6
+	ADD   $32, R3, R3
+	CBZ   R3, done22
+	VMOVI $0, V8.B16
+	AND   $-4, R3, R4
+	ADD   R4<<2, R1, R4
+	AND   $3, R3, R5
+	VMOVI $0, V9.B16
+	CMP   $1, R5
 	BLT   loaded25
-	FMOVS (R5), F6
-	CMP   $2, R6
+	FMOVS (R4), F9
+	CMP   $2, R5
 	BLT   loaded25
-	FMOVD (R5), F6
-	CMP   $3, R6
+	FMOVD (R4), F9
+	CMP   $3, R5
 	BLT   loaded25
-	ADD   $8, R5, R7
-	VLD1  (R7), V6.S[2]
+	ADD   $8, R4, R4
+	VLD1  (R4), V9.S[2]
 
 loaded25:
-	AND   $-4, R4, R5
-	ADD   R5<<2, R3, R5
-	AND   $3, R4, R6
-	VEOR  V7.B16, V7.B16, V7.B16
-	CMP   $1, R6
+	AND   $-4, R3, R4
+	ADD   R4<<2, R2, R4
+	AND   $3, R3, R5
+	VMOVI $0, V10.B16
+	CMP   $1, R5
 	BLT   loaded26
-	FMOVS (R5), F7
-	CMP   $2, R6
+	FMOVS (R4), F10
+	CMP   $2, R5
 	BLT   loaded26
-	FMOVD (R5), F7
-	CMP   $3, R6
+	FMOVD (R4), F10
+	CMP   $3, R5
 	BLT   loaded26
-	ADD   $8, R5, R8
-	VLD1  (R8), V7.S[2]
+	ADD   $8, R4, R4
+	VLD1  (R4), V10.S[2]
 
 loaded26:
-	LSR   $2, R4, R4
-	SUBS  $1, R4, R4
+	LSR   $2, R3, R3
+	SUBS  $1, R3, R3
 	BLT   last27
-	FMOVQ (R2), F0
-	FMOVQ (R3), F1
-	WORD  $0x4e21cc18 // fmla v24.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ (R1), F11
+	FMOVQ (R2), F12
+	WORD  $0x4e2ccd60 // fmla v0.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last29
-	FMOVQ 16(R2), F0
-	FMOVQ 16(R3), F1
-	WORD  $0x4e21cc19 // fmla v25.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ 16(R1), F11
+	FMOVQ 16(R2), F12
+	WORD  $0x4e2ccd61 // fmla v1.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last31
-	FMOVQ 32(R2), F0
-	FMOVQ 32(R3), F1
-	WORD  $0x4e21cc1a // fmla v26.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ 32(R1), F11
+	FMOVQ 32(R2), F12
+	WORD  $0x4e2ccd62 // fmla v2.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last33
-	FMOVQ 48(R2), F0
-	FMOVQ 48(R3), F1
-	WORD  $0x4e21cc1b // fmla v27.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ 48(R1), F11
+	FMOVQ 48(R2), F12
+	WORD  $0x4e2ccd63 // fmla v3.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last35
-	FMOVQ 64(R2), F0
-	FMOVQ 64(R3), F1
-	WORD  $0x4e21cc1c // fmla v28.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ 64(R1), F11
+	FMOVQ 64(R2), F12
+	WORD  $0x4e2ccd64 // fmla v4.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last37
-	FMOVQ 80(R2), F0
-	FMOVQ 80(R3), F1
-	WORD  $0x4e21cc1d // fmla v29.4s, v0.4s, v1.4s
-	SUBS  $1, R4, R4
+	FMOVQ 80(R1), F11
+	FMOVQ 80(R2), F12
+	WORD  $0x4e2ccd65 // fmla v5.4s, v11.4s, v12.4s
+	SUBS  $1, R3, R3
 	BLT   last39
-	FMOVQ 96(R2), F0
-	FMOVQ 96(R3), F1
-	WORD  $0x4e21cc1e // fmla v30.4s, v0.4s, v1.4s
+	FMOVQ 96(R1), F11
+	FMOVQ 96(R2), F12
+	WORD  $0x4e2ccd66 // fmla v6.4s, v11.4s, v12.4s
 
 last41:
-	WORD $0x4e27ccdf // fmla v31.4s, v6.4s, v7.4s
+	WORD $0x4e2acd27 // fmla v7.4s, v9.4s, v10.4s
 	B    beyond42
 
 last39:
-	WORD $0x4e27ccde // fmla v30.4s, v6.4s, v7.4s
+	WORD $0x4e2acd26 // fmla v6.4s, v9.4s, v10.4s
 	B    beyond40
 
 last37:
-	WORD $0x4e27ccdd // fmla v29.4s, v6.4s, v7.4s
+	WORD $0x4e2acd25 // fmla v5.4s, v9.4s, v10.4s
 	B    beyond38
 
 last35:
-	WORD $0x4e27ccdc // fmla v28.4s, v6.4s, v7.4s
+	WORD $0x4e2acd24 // fmla v4.4s, v9.4s, v10.4s
 	B    beyond36
 
 last33:
-	WORD $0x4e27ccdb // fmla v27.4s, v6.4s, v7.4s
+	WORD $0x4e2acd23 // fmla v3.4s, v9.4s, v10.4s
 	B    beyond34
 
 last31:
-	WORD $0x4e27ccda // fmla v26.4s, v6.4s, v7.4s
+	WORD $0x4e2acd22 // fmla v2.4s, v9.4s, v10.4s
 	B    beyond32
 
 last29:
-	WORD $0x4e27ccd9 // fmla v25.4s, v6.4s, v7.4s
+	WORD $0x4e2acd21 // fmla v1.4s, v9.4s, v10.4s
 	B    beyond30
 
 last27:
-	WORD $0x4e27ccd8 // fmla v24.4s, v6.4s, v7.4s
+	WORD $0x4e2acd20 // fmla v0.4s, v9.4s, v10.4s
 	B    beyond28
 
 beyond28:
-	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
 
 beyond30:
-	WORD $0x4e28d75a // fadd v26.4s, v26.4s, v8.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
 
 beyond32:
-	WORD $0x4e28d77b // fadd v27.4s, v27.4s, v8.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
 
 beyond34:
-	WORD $0x4e28d79c // fadd v28.4s, v28.4s, v8.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
 
 beyond36:
-	WORD $0x4e28d7bd // fadd v29.4s, v29.4s, v8.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
 
 beyond38:
-	WORD $0x4e28d7de // fadd v30.4s, v30.4s, v8.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
 
 beyond40:
-	WORD $0x4e28d7ff // fadd v31.4s, v31.4s, v8.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
 
 beyond42:
 done22:
-	FSTPQ (F24, F25), (R1)
-	FSTPQ (F26, F27), 32(R1)
-	FSTPQ (F28, F29), 64(R1)
-	FSTPQ (F30, F31), 96(R1)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	RET
 
 // func fold(acc *float32) float32
 TEXT ·fold(SB), NOSPLIT, $0-12
-	MOVD  acc+0(FP), R1
-	FLDPQ (R1), (F24, F25)
-	FLDPQ 32(R1), (F26, F27)
-	FLDPQ 64(R1), (F28, F29)
-	FLDPQ 96(R1), (F30, F31)
-	WORD  $0x4e3cd718 // fadd v24.4s, v24.4s, v28.4s
-	WORD  $0x4e3dd739 // fadd v25.4s, v25.4s, v29.4s
-	WORD  $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
-	WORD  $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
-	WORD  $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD  $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
-	WORD  $0x4e39d718 // fadd v24.4s, v24.4s, v25.4s
-	VEXT  $8, V24.B16, V24.B16, V0.B16
-	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x7e30db18 // faddp s24, v24.2s
-	FMOVS F24, ret+8(FP)
+	MOVD  acc+0(FP), R0
+	FLDPQ (R0), (F0, F1)
+	FLDPQ 32(R0), (F2, F3)
+	FLDPQ 64(R0), (F4, F5)
+	FLDPQ 96(R0), (F6, F7)
+	WORD  $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD  $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD  $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD  $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VEXT  $8, V0.B16, V0.B16, V1.B16
+	WORD  $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD  $0x7e30d800 // faddp s0, v0.2s
+	FMOVS F0, ret+8(FP)
 	RET

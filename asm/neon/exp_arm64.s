@@ -4,201 +4,193 @@
 
 // func exp(dst *float32, x *float32, n int)
 TEXT ·exp(SB), NOSPLIT, $0-24
-	MOVD    $0xc2d10000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x4b400000, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3e2aae4a, R0
+	MOVD    $0x3f800000, R0
+	VDUP    R0, V16.S4
+	MOVD    $tl<>(SB), R0
+	FLDPQ   (R0), (F30, F31)
+	MOVD    $th<>(SB), R0
+	FLDPQ   (R0), (F28, F29)
+	MOVD    $0x3020100, R0
+	VDUP    R0, V15.S4
+	MOVD    $0x4040404, R0
+	VDUP    R0, V14.S4
+	MOVD    $0x7, R0
 	VDUP    R0, V13.S4
 	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3f000000, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V16.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V17.S4
-	MOVD    $0x3020100, R0
-	VDUP    R0, V18.S4
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
-	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
+	VDUP    R0, V12.S4
+	MOVD    $0x343fbe8e, R0
+	VDUP    R0, V11.S4
+	MOVD    $0x3db17200, R0
+	VDUP    R0, V10.S4
+	MOVD    $0x4b400000, R0
+	VDUP    R0, V9.S4
+	MOVD    $coefficients<>(SB), R3
+	MOVD    $0x4138aa3b, R0
+	VDUP    R0, V6.S4
 	MOVD    $0x42b20000, R0
-	VDUP    R0, V23.S4
-	MOVD    $0x3f800000, R0
-	VDUP    R0, V24.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	VDUP    R0, V5.S4
+	MOVD    $0xc2d10000, R0
+	VDUP    R0, V4.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R2), (F0, F4)
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
+	FLDPQ (R1), (F0, F1)
+	WORD  $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	WORD  $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
+	WORD  $0x4ea5f400 // fmin v0.4s, v0.4s, v5.4s
+	WORD  $0x4ea5f421 // fmin v1.4s, v1.4s, v5.4s
+	FLDPQ (R3), (F7, F8)
+	WORD  $0x4e20ccc7 // fmla v7.4s, v6.4s, v0.4s
+	WORD  $0x4e21ccc8 // fmla v8.4s, v6.4s, v1.4s
+	WORD  $0x4ea9d4e2 // fsub v2.4s, v7.4s, v9.4s
+	WORD  $0x4ea9d503 // fsub v3.4s, v8.4s, v9.4s
+	WORD  $0x4eaacc40 // fmls v0.4s, v2.4s, v10.4s
+	WORD  $0x4eaacc61 // fmls v1.4s, v3.4s, v10.4s
 	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VSUB  V10.S4, V1.S4, V1.S4
-	WORD  $0x4f3d0423 // sshr v3.4s, v1.4s, #3
-	WORD  $0x4f3c0421 // sshr v1.4s, v1.4s, #4
-	VSUB  V1.S4, V3.S4, V3.S4
-	VSHL  $23, V1.S4, V1.S4
-	VSHL  $23, V3.S4, V3.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	VADD  V24.S4, V3.S4, V3.S4
-	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
-	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4eb7f484 // fmin v4.4s, v4.4s, v23.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VSUB  V10.S4, V5.S4, V5.S4
-	WORD  $0x4f3d04a7 // sshr v7.4s, v5.4s, #3
-	WORD  $0x4f3c04a5 // sshr v5.4s, v5.4s, #4
-	VSUB  V5.S4, V7.S4, V7.S4
-	VSHL  $23, V5.S4, V5.S4
+	WORD  $0x4eabcc61 // fmls v1.4s, v3.4s, v11.4s
+	FLDPQ 32(R3), (F2, F3)
+	WORD  $0x4e20cd82 // fmla v2.4s, v12.4s, v0.4s
+	WORD  $0x4e21cd83 // fmla v3.4s, v12.4s, v1.4s
+	FLDPQ 64(R3), (F17, F18)
+	WORD  $0x4e20cc51 // fmla v17.4s, v2.4s, v0.4s
+	WORD  $0x4e21cc72 // fmla v18.4s, v3.4s, v1.4s
+	WORD  $0x6e20dc02 // fmul v2.4s, v0.4s, v0.4s
+	WORD  $0x6e21dc23 // fmul v3.4s, v1.4s, v1.4s
+	WORD  $0x4e22ce20 // fmla v0.4s, v17.4s, v2.4s
+	WORD  $0x4e23ce41 // fmla v1.4s, v18.4s, v3.4s
+	VAND  V13.B16, V7.B16, V2.B16
+	VAND  V13.B16, V8.B16, V3.B16
+	WORD  $0x4eae9c42 // mul v2.4s, v2.4s, v14.4s
+	WORD  $0x4eae9c63 // mul v3.4s, v3.4s, v14.4s
+	VADD  V15.S4, V2.S4, V2.S4
+	VADD  V15.S4, V3.S4, V3.S4
+	VTBL  V2.B16, [V28.B16, V29.B16], V17.B16
+	VTBL  V3.B16, [V28.B16, V29.B16], V18.B16
+	VTBL  V2.B16, [V30.B16, V31.B16], V2.B16
+	VTBL  V3.B16, [V30.B16, V31.B16], V3.B16
+	WORD  $0x4e20ce22 // fmla v2.4s, v17.4s, v0.4s
+	WORD  $0x4e21ce43 // fmla v3.4s, v18.4s, v1.4s
+	WORD  $0x4e22d631 // fadd v17.4s, v17.4s, v2.4s
+	WORD  $0x4e23d652 // fadd v18.4s, v18.4s, v3.4s
+	VSUB  V9.S4, V7.S4, V7.S4
+	VSUB  V9.S4, V8.S4, V8.S4
+	WORD  $0x4f3d04e2 // sshr v2.4s, v7.4s, #3
+	WORD  $0x4f3d0503 // sshr v3.4s, v8.4s, #3
+	WORD  $0x4f3c04e7 // sshr v7.4s, v7.4s, #4
+	WORD  $0x4f3c0508 // sshr v8.4s, v8.4s, #4
+	VSUB  V7.S4, V2.S4, V2.S4
+	VSUB  V8.S4, V3.S4, V3.S4
 	VSHL  $23, V7.S4, V7.S4
-	VADD  V24.S4, V5.S4, V5.S4
-	VADD  V24.S4, V7.S4, V7.S4
-	WORD  $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
-	WORD  $0x6e27dcc4 // fmul v4.4s, v6.4s, v7.4s
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	VSHL  $23, V8.S4, V8.S4
+	VSHL  $23, V2.S4, V2.S4
+	VSHL  $23, V3.S4, V3.S4
+	VADD  V16.S4, V7.S4, V7.S4
+	VADD  V16.S4, V8.S4, V8.S4
+	VADD  V16.S4, V2.S4, V2.S4
+	VADD  V16.S4, V3.S4, V3.S4
+	WORD  $0x6e27de31 // fmul v17.4s, v17.4s, v7.4s
+	WORD  $0x6e28de52 // fmul v18.4s, v18.4s, v8.4s
+	WORD  $0x6e22de20 // fmul v0.4s, v17.4s, v2.4s
+	WORD  $0x6e23de41 // fmul v1.4s, v18.4s, v3.4s
+	FSTPQ (F0, F1), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block1
 
 rest2:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest4
 	PCALIGN $16
 
 block3:
-	FMOVQ (R2), F0
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VSUB  V10.S4, V1.S4, V1.S4
-	WORD  $0x4f3d0423 // sshr v3.4s, v1.4s, #3
-	WORD  $0x4f3c0421 // sshr v1.4s, v1.4s, #4
-	VSUB  V1.S4, V3.S4, V3.S4
+	FMOVQ (R1), F0
+	WORD  $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	WORD  $0x4ea5f400 // fmin v0.4s, v0.4s, v5.4s
+	FMOVQ (R3), F2
+	WORD  $0x4e20ccc2 // fmla v2.4s, v6.4s, v0.4s
+	WORD  $0x4ea9d441 // fsub v1.4s, v2.4s, v9.4s
+	WORD  $0x4eaacc20 // fmls v0.4s, v1.4s, v10.4s
+	WORD  $0x4eabcc20 // fmls v0.4s, v1.4s, v11.4s
+	FMOVQ 32(R3), F1
+	WORD  $0x4e20cd81 // fmla v1.4s, v12.4s, v0.4s
+	FMOVQ 64(R3), F3
+	WORD  $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	WORD  $0x6e20dc01 // fmul v1.4s, v0.4s, v0.4s
+	WORD  $0x4e21cc60 // fmla v0.4s, v3.4s, v1.4s
+	VAND  V13.B16, V2.B16, V1.B16
+	WORD  $0x4eae9c21 // mul v1.4s, v1.4s, v14.4s
+	VADD  V15.S4, V1.S4, V1.S4
+	VTBL  V1.B16, [V28.B16, V29.B16], V3.B16
+	VTBL  V1.B16, [V30.B16, V31.B16], V1.B16
+	WORD  $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	WORD  $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	VSUB  V9.S4, V2.S4, V2.S4
+	WORD  $0x4f3d0441 // sshr v1.4s, v2.4s, #3
+	WORD  $0x4f3c0442 // sshr v2.4s, v2.4s, #4
+	VSUB  V2.S4, V1.S4, V1.S4
+	VSHL  $23, V2.S4, V2.S4
 	VSHL  $23, V1.S4, V1.S4
-	VSHL  $23, V3.S4, V3.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	VADD  V24.S4, V3.S4, V3.S4
-	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
-	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	VADD  V16.S4, V2.S4, V2.S4
+	VADD  V16.S4, V1.S4, V1.S4
+	WORD  $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
+	FMOVQ F0, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block3
 
 rest4:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest6
+	ADD     $4, R2, R2
+	CBZ     R2, rest6
 	PCALIGN $16
 
 block5:
-	FMOVS (R2), F0
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4eb7f400 // fmin v0.4s, v0.4s, v23.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VSUB  V10.S4, V1.S4, V1.S4
-	WORD  $0x4f3d0423 // sshr v3.4s, v1.4s, #3
-	WORD  $0x4f3c0421 // sshr v1.4s, v1.4s, #4
-	VSUB  V1.S4, V3.S4, V3.S4
+	FMOVS (R1), F0
+	WORD  $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	WORD  $0x4ea5f400 // fmin v0.4s, v0.4s, v5.4s
+	FMOVQ (R3), F2
+	WORD  $0x4e20ccc2 // fmla v2.4s, v6.4s, v0.4s
+	WORD  $0x4ea9d441 // fsub v1.4s, v2.4s, v9.4s
+	WORD  $0x4eaacc20 // fmls v0.4s, v1.4s, v10.4s
+	WORD  $0x4eabcc20 // fmls v0.4s, v1.4s, v11.4s
+	FMOVQ 32(R3), F1
+	WORD  $0x4e20cd81 // fmla v1.4s, v12.4s, v0.4s
+	FMOVQ 64(R3), F3
+	WORD  $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	WORD  $0x6e20dc01 // fmul v1.4s, v0.4s, v0.4s
+	WORD  $0x4e21cc60 // fmla v0.4s, v3.4s, v1.4s
+	VAND  V13.B16, V2.B16, V1.B16
+	WORD  $0x4eae9c21 // mul v1.4s, v1.4s, v14.4s
+	VADD  V15.S4, V1.S4, V1.S4
+	VTBL  V1.B16, [V28.B16, V29.B16], V3.B16
+	VTBL  V1.B16, [V30.B16, V31.B16], V1.B16
+	WORD  $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	WORD  $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	VSUB  V9.S4, V2.S4, V2.S4
+	WORD  $0x4f3d0441 // sshr v1.4s, v2.4s, #3
+	WORD  $0x4f3c0442 // sshr v2.4s, v2.4s, #4
+	VSUB  V2.S4, V1.S4, V1.S4
+	VSHL  $23, V2.S4, V2.S4
 	VSHL  $23, V1.S4, V1.S4
-	VSHL  $23, V3.S4, V3.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	VADD  V24.S4, V3.S4, V3.S4
-	WORD  $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
-	WORD  $0x6e23dc40 // fmul v0.4s, v2.4s, v3.4s
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	VADD  V16.S4, V2.S4, V2.S4
+	VADD  V16.S4, V1.S4, V1.S4
+	WORD  $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
+	FMOVS F0, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
-	BGE   block5
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block5
 
 rest6:
-	ADD $1, R3, R3
 	RET
 
 DATA th<>+0(SB)/4, $0x3f800000
@@ -220,3 +212,29 @@ DATA tl<>+20(SB)/4, $0x320aa837
 DATA tl<>+24(SB)/4, $0xb2d4a58a
 DATA tl<>+28(SB)/4, $0xb24116de
 GLOBL tl<>(SB), RODATA|NOPTR, $32
+
+DATA coefficients<>+0(SB)/4, $0x4b400000
+DATA coefficients<>+4(SB)/4, $0x4b400000
+DATA coefficients<>+8(SB)/4, $0x4b400000
+DATA coefficients<>+12(SB)/4, $0x4b400000
+DATA coefficients<>+16(SB)/4, $0x4b400000
+DATA coefficients<>+20(SB)/4, $0x4b400000
+DATA coefficients<>+24(SB)/4, $0x4b400000
+DATA coefficients<>+28(SB)/4, $0x4b400000
+DATA coefficients<>+32(SB)/4, $0x3e2aae4a
+DATA coefficients<>+36(SB)/4, $0x3e2aae4a
+DATA coefficients<>+40(SB)/4, $0x3e2aae4a
+DATA coefficients<>+44(SB)/4, $0x3e2aae4a
+DATA coefficients<>+48(SB)/4, $0x3e2aae4a
+DATA coefficients<>+52(SB)/4, $0x3e2aae4a
+DATA coefficients<>+56(SB)/4, $0x3e2aae4a
+DATA coefficients<>+60(SB)/4, $0x3e2aae4a
+DATA coefficients<>+64(SB)/4, $0x3f000000
+DATA coefficients<>+68(SB)/4, $0x3f000000
+DATA coefficients<>+72(SB)/4, $0x3f000000
+DATA coefficients<>+76(SB)/4, $0x3f000000
+DATA coefficients<>+80(SB)/4, $0x3f000000
+DATA coefficients<>+84(SB)/4, $0x3f000000
+DATA coefficients<>+88(SB)/4, $0x3f000000
+DATA coefficients<>+92(SB)/4, $0x3f000000
+GLOBL coefficients<>(SB), RODATA|NOPTR, $96

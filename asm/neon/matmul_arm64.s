@@ -4,83 +4,79 @@
 
 // func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, small int, big int, rest int)
 TEXT ·matMulTile(SB), NOSPLIT, $0-80
-	MOVD    c+0(FP), R1
-	MOVD    b+32(FP), R2
-	MOVD    k+40(FP), R3
-	MOVD    add+48(FP), R4
-	MOVD    ldc+8(FP), R5
-	LSL     $2, R5, R5
-	MOVD    a+16(FP), R6
-	MOVD    lda+24(FP), R7
-	LSL     $2, R7, R7
-	MOVD    small+56(FP), R22
-	SUBS    $1, R22, R22
-	BLT     rest2
+	MOVD    c+0(FP), R0
+	MOVD    b+32(FP), R1
+	MOVD    k+40(FP), R2
+	MOVD    add+48(FP), R3
+	MOVD    ldc+8(FP), R4
+	LSL     $2, R4, R4
+	MOVD    a+16(FP), R5
+	MOVD    lda+24(FP), R6
+	LSL     $2, R6, R6
+	MOVD    small+56(FP), R15
+	CBZ     R15, rest2
 	PCALIGN $16
 
 block1:
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	ADD   R7, R9, R10
-	ADD   R7, R10, R11
-	ADD   R7, R11, R12
-	ADD   R7, R12, R13
-	CBZ   R4, zero3
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F4, F5)
-	FLDPQ 32(R15), (F6, F7)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F8, F9)
-	FLDPQ 32(R15), (F10, F11)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F12, F13)
-	FLDPQ 32(R15), (F14, F15)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	ADD   R6, R8, R9
+	ADD   R6, R9, R10
+	ADD   R6, R10, R11
+	CBZ   R3, zero3
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F4, F5)
+	FLDPQ 32(R13), (F6, F7)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F8, F9)
+	FLDPQ 32(R13), (F10, F11)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F12, F13)
+	FLDPQ 32(R13), (F14, F15)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F16, F17)
+	FLDPQ 32(R13), (F18, F19)
 	B     set4
 
 zero3:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
-	VEOR V16.B16, V16.B16, V16.B16
-	VEOR V17.B16, V17.B16, V17.B16
-	VEOR V18.B16, V18.B16, V18.B16
-	VEOR V19.B16, V19.B16, V19.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
 
 set4:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest6
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest6
 	PCALIGN $16
 
 block5:
-	FMOVS (R9)(R8), F24
-	FMOVS (R10)(R8), F25
-	FMOVS (R11)(R8), F26
-	FMOVS (R12)(R8), F27
-	FMOVS (R13)(R8), F28
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FMOVS (R9)(R7), F26
+	FMOVS (R10)(R7), F27
+	FMOVS (R11)(R7), F28
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -91,7 +87,7 @@ block5:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -102,24 +98,22 @@ block5:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block5
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block5
 
 rest6:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest8
+	CBZ     R19, rest8
 	PCALIGN $16
 
 block7:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	WORD  $0x3ce86959 // ldr q25, [x10,x8]
-	WORD  $0x3ce8697a // ldr q26, [x11,x8]
-	WORD  $0x3ce8699b // ldr q27, [x12,x8]
-	WORD  $0x3ce869bc // ldr q28, [x13,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	WORD  $0x3ce7693a // ldr q26, [x9,x7]
+	WORD  $0x3ce7695b // ldr q27, [x10,x7]
+	WORD  $0x3ce7697c // ldr q28, [x11,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -130,7 +124,7 @@ block7:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -141,7 +135,7 @@ block7:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -152,7 +146,7 @@ block7:
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -163,7 +157,7 @@ block7:
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -174,7 +168,7 @@ block7:
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -185,7 +179,7 @@ block7:
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -196,7 +190,7 @@ block7:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -207,112 +201,105 @@ block7:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block7
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block7
 
 rest8:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F4, F5), (R1)
-	FSTPQ (F6, F7), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F8, F9), (R1)
-	FSTPQ (F10, F11), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F12, F13), (R1)
-	FSTPQ (F14, F15), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F16, F17), (R1)
-	FSTPQ (F18, F19), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<2, R6, R6
-	ADD   R7<<0, R6, R6
-	SUBS  $1, R22, R22
-	BGE   block1
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F12, F13), (R0)
+	FSTPQ (F14, F15), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F16, F17), (R0)
+	FSTPQ (F18, F19), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R11, R5
+	SUBS  $1, R15, R15
+	BNE   block1
 
 rest2:
-	ADD     $1, R22, R22
-	MOVD    big+64(FP), R22
-	SUBS    $1, R22, R22
-	BLT     rest10
+	MOVD    big+64(FP), R15
+	CBZ     R15, rest10
 	PCALIGN $16
 
 block9:
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	ADD   R7, R9, R10
-	ADD   R7, R10, R11
-	ADD   R7, R11, R12
-	ADD   R7, R12, R13
-	ADD   R7, R13, R14
-	CBZ   R4, zero11
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F4, F5)
-	FLDPQ 32(R15), (F6, F7)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F8, F9)
-	FLDPQ 32(R15), (F10, F11)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F12, F13)
-	FLDPQ 32(R15), (F14, F15)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F20, F21)
-	FLDPQ 32(R15), (F22, F23)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	ADD   R6, R8, R9
+	ADD   R6, R9, R10
+	ADD   R6, R10, R11
+	ADD   R6, R11, R12
+	CBZ   R3, zero11
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F4, F5)
+	FLDPQ 32(R13), (F6, F7)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F8, F9)
+	FLDPQ 32(R13), (F10, F11)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F12, F13)
+	FLDPQ 32(R13), (F14, F15)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F16, F17)
+	FLDPQ 32(R13), (F18, F19)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F20, F21)
+	FLDPQ 32(R13), (F22, F23)
 	B     set12
 
 zero11:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
-	VEOR V16.B16, V16.B16, V16.B16
-	VEOR V17.B16, V17.B16, V17.B16
-	VEOR V18.B16, V18.B16, V18.B16
-	VEOR V19.B16, V19.B16, V19.B16
-	VEOR V20.B16, V20.B16, V20.B16
-	VEOR V21.B16, V21.B16, V21.B16
-	VEOR V22.B16, V22.B16, V22.B16
-	VEOR V23.B16, V23.B16, V23.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
 
 set12:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest14
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest14
 	PCALIGN $16
 
 block13:
-	FMOVS (R9)(R8), F24
-	FMOVS (R10)(R8), F25
-	FMOVS (R11)(R8), F26
-	FMOVS (R12)(R8), F27
-	FMOVS (R13)(R8), F28
-	FMOVS (R14)(R8), F29
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FMOVS (R9)(R7), F26
+	FMOVS (R10)(R7), F27
+	FMOVS (R11)(R7), F28
+	FMOVS (R12)(R7), F29
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -325,7 +312,7 @@ block13:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -338,25 +325,23 @@ block13:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block13
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block13
 
 rest14:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest16
+	CBZ     R19, rest16
 	PCALIGN $16
 
 block15:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	WORD  $0x3ce86959 // ldr q25, [x10,x8]
-	WORD  $0x3ce8697a // ldr q26, [x11,x8]
-	WORD  $0x3ce8699b // ldr q27, [x12,x8]
-	WORD  $0x3ce869bc // ldr q28, [x13,x8]
-	WORD  $0x3ce869dd // ldr q29, [x14,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	WORD  $0x3ce7693a // ldr q26, [x9,x7]
+	WORD  $0x3ce7695b // ldr q27, [x10,x7]
+	WORD  $0x3ce7697c // ldr q28, [x11,x7]
+	WORD  $0x3ce7699d // ldr q29, [x12,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -369,7 +354,7 @@ block15:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -382,7 +367,7 @@ block15:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -395,7 +380,7 @@ block15:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -408,7 +393,7 @@ block15:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -421,7 +406,7 @@ block15:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -434,7 +419,7 @@ block15:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -447,7 +432,7 @@ block15:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -460,446 +445,415 @@ block15:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block15
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block15
 
 rest16:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F4, F5), (R1)
-	FSTPQ (F6, F7), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F8, F9), (R1)
-	FSTPQ (F10, F11), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F12, F13), (R1)
-	FSTPQ (F14, F15), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F16, F17), (R1)
-	FSTPQ (F18, F19), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F20, F21), (R1)
-	FSTPQ (F22, F23), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<2, R6, R6
-	ADD   R7<<1, R6, R6
-	SUBS  $1, R22, R22
-	BGE   block9
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F12, F13), (R0)
+	FSTPQ (F14, F15), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F16, F17), (R0)
+	FSTPQ (F18, F19), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F20, F21), (R0)
+	FSTPQ (F22, F23), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R12, R5
+	SUBS  $1, R15, R15
+	BNE   block9
 
 rest10:
-	ADD   $1, R22, R22
-	MOVD  rest+72(FP), R22
-	CMP   $1, R22
+	MOVD  rest+72(FP), R15
+	CMP   $1, R15
 	BNE   next18
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	CBZ   R4, zero19
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	CBZ   R3, zero19
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
 	B     set20
 
 zero19:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
 
 set20:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest22
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest22
 	PCALIGN $16
 
 block21:
-	FMOVS (R9)(R8), F24
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block21
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block21
 
 rest22:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest24
+	CBZ     R19, rest24
 	PCALIGN $16
 
 block23:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block23
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block23
 
 rest24:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<0, R6, R6
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	B     end17
 
 next18:
-	CMP   $2, R22
+	CMP   $2, R15
 	BNE   next25
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	ADD   R7, R9, R10
-	CBZ   R4, zero26
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F4, F5)
-	FLDPQ 32(R15), (F6, F7)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	CBZ   R3, zero26
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F4, F5)
+	FLDPQ 32(R13), (F6, F7)
 	B     set27
 
 zero26:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
 
 set27:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest29
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest29
 	PCALIGN $16
 
 block28:
-	FMOVS (R9)(R8), F24
-	FMOVS (R10)(R8), F25
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block28
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block28
 
 rest29:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest31
+	CBZ     R19, rest31
 	PCALIGN $16
 
 block30:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	WORD  $0x3ce86959 // ldr q25, [x10,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block30
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block30
 
 rest31:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F4, F5), (R1)
-	FSTPQ (F6, F7), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<1, R6, R6
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
 	B     end17
 
 next25:
-	CMP   $3, R22
+	CMP   $3, R15
 	BNE   next32
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	ADD   R7, R9, R10
-	ADD   R7, R10, R11
-	CBZ   R4, zero33
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F4, F5)
-	FLDPQ 32(R15), (F6, F7)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F8, F9)
-	FLDPQ 32(R15), (F10, F11)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	ADD   R6, R8, R9
+	CBZ   R3, zero33
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F4, F5)
+	FLDPQ 32(R13), (F6, F7)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F8, F9)
+	FLDPQ 32(R13), (F10, F11)
 	B     set34
 
 zero33:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
 
 set34:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest36
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest36
 	PCALIGN $16
 
 block35:
-	FMOVS (R9)(R8), F24
-	FMOVS (R10)(R8), F25
-	FMOVS (R11)(R8), F26
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FMOVS (R9)(R7), F26
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block35
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block35
 
 rest36:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest38
+	CBZ     R19, rest38
 	PCALIGN $16
 
 block37:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	WORD  $0x3ce86959 // ldr q25, [x10,x8]
-	WORD  $0x3ce8697a // ldr q26, [x11,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	WORD  $0x3ce7693a // ldr q26, [x9,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block37
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block37
 
 rest38:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F4, F5), (R1)
-	FSTPQ (F6, F7), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F8, F9), (R1)
-	FSTPQ (F10, F11), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<1, R6, R6
-	ADD   R7<<0, R6, R6
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
 	B     end17
 
 next32:
-	CMP   $4, R22
+	CMP   $4, R15
 	BNE   next39
-	MOVD  R2, R19
-	MOVD  $0x0, R8
-	MOVD  R6, R9
-	ADD   R7, R9, R10
-	ADD   R7, R10, R11
-	ADD   R7, R11, R12
-	CBZ   R4, zero40
-	MOVD  R1, R15
-	FLDPQ (R15), (F0, F1)
-	FLDPQ 32(R15), (F2, F3)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F4, F5)
-	FLDPQ 32(R15), (F6, F7)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F8, F9)
-	FLDPQ 32(R15), (F10, F11)
-	ADD   R5, R15, R15
-	FLDPQ (R15), (F12, F13)
-	FLDPQ 32(R15), (F14, F15)
-	ADD   R5, R15, R15
+	MOVD  R1, R14
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	ADD   R6, R8, R9
+	ADD   R6, R9, R10
+	CBZ   R3, zero40
+	MOVD  R0, R13
+	FLDPQ (R13), (F0, F1)
+	FLDPQ 32(R13), (F2, F3)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F4, F5)
+	FLDPQ 32(R13), (F6, F7)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F8, F9)
+	FLDPQ 32(R13), (F10, F11)
+	ADD   R4, R13, R13
+	FLDPQ (R13), (F12, F13)
+	FLDPQ 32(R13), (F14, F15)
 	B     set41
 
 zero40:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
 
 set41:
-	AND     $3, R3, R20
-	LSR     $2, R3, R21
-	SUBS    $1, R20, R20
-	BLT     rest43
+	AND     $3, R2, R13
+	LSR     $2, R2, R19
+	CBZ     R13, rest43
 	PCALIGN $16
 
 block42:
-	FMOVS (R9)(R8), F24
-	FMOVS (R10)(R8), F25
-	FMOVS (R11)(R8), F26
-	FMOVS (R12)(R8), F27
-	FLDPQ (R19), (F30, F31)
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FMOVS (R9)(R7), F26
+	FMOVS (R10)(R7), F27
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -908,7 +862,7 @@ block42:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -917,23 +871,21 @@ block42:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   $64, R19, R19
-	ADD   $4, R8, R8
-	SUBS  $1, R20, R20
-	BGE   block42
+	ADD   $64, R14, R14
+	ADD   $4, R7, R7
+	SUBS  $1, R13, R13
+	BNE   block42
 
 rest43:
-	ADD     $1, R20, R20
-	SUBS    $1, R21, R21
-	BLT     rest45
+	CBZ     R19, rest45
 	PCALIGN $16
 
 block44:
-	WORD  $0x3ce86938 // ldr q24, [x9,x8]
-	WORD  $0x3ce86959 // ldr q25, [x10,x8]
-	WORD  $0x3ce8697a // ldr q26, [x11,x8]
-	WORD  $0x3ce8699b // ldr q27, [x12,x8]
-	FLDPQ (R19), (F30, F31)
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	WORD  $0x3ce7693a // ldr q26, [x9,x7]
+	WORD  $0x3ce7695b // ldr q27, [x10,x7]
+	FLDPQ (R14), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -942,7 +894,7 @@ block44:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R19), (F30, F31)
+	FLDPQ 32(R14), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -951,7 +903,7 @@ block44:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	FLDPQ 64(R19), (F30, F31)
+	FLDPQ 64(R14), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -960,7 +912,7 @@ block44:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 96(R19), (F30, F31)
+	FLDPQ 96(R14), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -969,7 +921,7 @@ block44:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	FLDPQ 128(R19), (F30, F31)
+	FLDPQ 128(R14), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -978,7 +930,7 @@ block44:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 160(R19), (F30, F31)
+	FLDPQ 160(R14), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -987,7 +939,7 @@ block44:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	FLDPQ 192(R19), (F30, F31)
+	FLDPQ 192(R14), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -996,7 +948,7 @@ block44:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R19), (F30, F31)
+	FLDPQ 224(R14), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1005,26 +957,23 @@ block44:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R19, R19
-	ADD   $16, R8, R8
-	SUBS  $1, R21, R21
-	BGE   block44
+	ADD   $256, R14, R14
+	ADD   $16, R7, R7
+	SUBS  $1, R19, R19
+	BNE   block44
 
 rest45:
-	ADD   $1, R21, R21
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F4, F5), (R1)
-	FSTPQ (F6, F7), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F8, F9), (R1)
-	FSTPQ (F10, F11), 32(R1)
-	ADD   R5, R1, R1
-	FSTPQ (F12, F13), (R1)
-	FSTPQ (F14, F15), 32(R1)
-	ADD   R5, R1, R1
-	ADD   R7<<2, R6, R6
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
+	ADD   R4, R0, R0
+	FSTPQ (F12, F13), (R0)
+	FSTPQ (F14, F15), 32(R0)
 	B     end17
 
 next39:

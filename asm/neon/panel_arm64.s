@@ -4,38 +4,36 @@
 
 // func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 TEXT ·packPanel(SB), NOSPLIT, $0-36
-	MOVD    dst+0(FP), R1
-	MOVD    src+8(FP), R2
+	MOVD    dst+0(FP), R0
+	MOVD    src+8(FP), R1
 	FMOVS   scale+32(FP), F8
 	VDUP    V8.S[0], V8.S4
 	MOVD    offset+16(FP), R5
 	MOVD    (R5), R6
-	ADD     R6<<2, R2, R6
+	ADD     R6<<2, R1, R6
 	MOVD    8(R5), R7
-	ADD     R7<<2, R2, R7
+	ADD     R7<<2, R1, R7
 	MOVD    16(R5), R8
-	ADD     R8<<2, R2, R8
+	ADD     R8<<2, R1, R8
 	MOVD    24(R5), R9
-	ADD     R9<<2, R2, R9
-	MOVD    dim+24(FP), R3
-	ADD     $0, R1, R4
-	SUBS    $4, R3, R3
+	ADD     R9<<2, R1, R9
+	MOVD    dim+24(FP), R2
+	MOVD    $0x0, R4
+	ADD     $0, R0, R3
+	SUBS    $4, R2, R2
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FMOVQ (R6), F0
+	WORD  $0x3ce468c0 // ldr q0, [x6,x4]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce468e1 // ldr q1, [x7,x4]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce46902 // ldr q2, [x8,x4]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce46923 // ldr q3, [x9,x4]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R4, R4
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -44,70 +42,63 @@ block1:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R4)
-	FMOVQ F1, 64(R4)
-	FMOVQ F2, 128(R4)
-	FMOVQ F3, 192(R4)
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	FMOVQ F0, (R3)
+	FMOVQ F1, 64(R3)
+	FMOVQ F2, 128(R3)
+	FMOVQ F3, 192(R3)
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block1
 
 rest2:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest4
+	ADD     $4, R2, R2
+	CBZ     R2, rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R6), F0
+	FMOVS (R6)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS F0, (R3)
+	FMOVS (R7)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS F0, 4(R3)
+	FMOVS (R8)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS F0, 8(R3)
+	FMOVS (R9)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BGE   block3
+	FMOVS F0, 12(R3)
+	ADD   $4, R4, R4
+	ADD   $64, R3, R3
+	SUBS  $1, R2, R2
+	BNE   block3
 
 rest4:
-	ADD     $1, R3, R3
 	MOVD    32(R5), R6
-	ADD     R6<<2, R2, R6
+	ADD     R6<<2, R1, R6
 	MOVD    40(R5), R7
-	ADD     R7<<2, R2, R7
+	ADD     R7<<2, R1, R7
 	MOVD    48(R5), R8
-	ADD     R8<<2, R2, R8
+	ADD     R8<<2, R1, R8
 	MOVD    56(R5), R9
-	ADD     R9<<2, R2, R9
-	MOVD    dim+24(FP), R3
-	ADD     $16, R1, R4
-	SUBS    $4, R3, R3
+	ADD     R9<<2, R1, R9
+	MOVD    dim+24(FP), R2
+	MOVD    $0x0, R4
+	ADD     $16, R0, R3
+	SUBS    $4, R2, R2
 	BLT     rest6
 	PCALIGN $16
 
 block5:
-	FMOVQ (R6), F0
+	WORD  $0x3ce468c0 // ldr q0, [x6,x4]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce468e1 // ldr q1, [x7,x4]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce46902 // ldr q2, [x8,x4]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce46923 // ldr q3, [x9,x4]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R4, R4
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -116,70 +107,63 @@ block5:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R4)
-	FMOVQ F1, 64(R4)
-	FMOVQ F2, 128(R4)
-	FMOVQ F3, 192(R4)
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	FMOVQ F0, (R3)
+	FMOVQ F1, 64(R3)
+	FMOVQ F2, 128(R3)
+	FMOVQ F3, 192(R3)
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block5
 
 rest6:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest8
+	ADD     $4, R2, R2
+	CBZ     R2, rest8
 	PCALIGN $16
 
 block7:
-	FMOVS (R6), F0
+	FMOVS (R6)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS F0, (R3)
+	FMOVS (R7)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS F0, 4(R3)
+	FMOVS (R8)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS F0, 8(R3)
+	FMOVS (R9)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BGE   block7
+	FMOVS F0, 12(R3)
+	ADD   $4, R4, R4
+	ADD   $64, R3, R3
+	SUBS  $1, R2, R2
+	BNE   block7
 
 rest8:
-	ADD     $1, R3, R3
 	MOVD    64(R5), R6
-	ADD     R6<<2, R2, R6
+	ADD     R6<<2, R1, R6
 	MOVD    72(R5), R7
-	ADD     R7<<2, R2, R7
+	ADD     R7<<2, R1, R7
 	MOVD    80(R5), R8
-	ADD     R8<<2, R2, R8
+	ADD     R8<<2, R1, R8
 	MOVD    88(R5), R9
-	ADD     R9<<2, R2, R9
-	MOVD    dim+24(FP), R3
-	ADD     $32, R1, R4
-	SUBS    $4, R3, R3
+	ADD     R9<<2, R1, R9
+	MOVD    dim+24(FP), R2
+	MOVD    $0x0, R4
+	ADD     $32, R0, R3
+	SUBS    $4, R2, R2
 	BLT     rest10
 	PCALIGN $16
 
 block9:
-	FMOVQ (R6), F0
+	WORD  $0x3ce468c0 // ldr q0, [x6,x4]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce468e1 // ldr q1, [x7,x4]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce46902 // ldr q2, [x8,x4]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce46923 // ldr q3, [x9,x4]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R4, R4
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -188,70 +172,63 @@ block9:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R4)
-	FMOVQ F1, 64(R4)
-	FMOVQ F2, 128(R4)
-	FMOVQ F3, 192(R4)
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	FMOVQ F0, (R3)
+	FMOVQ F1, 64(R3)
+	FMOVQ F2, 128(R3)
+	FMOVQ F3, 192(R3)
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block9
 
 rest10:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest12
+	ADD     $4, R2, R2
+	CBZ     R2, rest12
 	PCALIGN $16
 
 block11:
-	FMOVS (R6), F0
+	FMOVS (R6)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS F0, (R3)
+	FMOVS (R7)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS F0, 4(R3)
+	FMOVS (R8)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS F0, 8(R3)
+	FMOVS (R9)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BGE   block11
+	FMOVS F0, 12(R3)
+	ADD   $4, R4, R4
+	ADD   $64, R3, R3
+	SUBS  $1, R2, R2
+	BNE   block11
 
 rest12:
-	ADD     $1, R3, R3
 	MOVD    96(R5), R6
-	ADD     R6<<2, R2, R6
+	ADD     R6<<2, R1, R6
 	MOVD    104(R5), R7
-	ADD     R7<<2, R2, R7
+	ADD     R7<<2, R1, R7
 	MOVD    112(R5), R8
-	ADD     R8<<2, R2, R8
+	ADD     R8<<2, R1, R8
 	MOVD    120(R5), R9
-	ADD     R9<<2, R2, R9
-	MOVD    dim+24(FP), R3
-	ADD     $48, R1, R4
-	SUBS    $4, R3, R3
+	ADD     R9<<2, R1, R9
+	MOVD    dim+24(FP), R2
+	MOVD    $0x0, R4
+	ADD     $48, R0, R3
+	SUBS    $4, R2, R2
 	BLT     rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R6), F0
+	WORD  $0x3ce468c0 // ldr q0, [x6,x4]
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	ADD   $16, R6, R6
-	FMOVQ (R7), F1
+	WORD  $0x3ce468e1 // ldr q1, [x7,x4]
 	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	ADD   $16, R7, R7
-	FMOVQ (R8), F2
+	WORD  $0x3ce46902 // ldr q2, [x8,x4]
 	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	ADD   $16, R8, R8
-	FMOVQ (R9), F3
+	WORD  $0x3ce46923 // ldr q3, [x9,x4]
 	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	ADD   $16, R9, R9
+	ADD   $16, R4, R4
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -260,98 +237,86 @@ block13:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R4)
-	FMOVQ F1, 64(R4)
-	FMOVQ F2, 128(R4)
-	FMOVQ F3, 192(R4)
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	FMOVQ F0, (R3)
+	FMOVQ F1, 64(R3)
+	FMOVQ F2, 128(R3)
+	FMOVQ F3, 192(R3)
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block13
 
 rest14:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest16
+	ADD     $4, R2, R2
+	CBZ     R2, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R6), F0
+	FMOVS (R6)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R4)
-	ADD   $4, R6, R6
-	FMOVS (R7), F0
+	FMOVS F0, (R3)
+	FMOVS (R7)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 4(R4)
-	ADD   $4, R7, R7
-	FMOVS (R8), F0
+	FMOVS F0, 4(R3)
+	FMOVS (R8)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 8(R4)
-	ADD   $4, R8, R8
-	FMOVS (R9), F0
+	FMOVS F0, 8(R3)
+	FMOVS (R9)(R4), F0
 	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	FMOVS F0, 12(R4)
-	ADD   $4, R9, R9
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BGE   block15
+	FMOVS F0, 12(R3)
+	ADD   $4, R4, R4
+	ADD   $64, R3, R3
+	SUBS  $1, R2, R2
+	BNE   block15
 
 rest16:
-	ADD $1, R3, R3
 	RET
 
 // func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
 TEXT ·finishPanel(SB), NOSPLIT, $0-48
-	MOVD    dst+0(FP), R1
-	MOVD    st+24(FP), R2
-	VEOR    V8.B16, V8.B16, V8.B16
-	MOVD    $0x3f800000, R0
-	VDUP    R0, V9.S4
-	WORD    $0x4e28e50a // fcmeq v10.4s, v8.4s, v8.4s
+	MOVD    dst+0(FP), R0
+	MOVD    st+24(FP), R1
+	VMOVI   $0, V8.B16
+	MOVD    $0x3f800000, R2
+	VDUP    R2, V9.S4
+	VMOVI   $0, V10.B16
 	MOVD    offset+8(FP), R5
 	MOVD    (R5), R6
-	ADD     R6<<2, R1, R6
+	ADD     R6<<2, R0, R6
 	MOVD    8(R5), R7
-	ADD     R7<<2, R1, R7
+	ADD     R7<<2, R0, R7
 	MOVD    16(R5), R8
-	ADD     R8<<2, R1, R8
+	ADD     R8<<2, R0, R8
 	MOVD    24(R5), R9
-	ADD     R9<<2, R1, R9
-	MOVD    dim+32(FP), R3
-	MOVD    acc+16(FP), R4
-	ADD     $0, R4, R4
-	FMOVQ   256(R2), F0
+	ADD     R9<<2, R0, R9
+	MOVD    dim+32(FP), R2
+	MOVD    acc+16(FP), R3
+	MOVD    $0x0, R4
+	ADD     $0, R3, R3
+	FMOVQ   256(R1), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
 	WORD    $0x4e28e400 // fcmeq v0.4s, v0.4s, v8.4s
 	WORD    $0x4e601e10 // bic v16.16b, v16.16b, v0.16b
-	SUBS    $4, R3, R3
+	SUBS    $4, R2, R2
 	BLT     rest18
 	PCALIGN $16
 
 block17:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R3), F4
+	VMOVI $0, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R3), F5
+	VMOVI $0, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R3), F6
+	VMOVI $0, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R3), F7
+	VMOVI $0, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -360,85 +325,75 @@ block17:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	WORD  $0x3ca468c0 // str q0, [x6,x4]
+	WORD  $0x3ca468e1 // str q1, [x7,x4]
+	WORD  $0x3ca46902 // str q2, [x8,x4]
+	WORD  $0x3ca46923 // str q3, [x9,x4]
+	ADD   $16, R4, R4
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block17
 
 rest18:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest20
+	ADD     $4, R2, R2
+	ADD     R4, R6, R6
+	ADD     R4, R7, R7
+	ADD     R4, R8, R8
+	ADD     R4, R9, R9
+	CBZ     R2, rest20
 	PCALIGN $16
 
 block19:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
+	FMOVQ  (R3), F4
+	VMOVI  $0, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
 	VST1.P V0.S[1], 4(R7)
 	VST1.P V0.S[2], 4(R8)
 	VST1.P V0.S[3], 4(R9)
-	ADD    $64, R4, R4
-	SUBS   $1, R3, R3
-	BGE    block19
+	ADD    $64, R3, R3
+	SUBS   $1, R2, R2
+	BNE    block19
 
 rest20:
-	ADD     $1, R3, R3
 	MOVD    32(R5), R6
-	ADD     R6<<2, R1, R6
+	ADD     R6<<2, R0, R6
 	MOVD    40(R5), R7
-	ADD     R7<<2, R1, R7
+	ADD     R7<<2, R0, R7
 	MOVD    48(R5), R8
-	ADD     R8<<2, R1, R8
+	ADD     R8<<2, R0, R8
 	MOVD    56(R5), R9
-	ADD     R9<<2, R1, R9
-	MOVD    dim+32(FP), R3
-	MOVD    acc+16(FP), R4
-	ADD     $16, R4, R4
-	FMOVQ   272(R2), F0
+	ADD     R9<<2, R0, R9
+	MOVD    dim+32(FP), R2
+	MOVD    acc+16(FP), R3
+	MOVD    $0x0, R4
+	ADD     $16, R3, R3
+	FMOVQ   272(R1), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
 	WORD    $0x4e28e400 // fcmeq v0.4s, v0.4s, v8.4s
 	WORD    $0x4e601e10 // bic v16.16b, v16.16b, v0.16b
-	SUBS    $4, R3, R3
+	SUBS    $4, R2, R2
 	BLT     rest22
 	PCALIGN $16
 
 block21:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R3), F4
+	VMOVI $0, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R3), F5
+	VMOVI $0, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R3), F6
+	VMOVI $0, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R3), F7
+	VMOVI $0, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -447,85 +402,75 @@ block21:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	WORD  $0x3ca468c0 // str q0, [x6,x4]
+	WORD  $0x3ca468e1 // str q1, [x7,x4]
+	WORD  $0x3ca46902 // str q2, [x8,x4]
+	WORD  $0x3ca46923 // str q3, [x9,x4]
+	ADD   $16, R4, R4
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block21
 
 rest22:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest24
+	ADD     $4, R2, R2
+	ADD     R4, R6, R6
+	ADD     R4, R7, R7
+	ADD     R4, R8, R8
+	ADD     R4, R9, R9
+	CBZ     R2, rest24
 	PCALIGN $16
 
 block23:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
+	FMOVQ  (R3), F4
+	VMOVI  $0, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
 	VST1.P V0.S[1], 4(R7)
 	VST1.P V0.S[2], 4(R8)
 	VST1.P V0.S[3], 4(R9)
-	ADD    $64, R4, R4
-	SUBS   $1, R3, R3
-	BGE    block23
+	ADD    $64, R3, R3
+	SUBS   $1, R2, R2
+	BNE    block23
 
 rest24:
-	ADD     $1, R3, R3
 	MOVD    64(R5), R6
-	ADD     R6<<2, R1, R6
+	ADD     R6<<2, R0, R6
 	MOVD    72(R5), R7
-	ADD     R7<<2, R1, R7
+	ADD     R7<<2, R0, R7
 	MOVD    80(R5), R8
-	ADD     R8<<2, R1, R8
+	ADD     R8<<2, R0, R8
 	MOVD    88(R5), R9
-	ADD     R9<<2, R1, R9
-	MOVD    dim+32(FP), R3
-	MOVD    acc+16(FP), R4
-	ADD     $32, R4, R4
-	FMOVQ   288(R2), F0
+	ADD     R9<<2, R0, R9
+	MOVD    dim+32(FP), R2
+	MOVD    acc+16(FP), R3
+	MOVD    $0x0, R4
+	ADD     $32, R3, R3
+	FMOVQ   288(R1), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
 	WORD    $0x4e28e400 // fcmeq v0.4s, v0.4s, v8.4s
 	WORD    $0x4e601e10 // bic v16.16b, v16.16b, v0.16b
-	SUBS    $4, R3, R3
+	SUBS    $4, R2, R2
 	BLT     rest26
 	PCALIGN $16
 
 block25:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R3), F4
+	VMOVI $0, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R3), F5
+	VMOVI $0, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R3), F6
+	VMOVI $0, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R3), F7
+	VMOVI $0, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -534,85 +479,75 @@ block25:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	WORD  $0x3ca468c0 // str q0, [x6,x4]
+	WORD  $0x3ca468e1 // str q1, [x7,x4]
+	WORD  $0x3ca46902 // str q2, [x8,x4]
+	WORD  $0x3ca46923 // str q3, [x9,x4]
+	ADD   $16, R4, R4
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block25
 
 rest26:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest28
+	ADD     $4, R2, R2
+	ADD     R4, R6, R6
+	ADD     R4, R7, R7
+	ADD     R4, R8, R8
+	ADD     R4, R9, R9
+	CBZ     R2, rest28
 	PCALIGN $16
 
 block27:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
+	FMOVQ  (R3), F4
+	VMOVI  $0, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
 	VST1.P V0.S[1], 4(R7)
 	VST1.P V0.S[2], 4(R8)
 	VST1.P V0.S[3], 4(R9)
-	ADD    $64, R4, R4
-	SUBS   $1, R3, R3
-	BGE    block27
+	ADD    $64, R3, R3
+	SUBS   $1, R2, R2
+	BNE    block27
 
 rest28:
-	ADD     $1, R3, R3
 	MOVD    96(R5), R6
-	ADD     R6<<2, R1, R6
+	ADD     R6<<2, R0, R6
 	MOVD    104(R5), R7
-	ADD     R7<<2, R1, R7
+	ADD     R7<<2, R0, R7
 	MOVD    112(R5), R8
-	ADD     R8<<2, R1, R8
+	ADD     R8<<2, R0, R8
 	MOVD    120(R5), R9
-	ADD     R9<<2, R1, R9
-	MOVD    dim+32(FP), R3
-	MOVD    acc+16(FP), R4
-	ADD     $48, R4, R4
-	FMOVQ   304(R2), F0
+	ADD     R9<<2, R0, R9
+	MOVD    dim+32(FP), R2
+	MOVD    acc+16(FP), R3
+	MOVD    $0x0, R4
+	ADD     $48, R3, R3
+	FMOVQ   304(R1), F0
 	WORD    $0x6e20fd30 // fdiv v16.4s, v9.4s, v0.4s
 	WORD    $0x4e28e400 // fcmeq v0.4s, v0.4s, v8.4s
 	WORD    $0x4e601e10 // bic v16.16b, v16.16b, v0.16b
-	SUBS    $4, R3, R3
+	SUBS    $4, R2, R2
 	BLT     rest30
 	PCALIGN $16
 
 block29:
-	FMOVQ (R4), F0
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V0.B16
-	FMOVQ 64(R4), F1
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc24 // fmla v4.4s, v1.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V1.B16
-	FMOVQ 128(R4), F2
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc44 // fmla v4.4s, v2.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V2.B16
-	FMOVQ 192(R4), F3
-	VMOV  V8.B16, V4.B16
-	WORD  $0x4e30cc64 // fmla v4.4s, v3.4s, v16.4s
-	WORD  $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND  V5.B16, V10.B16, V10.B16
-	VMOV  V4.B16, V3.B16
+	FMOVQ (R3), F4
+	VMOVI $0, V0.B16
+	WORD  $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD  $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
+	FMOVQ 64(R3), F5
+	VMOVI $0, V1.B16
+	WORD  $0x4e30cca1 // fmla v1.4s, v5.4s, v16.4s
+	WORD  $0x4e21f54a // fmax v10.4s, v10.4s, v1.4s
+	FMOVQ 128(R3), F6
+	VMOVI $0, V2.B16
+	WORD  $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
+	WORD  $0x4e22f54a // fmax v10.4s, v10.4s, v2.4s
+	FMOVQ 192(R3), F7
+	VMOVI $0, V3.B16
+	WORD  $0x4e30cce3 // fmla v3.4s, v7.4s, v16.4s
+	WORD  $0x4e23f54a // fmax v10.4s, v10.4s, v3.4s
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -621,96 +556,92 @@ block29:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ F0, (R6)
-	ADD   $16, R6, R6
-	FMOVQ F1, (R7)
-	ADD   $16, R7, R7
-	FMOVQ F2, (R8)
-	ADD   $16, R8, R8
-	FMOVQ F3, (R9)
-	ADD   $16, R9, R9
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
+	WORD  $0x3ca468c0 // str q0, [x6,x4]
+	WORD  $0x3ca468e1 // str q1, [x7,x4]
+	WORD  $0x3ca46902 // str q2, [x8,x4]
+	WORD  $0x3ca46923 // str q3, [x9,x4]
+	ADD   $16, R4, R4
+	ADD   $256, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block29
 
 rest30:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest32
+	ADD     $4, R2, R2
+	ADD     R4, R6, R6
+	ADD     R4, R7, R7
+	ADD     R4, R8, R8
+	ADD     R4, R9, R9
+	CBZ     R2, rest32
 	PCALIGN $16
 
 block31:
-	FMOVQ  (R4), F0
-	VMOV   V8.B16, V4.B16
-	WORD   $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD   $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
-	VAND   V5.B16, V10.B16, V10.B16
-	VMOV   V4.B16, V0.B16
+	FMOVQ  (R3), F4
+	VMOVI  $0, V0.B16
+	WORD   $0x4e30cc80 // fmla v0.4s, v4.4s, v16.4s
+	WORD   $0x4e20f54a // fmax v10.4s, v10.4s, v0.4s
 	VST1.P V0.S[0], 4(R6)
 	VST1.P V0.S[1], 4(R7)
 	VST1.P V0.S[2], 4(R8)
 	VST1.P V0.S[3], 4(R9)
-	ADD    $64, R4, R4
-	SUBS   $1, R3, R3
-	BGE    block31
+	ADD    $64, R3, R3
+	SUBS   $1, R2, R2
+	BNE    block31
 
 rest32:
-	ADD  $1, R3, R3
-	VMOV V10.D[0], R10
-	VMOV V10.D[1], R11
-	AND  R11, R10, R10
-	MVN  R10, R10
-	MOVD R10, ret+40(FP)
+	WORD $0x4e2ae54a // fcmeq v10.4s, v10.4s, v10.4s
+	VMOV V10.D[0], R0
+	VMOV V10.D[1], R1
+	AND  R1, R0, R0
+	MVN  R0, R0
+	MOVD R0, ret+40(FP)
 	RET
 
 // func maskTile(s *float32, st *float32, limit *int32, n int, first int)
 TEXT ·maskTile(SB), NOSPLIT, $0-40
-	MOVD    s+0(FP), R1
-	MOVD    st+8(FP), R2
-	MOVD    limit+16(FP), R3
-	MOVD    n+24(FP), R4
-	MOVD    first+32(FP), R5
-	MOVD    $0xff800000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x1, R0
-	VDUP    R0, V9.S4
-	VDUP    R5, V10.S4
-	FLDPQ   (R3), (F16, F17)
-	FLDPQ   32(R3), (F18, F19)
-	FLDPQ   (R2), (F24, F25)
-	FLDPQ   32(R2), (F26, F27)
-	SUBS    $1, R4, R4
-	BLT     rest34
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    limit+16(FP), R2
+	MOVD    n+24(FP), R3
+	MOVD    first+32(FP), R4
+	MOVD    $0xff800000, R5
+	VDUP    R5, V5.S4
+	MOVD    $0x1, R5
+	VDUP    R5, V6.S4
+	VDUP    R4, V7.S4
+	FLDPQ   (R2), (F16, F17)
+	FLDPQ   32(R2), (F18, F19)
+	FLDPQ   (R1), (F24, F25)
+	FLDPQ   32(R1), (F26, F27)
+	CBZ     R3, rest34
 	PCALIGN $16
 
 block33:
-	FLDPQ (R1), (F0, F1)
-	FLDPQ 32(R1), (F2, F3)
-	WORD  $0x4eaa3604 // cmgt v4.4s, v16.4s, v10.4s
-	VBIF  V4.B16, V8.B16, V0.B16
+	FLDPQ (R0), (F0, F1)
+	FLDPQ 32(R0), (F2, F3)
+	WORD  $0x4ea73604 // cmgt v4.4s, v16.4s, v7.4s
+	VBIF  V4.B16, V5.B16, V0.B16
 	WORD  $0x6eb8e404 // fcmgt v4.4s, v0.4s, v24.4s
 	VBIT  V4.B16, V0.B16, V24.B16
-	WORD  $0x4eaa3624 // cmgt v4.4s, v17.4s, v10.4s
-	VBIF  V4.B16, V8.B16, V1.B16
+	WORD  $0x4ea73624 // cmgt v4.4s, v17.4s, v7.4s
+	VBIF  V4.B16, V5.B16, V1.B16
 	WORD  $0x6eb9e424 // fcmgt v4.4s, v1.4s, v25.4s
 	VBIT  V4.B16, V1.B16, V25.B16
-	WORD  $0x4eaa3644 // cmgt v4.4s, v18.4s, v10.4s
-	VBIF  V4.B16, V8.B16, V2.B16
+	WORD  $0x4ea73644 // cmgt v4.4s, v18.4s, v7.4s
+	VBIF  V4.B16, V5.B16, V2.B16
 	WORD  $0x6ebae444 // fcmgt v4.4s, v2.4s, v26.4s
 	VBIT  V4.B16, V2.B16, V26.B16
-	WORD  $0x4eaa3664 // cmgt v4.4s, v19.4s, v10.4s
-	VBIF  V4.B16, V8.B16, V3.B16
+	WORD  $0x4ea73664 // cmgt v4.4s, v19.4s, v7.4s
+	VBIF  V4.B16, V5.B16, V3.B16
 	WORD  $0x6ebbe464 // fcmgt v4.4s, v3.4s, v27.4s
 	VBIT  V4.B16, V3.B16, V27.B16
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
-	VADD  V9.S4, V10.S4, V10.S4
-	ADD   $64, R1, R1
-	SUBS  $1, R4, R4
-	BGE   block33
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	VADD  V6.S4, V7.S4, V7.S4
+	ADD   $64, R0, R0
+	SUBS  $1, R3, R3
+	BNE   block33
 
 rest34:
-	ADD   $1, R4, R4
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	RET

@@ -4,54 +4,53 @@
 
 // func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int)
 TEXT ·rowScores1(SB), NOSPLIT, $0-80
-	MOVD    s+0(FP), R1
-	MOVD    q+8(FP), R2
-	MOVD    k+16(FP), R3
-	MOVD    dim+32(FP), R4
-	MOVD    w+24(FP), R5
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
 	LSL     $2, R5, R5
-	MOVD    stride+40(FP), R6
-	LSL     $2, R6, R6
-	MOVD    half+48(FP), R7
-	MOVD    blocks+56(FP), R8
-	MOVD    ahead+64(FP), R9
-	MOVD    wrap+72(FP), R10
-	SUBS    $1, R8, R8
-	BLT     rest2
+	MOVD    half+48(FP), R6
+	MOVD    blocks+56(FP), R7
+	MOVD    ahead+64(FP), R8
+	MOVD    wrap+72(FP), R9
+	CBZ     R7, rest2
 	PCALIGN $16
 
 block1:
-	MOVD    R2, R13
-	MOVD    R3, R15
-	ADD     R9, R3, R11
-	MOVD    R4, R12
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
-	MOVD    R4, R14
-	SUBS    $4, R14, R14
+	MOVD    R1, R12
+	MOVD    R2, R14
+	ADD     R8, R2, R10
+	MOVD    R3, R11
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	MOVD    R3, R13
+	SUBS    $4, R13, R13
 	BLT     rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R13), F16
-	ADD   R5, R13, R13
-	FMOVS (R13), F17
-	ADD   R5, R13, R13
-	FMOVS (R13), F18
-	ADD   R5, R13, R13
-	FMOVS (R13), F19
-	ADD   R5, R13, R13
-	MOVD  R15, R19
-	FMOVQ (R19), F0
-	ADD   R6, R19, R19
-	FMOVQ (R19), F1
-	ADD   R6, R19, R19
-	FMOVQ (R19), F2
-	ADD   R6, R19, R19
-	FMOVQ (R19), F3
-	ADD   R6, R19, R19
+	FMOVS (R12), F16
+	ADD   R4, R12, R12
+	FMOVS (R12), F17
+	ADD   R4, R12, R12
+	FMOVS (R12), F18
+	ADD   R4, R12, R12
+	FMOVS (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVQ (R15), F0
+	ADD   R5, R15, R15
+	FMOVQ (R15), F1
+	ADD   R5, R15, R15
+	FMOVQ (R15), F2
+	ADD   R5, R15, R15
+	FMOVQ (R15), F3
+	ADD   R5, R15, R15
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -64,14 +63,13 @@ block3:
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
-	FMOVQ (R19), F0
-	ADD   R6, R19, R19
-	FMOVQ (R19), F1
-	ADD   R6, R19, R19
-	FMOVQ (R19), F2
-	ADD   R6, R19, R19
-	FMOVQ (R19), F3
-	ADD   R6, R19, R19
+	FMOVQ (R15), F0
+	ADD   R5, R15, R15
+	FMOVQ (R15), F1
+	ADD   R5, R15, R15
+	FMOVQ (R15), F2
+	ADD   R5, R15, R15
+	FMOVQ (R15), F3
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -84,16 +82,16 @@ block3:
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
-	MUL   R6, R7, R19
-	ADD   R15, R19, R19
-	FMOVQ (R19), F0
-	ADD   R6, R19, R19
-	FMOVQ (R19), F1
-	ADD   R6, R19, R19
-	FMOVQ (R19), F2
-	ADD   R6, R19, R19
-	FMOVQ (R19), F3
-	ADD   R6, R19, R19
+	MUL   R5, R6, R15
+	ADD   R14, R15, R15
+	FMOVQ (R15), F0
+	ADD   R5, R15, R15
+	FMOVQ (R15), F1
+	ADD   R5, R15, R15
+	FMOVQ (R15), F2
+	ADD   R5, R15, R15
+	FMOVQ (R15), F3
+	ADD   R5, R15, R15
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -106,14 +104,13 @@ block3:
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
-	FMOVQ (R19), F0
-	ADD   R6, R19, R19
-	FMOVQ (R19), F1
-	ADD   R6, R19, R19
-	FMOVQ (R19), F2
-	ADD   R6, R19, R19
-	FMOVQ (R19), F3
-	ADD   R6, R19, R19
+	FMOVQ (R15), F0
+	ADD   R5, R15, R15
+	FMOVQ (R15), F1
+	ADD   R5, R15, R15
+	FMOVQ (R15), F2
+	ADD   R5, R15, R15
+	FMOVQ (R15), F3
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -126,148 +123,141 @@ block3:
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
-	PRFM  (R11), PLDL2KEEP
-	PRFM  64(R11), PLDL2KEEP
-	PRFM  128(R11), PLDL2KEEP
-	PRFM  192(R11), PLDL2KEEP
-	ADD   $256, R11, R11
-	SUBS  $64, R12, R12
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R11, R11
 	BGT   same5
-	ADD   R10, R11, R11
-	MOVD  R4, R12
+	ADD   R9, R10, R10
+	MOVD  R3, R11
 
 same5:
-	ADD  $16, R15, R15
-	SUBS $4, R14, R14
+	ADD  $16, R14, R14
+	SUBS $4, R13, R13
 	BGE  block3
 
 rest4:
-	ADD     $4, R14, R14
-	SUBS    $1, R14, R14
-	BLT     rest7
+	ADD     $4, R13, R13
+	CBZ     R13, rest7
 	PCALIGN $16
 
 block6:
-	FMOVS (R13), F16
-	ADD   R5, R13, R13
-	MOVD  R15, R19
-	FMOVS (R19), F0
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[1]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[2]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[3]
-	ADD   R6, R19, R19
+	FMOVS (R12), F16
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVS (R15), F0
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[1]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[2]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[3]
+	ADD   R5, R15, R15
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	FMOVS (R19), F0
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[1]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[2]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[3]
-	ADD   R6, R19, R19
+	FMOVS (R15), F0
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[1]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[2]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[3]
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	MUL   R6, R7, R19
-	ADD   R15, R19, R19
-	FMOVS (R19), F0
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[1]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[2]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[3]
-	ADD   R6, R19, R19
+	MUL   R5, R6, R15
+	ADD   R14, R15, R15
+	FMOVS (R15), F0
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[1]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[2]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[3]
+	ADD   R5, R15, R15
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	FMOVS (R19), F0
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[1]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[2]
-	ADD   R6, R19, R19
-	VLD1  (R19), V0.S[3]
-	ADD   R6, R19, R19
+	FMOVS (R15), F0
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[1]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[2]
+	ADD   R5, R15, R15
+	VLD1  (R15), V0.S[3]
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	ADD   $4, R15, R15
-	SUBS  $1, R14, R14
-	BGE   block6
+	ADD   $4, R14, R14
+	SUBS  $1, R13, R13
+	BNE   block6
 
 rest7:
-	ADD   $1, R14, R14
-	FSTPQ (F24, F25), (R1)
-	ADD   R7<<2, R1, R19
-	FSTPQ (F26, F27), (R19)
-	ADD   $64, R1, R1
-	ADD   R6<<4, R3, R3
-	SUBS  $1, R8, R8
-	BGE   block1
+	FSTPQ (F24, F25), (R0)
+	ADD   R6<<2, R0, R15
+	FSTPQ (F26, F27), (R15)
+	ADD   $64, R0, R0
+	ADD   R5<<4, R2, R2
+	SUBS  $1, R7, R7
+	BNE   block1
 
 rest2:
-	ADD $1, R8, R8
 	RET
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int)
 TEXT ·rowScores4(SB), NOSPLIT, $0-72
-	MOVD    s+0(FP), R1
-	MOVD    q+8(FP), R2
-	MOVD    k+16(FP), R3
-	MOVD    dim+32(FP), R4
-	MOVD    w+24(FP), R5
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
 	LSL     $2, R5, R5
-	MOVD    stride+40(FP), R6
-	LSL     $2, R6, R6
-	MOVD    blocks+48(FP), R7
-	MOVD    ahead+56(FP), R8
-	MOVD    wrap+64(FP), R9
-	SUBS    $1, R7, R7
-	BLT     rest9
+	MOVD    blocks+48(FP), R6
+	MOVD    ahead+56(FP), R7
+	MOVD    wrap+64(FP), R8
+	CBZ     R6, rest9
 	PCALIGN $16
 
 block8:
-	MOVD    R2, R12
-	MOVD    R3, R14
-	ADD     R8, R3, R10
-	MOVD    R4, R11
-	VEOR    V24.B16, V24.B16, V24.B16
-	VEOR    V25.B16, V25.B16, V25.B16
-	VEOR    V26.B16, V26.B16, V26.B16
-	VEOR    V27.B16, V27.B16, V27.B16
-	VEOR    V28.B16, V28.B16, V28.B16
-	VEOR    V29.B16, V29.B16, V29.B16
-	VEOR    V30.B16, V30.B16, V30.B16
-	VEOR    V31.B16, V31.B16, V31.B16
-	MOVD    R4, R13
-	SUBS    $4, R13, R13
+	MOVD    R1, R11
+	MOVD    R2, R13
+	ADD     R7, R2, R9
+	MOVD    R3, R10
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
+	MOVD    R3, R12
+	SUBS    $4, R12, R12
 	BLT     rest11
 	PCALIGN $16
 
 block10:
-	FMOVQ (R12), F16
-	ADD   R5, R12, R12
-	FMOVQ (R12), F17
-	ADD   R5, R12, R12
-	FMOVQ (R12), F18
-	ADD   R5, R12, R12
-	FMOVQ (R12), F19
-	ADD   R5, R12, R12
-	MOVD  R14, R15
-	FMOVQ (R15), F0
-	ADD   R6, R15, R15
-	FMOVQ (R15), F1
-	ADD   R6, R15, R15
-	FMOVQ (R15), F2
-	ADD   R6, R15, R15
-	FMOVQ (R15), F3
-	ADD   R6, R15, R15
-	FMOVQ (R15), F4
-	ADD   R6, R15, R15
-	FMOVQ (R15), F5
-	ADD   R6, R15, R15
-	FMOVQ (R15), F6
-	ADD   R6, R15, R15
-	FMOVQ (R15), F7
-	ADD   R6, R15, R15
+	FMOVQ (R11), F16
+	ADD   R4, R11, R11
+	FMOVQ (R11), F17
+	ADD   R4, R11, R11
+	FMOVQ (R11), F18
+	ADD   R4, R11, R11
+	FMOVQ (R11), F19
+	ADD   R4, R11, R11
+	MOVD  R13, R14
+	FMOVQ (R14), F0
+	ADD   R5, R14, R14
+	FMOVQ (R14), F1
+	ADD   R5, R14, R14
+	FMOVQ (R14), F2
+	ADD   R5, R14, R14
+	FMOVQ (R14), F3
+	ADD   R5, R14, R14
+	FMOVQ (R14), F4
+	ADD   R5, R14, R14
+	FMOVQ (R14), F5
+	ADD   R5, R14, R14
+	FMOVQ (R14), F6
+	ADD   R5, R14, R14
+	FMOVQ (R14), F7
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -300,45 +290,43 @@ block10:
 	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
 	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
 	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
-	ADD   $16, R14, R14
-	PRFM  (R10), PLDL2KEEP
-	PRFM  64(R10), PLDL2KEEP
-	ADD   $128, R10, R10
-	SUBS  $32, R11, R11
+	ADD   $16, R13, R13
+	PRFM  (R9), PLDL2KEEP
+	PRFM  64(R9), PLDL2KEEP
+	ADD   $128, R9, R9
+	SUBS  $32, R10, R10
 	BGT   same12
-	ADD   R9, R10, R10
-	MOVD  R4, R11
+	ADD   R8, R9, R9
+	MOVD  R3, R10
 
 same12:
-	SUBS $4, R13, R13
+	SUBS $4, R12, R12
 	BGE  block10
 
 rest11:
-	ADD     $4, R13, R13
-	SUBS    $1, R13, R13
-	BLT     rest14
+	ADD     $4, R12, R12
+	CBZ     R12, rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R12), F16
-	ADD   R5, R12, R12
-	MOVD  R14, R15
-	FMOVS (R15), F0
-	ADD   R6, R15, R15
-	FMOVS (R15), F1
-	ADD   R6, R15, R15
-	FMOVS (R15), F2
-	ADD   R6, R15, R15
-	FMOVS (R15), F3
-	ADD   R6, R15, R15
-	FMOVS (R15), F4
-	ADD   R6, R15, R15
-	FMOVS (R15), F5
-	ADD   R6, R15, R15
-	FMOVS (R15), F6
-	ADD   R6, R15, R15
-	FMOVS (R15), F7
-	ADD   R6, R15, R15
+	FMOVQ (R11), F16
+	ADD   R4, R11, R11
+	MOVD  R13, R14
+	FMOVS (R14), F0
+	ADD   R5, R14, R14
+	FMOVS (R14), F1
+	ADD   R5, R14, R14
+	FMOVS (R14), F2
+	ADD   R5, R14, R14
+	FMOVS (R14), F3
+	ADD   R5, R14, R14
+	FMOVS (R14), F4
+	ADD   R5, R14, R14
+	FMOVS (R14), F5
+	ADD   R5, R14, R14
+	FMOVS (R14), F6
+	ADD   R5, R14, R14
+	FMOVS (R14), F7
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -347,12 +335,11 @@ block13:
 	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
 	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
 	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
-	ADD   $4, R14, R14
-	SUBS  $1, R13, R13
-	BGE   block13
+	ADD   $4, R13, R13
+	SUBS  $1, R12, R12
+	BNE   block13
 
 rest14:
-	ADD   $1, R13, R13
 	VTRN1 V25.S4, V24.S4, V0.S4
 	VTRN2 V25.S4, V24.S4, V1.S4
 	VTRN1 V27.S4, V26.S4, V2.S4
@@ -369,922 +356,898 @@ rest14:
 	VZIP2 V2.D2, V0.D2, V30.D2
 	VZIP1 V3.D2, V1.D2, V29.D2
 	VZIP2 V3.D2, V1.D2, V31.D2
-	MOVD  R1, R15
-	FSTPQ (F24, F28), (R15)
-	ADD   $1024, R15, R15
-	FSTPQ (F25, F29), (R15)
-	ADD   $1024, R15, R15
-	FSTPQ (F26, F30), (R15)
-	ADD   $1024, R15, R15
-	FSTPQ (F27, F31), (R15)
-	ADD   $1024, R15, R15
-	ADD   $32, R1, R1
-	ADD   R6<<3, R3, R3
-	SUBS  $1, R7, R7
-	BGE   block8
+	MOVD  R0, R14
+	FSTPQ (F24, F28), (R14)
+	ADD   $1024, R14, R14
+	FSTPQ (F25, F29), (R14)
+	ADD   $1024, R14, R14
+	FSTPQ (F26, F30), (R14)
+	ADD   $1024, R14, R14
+	FSTPQ (F27, F31), (R14)
+	ADD   $32, R0, R0
+	ADD   R5<<3, R2, R2
+	SUBS  $1, R6, R6
+	BNE   block8
 
 rest9:
-	ADD $1, R7, R7
 	RET
 
 // func rowWeights(s *float32, n int) float32
 TEXT ·rowWeights(SB), NOSPLIT, $0-20
-	MOVD    s+0(FP), R1
-	MOVD    n+8(FP), R2
-	VEOR    V8.B16, V8.B16, V8.B16
-	MOVD    $0xff800000, R0
+	MOVD    $coefficients<>(SB), R3
+	MOVD    $0x39a0b5a8, R0
+	VDUP    R0, V10.S4
+	MOVD    $0x4b40007e, R0
 	VDUP    R0, V9.S4
-	VMOV    V9.B16, V0.B16
-	VMOV    V9.B16, V1.B16
-	VMOV    V9.B16, V2.B16
-	VMOV    V9.B16, V3.B16
-	SUBS    $16, R2, R2
+	MOVD    $0x42fc0000, R0
+	VDUP    R0, V8.S4
+	MOVD    s+0(FP), R0
+	MOVD    n+8(FP), R1
+	VMOVI   $0, V0.B16
+	MOVD    $0xff800000, R2
+	VDUP    R2, V1.S4
+	VMOV    V1.B16, V2.B16
+	VMOV    V1.B16, V3.B16
+	VMOV    V1.B16, V4.B16
+	VMOV    V1.B16, V5.B16
+	SUBS    $16, R1, R1
 	BLT     rest16
 	PCALIGN $16
 
 block15:
-	FLDPQ (R1), (F4, F5)
-	FLDPQ 32(R1), (F6, F7)
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	WORD  $0x6ea1e4b1 // fcmgt v17.4s, v5.4s, v1.4s
-	VBIT  V17.B16, V5.B16, V1.B16
-	WORD  $0x6ea2e4d2 // fcmgt v18.4s, v6.4s, v2.4s
-	VBIT  V18.B16, V6.B16, V2.B16
-	WORD  $0x6ea3e4f3 // fcmgt v19.4s, v7.4s, v3.4s
-	VBIT  V19.B16, V7.B16, V3.B16
-	ADD   $64, R1, R1
-	SUBS  $16, R2, R2
+	FLDPQ (R0), (F6, F7)
+	FLDPQ 32(R0), (F11, F12)
+	WORD  $0x6ea2e4cd // fcmgt v13.4s, v6.4s, v2.4s
+	VBIT  V13.B16, V6.B16, V2.B16
+	WORD  $0x6ea3e4e6 // fcmgt v6.4s, v7.4s, v3.4s
+	VBIT  V6.B16, V7.B16, V3.B16
+	WORD  $0x6ea4e566 // fcmgt v6.4s, v11.4s, v4.4s
+	VBIT  V6.B16, V11.B16, V4.B16
+	WORD  $0x6ea5e586 // fcmgt v6.4s, v12.4s, v5.4s
+	VBIT  V6.B16, V12.B16, V5.B16
+	ADD   $64, R0, R0
+	SUBS  $16, R1, R1
 	BGE   block15
 
 rest16:
-	ADD     $16, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest18
+	ADD     $16, R1, R1
+	CBZ     R1, rest18
 	PCALIGN $16
 
 block17:
-	VLD1R (R1), [V4.S4]
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	ADD   $4, R1, R1
-	SUBS  $1, R2, R2
-	BGE   block17
+	VLD1R (R0), [V7.S4]
+	WORD  $0x6ea2e4e6 // fcmgt v6.4s, v7.4s, v2.4s
+	VBIT  V6.B16, V7.B16, V2.B16
+	ADD   $4, R0, R0
+	SUBS  $1, R1, R1
+	BNE   block17
 
 rest18:
-	ADD     $1, R2, R2
-	WORD    $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD    $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD    $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD    $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
-	WORD    $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
-	WORD    $0x6e30f800 // fmaxv s0, v0.4s
-	WORD    $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	WORD    $0x4ea18800 // frintp v0.4s, v0.4s
-	WORD    $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVS   F0, ret+16(FP)
-	WORD    $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
-	WORD    $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	MOVD    $0xc2fc0000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4b40007e, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x39a0b5a8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3b2f8417, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x3c9d96f0, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3de357be, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3ef5fdee, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3fb17218, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x40000000, R0
-	VDUP    R0, V16.S4
-	VDUP    V0.S[0], V17.S4
-	MOVD    s+0(FP), R1
-	MOVD    n+8(FP), R2
-	ADD     $3, R2, R2
-	SUBS    $8, R2, R2
+	WORD    $0x6e30f842 // fmaxv s2, v2.4s
+	WORD    $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD    $0x4ea18842 // frintp v2.4s, v2.4s
+	WORD    $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVS   F2, ret+16(FP)
+	WORD    $0x4e21e440 // fcmeq v0.4s, v2.4s, v1.4s
+	WORD    $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	VDUP    V2.S[0], V2.S4
+	MOVD    s+0(FP), R0
+	MOVD    n+8(FP), R1
+	ADD     $3, R1, R1
+	SUBS    $8, R1, R1
 	BLT     rest20
 	PCALIGN $16
 
 block19:
-	FLDPQ (R1), (F0, F4)
-	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	WORD  $0x4eb1d484 // fsub v4.4s, v4.4s, v17.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4e29d485 // fadd v5.4s, v4.4s, v9.4s
-	WORD  $0x4ea9d4a6 // fsub v6.4s, v5.4s, v9.4s
-	WORD  $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
-	VSHL  $23, V5.S4, V5.S4
-	VMOV  V11.B16, V6.B16
-	WORD  $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	VMOV  V12.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V13.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V14.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V16.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R1, R1
-	SUBS  $8, R2, R2
+	FLDPQ (R0), (F0, F1)
+	WORD  $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD  $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD  $0x4ea8f400 // fmin v0.4s, v0.4s, v8.4s
+	WORD  $0x4ea8f421 // fmin v1.4s, v1.4s, v8.4s
+	WORD  $0x4ea0d523 // fsub v3.4s, v9.4s, v0.4s
+	WORD  $0x4ea1d524 // fsub v4.4s, v9.4s, v1.4s
+	WORD  $0x4ea9d465 // fsub v5.4s, v3.4s, v9.4s
+	WORD  $0x4ea9d486 // fsub v6.4s, v4.4s, v9.4s
+	WORD  $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD  $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FLDPQ (R3), (F5, F6)
+	WORD  $0x4ea0cd45 // fmls v5.4s, v10.4s, v0.4s
+	WORD  $0x4ea1cd46 // fmls v6.4s, v10.4s, v1.4s
+	FLDPQ 32(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
+	FLDPQ 64(R3), (F5, F6)
+	WORD  $0x4ea0cce5 // fmls v5.4s, v7.4s, v0.4s
+	WORD  $0x4ea1cd66 // fmls v6.4s, v11.4s, v1.4s
+	FLDPQ 96(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
+	FLDPQ 128(R3), (F5, F6)
+	WORD  $0x4ea0cce5 // fmls v5.4s, v7.4s, v0.4s
+	WORD  $0x4ea1cd66 // fmls v6.4s, v11.4s, v1.4s
+	FLDPQ 160(R3), (F7, F11)
+	WORD  $0x4ea0cca7 // fmls v7.4s, v5.4s, v0.4s
+	WORD  $0x4ea1cccb // fmls v11.4s, v6.4s, v1.4s
+	VSHL  $23, V3.S4, V3.S4
+	VSHL  $23, V4.S4, V4.S4
+	WORD  $0x6e23dce0 // fmul v0.4s, v7.4s, v3.4s
+	WORD  $0x6e24dd61 // fmul v1.4s, v11.4s, v4.4s
+	FSTPQ (F0, F1), (R0)
+	ADD   $32, R0, R0
+	SUBS  $8, R1, R1
 	BGE   block19
 
 rest20:
-	ADD     $8, R2, R2
-	SUBS    $4, R2, R2
+	ADD     $8, R1, R1
+	SUBS    $4, R1, R1
 	BLT     rest22
 	PCALIGN $16
 
 block21:
-	FMOVQ (R1), F0
-	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	FMOVQ (R0), F0
+	WORD  $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD  $0x4ea8f400 // fmin v0.4s, v0.4s, v8.4s
+	WORD  $0x4ea0d521 // fsub v1.4s, v9.4s, v0.4s
+	WORD  $0x4ea9d423 // fsub v3.4s, v1.4s, v9.4s
+	WORD  $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ (R3), F3
+	WORD  $0x4ea0cd43 // fmls v3.4s, v10.4s, v0.4s
+	FMOVQ 32(R3), F4
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
+	FMOVQ 64(R3), F3
+	WORD  $0x4ea0cc83 // fmls v3.4s, v4.4s, v0.4s
+	FMOVQ 96(R3), F4
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
+	FMOVQ 128(R3), F3
+	WORD  $0x4ea0cc83 // fmls v3.4s, v4.4s, v0.4s
+	FMOVQ 160(R3), F4
+	WORD  $0x4ea0cc64 // fmls v4.4s, v3.4s, v0.4s
 	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R1, R1
-	SUBS  $4, R2, R2
+	WORD  $0x6e21dc80 // fmul v0.4s, v4.4s, v1.4s
+	FMOVQ F0, (R0)
+	ADD   $16, R0, R0
+	SUBS  $4, R1, R1
 	BGE   block21
 
 rest22:
-	ADD $4, R2, R2
 	RET
 
 // func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 TEXT ·rowValues1(SB), NOSPLIT, $0-64
-	MOVD p+8(FP), R1
-	MOVD v+16(FP), R2
-	MOVD n+40(FP), R3
-	MOVD o+0(FP), R4
-	MOVD dim+32(FP), R5
-	MOVD stride+48(FP), R6
-	LSL  $2, R6, R6
-	MOVD ahead+56(FP), R7
-	ADD  $15, R5, R8
-	AND  $-16, R8, R8
-	LSL  $2, R8, R8
-	MOVD $0x10, R20
-	VEOR V8.B16, V8.B16, V8.B16
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $2, R5, R5
+	MOVD  ahead+56(FP), R6
+	MOVD  $0x10, R15
+	VMOVI $0, V8.B16
 
 keys23:
-	CMP     $16, R3
-	CSEL    LT, R3, R20, R9
-	MOVD    R9, R10
-	MOVD    R1, R11
-	SUBS    $1, R10, R10
-	BLT     rest25
+	CMP     $16, R2
+	CSEL    LT, R2, R15, R7
+	MOVD    R7, R8
+	MOVD    R0, R9
+	CBZ     R8, rest25
 	PCALIGN $16
 
 block24:
-	FMOVS (R11), F0
+	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
-	ADD   $4, R11, R11
-	SUBS  $1, R10, R10
-	BGE   block24
+	ADD   $4, R9, R9
+	SUBS  $1, R8, R8
+	BNE   block24
 
 rest25:
-	ADD     $1, R10, R10
-	MOVD    R2, R13
-	MOVD    R4, R14
-	MOVD    R5, R15
-	SUBS    $64, R15, R15
+	MOVD    R1, R11
+	MOVD    R3, R12
+	MOVD    R4, R13
+	SUBS    $64, R13, R13
 	BLT     rest27
 	PCALIGN $16
 
 block26:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	FMOVQ   32(R10), F18
-	FMOVQ   48(R10), F19
-	FMOVQ   64(R10), F20
-	FMOVQ   80(R10), F21
-	FMOVQ   96(R10), F22
-	FMOVQ   112(R10), F23
-	FMOVQ   128(R10), F24
-	FMOVQ   144(R10), F25
-	FMOVQ   160(R10), F26
-	FMOVQ   176(R10), F27
-	FMOVQ   192(R10), F28
-	FMOVQ   208(R10), F29
-	FMOVQ   224(R10), F30
-	FMOVQ   240(R10), F31
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest29
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	FMOVQ   32(R8), F18
+	FMOVQ   48(R8), F19
+	FMOVQ   64(R8), F20
+	FMOVQ   80(R8), F21
+	FMOVQ   96(R8), F22
+	FMOVQ   112(R8), F23
+	FMOVQ   128(R8), F24
+	FMOVQ   144(R8), F25
+	FMOVQ   160(R8), F26
+	FMOVQ   176(R8), F27
+	FMOVQ   192(R8), F28
+	FMOVQ   208(R8), F29
+	FMOVQ   224(R8), F30
+	FMOVQ   240(R8), F31
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest29
 	PCALIGN $16
 
 block28:
-	ADD   R7, R12, R19
-	PRFM  (R19), PLDL2KEEP
-	PRFM  64(R19), PLDL2KEEP
-	PRFM  128(R19), PLDL2KEEP
-	PRFM  192(R19), PLDL2KEEP
-	FMOVS (R11), F4
-	FMOVQ (R12), F0
+	ADD   R6, R10, R14
+	PRFM  (R14), PLDL2KEEP
+	PRFM  64(R14), PLDL2KEEP
+	PRFM  128(R14), PLDL2KEEP
+	PRFM  192(R14), PLDL2KEEP
+	FMOVS (R9), F4
+	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R10), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
-	FMOVQ 32(R12), F2
+	FMOVQ 32(R10), F2
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
-	FMOVQ 48(R12), F3
+	FMOVQ 48(R10), F3
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
-	FMOVQ 64(R12), F0
+	FMOVQ 64(R10), F0
 	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
-	FMOVQ 80(R12), F1
+	FMOVQ 80(R10), F1
 	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
-	FMOVQ 96(R12), F2
+	FMOVQ 96(R10), F2
 	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
-	FMOVQ 112(R12), F3
+	FMOVQ 112(R10), F3
 	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
-	FMOVQ 128(R12), F0
+	FMOVQ 128(R10), F0
 	WORD  $0x4f841018 // fmla v24.4s, v0.4s, v4.s[0]
-	FMOVQ 144(R12), F1
+	FMOVQ 144(R10), F1
 	WORD  $0x4f841039 // fmla v25.4s, v1.4s, v4.s[0]
-	FMOVQ 160(R12), F2
+	FMOVQ 160(R10), F2
 	WORD  $0x4f84105a // fmla v26.4s, v2.4s, v4.s[0]
-	FMOVQ 176(R12), F3
+	FMOVQ 176(R10), F3
 	WORD  $0x4f84107b // fmla v27.4s, v3.4s, v4.s[0]
-	FMOVQ 192(R12), F0
+	FMOVQ 192(R10), F0
 	WORD  $0x4f84101c // fmla v28.4s, v0.4s, v4.s[0]
-	FMOVQ 208(R12), F1
+	FMOVQ 208(R10), F1
 	WORD  $0x4f84103d // fmla v29.4s, v1.4s, v4.s[0]
-	FMOVQ 224(R12), F2
+	FMOVQ 224(R10), F2
 	WORD  $0x4f84105e // fmla v30.4s, v2.4s, v4.s[0]
-	FMOVQ 240(R12), F3
+	FMOVQ 240(R10), F3
 	WORD  $0x4f84107f // fmla v31.4s, v3.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block28
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block28
 
 rest29:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	FMOVQ F18, 32(R10)
-	FMOVQ F19, 48(R10)
-	FMOVQ F20, 64(R10)
-	FMOVQ F21, 80(R10)
-	FMOVQ F22, 96(R10)
-	FMOVQ F23, 112(R10)
-	FMOVQ F24, 128(R10)
-	FMOVQ F25, 144(R10)
-	FMOVQ F26, 160(R10)
-	FMOVQ F27, 176(R10)
-	FMOVQ F28, 192(R10)
-	FMOVQ F29, 208(R10)
-	FMOVQ F30, 224(R10)
-	FMOVQ F31, 240(R10)
-	ADD   R8, R10, R10
-	ADD   $256, R13, R13
-	ADD   $256, R14, R14
-	SUBS  $64, R15, R15
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	FMOVQ F18, 32(R8)
+	FMOVQ F19, 48(R8)
+	FMOVQ F20, 64(R8)
+	FMOVQ F21, 80(R8)
+	FMOVQ F22, 96(R8)
+	FMOVQ F23, 112(R8)
+	FMOVQ F24, 128(R8)
+	FMOVQ F25, 144(R8)
+	FMOVQ F26, 160(R8)
+	FMOVQ F27, 176(R8)
+	FMOVQ F28, 192(R8)
+	FMOVQ F29, 208(R8)
+	FMOVQ F30, 224(R8)
+	FMOVQ F31, 240(R8)
+	ADD   $256, R11, R11
+	ADD   $256, R12, R12
+	SUBS  $64, R13, R13
 	BGE   block26
 
 rest27:
-	ADD     $64, R15, R15
-	SUBS    $32, R15, R15
+	ADD     $64, R13, R13
+	SUBS    $32, R13, R13
 	BLT     rest31
 	PCALIGN $16
 
 block30:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	FMOVQ   32(R10), F18
-	FMOVQ   48(R10), F19
-	FMOVQ   64(R10), F20
-	FMOVQ   80(R10), F21
-	FMOVQ   96(R10), F22
-	FMOVQ   112(R10), F23
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest33
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	FMOVQ   32(R8), F18
+	FMOVQ   48(R8), F19
+	FMOVQ   64(R8), F20
+	FMOVQ   80(R8), F21
+	FMOVQ   96(R8), F22
+	FMOVQ   112(R8), F23
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest33
 	PCALIGN $16
 
 block32:
-	ADD   R7, R12, R19
-	PRFM  (R19), PLDL2KEEP
-	PRFM  64(R19), PLDL2KEEP
-	FMOVS (R11), F4
-	FMOVQ (R12), F0
+	ADD   R6, R10, R14
+	PRFM  (R14), PLDL2KEEP
+	PRFM  64(R14), PLDL2KEEP
+	FMOVS (R9), F4
+	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R10), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
-	FMOVQ 32(R12), F2
+	FMOVQ 32(R10), F2
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
-	FMOVQ 48(R12), F3
+	FMOVQ 48(R10), F3
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
-	FMOVQ 64(R12), F0
+	FMOVQ 64(R10), F0
 	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
-	FMOVQ 80(R12), F1
+	FMOVQ 80(R10), F1
 	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
-	FMOVQ 96(R12), F2
+	FMOVQ 96(R10), F2
 	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
-	FMOVQ 112(R12), F3
+	FMOVQ 112(R10), F3
 	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block32
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block32
 
 rest33:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	FMOVQ F18, 32(R10)
-	FMOVQ F19, 48(R10)
-	FMOVQ F20, 64(R10)
-	FMOVQ F21, 80(R10)
-	FMOVQ F22, 96(R10)
-	FMOVQ F23, 112(R10)
-	ADD   R8, R10, R10
-	ADD   $128, R13, R13
-	ADD   $128, R14, R14
-	SUBS  $32, R15, R15
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	FMOVQ F18, 32(R8)
+	FMOVQ F19, 48(R8)
+	FMOVQ F20, 64(R8)
+	FMOVQ F21, 80(R8)
+	FMOVQ F22, 96(R8)
+	FMOVQ F23, 112(R8)
+	ADD   $128, R11, R11
+	ADD   $128, R12, R12
+	SUBS  $32, R13, R13
 	BGE   block30
 
 rest31:
-	ADD     $32, R15, R15
-	SUBS    $16, R15, R15
+	ADD     $32, R13, R13
+	SUBS    $16, R13, R13
 	BLT     rest35
 	PCALIGN $16
 
 block34:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	FMOVQ   32(R10), F18
-	FMOVQ   48(R10), F19
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest37
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	FMOVQ   32(R8), F18
+	FMOVQ   48(R8), F19
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest37
 	PCALIGN $16
 
 block36:
-	ADD   R7, R12, R19
-	PRFM  (R19), PLDL2KEEP
-	FMOVS (R11), F4
-	FMOVQ (R12), F0
+	ADD   R6, R10, R14
+	PRFM  (R14), PLDL2KEEP
+	FMOVS (R9), F4
+	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R10), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
-	FMOVQ 32(R12), F2
+	FMOVQ 32(R10), F2
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
-	FMOVQ 48(R12), F3
+	FMOVQ 48(R10), F3
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block36
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block36
 
 rest37:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	FMOVQ F18, 32(R10)
-	FMOVQ F19, 48(R10)
-	ADD   R8, R10, R10
-	ADD   $64, R13, R13
-	ADD   $64, R14, R14
-	SUBS  $16, R15, R15
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	FMOVQ F18, 32(R8)
+	FMOVQ F19, 48(R8)
+	ADD   $64, R11, R11
+	ADD   $64, R12, R12
+	SUBS  $16, R13, R13
 	BGE   block34
 
 rest35:
-	ADD     $16, R15, R15
-	SUBS    $8, R15, R15
+	ADD     $16, R13, R13
+	SUBS    $8, R13, R13
 	BLT     rest39
 	PCALIGN $16
 
 block38:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest41
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest41
 	PCALIGN $16
 
 block40:
-	FMOVS (R11), F4
-	FMOVQ (R12), F0
+	FMOVS (R9), F4
+	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R10), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block40
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block40
 
 rest41:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	ADD   R8, R10, R10
-	ADD   $32, R13, R13
-	ADD   $32, R14, R14
-	SUBS  $8, R15, R15
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	ADD   $32, R11, R11
+	ADD   $32, R12, R12
+	SUBS  $8, R13, R13
 	BGE   block38
 
 rest39:
-	ADD     $8, R15, R15
-	SUBS    $4, R15, R15
+	ADD     $8, R13, R13
+	SUBS    $4, R13, R13
 	BLT     rest43
 	PCALIGN $16
 
 block42:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest45
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest45
 	PCALIGN $16
 
 block44:
-	FMOVS (R11), F4
-	FMOVQ (R12), F0
+	FMOVS (R9), F4
+	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block44
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block44
 
 rest45:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	ADD   R8, R10, R10
-	ADD   $16, R13, R13
-	ADD   $16, R14, R14
-	SUBS  $4, R15, R15
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	ADD   $16, R11, R11
+	ADD   $16, R12, R12
+	SUBS  $4, R13, R13
 	BGE   block42
 
 rest43:
-	ADD     $4, R15, R15
-	SUBS    $1, R15, R15
-	BLT     rest47
+	ADD     $4, R13, R13
+	CBZ     R13, rest47
 	PCALIGN $16
 
 block46:
-	MOVD    R14, R10
-	FMOVS   (R10), F16
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest49
+	MOVD    R12, R8
+	FMOVS   (R8), F16
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest49
 	PCALIGN $16
 
 block48:
-	FMOVS (R11), F4
-	FMOVS (R12), F0
+	FMOVS (R9), F4
+	FMOVS (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block48
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block48
 
 rest49:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVS F16, (R10)
-	ADD   R8, R10, R10
-	ADD   $4, R13, R13
-	ADD   $4, R14, R14
-	SUBS  $1, R15, R15
-	BGE   block46
+	MOVD  R12, R8
+	FMOVS F16, (R8)
+	ADD   $4, R11, R11
+	ADD   $4, R12, R12
+	SUBS  $1, R13, R13
+	BNE   block46
 
 rest47:
-	ADD   $1, R15, R15
-	ADD   R6<<4, R2, R2
-	ADD   $64, R1, R1
-	SUBS  $16, R3, R3
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
 	BGT   keys23
-	MOVD  sum+24(FP), R21
-	FMOVS F8, (R21)
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
 	RET
 
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
-	MOVD p+8(FP), R1
-	MOVD v+16(FP), R2
-	MOVD n+40(FP), R3
-	MOVD o+0(FP), R4
-	MOVD dim+32(FP), R5
-	MOVD stride+48(FP), R6
-	LSL  $2, R6, R6
-	MOVD ahead+56(FP), R7
-	ADD  $15, R5, R8
-	AND  $-16, R8, R8
-	LSL  $2, R8, R8
-	MOVD $0x10, R20
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $2, R5, R5
+	MOVD  ahead+56(FP), R6
+	ADD   $15, R4, R7
+	AND   $-16, R7, R7
+	LSL   $2, R7, R7
+	MOVD  $0x10, R19
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
 
 keys50:
-	CMP     $16, R3
-	CSEL    LT, R3, R20, R9
-	MOVD    R9, R10
-	MOVD    R1, R11
-	SUBS    $1, R10, R10
-	BLT     rest52
+	CMP     $16, R2
+	CSEL    LT, R2, R19, R8
+	MOVD    R8, R9
+	MOVD    R0, R10
+	CBZ     R9, rest52
 	PCALIGN $16
 
 block51:
-	FMOVS (R11), F0
+	FMOVS (R10), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
-	FMOVS 1024(R11), F0
+	FMOVS 1024(R10), F0
 	WORD  $0x4e20d529 // fadd v9.4s, v9.4s, v0.4s
-	FMOVS 2048(R11), F0
+	FMOVS 2048(R10), F0
 	WORD  $0x4e20d54a // fadd v10.4s, v10.4s, v0.4s
-	FMOVS 3072(R11), F0
+	FMOVS 3072(R10), F0
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
-	ADD   $4, R11, R11
-	SUBS  $1, R10, R10
-	BGE   block51
+	ADD   $4, R10, R10
+	SUBS  $1, R9, R9
+	BNE   block51
 
 rest52:
-	ADD     $1, R10, R10
-	MOVD    R2, R13
+	MOVD    R1, R12
+	MOVD    R3, R13
 	MOVD    R4, R14
-	MOVD    R5, R15
-	SUBS    $16, R15, R15
+	SUBS    $16, R14, R14
 	BLT     rest54
 	PCALIGN $16
 
 block53:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	FMOVQ   32(R10), F18
-	FMOVQ   48(R10), F19
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F20
-	FMOVQ   16(R10), F21
-	FMOVQ   32(R10), F22
-	FMOVQ   48(R10), F23
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F24
-	FMOVQ   16(R10), F25
-	FMOVQ   32(R10), F26
-	FMOVQ   48(R10), F27
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F28
-	FMOVQ   16(R10), F29
-	FMOVQ   32(R10), F30
-	FMOVQ   48(R10), F31
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest56
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	FMOVQ   32(R9), F18
+	FMOVQ   48(R9), F19
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F20
+	FMOVQ   16(R9), F21
+	FMOVQ   32(R9), F22
+	FMOVQ   48(R9), F23
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F24
+	FMOVQ   16(R9), F25
+	FMOVQ   32(R9), F26
+	FMOVQ   48(R9), F27
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F28
+	FMOVQ   16(R9), F29
+	FMOVQ   32(R9), F30
+	FMOVQ   48(R9), F31
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	CBZ     R9, rest56
 	PCALIGN $16
 
 block55:
-	ADD   R7, R12, R19
-	PRFM  (R19), PLDL2KEEP
-	FMOVS (R11), F4
-	FMOVS 1024(R11), F5
-	FMOVS 2048(R11), F6
-	FMOVS 3072(R11), F7
-	FMOVQ (R12), F0
+	ADD   R6, R11, R15
+	PRFM  (R15), PLDL2KEEP
+	FMOVS (R10), F4
+	FMOVS 1024(R10), F5
+	FMOVS 2048(R10), F6
+	FMOVS 3072(R10), F7
+	FMOVQ (R11), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851014 // fmla v20.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861018 // fmla v24.4s, v0.4s, v6.s[0]
 	WORD  $0x4f87101c // fmla v28.4s, v0.4s, v7.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R11), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	WORD  $0x4f851035 // fmla v21.4s, v1.4s, v5.s[0]
 	WORD  $0x4f861039 // fmla v25.4s, v1.4s, v6.s[0]
 	WORD  $0x4f87103d // fmla v29.4s, v1.4s, v7.s[0]
-	FMOVQ 32(R12), F2
+	FMOVQ 32(R11), F2
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
 	WORD  $0x4f851056 // fmla v22.4s, v2.4s, v5.s[0]
 	WORD  $0x4f86105a // fmla v26.4s, v2.4s, v6.s[0]
 	WORD  $0x4f87105e // fmla v30.4s, v2.4s, v7.s[0]
-	FMOVQ 48(R12), F3
+	FMOVQ 48(R11), F3
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
 	WORD  $0x4f851077 // fmla v23.4s, v3.4s, v5.s[0]
 	WORD  $0x4f86107b // fmla v27.4s, v3.4s, v6.s[0]
 	WORD  $0x4f87107f // fmla v31.4s, v3.4s, v7.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block55
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block55
 
 rest56:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	FMOVQ F18, 32(R10)
-	FMOVQ F19, 48(R10)
-	ADD   R8, R10, R10
-	FMOVQ F20, (R10)
-	FMOVQ F21, 16(R10)
-	FMOVQ F22, 32(R10)
-	FMOVQ F23, 48(R10)
-	ADD   R8, R10, R10
-	FMOVQ F24, (R10)
-	FMOVQ F25, 16(R10)
-	FMOVQ F26, 32(R10)
-	FMOVQ F27, 48(R10)
-	ADD   R8, R10, R10
-	FMOVQ F28, (R10)
-	FMOVQ F29, 16(R10)
-	FMOVQ F30, 32(R10)
-	FMOVQ F31, 48(R10)
-	ADD   R8, R10, R10
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	FMOVQ F18, 32(R9)
+	FMOVQ F19, 48(R9)
+	ADD   R7, R9, R9
+	FMOVQ F20, (R9)
+	FMOVQ F21, 16(R9)
+	FMOVQ F22, 32(R9)
+	FMOVQ F23, 48(R9)
+	ADD   R7, R9, R9
+	FMOVQ F24, (R9)
+	FMOVQ F25, 16(R9)
+	FMOVQ F26, 32(R9)
+	FMOVQ F27, 48(R9)
+	ADD   R7, R9, R9
+	FMOVQ F28, (R9)
+	FMOVQ F29, 16(R9)
+	FMOVQ F30, 32(R9)
+	FMOVQ F31, 48(R9)
+	ADD   $64, R12, R12
 	ADD   $64, R13, R13
-	ADD   $64, R14, R14
-	SUBS  $16, R15, R15
+	SUBS  $16, R14, R14
 	BGE   block53
 
 rest54:
-	ADD     $16, R15, R15
-	SUBS    $8, R15, R15
+	ADD     $16, R14, R14
+	SUBS    $8, R14, R14
 	BLT     rest58
 	PCALIGN $16
 
 block57:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	FMOVQ   16(R10), F17
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F18
-	FMOVQ   16(R10), F19
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F20
-	FMOVQ   16(R10), F21
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F22
-	FMOVQ   16(R10), F23
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest60
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F18
+	FMOVQ   16(R9), F19
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F20
+	FMOVQ   16(R9), F21
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F22
+	FMOVQ   16(R9), F23
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	CBZ     R9, rest60
 	PCALIGN $16
 
 block59:
-	FMOVS (R11), F4
-	FMOVS 1024(R11), F5
-	FMOVS 2048(R11), F6
-	FMOVS 3072(R11), F7
-	FMOVQ (R12), F0
+	FMOVS (R10), F4
+	FMOVS 1024(R10), F5
+	FMOVS 2048(R10), F6
+	FMOVS 3072(R10), F7
+	FMOVQ (R11), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851012 // fmla v18.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861014 // fmla v20.4s, v0.4s, v6.s[0]
 	WORD  $0x4f871016 // fmla v22.4s, v0.4s, v7.s[0]
-	FMOVQ 16(R12), F1
+	FMOVQ 16(R11), F1
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	WORD  $0x4f851033 // fmla v19.4s, v1.4s, v5.s[0]
 	WORD  $0x4f861035 // fmla v21.4s, v1.4s, v6.s[0]
 	WORD  $0x4f871037 // fmla v23.4s, v1.4s, v7.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block59
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block59
 
 rest60:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	FMOVQ F17, 16(R10)
-	ADD   R8, R10, R10
-	FMOVQ F18, (R10)
-	FMOVQ F19, 16(R10)
-	ADD   R8, R10, R10
-	FMOVQ F20, (R10)
-	FMOVQ F21, 16(R10)
-	ADD   R8, R10, R10
-	FMOVQ F22, (R10)
-	FMOVQ F23, 16(R10)
-	ADD   R8, R10, R10
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	ADD   R7, R9, R9
+	FMOVQ F18, (R9)
+	FMOVQ F19, 16(R9)
+	ADD   R7, R9, R9
+	FMOVQ F20, (R9)
+	FMOVQ F21, 16(R9)
+	ADD   R7, R9, R9
+	FMOVQ F22, (R9)
+	FMOVQ F23, 16(R9)
+	ADD   $32, R12, R12
 	ADD   $32, R13, R13
-	ADD   $32, R14, R14
-	SUBS  $8, R15, R15
+	SUBS  $8, R14, R14
 	BGE   block57
 
 rest58:
-	ADD     $8, R15, R15
-	SUBS    $4, R15, R15
+	ADD     $8, R14, R14
+	SUBS    $4, R14, R14
 	BLT     rest62
 	PCALIGN $16
 
 block61:
-	MOVD    R14, R10
-	FMOVQ   (R10), F16
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F17
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F18
-	ADD     R8, R10, R10
-	FMOVQ   (R10), F19
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest64
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F17
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F18
+	ADD     R7, R9, R9
+	FMOVQ   (R9), F19
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	CBZ     R9, rest64
 	PCALIGN $16
 
 block63:
-	FMOVS (R11), F4
-	FMOVS 1024(R11), F5
-	FMOVS 2048(R11), F6
-	FMOVS 3072(R11), F7
-	FMOVQ (R12), F0
+	FMOVS (R10), F4
+	FMOVS 1024(R10), F5
+	FMOVS 2048(R10), F6
+	FMOVS 3072(R10), F7
+	FMOVQ (R11), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]
 	WORD  $0x4f871013 // fmla v19.4s, v0.4s, v7.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block63
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block63
 
 rest64:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVQ F16, (R10)
-	ADD   R8, R10, R10
-	FMOVQ F17, (R10)
-	ADD   R8, R10, R10
-	FMOVQ F18, (R10)
-	ADD   R8, R10, R10
-	FMOVQ F19, (R10)
-	ADD   R8, R10, R10
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	ADD   R7, R9, R9
+	FMOVQ F17, (R9)
+	ADD   R7, R9, R9
+	FMOVQ F18, (R9)
+	ADD   R7, R9, R9
+	FMOVQ F19, (R9)
+	ADD   $16, R12, R12
 	ADD   $16, R13, R13
-	ADD   $16, R14, R14
-	SUBS  $4, R15, R15
+	SUBS  $4, R14, R14
 	BGE   block61
 
 rest62:
-	ADD     $4, R15, R15
-	SUBS    $1, R15, R15
-	BLT     rest66
+	ADD     $4, R14, R14
+	CBZ     R14, rest66
 	PCALIGN $16
 
 block65:
-	MOVD    R14, R10
-	FMOVS   (R10), F16
-	ADD     R8, R10, R10
-	FMOVS   (R10), F17
-	ADD     R8, R10, R10
-	FMOVS   (R10), F18
-	ADD     R8, R10, R10
-	FMOVS   (R10), F19
-	ADD     R8, R10, R10
-	MOVD    R1, R11
-	MOVD    R13, R12
-	MOVD    R9, R10
-	SUBS    $1, R10, R10
-	BLT     rest68
+	MOVD    R13, R9
+	FMOVS   (R9), F16
+	ADD     R7, R9, R9
+	FMOVS   (R9), F17
+	ADD     R7, R9, R9
+	FMOVS   (R9), F18
+	ADD     R7, R9, R9
+	FMOVS   (R9), F19
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	CBZ     R9, rest68
 	PCALIGN $16
 
 block67:
-	FMOVS (R11), F4
-	FMOVS 1024(R11), F5
-	FMOVS 2048(R11), F6
-	FMOVS 3072(R11), F7
-	FMOVS (R12), F0
+	FMOVS (R10), F4
+	FMOVS 1024(R10), F5
+	FMOVS 2048(R10), F6
+	FMOVS 3072(R10), F7
+	FMOVS (R11), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]
 	WORD  $0x4f871013 // fmla v19.4s, v0.4s, v7.s[0]
-	ADD   $4, R11, R11
-	ADD   R6, R12, R12
-	SUBS  $1, R10, R10
-	BGE   block67
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block67
 
 rest68:
-	ADD   $1, R10, R10
-	MOVD  R14, R10
-	FMOVS F16, (R10)
-	ADD   R8, R10, R10
-	FMOVS F17, (R10)
-	ADD   R8, R10, R10
-	FMOVS F18, (R10)
-	ADD   R8, R10, R10
-	FMOVS F19, (R10)
-	ADD   R8, R10, R10
+	MOVD  R13, R9
+	FMOVS F16, (R9)
+	ADD   R7, R9, R9
+	FMOVS F17, (R9)
+	ADD   R7, R9, R9
+	FMOVS F18, (R9)
+	ADD   R7, R9, R9
+	FMOVS F19, (R9)
+	ADD   $4, R12, R12
 	ADD   $4, R13, R13
-	ADD   $4, R14, R14
-	SUBS  $1, R15, R15
-	BGE   block65
+	SUBS  $1, R14, R14
+	BNE   block65
 
 rest66:
-	ADD   $1, R15, R15
-	ADD   R6<<4, R2, R2
-	ADD   $64, R1, R1
-	SUBS  $16, R3, R3
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
 	BGT   keys50
-	MOVD  sum+24(FP), R21
-	FMOVS F8, (R21)
-	FMOVS F9, 4(R21)
-	FMOVS F10, 8(R21)
-	FMOVS F11, 12(R21)
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	FMOVS F9, 4(R0)
+	FMOVS F10, 8(R0)
+	FMOVS F11, 12(R0)
 	RET
 
 // func mergeRow(acc *float32, o *float32, n int, a float32, b float32)
 TEXT ·mergeRow(SB), NOSPLIT, $0-32
-	MOVD    acc+0(FP), R1
-	MOVD    o+8(FP), R2
-	MOVD    n+16(FP), R3
-	FMOVS   a+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	FMOVS   b+28(FP), F9
-	VDUP    V9.S[0], V9.S4
-	SUBS    $16, R3, R3
+	MOVD    acc+0(FP), R0
+	MOVD    o+8(FP), R1
+	MOVD    n+16(FP), R2
+	FMOVS   a+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	FMOVS   b+28(FP), F1
+	VDUP    V1.S[0], V1.S4
+	SUBS    $16, R2, R2
 	BLT     rest70
 	PCALIGN $16
 
 block69:
-	FLDPQ (R1), (F0, F1)
-	FLDPQ 32(R1), (F2, F3)
-	FLDPQ (R2), (F4, F5)
-	FLDPQ 32(R2), (F6, F7)
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29cc80 // fmla v0.4s, v4.4s, v9.4s
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
-	WORD  $0x4e29cca1 // fmla v1.4s, v5.4s, v9.4s
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
-	WORD  $0x4e29ccc2 // fmla v2.4s, v6.4s, v9.4s
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
-	WORD  $0x4e29cce3 // fmla v3.4s, v7.4s, v9.4s
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R0), (F2, F3)
+	FLDPQ 32(R0), (F4, F5)
+	FLDPQ (R1), (F6, F7)
+	FLDPQ 32(R1), (F8, F9)
+	WORD  $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD  $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD  $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD  $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD  $0x4e21ccc2 // fmla v2.4s, v6.4s, v1.4s
+	WORD  $0x4e21cce3 // fmla v3.4s, v7.4s, v1.4s
+	WORD  $0x4e21cd04 // fmla v4.4s, v8.4s, v1.4s
+	WORD  $0x4e21cd25 // fmla v5.4s, v9.4s, v1.4s
+	FSTPQ (F2, F3), (R0)
+	FSTPQ (F4, F5), 32(R0)
+	ADD   $64, R0, R0
 	ADD   $64, R1, R1
-	ADD   $64, R2, R2
-	SUBS  $16, R3, R3
+	SUBS  $16, R2, R2
 	BGE   block69
 
 rest70:
-	ADD $16, R3, R3
 	RET
+
+DATA coefficients<>+0(SB)/4, $0x3b2f8417
+DATA coefficients<>+4(SB)/4, $0x3b2f8417
+DATA coefficients<>+8(SB)/4, $0x3b2f8417
+DATA coefficients<>+12(SB)/4, $0x3b2f8417
+DATA coefficients<>+16(SB)/4, $0x3b2f8417
+DATA coefficients<>+20(SB)/4, $0x3b2f8417
+DATA coefficients<>+24(SB)/4, $0x3b2f8417
+DATA coefficients<>+28(SB)/4, $0x3b2f8417
+DATA coefficients<>+32(SB)/4, $0x3c9d96f0
+DATA coefficients<>+36(SB)/4, $0x3c9d96f0
+DATA coefficients<>+40(SB)/4, $0x3c9d96f0
+DATA coefficients<>+44(SB)/4, $0x3c9d96f0
+DATA coefficients<>+48(SB)/4, $0x3c9d96f0
+DATA coefficients<>+52(SB)/4, $0x3c9d96f0
+DATA coefficients<>+56(SB)/4, $0x3c9d96f0
+DATA coefficients<>+60(SB)/4, $0x3c9d96f0
+DATA coefficients<>+64(SB)/4, $0x3de357be
+DATA coefficients<>+68(SB)/4, $0x3de357be
+DATA coefficients<>+72(SB)/4, $0x3de357be
+DATA coefficients<>+76(SB)/4, $0x3de357be
+DATA coefficients<>+80(SB)/4, $0x3de357be
+DATA coefficients<>+84(SB)/4, $0x3de357be
+DATA coefficients<>+88(SB)/4, $0x3de357be
+DATA coefficients<>+92(SB)/4, $0x3de357be
+DATA coefficients<>+96(SB)/4, $0x3ef5fdee
+DATA coefficients<>+100(SB)/4, $0x3ef5fdee
+DATA coefficients<>+104(SB)/4, $0x3ef5fdee
+DATA coefficients<>+108(SB)/4, $0x3ef5fdee
+DATA coefficients<>+112(SB)/4, $0x3ef5fdee
+DATA coefficients<>+116(SB)/4, $0x3ef5fdee
+DATA coefficients<>+120(SB)/4, $0x3ef5fdee
+DATA coefficients<>+124(SB)/4, $0x3ef5fdee
+DATA coefficients<>+128(SB)/4, $0x3fb17218
+DATA coefficients<>+132(SB)/4, $0x3fb17218
+DATA coefficients<>+136(SB)/4, $0x3fb17218
+DATA coefficients<>+140(SB)/4, $0x3fb17218
+DATA coefficients<>+144(SB)/4, $0x3fb17218
+DATA coefficients<>+148(SB)/4, $0x3fb17218
+DATA coefficients<>+152(SB)/4, $0x3fb17218
+DATA coefficients<>+156(SB)/4, $0x3fb17218
+DATA coefficients<>+160(SB)/4, $0x40000000
+DATA coefficients<>+164(SB)/4, $0x40000000
+DATA coefficients<>+168(SB)/4, $0x40000000
+DATA coefficients<>+172(SB)/4, $0x40000000
+DATA coefficients<>+176(SB)/4, $0x40000000
+DATA coefficients<>+180(SB)/4, $0x40000000
+DATA coefficients<>+184(SB)/4, $0x40000000
+DATA coefficients<>+188(SB)/4, $0x40000000
+GLOBL coefficients<>(SB), RODATA|NOPTR, $192

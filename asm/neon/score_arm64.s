@@ -4,59 +4,56 @@
 
 // func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
 TEXT ·scoreTile(SB), NOSPLIT, $0-72
-	MOVD    s+0(FP), R1
-	MOVD    st+8(FP), R2
-	MOVD    q+16(FP), R3
-	MOVD    k+24(FP), R4
-	MOVD    stride+40(FP), R5
-	LSL     $2, R5, R5
-	MOVD    dim+32(FP), R13
-	MOVD    small+48(FP), R20
-	SUBS    $1, R20, R20
-	BLT     rest2
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    q+16(FP), R2
+	MOVD    k+24(FP), R3
+	MOVD    stride+40(FP), R4
+	LSL     $2, R4, R4
+	MOVD    dim+32(FP), R11
+	MOVD    small+48(FP), R15
+	CBZ     R15, rest2
 	PCALIGN $16
 
 block1:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	ADD     R5, R10, R11
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest4
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FMOVS (R11)(R6), F28
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -67,7 +64,7 @@ block3:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -78,24 +75,22 @@ block3:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block3
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block3
 
 rest4:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest6
+	CBZ     R14, rest6
 	PCALIGN $16
 
 block5:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	WORD  $0x3ce6697c // ldr q28, [x11,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -106,7 +101,7 @@ block5:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -117,7 +112,7 @@ block5:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -128,7 +123,7 @@ block5:
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -139,7 +134,7 @@ block5:
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -150,7 +145,7 @@ block5:
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -161,7 +156,7 @@ block5:
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -172,7 +167,7 @@ block5:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -183,17 +178,16 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block5
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block5
 
 rest6:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -202,8 +196,8 @@ rest6:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -212,8 +206,8 @@ rest6:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -222,8 +216,8 @@ rest6:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -232,8 +226,8 @@ rest6:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F16, F17), 256(R1)
-	FSTPQ (F18, F19), 288(R1)
+	FSTPQ (F16, F17), 256(R0)
+	FSTPQ (F18, F19), 288(R0)
 	WORD  $0x6eb8e61c // fcmgt v28.4s, v16.4s, v24.4s
 	VBIT  V28.B16, V16.B16, V24.B16
 	WORD  $0x6eb9e63d // fcmgt v29.4s, v17.4s, v25.4s
@@ -242,68 +236,63 @@ rest6:
 	VBIT  V30.B16, V18.B16, V26.B16
 	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
 	VBIT  V31.B16, V19.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $320, R1, R1
-	ADD   R5<<2, R4, R4
-	ADD   R5<<0, R4, R4
-	SUBS  $1, R20, R20
-	BGE   block1
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $320, R0, R0
+	ADD   R4, R9, R3
+	SUBS  $1, R15, R15
+	BNE   block1
 
 rest2:
-	ADD     $1, R20, R20
-	MOVD    big+56(FP), R20
-	SUBS    $1, R20, R20
-	BLT     rest8
+	MOVD    big+56(FP), R15
+	CBZ     R15, rest8
 	PCALIGN $16
 
 block7:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	VEOR    V20.B16, V20.B16, V20.B16
-	VEOR    V21.B16, V21.B16, V21.B16
-	VEOR    V22.B16, V22.B16, V22.B16
-	VEOR    V23.B16, V23.B16, V23.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	ADD     R5, R10, R11
-	ADD     R5, R11, R12
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest10
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	VMOVI   $0, V20.B16
+	VMOVI   $0, V21.B16
+	VMOVI   $0, V22.B16
+	VMOVI   $0, V23.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	ADD     R4, R9, R10
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest10
 	PCALIGN $16
 
 block9:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FMOVS (R11)(R6), F28
-	FMOVS (R12)(R6), F29
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FMOVS (R10)(R5), F29
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -316,7 +305,7 @@ block9:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -329,25 +318,23 @@ block9:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block9
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block9
 
 rest10:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest12
+	CBZ     R14, rest12
 	PCALIGN $16
 
 block11:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	WORD  $0x3ce6697c // ldr q28, [x11,x6]
-	WORD  $0x3ce6699d // ldr q29, [x12,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	WORD  $0x3ce5695d // ldr q29, [x10,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -360,7 +347,7 @@ block11:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -373,7 +360,7 @@ block11:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -386,7 +373,7 @@ block11:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -399,7 +386,7 @@ block11:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -412,7 +399,7 @@ block11:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -425,7 +412,7 @@ block11:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -438,7 +425,7 @@ block11:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -451,17 +438,16 @@ block11:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block11
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block11
 
 rest12:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -470,8 +456,8 @@ rest12:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -480,8 +466,8 @@ rest12:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -490,8 +476,8 @@ rest12:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -500,8 +486,8 @@ rest12:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F16, F17), 256(R1)
-	FSTPQ (F18, F19), 288(R1)
+	FSTPQ (F16, F17), 256(R0)
+	FSTPQ (F18, F19), 288(R0)
 	WORD  $0x6eb8e61c // fcmgt v28.4s, v16.4s, v24.4s
 	VBIT  V28.B16, V16.B16, V24.B16
 	WORD  $0x6eb9e63d // fcmgt v29.4s, v17.4s, v25.4s
@@ -510,8 +496,8 @@ rest12:
 	VBIT  V30.B16, V18.B16, V26.B16
 	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
 	VBIT  V31.B16, V19.B16, V27.B16
-	FSTPQ (F20, F21), 320(R1)
-	FSTPQ (F22, F23), 352(R1)
+	FSTPQ (F20, F21), 320(R0)
+	FSTPQ (F22, F23), 352(R0)
 	WORD  $0x6eb8e69c // fcmgt v28.4s, v20.4s, v24.4s
 	VBIT  V28.B16, V20.B16, V24.B16
 	WORD  $0x6eb9e6bd // fcmgt v29.4s, v21.4s, v25.4s
@@ -520,88 +506,81 @@ rest12:
 	VBIT  V30.B16, V22.B16, V26.B16
 	WORD  $0x6ebbe6ff // fcmgt v31.4s, v23.4s, v27.4s
 	VBIT  V31.B16, V23.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $384, R1, R1
-	ADD   R5<<2, R4, R4
-	ADD   R5<<1, R4, R4
-	SUBS  $1, R20, R20
-	BGE   block7
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $384, R0, R0
+	ADD   R4, R10, R3
+	SUBS  $1, R15, R15
+	BNE   block7
 
 rest8:
-	ADD     $1, R20, R20
-	MOVD    rest+64(FP), R20
-	CMP     $1, R20
+	MOVD    rest+64(FP), R15
+	CMP     $1, R15
 	BNE     next14
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest16
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R7)(R6), F24
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block15
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block15
 
 rest16:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest18
+	CBZ     R14, rest18
 	PCALIGN $16
 
 block17:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block17
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block17
 
 rest18:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -610,111 +589,104 @@ rest18:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $64, R1, R1
-	ADD   R5<<0, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next14:
-	CMP     $2, R20
+	CMP     $2, R15
 	BNE     next19
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest21
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest21
 	PCALIGN $16
 
 block20:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block20
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block20
 
 rest21:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest23
+	CBZ     R14, rest23
 	PCALIGN $16
 
 block22:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block22
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block22
 
 rest23:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -723,8 +695,8 @@ rest23:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -733,138 +705,131 @@ rest23:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $128, R1, R1
-	ADD   R5<<1, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next19:
-	CMP     $3, R20
+	CMP     $3, R15
 	BNE     next24
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest26
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest26
 	PCALIGN $16
 
 block25:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block25
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block25
 
 rest26:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest28
+	CBZ     R14, rest28
 	PCALIGN $16
 
 block27:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block27
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block27
 
 rest28:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -873,8 +838,8 @@ rest28:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -883,8 +848,8 @@ rest28:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -893,50 +858,45 @@ rest28:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $192, R1, R1
-	ADD   R5<<1, R4, R4
-	ADD   R5<<0, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next24:
-	CMP     $4, R20
+	CMP     $4, R15
 	BNE     next29
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	MOVD    R3, R14
-	MOVD    $0x0, R6
-	MOVD    R4, R7
-	ADD     R5, R7, R8
-	ADD     R5, R8, R9
-	ADD     R5, R9, R10
-	AND     $3, R13, R15
-	LSR     $2, R13, R19
-	SUBS    $1, R15, R15
-	BLT     rest31
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest31
 	PCALIGN $16
 
 block30:
-	FMOVS (R7)(R6), F24
-	FMOVS (R8)(R6), F25
-	FMOVS (R9)(R6), F26
-	FMOVS (R10)(R6), F27
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -945,7 +905,7 @@ block30:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -954,23 +914,21 @@ block30:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R6, R6
-	SUBS  $1, R15, R15
-	BGE   block30
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block30
 
 rest31:
-	ADD     $1, R15, R15
-	SUBS    $1, R19, R19
-	BLT     rest33
+	CBZ     R14, rest33
 	PCALIGN $16
 
 block32:
-	WORD  $0x3ce668f8 // ldr q24, [x7,x6]
-	WORD  $0x3ce66919 // ldr q25, [x8,x6]
-	WORD  $0x3ce6693a // ldr q26, [x9,x6]
-	WORD  $0x3ce6695b // ldr q27, [x10,x6]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -979,7 +937,7 @@ block32:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R12), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -988,7 +946,7 @@ block32:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R12), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -997,7 +955,7 @@ block32:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R12), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -1006,7 +964,7 @@ block32:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R12), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -1015,7 +973,7 @@ block32:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R12), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -1024,7 +982,7 @@ block32:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R12), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -1033,7 +991,7 @@ block32:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R12), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1042,17 +1000,16 @@ block32:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R6, R6
-	SUBS  $1, R19, R19
-	BGE   block32
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block32
 
 rest33:
-	ADD   $1, R19, R19
-	FLDPQ (R2), (F24, F25)
-	FLDPQ 32(R2), (F26, F27)
-	FSTPQ (F0, F1), (R1)
-	FSTPQ (F2, F3), 32(R1)
+	FLDPQ (R1), (F24, F25)
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
 	WORD  $0x6eb8e41c // fcmgt v28.4s, v0.4s, v24.4s
 	VBIT  V28.B16, V0.B16, V24.B16
 	WORD  $0x6eb9e43d // fcmgt v29.4s, v1.4s, v25.4s
@@ -1061,8 +1018,8 @@ rest33:
 	VBIT  V30.B16, V2.B16, V26.B16
 	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
 	VBIT  V31.B16, V3.B16, V27.B16
-	FSTPQ (F4, F5), 64(R1)
-	FSTPQ (F6, F7), 96(R1)
+	FSTPQ (F4, F5), 64(R0)
+	FSTPQ (F6, F7), 96(R0)
 	WORD  $0x6eb8e49c // fcmgt v28.4s, v4.4s, v24.4s
 	VBIT  V28.B16, V4.B16, V24.B16
 	WORD  $0x6eb9e4bd // fcmgt v29.4s, v5.4s, v25.4s
@@ -1071,8 +1028,8 @@ rest33:
 	VBIT  V30.B16, V6.B16, V26.B16
 	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
 	VBIT  V31.B16, V7.B16, V27.B16
-	FSTPQ (F8, F9), 128(R1)
-	FSTPQ (F10, F11), 160(R1)
+	FSTPQ (F8, F9), 128(R0)
+	FSTPQ (F10, F11), 160(R0)
 	WORD  $0x6eb8e51c // fcmgt v28.4s, v8.4s, v24.4s
 	VBIT  V28.B16, V8.B16, V24.B16
 	WORD  $0x6eb9e53d // fcmgt v29.4s, v9.4s, v25.4s
@@ -1081,8 +1038,8 @@ rest33:
 	VBIT  V30.B16, V10.B16, V26.B16
 	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
 	VBIT  V31.B16, V11.B16, V27.B16
-	FSTPQ (F12, F13), 192(R1)
-	FSTPQ (F14, F15), 224(R1)
+	FSTPQ (F12, F13), 192(R0)
+	FSTPQ (F14, F15), 224(R0)
 	WORD  $0x6eb8e59c // fcmgt v28.4s, v12.4s, v24.4s
 	VBIT  V28.B16, V12.B16, V24.B16
 	WORD  $0x6eb9e5bd // fcmgt v29.4s, v13.4s, v25.4s
@@ -1091,10 +1048,8 @@ rest33:
 	VBIT  V30.B16, V14.B16, V26.B16
 	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
 	VBIT  V31.B16, V15.B16, V27.B16
-	FSTPQ (F24, F25), (R2)
-	FSTPQ (F26, F27), 32(R2)
-	ADD   $256, R1, R1
-	ADD   R5<<2, R4, R4
+	FSTPQ (F24, F25), (R1)
+	FSTPQ (F26, F27), 32(R1)
 	B     end13
 
 next29:

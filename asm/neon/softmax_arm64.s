@@ -4,394 +4,375 @@
 
 // func maximum(x *float32, n int) float32
 TEXT ·maximum(SB), NOSPLIT, $0-20
-	MOVD    x+0(FP), R1
-	MOVD    n+8(FP), R2
-	VEOR    V8.B16, V8.B16, V8.B16
-	MOVD    $0xff800000, R0
-	VDUP    R0, V9.S4
-	VMOV    V9.B16, V0.B16
-	VMOV    V9.B16, V1.B16
-	VMOV    V9.B16, V2.B16
-	VMOV    V9.B16, V3.B16
-	SUBS    $16, R2, R2
+	MOVD    x+0(FP), R0
+	MOVD    n+8(FP), R1
+	VMOVI   $0, V0.B16
+	MOVD    $0xff800000, R2
+	VDUP    R2, V1.S4
+	VMOV    V1.B16, V2.B16
+	VMOV    V1.B16, V3.B16
+	VMOV    V1.B16, V4.B16
+	VMOV    V1.B16, V1.B16
+	SUBS    $16, R1, R1
 	BLT     rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R1), (F4, F5)
-	FLDPQ 32(R1), (F6, F7)
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	WORD  $0x6ea1e4b1 // fcmgt v17.4s, v5.4s, v1.4s
-	VBIT  V17.B16, V5.B16, V1.B16
-	WORD  $0x6ea2e4d2 // fcmgt v18.4s, v6.4s, v2.4s
-	VBIT  V18.B16, V6.B16, V2.B16
-	WORD  $0x6ea3e4f3 // fcmgt v19.4s, v7.4s, v3.4s
-	VBIT  V19.B16, V7.B16, V3.B16
-	ADD   $64, R1, R1
-	SUBS  $16, R2, R2
+	FLDPQ (R0), (F5, F6)
+	FLDPQ 32(R0), (F7, F8)
+	WORD  $0x6ea2e4a9 // fcmgt v9.4s, v5.4s, v2.4s
+	VBIT  V9.B16, V5.B16, V2.B16
+	WORD  $0x6ea3e4c5 // fcmgt v5.4s, v6.4s, v3.4s
+	VBIT  V5.B16, V6.B16, V3.B16
+	WORD  $0x6ea4e4e5 // fcmgt v5.4s, v7.4s, v4.4s
+	VBIT  V5.B16, V7.B16, V4.B16
+	WORD  $0x6ea1e505 // fcmgt v5.4s, v8.4s, v1.4s
+	VBIT  V5.B16, V8.B16, V1.B16
+	ADD   $64, R0, R0
+	SUBS  $16, R1, R1
 	BGE   block1
 
 rest2:
-	ADD     $16, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest4
+	ADD     $16, R1, R1
+	CBZ     R1, rest4
 	PCALIGN $16
 
 block3:
-	VLD1R (R1), [V4.S4]
-	WORD  $0x6ea0e490 // fcmgt v16.4s, v4.4s, v0.4s
-	VBIT  V16.B16, V4.B16, V0.B16
-	ADD   $4, R1, R1
-	SUBS  $1, R2, R2
-	BGE   block3
+	VLD1R (R0), [V6.S4]
+	WORD  $0x6ea2e4c5 // fcmgt v5.4s, v6.4s, v2.4s
+	VBIT  V5.B16, V6.B16, V2.B16
+	ADD   $4, R0, R0
+	SUBS  $1, R1, R1
+	BNE   block3
 
 rest4:
-	ADD   $1, R2, R2
-	WORD  $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD  $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD  $0x4e21f463 // fmax v3.4s, v3.4s, v1.4s
 	WORD  $0x4e23f442 // fmax v2.4s, v2.4s, v3.4s
-	WORD  $0x4e22f400 // fmax v0.4s, v0.4s, v2.4s
-	WORD  $0x6e30f800 // fmaxv s0, v0.4s
-	WORD  $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVS F0, ret+16(FP)
+	WORD  $0x6e30f842 // fmaxv s2, v2.4s
+	WORD  $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVS F2, ret+16(FP)
 	RET
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 TEXT ·expSum(SB), NOSPLIT, $0-40
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	MOVD    sum+32(FP), R4
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3e2aae4a, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3f000000, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V16.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V17.S4
-	MOVD    $0x3020100, R0
-	VDUP    R0, V18.S4
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
 	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
-	FMOVS   m+24(FP), F23
-	VDUP    V23.S[0], V23.S4
-	FLDPQ   (R4), (F24, F25)
-	FLDPQ   32(R4), (F26, F27)
-	FLDPQ   64(R4), (F28, F29)
-	FLDPQ   96(R4), (F30, F31)
-	SUBS    $32, R3, R3
+	FLDPQ   (R0), (F30, F31)
+	MOVD    $th<>(SB), R0
+	FLDPQ   (R0), (F28, F29)
+	MOVD    $0x3020100, R0
+	VDUP    R0, V23.S4
+	MOVD    $0x4040404, R0
+	VDUP    R0, V22.S4
+	MOVD    $0x7, R0
+	VDUP    R0, V21.S4
+	MOVD    $0x3d2ab1d8, R0
+	VDUP    R0, V20.S4
+	MOVD    $0x343fbe8e, R0
+	VDUP    R0, V19.S4
+	MOVD    $0x3db17200, R0
+	VDUP    R0, V18.S4
+	MOVD    $0x4b4003f8, R0
+	VDUP    R0, V17.S4
+	MOVD    $coefficients<>(SB), R4
+	MOVD    $0x4138aa3b, R0
+	VDUP    R0, V14.S4
+	MOVD    $0xc2b00000, R0
+	VDUP    R0, V13.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	MOVD    sum+32(FP), R3
+	FMOVS   m+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	FLDPQ   (R3), (F1, F2)
+	FLDPQ   32(R3), (F3, F4)
+	FLDPQ   64(R3), (F5, F6)
+	FLDPQ   96(R3), (F7, F8)
+	SUBS    $32, R2, R2
 	BLT     rest6
 	PCALIGN $16
 
 block5:
-	FLDPQ (R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d739 // fadd v25.4s, v25.4s, v4.4s
-	FSTPQ (F0, F4), (R1)
-	FLDPQ 32(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d75a // fadd v26.4s, v26.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d77b // fadd v27.4s, v27.4s, v4.4s
-	FSTPQ (F0, F4), 32(R1)
-	FLDPQ 64(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d79c // fadd v28.4s, v28.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FSTPQ (F0, F4), 64(R1)
-	FLDPQ 96(R2), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d7de // fadd v30.4s, v30.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	FSTPQ (F0, F4), 96(R1)
-	ADD   $128, R2, R2
+	FLDPQ (R1), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R4), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R4), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R4), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD  $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	FSTPQ (F9, F10), (R0)
+	FLDPQ 32(R1), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R4), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R4), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R4), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD  $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	FSTPQ (F9, F10), 32(R0)
+	FLDPQ 64(R1), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R4), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R4), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R4), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	WORD  $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FSTPQ (F9, F10), 64(R0)
+	FLDPQ 96(R1), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R4), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R4), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R4), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
+	WORD  $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	FSTPQ (F9, F10), 96(R0)
 	ADD   $128, R1, R1
-	SUBS  $32, R3, R3
+	ADD   $128, R0, R0
+	SUBS  $32, R2, R2
 	BGE   block5
 
 rest6:
-	ADD     $32, R3, R3
-	FSTPQ   (F24, F25), (R4)
-	FSTPQ   (F26, F27), 32(R4)
-	FSTPQ   (F28, F29), 64(R4)
-	FSTPQ   (F30, F31), 96(R4)
-	SUBS    $4, R3, R3
+	ADD     $32, R2, R2
+	FSTPQ   (F1, F2), (R3)
+	FSTPQ   (F3, F4), 32(R3)
+	FSTPQ   (F5, F6), 64(R3)
+	FSTPQ   (F7, F8), 96(R3)
+	SUBS    $4, R2, R2
 	BLT     rest8
 	PCALIGN $16
 
 block7:
-	FMOVQ (R2), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVQ F0, (R1)
+	FMOVQ (R1), F1
+	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
+	FMOVQ (R4), F3
+	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
+	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
+	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
+	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
+	FMOVQ 32(R4), F2
+	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
+	FMOVQ 64(R4), F4
+	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
+	VAND  V21.B16, V3.B16, V2.B16
+	WORD  $0x4eb69c42 // mul v2.4s, v2.4s, v22.4s
+	VADD  V23.S4, V2.S4, V2.S4
+	VTBL  V2.B16, [V28.B16, V29.B16], V4.B16
+	VTBL  V2.B16, [V30.B16, V31.B16], V2.B16
+	WORD  $0x4e21cc82 // fmla v2.4s, v4.4s, v1.4s
+	WORD  $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VUSHR $3, V3.S4, V3.S4
+	VSHL  $23, V3.S4, V3.S4
+	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
+	FMOVQ F1, (R0)
+	ADD   $16, R0, R0
+	FMOVQ (R3), F2
+	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, (R3)
 	ADD   $16, R1, R1
-	FMOVQ (R4), F4
-	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVQ F4, (R4)
-	ADD   $16, R2, R2
-	ADD   $16, R4, R4
-	SUBS  $4, R3, R3
+	ADD   $16, R3, R3
+	SUBS  $4, R2, R2
 	BGE   block7
 
 rest8:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest10
+	ADD     $4, R2, R2
+	CBZ     R2, rest10
 	PCALIGN $16
 
 block9:
-	FMOVS (R2), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVS F0, (R1)
+	FMOVS (R1), F1
+	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
+	FMOVQ (R4), F3
+	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
+	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
+	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
+	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
+	FMOVQ 32(R4), F2
+	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
+	FMOVQ 64(R4), F4
+	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
+	VAND  V21.B16, V3.B16, V2.B16
+	WORD  $0x4eb69c42 // mul v2.4s, v2.4s, v22.4s
+	VADD  V23.S4, V2.S4, V2.S4
+	VTBL  V2.B16, [V28.B16, V29.B16], V4.B16
+	VTBL  V2.B16, [V30.B16, V31.B16], V2.B16
+	WORD  $0x4e21cc82 // fmla v2.4s, v4.4s, v1.4s
+	WORD  $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VUSHR $3, V3.S4, V3.S4
+	VSHL  $23, V3.S4, V3.S4
+	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
+	FMOVS F1, (R0)
+	ADD   $4, R0, R0
+	FMOVS (R3), F2
+	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVS F2, (R3)
 	ADD   $4, R1, R1
-	FMOVS (R4), F4
-	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVS F4, (R4)
-	ADD   $4, R2, R2
-	ADD   $4, R4, R4
-	SUBS  $1, R3, R3
-	BGE   block9
+	ADD   $4, R3, R3
+	SUBS  $1, R2, R2
+	BNE   block9
 
 rest10:
-	ADD $1, R3, R3
 	RET
 
 DATA th<>+0(SB)/4, $0x3f800000
@@ -416,446 +397,451 @@ GLOBL tl<>(SB), RODATA|NOPTR, $32
 
 // func sumExp(x *float32, n int, m float32, sum *float32)
 TEXT ·sumExp(SB), NOSPLIT, $0-32
-	MOVD    x+0(FP), R1
-	MOVD    n+8(FP), R2
-	MOVD    sum+24(FP), R3
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V9.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3e2aae4a, R0
-	VDUP    R0, V13.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3f000000, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V16.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V17.S4
-	MOVD    $0x3020100, R0
-	VDUP    R0, V18.S4
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F19, F20)
 	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F21, F22)
-	FMOVS   m+16(FP), F23
-	VDUP    V23.S[0], V23.S4
-	FLDPQ   (R3), (F24, F25)
-	FLDPQ   32(R3), (F26, F27)
-	FLDPQ   64(R3), (F28, F29)
-	FLDPQ   96(R3), (F30, F31)
-	SUBS    $32, R2, R2
+	FLDPQ   (R0), (F30, F31)
+	MOVD    $th<>(SB), R0
+	FLDPQ   (R0), (F28, F29)
+	MOVD    $0x3020100, R0
+	VDUP    R0, V23.S4
+	MOVD    $0x4040404, R0
+	VDUP    R0, V22.S4
+	MOVD    $0x7, R0
+	VDUP    R0, V21.S4
+	MOVD    $0x3d2ab1d8, R0
+	VDUP    R0, V20.S4
+	MOVD    $0x343fbe8e, R0
+	VDUP    R0, V19.S4
+	MOVD    $0x3db17200, R0
+	VDUP    R0, V18.S4
+	MOVD    $0x4b4003f8, R0
+	VDUP    R0, V17.S4
+	MOVD    $coefficients<>(SB), R3
+	MOVD    $0x4138aa3b, R0
+	VDUP    R0, V14.S4
+	MOVD    $0xc2b00000, R0
+	VDUP    R0, V13.S4
+	MOVD    x+0(FP), R0
+	MOVD    n+8(FP), R1
+	MOVD    sum+24(FP), R2
+	FMOVS   m+16(FP), F0
+	VDUP    V0.S[0], V0.S4
+	FLDPQ   (R2), (F1, F2)
+	FLDPQ   32(R2), (F3, F4)
+	FLDPQ   64(R2), (F5, F6)
+	FLDPQ   96(R2), (F7, F8)
+	SUBS    $32, R1, R1
 	BLT     rest12
 	PCALIGN $16
 
 block11:
-	FLDPQ (R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d718 // fadd v24.4s, v24.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d739 // fadd v25.4s, v25.4s, v4.4s
-	FLDPQ 32(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d75a // fadd v26.4s, v26.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d77b // fadd v27.4s, v27.4s, v4.4s
-	FLDPQ 64(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d79c // fadd v28.4s, v28.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FLDPQ 96(R1), (F0, F4)
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	WORD  $0x4e20d7de // fadd v30.4s, v30.4s, v0.4s
-	WORD  $0x4eb7d484 // fsub v4.4s, v4.4s, v23.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	VMOV  V10.B16, V5.B16
-	WORD  $0x4e29cc85 // fmla v5.4s, v4.4s, v9.4s
-	WORD  $0x4eaad4a6 // fsub v6.4s, v5.4s, v10.4s
-	WORD  $0x4eabccc4 // fmls v4.4s, v6.4s, v11.4s
-	WORD  $0x4eacccc4 // fmls v4.4s, v6.4s, v12.4s
-	VMOV  V13.B16, V7.B16
-	WORD  $0x4e2ecc87 // fmla v7.4s, v4.4s, v14.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x6e24dc87 // fmul v7.4s, v4.4s, v4.4s
-	WORD  $0x4e27ccc4 // fmla v4.4s, v6.4s, v7.4s
-	VAND  V16.B16, V5.B16, V6.B16
-	WORD  $0x4eb19cc6 // mul v6.4s, v6.4s, v17.4s
-	VADD  V18.S4, V6.S4, V6.S4
-	VTBL  V6.B16, [V19.B16, V20.B16], V7.B16
-	VTBL  V6.B16, [V21.B16, V22.B16], V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	WORD  $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	VUSHR $3, V5.S4, V5.S4
-	VSHL  $23, V5.S4, V5.S4
-	WORD  $0x6e25dcc4 // fmul v4.4s, v6.4s, v5.4s
-	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	ADD   $128, R1, R1
-	SUBS  $32, R2, R2
+	FLDPQ (R0), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R3), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R3), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R3), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD  $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	FLDPQ 32(R0), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R3), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R3), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R3), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD  $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	FLDPQ 64(R0), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R3), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R3), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R3), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	WORD  $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FLDPQ 96(R0), (F9, F10)
+	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
+	FLDPQ (R3), (F15, F16)
+	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
+	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
+	WORD  $0x4eb1d60c // fsub v12.4s, v16.4s, v17.4s
+	WORD  $0x4eb2cd69 // fmls v9.4s, v11.4s, v18.4s
+	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
+	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
+	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
+	FLDPQ 32(R3), (F11, F12)
+	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
+	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
+	FLDPQ 64(R3), (F24, F25)
+	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
+	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
+	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
+	WORD  $0x6e2add4c // fmul v12.4s, v10.4s, v10.4s
+	WORD  $0x4e2bcf09 // fmla v9.4s, v24.4s, v11.4s
+	WORD  $0x4e2ccf2a // fmla v10.4s, v25.4s, v12.4s
+	VAND  V21.B16, V15.B16, V11.B16
+	VAND  V21.B16, V16.B16, V12.B16
+	WORD  $0x4eb69d6b // mul v11.4s, v11.4s, v22.4s
+	WORD  $0x4eb69d8c // mul v12.4s, v12.4s, v22.4s
+	VADD  V23.S4, V11.S4, V11.S4
+	VADD  V23.S4, V12.S4, V12.S4
+	VTBL  V11.B16, [V28.B16, V29.B16], V24.B16
+	VTBL  V12.B16, [V28.B16, V29.B16], V25.B16
+	VTBL  V11.B16, [V30.B16, V31.B16], V11.B16
+	VTBL  V12.B16, [V30.B16, V31.B16], V12.B16
+	WORD  $0x4e29cf0b // fmla v11.4s, v24.4s, v9.4s
+	WORD  $0x4e2acf2c // fmla v12.4s, v25.4s, v10.4s
+	WORD  $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	WORD  $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	VUSHR $3, V15.S4, V15.S4
+	VUSHR $3, V16.S4, V16.S4
+	VSHL  $23, V15.S4, V15.S4
+	VSHL  $23, V16.S4, V16.S4
+	WORD  $0x6e2fdf09 // fmul v9.4s, v24.4s, v15.4s
+	WORD  $0x6e30df2a // fmul v10.4s, v25.4s, v16.4s
+	WORD  $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
+	WORD  $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	ADD   $128, R0, R0
+	SUBS  $32, R1, R1
 	BGE   block11
 
 rest12:
-	ADD     $32, R2, R2
-	FSTPQ   (F24, F25), (R3)
-	FSTPQ   (F26, F27), 32(R3)
-	FSTPQ   (F28, F29), 64(R3)
-	FSTPQ   (F30, F31), 96(R3)
-	SUBS    $4, R2, R2
+	ADD     $32, R1, R1
+	FSTPQ   (F1, F2), (R2)
+	FSTPQ   (F3, F4), 32(R2)
+	FSTPQ   (F5, F6), 64(R2)
+	FSTPQ   (F7, F8), 96(R2)
+	SUBS    $4, R1, R1
 	BLT     rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R1), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVQ (R3), F4
-	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVQ F4, (R3)
-	ADD   $16, R1, R1
-	ADD   $16, R3, R3
-	SUBS  $4, R2, R2
+	FMOVQ (R0), F1
+	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
+	FMOVQ (R3), F3
+	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
+	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
+	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
+	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
+	FMOVQ 32(R3), F2
+	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
+	FMOVQ 64(R3), F4
+	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
+	VAND  V21.B16, V3.B16, V2.B16
+	WORD  $0x4eb69c42 // mul v2.4s, v2.4s, v22.4s
+	VADD  V23.S4, V2.S4, V2.S4
+	VTBL  V2.B16, [V28.B16, V29.B16], V4.B16
+	VTBL  V2.B16, [V30.B16, V31.B16], V2.B16
+	WORD  $0x4e21cc82 // fmla v2.4s, v4.4s, v1.4s
+	WORD  $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VUSHR $3, V3.S4, V3.S4
+	VSHL  $23, V3.S4, V3.S4
+	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
+	FMOVQ (R2), F2
+	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, (R2)
+	ADD   $16, R0, R0
+	ADD   $16, R2, R2
+	SUBS  $4, R1, R1
 	BGE   block13
 
 rest14:
-	ADD     $4, R2, R2
-	SUBS    $1, R2, R2
-	BLT     rest16
+	ADD     $4, R1, R1
+	CBZ     R1, rest16
 	PCALIGN $16
 
 block15:
-	FMOVS (R1), F0
-	WORD  $0x4eb7d400 // fsub v0.4s, v0.4s, v23.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	VMOV  V10.B16, V1.B16
-	WORD  $0x4e29cc01 // fmla v1.4s, v0.4s, v9.4s
-	WORD  $0x4eaad422 // fsub v2.4s, v1.4s, v10.4s
-	WORD  $0x4eabcc40 // fmls v0.4s, v2.4s, v11.4s
-	WORD  $0x4eaccc40 // fmls v0.4s, v2.4s, v12.4s
-	VMOV  V13.B16, V3.B16
-	WORD  $0x4e2ecc03 // fmla v3.4s, v0.4s, v14.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x6e20dc03 // fmul v3.4s, v0.4s, v0.4s
-	WORD  $0x4e23cc40 // fmla v0.4s, v2.4s, v3.4s
-	VAND  V16.B16, V1.B16, V2.B16
-	WORD  $0x4eb19c42 // mul v2.4s, v2.4s, v17.4s
-	VADD  V18.S4, V2.S4, V2.S4
-	VTBL  V2.B16, [V19.B16, V20.B16], V3.B16
-	VTBL  V2.B16, [V21.B16, V22.B16], V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	WORD  $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	VUSHR $3, V1.S4, V1.S4
-	VSHL  $23, V1.S4, V1.S4
-	WORD  $0x6e21dc40 // fmul v0.4s, v2.4s, v1.4s
-	FMOVS (R3), F4
-	WORD  $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
-	FMOVS F4, (R3)
-	ADD   $4, R1, R1
-	ADD   $4, R3, R3
-	SUBS  $1, R2, R2
-	BGE   block15
+	FMOVS (R0), F1
+	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
+	FMOVQ (R3), F3
+	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
+	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
+	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
+	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
+	FMOVQ 32(R3), F2
+	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
+	FMOVQ 64(R3), F4
+	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
+	VAND  V21.B16, V3.B16, V2.B16
+	WORD  $0x4eb69c42 // mul v2.4s, v2.4s, v22.4s
+	VADD  V23.S4, V2.S4, V2.S4
+	VTBL  V2.B16, [V28.B16, V29.B16], V4.B16
+	VTBL  V2.B16, [V30.B16, V31.B16], V2.B16
+	WORD  $0x4e21cc82 // fmla v2.4s, v4.4s, v1.4s
+	WORD  $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VUSHR $3, V3.S4, V3.S4
+	VSHL  $23, V3.S4, V3.S4
+	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
+	FMOVS (R2), F2
+	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVS F2, (R2)
+	ADD   $4, R0, R0
+	ADD   $4, R2, R2
+	SUBS  $1, R1, R1
+	BNE   block15
 
 rest16:
-	ADD $1, R2, R2
 	RET
 
 // func div(dst *float32, x *float32, n int, d float32)
 TEXT ·div(SB), NOSPLIT, $0-28
-	FMOVS   d+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	FMOVS   d+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest18
 	PCALIGN $16
 
 block17:
-	FLDPQ (R2), (F0, F4)
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	WORD  $0x6e28fc84 // fdiv v4.4s, v4.4s, v8.4s
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	FLDPQ (R1), (F1, F2)
+	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	WORD  $0x6e20fc42 // fdiv v2.4s, v2.4s, v0.4s
+	FSTPQ (F1, F2), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block17
 
 rest18:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest20
 	PCALIGN $16
 
 block19:
-	FMOVQ (R2), F0
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	FMOVQ (R1), F1
+	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block19
 
 rest20:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest22
+	ADD     $4, R2, R2
+	CBZ     R2, rest22
 	PCALIGN $16
 
 block21:
-	FMOVS (R2), F0
-	WORD  $0x6e28fc00 // fdiv v0.4s, v0.4s, v8.4s
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	FMOVS (R1), F1
+	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVS F1, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
-	BGE   block21
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block21
 
 rest22:
-	ADD $1, R3, R3
 	RET
 
 // func scale(dst *float32, x *float32, n int, f float32)
 TEXT ·scale(SB), NOSPLIT, $0-28
-	FMOVS   f+24(FP), F8
-	VDUP    V8.S[0], V8.S4
-	MOVD    dst+0(FP), R1
-	MOVD    x+8(FP), R2
-	MOVD    n+16(FP), R3
-	SUBS    $8, R3, R3
+	FMOVS   f+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	MOVD    dst+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
 	BLT     rest24
 	PCALIGN $16
 
 block23:
-	FLDPQ (R2), (F0, F4)
-	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
-	VMOV  V1.B16, V0.B16
-	VEOR  V5.B16, V5.B16, V5.B16
-	WORD  $0x4e28cc85 // fmla v5.4s, v4.4s, v8.4s
-	VMOV  V5.B16, V4.B16
-	FSTPQ (F0, F4), (R1)
-	ADD   $32, R2, R2
+	FLDPQ (R1), (F1, F2)
+	VMOVI $0, V3.B16
+	WORD  $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	VMOV  V3.B16, V1.B16
+	VMOVI $0, V3.B16
+	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
+	VMOV  V3.B16, V2.B16
+	FSTPQ (F1, F2), (R0)
 	ADD   $32, R1, R1
-	SUBS  $8, R3, R3
+	ADD   $32, R0, R0
+	SUBS  $8, R2, R2
 	BGE   block23
 
 rest24:
-	ADD     $8, R3, R3
-	SUBS    $4, R3, R3
+	ADD     $8, R2, R2
+	SUBS    $4, R2, R2
 	BLT     rest26
 	PCALIGN $16
 
 block25:
-	FMOVQ (R2), F0
-	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
-	VMOV  V1.B16, V0.B16
-	FMOVQ F0, (R1)
-	ADD   $16, R2, R2
+	FMOVQ (R1), F1
+	VMOVI $0, V2.B16
+	WORD  $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	VMOV  V2.B16, V1.B16
+	FMOVQ F1, (R0)
 	ADD   $16, R1, R1
-	SUBS  $4, R3, R3
+	ADD   $16, R0, R0
+	SUBS  $4, R2, R2
 	BGE   block25
 
 rest26:
-	ADD     $4, R3, R3
-	SUBS    $1, R3, R3
-	BLT     rest28
+	ADD     $4, R2, R2
+	CBZ     R2, rest28
 	PCALIGN $16
 
 block27:
-	FMOVS (R2), F0
-	VEOR  V1.B16, V1.B16, V1.B16
-	WORD  $0x4e28cc01 // fmla v1.4s, v0.4s, v8.4s
-	VMOV  V1.B16, V0.B16
-	FMOVS F0, (R1)
-	ADD   $4, R2, R2
+	FMOVS (R1), F1
+	VMOVI $0, V2.B16
+	WORD  $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	VMOV  V2.B16, V1.B16
+	FMOVS F1, (R0)
 	ADD   $4, R1, R1
-	SUBS  $1, R3, R3
-	BGE   block27
+	ADD   $4, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block27
 
 rest28:
-	ADD $1, R3, R3
 	RET
+
+DATA coefficients<>+0(SB)/4, $0x4b4003f8
+DATA coefficients<>+4(SB)/4, $0x4b4003f8
+DATA coefficients<>+8(SB)/4, $0x4b4003f8
+DATA coefficients<>+12(SB)/4, $0x4b4003f8
+DATA coefficients<>+16(SB)/4, $0x4b4003f8
+DATA coefficients<>+20(SB)/4, $0x4b4003f8
+DATA coefficients<>+24(SB)/4, $0x4b4003f8
+DATA coefficients<>+28(SB)/4, $0x4b4003f8
+DATA coefficients<>+32(SB)/4, $0x3e2aae4a
+DATA coefficients<>+36(SB)/4, $0x3e2aae4a
+DATA coefficients<>+40(SB)/4, $0x3e2aae4a
+DATA coefficients<>+44(SB)/4, $0x3e2aae4a
+DATA coefficients<>+48(SB)/4, $0x3e2aae4a
+DATA coefficients<>+52(SB)/4, $0x3e2aae4a
+DATA coefficients<>+56(SB)/4, $0x3e2aae4a
+DATA coefficients<>+60(SB)/4, $0x3e2aae4a
+DATA coefficients<>+64(SB)/4, $0x3f000000
+DATA coefficients<>+68(SB)/4, $0x3f000000
+DATA coefficients<>+72(SB)/4, $0x3f000000
+DATA coefficients<>+76(SB)/4, $0x3f000000
+DATA coefficients<>+80(SB)/4, $0x3f000000
+DATA coefficients<>+84(SB)/4, $0x3f000000
+DATA coefficients<>+88(SB)/4, $0x3f000000
+DATA coefficients<>+92(SB)/4, $0x3f000000
+GLOBL coefficients<>(SB), RODATA|NOPTR, $96

@@ -4,52 +4,50 @@
 
 // func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)
 TEXT ·valueTile(SB), NOSPLIT, $0-72
-	MOVD    acc+0(FP), R1
-	MOVD    p+8(FP), R2
-	MOVD    v+16(FP), R3
-	MOVD    st+24(FP), R4
-	MOVD    stride+40(FP), R5
-	LSL     $2, R5, R5
-	MOVD    n+32(FP), R7
-	MOVD    small+48(FP), R12
-	SUBS    $1, R12, R12
-	BLT     rest2
+	MOVD    acc+0(FP), R0
+	MOVD    p+8(FP), R1
+	MOVD    v+16(FP), R2
+	MOVD    st+24(FP), R3
+	MOVD    stride+40(FP), R4
+	LSL     $2, R4, R4
+	MOVD    n+32(FP), R6
+	MOVD    small+48(FP), R10
+	CBZ     R10, rest2
 	PCALIGN $16
 
 block1:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest4
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest4
 	PCALIGN $16
 
 block3:
-	FMOVQ (R6), F24
-	FMOVS 16(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+	FMOVQ (R5), F24
+	FMOVS 16(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -60,7 +58,7 @@ block3:
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d0 // fmla v16.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f1 // fmla v17.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -71,21 +69,19 @@ block3:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
-	ADD   $64, R8, R8
-	SUBS  $1, R9, R9
-	BGE   block3
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block3
 
 rest4:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest6
+	CBZ     R9, rest6
 	PCALIGN $16
 
 block5:
-	FMOVQ (R6), F24
-	FMOVS 16(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+	FMOVQ (R5), F24
+	FMOVS 16(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -96,7 +92,7 @@ block5:
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d0 // fmla v16.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f1 // fmla v17.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -107,10 +103,10 @@ block5:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
-	FMOVQ (R6), F27
-	FMOVS 16(R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
+	FMOVQ (R5), F27
+	FMOVS 16(R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
@@ -121,7 +117,7 @@ block5:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4f9d13d0 // fmla v16.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f1 // fmla v17.4s, v31.4s, v29.s[0]
-	FLDPQ 96(R8), (F30, F31)
+	FLDPQ 96(R7), (F30, F31)
 	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
@@ -132,10 +128,10 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4f9d13d2 // fmla v18.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
-	FMOVQ (R6), F24
-	FMOVS 16(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
+	FMOVQ (R5), F24
+	FMOVS 16(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -146,7 +142,7 @@ block5:
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d0 // fmla v16.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f1 // fmla v17.4s, v31.4s, v26.s[0]
-	FLDPQ 160(R8), (F30, F31)
+	FLDPQ 160(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -157,10 +153,10 @@ block5:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
-	FMOVQ (R6), F27
-	FMOVS 16(R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
+	FMOVQ (R5), F27
+	FMOVS 16(R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
@@ -171,7 +167,7 @@ block5:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4f9d13d0 // fmla v16.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f1 // fmla v17.4s, v31.4s, v29.s[0]
-	FLDPQ 224(R8), (F30, F31)
+	FLDPQ 224(R7), (F30, F31)
 	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
@@ -182,186 +178,229 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4f9d13d2 // fmla v18.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block5
+	ADD   $256, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block5
 
 rest6:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first7
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other8
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 256(R0), (F28, F29)
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R0)
+	FLDPQ 288(R0), (F28, F29)
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R0)
+	B     merged7
+
+other8:
+	CMP   $1, R5
+	BNE   other9
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 64(R1), (F28, F29)
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 128(R1), (F28, F29)
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	FLDPQ 192(R1), (F28, F29)
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	FLDPQ 256(R1), (F28, F29)
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 256(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
-	FSTPQ (F28, F29), 256(R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
+	FSTPQ (F28, F29), 256(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	FLDPQ 96(R1), (F28, F29)
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	FLDPQ 160(R1), (F28, F29)
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	FLDPQ 224(R1), (F28, F29)
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
-	FLDPQ 288(R1), (F28, F29)
+	FSTPQ (F28, F29), 224(R0)
+	FLDPQ 288(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
-	FSTPQ (F28, F29), 288(R1)
-	B     merged8
+	FSTPQ (F28, F29), 288(R0)
+	B     merged7
 
-first7:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+other9:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), (R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 64(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 128(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 192(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
-	FSTPQ (F28, F29), 256(R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 256(R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 32(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 96(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 160(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 224(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
-	FSTPQ (F28, F29), 288(R1)
+	FSTPQ (F28, F29), 288(R0)
 
-merged8:
-	ADD  $20, R3, R3
-	ADD  $320, R1, R1
-	SUBS $1, R12, R12
-	BGE  block1
+merged7:
+	ADD  $20, R2, R2
+	ADD  $320, R0, R0
+	SUBS $1, R10, R10
+	BNE  block1
 
 rest2:
-	ADD     $1, R12, R12
-	MOVD    big+56(FP), R12
-	SUBS    $1, R12, R12
-	BLT     rest10
+	MOVD    big+56(FP), R10
+	CBZ     R10, rest11
 	PCALIGN $16
 
-block9:
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	VEOR    V16.B16, V16.B16, V16.B16
-	VEOR    V17.B16, V17.B16, V17.B16
-	VEOR    V18.B16, V18.B16, V18.B16
-	VEOR    V19.B16, V19.B16, V19.B16
-	VEOR    V20.B16, V20.B16, V20.B16
-	VEOR    V21.B16, V21.B16, V21.B16
-	VEOR    V22.B16, V22.B16, V22.B16
-	VEOR    V23.B16, V23.B16, V23.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest12
+block10:
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V16.B16
+	VMOVI   $0, V17.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	VMOVI   $0, V20.B16
+	VMOVI   $0, V21.B16
+	VMOVI   $0, V22.B16
+	VMOVI   $0, V23.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest13
 	PCALIGN $16
 
-block11:
-	FMOVQ (R6), F24
-	FMOVD 16(R6), F25
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+block12:
+	FMOVQ (R5), F24
+	FMOVD 16(R5), F25
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -374,7 +413,7 @@ block11:
 	WORD  $0x4f9913f1 // fmla v17.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913d4 // fmla v20.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913f5 // fmla v21.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -387,805 +426,906 @@ block11:
 	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
-	ADD   $64, R8, R8
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block12
+
+rest13:
+	CBZ     R9, rest15
+	PCALIGN $16
+
+block14:
+	FMOVQ (R5), F24
+	FMOVD 16(R5), F25
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e5 // fmla v5.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bc8 // fmla v8.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9913d0 // fmla v16.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913f1 // fmla v17.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913d4 // fmla v20.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913f5 // fmla v21.4s, v31.4s, v25.s[1]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9913d2 // fmla v18.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
+	FMOVQ (R5), F27
+	FMOVD 16(R5), F28
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
+	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
+	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13e5 // fmla v5.4s, v31.4s, v27.s[1]
+	WORD  $0x4f9b1bc8 // fmla v8.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
+	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
+	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13d4 // fmla v20.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f5 // fmla v21.4s, v31.4s, v28.s[1]
+	FLDPQ 96(R7), (F30, F31)
+	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
+	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13e7 // fmla v7.4s, v31.4s, v27.s[1]
+	WORD  $0x4f9b1bca // fmla v10.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
+	FMOVQ (R5), F24
+	FMOVD 16(R5), F25
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e5 // fmla v5.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bc8 // fmla v8.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9913d0 // fmla v16.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913f1 // fmla v17.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913d4 // fmla v20.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913f5 // fmla v21.4s, v31.4s, v25.s[1]
+	FLDPQ 160(R7), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9913d2 // fmla v18.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
+	FMOVQ (R5), F27
+	FMOVD 16(R5), F28
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
+	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
+	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13e5 // fmla v5.4s, v31.4s, v27.s[1]
+	WORD  $0x4f9b1bc8 // fmla v8.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
+	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
+	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13d4 // fmla v20.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f5 // fmla v21.4s, v31.4s, v28.s[1]
+	FLDPQ 224(R7), (F30, F31)
+	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
+	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13e7 // fmla v7.4s, v31.4s, v27.s[1]
+	WORD  $0x4f9b1bca // fmla v10.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
+	ADD   $256, R7, R7
 	SUBS  $1, R9, R9
-	BGE   block11
+	BNE   block14
 
-rest12:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest14
-	PCALIGN $16
-
-block13:
-	FMOVQ (R6), F24
-	FMOVD 16(R6), F25
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e5 // fmla v5.4s, v31.4s, v24.s[1]
-	WORD  $0x4f981bc8 // fmla v8.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
-	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
-	WORD  $0x4f9913d0 // fmla v16.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913f1 // fmla v17.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913d4 // fmla v20.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913f5 // fmla v21.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R8), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
-	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
-	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	WORD  $0x4f9913d2 // fmla v18.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
-	FMOVQ (R6), F27
-	FMOVD 16(R6), F28
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
-	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
-	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13e5 // fmla v5.4s, v31.4s, v27.s[1]
-	WORD  $0x4f9b1bc8 // fmla v8.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
-	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13d4 // fmla v20.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f5 // fmla v21.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R8), (F30, F31)
-	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
-	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13e7 // fmla v7.4s, v31.4s, v27.s[1]
-	WORD  $0x4f9b1bca // fmla v10.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
-	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
-	FMOVQ (R6), F24
-	FMOVD 16(R6), F25
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e5 // fmla v5.4s, v31.4s, v24.s[1]
-	WORD  $0x4f981bc8 // fmla v8.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
-	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
-	WORD  $0x4f9913d0 // fmla v16.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913f1 // fmla v17.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913d4 // fmla v20.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913f5 // fmla v21.4s, v31.4s, v25.s[1]
-	FLDPQ 160(R8), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
-	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
-	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	WORD  $0x4f9913d2 // fmla v18.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
-	FMOVQ (R6), F27
-	FMOVD 16(R6), F28
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
-	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
-	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13e5 // fmla v5.4s, v31.4s, v27.s[1]
-	WORD  $0x4f9b1bc8 // fmla v8.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
-	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13d4 // fmla v20.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f5 // fmla v21.4s, v31.4s, v28.s[1]
-	FLDPQ 224(R8), (F30, F31)
-	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
-	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13e7 // fmla v7.4s, v31.4s, v27.s[1]
-	WORD  $0x4f9b1bca // fmla v10.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
-	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block13
-
-rest14:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first15
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+rest15:
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other17
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 64(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 128(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	FLDPQ 192(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	FLDPQ 256(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 256(R0), (F28, F29)
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
-	FSTPQ (F28, F29), 256(R1)
-	FLDPQ 320(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 256(R0)
+	FLDPQ 320(R0), (F28, F29)
 	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
-	FSTPQ (F28, F29), 320(R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 320(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	FLDPQ 96(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	FLDPQ 160(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	FLDPQ 224(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
-	FLDPQ 288(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 224(R0)
+	FLDPQ 288(R0), (F28, F29)
 	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
-	FSTPQ (F28, F29), 288(R1)
-	FLDPQ 352(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	FSTPQ (F28, F29), 288(R0)
+	FLDPQ 352(R0), (F28, F29)
 	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
-	FSTPQ (F28, F29), 352(R1)
+	FSTPQ (F28, F29), 352(R0)
 	B     merged16
 
-first15:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+other17:
+	CMP   $1, R5
+	BNE   other18
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 256(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	FSTPQ (F28, F29), 256(R0)
+	FLDPQ 320(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
+	FSTPQ (F28, F29), 320(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R0)
+	FLDPQ 288(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
+	FSTPQ (F28, F29), 288(R0)
+	FLDPQ 352(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
+	FSTPQ (F28, F29), 352(R0)
+	B     merged16
+
+other18:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), (R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 64(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 128(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 192(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
-	FSTPQ (F28, F29), 256(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 256(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
 	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
-	FSTPQ (F28, F29), 320(R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 320(R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 32(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 96(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 160(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 224(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
-	FSTPQ (F28, F29), 288(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 288(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
-	FSTPQ (F28, F29), 352(R1)
+	FSTPQ (F28, F29), 352(R0)
 
 merged16:
-	ADD  $24, R3, R3
-	ADD  $384, R1, R1
-	SUBS $1, R12, R12
-	BGE  block9
+	ADD  $24, R2, R2
+	ADD  $384, R0, R0
+	SUBS $1, R10, R10
+	BNE  block10
 
-rest10:
-	ADD     $1, R12, R12
-	MOVD    rest+64(FP), R12
-	CMP     $1, R12
-	BNE     next18
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest20
-	PCALIGN $16
-
-block19:
-	FMOVS (R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
-	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
-	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
-	ADD   $64, R8, R8
-	SUBS  $1, R9, R9
-	BGE   block19
-
-rest20:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest22
+rest11:
+	MOVD    rest+64(FP), R10
+	CMP     $1, R10
+	BNE     next20
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest22
 	PCALIGN $16
 
 block21:
-	FMOVS (R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+	FMOVS (R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
-	FMOVS (R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
-	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
-	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
-	FLDPQ 96(R8), (F30, F31)
-	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
-	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
-	FMOVS (R6), F26
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
-	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
-	FLDPQ 160(R8), (F30, F31)
-	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
-	FMOVS (R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
-	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
-	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
-	FLDPQ 224(R8), (F30, F31)
-	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
-	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block21
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block21
 
 rest22:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first23
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
-	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
-	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
-	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
-	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	B     merged24
-
-first23:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
-	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
-	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
-	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
-	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-
-merged24:
-	ADD $4, R3, R3
-	ADD $64, R1, R1
-	B   end17
-
-next18:
-	CMP     $2, R12
-	BNE     next25
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest27
+	CBZ     R9, rest24
 	PCALIGN $16
 
-block26:
-	FMOVD (R6), F25
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
-	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R8), (F30, F31)
-	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	ADD   $64, R8, R8
+block23:
+	FMOVS (R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
+	FMOVS (R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
+	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
+	FLDPQ 96(R7), (F30, F31)
+	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
+	FMOVS (R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
+	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
+	FLDPQ 160(R7), (F30, F31)
+	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
+	FMOVS (R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
+	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
+	FLDPQ 224(R7), (F30, F31)
+	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
+	ADD   $256, R7, R7
 	SUBS  $1, R9, R9
-	BGE   block26
+	BNE   block23
 
-rest27:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest29
-	PCALIGN $16
+rest24:
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other26
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	B     merged25
 
-block28:
-	FMOVD (R6), F25
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
-	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R8), (F30, F31)
-	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FMOVD (R6), F28
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
-	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R8), (F30, F31)
-	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
-	FMOVD (R6), F25
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
-	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 160(R8), (F30, F31)
-	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FMOVD (R6), F28
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
-	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
-	FLDPQ 224(R8), (F30, F31)
-	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
-	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block28
-
-rest29:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first30
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
+other26:
+	CMP   $1, R5
+	BNE   other27
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 64(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
-	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
-	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	FLDPQ 96(R1), (F28, F29)
-	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
-	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
-	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
-	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	B     merged31
+	FSTPQ (F28, F29), 32(R0)
+	B     merged25
 
-first30:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+other27:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
-	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
-	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
-	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
-	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
+	FSTPQ (F28, F29), 32(R0)
 
-merged31:
-	ADD $8, R3, R3
-	ADD $128, R1, R1
-	B   end17
+merged25:
+	B end19
 
-next25:
-	CMP     $3, R12
-	BNE     next32
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest34
+next20:
+	CMP     $2, R10
+	BNE     next28
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest30
 	PCALIGN $16
 
-block33:
-	FMOVD (R6), F25
-	FMOVS 8(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+block29:
+	FMOVD (R5), F25
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block29
+
+rest30:
+	CBZ     R9, rest32
+	PCALIGN $16
+
+block31:
+	FMOVD (R5), F25
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	FMOVD (R5), F28
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
+	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
+	FLDPQ 96(R7), (F30, F31)
+	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
+	FMOVD (R5), F25
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
+	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	FLDPQ 160(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	FMOVD (R5), F28
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
+	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
+	FLDPQ 224(R7), (F30, F31)
+	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
+	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
+	ADD   $256, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block31
+
+rest32:
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other34
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	B     merged33
+
+other34:
+	CMP   $1, R5
+	BNE   other35
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	B     merged33
+
+other35:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+
+merged33:
+	B end19
+
+next28:
+	CMP     $3, R10
+	BNE     next36
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest38
+	PCALIGN $16
+
+block37:
+	FMOVD (R5), F25
+	FMOVS 8(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R8, R8
-	SUBS  $1, R9, R9
-	BGE   block33
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block37
 
-rest34:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest36
+rest38:
+	CBZ     R9, rest40
 	PCALIGN $16
 
-block35:
-	FMOVD (R6), F25
-	FMOVS 8(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+block39:
+	FMOVD (R5), F25
+	FMOVS 8(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FMOVD (R6), F28
-	FMOVS 8(R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
+	FMOVD (R5), F28
+	FMOVS 8(R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
 	WORD  $0x4f9d13c8 // fmla v8.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e9 // fmla v9.4s, v31.4s, v29.s[0]
-	FLDPQ 96(R8), (F30, F31)
+	FLDPQ 96(R7), (F30, F31)
 	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	WORD  $0x4f9d13ca // fmla v10.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
-	FMOVD (R6), F25
-	FMOVS 8(R6), F26
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
+	FMOVD (R5), F25
+	FMOVS 8(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 160(R8), (F30, F31)
+	FLDPQ 160(R7), (F30, F31)
 	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FMOVD (R6), F28
-	FMOVS 8(R6), F29
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
+	FMOVD (R5), F28
+	FMOVS 8(R5), F29
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13c4 // fmla v4.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e5 // fmla v5.4s, v31.4s, v28.s[1]
 	WORD  $0x4f9d13c8 // fmla v8.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e9 // fmla v9.4s, v31.4s, v29.s[0]
-	FLDPQ 224(R8), (F30, F31)
+	FLDPQ 224(R7), (F30, F31)
 	WORD  $0x4f9c13c2 // fmla v2.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	WORD  $0x4f9d13ca // fmla v10.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block35
+	ADD   $256, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block39
 
-rest36:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first37
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
+rest40:
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other42
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R0)
+	B     merged41
+
+other42:
+	CMP   $1, R5
+	BNE   other43
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 64(R1), (F28, F29)
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 128(R1), (F28, F29)
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	FLDPQ 96(R1), (F28, F29)
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	FLDPQ 160(R1), (F28, F29)
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	B     merged38
+	FSTPQ (F28, F29), 160(R0)
+	B     merged41
 
-first37:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+other43:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), (R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 64(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 32(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 96(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
+	FSTPQ (F28, F29), 160(R0)
 
-merged38:
-	ADD $12, R3, R3
-	ADD $192, R1, R1
-	B   end17
+merged41:
+	B end19
 
-next32:
-	CMP     $4, R12
-	BNE     next39
-	VEOR    V0.B16, V0.B16, V0.B16
-	VEOR    V1.B16, V1.B16, V1.B16
-	VEOR    V2.B16, V2.B16, V2.B16
-	VEOR    V3.B16, V3.B16, V3.B16
-	VEOR    V4.B16, V4.B16, V4.B16
-	VEOR    V5.B16, V5.B16, V5.B16
-	VEOR    V6.B16, V6.B16, V6.B16
-	VEOR    V7.B16, V7.B16, V7.B16
-	VEOR    V8.B16, V8.B16, V8.B16
-	VEOR    V9.B16, V9.B16, V9.B16
-	VEOR    V10.B16, V10.B16, V10.B16
-	VEOR    V11.B16, V11.B16, V11.B16
-	VEOR    V12.B16, V12.B16, V12.B16
-	VEOR    V13.B16, V13.B16, V13.B16
-	VEOR    V14.B16, V14.B16, V14.B16
-	VEOR    V15.B16, V15.B16, V15.B16
-	MOVD    R2, R8
-	MOVD    R3, R6
-	AND     $3, R7, R9
-	LSR     $2, R7, R10
-	SUBS    $1, R9, R9
-	BLT     rest41
+next36:
+	CMP     $4, R10
+	BNE     next44
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	VMOVI   $0, V9.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V12.B16
+	VMOVI   $0, V13.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	MOVD    R1, R7
+	MOVD    R2, R5
+	AND     $3, R6, R8
+	LSR     $2, R6, R9
+	CBZ     R8, rest46
 	PCALIGN $16
 
-block40:
-	FMOVQ (R6), F24
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+block45:
+	FMOVQ (R5), F24
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -1194,7 +1334,7 @@ block40:
 	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -1203,20 +1343,18 @@ block40:
 	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	ADD   $64, R8, R8
-	SUBS  $1, R9, R9
-	BGE   block40
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block45
 
-rest41:
-	ADD     $1, R9, R9
-	SUBS    $1, R10, R10
-	BLT     rest43
+rest46:
+	CBZ     R9, rest48
 	PCALIGN $16
 
-block42:
-	FMOVQ (R6), F24
-	ADD   R5, R6, R6
-	FLDPQ (R8), (F30, F31)
+block47:
+	FMOVQ (R5), F24
+	ADD   R4, R5, R5
+	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -1225,7 +1363,7 @@ block42:
 	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
-	FLDPQ 32(R8), (F30, F31)
+	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -1234,9 +1372,9 @@ block42:
 	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	FMOVQ (R6), F27
-	ADD   R5, R6, R6
-	FLDPQ 64(R8), (F30, F31)
+	FMOVQ (R5), F27
+	ADD   R4, R5, R5
+	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
@@ -1245,7 +1383,7 @@ block42:
 	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 96(R8), (F30, F31)
+	FLDPQ 96(R7), (F30, F31)
 	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
@@ -1254,9 +1392,9 @@ block42:
 	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	FMOVQ (R6), F24
-	ADD   R5, R6, R6
-	FLDPQ 128(R8), (F30, F31)
+	FMOVQ (R5), F24
+	ADD   R4, R5, R5
+	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c4 // fmla v4.4s, v30.4s, v24.s[1]
@@ -1265,7 +1403,7 @@ block42:
 	WORD  $0x4f981be9 // fmla v9.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bcc // fmla v12.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bed // fmla v13.4s, v31.4s, v24.s[3]
-	FLDPQ 160(R8), (F30, F31)
+	FLDPQ 160(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
@@ -1274,9 +1412,9 @@ block42:
 	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	FMOVQ (R6), F27
-	ADD   R5, R6, R6
-	FLDPQ 192(R8), (F30, F31)
+	FMOVQ (R5), F27
+	ADD   R4, R5, R5
+	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c4 // fmla v4.4s, v30.4s, v27.s[1]
@@ -1285,7 +1423,7 @@ block42:
 	WORD  $0x4f9b1be9 // fmla v9.4s, v31.4s, v27.s[2]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R8), (F30, F31)
+	FLDPQ 224(R7), (F30, F31)
 	WORD  $0x4f9b13c2 // fmla v2.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e3 // fmla v3.4s, v31.4s, v27.s[0]
 	WORD  $0x4fbb13c6 // fmla v6.4s, v30.4s, v27.s[1]
@@ -1294,118 +1432,154 @@ block42:
 	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R8, R8
-	SUBS  $1, R10, R10
-	BGE   block42
+	ADD   $256, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block47
 
-rest43:
-	ADD   $1, R10, R10
-	MOVWU 640(R4), R11
-	CMP   $2, R11
-	BGE   first44
-	FLDPQ 512(R4), (F24, F25)
-	FLDPQ 384(R4), (F26, F27)
-	FLDPQ (R1), (F28, F29)
+rest48:
+	MOVWU 640(R3), R5
+	CMP   $0, R5
+	BNE   other50
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ (R0), (F28, F29)
+	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
+	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
+	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
+	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
+	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
+	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
+	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
+	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 32(R0), (F28, F29)
+	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
+	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
+	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
+	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
+	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
+	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
+	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
+	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
+	FSTPQ (F28, F29), 224(R0)
+	B     merged49
+
+other50:
+	CMP   $1, R5
+	BNE   other51
+	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 384(R3), (F26, F27)
+	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	FLDPQ 64(R1), (F28, F29)
+	FSTPQ (F28, F29), (R0)
+	FLDPQ 64(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	FLDPQ 128(R1), (F28, F29)
+	FSTPQ (F28, F29), 64(R0)
+	FLDPQ 128(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	FLDPQ 192(R1), (F28, F29)
+	FSTPQ (F28, F29), 128(R0)
+	FLDPQ 192(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	FLDPQ 544(R4), (F24, F25)
-	FLDPQ 416(R4), (F26, F27)
-	FLDPQ 32(R1), (F28, F29)
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	FLDPQ 96(R1), (F28, F29)
+	FSTPQ (F28, F29), 32(R0)
+	FLDPQ 96(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	FLDPQ 160(R1), (F28, F29)
+	FSTPQ (F28, F29), 96(R0)
+	FLDPQ 160(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	FLDPQ 224(R1), (F28, F29)
+	FSTPQ (F28, F29), 160(R0)
+	FLDPQ 224(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
-	B     merged45
+	FSTPQ (F28, F29), 224(R0)
+	B     merged49
 
-first44:
-	FLDPQ 512(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+other51:
+	FLDPQ 512(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
-	FSTPQ (F28, F29), (R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), (R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
-	FSTPQ (F28, F29), 64(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 64(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
-	FSTPQ (F28, F29), 128(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 128(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
-	FSTPQ (F28, F29), 192(R1)
-	FLDPQ 544(R4), (F24, F25)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 192(R0)
+	FLDPQ 544(R3), (F24, F25)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
-	FSTPQ (F28, F29), 32(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 32(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
-	FSTPQ (F28, F29), 96(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 96(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
-	FSTPQ (F28, F29), 160(R1)
-	VEOR  V28.B16, V28.B16, V28.B16
-	VEOR  V29.B16, V29.B16, V29.B16
+	FSTPQ (F28, F29), 160(R0)
+	VMOVI $0, V28.B16
+	VMOVI $0, V29.B16
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
-	FSTPQ (F28, F29), 224(R1)
+	FSTPQ (F28, F29), 224(R0)
 
-merged45:
-	ADD $16, R3, R3
-	ADD $256, R1, R1
-	B   end17
+merged49:
+	B end19
 
-next39:
-end17:
+next44:
+end19:
 	RET

@@ -4,275 +4,300 @@
 
 // func softmaxTile(s *float32, st *float32, n int)
 TEXT ·softmaxTile(SB), NOSPLIT, $0-24
-	MOVD    s+0(FP), R1
-	MOVD    st+8(FP), R2
-	MOVD    n+16(FP), R3
-	MOVD    $0xc2fc0000, R0
-	VDUP    R0, V8.S4
-	MOVD    $0x4b40007e, R0
-	VDUP    R0, V9.S4
+	MOVD    $coefficients<>(SB), R4
 	MOVD    $0x39a0b5a8, R0
-	VDUP    R0, V10.S4
-	MOVD    $0x3b2f8417, R0
-	VDUP    R0, V11.S4
-	MOVD    $0x3c9d96f0, R0
-	VDUP    R0, V12.S4
-	MOVD    $0x3de357be, R0
 	VDUP    R0, V13.S4
-	MOVD    $0x3ef5fdee, R0
-	VDUP    R0, V14.S4
-	MOVD    $0x3fb17218, R0
-	VDUP    R0, V15.S4
-	MOVD    $0x40000000, R0
-	VDUP    R0, V16.S4
-	VEOR    V21.B16, V21.B16, V21.B16
-	MOVD    $0xff800000, R0
-	VDUP    R0, V22.S4
-	VEOR    V28.B16, V28.B16, V28.B16
-	VEOR    V29.B16, V29.B16, V29.B16
-	VEOR    V30.B16, V30.B16, V30.B16
-	VEOR    V31.B16, V31.B16, V31.B16
-	FMOVQ   (R2), F17
-	WORD    $0x4ea18a31 // frintp v17.4s, v17.4s
-	WORD    $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	FMOVQ   F17, (R2)
-	WORD    $0x4e36e620 // fcmeq v0.4s, v17.4s, v22.4s
-	WORD    $0x4e601e31 // bic v17.16b, v17.16b, v0.16b
-	FMOVQ   16(R2), F18
-	WORD    $0x4ea18a52 // frintp v18.4s, v18.4s
-	WORD    $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	FMOVQ   F18, 16(R2)
-	WORD    $0x4e36e640 // fcmeq v0.4s, v18.4s, v22.4s
-	WORD    $0x4e601e52 // bic v18.16b, v18.16b, v0.16b
-	FMOVQ   32(R2), F19
-	WORD    $0x4ea18a73 // frintp v19.4s, v19.4s
-	WORD    $0x4e35d673 // fadd v19.4s, v19.4s, v21.4s
-	FMOVQ   F19, 32(R2)
-	WORD    $0x4e36e660 // fcmeq v0.4s, v19.4s, v22.4s
-	WORD    $0x4e601e73 // bic v19.16b, v19.16b, v0.16b
-	FMOVQ   48(R2), F20
-	WORD    $0x4ea18a94 // frintp v20.4s, v20.4s
-	WORD    $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
-	FMOVQ   F20, 48(R2)
-	WORD    $0x4e36e680 // fcmeq v0.4s, v20.4s, v22.4s
-	WORD    $0x4e601e94 // bic v20.16b, v20.16b, v0.16b
-	SUBS    $1, R3, R3
-	BLT     rest2
+	MOVD    $0x4b40007e, R0
+	VDUP    R0, V12.S4
+	MOVD    $0x42fc0000, R0
+	VDUP    R0, V11.S4
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    n+16(FP), R2
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	MOVD    $0xff800000, R3
+	VDUP    R3, V9.S4
+	FMOVQ   (R1), F0
+	WORD    $0x4ea18800 // frintp v0.4s, v0.4s
+	WORD    $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ   F0, (R1)
+	WORD    $0x4e29e40a // fcmeq v10.4s, v0.4s, v9.4s
+	WORD    $0x4e6a1c00 // bic v0.16b, v0.16b, v10.16b
+	FMOVQ   16(R1), F1
+	WORD    $0x4ea18821 // frintp v1.4s, v1.4s
+	WORD    $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ   F1, 16(R1)
+	WORD    $0x4e29e42a // fcmeq v10.4s, v1.4s, v9.4s
+	WORD    $0x4e6a1c21 // bic v1.16b, v1.16b, v10.16b
+	FMOVQ   32(R1), F2
+	WORD    $0x4ea18842 // frintp v2.4s, v2.4s
+	WORD    $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ   F2, 32(R1)
+	WORD    $0x4e29e44a // fcmeq v10.4s, v2.4s, v9.4s
+	WORD    $0x4e6a1c42 // bic v2.16b, v2.16b, v10.16b
+	FMOVQ   48(R1), F3
+	WORD    $0x4ea18863 // frintp v3.4s, v3.4s
+	WORD    $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ   F3, 48(R1)
+	WORD    $0x4e29e46a // fcmeq v10.4s, v3.4s, v9.4s
+	WORD    $0x4e6a1c63 // bic v3.16b, v3.16b, v10.16b
+	CBZ     R2, rest2
 	PCALIGN $16
 
 block1:
-	FLDPQ (R1), (F0, F4)
-	WORD  $0x4eb1d400 // fsub v0.4s, v0.4s, v17.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	WORD  $0x4e20d79c // fadd v28.4s, v28.4s, v0.4s
-	WORD  $0x4eb2d484 // fsub v4.4s, v4.4s, v18.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4e29d485 // fadd v5.4s, v4.4s, v9.4s
-	WORD  $0x4ea9d4a6 // fsub v6.4s, v5.4s, v9.4s
-	WORD  $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
-	VSHL  $23, V5.S4, V5.S4
-	VMOV  V11.B16, V6.B16
-	WORD  $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	VMOV  V12.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V13.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V14.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V16.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
-	WORD  $0x4e24d7bd // fadd v29.4s, v29.4s, v4.4s
-	FSTPQ (F0, F4), (R1)
-	FLDPQ 32(R1), (F0, F4)
-	WORD  $0x4eb3d400 // fsub v0.4s, v0.4s, v19.4s
-	WORD  $0x4e28f400 // fmax v0.4s, v0.4s, v8.4s
-	WORD  $0x4e29d401 // fadd v1.4s, v0.4s, v9.4s
-	WORD  $0x4ea9d422 // fsub v2.4s, v1.4s, v9.4s
-	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	VSHL  $23, V1.S4, V1.S4
-	VMOV  V11.B16, V2.B16
-	WORD  $0x4e20cd42 // fmla v2.4s, v10.4s, v0.4s
-	VMOV  V12.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V13.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V14.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	VMOV  V15.B16, V2.B16
-	WORD  $0x4e20cc62 // fmla v2.4s, v3.4s, v0.4s
-	VMOV  V16.B16, V3.B16
-	WORD  $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD  $0x6e21dc60 // fmul v0.4s, v3.4s, v1.4s
-	WORD  $0x4e20d7de // fadd v30.4s, v30.4s, v0.4s
-	WORD  $0x4eb4d484 // fsub v4.4s, v4.4s, v20.4s
-	WORD  $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	WORD  $0x4e29d485 // fadd v5.4s, v4.4s, v9.4s
-	WORD  $0x4ea9d4a6 // fsub v6.4s, v5.4s, v9.4s
-	WORD  $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
-	VSHL  $23, V5.S4, V5.S4
-	VMOV  V11.B16, V6.B16
-	WORD  $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	VMOV  V12.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V13.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V14.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	VMOV  V15.B16, V6.B16
-	WORD  $0x4e24cce6 // fmla v6.4s, v7.4s, v4.4s
-	VMOV  V16.B16, V7.B16
-	WORD  $0x4e24ccc7 // fmla v7.4s, v6.4s, v4.4s
-	WORD  $0x6e25dce4 // fmul v4.4s, v7.4s, v5.4s
-	WORD  $0x4e24d7ff // fadd v31.4s, v31.4s, v4.4s
-	FSTPQ (F0, F4), 32(R1)
-	ADD   $64, R1, R1
-	SUBS  $1, R3, R3
-	BGE   block1
+	FLDPQ (R0), (F8, F10)
+	FLDPQ 32(R0), (F14, F15)
+	WORD  $0x4ea8d408 // fsub v8.4s, v0.4s, v8.4s
+	WORD  $0x4eaad42a // fsub v10.4s, v1.4s, v10.4s
+	WORD  $0x4eaed44e // fsub v14.4s, v2.4s, v14.4s
+	WORD  $0x4eafd46f // fsub v15.4s, v3.4s, v15.4s
+	WORD  $0x4eabf508 // fmin v8.4s, v8.4s, v11.4s
+	WORD  $0x4eabf54a // fmin v10.4s, v10.4s, v11.4s
+	WORD  $0x4eabf5ce // fmin v14.4s, v14.4s, v11.4s
+	WORD  $0x4eabf5ef // fmin v15.4s, v15.4s, v11.4s
+	WORD  $0x4ea8d590 // fsub v16.4s, v12.4s, v8.4s
+	WORD  $0x4eaad591 // fsub v17.4s, v12.4s, v10.4s
+	WORD  $0x4eaed592 // fsub v18.4s, v12.4s, v14.4s
+	WORD  $0x4eafd593 // fsub v19.4s, v12.4s, v15.4s
+	WORD  $0x4eacd614 // fsub v20.4s, v16.4s, v12.4s
+	WORD  $0x4eacd635 // fsub v21.4s, v17.4s, v12.4s
+	WORD  $0x4eacd656 // fsub v22.4s, v18.4s, v12.4s
+	WORD  $0x4eacd677 // fsub v23.4s, v19.4s, v12.4s
+	WORD  $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD  $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
+	WORD  $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
+	WORD  $0x4e37d5ef // fadd v15.4s, v15.4s, v23.4s
+	FLDPQ (R4), (F20, F21)
+	FLDPQ (R4), (F22, F23)
+	WORD  $0x4ea8cdb4 // fmls v20.4s, v13.4s, v8.4s
+	WORD  $0x4eaacdb5 // fmls v21.4s, v13.4s, v10.4s
+	WORD  $0x4eaecdb6 // fmls v22.4s, v13.4s, v14.4s
+	WORD  $0x4eafcdb7 // fmls v23.4s, v13.4s, v15.4s
+	FLDPQ 32(R4), (F24, F25)
+	FLDPQ 32(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	FLDPQ 64(R4), (F20, F21)
+	FLDPQ 64(R4), (F22, F23)
+	WORD  $0x4ea8cf14 // fmls v20.4s, v24.4s, v8.4s
+	WORD  $0x4eaacf35 // fmls v21.4s, v25.4s, v10.4s
+	WORD  $0x4eaecf56 // fmls v22.4s, v26.4s, v14.4s
+	WORD  $0x4eafcf77 // fmls v23.4s, v27.4s, v15.4s
+	FLDPQ 96(R4), (F24, F25)
+	FLDPQ 96(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	FLDPQ 128(R4), (F20, F21)
+	FLDPQ 128(R4), (F22, F23)
+	WORD  $0x4ea8cf14 // fmls v20.4s, v24.4s, v8.4s
+	WORD  $0x4eaacf35 // fmls v21.4s, v25.4s, v10.4s
+	WORD  $0x4eaecf56 // fmls v22.4s, v26.4s, v14.4s
+	WORD  $0x4eafcf77 // fmls v23.4s, v27.4s, v15.4s
+	FLDPQ 160(R4), (F24, F25)
+	FLDPQ 160(R4), (F26, F27)
+	WORD  $0x4ea8ce98 // fmls v24.4s, v20.4s, v8.4s
+	WORD  $0x4eaaceb9 // fmls v25.4s, v21.4s, v10.4s
+	WORD  $0x4eaeceda // fmls v26.4s, v22.4s, v14.4s
+	WORD  $0x4eafcefb // fmls v27.4s, v23.4s, v15.4s
+	VSHL  $23, V16.S4, V16.S4
+	VSHL  $23, V17.S4, V17.S4
+	VSHL  $23, V18.S4, V18.S4
+	VSHL  $23, V19.S4, V19.S4
+	WORD  $0x6e30df08 // fmul v8.4s, v24.4s, v16.4s
+	WORD  $0x6e31df2a // fmul v10.4s, v25.4s, v17.4s
+	WORD  $0x6e32df4e // fmul v14.4s, v26.4s, v18.4s
+	WORD  $0x6e33df6f // fmul v15.4s, v27.4s, v19.4s
+	FSTPQ (F8, F10), (R0)
+	FSTPQ (F14, F15), 32(R0)
+	WORD  $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	WORD  $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
+	WORD  $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD  $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	ADD   $64, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block1
 
 rest2:
-	ADD   $1, R3, R3
 	MOVD  $0xc2fe0000, R0
-	VDUP  R0, V23.S4
+	VDUP  R0, V8.S4
 	MOVD  $0x3f800000, R0
-	VDUP  R0, V24.S4
-	VEOR  V25.B16, V25.B16, V25.B16
-	VEOR  V26.B16, V26.B16, V26.B16
-	FMOVQ (R2), F0
-	FMOVQ F22, (R2)
-	FMOVQ 128(R2), F1
+	VDUP  R0, V11.S4
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	FMOVQ (R1), F0
+	FMOVQ F9, (R1)
+	FMOVQ 128(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 128(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
-	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
-	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	FMOVQ F2, 128(R1)
+	WORD  $0x4e29e42a // fcmeq v10.4s, v1.4s, v9.4s
+	WORD  $0x4eea1d8c // orn v12.16b, v12.16b, v10.16b
+	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
+	VORR  V3.B16, V10.B16, V10.B16
+	WORD  $0x4eea1dad // orn v13.16b, v13.16b, v10.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e28c400 // fmaxnm v0.4s, v0.4s, v8.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V11.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e28c421 // fmaxnm v1.4s, v1.4s, v8.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 384(R2)
-	FMOVQ F0, 512(R2)
-	FMOVQ 256(R2), F3
-	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
-	WORD  $0x4e20cf83 // fmla v3.4s, v28.4s, v0.4s
-	FMOVQ F3, 256(R2)
-	FMOVQ 16(R2), F0
-	FMOVQ F22, 16(R2)
-	FMOVQ 144(R2), F1
+	VADD  V11.S4, V1.S4, V1.S4
+	FMOVQ F1, 384(R1)
+	FMOVQ F0, 512(R1)
+	FMOVQ 256(R1), F10
+	WORD  $0x6e21dd4a // fmul v10.4s, v10.4s, v1.4s
+	WORD  $0x4e20cc8a // fmla v10.4s, v4.4s, v0.4s
+	FMOVQ F10, 256(R1)
+	FMOVQ 16(R1), F0
+	FMOVQ F9, 16(R1)
+	FMOVQ 144(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 144(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
-	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
-	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	FMOVQ F2, 144(R1)
+	WORD  $0x4e29e42a // fcmeq v10.4s, v1.4s, v9.4s
+	WORD  $0x4eea1d8c // orn v12.16b, v12.16b, v10.16b
+	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
+	VORR  V3.B16, V10.B16, V10.B16
+	WORD  $0x4eea1dad // orn v13.16b, v13.16b, v10.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e28c400 // fmaxnm v0.4s, v0.4s, v8.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V11.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e28c421 // fmaxnm v1.4s, v1.4s, v8.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 400(R2)
-	FMOVQ F0, 528(R2)
-	FMOVQ 272(R2), F3
-	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
-	WORD  $0x4e20cfa3 // fmla v3.4s, v29.4s, v0.4s
-	FMOVQ F3, 272(R2)
-	FMOVQ 32(R2), F0
-	FMOVQ F22, 32(R2)
-	FMOVQ 160(R2), F1
+	VADD  V11.S4, V1.S4, V1.S4
+	FMOVQ F1, 400(R1)
+	FMOVQ F0, 528(R1)
+	FMOVQ 272(R1), F10
+	WORD  $0x6e21dd4a // fmul v10.4s, v10.4s, v1.4s
+	WORD  $0x4e20ccaa // fmla v10.4s, v5.4s, v0.4s
+	FMOVQ F10, 272(R1)
+	FMOVQ 32(R1), F0
+	FMOVQ F9, 32(R1)
+	FMOVQ 160(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 160(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
-	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
-	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	FMOVQ F2, 160(R1)
+	WORD  $0x4e29e42a // fcmeq v10.4s, v1.4s, v9.4s
+	WORD  $0x4eea1d8c // orn v12.16b, v12.16b, v10.16b
+	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
+	VORR  V3.B16, V10.B16, V10.B16
+	WORD  $0x4eea1dad // orn v13.16b, v13.16b, v10.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e28c400 // fmaxnm v0.4s, v0.4s, v8.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V11.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e28c421 // fmaxnm v1.4s, v1.4s, v8.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 416(R2)
-	FMOVQ F0, 544(R2)
-	FMOVQ 288(R2), F3
-	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
-	WORD  $0x4e20cfc3 // fmla v3.4s, v30.4s, v0.4s
-	FMOVQ F3, 288(R2)
-	FMOVQ 48(R2), F0
-	FMOVQ F22, 48(R2)
-	FMOVQ 176(R2), F1
+	VADD  V11.S4, V1.S4, V1.S4
+	FMOVQ F1, 416(R1)
+	FMOVQ F0, 544(R1)
+	FMOVQ 288(R1), F10
+	WORD  $0x6e21dd4a // fmul v10.4s, v10.4s, v1.4s
+	WORD  $0x4e20ccca // fmla v10.4s, v6.4s, v0.4s
+	FMOVQ F10, 288(R1)
+	FMOVQ 48(R1), F0
+	FMOVQ F9, 48(R1)
+	FMOVQ 176(R1), F1
 	WORD  $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
-	FMOVQ F2, 176(R2)
-	WORD  $0x4e36e423 // fcmeq v3.4s, v1.4s, v22.4s
-	WORD  $0x4ee31f39 // orn v25.16b, v25.16b, v3.16b
-	WORD  $0x4e22e424 // fcmeq v4.4s, v1.4s, v2.4s
-	VORR  V4.B16, V3.B16, V3.B16
-	WORD  $0x4ee31f5a // orn v26.16b, v26.16b, v3.16b
+	FMOVQ F2, 176(R1)
+	WORD  $0x4e29e42a // fcmeq v10.4s, v1.4s, v9.4s
+	WORD  $0x4eea1d8c // orn v12.16b, v12.16b, v10.16b
+	WORD  $0x4e22e423 // fcmeq v3.4s, v1.4s, v2.4s
+	VORR  V3.B16, V10.B16, V10.B16
+	WORD  $0x4eea1dad // orn v13.16b, v13.16b, v10.16b
 	WORD  $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD  $0x4e37c400 // fmaxnm v0.4s, v0.4s, v23.4s
+	WORD  $0x4e28c400 // fmaxnm v0.4s, v0.4s, v8.4s
 	WORD  $0x4e21a800 // fcvtns v0.4s, v0.4s
 	VSHL  $23, V0.S4, V0.S4
-	VADD  V24.S4, V0.S4, V0.S4
+	VADD  V11.S4, V0.S4, V0.S4
 	WORD  $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
-	WORD  $0x4e37c421 // fmaxnm v1.4s, v1.4s, v23.4s
+	WORD  $0x4e28c421 // fmaxnm v1.4s, v1.4s, v8.4s
 	WORD  $0x4e21a821 // fcvtns v1.4s, v1.4s
 	VSHL  $23, V1.S4, V1.S4
-	VADD  V24.S4, V1.S4, V1.S4
-	FMOVQ F1, 432(R2)
-	FMOVQ F0, 560(R2)
-	FMOVQ 304(R2), F3
-	WORD  $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
-	WORD  $0x4e20cfe3 // fmla v3.4s, v31.4s, v0.4s
-	FMOVQ F3, 304(R2)
-	MOVD  $0x1, R4
-	VMOV  V26.D[0], R5
-	VMOV  V26.D[1], R0
-	ORR   R0, R5, R5
-	CBNZ  R5, mode3
-	MOVD  $0x0, R4
-	VMOV  V25.D[0], R5
-	VMOV  V25.D[1], R0
-	ORR   R0, R5, R5
-	CBNZ  R5, mode3
-	MOVD  $0x2, R4
+	VADD  V11.S4, V1.S4, V1.S4
+	FMOVQ F1, 432(R1)
+	FMOVQ F0, 560(R1)
+	FMOVQ 304(R1), F10
+	WORD  $0x6e21dd4a // fmul v10.4s, v10.4s, v1.4s
+	WORD  $0x4e20ccea // fmla v10.4s, v7.4s, v0.4s
+	FMOVQ F10, 304(R1)
+	MOVD  $0x1, R0
+	VMOV  V13.D[0], R2
+	VMOV  V13.D[1], R3
+	ORR   R3, R2, R2
+	CBNZ  R2, mode3
+	MOVD  $0x0, R0
+	VMOV  V12.D[0], R2
+	VMOV  V12.D[1], R3
+	ORR   R3, R2, R2
+	CBNZ  R2, mode3
+	MOVD  $0x2, R0
 
 mode3:
-	MOVW R4, 640(R2)
+	MOVW R0, 640(R1)
 	RET
+
+DATA coefficients<>+0(SB)/4, $0x3b2f8417
+DATA coefficients<>+4(SB)/4, $0x3b2f8417
+DATA coefficients<>+8(SB)/4, $0x3b2f8417
+DATA coefficients<>+12(SB)/4, $0x3b2f8417
+DATA coefficients<>+16(SB)/4, $0x3b2f8417
+DATA coefficients<>+20(SB)/4, $0x3b2f8417
+DATA coefficients<>+24(SB)/4, $0x3b2f8417
+DATA coefficients<>+28(SB)/4, $0x3b2f8417
+DATA coefficients<>+32(SB)/4, $0x3c9d96f0
+DATA coefficients<>+36(SB)/4, $0x3c9d96f0
+DATA coefficients<>+40(SB)/4, $0x3c9d96f0
+DATA coefficients<>+44(SB)/4, $0x3c9d96f0
+DATA coefficients<>+48(SB)/4, $0x3c9d96f0
+DATA coefficients<>+52(SB)/4, $0x3c9d96f0
+DATA coefficients<>+56(SB)/4, $0x3c9d96f0
+DATA coefficients<>+60(SB)/4, $0x3c9d96f0
+DATA coefficients<>+64(SB)/4, $0x3de357be
+DATA coefficients<>+68(SB)/4, $0x3de357be
+DATA coefficients<>+72(SB)/4, $0x3de357be
+DATA coefficients<>+76(SB)/4, $0x3de357be
+DATA coefficients<>+80(SB)/4, $0x3de357be
+DATA coefficients<>+84(SB)/4, $0x3de357be
+DATA coefficients<>+88(SB)/4, $0x3de357be
+DATA coefficients<>+92(SB)/4, $0x3de357be
+DATA coefficients<>+96(SB)/4, $0x3ef5fdee
+DATA coefficients<>+100(SB)/4, $0x3ef5fdee
+DATA coefficients<>+104(SB)/4, $0x3ef5fdee
+DATA coefficients<>+108(SB)/4, $0x3ef5fdee
+DATA coefficients<>+112(SB)/4, $0x3ef5fdee
+DATA coefficients<>+116(SB)/4, $0x3ef5fdee
+DATA coefficients<>+120(SB)/4, $0x3ef5fdee
+DATA coefficients<>+124(SB)/4, $0x3ef5fdee
+DATA coefficients<>+128(SB)/4, $0x3fb17218
+DATA coefficients<>+132(SB)/4, $0x3fb17218
+DATA coefficients<>+136(SB)/4, $0x3fb17218
+DATA coefficients<>+140(SB)/4, $0x3fb17218
+DATA coefficients<>+144(SB)/4, $0x3fb17218
+DATA coefficients<>+148(SB)/4, $0x3fb17218
+DATA coefficients<>+152(SB)/4, $0x3fb17218
+DATA coefficients<>+156(SB)/4, $0x3fb17218
+DATA coefficients<>+160(SB)/4, $0x40000000
+DATA coefficients<>+164(SB)/4, $0x40000000
+DATA coefficients<>+168(SB)/4, $0x40000000
+DATA coefficients<>+172(SB)/4, $0x40000000
+DATA coefficients<>+176(SB)/4, $0x40000000
+DATA coefficients<>+180(SB)/4, $0x40000000
+DATA coefficients<>+184(SB)/4, $0x40000000
+DATA coefficients<>+188(SB)/4, $0x40000000
+GLOBL coefficients<>(SB), RODATA|NOPTR, $192

@@ -1,5 +1,5 @@
-// Package a64 writes arm64 assembly for Go: a front end on the intermediate representation and the
-// printers of avo, which itself generates amd64 only.
+// Package a64 writes arm64 assembly for Go: a front end on the intermediate representation, the
+// liveness, the register allocator and the printers of avo, which itself generates amd64 only.
 //
 // The operands of an instruction are in the order of Arm's manual, destination first. Go's
 // assembler has little vector arithmetic, so most of it is words that carry their text as a
@@ -7,9 +7,9 @@
 // and so does a register that is not the program's: R16 and R17 belong to the linker, R18 to the
 // platform, R26 to closures, R27 to the assembler, R28 to the goroutine, R29 and R30 to the frame.
 //
-// Registers are physical. There are enough of them for leaf functions, and microkernels choose them
-// anyway, so avo's allocator is not used: [Asm.X] hands out general registers, vector registers are
-// numbered.
+// Registers are virtual where [Asm.X] and [Asm.V] return them, and physical where a kernel numbers
+// them, as microkernels do, whose registers form a grid. Both mix. A register that is read before
+// it is written, and a result that nothing reads, are errors.
 package a64
 
 import (
@@ -42,41 +42,31 @@ type Mem struct {
 // generalRegisters are those that a program may use.
 var generalRegisters = []X{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 21, 22, 23, 24, 25}
 
-// text is an operand.
-type text string
-
-// Asm returns the operand as it stands in the file.
-func (t text) Asm() string { return string(t) }
-
-func (x X) n() uint32 {
-	if !slices.Contains(generalRegisters, x) {
-		panic(fmt.Sprintf("a64: R%d is reserved or no register", int(x)))
-	}
-	return uint32(x)
+// A form is an operand as it stands in the file, with %d for the numbers of its registers, which
+// are not known before they are allocated.
+type form struct {
+	format    string
+	registers []register
 }
 
-// String is called by name: package fmt would swallow its panic.
-func (x X) String() string { return fmt.Sprintf("R%d", x.n()) }
+func constant(format string, args ...any) form { return form{format: fmt.Sprintf(format, args...)} }
 
-func (v V) n() uint32 {
-	inRange("vector register", int(v), 0, 31)
-	return uint32(v)
-}
+func (x X) form() form { return form{"R%d", []register{x.register()}} }
 
 // in is v with an arrangement: S4, D2 or B16.
-func (v V) in(arrangement string) string { return fmt.Sprintf("V%d.%s", v.n(), arrangement) }
+func (v V) in(arrangement string) form { return form{"V%d." + arrangement, []register{v.register()}} }
 
 // lane is lane i of v.
-func (v V) lane(i int) string {
+func (v V) lane(i int) form {
 	inRange("lane", i, 0, 3)
-	return fmt.Sprintf("V%d.S[%d]", v.n(), i)
+	return v.in(fmt.Sprintf("S[%d]", i))
 }
 
 // scalar is the low lane of v.
-func (v V) scalar() string { return fmt.Sprintf("F%d", v.n()) }
+func (v V) scalar() form { return form{"F%d", []register{v.register()}} }
 
 // at is an address whose offset fits an access to size bytes without a further instruction.
-func (m Mem) at(size int) string {
+func (m Mem) at(size int) form {
 	if m.Disp < -256 || m.Disp > 255 { // unscaled, else in units of size
 		inRange("offset", m.Disp, 0, 4095*size)
 		if m.Disp%size != 0 {
@@ -84,9 +74,9 @@ func (m Mem) at(size int) string {
 		}
 	}
 	if m.Disp == 0 {
-		return "(" + m.Base.String() + ")"
+		return form{"(R%d)", []register{m.Base.register()}}
 	}
-	return fmt.Sprintf("%d(%s)", m.Disp, m.Base.String())
+	return form{fmt.Sprintf("%d(R%%d)", m.Disp), []register{m.Base.register()}}
 }
 
 func inRange(what string, i, least, most int) {
@@ -99,16 +89,27 @@ func inRange(what string, i, least, most int) {
 type Asm struct {
 	file   *ir.File
 	fn     *ir.Function
-	free   []X // general registers not handed out yet
+	text   map[*ir.Instruction]func(numbers) (operand.Op, error)
+	next   int // virtual register
 	labels int
 	tables map[string]bool
 }
 
 // New returns an empty file.
-func New() *Asm { return &Asm{file: ir.NewFile(), tables: map[string]bool{}} }
+func New() *Asm {
+	return &Asm{
+		file: ir.NewFile(), text: map[*ir.Instruction]func(numbers) (operand.Op, error){},
+		next: virtual, tables: map[string]bool{},
+	}
+}
 
 // Write writes the file to dir/name_arm64.s and its stubs to dir/name_arm64.go.
 func (a *Asm) Write(dir, pkg, name string) error {
+	for _, fn := range a.file.Functions() {
+		if err := a.finish(fn); err != nil {
+			return fmt.Errorf("%s: %w", fn.Name, err)
+		}
+	}
 	if err := pass.IncludeTextFlagHeader(a.file); err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (a *Asm) Write(dir, pkg, name string) error {
 	return nil
 }
 
-// Begin starts a function, a leaf without a frame, with all general registers free.
+// Begin starts a function, a leaf without a frame.
 func (a *Asm) Begin(name, signature string, doc ...string) {
 	s, err := gotypes.ParseSignature(signature)
 	if err != nil {
@@ -140,42 +141,79 @@ func (a *Asm) Begin(name, signature string, doc ...string) {
 	a.fn.Attributes = attr.NOSPLIT
 	a.fn.AddPragma("noescape")
 	a.fn.Doc = doc
-	a.free = slices.Clone(generalRegisters)
 	a.file.AddSection(a.fn)
 }
 
-// X returns a general register that the function has not used yet.
-func (a *Asm) X() X {
-	if len(a.free) == 0 {
-		panic("a64: " + a.fn.Name + ": no general register is left")
+// X returns a new virtual general register.
+func (a *Asm) X() X { a.next++; return X(a.next) }
+
+// V returns a new virtual vector register.
+func (a *Asm) V() V { a.next++; return V(a.next) }
+
+// An access is what an instruction does with its destination. Other operands are read.
+type access int
+
+const (
+	define access = iota // writes it
+	update               // reads and writes it
+	read                 // there is none
+)
+
+// op adds an instruction of Go's assembler, with its operands in Go's order: the destination is the
+// last one.
+func (a *Asm) op(acc access, opcode string, operands ...form) *ir.Instruction {
+	var sources, last []register
+	for i, o := range operands {
+		if i == len(operands)-1 {
+			last = o.registers
+		} else {
+			sources = append(sources, o.registers...)
+		}
 	}
-	x := a.free[0]
-	a.free = a.free[1:]
-	return x
+	return a.add(acc, opcode, last, sources, func(n numbers) (operand.Op, error) {
+		var texts []string
+		for _, o := range operands {
+			texts = append(texts, n.fill(o.format, o.registers))
+		}
+		return join(texts), nil
+	})
 }
 
-// op adds an instruction.
-func (a *Asm) op(opcode string, operands ...string) {
+// add adds an instruction whose operands are written when the registers are known.
+func (a *Asm) add(acc access, opcode string, destination, sources []register, text func(numbers) (operand.Op, error)) *ir.Instruction {
 	i := &ir.Instruction{Opcode: opcode}
-	for _, o := range operands {
-		i.Operands = append(i.Operands, text(o))
+	for _, r := range sources {
+		i.Inputs = append(i.Inputs, r.avo())
 	}
+	for _, r := range destination {
+		if acc != define {
+			i.Inputs = append(i.Inputs, r.avo())
+		}
+		if acc != read {
+			i.Outputs = append(i.Outputs, r.avo())
+		}
+	}
+	a.text[i] = text
 	a.fn.AddInstruction(i)
+	return i
 }
+
+// Keep says that what the register holds here is not lost, though no instruction reads it.
+func (a *Asm) Keep(v V) { a.op(read, nothing, v.scalar()) }
 
 // parameter returns the address and the size of a parameter.
-func (a *Asm) parameter(name string) (string, int) {
+func (a *Asm) parameter(name string) (form, int) {
 	return resolve(a.fn.Signature.Params().Lookup(name))
 }
 
-func (a *Asm) result() (string, int) { return resolve(a.fn.Signature.Results().At(0)) }
+func (a *Asm) result() (form, int) { return resolve(a.fn.Signature.Results().At(0)) }
 
-func resolve(c gotypes.Component) (address string, size int) {
+func resolve(c gotypes.Component) (address form, size int) {
 	b, err := c.Resolve()
 	if err != nil {
 		panic(err)
 	}
-	return b.Addr.Asm(), int(gotypes.Sizes.Sizeof(b.Type))
+	return constant("%s", b.Addr.Asm()), int(gotypes.Sizes.Sizeof(b.Type))
 }
 
 func want(size, bytes int) {
@@ -195,41 +233,55 @@ func (a *Asm) Param(name string) X {
 func (a *Asm) ParamTo(x X, name string) {
 	p, size := a.parameter(name)
 	want(size, 8)
-	a.op("MOVD", p, x.String())
+	a.op(define, "MOVD", p, x.form())
 }
 
-// ParamFloat loads a float32 parameter into all lanes.
-func (a *Asm) ParamFloat(v V, name string) {
+// ParamFloat loads a float32 parameter into all lanes of a new register.
+func (a *Asm) ParamFloat(name string) V {
+	v := a.V()
 	p, size := a.parameter(name)
 	want(size, 4)
-	a.op("FMOVS", p, v.scalar())
+	a.op(define, "FMOVS", p, v.scalar())
 	a.DUP(v, v, 0)
+	return v
 }
 
 // Result stores a result of 64 bits.
 func (a *Asm) Result(x X) {
 	r, size := a.result()
 	want(size, 8)
-	a.op("MOVD", x.String(), r)
+	a.op(read, "MOVD", x.form(), r)
 }
 
 // ResultFloat stores the low lane as the float32 result.
 func (a *Asm) ResultFloat(v V) {
 	r, size := a.result()
 	want(size, 4)
-	a.op("FMOVS", v.scalar(), r)
+	a.op(read, "FMOVS", v.scalar(), r)
 }
 
-// Table emits read-only words, once a file, and loads their address.
-func (a *Asm) Table(x X, name string, words ...uint32) {
-	if !a.tables[name] {
-		a.tables[name] = true
-		t := ir.NewStaticGlobal(name)
-		t.Attributes = attr.RODATA | attr.NOPTR
-		for _, w := range words {
-			t.Append(operand.U32(w))
-		}
-		a.file.AddSection(t)
+// First puts what emit emits at the start of the function.
+func (a *Asm) First(emit func()) {
+	n := len(a.fn.Nodes)
+	emit()
+	a.fn.Nodes = slices.Concat(a.fn.Nodes[n:], a.fn.Nodes[:n])
+}
+
+// Table emits read-only words, once a file.
+func (a *Asm) Table(name string, words ...uint32) {
+	if a.tables[name] {
+		return
 	}
-	a.op("MOVD", "$"+name+"<>(SB)", x.String())
+	a.tables[name] = true
+	t := ir.NewStaticGlobal(name)
+	t.Attributes = attr.RODATA | attr.NOPTR
+	for _, w := range words {
+		t.Append(operand.U32(w))
+	}
+	a.file.AddSection(t)
+}
+
+// Address is the address of a table of this file.
+func (a *Asm) Address(x X, table string) {
+	a.op(define, "MOVD", constant("$%s<>(SB)", table), x.form())
 }

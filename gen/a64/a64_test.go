@@ -1,30 +1,17 @@
 package a64
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/arch/arm64/arm64asm"
 )
-
-// words returns the encoding and the comment of each WORD of a file.
-func words(t *testing.T, a *Asm) (w []uint32, comments []string) {
-	t.Helper()
-	for _, m := range regexp.MustCompile(`WORD +\$(0x[0-9a-f]{8}) // (.*)`).FindAllStringSubmatch(print(t, a), -1) {
-		n, err := strconv.ParseUint(m[1], 0, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, comments = append(w, uint32(n)), append(comments, m[2])
-	}
-	return w, comments
-}
 
 // print returns the text of the assembly.
 func print(t *testing.T, a *Asm) string {
@@ -55,26 +42,34 @@ func TestWords(t *testing.T) {
 		a := New()
 		a.Begin("f", "func()")
 		emit(a)
-		w, comments := words(t, a)
-		if len(w) != 1 {
-			t.Fatalf("%s: %d words", op, len(w))
+		i := a.fn.Instructions()
+		if len(i) != 1 || i[0].Opcode != "WORD" {
+			t.Fatalf("%s: not one word", op)
 		}
-		b := []byte{byte(w[0]), byte(w[0] >> 8), byte(w[0] >> 16), byte(w[0] >> 24)}
-		i, err := arm64asm.Decode(b)
+		operands, err := a.text[i[0]](nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		word, comment, _ := strings.Cut(operands.Asm(), " // ")
+		w, err := strconv.ParseUint(strings.TrimPrefix(word, "$0x"), 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded, err := arm64asm.Decode(binary.LittleEndian.AppendUint32(nil, uint32(w)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var args []string
-		for _, arg := range i.Args {
+		for _, arg := range decoded.Args {
 			if arg != nil {
 				args = append(args, arg.String())
 			}
 		}
-		if i.Op.String() != op || strings.Join(args, " ") != strings.Join(want, " ") {
-			t.Fatalf("%s %v is %v %v", op, want, i.Op, args)
+		if decoded.Op.String() != op || strings.Join(args, " ") != strings.Join(want, " ") {
+			t.Fatalf("%s %v is %v %v", op, want, decoded.Op, args)
 		}
-		if !strings.HasPrefix(comments[0], strings.ToLower(op)+" ") {
-			t.Fatalf("%s has the comment %q", op, comments[0])
+		if !strings.HasPrefix(comment, strings.ToLower(op)+" ") {
+			t.Fatalf("%s has the comment %q", op, comment)
 		}
 	}
 	for range 64 {
@@ -96,6 +91,7 @@ func TestWords(t *testing.T) {
 		check("FADDP", []string{fmt.Sprintf("S%d", d), fmt.Sprintf("V%d.2S", n)}, func(a *Asm) { a.FADDP(d, n) })
 		x, y := generalRegisters[r.IntN(len(generalRegisters))], generalRegisters[r.IntN(len(generalRegisters))]
 		check("LDR", []string{fmt.Sprintf("Q%d", d), fmt.Sprintf("[X%d,X%d]", x, y)}, func(a *Asm) { a.LDRQX(d, x, y) })
+		check("STR", []string{fmt.Sprintf("Q%d", d), fmt.Sprintf("[X%d,X%d]", x, y)}, func(a *Asm) { a.STRQX(d, x, y) })
 	}
 }
 
@@ -117,15 +113,9 @@ func TestPanics(t *testing.T) {
 		"offset of a pair":       func(a *Asm) { a.LDPQ(0, 1, Mem{0, 1024}) },
 		"unaligned pair":         func(a *Asm) { a.STPQ(0, 1, Mem{0, 8}) },
 		"float32 as a pointer":   func(a *Asm) { a.Param("x") },
-		"pointer as a float32":   func(a *Asm) { a.ParamFloat(0, "p") },
+		"pointer as a float32":   func(a *Asm) { a.ParamFloat("p") },
 		"result of another size": func(a *Asm) { a.ResultFloat(0) },
 		"unknown parameter":      func(a *Asm) { a.Param("y") },
-		"too many registers": func(a *Asm) {
-			for range 24 {
-				a.X()
-			}
-		},
-		"a word that is not its text": func(a *Asm) { a.word(0x4E20D400, "fsub v0.4s, v0.4s, v0.4s") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			a := New()
@@ -137,5 +127,106 @@ func TestPanics(t *testing.T) {
 			}()
 			f(a)
 		})
+	}
+}
+
+// What the registers of a function do wrong, as a whole.
+func TestErrors(t *testing.T) {
+	use := func(a *Asm, v V) { a.STRQ(v, Mem{Base: a.Param("p")}) }
+	for _, c := range []struct {
+		want string
+		emit func(a *Asm)
+	}{
+		{"", func(a *Asm) { a.ZERO(3); use(a, 3) }},
+		{"read before it is written: [FMOVQ F3", func(a *Asm) { use(a, 3) }},
+		{"read before it is written: [MOVD", func(a *Asm) { a.Result(a.X()) }},
+		{"read before it is written: [BLT l", func(a *Asm) { a.Label("l"); a.Param("p"); a.BLT("l") }},
+		{"read before it is written: [VBIT", func(a *Asm) { v := a.V(); a.ZERO(1); a.BIT(v, 1, 1); use(a, v) }},
+		// on one of two paths
+		{"read before it is written", func(a *Asm) {
+			v, p := a.V(), a.Param("p")
+			a.CBZ(p, "l")
+			a.ZERO(v)
+			a.Label("l")
+			use(a, v)
+		}},
+		{"nothing reads the result of VMOVI $0, V3.B16", func(a *Asm) { a.ZERO(3) }},
+		{"nothing reads the result of WORD $0x4e21d421", func(a *Asm) { a.ZERO(1); a.FADD(1, 1, 1); a.ZERO(1); use(a, 1) }},
+		{"", func(a *Asm) { a.ZERO(3); a.Keep(3) }},
+		// dropped, not an error: additions to counters and pointers
+		{"", func(a *Asm) { n := a.Param("n"); a.Blocks(n, 4, func() {}) }},
+		{"does not return", func(a *Asm) { a.RET(); a.ZERO(3); a.Keep(3) }},
+		{"failed to allocate", func(a *Asm) {
+			var all []V
+			for range 33 {
+				all = append(all, a.V())
+				a.ZERO(all[len(all)-1])
+			}
+			for _, v := range all {
+				use(a, v)
+			}
+		}},
+		{"is \"fadd v0.4s, v0.4s, v0.4s\", want", func(a *Asm) {
+			a.word(define, 0x4E20D400, "fsub v%d.4s, v0.4s, v0.4s", V(0).d())
+			use(a, 0)
+		}},
+	} {
+		a := New()
+		a.Begin("f", "func(p *float32, n int) int64")
+		c.emit(a)
+		if c.want != "does not return" {
+			a.RET()
+		}
+		err := a.Write(t.TempDir(), "p", "f")
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}
+
+// Virtual registers that live at the same time are apart, from each other and from physical ones;
+// one after the other they share.
+func TestAllocation(t *testing.T) {
+	a := New()
+	a.Begin("f", "func(p *float32, n int)")
+	p := a.Param("p")
+	x, y, z := a.V(), a.V(), a.V()
+	a.ZERO(0)
+	a.ZERO(x)
+	a.LDRQ(y, Mem{Base: p})
+	a.FMLA(x, y, 0)
+	a.FADD(z, x, x) // x and y are free here, 0 is not
+	a.STPQ(z, 0, Mem{Base: p})
+	a.RET()
+	s := print(t, a)
+	for _, want := range []string{"FMOVQ (R0), F2", "fmla v1.4s, v2.4s, v0.4s", "fadd v1.4s, v1.4s, v1.4s", "FSTPQ (F1, F0), (R0)"} {
+		if !strings.Contains(strings.Join(strings.Fields(s), " "), want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+}
+
+// Both registers of a pair are written, read or not: they differ.
+func TestPairs(t *testing.T) {
+	a := New()
+	a.Begin("f", "func(p *float32)")
+	p, x, y := a.Param("p"), a.V(), a.V()
+	a.LDPQ(x, y, Mem{Base: p})
+	a.STRQ(x, Mem{Base: p})
+	a.RET()
+	if s := print(t, a); !strings.Contains(s, "(F1, F0)") && !strings.Contains(s, "(F0, F1)") {
+		t.Error(s)
+	}
+}
+
+func TestFirst(t *testing.T) {
+	a := New()
+	a.Begin("f", "func(p *float32)")
+	v := a.V()
+	a.STRQ(v, Mem{Base: a.Param("p")})
+	a.First(func() { a.ZERO(v) })
+	a.RET()
+	if s := print(t, a); strings.Index(s, "VMOVI") > strings.Index(s, "MOVD") {
+		t.Error(s)
 	}
 }

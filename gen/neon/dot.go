@@ -4,49 +4,42 @@ import "github.com/selfattn/attn/gen/a64"
 
 // Dot reads two vectors once, so it runs at the load limit: the contract's 32 lanes are 8
 // accumulators, enough to cover the latency of FMLA on every core.
-//
-//	V0-V7 a block of x and y, V24-V31 accumulators
 func genDot(g *gen) {
-	g.begin("dot", "func(x, y *float32, n int) float32",
+	g.Begin("dot", "func(x, y *float32, n int) float32",
 		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
-	x, y, n := g.Param("x"), g.Param("y"), g.Param("n")
-	g.clear(sums, 8)
-	g.dotLoop(x, y, n)
-	g.fold()
-	g.ResultFloat(sums)
+	x, y, n, sums := g.Param("x"), g.Param("y"), g.Param("n"), g.group(8)
+	g.clear(sums)
+	g.dotLoop(x, y, n, sums)
+	g.ResultFloat(g.fold(sums))
 	g.RET()
 
-	g.begin("dotAdd", "func(acc, x, y *float32, n int)",
+	g.Begin("dotAdd", "func(acc, x, y *float32, n int)",
 		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
 		"a multiple of 32 but for the last part of a vector.")
 	acc := g.Param("acc")
-	x, y, n = g.Param("x"), g.Param("y"), g.Param("n")
-	g.load(sums, 8, acc, 0)
-	g.dotLoop(x, y, n)
-	g.store(sums, 8, acc, 0)
+	x, y, n, sums = g.Param("x"), g.Param("y"), g.Param("n"), g.group(8)
+	g.load(sums, acc, 0)
+	g.dotLoop(x, y, n, sums)
+	g.store(sums, acc, 0)
 	g.RET()
 
-	g.begin("fold", "func(acc *float32) float32",
+	g.Begin("fold", "func(acc *float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
-	acc = g.Param("acc")
-	g.load(sums, 8, acc, 0)
-	g.fold()
-	g.ResultFloat(sums)
+	acc, sums = g.Param("acc"), g.group(8)
+	g.load(sums, acc, 0)
+	g.ResultFloat(g.fold(sums))
 	g.RET()
 }
 
-// sums is the first of the 8 registers of the 32 lanes of a sum.
-const sums a64.V = 24
-
-func (g *gen) dotLoop(x, y, n a64.X) {
+// dotLoop continues the 32 lanes of sums.
+func (g *gen) dotLoop(x, y, n a64.X, sums []a64.V) {
 	done := g.NewLabel("done")
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {
-			r := a64.V(i % 4 * 2)
-			g.LDPQ(r, r+1, mem(x, 16*i))
-			g.LDPQ(r+2, r+3, mem(y, 16*i))
-			g.FMLA(sums+a64.V(i), r, r+2)
-			g.FMLA(sums+a64.V(i)+1, r+1, r+3)
+			p, q := g.group(2), g.group(2)
+			g.load(p, x, 16*i)
+			g.load(q, y, 16*i)
+			g.MulAdd(sums[i:i+2], p, q)
 		}
 		g.ADDI(x, x, 128)
 		g.ADDI(y, y, 128)
@@ -55,12 +48,12 @@ func (g *gen) dotLoop(x, y, n a64.X) {
 	// A tail acts as padded by +0 to all 32 lanes, so a vector beyond the end still adds 0*0, which
 	// turns an accumulator of -0 into +0.
 	zero := g.zero()
-	part, t := g.X(), g.X()
+	part, t, tail, v := g.X(), g.X(), g.group(2), g.group(2)
 	for i, p := range []a64.X{x, y} {
 		g.Mask(part, n, 2)
 		g.ADDL(part, p, part, 2)
 		g.LowBits(t, n, 2)
-		g.loadPart(6+a64.V(i), part, t)
+		g.loadPart(tail[i], part, t)
 	}
 	g.LSR(n, n, 2)
 	var last, beyond [9]string // the part of a vector goes to sum i; sum i is beyond the end
@@ -71,18 +64,18 @@ func (g *gen) dotLoop(x, y, n a64.X) {
 		}
 		g.SUBS(n, n, 1)
 		g.BLT(last[i])
-		g.LDRQ(0, mem(x, 16*i))
-		g.LDRQ(1, mem(y, 16*i))
-		g.FMLA(sums+a64.V(i), 0, 1)
+		g.LDRQ(v[0], mem(x, 16*i))
+		g.LDRQ(v[1], mem(y, 16*i))
+		g.FMLA(sums[i], v[0], v[1])
 	}
 	for i := 7; i >= 0; i-- {
 		g.Label(last[i])
-		g.FMLA(sums+a64.V(i), 6, 7)
+		g.FMLA(sums[i], tail[0], tail[1])
 		g.B(beyond[i+1])
 	}
 	for i := 1; i < 8; i++ {
 		g.Label(beyond[i])
-		g.FADD(sums+a64.V(i), sums+a64.V(i), zero)
+		g.FADD(sums[i], sums[i], zero)
 	}
 	g.Label(beyond[8])
 	g.Label(done)
@@ -105,14 +98,14 @@ func (g *gen) loadPart(v a64.V, p, n a64.X) {
 	g.Label(done)
 }
 
-// fold adds the 32 lanes by halves into the low lane of V24.
-func (g *gen) fold() {
-	for n := a64.V(4); n > 0; n /= 2 { // 16, 8 and 4
-		for i := range n {
-			g.FADD(sums+i, sums+i, sums+i+n)
-		}
+// fold adds the 32 lanes by halves into the low lane of the first register.
+func (g *gen) fold(sums []a64.V) a64.V {
+	for n := 4; n > 0; n /= 2 { // 16, 8 and 4
+		g.Add(sums[:n], sums[:n], sums[n:2*n])
 	}
-	g.EXT8(0, sums, sums) // 2
-	g.FADD(sums, sums, 0)
-	g.FADDP(sums, sums) // 1
+	sum, t := sums[0], g.V()
+	g.EXT8(t, sum, sum) // 2
+	g.FADD(sum, sum, t)
+	g.FADDP(sum, sum) // 1
+	return sum
 }

@@ -37,7 +37,7 @@ func (g *gemm) steps(rows, steps int) {
 	for s := range steps {
 		g.elements(rows, steps, s)
 		for h := a64.V(0); h < 4; h += 2 {
-			g.load(30, 2, g.panel, 4*panel*s+16*int(h))
+			g.load(grid(30, 2), g.panel, 4*panel*s+16*int(h))
 			for r := range rows {
 				v, lane := g.element(rows, r, s)
 				g.FMLAElement(acc(r)+h, 30, v, lane)
@@ -73,26 +73,18 @@ func (g *gen) groups(tile func(rows int)) {
 	g.Label(end)
 }
 
-// advance adds n*stride to p.
-func (g *gen) advance(p, stride a64.X, n int) {
-	for shift := 3; shift >= 0; shift-- {
-		for ; n >= 1<<shift; n -= 1 << shift {
-			g.ADDL(p, p, stride, shift)
-		}
-	}
-}
-
 // rows is an operand whose rows are stride bytes apart, read in steps of 4 elements of each.
 type rows struct {
 	*gen
-	first, stride a64.X
-	row           [big]a64.X
-	offset        a64.X // of the current step
+	row    [big]a64.X
+	stride a64.X
+	offset a64.X // of the current step
 }
 
 func (g *gen) rows(first, stride a64.X) *rows {
-	p := &rows{gen: g, first: first, stride: stride, offset: g.X()}
-	for i := range p.row {
+	p := &rows{gen: g, stride: stride, offset: g.X()}
+	p.row[0] = first
+	for i := 1; i < big; i++ {
 		p.row[i] = g.X()
 	}
 	return p
@@ -101,14 +93,13 @@ func (g *gen) rows(first, stride a64.X) *rows {
 // point sets p to n rows from the first one.
 func (p *rows) point(n int) {
 	p.MOVI(p.offset, 0)
-	for i := range n {
-		if i == 0 {
-			p.MOV(p.row[0], p.first)
-		} else {
-			p.ADD(p.row[i], p.row[i-1], p.stride)
-		}
+	for i := 1; i < n; i++ {
+		p.ADD(p.row[i], p.row[i-1], p.stride)
 	}
 }
+
+// advance makes the row behind n rows the first one.
+func (p *rows) advance(n int) { p.ADD(p.row[0], p.row[n-1], p.stride) }
 
 func (p *rows) elements(rows, steps, step int) {
 	for r := range rows {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/front"
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Shapes: a panel is four vectors, and a tile of a matrix product is up to six rows of that, which
@@ -54,6 +55,9 @@ func write(dir string) error {
 	for _, f := range files {
 		g := &gen{Asm: a64.New()}
 		f.generate(g)
+		if g.table != nil {
+			g.Table("coefficients", g.table...)
+		}
 		if err := g.Write(dir, "neon", f.name); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -62,19 +66,20 @@ func write(dir string) error {
 }
 
 // gen is a file in the making.
-//
-// Unless a kernel says otherwise, V0-V7 are scratch, constants are in V8 and up, in the order in
-// which the kernel asks for them, and sums that last for the whole kernel in V24-V31.
 type gen struct {
 	*a64.Asm
-	next a64.V // register of the next constant
-	t    a64.X // scratch for constants
+	table []uint32 // the coefficients of polynomials
+
+	// of the current function
+	constants    map[uint32]a64.V
+	tables       map[*vector.Table]a64.V
+	coefficients a64.X // address of table, or 0
 }
 
-// begin starts a function.
-func (g *gen) begin(name, signature string, doc ...string) {
-	g.Begin(name, signature, doc...)
-	g.next, g.t = 8, g.X()
+// Begin starts a function.
+func (g *gen) Begin(name, signature string, doc ...string) {
+	g.Asm.Begin(name, signature, doc...)
+	g.constants, g.tables, g.coefficients = map[uint32]a64.V{}, map[*vector.Table]a64.V{}, 0
 }
 
 // elems loads an int parameter that counts float32 elements, as bytes.
@@ -84,46 +89,48 @@ func (g *gen) elems(name string) a64.X {
 	return x
 }
 
-// constant returns the next register for a constant.
-func (g *gen) constant() a64.V {
-	g.next++
-	return g.next - 1
-}
-
-// splat loads a constant into all lanes of a register of its own.
+// splat loads a constant into all lanes of a new register.
 func (g *gen) splat(f float32) a64.V { return g.splatBits(math.Float32bits(f)) }
 
 func (g *gen) splatBits(w uint32) a64.V {
-	v := g.constant()
-	g.MOVI(g.t, w)
-	g.DUPX(v, g.t)
+	v, t := g.V(), g.X()
+	g.MOVI(t, w)
+	g.DUPX(v, t)
 	return v
 }
 
-// zero returns a constant of +0.
+// zero returns a new register of +0.
 func (g *gen) zero() a64.V {
-	v := g.constant()
+	v := g.V()
 	g.ZERO(v)
 	return v
 }
 
-// clear zeroes n registers from v.
-func (g *gen) clear(v a64.V, n int) {
+// grid is n numbered registers from v.
+func grid(v a64.V, n int) (all []a64.V) {
 	for i := range a64.V(n) {
-		g.ZERO(v + i)
+		all = append(all, v+i)
+	}
+	return all
+}
+
+// clear zeroes registers.
+func (g *gen) clear(all []a64.V) {
+	for _, v := range all {
+		g.ZERO(v)
 	}
 }
 
-// load and store move n registers from v, an even number, from and to memory.
-func (g *gen) load(v a64.V, n int, base a64.X, disp int) {
-	for i := 0; i < n; i += 2 {
-		g.LDPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+// load and store move registers, an even number, from and to memory.
+func (g *gen) load(v []a64.V, base a64.X, disp int) {
+	for i := 0; i < len(v); i += 2 {
+		g.LDPQ(v[i], v[i+1], mem(base, disp+16*i))
 	}
 }
 
-func (g *gen) store(v a64.V, n int, base a64.X, disp int) {
-	for i := 0; i < n; i += 2 {
-		g.STPQ(v+a64.V(i), v+a64.V(i)+1, mem(base, disp+16*i))
+func (g *gen) store(v []a64.V, base a64.X, disp int) {
+	for i := 0; i < len(v); i += 2 {
+		g.STPQ(v[i], v[i+1], mem(base, disp+16*i))
 	}
 }
 

@@ -4,7 +4,7 @@ package main
 // four vectors of columns. With add the accumulators start from C, which continues the
 // chains over blocks of k.
 func genMatMul(g *gen) {
-	g.begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
+	g.Begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
 		"matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a",
 		"product, as [generic.MatMulTile].")
 	c0, b0, k, add := g.Param("c"), g.Param("b"), g.Param("k"), g.Param("add")
@@ -22,23 +22,23 @@ func genMatMul(g *gen) {
 		g.CBZ(add, zero)
 		g.MOV(c, c0)
 		for r := range rows {
-			g.load(acc(r), 4, c, 0)
+			g.load(grid(acc(r), 4), c, 0)
 			g.ADD(c, c, ldc)
 		}
 		g.B(set)
 		g.Label(zero)
-		g.clear(0, 4*rows)
+		g.clear(grid(0, 4*rows))
 		g.Label(set)
 	}
 	tiles.finish = func(rows int) {
 		for r := range rows {
-			g.store(acc(r), 4, c0, 0)
+			g.store(grid(acc(r), 4), c0, 0)
 			g.ADD(c0, c0, ldc)
 		}
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
-		g.advance(a.first, a.stride, rows)
+		a.advance(rows)
 	})
 	g.RET()
 }

@@ -1,21 +1,24 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/layout"
+)
 
 // A panel holds 16 queries: [dim][panel]. Rows go in and out by 4x4 transposes.
 func genPanel(g *gen) {
-	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
+	g.Begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
 		"packPanel transposes rows into a panel, times scale, as [generic.PackPanel].")
 	g.packPanel()
 	g.RET()
 
-	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
+	g.Begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
 		"finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].",
 		"The result is not 0 if it wrote a NaN.")
 	g.finishPanel()
 	g.RET()
 
-	g.begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
+	g.Begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
 		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [generic.MaskTile].")
 	g.maskTile()
 	g.RET()
@@ -38,18 +41,18 @@ func (g *gen) quarters(base a64.X, body func(part int, row [4]a64.X)) {
 }
 
 func (g *gen) packPanel() {
-	dst0, src, scale := g.Param("dst"), g.Param("src"), g.constant()
-	g.ParamFloat(scale, "scale")
-	n, dst := g.X(), g.X()
+	dst0, src, scale := g.Param("dst"), g.Param("src"), g.ParamFloat("scale")
+	n, dst, at := g.X(), g.X(), g.X()
 	g.quarters(src, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "dim")
+		g.MOVI(at, 0)
 		g.ADDI(dst, dst0, 16*part)
 		g.Blocks(n, 4, func() {
 			for i := range a64.V(4) {
-				g.LDRQ(i, mem(row[i], 0))
+				g.LDRQX(i, row[i], at)
 				g.FMUL(i, i, scale)
-				g.ADDI(row[i], row[i], 16)
 			}
+			g.ADDI(at, at, 16)
 			g.transpose(0, 4)
 			for c := range 4 {
 				g.STRQ(a64.V(c), mem(dst, 4*panel*c))
@@ -58,11 +61,11 @@ func (g *gen) packPanel() {
 		})
 		g.Blocks(n, 1, func() {
 			for i := range 4 {
-				g.LDRS(0, mem(row[i], 0))
+				g.LDRSX(0, row[i], at)
 				g.FMUL(0, 0, scale)
 				g.STRS(0, mem(dst, 4*i))
-				g.ADDI(row[i], row[i], 4)
 			}
+			g.ADDI(at, at, 4)
 			g.ADDI(dst, dst, 4*panel)
 		})
 	})
@@ -71,41 +74,42 @@ func (g *gen) packPanel() {
 // finishPanel: V4-V7 are scratch of the transpose, V16 the inverse of the sums.
 func (g *gen) finishPanel() {
 	dst, st := g.Param("dst"), g.Param("st")
-	zero, one, numbers := g.zero(), g.splat(1), g.constant() // numbers: all bits set unless there was a NaN
+	zero, one, nan := g.zero(), g.splat(1), g.zero() // nan is NaN once there was one, as FMAX propagates it
 	inverse := a64.V(16)
-	g.FCMEQ(numbers, zero, zero)
-	n, o := g.X(), g.X()
-	finish := func(v a64.V) { // o/L + 0, the addition for -0
-		g.MOVV(4, zero)
-		g.FMLA(4, v, inverse)
-		g.FCMEQ(5, 4, 4)
-		g.ANDV(numbers, numbers, 5)
-		g.MOVV(v, 4)
+	n, o, at := g.X(), g.X(), g.X()
+	finish := func(d, v a64.V) { // o/L + 0, the addition for -0
+		g.ZERO(d)
+		g.FMLA(d, v, inverse)
+		g.FMAX(nan, nan, d)
 	}
 	g.quarters(dst, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "dim")
 		g.ParamTo(o, "acc")
+		g.MOVI(at, 0)
 		g.ADDI(o, o, 16*part)
 		// 0 for the inverse of 0
-		g.LDRQ(0, mem(st, offSum+16*part))
+		g.LDRQ(0, mem(st, layout.Sum+16*part))
 		g.FDIV(inverse, one, 0)
 		g.FCMEQ(0, 0, zero)
 		g.BIC(inverse, inverse, 0)
 		g.Blocks(n, 4, func() {
 			for c := range a64.V(4) {
-				g.LDRQ(c, mem(o, 4*panel*int(c)))
-				finish(c)
+				g.LDRQ(4+c, mem(o, 4*panel*int(c)))
+				finish(c, 4+c)
 			}
 			g.transpose(0, 4)
 			for i := range a64.V(4) {
-				g.STRQ(i, mem(row[i], 0))
-				g.ADDI(row[i], row[i], 16)
+				g.STRQX(i, row[i], at)
 			}
+			g.ADDI(at, at, 16)
 			g.ADDI(o, o, 4*4*panel)
 		})
+		for i := range row {
+			g.ADD(row[i], row[i], at)
+		}
 		g.Blocks(n, 1, func() {
-			g.LDRQ(0, mem(o, 0))
-			finish(0)
+			g.LDRQ(4, mem(o, 0))
+			finish(0, 4)
 			for i := range row {
 				g.STLane(0, i, row[i])
 			}
@@ -113,8 +117,9 @@ func (g *gen) finishPanel() {
 		})
 	})
 	x, y := g.X(), g.X()
-	g.HalfToX(x, numbers, 0)
-	g.HalfToX(y, numbers, 1)
+	g.FCMEQ(nan, nan, nan)
+	g.HalfToX(x, nan, 0)
+	g.HalfToX(y, nan, 1)
 	g.AND(x, x, y)
 	g.MVN(x, x)
 	g.Result(x)
@@ -123,20 +128,20 @@ func (g *gen) finishPanel() {
 // maskTile: V16-V19 limits, V24-V27 maxima.
 func (g *gen) maskTile() {
 	s, st, limit, n, first := g.Param("s"), g.Param("st"), g.Param("limit"), g.Param("n"), g.Param("first")
-	hidden, one, key := g.splat(negInf), g.splatBits(1), g.constant()
+	hidden, one, key := g.splat(negInf), g.splatBits(1), g.V()
 	g.DUPX(key, first)
-	g.load(16, 4, limit, 0)
-	g.load(24, 4, st, offTileMax)
+	g.load(grid(16, 4), limit, 0)
+	g.load(grid(24, 4), st, layout.TileMax)
 	g.Blocks(n, 1, func() {
-		g.load(0, 4, s, 0)
+		g.load(grid(0, 4), s, 0)
 		for i := range a64.V(4) {
 			g.CMGT(4, 16+i, key)
 			g.BIF(i, hidden, 4)
 			g.raise(24+i, i, 4)
 		}
-		g.store(0, 4, s, 0)
+		g.store(grid(0, 4), s, 0)
 		g.ADDV(key, key, one)
 		g.ADDI(s, s, 4*panel)
 	})
-	g.store(24, 4, st, offTileMax)
+	g.store(grid(24, 4), st, layout.TileMax)
 }

@@ -1,23 +1,27 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic"
+)
 
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
+	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
 		"ahead and wrap are those of prefetch.")
 	g.rowScores1()
 	g.RET()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
+	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
 		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.RET()
 
-	g.begin("rowWeights", "func(s *float32, n int) float32",
+	g.Begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
 		"as [generic.RowWeights]. It may write to s up to a whole vector.")
 	g.rowWeights()
@@ -25,34 +29,29 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4} {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
+		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
 			"as [generic.RowValues].")
 		g.rowValues(rows)
 		g.RET()
 	}
 
-	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
+	g.Begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
 		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
 		"n is a multiple of 16.")
-	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.constant(), g.constant()
-	g.ParamFloat(a, "a")
-	g.ParamFloat(b, "b")
+	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.ParamFloat("a"), g.ParamFloat("b")
 	g.Blocks(n, 16, func() {
-		g.load(0, 4, acc, 0)
-		g.load(4, 4, o, 0)
-		for i := range a64.V(4) {
-			g.FMUL(i, i, a)
-			g.FMLA(i, 4+i, b)
-		}
-		g.store(0, 4, acc, 0)
+		x, y := g.group(4), g.group(4)
+		g.load(x, acc, 0)
+		g.load(y, o, 0)
+		g.Mul(x, x, []a64.V{a})
+		g.MulAdd(x, y, []a64.V{b})
+		g.store(x, acc, 0)
 		g.ADDI(acc, acc, 64)
 		g.ADDI(o, o, 64)
 	})
 	g.RET()
 }
-
-const tileKeys = 256
 
 // The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
@@ -108,7 +107,7 @@ func (g *gen) rowScores1() {
 		g.MOV(q, q0)
 		g.MOV(at, k)
 		pf.start(k)
-		g.clear(24, 4)
+		g.clear(grid(24, 4))
 		g.MOV(n, dim)
 		g.Blocks(n, 4, func() {
 			for c := range a64.V(4) {
@@ -144,9 +143,9 @@ func (g *gen) rowScores1() {
 			})
 			g.ADDI(at, at, 4)
 		})
-		g.store(24, 2, s, 0)
+		g.store(grid(24, 2), s, 0)
 		g.ADDL(p, s, half, 2)
-		g.store(26, 2, p, 0)
+		g.store(grid(26, 2), p, 0)
 		g.ADDI(s, s, 64)
 		g.ADDL(k, k, stride, 4)
 	})
@@ -165,7 +164,7 @@ func (g *gen) rowScores4() {
 		g.MOV(q, q0)
 		g.MOV(at, k)
 		pf.start(k)
-		g.clear(24, 8)
+		g.clear(grid(24, 8))
 		g.MOV(n, dim)
 		steps := func(n int, load func(v a64.V, m a64.Mem)) {
 			for c := range a64.V(n) {
@@ -194,40 +193,33 @@ func (g *gen) rowScores4() {
 		g.MOV(p, s)
 		for r := range a64.V(4) {
 			g.STPQ(24+r, 28+r, mem(p, 0))
-			g.ADDI(p, p, 4*tileKeys)
+			g.ADDI(p, p, 4*generic.TileKeys)
 		}
 		g.ADDI(s, s, 32)
 		g.ADDL(k, k, stride, 3)
 	})
 }
 
-// rowWeights: V16 is the maximum.
 func (g *gen) rowWeights() {
 	s, n := g.Param("s"), g.Param("n")
-	zero, inf := g.max(s, n)
-	g.ceil(0, zero)
-	g.ResultFloat(0)
-	g.zeroWhere(0, inf, 1)
-	g.next = 8
-	e, m := g.exponential2(), g.constant()
-	g.DUP(m, 0, 0)
+	m, zero, inf := g.max(s, n)
+	g.ceil(m, zero)
+	g.ResultFloat(m)
+	g.zeroWhere(m, inf, g.V())
+	g.DUP(m, m, 0)
 	g.ParamTo(s, "s")
 	g.ParamTo(n, "n")
 	g.ADDI(n, n, lanes-1)
 	g.Blocks(n, 2*lanes, func() {
-		g.LDPQ(0, 4, mem(s, 0))
-		for _, r := range []a64.V{0, 4} {
-			g.FSUB(r, r, m)
-			g.exp2(e, r, r+1, r+2, r+3)
-		}
-		g.STPQ(0, 4, mem(s, 0))
+		g.weights(s, []a64.V{m, m})
 		g.ADDI(s, s, 32)
 	})
+	x := g.group(1)
 	g.Blocks(n, lanes, func() {
-		g.LDRQ(0, mem(s, 0))
-		g.FSUB(0, 0, m)
-		g.exp2(e, 0, 1, 2, 3)
-		g.STRQ(0, mem(s, 0))
+		g.LDRQ(x[0], mem(s, 0))
+		g.Sub(x, []a64.V{m}, x)
+		vector.Exp2Neg(g, x, g.group(1), g.group(1))
+		g.STRQ(x[0], mem(s, 0))
 		g.ADDI(s, s, 16)
 	})
 }
@@ -245,7 +237,7 @@ func (g *gen) rowValues(rows int) {
 	g.LSL(ld, ld, 2)
 	keys, t, pk, vk, v, o, cols, later, sixteen := g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X()
 	g.MOVI(sixteen, 16)
-	g.clear(8, rows)
+	g.clear(grid(8, rows))
 
 	// each runs f for each row of vecs vectors of columns, with a pointer to it.
 	each := func(vecs int, f func(col a64.V, m a64.Mem)) {
@@ -272,7 +264,7 @@ func (g *gen) rowValues(rows int) {
 				g.Prefetch(mem(later, line))
 			}
 			for r := range rows {
-				g.LDRS(4+a64.V(r), mem(pk, 4*tileKeys*r))
+				g.LDRS(4+a64.V(r), mem(pk, 4*generic.TileKeys*r))
 			}
 			for i := range vecs {
 				load(a64.V(i%4), mem(vk, 16*i))
@@ -297,7 +289,7 @@ func (g *gen) rowValues(rows int) {
 	g.MOV(pk, p)
 	g.Blocks(t, 1, func() {
 		for r := range rows {
-			g.LDRS(0, mem(pk, 4*tileKeys*r))
+			g.LDRS(0, mem(pk, 4*generic.TileKeys*r))
 			g.FADD(8+a64.V(r), 8+a64.V(r), 0)
 		}
 		g.ADDI(pk, pk, 4)

@@ -1,10 +1,12 @@
 package main
 
+import "github.com/selfattn/attn/gen/layout"
+
 // Scores are a matrix product with the queries on the lanes: elements are taken from rows of K in
 // place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over
 // the keys is then vertical.
 func genScore(g *gen) {
-	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+	g.Begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
 		"tiles and raises the maxima, as [generic.ScoreTile].")
 	s, st, q := g.Param("s"), g.Param("st"), g.Param("q")
@@ -14,41 +16,24 @@ func genScore(g *gen) {
 		elements: k.elements, element: k.element, next: k.next,
 	}
 	tiles.start = func(rows int) {
-		g.clear(0, 4*rows)
+		g.clear(grid(0, 4*rows))
 		g.MOV(tiles.panel, q)
 		k.point(rows)
 	}
 	tiles.finish = func(rows int) {
-		g.load(24, 4, st, offTileMax)
+		g.load(grid(24, 4), st, layout.TileMax)
 		for r := range rows {
-			g.store(acc(r), 4, s, 4*panel*r)
+			g.store(grid(acc(r), 4), s, 4*panel*r)
 			for h := range acc(1) {
 				g.raise(24+h, acc(r)+h, 28+h)
 			}
 		}
-		g.store(24, 4, st, offTileMax)
+		g.store(grid(24, 4), st, layout.TileMax)
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
 		g.ADDI(s, s, 4*panel*rows)
-		g.advance(k.first, k.stride, rows)
+		k.advance(rows)
 	})
 	g.RET()
 }
-
-// Offsets of the fields of generic.Panel.
-const (
-	offTileMax  = 128 * 0
-	offMax      = 128 * 1
-	offSum      = 128 * 2
-	offOldScale = 128 * 3
-	offNewScale = 128 * 4
-	offMode     = 128 * 5
-)
-
-// The modes of generic.Panel.
-const (
-	mergeAdd = iota
-	mergeRescale
-	mergeFirst
-)

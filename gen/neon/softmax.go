@@ -1,73 +1,76 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+)
 
 // Row softmax is three passes: maximum, exponentials with their sum, quotient.
 // Each is a function of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
-	g.begin("maximum", "func(x *float32, n int) float32",
+	g.Begin("maximum", "func(x *float32, n int) float32",
 		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
-	g.max(g.Param("x"), g.Param("n"))
-	g.ResultFloat(0)
+	m, _, _ := g.max(g.Param("x"), g.Param("n"))
+	g.ResultFloat(m)
 	g.RET()
 
-	g.begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
+	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
 		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].")
 	g.expSum(true)
 	g.RET()
 
-	g.begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
+	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
 		"sumExp is expSum without dst, as [generic.SumExp].")
 	g.expSum(false)
 	g.RET()
 
-	g.begin("div", "func(dst, x *float32, n int, d float32)",
+	g.Begin("div", "func(dst, x *float32, n int, d float32)",
 		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
-	d := g.constant()
-	g.ParamFloat(d, "d")
-	g.elementwise(func(x, _, _, _ a64.V) { g.FDIV(x, x, d) })
+	d := g.ParamFloat("d")
+	g.elementwise(func(x []a64.V) { each(g.FDIV, x, x, []a64.V{d}) })
 	g.RET()
 
-	g.begin("scale", "func(dst, x *float32, n int, f float32)",
+	g.Begin("scale", "func(dst, x *float32, n int, f float32)",
 		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
-	f := g.constant()
-	g.ParamFloat(f, "f")
-	g.elementwise(func(x, a, _, _ a64.V) {
-		g.ZERO(a)
-		g.FMLA(a, x, f)
-		g.MOVV(x, a)
+	f := g.ParamFloat("f")
+	g.elementwise(func(x []a64.V) {
+		for _, v := range x {
+			sum := g.zero()
+			g.FMLA(sum, v, f)
+			g.MOVV(v, sum)
+		}
 	})
 	g.RET()
 }
 
-// max leaves the maximum of n elements in the low lane of V0, with -0 as +0, and returns +0 and
-// -Inf.
-//
-//	V0-V3 maxima, V4-V7 elements, V16-V19 scratch
-func (g *gen) max(x, n a64.X) (zero, least a64.V) {
+// max returns the maximum of n elements in the low lane, with -0 as +0, and +0 and -Inf.
+func (g *gen) max(x, n a64.X) (m, zero, least a64.V) {
 	zero, least = g.zero(), g.splat(negInf)
-	for i := range a64.V(4) {
-		g.MOVV(i, least)
+	maxima, t := g.group(4), g.V()
+	for _, v := range maxima {
+		g.MOVV(v, least)
 	}
 	g.Blocks(n, 4*lanes, func() {
-		g.load(4, 4, x, 0)
-		for i := range a64.V(4) {
-			g.raise(i, 4+i, 16+i)
+		v := g.group(4)
+		g.load(v, x, 0)
+		for i := range v {
+			g.raise(maxima[i], v[i], g.V())
 		}
 		g.ADDI(x, x, 64)
 	})
+	m = maxima[0]
+	v := g.V()
 	g.Blocks(n, 1, func() {
-		g.LDRepeat(4, x)
-		g.raise(0, 4, 16)
+		g.LDRepeat(v, x)
+		g.raise(m, v, t)
 		g.ADDI(x, x, 4)
 	})
 	// No NaN is left, and of zeros the sum makes +0.
-	g.FMAX(0, 0, 1)
-	g.FMAX(2, 2, 3)
-	g.FMAX(0, 0, 2)
-	g.FMAXV(0, 0)
-	g.FADD(0, 0, zero)
-	return zero, least
+	g.Max(maxima[:2], maxima[:2], maxima[2:])
+	g.FMAX(m, m, maxima[1])
+	g.FMAXV(m, m)
+	g.FADD(m, m, zero)
+	return m, zero, least
 }
 
 // expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in
@@ -77,47 +80,47 @@ func (g *gen) expSum(store bool) {
 	if store {
 		dst = g.Param("dst")
 	}
-	x, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
-	e, m := g.exponential(negMin, magicB), g.constant()
-	g.ParamFloat(m, "m")
-	g.load(sums, 8, sum, 0)
+	src, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
+	m, sums := g.ParamFloat("m"), g.group(8)
+	exp := func(x []a64.V) {
+		g.Sub(x, x, []a64.V{m})
+		vector.ExpNeg(g, x, g.group(len(x)), g.group(len(x)), g.group(len(x)))
+	}
+	g.load(sums, sum, 0)
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {
-			g.LDPQ(0, 4, mem(x, 16*i))
-			for j := range a64.V(2) {
-				r := 4 * j
-				g.FSUB(r, r, m)
-				g.expm(e, r, r+1, r+2, r+3)
-				g.FADD(sums+a64.V(i)+j, sums+a64.V(i)+j, r)
-			}
+			x := g.group(2)
+			g.load(x, src, 16*i)
+			exp(x)
+			g.Add(sums[i:i+2], sums[i:i+2], x)
 			if store {
-				g.STPQ(0, 4, mem(dst, 16*i))
+				g.store(x, dst, 16*i)
 			}
 		}
-		g.ADDI(x, x, 128)
+		g.ADDI(src, src, 128)
 		if store {
 			g.ADDI(dst, dst, 128)
 		}
 	})
-	g.store(sums, 8, sum, 0)
-	for _, n4 := range []int{lanes, 1} {
+	g.store(sums, sum, 0)
+	for _, size := range []int{lanes, 1} {
 		ld, st := g.LDRQ, g.STRQ
-		if n4 == 1 {
+		if size == 1 {
 			ld, st = g.LDRS, g.STRS
 		}
-		g.Blocks(n, n4, func() {
-			ld(0, mem(x, 0))
-			g.FSUB(0, 0, m)
-			g.expm(e, 0, 1, 2, 3)
+		x, old := g.V(), g.V()
+		g.Blocks(n, size, func() {
+			ld(x, mem(src, 0))
+			exp([]a64.V{x})
 			if store {
-				st(0, mem(dst, 0))
-				g.ADDI(dst, dst, 4*n4)
+				st(x, mem(dst, 0))
+				g.ADDI(dst, dst, 4*size)
 			}
-			ld(4, mem(sum, 0))
-			g.FADD(4, 4, 0)
-			st(4, mem(sum, 0))
-			g.ADDI(x, x, 4*n4)
-			g.ADDI(sum, sum, 4*n4)
+			ld(old, mem(sum, 0))
+			g.FADD(old, old, x)
+			st(old, mem(sum, 0))
+			g.ADDI(src, src, 4*size)
+			g.ADDI(sum, sum, 4*size)
 		})
 	}
 }

@@ -1,19 +1,23 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/layout"
+	"github.com/selfattn/attn/generic"
+)
 
 // Values are mixed as a matrix product too: elements are taken from rows of V in
 // place, the weights are [key][panel], the result is [column][panel]. The finish merges
 // the tile into the columns so far.
 func genValue(g *gen) {
-	g.begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
+	g.Begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries and merges them into acc, as [generic.ValueTile].")
 	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")
 	stride, v := g.elems("stride"), g.X()
 	tiles := &gemm{gen: g, k: g.Param("n"), panel: g.X(), singles: g.X(), fours: g.X()}
 	tiles.start = func(cols int) {
-		g.clear(0, 4*cols)
+		g.clear(grid(0, 4*cols))
 		g.MOV(tiles.panel, p)
 		g.MOV(v, v0)
 	}
@@ -43,38 +47,42 @@ func genValue(g *gen) {
 		return piece(step) + 2, 0
 	}
 	tiles.next = func(_, _ int) {}
-	merge := func(cols int, first bool) {
+	// In its first tile O is not read; where no maximum has grown a is 1.
+	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
-			g.load(24, 2, st, offNewScale+16*int(h))
-			if !first {
-				g.load(26, 2, st, offOldScale+16*int(h))
+			g.load(grid(24, 2), st, layout.NewScale+16*int(h))
+			if mode == generic.MergeRescale {
+				g.load(grid(26, 2), st, layout.OldScale+16*int(h))
 			}
 			for c := range cols {
-				if first {
-					g.clear(28, 2)
+				if mode == generic.MergeFirst {
+					g.clear(grid(28, 2))
 				} else {
-					g.load(28, 2, o, 4*panel*c+16*int(h))
+					g.load(grid(28, 2), o, 4*panel*c+16*int(h))
 				}
 				for i := range a64.V(2) {
-					if !first {
+					if mode == generic.MergeRescale {
 						g.FMUL(28+i, 28+i, 26+i) // O*a
 					}
 					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
 				}
-				g.store(28, 2, o, 4*panel*c+16*int(h))
+				g.store(grid(28, 2), o, 4*panel*c+16*int(h))
 			}
 		}
 	}
 	mode := g.X()
 	tiles.finish = func(cols int) {
-		first, done := g.NewLabel("first"), g.NewLabel("merged")
-		g.LDRW(mode, mem(st, offMode))
-		g.CMP(mode, mergeFirst)
-		g.BGE(first)
-		merge(cols, false)
-		g.B(done)
-		g.Label(first)
-		merge(cols, true)
+		done := g.NewLabel("merged")
+		g.LDRW(mode, mem(st, layout.Mode))
+		for _, m := range []int{generic.MergeAdd, generic.MergeRescale} {
+			other := g.NewLabel("other")
+			g.CMP(mode, m)
+			g.BNE(other)
+			merge(cols, m)
+			g.B(done)
+			g.Label(other)
+		}
+		merge(cols, generic.MergeFirst)
 		g.Label(done)
 	}
 	g.groups(func(cols int) {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
+
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // words emits read-only 32-bit words once a file and returns their address.
@@ -29,12 +31,12 @@ func (g *gen) splat(v float32) operand.Mem {
 	return g.words(fmt.Sprintf("splat%08x", w), slices.Repeat([]uint32{w}, g.lanes)...)
 }
 
-// vector returns the eight elements of v, twice in a wider vector: an index of VPERMPS that counts
+// table returns the eight elements of t, twice in a wider vector: an index of VPERMPS that counts
 // modulo 8 finds them either way.
-func (g *gen) vector(name string, v [8]float32) operand.Mem {
+func (g *gen) table(t *vector.Table) operand.Mem {
 	var w []uint32
 	for i := range g.lanes {
-		w = append(w, math.Float32bits(v[i%8]))
+		w = append(w, math.Float32bits(t.Values[i%8]))
 	}
-	return g.words(name, w...)
+	return g.words(t.Name, w...)
 }

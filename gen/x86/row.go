@@ -5,6 +5,8 @@ import (
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
@@ -57,8 +59,6 @@ func genRow(g *gen) {
 	g.JG(LabelRef(loop))
 	g.end()
 }
-
-const tileKeys = 256
 
 // eightRows addresses 8 rows by three base registers.
 type eightRows struct{ base, base3, base6, stride reg.GPVirtual }
@@ -266,7 +266,7 @@ func (g *gen) rowWeights() {
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
 	g.VBROADCASTSS(X(0), g.V(13))
-	g.VMOVUPS(g.splat(-twoMin), g.V(15))
+	g.VMOVUPS(g.splat(-vector.TwoMin), g.V(15))
 	g.Load(g.Param("s"), s)
 	g.Load(g.Param("n"), n)
 	vectors := func(k int) {

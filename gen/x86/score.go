@@ -1,6 +1,11 @@
 package x86
 
-import . "github.com/mmcloughlin/avo/operand"
+import (
+	. "github.com/mmcloughlin/avo/operand"
+
+	"github.com/selfattn/attn/gen/layout"
+	"github.com/selfattn/attn/generic"
+)
 
 // Scores are a matrix product with the queries on the lanes: rows of K are broadcast in place, the
 // panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over the keys is
@@ -64,16 +69,17 @@ func (g *gen) scores(half int) {
 	})
 }
 
-// Offsets of the fields of generic.Panel, and the values of Mode.
+// Short names.
 const (
-	offTileMax  = 128 * 0
-	offMax      = 128 * 1
-	offSum      = 128 * 2
-	offOldScale = 128 * 3
-	offNewScale = 128 * 4
-	offMode     = 128 * 5
+	offTileMax  = layout.TileMax
+	offMax      = layout.Max
+	offSum      = layout.Sum
+	offOldScale = layout.OldScale
+	offNewScale = layout.NewScale
+	offMode     = layout.Mode
 
-	mergeAdd     = 0
-	mergeRescale = 1
-	mergeFirst   = 2
+	mergeRescale = generic.MergeRescale
+	mergeFirst   = generic.MergeFirst
+
+	tileKeys = generic.TileKeys
 )

@@ -5,6 +5,8 @@ import (
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Row softmax is three passes: maximum, exponentials with their sum, quotient. Each is a function
@@ -109,7 +111,8 @@ func (g *gen) expSum(store bool) {
 	}
 	x, n, sum := g.ptr("x"), g.ptr("n"), g.ptr("sum")
 	g.VBROADCASTSS(g.param("m"), g.V(3))
-	g.expConstants(negMin, magicB)
+	e := g.exponential(vector.NegMin, vector.MagicB)
+	expm := func(x, a, b, c reg.VecPhysical) { vector.ExpNeg(e, group(x), group(a), group(b), group(c)) }
 	block, vecs, vec, tail, done := g.label("block"), g.label("vecs"), g.label("vec"), g.label("tail"), g.label("done")
 	g.SUBQ(I8(32), n)
 	g.JL(LabelRef(vecs))
@@ -121,7 +124,7 @@ func (g *gen) expSum(store bool) {
 		r := 4 + 4*(i%2)
 		g.VMOVUPS(mem(x, g.w()*i), g.V(r))
 		g.VSUBPS(g.V(3), g.V(r), g.V(r))
-		g.expm(g.V(r), g.V(r+1), g.V(r+2), g.V(r+3))
+		expm(g.V(r), g.V(r+1), g.V(r+2), g.V(r+3))
 		if store {
 			g.VMOVUPS(g.V(r), mem(dst, g.w()*i))
 		}
@@ -142,7 +145,7 @@ func (g *gen) expSum(store bool) {
 	g.Label(vec)
 	g.VMOVUPS(mem(x, 0), g.V(4))
 	g.VSUBPS(g.V(3), g.V(4), g.V(4))
-	g.expm(g.V(4), g.V(5), g.V(6), g.V(7))
+	expm(g.V(4), g.V(5), g.V(6), g.V(7))
 	if store {
 		g.VMOVUPS(g.V(4), mem(dst, 0))
 		g.ADDQ(I8(g.w()), dst)
@@ -159,7 +162,7 @@ func (g *gen) expSum(store bool) {
 	g.tailMask(n, g.V(12))
 	g.loadTail(mem(x, 0), g.V(12), g.V(4))
 	g.VSUBPS(g.V(3), g.V(4), g.V(4))
-	g.expm(g.V(4), g.V(5), g.V(6), g.V(7))
+	expm(g.V(4), g.V(5), g.V(6), g.V(7))
 	if store {
 		g.storeTail(g.V(4), g.V(12), mem(dst, 0))
 	}

@@ -3,6 +3,8 @@ package x86
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/gen/vector"
 )
 
 // Weights: one pass in place over the scores of a tile, [key][panel]. The exponential is a long
@@ -24,7 +26,7 @@ func genWeight(g *gen) {
 		g.safeMax(g.V(0), g.V(1))
 		g.VMOVUPS(g.V(0), mem(st, offOldScale+g.w()*h)) // for the loop
 	}
-	g.VMOVUPS(g.splat(-twoMin), g.V(15))
+	g.VMOVUPS(g.splat(-vector.TwoMin), g.V(15))
 	keys := func(k int) {
 		for h := range 2 {
 			g.VMOVUPS(mem(st, offOldScale+g.w()*h), g.V(12))
@@ -94,29 +96,15 @@ func genWeight(g *gen) {
 	g.end()
 }
 
-// exp2s is 2^-x of n vectors in lockstep, the exp2 of package generic with the sign turned, which
-// changes no rounding and makes the subtraction before it and its load one instruction. x is V0,
-// V3, V6, ..., scratch is the two registers behind each, V12 is shared and V15 the greatest
-// argument.
+// exp2s is 2^-x of n vectors in lockstep: x is V0, V3, V6, ..., scratch is the two registers behind
+// each, V12 is shared and V15 the greatest argument.
 func (g *gen) exp2s(n int) {
-	c := g.V(12)
-	each := func(f func(x, z, y reg.VecPhysical)) {
-		for v := range n {
-			f(g.V(3*v), g.V(3*v+1), g.V(3*v+2))
-		}
+	var x, a, b []Op
+	for v := range n {
+		x, a, b = append(x, g.V(3*v)), append(a, g.V(3*v+1)), append(b, g.V(3*v+2))
 	}
-	each(func(x, _, _ reg.VecPhysical) { g.VMINPS(x, g.V(15), x) }) // NaN passes: VMINPS returns its second source
-	g.VMOVUPS(g.splat(magic2), c)
-	each(func(x, z, _ reg.VecPhysical) { g.VSUBPS(x, c, z) })
-	each(func(_, z, n reg.VecPhysical) { g.VSUBPS(c, z, n) })
-	each(func(x, _, n reg.VecPhysical) { g.VADDPS(n, x, x) }) // -r
-	each(func(_, _, y reg.VecPhysical) { g.VMOVUPS(g.splat(t6), y) })
-	for _, t := range []float32{t5, t4, t3, t2, t1, 2} {
-		g.VMOVUPS(g.splat(t), c)
-		each(func(r, _, y reg.VecPhysical) { g.VFNMADD213PS(c, r, y) })
-	}
-	each(func(_, z, _ reg.VecPhysical) { g.VPSLLD(U8(23), z, z) }) // 2^(n-1)
-	each(func(x, z, y reg.VecPhysical) { g.VMULPS(z, y, x) })
+	m := machine{g: g, inReg: map[float32]Op{-vector.TwoMin: g.V(15)}, shared: g.V(12)}
+	vector.Exp2Neg(m, x, a, b)
 }
 
 // ceil rounds m up, -0 to +0.

@@ -90,6 +90,14 @@ func write(isa ISA, dir, name string, generate func(*gen)) error {
 	if err := pass.Compile.Execute(f); err != nil {
 		return err
 	}
+	for _, fn := range f.Functions() {
+		for id, mask := range fn.Instructions()[0].LiveIn {
+			// A write of a lower part clears the rest of a vector register, which avo does not know.
+			if mask&reg.S128.Mask() != 0 {
+				return fmt.Errorf("%s: register %d of kind %d is read before it is written", fn.Name, id.Index(), id.Kind())
+			}
+		}
+	}
 	cfg := printer.Config{Name: "gen/" + isa.Package, Pkg: isa.Package}
 	for _, o := range []struct {
 		suffix string
