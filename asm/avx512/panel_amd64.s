@@ -1061,7 +1061,7 @@ DATA splat3f800000<>+60(SB)/4, $0x3f800000
 GLOBL splat3f800000<>(SB), RODATA|NOPTR, $64
 
 // func maskTile(s *float32, st *float32, limit *int32, n int, first int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·maskTile(SB), NOSPLIT, $0-40
 	MOVQ         s+0(FP), AX
 	MOVQ         st+8(FP), CX
@@ -1074,6 +1074,7 @@ TEXT ·maskTile(SB), NOSPLIT, $0-40
 	VMOVUPS      splatff800000<>+0(SB), Z6
 	VPBROADCASTD one<>+0(SB), Z8
 	VPBROADCASTD first+32(FP), Z7
+	VXORPS       Z4, Z4, Z4
 
 key25:
 	VPCMPGTD  Z7, Z0, K1

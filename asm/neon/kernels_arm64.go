@@ -189,7 +189,8 @@ func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, st
 	n -= upper
 	if n > 0 {
 		small, big, rest := groups(n)
-		scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest)
+		first, wrap := readAhead(ahead)
+		scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap)
 	}
 	if upper > 0 {
 		small, big, rest := groups(upper)
@@ -214,7 +215,17 @@ func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st
 //go:noinline
 func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows) {
 	small, big, rest := groups(dim)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest)
+	first, wrap := readAhead(ahead)
+	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap)
+}
+
+// readAhead returns where rows begin and the bytes from the end of one, in pieces of 64 elements, to
+// the next.
+func readAhead(rows generic.Rows) (first *float32, wrap int) {
+	if rows.Len > 0 {
+		first = &rows.Data[0]
+	}
+	return first, 4*rows.Stride - 256*((rows.Dim+63)/64)
 }
 
 // FinishPanel is [generic.FinishPanel].

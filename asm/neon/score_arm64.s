@@ -2,8 +2,8 @@
 
 #include "textflag.h"
 
-// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
-TEXT ·scoreTile(SB), NOSPLIT, $0-72
+// func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int)
+TEXT ·scoreTile(SB), NOSPLIT, $0-104
 	MOVD    s+0(FP), R0
 	MOVD    st+8(FP), R1
 	MOVD    q+16(FP), R2
@@ -11,8 +11,13 @@ TEXT ·scoreTile(SB), NOSPLIT, $0-72
 	MOVD    stride+40(FP), R4
 	LSL     $2, R4, R4
 	MOVD    dim+32(FP), R11
-	MOVD    small+48(FP), R15
-	CBZ     R15, rest2
+	MOVD    ahead+72(FP), R15
+	MOVD    rows+80(FP), R19
+	MOVD    width+88(FP), R20
+	MOVD    wrap+96(FP), R21
+	MOVD    width+88(FP), R22
+	MOVD    small+48(FP), R23
+	CBZ     R23, rest2
 	PCALIGN $16
 
 block1:
@@ -180,8 +185,21 @@ block5:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block5
+	CBZ   R19, ahead7
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead7
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
+
+ahead7:
+	SUBS $1, R14, R14
+	BNE  block5
 
 rest6:
 	FLDPQ (R1), (F24, F25)
@@ -240,15 +258,15 @@ rest6:
 	FSTPQ (F26, F27), 32(R1)
 	ADD   $320, R0, R0
 	ADD   R4, R9, R3
-	SUBS  $1, R15, R15
+	SUBS  $1, R23, R23
 	BNE   block1
 
 rest2:
-	MOVD    big+56(FP), R15
-	CBZ     R15, rest8
+	MOVD    big+56(FP), R23
+	CBZ     R23, rest9
 	PCALIGN $16
 
-block7:
+block8:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -282,10 +300,10 @@ block7:
 	ADD     R4, R9, R10
 	AND     $3, R11, R13
 	LSR     $2, R11, R14
-	CBZ     R13, rest10
+	CBZ     R13, rest11
 	PCALIGN $16
 
-block9:
+block10:
 	FMOVS (R3)(R5), F24
 	FMOVS (R6)(R5), F25
 	FMOVS (R7)(R5), F26
@@ -321,13 +339,13 @@ block9:
 	ADD   $64, R12, R12
 	ADD   $4, R5, R5
 	SUBS  $1, R13, R13
-	BNE   block9
+	BNE   block10
 
-rest10:
-	CBZ     R14, rest12
+rest11:
+	CBZ     R14, rest13
 	PCALIGN $16
 
-block11:
+block12:
 	WORD  $0x3ce56878 // ldr q24, [x3,x5]
 	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
 	WORD  $0x3ce568fa // ldr q26, [x7,x5]
@@ -440,10 +458,23 @@ block11:
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block11
+	CBZ   R19, ahead14
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead14
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
 
-rest12:
+ahead14:
+	SUBS $1, R14, R14
+	BNE  block12
+
+rest13:
 	FLDPQ (R1), (F24, F25)
 	FLDPQ 32(R1), (F26, F27)
 	FSTPQ (F0, F1), (R0)
@@ -510,13 +541,13 @@ rest12:
 	FSTPQ (F26, F27), 32(R1)
 	ADD   $384, R0, R0
 	ADD   R4, R10, R3
-	SUBS  $1, R15, R15
-	BNE   block7
+	SUBS  $1, R23, R23
+	BNE   block8
 
-rest8:
-	MOVD    rest+64(FP), R15
-	CMP     $1, R15
-	BNE     next14
+rest9:
+	MOVD    rest+64(FP), R23
+	CMP     $1, R23
+	BNE     next16
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -525,10 +556,10 @@ rest8:
 	MOVD    $0x0, R5
 	AND     $3, R11, R13
 	LSR     $2, R11, R14
-	CBZ     R13, rest16
+	CBZ     R13, rest18
 	PCALIGN $16
 
-block15:
+block17:
 	FMOVS (R3)(R5), F24
 	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
@@ -539,13 +570,13 @@ block15:
 	ADD   $64, R12, R12
 	ADD   $4, R5, R5
 	SUBS  $1, R13, R13
-	BNE   block15
+	BNE   block17
 
-rest16:
-	CBZ     R14, rest18
+rest18:
+	CBZ     R14, rest20
 	PCALIGN $16
 
-block17:
+block19:
 	WORD  $0x3ce56878 // ldr q24, [x3,x5]
 	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
@@ -573,10 +604,23 @@ block17:
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block17
+	CBZ   R19, ahead21
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead21
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
 
-rest18:
+ahead21:
+	SUBS $1, R14, R14
+	BNE  block19
+
+rest20:
 	FLDPQ (R1), (F24, F25)
 	FLDPQ 32(R1), (F26, F27)
 	FSTPQ (F0, F1), (R0)
@@ -591,11 +635,11 @@ rest18:
 	VBIT  V31.B16, V3.B16, V27.B16
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
-	B     end13
+	B     end15
 
-next14:
-	CMP     $2, R15
-	BNE     next19
+next16:
+	CMP     $2, R23
+	BNE     next22
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -609,10 +653,10 @@ next14:
 	ADD     R4, R3, R6
 	AND     $3, R11, R13
 	LSR     $2, R11, R14
-	CBZ     R13, rest21
+	CBZ     R13, rest24
 	PCALIGN $16
 
-block20:
+block23:
 	FMOVS (R3)(R5), F24
 	FMOVS (R6)(R5), F25
 	FLDPQ (R12), (F30, F31)
@@ -628,13 +672,13 @@ block20:
 	ADD   $64, R12, R12
 	ADD   $4, R5, R5
 	SUBS  $1, R13, R13
-	BNE   block20
+	BNE   block23
 
-rest21:
-	CBZ     R14, rest23
+rest24:
+	CBZ     R14, rest26
 	PCALIGN $16
 
-block22:
+block25:
 	WORD  $0x3ce56878 // ldr q24, [x3,x5]
 	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
 	FLDPQ (R12), (F30, F31)
@@ -679,10 +723,23 @@ block22:
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block22
+	CBZ   R19, ahead27
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead27
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
 
-rest23:
+ahead27:
+	SUBS $1, R14, R14
+	BNE  block25
+
+rest26:
 	FLDPQ (R1), (F24, F25)
 	FLDPQ 32(R1), (F26, F27)
 	FSTPQ (F0, F1), (R0)
@@ -707,11 +764,11 @@ rest23:
 	VBIT  V31.B16, V7.B16, V27.B16
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
-	B     end13
+	B     end15
 
-next19:
-	CMP     $3, R15
-	BNE     next24
+next22:
+	CMP     $3, R23
+	BNE     next28
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -730,10 +787,10 @@ next19:
 	ADD     R4, R6, R7
 	AND     $3, R11, R13
 	LSR     $2, R11, R14
-	CBZ     R13, rest26
+	CBZ     R13, rest30
 	PCALIGN $16
 
-block25:
+block29:
 	FMOVS (R3)(R5), F24
 	FMOVS (R6)(R5), F25
 	FMOVS (R7)(R5), F26
@@ -754,13 +811,13 @@ block25:
 	ADD   $64, R12, R12
 	ADD   $4, R5, R5
 	SUBS  $1, R13, R13
-	BNE   block25
+	BNE   block29
 
-rest26:
-	CBZ     R14, rest28
+rest30:
+	CBZ     R14, rest32
 	PCALIGN $16
 
-block27:
+block31:
 	WORD  $0x3ce56878 // ldr q24, [x3,x5]
 	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
 	WORD  $0x3ce568fa // ldr q26, [x7,x5]
@@ -822,10 +879,23 @@ block27:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block27
+	CBZ   R19, ahead33
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead33
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
 
-rest28:
+ahead33:
+	SUBS $1, R14, R14
+	BNE  block31
+
+rest32:
 	FLDPQ (R1), (F24, F25)
 	FLDPQ 32(R1), (F26, F27)
 	FSTPQ (F0, F1), (R0)
@@ -860,11 +930,11 @@ rest28:
 	VBIT  V31.B16, V11.B16, V27.B16
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
-	B     end13
+	B     end15
 
-next24:
-	CMP     $4, R15
-	BNE     next29
+next28:
+	CMP     $4, R23
+	BNE     next34
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -888,10 +958,10 @@ next24:
 	ADD     R4, R7, R8
 	AND     $3, R11, R13
 	LSR     $2, R11, R14
-	CBZ     R13, rest31
+	CBZ     R13, rest36
 	PCALIGN $16
 
-block30:
+block35:
 	FMOVS (R3)(R5), F24
 	FMOVS (R6)(R5), F25
 	FMOVS (R7)(R5), F26
@@ -917,13 +987,13 @@ block30:
 	ADD   $64, R12, R12
 	ADD   $4, R5, R5
 	SUBS  $1, R13, R13
-	BNE   block30
+	BNE   block35
 
-rest31:
-	CBZ     R14, rest33
+rest36:
+	CBZ     R14, rest38
 	PCALIGN $16
 
-block32:
+block37:
 	WORD  $0x3ce56878 // ldr q24, [x3,x5]
 	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
 	WORD  $0x3ce568fa // ldr q26, [x7,x5]
@@ -1002,10 +1072,23 @@ block32:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   $256, R12, R12
 	ADD   $16, R5, R5
-	SUBS  $1, R14, R14
-	BNE   block32
+	CBZ   R19, ahead39
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	ADD   $256, R15, R15
+	SUBS  $64, R22, R22
+	BGT   ahead39
+	ADD   R21, R15, R15
+	MOVD  R20, R22
+	SUBS  $1, R19, R19
 
-rest33:
+ahead39:
+	SUBS $1, R14, R14
+	BNE  block37
+
+rest38:
 	FLDPQ (R1), (F24, F25)
 	FLDPQ 32(R1), (F26, F27)
 	FSTPQ (F0, F1), (R0)
@@ -1050,8 +1133,663 @@ rest33:
 	VBIT  V31.B16, V15.B16, V27.B16
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
-	B     end13
+	B     end15
 
-next29:
-end13:
+next34:
+end15:
+	RET
+
+// func scoreUpper(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
+TEXT ·scoreUpper(SB), NOSPLIT, $0-72
+	MOVD    s+0(FP), R0
+	MOVD    st+8(FP), R1
+	MOVD    q+16(FP), R2
+	MOVD    k+24(FP), R3
+	MOVD    stride+40(FP), R4
+	LSL     $2, R4, R4
+	MOVD    dim+32(FP), R11
+	MOVD    small+48(FP), R15
+	CBZ     R15, rest41
+	PCALIGN $16
+
+block40:
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest43
+	PCALIGN $16
+
+block42:
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block42
+
+rest43:
+	CBZ     R14, rest45
+	PCALIGN $16
+
+block44:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
+	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
+	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
+	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
+	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block44
+
+rest45:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F6, F7), 96(R0)
+	WORD  $0x6ebae4de // fcmgt v30.4s, v6.4s, v26.4s
+	VBIT  V30.B16, V6.B16, V26.B16
+	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
+	VBIT  V31.B16, V7.B16, V27.B16
+	FSTPQ (F10, F11), 160(R0)
+	WORD  $0x6ebae55e // fcmgt v30.4s, v10.4s, v26.4s
+	VBIT  V30.B16, V10.B16, V26.B16
+	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
+	VBIT  V31.B16, V11.B16, V27.B16
+	FSTPQ (F14, F15), 224(R0)
+	WORD  $0x6ebae5de // fcmgt v30.4s, v14.4s, v26.4s
+	VBIT  V30.B16, V14.B16, V26.B16
+	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
+	VBIT  V31.B16, V15.B16, V27.B16
+	FSTPQ (F18, F19), 288(R0)
+	WORD  $0x6ebae65e // fcmgt v30.4s, v18.4s, v26.4s
+	VBIT  V30.B16, V18.B16, V26.B16
+	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
+	VBIT  V31.B16, V19.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $320, R0, R0
+	ADD   R4, R9, R3
+	SUBS  $1, R15, R15
+	BNE   block40
+
+rest41:
+	MOVD    big+56(FP), R15
+	CBZ     R15, rest47
+	PCALIGN $16
+
+block46:
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	VMOVI   $0, V18.B16
+	VMOVI   $0, V19.B16
+	VMOVI   $0, V22.B16
+	VMOVI   $0, V23.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	ADD     R4, R9, R10
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest49
+	PCALIGN $16
+
+block48:
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FMOVS (R9)(R5), F28
+	FMOVS (R10)(R5), F29
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block48
+
+rest49:
+	CBZ     R14, rest51
+	PCALIGN $16
+
+block50:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	WORD  $0x3ce5693c // ldr q28, [x9,x5]
+	WORD  $0x3ce5695d // ldr q29, [x10,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
+	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
+	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
+	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
+	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
+	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
+	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
+	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
+	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
+	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
+	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
+	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block50
+
+rest51:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F6, F7), 96(R0)
+	WORD  $0x6ebae4de // fcmgt v30.4s, v6.4s, v26.4s
+	VBIT  V30.B16, V6.B16, V26.B16
+	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
+	VBIT  V31.B16, V7.B16, V27.B16
+	FSTPQ (F10, F11), 160(R0)
+	WORD  $0x6ebae55e // fcmgt v30.4s, v10.4s, v26.4s
+	VBIT  V30.B16, V10.B16, V26.B16
+	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
+	VBIT  V31.B16, V11.B16, V27.B16
+	FSTPQ (F14, F15), 224(R0)
+	WORD  $0x6ebae5de // fcmgt v30.4s, v14.4s, v26.4s
+	VBIT  V30.B16, V14.B16, V26.B16
+	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
+	VBIT  V31.B16, V15.B16, V27.B16
+	FSTPQ (F18, F19), 288(R0)
+	WORD  $0x6ebae65e // fcmgt v30.4s, v18.4s, v26.4s
+	VBIT  V30.B16, V18.B16, V26.B16
+	WORD  $0x6ebbe67f // fcmgt v31.4s, v19.4s, v27.4s
+	VBIT  V31.B16, V19.B16, V27.B16
+	FSTPQ (F22, F23), 352(R0)
+	WORD  $0x6ebae6de // fcmgt v30.4s, v22.4s, v26.4s
+	VBIT  V30.B16, V22.B16, V26.B16
+	WORD  $0x6ebbe6ff // fcmgt v31.4s, v23.4s, v27.4s
+	VBIT  V31.B16, V23.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	ADD   $384, R0, R0
+	ADD   R4, R10, R3
+	SUBS  $1, R15, R15
+	BNE   block46
+
+rest47:
+	MOVD    rest+64(FP), R15
+	CMP     $1, R15
+	BNE     next53
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest55
+	PCALIGN $16
+
+block54:
+	FMOVS (R3)(R5), F24
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block54
+
+rest55:
+	CBZ     R14, rest57
+	PCALIGN $16
+
+block56:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block56
+
+rest57:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	B     end52
+
+next53:
+	CMP     $2, R15
+	BNE     next58
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest60
+	PCALIGN $16
+
+block59:
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block59
+
+rest60:
+	CBZ     R14, rest62
+	PCALIGN $16
+
+block61:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block61
+
+rest62:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F6, F7), 96(R0)
+	WORD  $0x6ebae4de // fcmgt v30.4s, v6.4s, v26.4s
+	VBIT  V30.B16, V6.B16, V26.B16
+	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
+	VBIT  V31.B16, V7.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	B     end52
+
+next58:
+	CMP     $3, R15
+	BNE     next63
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest65
+	PCALIGN $16
+
+block64:
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block64
+
+rest65:
+	CBZ     R14, rest67
+	PCALIGN $16
+
+block66:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block66
+
+rest67:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F6, F7), 96(R0)
+	WORD  $0x6ebae4de // fcmgt v30.4s, v6.4s, v26.4s
+	VBIT  V30.B16, V6.B16, V26.B16
+	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
+	VBIT  V31.B16, V7.B16, V27.B16
+	FSTPQ (F10, F11), 160(R0)
+	WORD  $0x6ebae55e // fcmgt v30.4s, v10.4s, v26.4s
+	VBIT  V30.B16, V10.B16, V26.B16
+	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
+	VBIT  V31.B16, V11.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	B     end52
+
+next63:
+	CMP     $4, R15
+	BNE     next68
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V10.B16
+	VMOVI   $0, V11.B16
+	VMOVI   $0, V14.B16
+	VMOVI   $0, V15.B16
+	MOVD    R2, R12
+	MOVD    $0x0, R5
+	ADD     R4, R3, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	AND     $3, R11, R13
+	LSR     $2, R11, R14
+	CBZ     R13, rest70
+	PCALIGN $16
+
+block69:
+	FMOVS (R3)(R5), F24
+	FMOVS (R6)(R5), F25
+	FMOVS (R7)(R5), F26
+	FMOVS (R8)(R5), F27
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	ADD   $64, R12, R12
+	ADD   $4, R5, R5
+	SUBS  $1, R13, R13
+	BNE   block69
+
+rest70:
+	CBZ     R14, rest72
+	PCALIGN $16
+
+block71:
+	WORD  $0x3ce56878 // ldr q24, [x3,x5]
+	WORD  $0x3ce568d9 // ldr q25, [x6,x5]
+	WORD  $0x3ce568fa // ldr q26, [x7,x5]
+	WORD  $0x3ce5691b // ldr q27, [x8,x5]
+	FLDPQ 32(R12), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	FLDPQ 96(R12), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
+	FLDPQ 160(R12), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
+	FLDPQ 224(R12), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	ADD   $256, R12, R12
+	ADD   $16, R5, R5
+	SUBS  $1, R14, R14
+	BNE   block71
+
+rest72:
+	FLDPQ 32(R1), (F26, F27)
+	FSTPQ (F2, F3), 32(R0)
+	WORD  $0x6ebae45e // fcmgt v30.4s, v2.4s, v26.4s
+	VBIT  V30.B16, V2.B16, V26.B16
+	WORD  $0x6ebbe47f // fcmgt v31.4s, v3.4s, v27.4s
+	VBIT  V31.B16, V3.B16, V27.B16
+	FSTPQ (F6, F7), 96(R0)
+	WORD  $0x6ebae4de // fcmgt v30.4s, v6.4s, v26.4s
+	VBIT  V30.B16, V6.B16, V26.B16
+	WORD  $0x6ebbe4ff // fcmgt v31.4s, v7.4s, v27.4s
+	VBIT  V31.B16, V7.B16, V27.B16
+	FSTPQ (F10, F11), 160(R0)
+	WORD  $0x6ebae55e // fcmgt v30.4s, v10.4s, v26.4s
+	VBIT  V30.B16, V10.B16, V26.B16
+	WORD  $0x6ebbe57f // fcmgt v31.4s, v11.4s, v27.4s
+	VBIT  V31.B16, V11.B16, V27.B16
+	FSTPQ (F14, F15), 224(R0)
+	WORD  $0x6ebae5de // fcmgt v30.4s, v14.4s, v26.4s
+	VBIT  V30.B16, V14.B16, V26.B16
+	WORD  $0x6ebbe5ff // fcmgt v31.4s, v15.4s, v27.4s
+	VBIT  V31.B16, V15.B16, V27.B16
+	FSTPQ (F26, F27), 32(R1)
+	B     end52
+
+next68:
+end52:
 	RET

@@ -2,17 +2,22 @@
 
 #include "textflag.h"
 
-// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, stride int, small int, big int, rest int)
-TEXT ·valueTile(SB), NOSPLIT, $0-72
+// func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, upper int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int)
+TEXT ·valueTile(SB), NOSPLIT, $0-112
 	MOVD    acc+0(FP), R0
 	MOVD    p+8(FP), R1
 	MOVD    v+16(FP), R2
 	MOVD    st+24(FP), R3
-	MOVD    stride+40(FP), R4
+	MOVD    stride+48(FP), R4
 	LSL     $2, R4, R4
 	MOVD    n+32(FP), R6
-	MOVD    small+48(FP), R10
-	CBZ     R10, rest2
+	MOVD    ahead+80(FP), R10
+	MOVD    rows+88(FP), R11
+	MOVD    width+96(FP), R12
+	MOVD    wrap+104(FP), R13
+	MOVD    width+96(FP), R14
+	MOVD    small+56(FP), R15
+	CBZ     R15, rest2
 	PCALIGN $16
 
 block1:
@@ -179,13 +184,50 @@ block5:
 	WORD  $0x4f9d13d2 // fmla v18.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block5
+	CBZ   R11, ahead7
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead7
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
+
+ahead7:
+	SUBS $1, R9, R9
+	BNE  block5
 
 rest6:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest9
+	PCALIGN $16
+
+block8:
+	FMOVQ (R5), F24
+	FMOVS 16(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block8
+
+rest9:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other8
+	BNE   other11
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -228,11 +270,11 @@ rest6:
 	WORD  $0x4e38ce5c // fmla v28.4s, v18.4s, v24.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R0)
-	B     merged7
+	B     merged10
 
-other8:
+other11:
 	CMP   $1, R5
-	BNE   other9
+	BNE   other12
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -297,9 +339,9 @@ other8:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R0)
-	B     merged7
+	B     merged10
 
-other9:
+other12:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -353,18 +395,18 @@ other9:
 	WORD  $0x4e39ce7d // fmla v29.4s, v19.4s, v25.4s
 	FSTPQ (F28, F29), 288(R0)
 
-merged7:
+merged10:
 	ADD  $20, R2, R2
 	ADD  $320, R0, R0
-	SUBS $1, R10, R10
+	SUBS $1, R15, R15
 	BNE  block1
 
 rest2:
-	MOVD    big+56(FP), R10
-	CBZ     R10, rest11
+	MOVD    big+64(FP), R15
+	CBZ     R15, rest14
 	PCALIGN $16
 
-block10:
+block13:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -393,10 +435,10 @@ block10:
 	MOVD    R2, R5
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
-	CBZ     R8, rest13
+	CBZ     R8, rest16
 	PCALIGN $16
 
-block12:
+block15:
 	FMOVQ (R5), F24
 	FMOVD 16(R5), F25
 	ADD   R4, R5, R5
@@ -428,13 +470,13 @@ block12:
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
 	ADD   $64, R7, R7
 	SUBS  $1, R8, R8
-	BNE   block12
+	BNE   block15
 
-rest13:
-	CBZ     R9, rest15
+rest16:
+	CBZ     R9, rest18
 	PCALIGN $16
 
-block14:
+block17:
 	FMOVQ (R5), F24
 	FMOVD 16(R5), F25
 	ADD   R4, R5, R5
@@ -552,13 +594,52 @@ block14:
 	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block14
+	CBZ   R11, ahead19
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead19
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
 
-rest15:
+ahead19:
+	SUBS $1, R9, R9
+	BNE  block17
+
+rest18:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest21
+	PCALIGN $16
+
+block20:
+	FMOVQ (R5), F24
+	FMOVD 16(R5), F25
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
+	WORD  $0x4f9913d2 // fmla v18.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block20
+
+rest21:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other17
+	BNE   other23
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -609,11 +690,11 @@ rest15:
 	WORD  $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
 	FSTPQ (F28, F29), 352(R0)
-	B     merged16
+	B     merged22
 
-other17:
+other23:
 	CMP   $1, R5
-	BNE   other18
+	BNE   other24
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -690,9 +771,9 @@ other17:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
 	FSTPQ (F28, F29), 352(R0)
-	B     merged16
+	B     merged22
 
-other18:
+other24:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -756,16 +837,16 @@ other18:
 	WORD  $0x4e39cefd // fmla v29.4s, v23.4s, v25.4s
 	FSTPQ (F28, F29), 352(R0)
 
-merged16:
+merged22:
 	ADD  $24, R2, R2
 	ADD  $384, R0, R0
-	SUBS $1, R10, R10
-	BNE  block10
+	SUBS $1, R15, R15
+	BNE  block13
 
-rest11:
-	MOVD    rest+64(FP), R10
-	CMP     $1, R10
-	BNE     next20
+rest14:
+	MOVD    rest+72(FP), R15
+	CMP     $1, R15
+	BNE     next26
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -774,10 +855,10 @@ rest11:
 	MOVD    R2, R5
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
-	CBZ     R8, rest22
+	CBZ     R8, rest28
 	PCALIGN $16
 
-block21:
+block27:
 	FMOVS (R5), F26
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -788,13 +869,13 @@ block21:
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
 	ADD   $64, R7, R7
 	SUBS  $1, R8, R8
-	BNE   block21
+	BNE   block27
 
-rest22:
-	CBZ     R9, rest24
+rest28:
+	CBZ     R9, rest30
 	PCALIGN $16
 
-block23:
+block29:
 	FMOVS (R5), F26
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -828,13 +909,41 @@ block23:
 	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block23
+	CBZ   R11, ahead31
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead31
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
 
-rest24:
+ahead31:
+	SUBS $1, R9, R9
+	BNE  block29
+
+rest30:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest33
+	PCALIGN $16
+
+block32:
+	FMOVS (R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block32
+
+rest33:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other26
+	BNE   other35
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -845,11 +954,11 @@ rest24:
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R0)
-	B     merged25
+	B     merged34
 
-other26:
+other35:
 	CMP   $1, R5
-	BNE   other27
+	BNE   other36
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -866,9 +975,9 @@ other26:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R0)
-	B     merged25
+	B     merged34
 
-other27:
+other36:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -882,12 +991,12 @@ other27:
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
 	FSTPQ (F28, F29), 32(R0)
 
-merged25:
-	B end19
+merged34:
+	B end25
 
-next20:
-	CMP     $2, R10
-	BNE     next28
+next26:
+	CMP     $2, R15
+	BNE     next37
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -900,10 +1009,10 @@ next20:
 	MOVD    R2, R5
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
-	CBZ     R8, rest30
+	CBZ     R8, rest39
 	PCALIGN $16
 
-block29:
+block38:
 	FMOVD (R5), F25
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -918,13 +1027,13 @@ block29:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	ADD   $64, R7, R7
 	SUBS  $1, R8, R8
-	BNE   block29
+	BNE   block38
 
-rest30:
-	CBZ     R9, rest32
+rest39:
+	CBZ     R9, rest41
 	PCALIGN $16
 
-block31:
+block40:
 	FMOVD (R5), F25
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -974,13 +1083,43 @@ block31:
 	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block31
+	CBZ   R11, ahead42
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead42
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
 
-rest32:
+ahead42:
+	SUBS $1, R9, R9
+	BNE  block40
+
+rest41:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest44
+	PCALIGN $16
+
+block43:
+	FMOVD (R5), F25
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block43
+
+rest44:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other34
+	BNE   other46
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -999,11 +1138,11 @@ rest32:
 	WORD  $0x4e38ccdc // fmla v28.4s, v6.4s, v24.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R0)
-	B     merged33
+	B     merged45
 
-other34:
+other46:
 	CMP   $1, R5
-	BNE   other35
+	BNE   other47
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -1032,9 +1171,9 @@ other34:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R0)
-	B     merged33
+	B     merged45
 
-other35:
+other47:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -1058,12 +1197,12 @@ other35:
 	WORD  $0x4e39ccfd // fmla v29.4s, v7.4s, v25.4s
 	FSTPQ (F28, F29), 96(R0)
 
-merged33:
-	B end19
+merged45:
+	B end25
 
-next28:
-	CMP     $3, R10
-	BNE     next36
+next37:
+	CMP     $3, R15
+	BNE     next48
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1080,10 +1219,10 @@ next28:
 	MOVD    R2, R5
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
-	CBZ     R8, rest38
+	CBZ     R8, rest50
 	PCALIGN $16
 
-block37:
+block49:
 	FMOVD (R5), F25
 	FMOVS 8(R5), F26
 	ADD   R4, R5, R5
@@ -1103,13 +1242,13 @@ block37:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	ADD   $64, R7, R7
 	SUBS  $1, R8, R8
-	BNE   block37
+	BNE   block49
 
-rest38:
-	CBZ     R9, rest40
+rest50:
+	CBZ     R9, rest52
 	PCALIGN $16
 
-block39:
+block51:
 	FMOVD (R5), F25
 	FMOVS 8(R5), F26
 	ADD   R4, R5, R5
@@ -1179,13 +1318,46 @@ block39:
 	WORD  $0x4f9d13ca // fmla v10.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block39
+	CBZ   R11, ahead53
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead53
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
 
-rest40:
+ahead53:
+	SUBS $1, R9, R9
+	BNE  block51
+
+rest52:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest55
+	PCALIGN $16
+
+block54:
+	FMOVD (R5), F25
+	FMOVS 8(R5), F26
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block54
+
+rest55:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other42
+	BNE   other57
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1212,11 +1384,11 @@ rest40:
 	WORD  $0x4e38cd5c // fmla v28.4s, v10.4s, v24.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R0)
-	B     merged41
+	B     merged56
 
-other42:
+other57:
 	CMP   $1, R5
-	BNE   other43
+	BNE   other58
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -1257,9 +1429,9 @@ other42:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R0)
-	B     merged41
+	B     merged56
 
-other43:
+other58:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -1293,12 +1465,12 @@ other43:
 	WORD  $0x4e39cd7d // fmla v29.4s, v11.4s, v25.4s
 	FSTPQ (F28, F29), 160(R0)
 
-merged41:
-	B end19
+merged56:
+	B end25
 
-next36:
-	CMP     $4, R10
-	BNE     next44
+next48:
+	CMP     $4, R15
+	BNE     next59
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1319,10 +1491,10 @@ next36:
 	MOVD    R2, R5
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
-	CBZ     R8, rest46
+	CBZ     R8, rest61
 	PCALIGN $16
 
-block45:
+block60:
 	FMOVQ (R5), F24
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -1345,13 +1517,13 @@ block45:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	ADD   $64, R7, R7
 	SUBS  $1, R8, R8
-	BNE   block45
+	BNE   block60
 
-rest46:
-	CBZ     R9, rest48
+rest61:
+	CBZ     R9, rest63
 	PCALIGN $16
 
-block47:
+block62:
 	FMOVQ (R5), F24
 	ADD   R4, R5, R5
 	FLDPQ (R7), (F30, F31)
@@ -1433,13 +1605,47 @@ block47:
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   $256, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block47
+	CBZ   R11, ahead64
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $64, R14, R14
+	BGT   ahead64
+	ADD   R13, R10, R10
+	MOVD  R12, R14
+	SUBS  $1, R11, R11
 
-rest48:
+ahead64:
+	SUBS $1, R9, R9
+	BNE  block62
+
+rest63:
+	MOVD    upper+40(FP), R8
+	CBZ     R8, rest66
+	PCALIGN $16
+
+block65:
+	FMOVQ (R5), F24
+	ADD   R4, R5, R5
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4fb813c6 // fmla v6.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e7 // fmla v7.4s, v31.4s, v24.s[1]
+	WORD  $0x4f981bca // fmla v10.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
+	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
+	ADD   $64, R7, R7
+	SUBS  $1, R8, R8
+	BNE   block65
+
+rest66:
 	MOVWU 640(R3), R5
 	CMP   $0, R5
-	BNE   other50
+	BNE   other68
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1474,11 +1680,11 @@ rest48:
 	WORD  $0x4e38cddc // fmla v28.4s, v14.4s, v24.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R0)
-	B     merged49
+	B     merged67
 
-other50:
+other68:
 	CMP   $1, R5
-	BNE   other51
+	BNE   other69
 	FLDPQ 512(R3), (F24, F25)
 	FLDPQ 384(R3), (F26, F27)
 	FLDPQ (R0), (F28, F29)
@@ -1531,9 +1737,9 @@ other50:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R0)
-	B     merged49
+	B     merged67
 
-other51:
+other69:
 	FLDPQ 512(R3), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
@@ -1577,9 +1783,9 @@ other51:
 	WORD  $0x4e39cdfd // fmla v29.4s, v15.4s, v25.4s
 	FSTPQ (F28, F29), 224(R0)
 
-merged49:
-	B end19
+merged67:
+	B end25
 
-next44:
-end19:
+next59:
+end25:
 	RET

@@ -11,8 +11,12 @@ import "github.com/selfattn/attn/gen/a64"
 //
 // A step of 6 rows is 24 FMAs and 2 loads of pairs, and the elements of four steps are 6 loads
 // more, so it is bound by the FMAs on every core, and 24 chains cover their latency.
+//
+// Where a causal mask cuts a panel, the last keys are for its second half of queries alone.
 type gemm struct {
 	*gen
+	half           a64.V                                  // 2 computes the last two vectors of each row alone
+	upper          string                                 // parameter: number of steps, behind k, that are for these alone, or ""
 	k              a64.X                                  // number of steps, kept
 	panel          a64.X                                  // the operand on the lanes
 	elements       func(rows, steps, step int)            // loads those of the step, or of this and later ones of steps
@@ -30,13 +34,19 @@ func (g *gemm) tile(rows int) {
 	g.LSR(g.fours, g.k, 2)
 	g.Blocks(g.singles, 1, func() { g.steps(rows, 1) })
 	g.Blocks(g.fours, 1, func() { g.steps(rows, 4) })
+	if g.upper != "" {
+		half := *g
+		half.half = 2
+		g.ParamTo(g.singles, g.upper)
+		g.Blocks(g.singles, 1, func() { half.steps(rows, 1) })
+	}
 	g.finish(rows)
 }
 
 func (g *gemm) steps(rows, steps int) {
 	for s := range steps {
 		g.elements(rows, steps, s)
-		for h := a64.V(0); h < 4; h += 2 {
+		for h := g.half; h < 4; h += 2 {
 			g.load(grid(30, 2), g.panel, 4*panel*s+16*int(h))
 			for r := range rows {
 				v, lane := g.element(rows, r, s)
@@ -47,6 +57,39 @@ func (g *gemm) steps(rows, steps int) {
 	}
 	g.ADDI(g.panel, g.panel, 4*panel*steps)
 	g.next(rows, steps)
+}
+
+// ahead is what is needed next: rows that are prefetched into L2, a piece once every four steps, which
+// is often enough for a tile. Rows are a whole number of pieces for this, and wrap leads from the end of
+// the last to the next row; left is what is left of the row's width.
+type ahead struct {
+	*gen
+	p, rows, width, wrap, left a64.X
+}
+
+// piece is the number of elements that are prefetched at a time.
+const piece = 64
+
+func (g *gen) ahead() *ahead {
+	return &ahead{g, g.Param("ahead"), g.Param("rows"), g.Param("width"), g.Param("wrap"), g.Param("width")}
+}
+
+func (a *ahead) read(steps int) {
+	if steps < 4 {
+		return
+	}
+	done := a.NewLabel("ahead")
+	a.CBZ(a.rows, done)
+	for line := 0; line < 4*piece; line += 64 {
+		a.Prefetch(mem(a.p, line))
+	}
+	a.ADDI(a.p, a.p, 4*piece)
+	a.SUBS(a.left, a.left, piece)
+	a.BGT(done)
+	a.ADD(a.p, a.p, a.wrap)
+	a.MOV(a.left, a.width)
+	a.SUBS(a.rows, a.rows, 1)
+	a.Label(done)
 }
 
 // acc is the first accumulator of a row.

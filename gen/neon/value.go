@@ -10,12 +10,13 @@ import (
 // place, the weights are [key][panel], the result is [column][panel]. The finish merges
 // the tile into the columns so far.
 func genValue(g *gen) {
-	g.Begin("valueTile", "func(acc, p, v, st *float32, n, stride, small, big, rest int)",
+	g.Begin("valueTile", "func(acc, p, v, st *float32, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
-		"panel of queries and merges them into acc, as [generic.ValueTile].")
+		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
+		"as [generic.ValueTile]. The last parameters are those of ahead.")
 	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")
 	stride, v := g.elems("stride"), g.X()
-	tiles := &gemm{gen: g, k: g.Param("n"), panel: g.X(), singles: g.X(), fours: g.X()}
+	tiles := &gemm{gen: g, k: g.Param("n"), upper: "upper", panel: g.X(), singles: g.X(), fours: g.X()}
 	tiles.start = func(cols int) {
 		g.clear(grid(0, 4*cols))
 		g.MOV(tiles.panel, p)
@@ -46,7 +47,8 @@ func genValue(g *gen) {
 		}
 		return piece(step) + 2, 0
 	}
-	tiles.next = func(_, _ int) {}
+	ahead := g.ahead()
+	tiles.next = func(_, steps int) { ahead.read(steps) }
 	// In its first tile O is not read; where no maximum has grown a is 1.
 	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
