@@ -42,6 +42,10 @@ exhaustive-arm64: ## the same on NEON under qemu-user, half an hour of CPU
 	GOARCH=arm64 QEMU_CPU=cortex-a57 ATTN_REQUIRE=neon ATTN_EXHAUSTIVE=neon go test -count=1 -timeout 2h -v \
 		-exec qemu-aarch64-static -run '^TestExponentials$$/^neon$$' ./asm/asmtest
 
+.PHONY: stability
+stability: ## errors of attention against their bounds and plain float32: a table, and fuzz/stability.png
+	cd bench && go run ./stability -chart ../fuzz/stability.png
+
 .PHONY: generate
 generate: ## write the assembly and its stubs
 	cd gen && go run ./avx2 ../asm/avx2 && go run ./avx512 ../asm/avx512 && go run ./neon ../asm/neon

@@ -15,10 +15,10 @@ type Row struct {
 	Scale     float32
 }
 
-// NewRow draws a row with n keys of 16 elements. Its scores are normal with the standard deviation
+// NewRow draws a row with n keys and values of 16 elements. Its scores are normal with the standard deviation
 // size, and its values uniform in [0, 1): with one sign, so that rounding errors of sums show.
 func NewRow(seed uint64, n int, size float64) *Row {
-	const dim, vdim = 16, 4
+	const dim, vdim = 16, 16
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	row := &Row{
 		Q: make([]float32, dim), K: make([]float32, n*dim), V: make([]float32, n*vdim),

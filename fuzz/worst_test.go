@@ -63,15 +63,15 @@ func TestWorstErrors(t *testing.T) {
 			want, bound := LogSumExp(x)
 			return ratio(kernel.LogSumExp(x), want, bound)
 		}},
-		{"attention, scores of 1", [2]float64{0.0998, 0.0133}, func(r *rand.Rand, n int) float64 {
+		{"attention, scores of 1", [2]float64{0.0955, 0.0137}, func(r *rand.Rand, n int) float64 {
 			row := NewRow(r.Uint64(), n, 1)
 			return row.Measure(row.Attend()).Ratio
 		}},
-		{"attention, scores of 10", [2]float64{0.0918, 0.0311}, func(r *rand.Rand, n int) float64 {
+		{"attention, scores of 10", [2]float64{0.115, 0.0607}, func(r *rand.Rand, n int) float64 {
 			row := NewRow(r.Uint64(), n, 10)
 			return row.Measure(row.Attend()).Ratio
 		}},
-		{"attention, scores of 100", [2]float64{0.0939, 0.0288}, func(r *rand.Rand, n int) float64 {
+		{"attention, scores of 100", [2]float64{0.0953, 0.071}, func(r *rand.Rand, n int) float64 {
 			row := NewRow(r.Uint64(), n, 100)
 			return row.Measure(row.Attend()).Ratio
 		}},
