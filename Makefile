@@ -31,7 +31,7 @@ test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
 	go test -race -short ./kernel ./fuzz
 
-IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs of what this machine has; also: generic, some minutes
+IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs, as far as this machine has it; generic takes minutes
 
 .PHONY: exhaustive
 exhaustive: ## every exponential on all 2^32 arguments, a table (IMPL=generic for pure Go)
