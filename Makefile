@@ -31,9 +31,20 @@ test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
 	go test -race -short ./kernel ./fuzz
 
+IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs, as far as this machine has it; generic takes minutes
+
 .PHONY: exhaustive
-exhaustive: ## every exponential on all 2^32 arguments, some minutes
-	ATTN_EXHAUSTIVE=1 go test -count=1 -timeout 30m -v -run '^TestExponentials$$' ./generic
+exhaustive: ## every exponential on all 2^32 arguments, a table (IMPL=generic for pure Go)
+	ATTN_EXHAUSTIVE=$(IMPL) go test -count=1 -timeout 30m -v -run '^TestExponential' ./asm/asmtest
+
+.PHONY: exhaustive-arm64
+exhaustive-arm64: ## the same on NEON under qemu-user, half an hour of CPU
+	GOARCH=arm64 QEMU_CPU=cortex-a57 ATTN_REQUIRE=neon ATTN_EXHAUSTIVE=neon go test -count=1 -timeout 2h -v \
+		-exec qemu-aarch64-static -run '^TestExponentials$$/^neon$$' ./asm/asmtest
+
+.PHONY: stability
+stability: ## errors of attention against their bounds and plain float32: a table, and fuzz/stability.png
+	cd bench && go run ./stability -chart ../fuzz/stability.png
 
 .PHONY: generate
 generate: ## write the assembly and its stubs

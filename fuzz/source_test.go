@@ -117,17 +117,6 @@ func within(t testing.TB, got float32, want, bound float64, format string, args 
 	}
 }
 
-// ratio returns the error of got divided by its bound. A NaN is infinitely far away.
-func ratio(got float32, want, bound float64) float64 {
-	switch {
-	case float64(got) == want:
-		return 0
-	case got != got:
-		return math.Inf(1)
-	}
-	return math.Abs(float64(got)-want) / bound
-}
-
 // canary marks memory that must not be written, or whose content must not matter. It is a NaN.
 var canary = math.Float32frombits(0xffedcba9)
 

@@ -28,9 +28,9 @@ func (c call) result(t *testing.T, workers int) []float32 {
 	return slices.Clone(c.out)
 }
 
-// calls returns every public function, and Attention by each of its paths.
-func calls(r *rand.Rand) []call {
-	x, y := asmtest.Fill(r, make([]float32, 1003), asmtest.Normal), asmtest.Fill(r, make([]float32, 1003), asmtest.Normal)
+// calls returns every public function on inputs of a kind, and Attention by each of its paths.
+func calls(r *rand.Rand, kind asmtest.Kind) []call {
+	x, y := asmtest.Fill(r, make([]float32, 1003), kind), asmtest.Fill(r, make([]float32, 1003), kind)
 	var calls []call
 	vector := func(name string, n int, f func(out []float32)) {
 		out := make([]float32, n)
@@ -42,7 +42,7 @@ func calls(r *rand.Rand) []call {
 	vector("SoftmaxRows", len(x), func(out []float32) { SoftmaxRows(out, x, 17) })
 	vector("LogSumExp", 1, func(out []float32) { out[0] = LogSumExp(x) })
 
-	a, b, c := newMatrix(r, 201, 70, 75, asmtest.Normal), newMatrix(r, 70, 90, 91, asmtest.Normal), newMatrix(r, 201, 90, 93, asmtest.Normal)
+	a, b, c := newMatrix(r, 201, 70, 75, kind), newMatrix(r, 70, 90, 91, kind), newMatrix(r, 201, 90, 93, kind)
 	calls = append(calls, call{"MatMul", c.Data, func(workers int) error { return MatMulWorkers(c, a, b, workers) }})
 
 	for _, p := range []struct {
@@ -57,7 +57,7 @@ func calls(r *rand.Rand) []call {
 		{"grouped decode", shape{1, 8, 2, 1, 300, 32, 32}, Options{Causal: true}},
 		{"split decode", shape{1, 4, 1, 1, 10000, 16, 16}, Options{}},
 	} {
-		p := newProblem(r, p.s, packedLayout, asmtest.Normal, p.o)
+		p := newProblem(r, p.s, packedLayout, kind, p.o)
 		calls = append(calls, call{"Attention: " + p.String(), p.dst.Data, func(workers int) error {
 			o := p.o
 			o.Workers = workers
@@ -65,18 +65,18 @@ func calls(r *rand.Rand) []call {
 		}})
 	}
 
-	p := newProblem(r, shape{1, 4, 2, 20, 300, 16, 16}, packedLayout, asmtest.Normal, Options{})
-	w := newMatrix(r, 3, 300, 300, asmtest.Normal)
+	p := newProblem(r, shape{1, 4, 2, 20, 300, 16, 16}, packedLayout, kind, Options{})
+	w := newMatrix(r, 3, 300, 300, kind)
 	calls = append(calls, call{"AttentionWeights", w.Data, func(workers int) error {
 		return AttentionWeights(w, p.q, p.k, 0, 3, []int{0, 19, 7}, &Options{Causal: true, Workers: workers})
 	}})
 
-	l := newLayer(r, 24, 4, 2, 8, 12, 20, true)
-	tokens, out := newMatrix(r, 70, 24, 24, asmtest.Normal), newMatrix(r, 70, 20, 20, asmtest.Normal)
+	l := newLayer(r, 24, 4, 2, 8, 12, 20, true, kind)
+	tokens, out := newMatrix(r, 70, 24, 24, kind), newMatrix(r, 70, 20, 20, kind)
 	calls = append(calls, call{"SelfAttention.Forward", out.Data, func(workers int) error {
 		return l.Forward(out, tokens, &Options{Workers: workers})
 	}})
-	weights := newMatrix(r, 2, 70, 70, asmtest.Normal)
+	weights := newMatrix(r, 2, 70, 70, kind)
 	calls = append(calls, call{"SelfAttention.Weights", weights.Data, func(workers int) error {
 		return l.Weights(weights, tokens, 1, []int{5, 69}, &Options{Workers: workers})
 	}})
@@ -85,7 +85,7 @@ func calls(r *rand.Rand) []call {
 
 // Workers never change a bit.
 func TestWorkers(t *testing.T) {
-	for _, c := range calls(rand.New(rand.NewPCG(2, 1))) {
+	for _, c := range calls(rand.New(rand.NewPCG(2, 1)), asmtest.Normal) {
 		want := c.result(t, 1)
 		for _, workers := range []int{0, 2, 3, 4, 5, 6, 7, 8} {
 			asmtest.Equal(t, want, c.result(t, workers), "%s, %d workers", c.name, workers)
@@ -97,9 +97,9 @@ func TestWorkers(t *testing.T) {
 func TestConcurrentCalls(t *testing.T) {
 	var all [8][]call
 	for i := range all {
-		all[i] = calls(rand.New(rand.NewPCG(3, 1))) // equal inputs, outputs of their own
+		all[i] = calls(rand.New(rand.NewPCG(3, 1)), asmtest.Normal) // equal inputs, outputs of their own
 	}
-	want := calls(rand.New(rand.NewPCG(3, 1)))
+	want := calls(rand.New(rand.NewPCG(3, 1)), asmtest.Normal)
 	for _, c := range want {
 		require.NoError(t, c.run(1), c.name)
 	}
@@ -130,7 +130,7 @@ func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("pools drop values at random under the race detector")
 	}
-	for _, c := range calls(rand.New(rand.NewPCG(4, 1))) {
+	for _, c := range calls(rand.New(rand.NewPCG(4, 1)), asmtest.Normal) {
 		// AllocsPerRun averages and rounds down: a collection that empties the pools does not count.
 		for _, workers := range []int{1, 2} {
 			most := []float64{1: 0, 2: 8}[workers]

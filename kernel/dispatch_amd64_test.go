@@ -18,7 +18,7 @@ func TestFallback(t *testing.T) {
 		t.Skip("there is no assembly to switch off")
 	}
 	defer func() { useAVX512, useAVX2 = best512, best2 }()
-	for _, c := range calls(rand.New(rand.NewPCG(1, 1))) {
+	for _, c := range calls(rand.New(rand.NewPCG(1, 1)), asmtest.Normal) {
 		useAVX512, useAVX2 = best512, best2
 		want := c.result(t, 1)
 		if useAVX512 {

@@ -17,7 +17,7 @@ func TestFallback(t *testing.T) {
 		t.Skip("there is no assembly to switch off")
 	}
 	defer func() { useNEON = true }()
-	for _, c := range calls(rand.New(rand.NewPCG(1, 1))) {
+	for _, c := range calls(rand.New(rand.NewPCG(1, 1)), asmtest.Normal) {
 		useNEON = true
 		require.Equal(t, "neon", Backend())
 		want := c.result(t, 1)

@@ -252,7 +252,7 @@ func TestBadSelfAttention(t *testing.T) {
 		{"dst.Data shares memory with BO", func(l *layer, dst, x *Matrix) { l.BO = dst.Data[20:27] }},
 	} {
 		r := rand.New(rand.NewPCG(1, 11))
-		l := newLayer(r, 8, 4, 2, 3, 5, 7, true)
+		l := newLayer(r, 8, 4, 2, 3, 5, 7, true, asmtest.Normal)
 		x, dst := Matrix{9, 8, 8, make([]float32, 72)}, Matrix{9, 7, 7, make([]float32, 63)}
 		require.NoError(t, l.Forward(dst, x, nil))
 		c.change(l, &dst, &x)
@@ -261,7 +261,7 @@ func TestBadSelfAttention(t *testing.T) {
 		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
 	}
 	r := rand.New(rand.NewPCG(2, 11))
-	l := newLayer(r, 8, 4, 2, 3, 5, 7, true)
+	l := newLayer(r, 8, 4, 2, 3, 5, 7, true, asmtest.Normal)
 	for _, c := range []struct {
 		want string
 		o    Options

@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
@@ -86,5 +88,121 @@ func TestLayouts(t *testing.T) {
 			c := &problem{relaid(r, p.dst, anyLayout(r)), relaid(r, p.q, anyLayout(r)), relaid(r, p.k, anyLayout(r)), relaid(r, p.v, anyLayout(r)), p.o}
 			asmtest.Equal(t, want, c.attend(t), "%v", c)
 		}
+	}
+}
+
+// Operands may begin at any byte.
+func TestAlignment(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 3))
+	// at returns the elements of x at an address that is offset more than a multiple of 64.
+	at := func(x []float32, offset int) []float32 {
+		memory := make([]byte, 4*len(x)+128)
+		start := (64-int(uintptr(unsafe.Pointer(&memory[0]))%64))%64 + offset
+		moved := unsafe.Slice((*float32)(unsafe.Pointer(&memory[start])), len(x))
+		copy(moved, x)
+		return moved
+	}
+	for _, s := range []shape{{1, 2, 1, 20, 40, 17, 18}, {1, 4, 1, 1, 270, 33, 16}} { // panels, rows
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: true, Workers: 1})
+		want := p.attend(t)
+		for offset := range 64 {
+			for operand := range 4 {
+				c := *p
+				x := []*Tensor{&c.dst, &c.q, &c.k, &c.v}[operand]
+				x.Data = at(x.Data, offset)
+				require.NoError(t, Attention(c.dst, c.q, c.k, c.v, &c.o))
+				asmtest.Equal(t, want, flat(c.dst), "%v: operand %d at byte %d", p, operand, offset)
+			}
+		}
+	}
+	x, y := asmtest.Fill(r, make([]float32, 131), asmtest.Normal), asmtest.Fill(r, make([]float32, 131), asmtest.Normal)
+	for offset := range 64 {
+		a, b := at(x, offset), at(y, 63-offset)
+		asmtest.Equal(t, []float32{Dot(x, y), LogSumExp(x)}, []float32{Dot(a, b), LogSumExp(a)}, "Dot, LogSumExp at byte %d", offset)
+		for _, e := range elementwise {
+			e.oracle(y, x)
+			e.f(b, a)
+			asmtest.Equal(t, y, b, "%s from byte %d to %d", e.name, offset, 63-offset)
+		}
+	}
+}
+
+// Decoding against a cache that grows token by token, in the layouts that caches have, equals the prefill. Its
+// free part holds NaN.
+func TestCacheLayouts(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 3))
+	const batch, heads, kvHeads, tokens, room, dim = 2, 6, 2, 300, 320, 12
+	p := newProblem(r, shape{batch, heads, kvHeads, tokens, tokens, dim, dim}, packedLayout, asmtest.Normal, Options{Causal: true})
+	prefill := p.attend(t)
+	cache := func() []float32 { return slices.Repeat([]float32{nan}, 2*batch*kvHeads*room*dim) }
+	separate := func(batchStride, headStride, lenStride int) (k, v Tensor) {
+		k = Tensor{Data: cache(), Batch: batch, Heads: kvHeads, Dim: dim, BatchStride: batchStride, HeadStride: headStride, LenStride: lenStride}
+		v = k
+		v.Data = cache()
+		return k, v
+	}
+	for _, c := range []struct {
+		name string
+		make func() (k, v Tensor)
+	}{
+		{"[Batch][Heads][Len][Dim]", func() (k, v Tensor) { return separate(kvHeads*room*dim, room*dim, dim) }},
+		{"[Batch][Len][Heads][Dim]", func() (k, v Tensor) { return separate(room*kvHeads*dim, dim, kvHeads*dim) }},
+		{"[Len][Batch][Heads][Dim]", func() (k, v Tensor) { return separate(kvHeads*dim, dim, batch*kvHeads*dim) }},
+		{"[Batch][Len][K, V][Heads][Dim]", func() (k, v Tensor) {
+			k, v = separate(room*2*kvHeads*dim, dim, 2*kvHeads*dim)
+			v.Data = k.Data[kvHeads*dim:]
+			return k, v
+		}},
+	} {
+		k, v := c.make()
+		for i := range tokens {
+			k.Len, v.Len = i+1, i+1
+			for b := range batch {
+				for h := range kvHeads {
+					copy(rows(view(k, b, 1, h, 1, i, 1))[0], rows(view(p.k, b, 1, h, 1, i, 1))[0])
+					copy(rows(view(v, b, 1, h, 1, i, 1))[0], rows(view(p.v, b, 1, h, 1, i, 1))[0])
+				}
+			}
+			step := &problem{Tensor{Data: make([]float32, batch*heads*dim), Batch: batch, Heads: heads, Len: 1, Dim: dim},
+				view(p.q, 0, batch, 0, heads, i, 1), k, v, Options{Workers: 1}}
+			got := step.attend(t)
+			for n := range batch * heads {
+				asmtest.Equal(t, prefill[(n*tokens+i)*dim:][:dim], got[n*dim:][:dim], "%s: token %d, head %d", c.name, i, n)
+			}
+		}
+	}
+}
+
+// Keys that are cut at multiples of a tile may be computed anywhere, tile by tile and in any order: the
+// partials, merged in order, have the bits of the whole.
+func TestShards(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 3))
+	const dim, vdim = 20, 16
+	for _, n := range []int{100, generic.TileKeys, 3*generic.TileKeys + 1, 20 * generic.TileKeys} {
+		p := newProblem(r, shape{1, 1, 1, 1, n, dim, vdim}, packedLayout, pick(r, asmtest.Normal, asmtest.Wide), Options{Scale: 0.3})
+		type partial struct {
+			max, sum float32
+			o        [vdim]float32
+		}
+		tiles := make([]partial, ceilDiv(n, generic.TileKeys))
+		for _, i := range r.Perm(len(tiles)) {
+			first := i * generic.TileKeys
+			keys := min(generic.TileKeys, n-first)
+			q := make([]float32, dim)
+			for c, x := range p.q.Data[:dim] {
+				q[c] = x * generic.Log2Scale(0.3)
+			}
+			s := make([]float32, generic.TileKeys)
+			rowScores(s, q, p.k.Data[first*dim:], 1, 1, dim, keys, dim)
+			tiles[i].max = rowWeights(s[:keys])
+			tiles[i].sum = rowValues(tiles[i].o[:], s, p.v.Data[first*vdim:], 1, vdim, keys, vdim)[0]
+		}
+		acc, out := make([]float32, vdim), make([]float32, vdim)
+		state := newRow()
+		for i := range tiles {
+			state.merge(acc, tiles[i].o[:], tiles[i].max, tiles[i].sum)
+		}
+		finishRow(out, acc, state.sum)
+		asmtest.Equal(t, p.attend(t), out, "%d keys", n)
 	}
 }

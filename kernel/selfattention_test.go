@@ -13,8 +13,8 @@ import (
 )
 
 // newLayer returns a layer with heads of d and e elements; without a projection of the output if outDim is 0.
-func newLayer(r *rand.Rand, model, heads, kvHeads, d, e, outDim int, biases bool) *SelfAttention {
-	matrix := func(rows, cols int) Matrix { return newMatrix(r, rows, cols, cols+r.IntN(5), asmtest.Normal) }
+func newLayer(r *rand.Rand, model, heads, kvHeads, d, e, outDim int, biases bool, kind asmtest.Kind) *SelfAttention {
+	matrix := func(rows, cols int) Matrix { return newMatrix(r, rows, cols, cols+r.IntN(5), kind) }
 	l := &SelfAttention{Heads: heads, KVHeads: kvHeads, WQ: matrix(model, heads*d), WK: matrix(model, kvHeads*d), WV: matrix(model, kvHeads*e)}
 	if outDim > 0 {
 		l.WO = matrix(heads*e, outDim)
@@ -25,7 +25,7 @@ func newLayer(r *rand.Rand, model, heads, kvHeads, d, e, outDim int, biases bool
 			l.BO = make([]float32, outDim)
 		}
 		for _, b := range [][]float32{l.BQ, l.BK, l.BV, l.BO} {
-			asmtest.Fill(r, b, asmtest.Normal)
+			asmtest.Fill(r, b, kind)
 		}
 	}
 	return l
@@ -37,7 +37,7 @@ func testLayers(r *rand.Rand, test func(what string, l *SelfAttention, x Matrix,
 		for _, outDim := range []int{0, 11} {
 			for _, biases := range []bool{false, true} {
 				for _, n := range []int{1, 3, 40} {
-					l := newLayer(r, 13, heads[0], heads[1], 6, 5, outDim, biases)
+					l := newLayer(r, 13, heads[0], heads[1], 6, 5, outDim, biases, asmtest.Normal)
 					o := Options{Causal: r.IntN(2) == 0, Workers: 1 + r.IntN(3), Scale: pick[float32](r, 0, .3)}
 					what := fmt.Sprintf("heads %v, output %d, biases %v, %d tokens, %+v", heads, outDim, biases, n, o)
 					test(what, l, newMatrix(r, n, 13, 15, asmtest.Normal), o)
@@ -174,7 +174,7 @@ func TestLayerBound(t *testing.T) {
 func TestLayerDefaults(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 9))
 	for _, n := range []int{0, 4} {
-		l := newLayer(r, 8, max(n, 1), max(n, 1), 4, 4, 6, true)
+		l := newLayer(r, 8, max(n, 1), max(n, 1), 4, 4, 6, true, asmtest.Normal)
 		x, want, got := newMatrix(r, 9, 8, 8, asmtest.Normal), newMatrix(r, 9, 6, 6, asmtest.Normal), newMatrix(r, 9, 6, 6, asmtest.Normal)
 		require.NoError(t, l.Forward(want, x, nil))
 		l.Heads, l.KVHeads = n, 0
@@ -186,7 +186,7 @@ func TestLayerDefaults(t *testing.T) {
 // No tokens, after a text whose buffers are still there.
 func TestLayerWithoutTokens(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 9))
-	l := newLayer(r, 8, 2, 2, 4, 4, 6, true)
+	l := newLayer(r, 8, 2, 2, 4, 4, 6, true, asmtest.Normal)
 	require.NoError(t, l.Forward(newMatrix(r, 9, 6, 6, asmtest.Normal), newMatrix(r, 9, 8, 8, asmtest.Normal), nil))
 	require.NoError(t, l.Forward(Matrix{0, 6, 6, nil}, Matrix{0, 8, 8, nil}, nil))
 	require.NoError(t, l.Weights(Matrix{}, Matrix{0, 8, 8, nil}, 1, nil, nil))
@@ -195,7 +195,7 @@ func TestLayerWithoutTokens(t *testing.T) {
 // One layer serves many goroutines.
 func TestLayerIsShared(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 9))
-	l := newLayer(r, 16, 4, 2, 8, 8, 16, true)
+	l := newLayer(r, 16, 4, 2, 8, 8, 16, true, asmtest.Normal)
 	x, want := newMatrix(r, 50, 16, 16, asmtest.Normal), newMatrix(r, 50, 16, 16, asmtest.Normal)
 	require.NoError(t, l.Forward(want, x, nil))
 	var wait sync.WaitGroup

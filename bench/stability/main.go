@@ -1,0 +1,105 @@
+// Command stability measures how far attention is from exact attention: [kernel.Attention], and plain
+// float32 softmax attention as one would first write it in Go (package internal/naive). Next to the
+// errors stands the rigorous bound that package fuzz computes for each row. It prints a table
+// and draws a chart, over the number of keys and over the size of the scores.
+//
+//	go run ./stability                          a table
+//	go run ./stability -chart stability.png     and a chart
+//	go run ./stability -quick                   without the long rows
+//
+// It exits with 1 if an error of kernel.Attention exceeds its bound, or a result is outside of the
+// values that it mixes.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"github.com/selfattn/attn/bench/internal/naive"
+	"github.com/selfattn/attn/fuzz"
+	"github.com/selfattn/attn/kernel"
+)
+
+func main() {
+	chart := flag.String("chart", "", "write a chart to this `file`, .png or .svg")
+	quick := flag.Bool("quick", false, "rows of up to 4096 keys")
+	flag.Parse()
+	ok, err := run(os.Stdout, *chart, *quick)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stability:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+// A point is the worst of some rows with the same number of keys and size of scores. Errors and the
+// bound are relative to the largest value of a row, in units of 2^-24.
+type point struct {
+	keys               int
+	size               float64
+	attn, plain, bound float64
+	ratio              float64 // the largest of an error of kernel.Attention and its bound
+	inHull             bool
+}
+
+func (p point) ok() bool { return p.ratio <= 1 && p.inHull }
+
+var (
+	lengths = []int{1, 16, 256, 4096, 65536, 1 << 20}
+	sizes   = []float64{0, 1e-40, 0.1, 1, 10, 100, 1e3, 1e4, 1e30} // of the scores
+)
+
+const (
+	chartSize = 1    // of the scores, in the chart over the number of keys
+	chartKeys = 4096 // in the chart over the size of the scores
+)
+
+func run(out io.Writer, chart string, quick bool) (ok bool, err error) {
+	fmt.Fprintf(out, "Errors of attention, the largest of some rows, relative to the largest value and in units of 2^-24. Backend %s.\n\n", kernel.Backend())
+	fmt.Fprintf(out, "%8s %8s %14s %14s %14s %14s\n", "keys", "scores", "plain float32", "attn", "bound", "attn / bound")
+	ok = true
+	var points []point
+	for _, n := range lengths {
+		if quick && n > chartKeys {
+			continue
+		}
+		for _, size := range sizes {
+			p := measure(n, size)
+			points = append(points, p)
+			verdict := ""
+			if !p.ok() {
+				ok, verdict = false, "  WRONG"
+			}
+			bound, ratio := fmt.Sprintf("%.3g", p.bound), fmt.Sprintf("%.3f", p.ratio)
+			if math.IsInf(p.bound, 1) {
+				bound, ratio = "none", "in the hull"
+			}
+			fmt.Fprintf(out, "%8d %8g %14.3g %14.3g %14s %14s%s\n", n, size, p.plain, p.attn, bound, ratio, verdict)
+		}
+	}
+	if chart != "" {
+		err = drawChart(chart, points)
+	}
+	return ok, err
+}
+
+// measure takes more rows where they are short.
+func measure(keys int, size float64) point {
+	p := point{keys: keys, size: size, inHull: true}
+	for seed := range uint64(min(32, max(1, 1<<19/keys))) {
+		row := fuzz.NewRow(seed, keys, size)
+		attn := row.Measure(row.Attend())
+		out := make([]float32, row.VDim)
+		naive.Attention(out, row.Q, row.K, row.V, row.Dim, false)
+		p.plain = max(p.plain, row.Measure(out).Error)
+		p.attn = max(p.attn, attn.Error)
+		p.bound = max(p.bound, attn.Bound)
+		p.ratio = max(p.ratio, attn.Ratio)
+		p.inHull = p.inHull && attn.InHull
+	}
+	return p
+}

@@ -1,0 +1,47 @@
+package kernel
+
+import (
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
+)
+
+// The digests of the results of calls, committed once: whatever the backend, the architecture, the
+// compiler or the version of this package, these are the bits. New calls go to the end.
+var golden = []uint64{
+	0xac7a7534372eb8aa, // Dot
+	0xb17065c54ac66ae0, // Exp
+	0xc3da3b11c7afba2d, // Softmax
+	0x6606ec21d332ff80, // SoftmaxRows
+	0xf767e841e1ad042f, // LogSumExp
+	0xd08c5c6f0b561997, // MatMul
+	0x775633c0ab11393d, // Attention: prefill
+	0x6c1b2ae14cc5a83b, // of odd dims
+	0x050061cfecc7b19e, // causal
+	0x175f91c48bb0d4a0, // decode
+	0x83c4c8761047c331, // grouped decode
+	0x90bb2b0c76821e7f, // split decode
+	0x255acdc9f67e1346, // AttentionWeights
+	0x3415f1f2d926d573, // SelfAttention.Forward
+	0x763ded2499188db5, // SelfAttention.Weights
+}
+
+func TestDigests(t *testing.T) {
+	all := calls(rand.New(rand.NewPCG(5, 1)), asmtest.Ties) // made of integers: equal everywhere
+	require.Len(t, golden, len(all))
+	for i, c := range all {
+		h := fnv.New64a()
+		for _, v := range c.result(t, 2) {
+			bits := math.Float32bits(v)
+			if v != v {
+				bits = 0x7fc00000 // all NaN are one
+			}
+			h.Write([]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)})
+		}
+		require.Equal(t, golden[i], h.Sum64(), "%s: %#016x", c.name, h.Sum64())
+	}
+}
