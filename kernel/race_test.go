@@ -76,7 +76,9 @@ func plants() (all []plant) {
 		path   string
 		lq, lk int
 	}{{"prefill", 150, 150}, {"decode", 1, 300}, {"split decode", 1, 10000}} {
-		head := func(n int) Tensor { return view(newTensor(r, 1, heads, n, dim, blhd, asmtest.Normal), 0, 1, 0, 1, 0, n) }
+		head := func(n int) Tensor {
+			return view(newTensor(r, 1, heads, n, dim, blhd, asmtest.Normal), 0, 1, 0, 1, 0, n)
+		}
 		call := func() (dst, q, k, v Tensor, f func()) {
 			dst, q, k, v = head(s.lq), head(s.lq), head(s.lk), head(s.lk)
 			return dst, q, k, v, func() { must(Attention(dst, q, k, v, &Options{Causal: true, Workers: 3})) }
