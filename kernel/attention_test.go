@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -101,31 +100,6 @@ func TestAttentionInPlace(t *testing.T) {
 				asmtest.Equal(t, want, flat(p.q), "%v in place, layout %d", p, lay)
 			}
 		}
-	}
-}
-
-// Operands that begin behind, or end before, a page that may not be touched.
-func TestAttentionMemory(t *testing.T) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	r := rand.New(rand.NewPCG(7, 2))
-	var memory [4]*asmtest.Guarded
-	for i := range memory {
-		memory[i] = asmtest.NewGuarded(t, 1<<16)
-	}
-	for range trials(300) {
-		group := 1 + r.IntN(4)
-		s := shape{1, 2 * group, 2, pick(r, 1, 2, 4, 9, 17), 1 + r.IntN(150), 1 + r.IntN(40), 1 + r.IntN(40)}
-		p := newProblem(r, s, func() layout { return pick(r, bhld, blhd) }, asmtest.Normal, Options{Causal: r.IntN(2) == 0, Workers: 1})
-		for i, x := range []*Tensor{&p.dst, &p.q, &p.k, &p.v} {
-			n := x.Batch * x.Heads * x.Len * x.Dim
-			place := memory[i].Head(n)
-			if r.IntN(2) == 0 {
-				place = memory[i].Tail(n)
-			}
-			copy(place, x.Data)
-			x.Data = place
-		}
-		p.check(t)
 	}
 }
 

@@ -249,6 +249,10 @@ func TestBadSelfAttention(t *testing.T) {
 		{"dst.Data shares memory with WQ", func(l *layer, dst, x *Matrix) { dst.Data = l.WQ.Data }},
 		{"dst.Data shares memory with WV", func(l *layer, dst, x *Matrix) { dst.Data = l.WV.Data }},
 		{"dst.Data shares memory with WO", func(l *layer, dst, x *Matrix) { dst.Data = l.WO.Data }},
+		{"dst.Data shares memory with WK", func(l *layer, dst, x *Matrix) { l.WK = Matrix{8, 6, 6, dst.Data} }},
+		{"dst.Data shares memory with BQ", func(l *layer, dst, x *Matrix) { l.BQ = dst.Data[51:] }},
+		{"dst.Data shares memory with BK", func(l *layer, dst, x *Matrix) { l.BK = dst.Data[:6] }},
+		{"dst.Data shares memory with BV", func(l *layer, dst, x *Matrix) { l.BV = dst.Data[:10] }},
 		{"dst.Data shares memory with BO", func(l *layer, dst, x *Matrix) { l.BO = dst.Data[20:27] }},
 	} {
 		r := rand.New(rand.NewPCG(1, 11))

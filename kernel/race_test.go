@@ -2,5 +2,164 @@
 
 package kernel
 
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
+)
+
 // raceEnabled: pools drop values at random under the race detector, so allocations cannot be counted.
 const raceEnabled = true
+
+// A plant is two pieces of work without synchronization, one of the package and one of a user. race
+// says whether they meet in memory.
+type plant struct {
+	name       string
+	race       bool
+	ours, user func()
+}
+
+func plants() (all []plant) {
+	r := rand.New(rand.NewPCG(1, 12))
+	add := func(name string, race bool, ours, user func()) { all = append(all, plant{name, race, ours, user}) }
+	read := func(x []float32, i int) func() { return func() { sink = x[i] } }
+	write := func(x []float32, i int) func() { return func() { x[i] = 1 } }
+
+	vector := func() []float32 { return asmtest.Fill(r, make([]float32, 1003), asmtest.Normal) }
+	for _, v := range []struct {
+		name   string
+		writes bool
+		f      func(dst, x []float32)
+	}{
+		{"Exp", true, Exp},
+		{"Softmax", true, Softmax},
+		{"SoftmaxRows", true, func(dst, x []float32) { SoftmaxRows(dst, x, 27) }},
+		{"Dot", false, func(y, x []float32) { sink = Dot(y, x) }},
+		{"LogSumExp", false, func(_, x []float32) { sink = LogSumExp(x) }},
+	} {
+		call := func() (dst, x []float32, f func()) {
+			dst, x = vector(), vector()
+			return dst, x, func() { v.f(dst[1:1000], x[1:1000]) }
+		}
+		_, x, f := call()
+		add(v.name+" reads what is written", true, f, write(x, 999))
+		if v.writes {
+			dst, _, f := call()
+			add(v.name+" writes what is read", true, f, read(dst, 1))
+		}
+		dst, x, f := call()
+		add(v.name+" beside its vectors", false, f, func() { dst[0], dst[1000], x[0], x[1000] = 1, 1, 1, 1 })
+	}
+
+	product := func() (c, a, b Matrix, f func()) {
+		c, a, b = newMatrix(r, 201, 90, 91, asmtest.Normal), newMatrix(r, 201, 70, 75, asmtest.Normal), newMatrix(r, 70, 90, 95, asmtest.Normal)
+		return c, a, b, func() { must(MatMulWorkers(c, a, b, 2)) }
+	}
+	c, _, _, f := product()
+	add("MatMul writes what is read", true, f, read(c.Data, 200*91+89))
+	_, a, _, f := product()
+	add("MatMul reads a that is written", true, f, write(a.Data, 100*75+69))
+	_, _, b, f := product()
+	add("MatMul reads b that is written", true, f, write(b.Data, 69*95))
+	c, a, b, f = product()
+	add("MatMul between its rows", false, f, func() { c.Data[90], a.Data[74], b.Data[90] = 1, 1, 1 })
+
+	// Heads of a buffer [Len][Heads][Dim] may be attended to at the same time.
+	const heads, dim = 2, 24
+	for _, s := range []struct {
+		path   string
+		lq, lk int
+	}{{"prefill", 150, 150}, {"decode", 1, 300}, {"split decode", 1, 10000}} {
+		head := func(n int) Tensor {
+			return view(newTensor(r, 1, heads, n, dim, blhd, asmtest.Normal), 0, 1, 0, 1, 0, n)
+		}
+		call := func() (dst, q, k, v Tensor, f func()) {
+			dst, q, k, v = head(s.lq), head(s.lq), head(s.lk), head(s.lk)
+			return dst, q, k, v, func() { must(Attention(dst, q, k, v, &Options{Causal: true, Workers: 3})) }
+		}
+		at := func(t Tensor, i, d int) int { return i*t.LenStride + d }
+		dst, _, _, _, f := call()
+		add(s.path+" writes what is read", true, f, read(dst.Data, at(dst, s.lq-1, dim-1)))
+		dst, _, _, _, f = call()
+		add(s.path+" writes what is written", true, f, write(dst.Data, at(dst, s.lq/2, 0)))
+		_, q, _, _, f := call()
+		add(s.path+" reads q that is written", true, f, write(q.Data, at(q, s.lq/2, 3)))
+		_, _, k, _, f := call()
+		add(s.path+" reads k that is written", true, f, write(k.Data, at(k, s.lk-1, dim-1)))
+		_, _, _, v, f := call()
+		add(s.path+" reads v that is written", true, f, write(v.Data, at(v, s.lk/2, 0)))
+		dst, q, k, v, f = call()
+		neighbours := []Tensor{dst, q, k, v}
+		add(s.path+" beside another head", false, f, func() {
+			for _, t := range neighbours {
+				for i := range t.Len {
+					t.Data[at(t, i, dim)], t.Data[at(t, i, 2*dim-1)] = 1, 1
+				}
+			}
+		})
+
+		// Two workers that take the same rows. Pools would put one after the other, so they have none.
+		dst, q, k, v, err := checkAttention(head(s.lq), head(s.lq), head(s.lk), head(s.lk), Options{})
+		must(err)
+		work := func() {
+			var j job
+			j.plan(dst, q, k, v, Options{}, 1)
+			var w worker
+			w.size(&j)
+			if j.byRow {
+				w.rowItem(&j, 0, 0, 0)
+			} else {
+				w.panelBlock(&j, 0, 0, 0, j.itemRows)
+			}
+		}
+		add(s.path+" by two workers with the same rows", true, work, work)
+	}
+	return all
+}
+
+var sink float32
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// The race detector sees what the assembly reads and writes, to the element: races are planted in a
+// child process, in which it has to report those and no others.
+func TestPlantedRaces(t *testing.T) {
+	if os.Getenv("ATTN_PLANT") != "" {
+		for _, p := range plants() {
+			t.Run(p.name, func(t *testing.T) {
+				var wait sync.WaitGroup
+				for _, f := range []func(){p.ours, p.user} {
+					wait.Add(1)
+					go func() { defer wait.Done(); f() }()
+				}
+				wait.Wait()
+			})
+		}
+		return
+	}
+	if Backend() == "generic" {
+		t.Skip("the compiler instruments Go code, and the detector drops some races with what is long past")
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestPlantedRaces$", "-test.v")
+	cmd.Env = append(os.Environ(), "ATTN_PLANT=1", "GORACE=suppress_equal_stacks=0")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, "the child finds races")
+	require.Contains(t, string(out), "WARNING: DATA RACE")
+	for _, p := range plants() {
+		verdict := map[bool]string{true: "FAIL", false: "PASS"}[p.race]
+		if !strings.Contains(string(out), "--- "+verdict+": TestPlantedRaces/"+strings.ReplaceAll(p.name, " ", "_")+" (") {
+			t.Errorf("%s: want %s in\n%s", p.name, verdict, out)
+			return
+		}
+	}
+}

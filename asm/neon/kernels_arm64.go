@@ -2,10 +2,14 @@
 
 package neon
 
-import "github.com/selfattn/attn/generic"
+import (
+	"github.com/selfattn/attn/asm/internal/race"
+	"github.com/selfattn/attn/generic"
+)
 
 // The Go functions in front of the assembly. They cut long work into calls of less than 100 us, and
-// each is noinline: its stack check is the preemption point before a call.
+// each is noinline: its stack check is the preemption point before a call. They tell the race
+// detector what the assembly reads and writes.
 
 // PanelWidth is the number of queries of a panel, and of columns of a tile of a matrix product.
 const PanelWidth = 16
@@ -19,6 +23,8 @@ const part = 1 << 15
 //go:noinline
 func Dot(x, y []float32) float32 {
 	y = y[:len(x)]
+	race.Read(x, len(x))
+	race.Read(y, len(x))
 	if len(x) == 0 {
 		return 0
 	}
@@ -42,6 +48,8 @@ func addDot(acc *[generic.Lanes]float32, x, y []float32) { dotAdd(&acc[0], &x[0]
 //go:noinline
 func Exp(dst, x []float32) {
 	dst = dst[:len(x)]
+	race.Read(x, len(x))
+	race.Write(dst, len(x))
 	for len(x) > 0 {
 		n := min(len(x), part)
 		expPart(dst, x[:n])
@@ -56,6 +64,7 @@ func expPart(dst, x []float32) { exp(&dst[0], &x[0], len(x)) }
 //
 //go:noinline
 func Max(x []float32) float32 {
+	race.Read(x, len(x))
 	if len(x) <= part {
 		return maxPart(x)
 	}
@@ -88,6 +97,9 @@ func maxPart(x []float32) float32 {
 //go:noinline
 func ExpSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
 	dst = dst[:len(x)]
+	race.Read(x, len(x))
+	race.Write(dst, len(x))
+	race.WriteVar(sum)
 	for len(x) > 0 {
 		n := min(len(x), part)
 		expSumPart(dst, x[:n], m, sum)
@@ -104,6 +116,8 @@ func expSumPart(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
 //
 //go:noinline
 func SumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
+	race.Read(x, len(x))
+	race.WriteVar(sum)
 	for len(x) > 0 {
 		n := min(len(x), part)
 		sumExpPart(x[:n], m, sum)
@@ -121,6 +135,8 @@ func sumExpPart(x []float32, m float32, sum *[generic.Lanes]float32) {
 //go:noinline
 func Div(dst, x []float32, d float32) {
 	dst = dst[:len(x)]
+	race.Read(x, len(x))
+	race.Write(dst, len(x))
 	for len(x) > 0 {
 		n := min(len(x), part)
 		divPart(dst, x[:n], d)
@@ -136,6 +152,8 @@ func divPart(dst, x []float32, d float32) { div(&dst[0], &x[0], len(x), d) }
 //go:noinline
 func Scale(dst, x []float32, f float32) {
 	dst = dst[:len(x)]
+	race.Read(x, len(x))
+	race.Write(dst, len(x))
 	for len(x) > 0 {
 		n := min(len(x), part)
 		scalePart(dst, x[:n], f)
@@ -149,7 +167,10 @@ func scalePart(dst, x []float32, f float32) { scale(&dst[0], &x[0], len(x), f) }
 // Fold is [generic.Fold].
 //
 //go:noinline
-func Fold(sum *[generic.Lanes]float32) float32 { return fold(&sum[0]) }
+func Fold(sum *[generic.Lanes]float32) float32 {
+	race.ReadVar(sum)
+	return fold(&sum[0])
+}
 
 // groups writes n as 5*small + 6*big + rest, the rows of the tiles of the
 // microkernels: with the least rest, and then with the fewest small tiles.
@@ -167,6 +188,9 @@ func groups(n int) (small, big, rest int) {
 //
 //go:noinline
 func MatMulTile(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {
+	race.ReadRows(a, m, k, lda)
+	race.Read(b, k*PanelWidth)
+	race.WriteRows(c, m, PanelWidth, ldc)
 	flag := 0
 	if add {
 		flag = 1
@@ -179,6 +203,8 @@ func MatMulTile(c []float32, ldc int, a []float32, lda int, b []float32, m, k in
 //
 //go:noinline
 func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
+	race.ReadAt(src, offset[:PanelWidth], dim)
+	race.Write(dst, generic.Pad(dim)*PanelWidth)
 	packPanel(&dst[0], &src[0], &offset[0], dim, scale)
 }
 
@@ -186,6 +212,10 @@ func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale
 //
 //go:noinline
 func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
+	race.Read(q, dim*PanelWidth)
+	race.ReadRows(k, n, dim, stride)
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
 	n -= upper
 	if n > 0 {
 		small, big, rest := groups(n)
@@ -202,18 +232,29 @@ func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, st
 //
 //go:noinline
 func MaskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.ReadVar(limit)
 	maskTile(&s[0], &st.TileMax[0], &limit[0], n, first)
 }
 
 // SoftmaxTile is [generic.SoftmaxTile].
 //
 //go:noinline
-func SoftmaxTile(s []float32, st *generic.Panel, n int) { softmaxTile(&s[0], &st.TileMax[0], n) }
+func SoftmaxTile(s []float32, st *generic.Panel, n int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	softmaxTile(&s[0], &st.TileMax[0], n)
+}
 
 // ValueTile is [generic.ValueTile]. It reads rows ahead.
 //
 //go:noinline
 func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows) {
+	race.Read(p, n*PanelWidth)
+	race.ReadRows(v, n, dim, stride)
+	race.ReadVar(st)
+	race.Write(acc, dim*PanelWidth)
 	small, big, rest := groups(dim)
 	first, wrap := readAhead(ahead)
 	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap)
@@ -232,6 +273,9 @@ func readAhead(rows generic.Rows) (first *float32, wrap int) {
 //
 //go:noinline
 func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) (nan bool) {
+	race.Read(acc, dim*PanelWidth)
+	race.ReadVar(st)
+	race.WriteAt(dst, offset[:PanelWidth], dim)
 	return finishPanel(&dst[0], &offset[0], &acc[0], &st.TileMax[0], dim) != 0
 }
 
@@ -239,6 +283,9 @@ func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st
 //
 //go:noinline
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
+	race.ReadRows(q, dim, rows, w)
+	race.ReadRows(k, n, dim, stride)
+	race.Write(s, rows*generic.TileKeys)
 	if rows == 8 {
 		RowScores(s[4*generic.TileKeys:], q[4:], k, w, 4, dim, n, stride)
 		rows = 4
@@ -282,12 +329,18 @@ func prefetchDistance(dim int) int { return max(16, 4096/dim) }
 // RowWeights is [generic.RowWeights].
 //
 //go:noinline
-func RowWeights(s []float32) (m float32) { return rowWeights(&s[0], len(s)) }
+func RowWeights(s []float32) (m float32) {
+	race.Write(s, len(s))
+	return rowWeights(&s[0], len(s))
+}
 
 // RowValues is [generic.RowValues] for rows = 1, 4 and 8.
 //
 //go:noinline
 func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
+	race.ReadRows(p, rows, n, generic.TileKeys)
+	race.ReadRows(v, n, dim, stride)
+	race.Write(o, rows*generic.Pad(dim))
 	clear(o[:rows*generic.Pad(dim)])
 	ahead := 4 * stride * prefetchDistance(dim)
 	switch rows {
@@ -305,7 +358,11 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRow
 // MergeRow is [generic.MergeRow]; it works on whole vectors of a row that is padded.
 //
 //go:noinline
-func MergeRow(acc, o []float32, a, b float32) { mergeRow(&acc[0], &o[0], len(o), a, b) }
+func MergeRow(acc, o []float32, a, b float32) {
+	race.Read(o, len(o))
+	race.Write(acc, len(o))
+	mergeRow(&acc[0], &o[0], len(o), a, b)
+}
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
 //

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A mutant is a line of assembly in another form.
+type mutant struct {
+	isa, path, kernel string
+	line              int // from 1
+	change            string
+	before, after     string
+	text              string // of the whole file
+}
+
+func (m mutant) String() string {
+	clean := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	return fmt.Sprintf("%s:%d %s, %s: %s -> %s", m.path, m.line, m.kernel, m.change, clean(m.before), clean(m.after))
+}
+
+// A file is assembly, cut into functions, each with the lines that may be mutated.
+type file struct {
+	isa, path string
+	lines     []string
+	functions []function
+}
+
+type function struct {
+	name      string
+	sites     []int // of lines
+	registers []string
+}
+
+var (
+	heading     = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
+	data        = regexp.MustCompile(`^DATA (\w+)<>`)
+	fixed       = regexp.MustCompile(`^\t(PREFETCH\w+|PRFM|PCALIGN|VZEROUPPER|RET)\b`)
+	prefetching = regexp.MustCompile(`\b(ahead|wrap|left)\+\d+\(FP\)`)
+	// What MOVQ, LEAQ and ADDQ (or MOVD and ADD) do to a register, they do to nothing else.
+	destination = regexp.MustCompile(`^\t(?:MOVQ|LEAQ|ADDQ|MOVD|ADD) .*, (R\d+|[ABCD]X|[SD]I)$`)
+	// A vector is also named by its length or its element: V3.S4, F3. WORDs have registers of their own.
+	named = regexp.MustCompile(`\b([XYZKVFR]\d+|[ABCD]X|[SD]I)\b`)
+)
+
+// newFile finds the sites of a file. Its tables of constants count as one more function.
+//
+// Where to prefetch is no site: neither the arguments that only say that, nor an instruction that
+// sets a register which nothing but prefetches and such instructions use in its function.
+func newFile(isa, path, text string) file {
+	f := file{isa: isa, path: path, lines: strings.Split(text, "\n")}
+	tables := function{name: "tables"}
+	for i, line := range f.lines {
+		if m := heading.FindStringSubmatch(line); m != nil {
+			f.functions = append(f.functions, function{name: m[1]})
+		}
+		switch {
+		case data.MatchString(line):
+			tables.sites = append(tables.sites, i)
+		case strings.HasPrefix(line, "\t"):
+			in := &f.functions[len(f.functions)-1]
+			in.sites = append(in.sites, i)
+		}
+	}
+	for i := range f.functions {
+		in := &f.functions[i]
+		used := map[string]bool{} // registers, for something
+		for _, i := range in.sites {
+			code, _, _ := strings.Cut(f.lines[i], "//")
+			all := named.FindAllString(code, -1)
+			in.registers = append(in.registers, all...)
+			if !fixed.MatchString(code) {
+				sources := all
+				if destination.MatchString(code) {
+					sources = all[:len(all)-1]
+				}
+				for _, x := range sources {
+					used[x] = true
+				}
+			}
+		}
+		in.sites = slices.DeleteFunc(in.sites, func(i int) bool {
+			d := destination.FindStringSubmatch(f.lines[i])
+			return fixed.MatchString(f.lines[i]) || prefetching.MatchString(f.lines[i]) || d != nil && !used[d[1]]
+		})
+		slices.Sort(in.registers)
+		in.registers = slices.Compact(in.registers)
+	}
+	if len(tables.sites) > 0 {
+		f.functions = append(f.functions, tables)
+	}
+	return f
+}
+
+// A deck deals mutants, of each function in turn.
+type deck struct {
+	r     *rand.Rand
+	files []file
+	hands []hand
+	next  int
+	dealt map[string]bool
+}
+
+type hand struct{ file, function int }
+
+func newDeck(r *rand.Rand, files []file) *deck {
+	d := &deck{r: r, files: files, dealt: map[string]bool{}}
+	for i, f := range files {
+		for j := range f.functions {
+			d.hands = append(d.hands, hand{i, j})
+		}
+	}
+	r.Shuffle(len(d.hands), func(i, j int) { d.hands[i], d.hands[j] = d.hands[j], d.hands[i] })
+	return d
+}
+
+// draw returns a mutant that has not been drawn before, or false if there seem to be none.
+func (d *deck) draw() (mutant, bool) {
+	for range 1000 * len(d.hands) {
+		h := d.hands[d.next%len(d.hands)]
+		d.next++
+		f := &d.files[h.file]
+		in := &f.functions[h.function]
+		i := in.sites[d.r.IntN(len(in.sites))]
+		c := changes[d.r.IntN(len(changes))]
+		after := c.apply(d.r, f.lines[i], in.registers)
+		m := mutant{f.isa, f.path, in.name, i + 1, c.name, f.lines[i], after, ""}
+		if after == m.before || after == "" || d.dealt[m.String()] {
+			d.next-- // the same function again
+			continue
+		}
+		d.dealt[m.String()] = true
+		text := slices.Clone(f.lines)
+		text[i] = after
+		m.text = strings.Join(text, "\n")
+		return m, true
+	}
+	return mutant{}, false
+}
+
+// The changes. Each returns the line in another form, or "" where it has nothing to change.
+var changes = []struct {
+	name  string
+	apply func(r *rand.Rand, line string, registers []string) string
+}{
+	{"operation", operation}, {"constant", constant}, {"offset", offset}, {"register", register}, {"branch", branch},
+}
+
+const nothing = "\t// nothing"
+
+// opposites are operations that take the same operands.
+var opposites = pairs("VADDPS VSUBPS", "VADDSS VSUBSS", "VMULPS VADDPS", "VDIVPS VMULPS", "VMAXPS VMINPS", "VMAXSS VMINSS",
+	"VFMADD231PS VFNMADD231PS", "VFMADD213PS VFNMADD213PS", "VUNPCKLPS VUNPCKHPS", "VUNPCKLPD VUNPCKHPD",
+	"VPADDD VPSUBD", "VPSLLD VPSRLD", "VPSRAD VPSRLD", "VANDPS VORPS", "VXORPS VORPS", "ADDQ SUBQ", "DECQ INCQ", "SHLQ SHRQ",
+	"ANDQ ORQ", "ANDL ORL", "VPCMPGTD VPCMPEQD",
+	"ADD SUB", "ADDS SUBS", "VADD VSUB", "VZIP1 VZIP2", "VTRN1 VTRN2", "VBIT VBIF", "LSL LSR", "VEOR VORR", "AND ORR",
+	"FMOVS FMOVD")
+
+func pairs(list ...string) map[string]string {
+	m := map[string]string{}
+	for _, p := range list {
+		a, b, _ := strings.Cut(p, " ")
+		m[a] = b
+		if m[b] == "" {
+			m[b] = a
+		}
+	}
+	return m
+}
+
+// inverse are the conditions of branches; those of an order have the case of equality on either
+// side. To a counter that meets 0 exactly, no condition but the inverse would be another one.
+var inverse = map[string][]string{
+	"JL": {"JGE", "JLE"}, "JLE": {"JG", "JL"}, "JG": {"JLE", "JGE"}, "JGE": {"JL", "JG"}, "JAE": {"JCS", "JHI"},
+	"JZ": {"JNZ"}, "JNZ": {"JZ"}, "JE": {"JNE"}, "JNE": {"JE"},
+	"BLT": {"BGE", "BLE"}, "BLE": {"BGT", "BLT"}, "BGT": {"BLE", "BGE"}, "BGE": {"BLT", "BGT"},
+	"BEQ": {"BNE"}, "BNE": {"BEQ"}, "CBZ": {"CBNZ"}, "CBNZ": {"CBZ"},
+}
+
+// split returns the mnemonic of a line.
+func split(line string) string {
+	op, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return op
+}
+
+func isBranch(op string) bool { return inverse[op] != nil || op == "JMP" || op == "B" }
+
+var argument = regexp.MustCompile(`^\tMOV[QD]\s+\w+\+\d+\(FP\), `)
+
+// operation replaces an operation by its opposite or by nothing.
+func operation(r *rand.Rand, line string, _ []string) string {
+	op := split(line)
+	if isBranch(op) || op == "DATA" {
+		return ""
+	}
+	if argument.MatchString(line) {
+		return "" // its register may hold the argument by chance; offset takes another one
+	}
+	if r.IntN(2) == 0 {
+		return nothing
+	}
+	if op == "WORD" {
+		return opposite(line)
+	}
+	if other := opposites[op]; other != "" {
+		return strings.Replace(line, op, other, 1)
+	}
+	return nothing
+}
+
+// branch inverts a condition, moves its case of equality, or never branches.
+func branch(r *rand.Rand, line string, _ []string) string {
+	op := split(line)
+	if !isBranch(op) {
+		return ""
+	}
+	if i := r.IntN(3); i < len(inverse[op]) {
+		return strings.Replace(line, op, inverse[op][i], 1)
+	}
+	return nothing
+}
+
+var immediate = regexp.MustCompile(`\$([+-]?(?:0x[0-9a-f]+|\d+))`)
+
+// constant changes a small constant by one, and a bit of a large one.
+func constant(r *rand.Rand, line string, _ []string) string {
+	op := split(line)
+	m := immediate.FindStringSubmatchIndex(line)
+	if m == nil || op == "WORD" {
+		return ""
+	}
+	v, err := strconv.ParseInt(line[m[2]:m[3]], 0, 64)
+	if err != nil {
+		return ""
+	}
+	switch {
+	case strings.Contains(line, "DATA tail8<>"):
+		v ^= 1 << 31 // masks of AVX2: only the sign of an element counts
+	case strings.Contains(line, "DATA tail<>"):
+		v ^= 1 << r.IntN(16) // masks of AVX-512: 16 bits are loaded
+	case v >= 1<<12 || op == "DATA":
+		v ^= 1 << r.IntN(32)
+	case r.IntN(2) == 0:
+		v++
+	default:
+		v--
+	}
+	return line[:m[2]] + strconv.FormatInt(v, 10) + line[m[3]:]
+}
+
+var (
+	address = regexp.MustCompile(`(-?\d*)(\((?:[A-Z]\w*)\))`) // 32(CX), x+8(FP), tail<>+0(SB)
+	scaled  = regexp.MustCompile(`\*[1248]\)`)
+)
+
+// offset changes where an operand lies by one element, an argument by one argument, or the scale
+// of an index.
+func offset(r *rand.Rand, line string, _ []string) string {
+	// A vector of equal constants, if moved by one, is the same but for an element of a neighbour,
+	// which may have the same constants: only its data is changed.
+	if op := split(line); op == "WORD" || op == "DATA" || strings.Contains(line, "splat") {
+		return ""
+	}
+	if at := scaled.FindStringIndex(line); at != nil && r.IntN(2) == 0 {
+		return line[:at[0]] + "*" + []string{"1", "2", "4", "8"}[r.IntN(4)] + line[at[1]-1:]
+	}
+	all := address.FindAllStringSubmatchIndex(line, -1)
+	if all == nil {
+		return ""
+	}
+	m := all[0]
+	base := line[m[4]:m[5]]
+	d, _ := strconv.Atoi(line[m[2]:m[3]]) // none is 0
+	step := 4
+	if base == "(FP)" {
+		step = 8
+	}
+	if r.IntN(2) == 0 && (base != "(FP)" && base != "(SB)" || d >= step) {
+		step = -step
+	}
+	return line[:m[2]] + strconv.Itoa(d+step) + line[m[3]:]
+}
+
+// register replaces one register by another of its class that the function uses.
+func register(r *rand.Rand, line string, registers []string) string {
+	switch split(line) {
+	case "WORD":
+		return wordRegister(r, line)
+	case "DATA":
+		return ""
+	}
+	at := named.FindAllStringIndex(line, -1)
+	if at == nil {
+		return ""
+	}
+	m := at[r.IntN(len(at))]
+	old := line[m[0]:m[1]]
+	var others []string
+	for _, x := range registers {
+		if class(x) == class(old) && x != old {
+			others = append(others, x)
+		}
+	}
+	if others == nil {
+		return ""
+	}
+	return line[:m[0]] + others[r.IntN(len(others))] + line[m[1]:]
+}
+
+// class is the letter of a numbered vector register, or "" for any other.
+func class(register string) string {
+	if strings.ContainsAny(register[:1], "XYZKVF") {
+		return register[:1]
+	}
+	return ""
+}
+
+// A WORD is an arm64 instruction that Go's assembler lacks, with its text behind it.
+var word = regexp.MustCompile(`\$0x([0-9a-f]{8}) // (\w+)(.*)`)
+
+// flip returns a WORD with other bits.
+func flip(line string, bits uint32) string {
+	m := word.FindStringSubmatchIndex(line)
+	w, err := strconv.ParseUint(line[m[2]:m[3]], 16, 32)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%s%08x // not %s", line[:m[2]], uint32(w)^bits, line[m[4]:])
+}
+
+// opposite turns addition into subtraction, or a maximum into a minimum, or an instruction that has
+// no such bit into nothing.
+func opposite(line string) string {
+	m := word.FindStringSubmatch(line)
+	switch m[2] {
+	case "fmla", "fmls":
+		if strings.Contains(m[3], "[") { // by element
+			return flip(line, 1<<14)
+		}
+		return flip(line, 1<<23)
+	case "fadd", "fsub", "fmax", "fmin", "fmaxnm", "fminnm", "fmaxv", "fminv":
+		return flip(line, 1<<23)
+	}
+	return nothing
+}
+
+// wordRegister changes a bit of the number of a register: the destination, or one of the sources.
+func wordRegister(r *rand.Rand, line string) string {
+	m := word.FindStringSubmatch(line)
+	field := []int{0, 5, 16}[r.IntN(strings.Count(m[3], ",")+1)%3]
+	return flip(line, 1<<(field+r.IntN(5)))
+}
