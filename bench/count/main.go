@@ -1,7 +1,9 @@
 // Command count counts the instructions that the kernels execute, on AVX2 and on NEON, whatever the
-// machine: it runs them in QEMU's user mode with a plugin that counts. The counts are exact and the
-// same on every run, so that they show what a change costs where no CPU is at hand. They are not
-// speed: an instruction may take a fraction of a cycle or twenty.
+// machine: it runs them in QEMU's user mode with a plugin that counts. The counts of the assembly are
+// exact and the same on every run, so that they show what a change costs where no CPU is at hand.
+// (Those of the Go code around it, .5% of an attention, vary by some hundredths with how often the
+// runtime interrupts it.) They are not speed: an instruction may take a fraction of a cycle or
+// twenty.
 //
 //	make count
 //
