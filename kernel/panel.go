@@ -90,13 +90,14 @@ func (p *panel) load(j *job, b, head, row int) {
 		if row++; row >= j.rows {
 			continue
 		}
+		q += j.q.HeadStride
+		dst += j.dst.HeadStride
 		if h++; h < j.group {
-			q += j.q.HeadStride
-			dst += j.dst.HeadStride
 			continue
 		}
 		h, query = 0, query+1
-		q, dst = j.q.at(b, head*j.group, query), j.dst.at(b, head*j.group, query)
+		q += j.q.LenStride - j.group*j.q.HeadStride
+		dst += j.dst.LenStride - j.group*j.dst.HeadStride
 		limit = j.limit(query)
 		p.most = limit // limits do not decrease
 	}
