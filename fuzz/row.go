@@ -15,8 +15,9 @@ type Row struct {
 	Scale     float32
 }
 
-// NewRow draws a row with n keys and values of 16 elements. Its scores are normal with the standard deviation
-// size, and its values uniform in [0, 1): with one sign, so that rounding errors of sums show.
+// NewRow draws a row with n keys and values of 16 elements. Its scores are normal with the standard
+// deviation size, and its values uniform in [0, 1): with one sign, so that rounding errors of sums
+// show.
 func NewRow(seed uint64, n int, size float64) *Row {
 	const dim, vdim = 16, 16
 	r := rand.New(rand.NewPCG(seed, uint64(n)))

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The worst errors over fixed inputs, as fractions of their bounds. The bounds hold for every order of
-// operations that they allow; an error that doubles, though within its bound, is an order that has
-// changed for the worse. One that halves needs a new figure here, or the alarm would be deaf.
+// The worst errors over fixed inputs, as fractions of their bounds. The bounds hold for every order
+// of operations that they allow; an error that doubles, though within its bound, is an order that
+// has changed for the worse. One that halves needs a new figure here, or the alarm would be deaf.
 func TestWorstErrors(t *testing.T) {
 	for _, c := range []struct {
 		name      string

@@ -53,7 +53,8 @@ type Options struct {
 // difference of two scores of a row, in units of log 2, the error of an output is at most about
 // u*(c*(d+2)*A + X + 3) times the spread of the values that it mixes, plus 2*u*(T + Lk/256 + 3)
 // times their largest magnitude, T = min(Lk, 256). Package fuzz computes the rigorous bound for an
-// instance, and tests that it holds; observed errors stay below 0.7 of it, and from 16 keys on below 0.2.
+// instance, and tests that it holds; observed errors stay below 0.7 of it, and below 0.2 from 16
+// keys on.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
 	o, workers, err := opts.resolve()
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The bits of a row depend on its query and on the keys and values that it sees, and on nothing else.
+// The bits of a row depend on its query and on the keys and values that it sees, and on nothing
+// else.
 
 // Each row alone, one query of one head against its prefix, equals its row of the batch.
 func TestRowsAlone(t *testing.T) {
@@ -127,8 +128,8 @@ func TestAlignment(t *testing.T) {
 	}
 }
 
-// Decoding against a cache that grows token by token, in the layouts that caches have, equals the prefill. Its
-// free part holds NaN.
+// Decoding against a cache that grows token by token, in the layouts that caches have, equals the
+// prefill. Its free part holds NaN.
 func TestCacheLayouts(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 3))
 	const batch, heads, kvHeads, tokens, room, dim = 2, 6, 2, 300, 320, 12
@@ -173,8 +174,8 @@ func TestCacheLayouts(t *testing.T) {
 	}
 }
 
-// Keys that are cut at multiples of a tile may be computed anywhere, tile by tile and in any order: the
-// partials, merged in order, have the bits of the whole.
+// Keys that are cut at multiples of a tile may be computed anywhere, tile by tile and in any order:
+// the partials, merged in order, have the bits of the whole.
 func TestShards(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 3))
 	const dim, vdim = 20, 16

@@ -20,26 +20,26 @@ import (
 
 // Every exponential on every argument, against a reference that is right to 2^-26 ulp.
 //
-// An argument is its 32 bits. Those of a chunk, 4096 in a row, have one sign and one exponent e, and
-// are x = s + i*ulp or s - i*ulp: e^x = e^s * e^(i*ulp), where the first factor comes from math/big, once
-// a chunk, and the second from a table that the chunks of a binade share. So the reference of
-// an argument costs one multiplication.
+// An argument is its 32 bits. Those of a chunk, 4096 in a row, have one sign and one exponent e,
+// and are x = s + i*ulp or s - i*ulp: e^x = e^s * e^(i*ulp), where the first factor comes from
+// math/big, once a chunk, and the second from a table that the chunks of a binade share. So the
+// reference of an argument costs one multiplication.
 const (
 	chunkLen    = 1 << 12
 	blockLen    = 1 << 20 // an eighth of a binade, the arguments of one digest
 	blockChunks = blockLen / chunkLen
 	blocks      = 1 << 32 / blockLen
 
-	// The reference is off by at most 2^-51 relatively: half an ulp of float64 for e^s, one for the table
-	// and half for the product. A float32 result is at most 2^24 ulp.
+	// The reference is off by at most 2^-51 relatively: half an ulp of float64 for e^s, one for the
+	// table and half for the product. A float32 result is at most 2^24 ulp.
 	referenceULP = 0x1p-26
 
 	firstOverflow = 0x42b17218 // the least argument for which e^x rounds to +Inf
 	one           = 0x1p-26    // arguments up to this size give 1, which is then within 0.25 ulp
 )
 
-// An exponential is one of those of package generic, the way in which a kernel computes it, and what
-// generic claims of it.
+// An exponential is one of those of package generic, the way in which a kernel computes it, and
+// what generic claims of it.
 type exponential struct {
 	name, digests string
 	// f works in place on x[1:], of chunkLen arguments. x[0] is 0.
@@ -126,7 +126,8 @@ type scanner struct {
 	tableFor uint32
 }
 
-// block checks every step-th chunk of a block, and returns the digest of the results that are not expected.
+// block checks every step-th chunk of a block, and returns the digest of the results that are not
+// expected.
 func (s *scanner) block(b, step uint32) (found scan, digest uint32, err error) {
 	var hash uint64
 	var last float32 // of the chunk before
@@ -182,7 +183,8 @@ func (s *scanner) wrong(bits uint32, got float32, want any) error {
 	return fmt.Errorf("%s: %s(%x) is %x, want %v", s.impl.Name, s.name, math.Float32frombits(bits), got, want)
 }
 
-// chunk checks the results y for the arguments from first on; before is the result for the one before.
+// chunk checks the results y for the arguments from first on; before is the result for the one
+// before.
 func (s *scanner) chunk(first uint32, y []float32, before float32) (found scan, err error) {
 	found.args = len(y)
 	_, firstKnown := s.expected(first)
@@ -257,8 +259,8 @@ func (e *exponential) exact(x float64) *big.Float {
 	return sum
 }
 
-// tabulate sets the table for the binade of an argument below 2^7: |i*ulp| is below 2^-4, and 11 terms
-// leave less than 2^-48/12!.
+// tabulate sets the table for the binade of an argument below 2^7: |i*ulp| is below 2^-4, and 11
+// terms leave less than 2^-48/12!.
 func (s *scanner) tabulate(bits uint32) {
 	binade := bits >> 23
 	if binade == s.tableFor || binade&0xff >= 127+7 {

@@ -34,7 +34,8 @@ var series = []struct {
 	{"attn, observed", func(p point) float64 { return p.attn }, blue, nil},
 }
 
-// drawChart writes two charts side by side: errors over the number of keys, and over the size of the scores.
+// drawChart writes two charts side by side: errors over the number of keys, and over the size of
+// the scores.
 func drawChart(file string, points []point) error {
 	left, err := panel(fmt.Sprintf("Largest error, in 2^-24: scores of about %d", chartSize), "keys", points,
 		func(p point) (float64, bool) { return float64(p.keys), p.size == chartSize })

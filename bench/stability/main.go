@@ -1,7 +1,7 @@
-// Command stability measures how far attention is from exact attention: [kernel.Attention], and plain
-// float32 softmax attention as one would first write it in Go (package internal/naive). Next to the
-// errors stands the rigorous bound that package fuzz computes for each row. It prints a table
-// and draws a chart, over the number of keys and over the size of the scores.
+// Command stability measures how far attention is from exact attention: [kernel.Attention], and
+// plain float32 softmax attention as one would first write it in Go (package internal/naive). Next
+// to the errors stands the rigorous bound that package fuzz computes for each row. It prints a
+// table and draws a chart, over the number of keys and over the size of the scores.
 //
 //	go run ./stability                          a table
 //	go run ./stability -chart stability.png     and a chart
