@@ -255,16 +255,15 @@ func (j *job) work() {
 		if !ok {
 			break
 		}
-		head := i / j.perHead
-		b, head := head/j.k.Heads, head%j.k.Heads
 		if j.byRow {
-			w.rowItem(j, b, head, i%j.perHead)
+			head := i / j.perHead
+			w.rowItem(j, head/j.k.Heads, head%j.k.Heads, i%j.perHead)
 		} else {
-			// The last queries see the most keys when causal: they go first.
-			first := j.perHead - i%j.perHead - n
-			w.panelBlock(j, b, head, first*j.itemRows, n*j.itemRows)
+			// The other workers are likely to take as many items before this one takes the next.
+			w.panelBlock(j, j.blockAt(i, n), j.blockAt(i+n*j.workers, j.block))
 		}
 	}
+	clear(w.ahead[:cap(w.ahead)]) // do not keep the tensors
 	scratch.Put(w)
 }
 
@@ -279,9 +278,11 @@ type worker struct {
 	merge   merge
 	panels  [2 * blockRows / narrowPanel]panel
 	ignored generic.Panel
+	ahead   []generic.Rows // what the next block begins with
+	taken   int            // how many of these are read ahead already
 }
 
-var scratch = sync.Pool{New: func() any { return new(worker) }}
+var scratch = sync.Pool{New: func() any { return &worker{ahead: make([]generic.Rows, 0, 16)} }}
 
 // size provides memory for the shapes of j.
 func (w *worker) size(j *job) {

@@ -18,11 +18,28 @@ type panel struct {
 // wideKeys keys or more outweigh what a wide panel wastes where its queries see different ones.
 const wideKeys = 256
 
-// panelBlock computes up to n queries from row on against all keys of a head.
-func (w *worker) panelBlock(j *job, b, head, row, n int) {
+// A block is the rows of a KV head, of queries, that go through the tiles of keys together.
+type block struct{ b, head, row, rows int }
+
+// blockAt returns the block of n items from i on, without rows if there are no such items.
+func (j *job) blockAt(i, n int) block {
+	if i >= j.items {
+		return block{}
+	}
+	n = min(n, j.perHead-i%j.perHead)
+	head := i / j.perHead
+	// The last queries see the most keys when causal: they go first.
+	row := (j.perHead - i%j.perHead - n) * j.itemRows
+	return block{head / j.k.Heads, head % j.k.Heads, row, min(n*j.itemRows, j.rows-row)}
+}
+
+// panelBlock computes a block against all keys of its head, and reads ahead for the one after it.
+func (w *worker) panelBlock(j *job, now, after block) {
+	b, head, row := now.b, now.head, now.row
+	w.expect(j, now, after)
 	panels, most := w.panels[:0], 0
 	q, acc := w.q, w.acc
-	for left := min(n, j.rows-row); left > 0; {
+	for left := now.rows; left > 0; {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
@@ -51,14 +68,21 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 				copy(w.v[i*stride:][:stride], v[(first+i)*j.v.LenStride:])
 			}
 		}
-		// The first panel reads ahead for all of them.
+		// The first panel reads ahead for all of them, and with the last tile each for the next block.
 		next := first + generic.TileKeys
 		keys, values := tileRows(k, &j.k, next, most), tileRows(v, &j.v, first, most)
 		if j.copyV {
 			values = tileRows(v, &j.v, next, most)
 		}
 		for i := range panels {
-			w.tile(j, &panels[i], k[first*j.k.LenStride:], tileV, stride, first, values, keys)
+			p := &panels[i]
+			if next >= most && p.most > first {
+				if i > 0 {
+					values = w.expected(p.pieces(j.q.Dim, p.most-first))
+				}
+				keys = w.expected(p.pieces(j.v.Dim, p.most-first))
+			}
+			w.tile(j, p, k[first*j.k.LenStride:], tileV, stride, first, values, keys)
 			values.Len, keys.Len = 0, 0
 		}
 	}
@@ -66,6 +90,51 @@ func (w *worker) panelBlock(j *job, b, head, row, n int) {
 		w.finish(j, &panels[i], k, v)
 	}
 }
+
+// expect lists what the next block begins with: its keys, if they are those of another head, and its
+// rows of q and dst.
+func (w *worker) expect(j *job, now, next block) {
+	w.ahead, w.taken = w.ahead[:0], 0
+	if next.rows == 0 {
+		return
+	}
+	if next.b != now.b || next.head != now.head {
+		w.ahead = append(w.ahead, tileRows(j.k.head(next.b, next.head), &j.k, 0, j.k.Len))
+	}
+	first, last := next.row/j.group, (next.row+next.rows-1)/j.group
+	for h := range j.group {
+		for _, t := range [...]*Tensor{&j.q, &j.dst} {
+			if len(w.ahead) == cap(w.ahead) {
+				return
+			}
+			at := t.at(next.b, next.head*j.group+h, first)
+			w.ahead = append(w.ahead, generic.Rows{Data: t.Data[at:], Len: last - first + 1, Dim: t.Dim, Stride: t.LenStride})
+		}
+	}
+}
+
+// expected returns rows that expect has listed, each once, as many as fit into some pieces.
+func (w *worker) expected(pieces int) generic.Rows {
+	if w.taken == len(w.ahead) {
+		return generic.Rows{}
+	}
+	left := &w.ahead[w.taken]
+	some := *left
+	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, piece))
+	if left.Len -= some.Len; left.Len > 0 {
+		left.Data = left.Data[some.Len*left.Stride:]
+	} else {
+		w.taken++
+	}
+	return some
+}
+
+// piece is the number of elements that a kernel reads ahead at a time.
+const piece = 64
+
+// pieces is about how many pieces are read ahead while a tile of n keys is computed for dim elements:
+// one for four steps of a microkernel, whose tiles have three rows to eight queries of a panel.
+func (p *panel) pieces(dim, n int) int { return n * dim * 2 / (3 * p.width) }
 
 // tileRows returns the rows of x, the data of a head of t, that are in the tile from first on, and
 // before most.
