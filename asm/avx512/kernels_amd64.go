@@ -340,7 +340,7 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRow
 	race.ReadRows(v, n, dim, stride)
 	race.Write(o, rows*generic.Pad(dim))
 	clear(o[:rows*generic.Pad(dim)])
-	ahead := 4 * stride * prefetchDistance(dim)
+	ahead := 4 * stride * 16
 	switch rows {
 	case 8:
 		rowValues8(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
