@@ -5,6 +5,7 @@ SHELL := bash
 FUZZ ?= 20000x# executions, or time such as 1m, of each fuzz target
 MUTANTS ?= 300
 SEED ?= 1
+WANT ?= 0.95# of the mutants killed; the others have to be read
 ARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod examples/*/go.mod))
@@ -32,11 +33,11 @@ test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
 
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
-	go test -race -short ./kernel ./fuzz
+	go test -race -short ./asm/asmtest ./kernel ./fuzz
 
 .PHONY: mutate
 mutate: ## break the assembly MUTANTS=300 times; would the tests notice? (ONLY=avx2/exp, ARCH=arm64, SEED=1)
-	go run ./asm/mutate -n $(MUTANTS) -seed $(SEED) -arch $(ARCH) -only '$(ONLY)'
+	go run ./asm/mutate -n $(MUTANTS) -seed $(SEED) -arch $(ARCH) -only '$(ONLY)' -want $(WANT)
 
 IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs, as far as this machine has it; generic takes minutes
 

@@ -1,9 +1,12 @@
 package kernel
 
 import (
+	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,14 +14,16 @@ import (
 	"time"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
 )
 
 // Assembly cannot be preempted: whoever stops the world, as a collection does, waits until it
 // returns. With every P inside long calls, of 40 ms and more, the world must stop within moments
-// all the same.
+// all the same: p99 is below 1 ms on a quiet machine, which the log shows.
 //
-// A crowded machine delays some of the stops by milliseconds; a kernel that takes its operands
-// whole delays all of them. So the quick ones are judged.
+// A crowded machine delays stops by milliseconds, whatever runs; a kernel that takes its operands
+// whole delays all of them. So the quick ones are judged, and p99 by a margin of ten, or three times
+// that of plain Go loops, which can be preempted anywhere, if that is more.
 func TestStopTheWorld(t *testing.T) {
 	if Backend() == "generic" {
 		t.Skip("Go code can be preempted anywhere")
@@ -26,7 +31,11 @@ func TestStopTheWorld(t *testing.T) {
 	if os.Getenv("ATTN_EMULATED") != "" {
 		t.Skip("an emulator says nothing about time")
 	}
-	const limit = 2 * time.Millisecond
+	const quickLimit, slowLimit = 2 * time.Millisecond, 10 * time.Millisecond
+	n := 101
+	if testing.Short() || raceEnabled {
+		n = 31
+	}
 	r := rand.New(rand.NewPCG(1, 10))
 	data := slices.Repeat(asmtest.Fill(r, make([]float32, 1<<16), asmtest.Normal), 1<<8)
 	tensor := func(heads, n, dim int) Tensor { return Tensor{Data: data, Batch: 1, Heads: heads, Len: n, Dim: dim} }
@@ -55,12 +64,8 @@ func TestStopTheWorld(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var stop atomic.Bool
-			var busy sync.WaitGroup
-			for range runtime.GOMAXPROCS(0) {
-				busy.Add(1)
-				go func() {
-					defer busy.Done()
+			for try := 1; ; try++ {
+				pauses := stopTheWorld(n, func(stop *atomic.Bool) {
 					out := make([]float32, c.out)
 					for !stop.Load() {
 						if err := c.f(out); err != nil {
@@ -68,24 +73,120 @@ func TestStopTheWorld(t *testing.T) {
 							return
 						}
 					}
-				}()
-			}
-			var pauses []time.Duration
-			var stats runtime.MemStats
-			for range 50 {
-				time.Sleep(time.Millisecond) // gives the P up: all are busy now
-				start := time.Now()
-				runtime.ReadMemStats(&stats) // stops the world
-				pauses = append(pauses, time.Since(start))
-			}
-			stop.Store(true)
-			busy.Wait()
-			slices.Sort(pauses)
-			n := len(pauses)
-			t.Logf("the world stops in %v (p10), %v (median), %v (p99)", pauses[n/10], pauses[n/2], pauses[n*99/100])
-			if pauses[n/10] > limit {
-				t.Errorf("the world takes %v to stop even when it is quick, want at most %v", pauses[n/10], limit)
+				})
+				quick, slow := pauses[n/10], pauses[n*99/100]
+				t.Logf("the world stops in %v (p10), %v (p50), %v (p99)", quick, pauses[n/2], slow)
+				if quick <= quickLimit && slow <= slowLimit {
+					break
+				}
+				loops := stopTheWorld(n, func(stop *atomic.Bool) {
+					for !stop.Load() {
+					}
+				})
+				t.Logf("in Go loops it stops in %v, %v, %v", loops[n/10], loops[n/2], loops[n*99/100])
+				if quick <= quickLimit && slow <= 3*loops[n*99/100] {
+					break
+				}
+				if try == 3 {
+					t.Errorf("the world takes too long to stop, want at most %v (p10) and %v (p99)", quickLimit, slowLimit)
+					break
+				}
 			}
 		})
 	}
+}
+
+// stopTheWorld keeps every P busy with work, which ends when it is told to stop. It stops the world n
+// times, by turns for statistics and for a collection, and returns how long each stop took, sorted.
+func stopTheWorld(n int, work func(stop *atomic.Bool)) []time.Duration {
+	var stop atomic.Bool
+	var busy sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		busy.Add(1)
+		go func() { defer busy.Done(); work(&stop) }()
+	}
+	pauses := make([]time.Duration, n)
+	var stats runtime.MemStats
+	for i := range pauses {
+		time.Sleep(time.Millisecond) // gives the P up: all are busy now
+		if i%8 == 0 {
+			runtime.GC()
+			runtime.ReadMemStats(&stats)
+			pauses[i] = time.Duration(stats.PauseNs[(stats.NumGC+255)%256]) // of both of its stops
+			continue
+		}
+		start := time.Now()
+		runtime.ReadMemStats(&stats)
+		pauses[i] = time.Since(start)
+	}
+	stop.Store(true)
+	busy.Wait()
+	slices.Sort(pauses)
+	return pauses
+}
+
+// Collections, preemption, stacks that grow and shrink, and the signals of the profiler, while every
+// function runs on more goroutines than there are processors: no bit changes.
+func TestHammer(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	if err := pprof.StartCPUProfile(io.Discard); err == nil { // else this test itself is profiled
+		defer pprof.StopCPUProfile()
+	}
+	var want [][]float32
+	for _, c := range calls(rand.New(rand.NewPCG(5, 1))) {
+		want = append(want, c.result(t, 1))
+	}
+	duration := 2 * time.Second
+	if testing.Short() || os.Getenv("ATTN_EMULATED") != "" {
+		duration /= 4
+	}
+	var stop atomic.Bool
+	var wait sync.WaitGroup
+	var rounds atomic.Int64
+	for g := range 2 * runtime.GOMAXPROCS(0) {
+		mine := calls(rand.New(rand.NewPCG(5, 1))) // equal inputs, outputs of their own
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			r := rand.New(rand.NewPCG(6, uint64(g)))
+			for !stop.Load() {
+				i := r.IntN(len(mine))
+				for j := range mine[i].out {
+					mine[i].out[j] = nan
+				}
+				if err := deep(r.IntN(200), func() error { return mine[i].run(1 + r.IntN(3)) }); err != nil {
+					t.Errorf("%s: %v", mine[i].name, err)
+					return
+				}
+				for j, x := range mine[i].out {
+					if !asmtest.SameBits(want[i][j], x) {
+						t.Errorf("%s: element %d is %g, want %g", mine[i].name, j, x, want[i][j])
+						return
+					}
+				}
+				rounds.Add(1)
+			}
+		}()
+	}
+	for start := time.Now(); time.Since(start) < duration; time.Sleep(time.Millisecond) {
+		runtime.GC()
+	}
+	stop.Store(true)
+	wait.Wait()
+	t.Logf("%d calls", rounds.Load())
+	require.Positive(t, rounds.Load())
+}
+
+// deep calls f below n frames of 1 KiB, beyond what a stack has room for at first.
+func deep(n int, f func() error) error {
+	var frame [1 << 10]byte
+	if n == 0 {
+		return f()
+	}
+	frame[n] = 1
+	err := deep(n-1, f)
+	if frame[n] != 1 {
+		panic("a frame was overwritten")
+	}
+	return err
 }
