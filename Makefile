@@ -31,6 +31,10 @@ test-avx512: ## the AVX-512 kernels, natively or in an emulator (Debian; ATTN_EM
 test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
 	.ci/test-arm64
 
+.PHONY: matrix
+matrix: ## CPUs without AVX-512, AVX2, FMA, and other platforms: emulated, or built (Debian: qemu-user-static)
+	.ci/matrix
+
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
 	go test -race -short ./asm/asmtest ./kernel ./fuzz
@@ -68,9 +72,11 @@ verify: ## delete what is generated, generate it again, and demand that nothing 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck
 	files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt: $$files"; exit 1; }
-	for m in $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) -checks inherit,-ST1001 ./...); done
+	bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; GOBIN=$$bin go install $(STATICCHECK); \
+	check() { go vet ./... && $$bin/staticcheck -checks inherit,-ST1001 ./...; }; \
+	for m in $(MODULES); do (cd $$m && check); done; \
+	for a in arm64 s390x; do GOARCH=$$a check; done
 	go vet -tags purego ./...
-	for a in arm64 riscv64 s390x 386; do GOARCH=$$a go vet ./...; done
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZ=20000x executions, or FUZZ=1m of time

@@ -1,0 +1,173 @@
+package kernel_test
+
+import (
+	"fmt"
+
+	"github.com/selfattn/attn/kernel"
+)
+
+// Three words of two dimensions. Their scores, unscaled, are 1 1 0, 2 3 2 and 2 4 4.
+var (
+	queries = []float32{1, 0, 2, 1, 2, 2}
+	keys    = []float32{1, 0, 1, 1, 0, 2}
+	values  = []float32{1, 2, 0, 1, 2, 0}
+)
+
+// words returns one sequence of one head, packed.
+func words(data []float32) kernel.Tensor {
+	return kernel.Tensor{Data: data, Batch: 1, Heads: 1, Len: len(data) / 2, Dim: 2}
+}
+
+// Every word is compared with every word, and mixes their values.
+func ExampleAttention() {
+	out := words(make([]float32, 6))
+	if err := kernel.Attention(out, words(queries), words(keys), words(values), nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", out.Data)
+	// Output:
+	// [0.797 1.203 0.745 1.000 1.000 0.663]
+}
+
+// A word sees itself and what precedes it: the first one gets its own value.
+func ExampleAttention_causal() {
+	out := words(make([]float32, 6))
+	opts := &kernel.Options{Causal: true}
+	if err := kernel.Attention(out, words(queries), words(keys), words(values), opts); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", out.Data)
+	// Output:
+	// [1.000 2.000 0.330 1.330 1.000 0.663]
+}
+
+// Decoding is a call with one query for each new word. Memory for 8 words is allocated once; the
+// tensor says how many of them there are so far. Every row has the bits of the causal prefill.
+func ExampleAttention_decode() {
+	const most = 8
+	k, v := words(make([]float32, 2*most)), words(make([]float32, 2*most))
+	k.Len, v.Len = 0, 0
+	k.LenStride, k.HeadStride, k.BatchStride = 2, 2*most, 2*most // heads stay where they are
+	v.LenStride, v.HeadStride, v.BatchStride = 2, 2*most, 2*most
+	out := words(make([]float32, 2))
+	for i := range 3 {
+		copy(k.Data[2*i:], keys[2*i:2*i+2])
+		copy(v.Data[2*i:], values[2*i:2*i+2])
+		k.Len++
+		v.Len++
+		if err := kernel.Attention(out, words(queries[2*i:2*i+2]), k, v, nil); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("%.3f\n", out.Data)
+	}
+	// Output:
+	// [1.000 2.000]
+	// [0.330 1.330]
+	// [1.000 0.663]
+}
+
+// Grouped queries: four query heads share two heads of keys and values, two each.
+func ExampleAttention_grouped() {
+	q := kernel.Tensor{Data: []float32{1, 0 /**/, 0, 1 /**/, 1, 0 /**/, 0, 1}, Batch: 1, Heads: 4, Len: 1, Dim: 2}
+	k := kernel.Tensor{Data: []float32{9, 0, 0, 9 /**/, 9, 0, 0, 9}, Batch: 1, Heads: 2, Len: 2, Dim: 2}
+	v := kernel.Tensor{Data: []float32{1, 2 /**/, 3, 4}, Batch: 1, Heads: 2, Len: 2, Dim: 1}
+	out := kernel.Tensor{Data: make([]float32, 4), Batch: 1, Heads: 4, Len: 1, Dim: 1}
+	if err := kernel.Attention(out, q, k, v, nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", out.Data)
+	// Output:
+	// [1.002 1.998 3.002 3.998]
+}
+
+// The output of one fused projection, [Len][3][Heads][Dim], is read in place by strides, and the
+// result is written as [Len][Heads][Dim], which the next layer reads.
+func ExampleAttention_strided() {
+	const heads, length, dim = 2, 2, 1
+	qkv := []float32{
+		1, 2 /* q */, 3, 1 /* k */, 10, 20, /* v of token 0 */
+		2, 1 /* q */, 1, 3 /* k */, 30, 40, /* v of token 1 */
+	}
+	view := func(part int) kernel.Tensor {
+		return kernel.Tensor{Data: qkv[part*heads*dim:], Batch: 1, Heads: heads, Len: length, Dim: dim,
+			HeadStride: dim, LenStride: 3 * heads * dim}
+	}
+	out := kernel.Tensor{Data: make([]float32, length*heads*dim), Batch: 1, Heads: heads, Len: length, Dim: dim,
+		HeadStride: dim, LenStride: heads * dim}
+	if err := kernel.Attention(out, view(0), view(1), view(2), nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", out.Data)
+	// Output:
+	// [12.384 39.640 10.360 37.616]
+}
+
+// The shares that the second and the third word give to each word.
+func ExampleAttentionWeights() {
+	weights := kernel.Matrix{Rows: 2, Cols: 3, Stride: 3, Data: make([]float32, 6)}
+	if err := kernel.AttentionWeights(weights, words(queries), words(keys), 0, 0, []int{1, 2}, nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n%.3f\n", weights.Data[:3], weights.Data[3:])
+	// Output:
+	// [0.248 0.503 0.248]
+	// [0.108 0.446 0.446]
+}
+
+// A layer of two heads over three tokens of a model of two dimensions.
+func ExampleSelfAttention() {
+	square := func(data ...float32) kernel.Matrix { return kernel.Matrix{Rows: 2, Cols: 2, Stride: 2, Data: data} }
+	layer := kernel.SelfAttention{
+		Heads: 2,
+		WQ:    square(1, 0, 0, 1),
+		WK:    square(1, 0, 0, 1),
+		WV:    square(1, 1, 0, 1),
+		WO:    square(1, 0, 0, 2),
+		BO:    []float32{0, 1},
+	}
+	tokens := kernel.Matrix{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 0, 0, 1, 1, 1}}
+	out := kernel.Matrix{Rows: 3, Cols: 2, Stride: 2, Data: make([]float32, 6)}
+	if err := layer.Forward(out, tokens, &kernel.Options{Causal: true}); err != nil {
+		fmt.Println(err)
+	}
+	for i := range out.Rows {
+		fmt.Printf("%.3f\n", out.Data[i*out.Stride:][:out.Cols])
+	}
+	// Output:
+	// [1.000 3.000]
+	// [0.500 3.000]
+	// [0.845 3.845]
+}
+
+func ExampleDot() {
+	fmt.Println(kernel.Dot([]float32{1, 2, 3}, []float32{4, 5, 6}))
+	// Output:
+	// 32
+}
+
+// Scores become shares of 100%.
+func ExampleSoftmax() {
+	scores := []float32{1, 3, 6}
+	kernel.Softmax(scores, scores)
+	fmt.Printf("%.3f\n", scores)
+	// Output:
+	// [0.006 0.047 0.946]
+}
+
+func ExampleLogSumExp() {
+	fmt.Printf("%.3f\n", kernel.LogSumExp([]float32{1000, 1001, 1002})) // e^1000 alone is beyond float32
+	// Output:
+	// 1002.408
+}
+
+func ExampleMatMul() {
+	a := kernel.Matrix{Rows: 2, Cols: 3, Stride: 3, Data: []float32{1, 2, 3, 4, 5, 6}}
+	b := kernel.Matrix{Rows: 3, Cols: 1, Stride: 1, Data: []float32{1, 0, 2}}
+	c := kernel.Matrix{Rows: 2, Cols: 1, Stride: 1, Data: make([]float32, 2)}
+	if err := kernel.MatMul(c, a, b); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(c.Data)
+	// Output:
+	// [7 16]
+}
