@@ -2,6 +2,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+BASE ?= HEAD# revision that bench-check compares this work tree with
+BENCH ?=# flags of bench and bench-check, such as -run Decode
 FUZZ ?= 20000x# executions, or time such as 1m, of each fuzz target
 MUTANTS ?= 300
 SEED ?= 1
@@ -84,8 +86,17 @@ fuzz: ## each fuzz target for FUZZ=20000x executions, or FUZZ=1m of time
 	for f in $$targets; do go test ./fuzz -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ); done
 
 .PHONY: bench
-bench: ## speed as a fraction of what this machine can do at that moment
-	cd bench && go run .
+bench: ## speed beside other libraries (TAGS=openblas adds one) and the limits of this machine: bench/out/report.html
+	cd bench && go run -tags '$(TAGS)' . $(BENCH)
+
+.PHONY: bench-peers
+bench-peers: ## install the libraries in Python that bench measures beside ours (about 6 GB) into bench/venv
+	python3 -m venv bench/venv
+	bench/venv/bin/pip install --quiet --requirement bench/peers/requirements.txt
+
+.PHONY: bench-check
+bench-check: ## which benchmarks this work tree changes against BASE=rev, beyond noise
+	cd bench && go run . check $(BENCH) $(BASE)
 
 .PHONY: model
 model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)

@@ -1,15 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 
-	"github.com/selfattn/attn/bench/internal/quiet"
+	"github.com/stretchr/testify/require"
 )
 
-// Names are keys: "benchstat -col /impl" compares the implementations, and two files compare
-// machines or versions. With -tags purego the selected implementation is the reference.
+// Names are keys: "benchstat -col /impl" compares the implementations, and two files compare machines,
+// versions or backends (GODEBUG=cpu.avx512f=off). With -tags purego the selected implementation is the
+// reference.
 
 func BenchmarkDot(b *testing.B)           { benchmarkKernel(b, "Dot") }
 func BenchmarkExp(b *testing.B)           { benchmarkKernel(b, "Exp") }
@@ -18,28 +20,33 @@ func BenchmarkLogSumExp(b *testing.B)     { benchmarkKernel(b, "LogSumExp") }
 func BenchmarkMatMul(b *testing.B)        { benchmarkKernel(b, "MatMul") }
 func BenchmarkAttention(b *testing.B)     { benchmarkKernel(b, "Attention") }
 func BenchmarkDecode(b *testing.B)        { benchmarkKernel(b, "Decode") }
+func BenchmarkGenerate(b *testing.B)      { benchmarkKernel(b, "Generate") }
 func BenchmarkSelfAttention(b *testing.B) { benchmarkKernel(b, "SelfAttention") }
 
-// benchmarkKernel runs the shapes of a kernel with every implementation that has it and can afford them.
+// benchmarkKernel runs the shapes of a kernel with every implementation in Go that has it and can afford them.
 func benchmarkKernel(b *testing.B, kernel string) {
+	impls := append([]impl{selected}, append(goPeers(), baselines()...)...)
 	for _, c := range benchmarks(false) {
 		if c.kernel != kernel {
 			continue
 		}
-		for i, impl := range append([]impl{selected}, baselines()...) {
-			missing := impl.layer == nil && kernel == "SelfAttention"
-			if i > 0 && (missing || c.workers > 1 || c.flops > affordable) {
+		for _, impl := range impls {
+			if !c.runsOn(impl) {
 				continue
 			}
 			// Operands are made once, and only if the name is asked for.
-			work := sync.OnceValue(func() quiet.Work { return c.setup(impl) })
+			prepare := sync.OnceValues(func() (job, error) { return c.on(impl, c.workers) })
 			b.Run(fmt.Sprintf("impl=%s/%s", impl.name, c.shape), func(b *testing.B) {
-				w := work()
+				j, err := prepare()
+				if errors.Is(err, errUnsupported) {
+					b.SkipNow()
+				}
+				require.NoError(b, err)
 				b.ReportAllocs()
 				b.SetBytes(int64(c.bytes))
-				w.Run(1)
+				j.run(1)
 				b.ResetTimer()
-				w.Run(b.N)
+				j.run(b.N)
 				b.StopTimer()
 				b.ReportMetric(c.speed(c.work()*float64(b.N)/b.Elapsed().Seconds()), string(c.unit))
 			})

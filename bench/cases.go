@@ -2,16 +2,18 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 
 	"github.com/selfattn/attn/bench/internal/quiet"
+	"github.com/selfattn/attn/fuzz"
 	"github.com/selfattn/attn/kernel"
 )
 
 const (
-	affordable = 0.3e9 // the most flops of a call that pure Go can be asked for again and again
+	affordable = 0.6e9 // the most flops of a call that plain Go can be asked for again and again
 	brief      = 0.1e9 // the most of a smoke test
 )
 
@@ -22,14 +24,39 @@ type benchmark struct {
 	workers int
 	flops   float64 // of a call
 	bytes   float64 // that a call reads, if reading is its limit, else 0
+	traffic float64 // bytes that a call has to read or write once, at least
 	unit    unit
 	elems   int // that the unit perElem divides by
 	target  target
+	peers   bool // whether other libraries run it too
 
-	setup func(i impl) quiet.Work // makes the operands
+	// setup makes the operands and prepares i to work on them, on the benchmark's workers or on one.
+	setup func(i impl, workers int) (job, error)
+}
+
+// A job is a benchmark that is ready to run.
+type job struct {
+	run  quiet.Timer
+	read []float32 // the memory whose reading is the limit, or nil
+	out  []float32 // what run computes, or nil
+
+	// check returns the largest error of some elements of a result, as a fraction of what rounding can
+	// explain: of the bound that package fuzz computes. It is nil if out is.
+	check func(out []float32) float64
+
+	digest uint64 // of what another process computed, or 0
 }
 
 func (b benchmark) name() string { return b.kernel + "/" + b.shape }
+
+// sampled is what jobs of b do, for package quiet to time.
+func (b benchmark) sampled(jobs []job) quiet.Work {
+	w := quiet.Work{Amount: b.work(), Workers: b.workers, Read: jobs[0].read, Flops: b.flops}
+	for _, j := range jobs {
+		w.Runs = append(w.Runs, j.run)
+	}
+	return w
+}
 
 // work is what a call does, in what its limit counts.
 func (b benchmark) work() float64 {
@@ -61,21 +88,22 @@ const (
 
 // A target is what a benchmark must reach. The zero value is none.
 type target struct {
-	Of    measure `json:"of,omitempty"`
-	Value float64 `json:"value,omitempty"`
+	Of    quantity `json:"of,omitempty"`
+	Value float64  `json:"value,omitempty"`
 }
 
-type measure string
+type quantity string
 
 const (
-	fraction measure = "fraction" // of the limit, at least
-	speedUp  measure = "speed-up" // over one worker, at least
-	nanosecs measure = "ns"       // a call, at most
+	fraction quantity = "fraction" // of the limit, at least
+	speedUp  quantity = "speed-up" // over one worker, at least
+	nanosecs quantity = "ns"       // a call, at most
 )
 
 // benchmarks are all that the processors of this process can run, in the order of the table. On
 // Zen 4 the target of long attention is higher.
 func benchmarks(zen4 bool) []benchmark {
+	processors := runtime.GOMAXPROCS(0)
 	var all []benchmark
 	all = append(all,
 		dot(64, target{nanosecs, 10}),
@@ -115,6 +143,21 @@ func benchmarks(zen4 bool) []benchmark {
 	for _, d := range []int{64, 128} {
 		all = append(all, prefill(8, 512, d, false, 2, twice))
 	}
+
+	// What charts show: the length, the dimension, the workers.
+	for _, n := range []int{256, 1024, 4096, 8192} {
+		for _, causal := range []bool{false, true} {
+			all = append(all, prefill(1, n, 64, causal, 1, target{}))
+		}
+	}
+	for _, d := range []int{32, 48, 64, 80, 96, 128, 192, 256} {
+		all = append(all, prefill(8, 512, d, false, 1, target{}))
+	}
+	for workers := 1; workers <= processors; workers *= 2 {
+		all = append(all, prefill(8, 2048, 64, false, workers, target{}))
+	}
+	all = append(all, prefill(8, 2048, 64, false, processors, target{}))
+
 	for _, keys := range []int{4096, 16384} {
 		for _, d := range []int{64, 128} {
 			for _, group := range []int{1, 4} {
@@ -126,24 +169,62 @@ func benchmarks(zen4 bool) []benchmark {
 			}
 		}
 	}
+	for _, keys := range []int{1024, 65536, 131072} {
+		for _, group := range []int{1, 4, 8} {
+			all = append(all, decode(keys, 128, group, 1, target{}))
+		}
+	}
 	for _, workers := range []int{1, 2} {
+		all = append(all, generate(512, 128, 8, 4, workers))
 		all = append(all, layer(128, 256, 4, workers), layer(512, 512, 8, workers))
 	}
-	return slices.DeleteFunc(all, func(b benchmark) bool { return b.workers > runtime.GOMAXPROCS(0) })
+
+	// What other libraries do too, on one worker and on all.
+	peers := func(b benchmark) {
+		b.peers = true
+		if i := slices.IndexFunc(all, func(a benchmark) bool { return a.name() == b.name() }); i >= 0 {
+			all[i].peers = true
+		} else {
+			all = append(all, b)
+		}
+	}
+	for _, workers := range []int{1, processors} {
+		for _, n := range []int{128, 512, 2048, 8192} {
+			heads := 8
+			if n == 8192 {
+				heads = 2
+			}
+			for _, causal := range []bool{false, true} {
+				for _, d := range []int{64, 128} {
+					peers(prefill(heads, n, d, causal, workers, target{}))
+				}
+			}
+		}
+		for _, d := range []int{64, 128} {
+			for _, group := range []int{1, 4} {
+				peers(decode(16384, d, group, workers, target{}))
+			}
+		}
+		peers(matMul(512, workers, target{}))
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(b benchmark) bool {
+		drop := b.workers > processors || seen[b.name()]
+		seen[b.name()] = true
+		return drop
+	})
 }
 
 func dot(n int, goal target) benchmark {
-	b := benchmark{kernel: "Dot", shape: fmt.Sprintf("n=%d", n), workers: 1, unit: gbytes, target: goal}
-	b.flops, b.bytes = 2*float64(n), 8*float64(n)
+	b := benchmark{kernel: "Dot", shape: fmt.Sprintf("n=%d", n), workers: 1, unit: gbytes, target: goal, peers: true}
+	b.flops, b.bytes, b.traffic = 2*float64(n), 8*float64(n), 8*float64(n)
 	if goal.Of == nanosecs {
 		b.unit = perCall
 	}
-	b.setup = func(i impl) quiet.Work {
-		xy := random(2 * n)
-		return quiet.Work{
-			Run:    func(reps int) { runtime.KeepAlive(i.dot(reps, xy[:n], xy[n:])) },
-			Amount: b.bytes, Workers: b.workers, Read: xy,
-		}
+	b.setup = func(i impl, _ int) (job, error) {
+		xy := random(2*n, 1)
+		run := func(reps int) { runtime.KeepAlive(i.dot(reps, xy[:n], xy[n:])) }
+		return job{run: quiet.Timed(run), read: xy}, nil
 	}
 	return b
 }
@@ -151,12 +232,12 @@ func dot(n int, goal target) benchmark {
 // row is a kernel of exponentials over a row that is in L1 with its result.
 func row(name string, flops int, goal target, call func(i impl, dst, x []float32)) benchmark {
 	const n = 2048
-	b := benchmark{kernel: name, workers: 1, unit: perElem, elems: n, target: goal}
+	b := benchmark{kernel: name, workers: 1, unit: perElem, elems: n, target: goal, peers: true}
 	b.shape = fmt.Sprintf("n=%d", n)
-	b.flops = float64(flops * n)
-	b.setup = func(i impl) quiet.Work {
-		dst, x := make([]float32, n), random(n)
-		return compared(b, func(int) func(int) { return repeat(func() { call(i, dst, x) }) })
+	b.flops, b.traffic = float64(flops*n), 8*n
+	b.setup = func(i impl, _ int) (job, error) {
+		dst, x := make([]float32, n), random(n, 1)
+		return job{run: repeat(func() { call(i, dst, x) })}, nil
 	}
 	return b
 }
@@ -164,18 +245,27 @@ func row(name string, flops int, goal target, call func(i impl, dst, x []float32
 func matMul(n, workers int, goal target) benchmark {
 	b := benchmark{kernel: "MatMul", workers: workers, unit: gflops, target: goal}
 	b.shape = fmt.Sprintf("n=%d/workers=%d", n, workers)
-	b.flops = 2 * float64(n) * float64(n) * float64(n)
-	b.setup = func(i impl) quiet.Work {
-		c, x, y := matrix(n, n), matrix(n, n), matrix(n, n)
-		return compared(b, func(workers int) func(int) {
-			return repeat(func() { i.matMul(c, x, y, workers) })
-		})
+	b.flops, b.traffic = 2*float64(n)*float64(n)*float64(n), 12*float64(n)*float64(n)
+	b.setup = func(i impl, workers int) (job, error) {
+		c, x, y := matrix(n, n, 1), matrix(n, n, 2), matrix(n, n, 3)
+		check := func(out []float32) (worst float64) {
+			column := make([]float32, n)
+			for _, e := range []int{0, n - 1, n*n/2 + n/3, n*n - 1} {
+				for p := range column {
+					column[p] = y.Data[p*n+e%n]
+				}
+				want, bound := fuzz.Chain(x.Data[e/n*n:][:n], column)
+				worst = max(worst, math.Abs(float64(out[e])-want)/bound)
+			}
+			return worst
+		}
+		return job{run: repeat(func() { i.matMul(c, x, y, workers) }), out: c.Data, check: check}, nil
 	}
 	return b
 }
 
-// prefill is attention of n queries with as many keys. Long rows are timed on one worker for 128 of the
-// queries, so that a call is shorter than most disturbances.
+// prefill is attention of n queries with as many keys. Of one long head 128 queries are timed, so that a call is
+// shorter than most disturbances.
 func prefill(heads, n, d int, causal bool, workers int, goal target) benchmark {
 	b := benchmark{kernel: "Attention", workers: workers, unit: gflops, target: goal}
 	b.shape = fmt.Sprintf("n=%d/d=%d/heads=%d/causal=%v/workers=%d", n, d, heads, causal, workers)
@@ -184,21 +274,16 @@ func prefill(heads, n, d int, causal bool, workers int, goal target) benchmark {
 		pairs = n * (n + 1) / 2
 	}
 	queries := n
-	if n >= 2048 && workers == 1 && !causal {
+	if n >= 2048 && workers == 1 && !causal && heads == 1 {
 		queries = 128
 		pairs = queries * n
 		b.shape += fmt.Sprintf("/queries=%d", queries)
 	}
 	b.flops = 4 * float64(heads*pairs*d)
-	b.setup = func(i impl) quiet.Work {
-		t := func(n int) kernel.Tensor {
-			return kernel.Tensor{Data: random(heads * n * d), Batch: 1, Heads: heads, Len: n, Dim: d}
-		}
-		dst, q, k, v := t(queries), t(queries), t(n), t(n)
-		return compared(b, func(workers int) func(int) {
-			o := &kernel.Options{Causal: causal, Workers: workers}
-			return repeat(func() { i.attention(dst, q, k, v, o) })
-		})
+	b.traffic = 8 * float64(heads*d*(queries+n))
+	b.setup = func(i impl, workers int) (job, error) {
+		q, k, v := packed(heads, queries, d, 1), packed(heads, n, d, 2), packed(heads, n, d, 3)
+		return i.attend(q, k, v, &kernel.Options{Causal: causal, Workers: workers})
 	}
 	return b
 }
@@ -210,20 +295,48 @@ func decode(keys, d, group, workers int, goal target) benchmark {
 	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/workers=%d", keys, d, heads*group, group, workers)
 	b.flops = 4 * float64(keys*d*heads*group)
 	b.bytes = 8 * float64(keys*d*heads)
-	b.setup = func(i impl) quiet.Work {
+	b.traffic = b.bytes + 8*float64(heads*group*d)
+	b.setup = func(i impl, workers int) (job, error) {
 		size := keys * d * heads
-		kv := random(2 * size)
+		kv := random(2*size, 2)
 		k := kernel.Tensor{Data: kv[:size], Batch: 1, Heads: heads, Len: keys, Dim: d}
 		v := k
 		v.Data = kv[size:]
-		q := kernel.Tensor{Data: random(heads * group * d), Batch: 1, Heads: heads * group, Len: 1, Dim: d}
-		dst := q
-		dst.Data = make([]float32, len(q.Data))
-		o := &kernel.Options{Workers: workers}
-		return quiet.Work{
-			Run:    repeat(func() { i.attention(dst, q, k, v, o) }),
-			Amount: b.bytes, Workers: workers, Read: kv,
+		j, err := i.attend(packed(heads*group, 1, d, 1), k, v, &kernel.Options{Workers: workers})
+		j.read = kv
+		return j, err
+	}
+	return b
+}
+
+// generate decodes n tokens one after the other, each of which is appended to the cache of keys and
+// values first. The cache has room for twice as many: its heads do not follow one another.
+func generate(n, d, heads, group, workers int) benchmark {
+	b := benchmark{kernel: "Generate", workers: workers, unit: gflops}
+	b.shape = fmt.Sprintf("n=%d/d=%d/heads=%d/group=%d/workers=%d", n, d, heads, group, workers)
+	b.flops = 4 * float64(n*(n+1)/2*d*heads)
+	b.traffic = 8 * float64(n*d*(heads/group)+n*d*heads)
+	b.setup = func(i impl, workers int) (job, error) {
+		kvHeads, room := heads/group, 2*n*d
+		q, news := packed(heads, 1, d, 1), random(2*kvHeads*d, 2)
+		cache := random(2*kvHeads*room, 3)
+		view := func(x []float32) kernel.Tensor {
+			return kernel.Tensor{Data: x, Batch: 1, Heads: kvHeads, Dim: d,
+				LenStride: d, HeadStride: room, BatchStride: kvHeads * room}
 		}
+		k, v := view(cache[:kvHeads*room]), view(cache[kvHeads*room:])
+		dst := packed(heads, 1, d, 1)
+		o := &kernel.Options{Workers: workers}
+		return job{run: repeat(func() {
+			for t := range n {
+				for h := range kvHeads {
+					copy(k.Data[h*room+t*d:][:d], news[h*d:])
+					copy(v.Data[h*room+t*d:][:d], news[(kvHeads+h)*d:])
+				}
+				k.Len, v.Len = t+1, t+1
+				i.step(dst, q, k, v, o)
+			}
+		})}, nil
 	}
 	return b
 }
@@ -233,49 +346,44 @@ func layer(tokens, model, heads, workers int) benchmark {
 	b := benchmark{kernel: "SelfAttention", workers: workers, unit: gflops}
 	b.shape = fmt.Sprintf("tokens=%d/model=%d/heads=%d/workers=%d", tokens, model, heads, workers)
 	b.flops = 8*float64(tokens*model*model) + 4*float64(tokens*tokens*model)
-	b.setup = func(i impl) quiet.Work {
-		w := func() kernel.Matrix { return matrix(model, model) }
-		l := &kernel.SelfAttention{Heads: heads, WQ: w(), WK: w(), WV: w(), WO: w()}
-		dst, x := matrix(tokens, model), matrix(tokens, model)
-		return compared(b, func(workers int) func(int) {
-			o := &kernel.Options{Workers: workers}
-			return repeat(func() { i.layer(l, dst, x, o) })
-		})
+	b.traffic = 4 * float64(4*model*model+2*tokens*model)
+	b.setup = func(i impl, workers int) (job, error) {
+		w := func(seed uint64) kernel.Matrix { return matrix(model, model, seed) }
+		l := &kernel.SelfAttention{Heads: heads, WQ: w(1), WK: w(2), WV: w(3), WO: w(4)}
+		dst, x := matrix(tokens, model, 5), matrix(tokens, model, 6)
+		o := &kernel.Options{Workers: workers}
+		return job{run: repeat(func() { i.layer(l, dst, x, o) })}, nil
 	}
 	return b
 }
 
-// compared is work whose limit is the FMA peak, compared with one worker if it has several.
-func compared(b benchmark, run func(workers int) func(reps int)) quiet.Work {
-	w := quiet.Work{Run: run(b.workers), Amount: b.flops, Workers: b.workers}
-	if b.workers > 1 {
-		w.Base = run(1)
-	}
-	return w
-}
-
-func repeat(f func()) func(reps int) {
-	return func(reps int) {
+func repeat(f func()) quiet.Timer {
+	return quiet.Timed(func(reps int) {
 		for range reps {
 			f()
 		}
-	}
+	})
 }
 
-func matrix(rows, cols int) kernel.Matrix {
-	m := kernel.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: random(rows * cols)}
+func packed(heads, n, d int, seed uint64) kernel.Tensor {
+	return kernel.Tensor{Data: random(heads*n*d, seed), Batch: 1, Heads: heads, Len: n, Dim: d}
+}
+
+func matrix(rows, cols int, seed uint64) kernel.Matrix {
+	m := kernel.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: random(rows*cols, seed)}
 	for i := range m.Data { // as trained weights are: scores stay moderate
 		m.Data[i] /= 16
 	}
 	return m
 }
 
-// random returns n normal values, the same ones again from 64 Ki on: making them must not take
-// longer than the benchmark.
-func random(n int) []float32 {
-	const period = 1 << 16
-	r := rand.New(rand.NewPCG(1, 2))
+// random returns n normal values, the same ones again after a prime number of them: making them must
+// not take longer than the benchmark, and no two rows should be alike.
+func random(n int, seed uint64) []float32 {
+	const period = 65521
+	r := rand.New(rand.NewPCG(1, seed))
 	x := make([]float32, n)
+	hugePages(x)
 	for i := range min(n, period) {
 		x[i] = float32(r.NormFloat64())
 	}

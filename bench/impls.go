@@ -1,48 +1,137 @@
 package main
 
 import (
+	"errors"
 	"math"
 
 	"github.com/selfattn/attn/bench/internal/naive"
+	"github.com/selfattn/attn/bench/internal/quiet"
+	"github.com/selfattn/attn/fuzz"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 )
 
 // An impl is one implementation of the kernels; a field is nil where it has none.
 type impl struct {
-	name         string
+	name     string
+	version  string
+	peer     bool    // runs only the benchmarks that ask for peers
+	parallel bool    // whether it can use several workers
+	most     float64 // flops of a call that it can be asked for again and again, or 0: any number
+
 	dot          func(reps int, x, y []float32) float32 // the sum of reps inner products
 	exp, softmax func(dst, x []float32)
 	logSumExp    func(x []float32) float32
 	matMul       func(c, a, b kernel.Matrix, workers int)            // packed matrices
-	attention    func(dst, q, k, v kernel.Tensor, o *kernel.Options) // packed tensors of one batch member
+	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
+
+	// attention prepares attention of packed tensors with one batch member, and returns its timer. dst
+	// is set when it returns, or after the first run.
+	attention func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error)
+
+	// remote, if not nil, prepares benchmarks in another process.
+	remote func(b benchmark, workers int) (job, error)
+}
+
+// errUnsupported says that an implementation does not do something, or not in this way.
+var errUnsupported = errors.New("not supported")
+
+// runsOn says whether i has the kernel of b and can be asked for it. Some shapes it may still refuse.
+func (b benchmark) runsOn(i impl) bool {
+	has := map[string]bool{
+		"Dot": i.dot != nil, "Exp": i.exp != nil, "Softmax": i.softmax != nil, "LogSumExp": i.logSumExp != nil,
+		"MatMul": i.matMul != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
+		"Generate": i.step != nil, "SelfAttention": i.layer != nil,
+	}
+	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
+}
+
+// on prepares b to run on i, with the workers of b or with one.
+func (b benchmark) on(i impl, workers int) (job, error) {
+	switch {
+	case !b.runsOn(i):
+		return job{}, errUnsupported
+	case i.remote != nil:
+		return i.remote(b, workers)
+	}
+	return b.setup(i, workers)
+}
+
+// attend prepares attention of i.
+func (i impl) attend(q, k, v kernel.Tensor, o *kernel.Options) (job, error) {
+	dst := q
+	dst.Data = make([]float32, len(q.Data))
+	run, err := i.attention(dst, q, k, v, o)
+	check := func(out []float32) float64 { return worstError(out, q, k, v, o.Causal) }
+	return job{run: run, out: dst.Data, check: check}, err
+}
+
+// worstError returns the largest error, as a fraction of its bound, among the first, a middle and the last
+// query of the first and of the last head.
+func worstError(out []float32, q, k, v kernel.Tensor, causal bool) (worst float64) {
+	rows := func(t kernel.Tensor, h, n int) (rows [][]float32) {
+		for j := range n {
+			rows = append(rows, t.Data[(h*t.Len+j)*t.Dim:][:t.Dim])
+		}
+		return rows
+	}
+	for _, h := range []int{0, q.Heads - 1} {
+		for _, i := range []int{0, q.Len * 2 / 3, q.Len - 1} {
+			n := k.Len
+			if causal {
+				n += i + 1 - q.Len
+			}
+			g, at := h/(q.Heads/k.Heads), (h*q.Len+i)*q.Dim
+			scale := float32(1 / math.Sqrt(float64(q.Dim)))
+			want, bound := fuzz.Attention(q.Data[at:][:q.Dim], rows(k, g, n), rows(v, g, n), scale)
+			for c := range want {
+				e := math.Abs(float64(out[at+c])-want[c]) / bound[c]
+				if !(e <= worst) { // NaN is no result
+					worst = e
+				}
+			}
+		}
+	}
+	return worst
+}
+
+// calls is the attention of an implementation that needs no preparation.
+func calls(attention func(dst, q, k, v kernel.Tensor, o *kernel.Options)) func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
+	return func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
+		return repeat(func() { attention(dst, q, k, v, o) }), nil
+	}
 }
 
 // selected is package kernel with the backend that it chose.
-var selected = impl{
-	name: kernel.Backend(),
-	dot: func(reps int, x, y []float32) (sum float32) {
-		for range reps {
-			sum += kernel.Dot(x, y)
-		}
-		return sum
-	},
-	exp: kernel.Exp, softmax: kernel.Softmax, logSumExp: kernel.LogSumExp,
-	matMul: func(c, a, b kernel.Matrix, workers int) { must(kernel.MatMulWorkers(c, a, b, workers)) },
-	attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
-		must(kernel.Attention(dst, q, k, v, o))
-	},
-	layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
-		must(l.Forward(dst, x, o))
-	},
-}
+var selected = func() impl {
+	i := impl{
+		name: kernel.Backend(), parallel: true,
+		dot: func(reps int, x, y []float32) (sum float32) {
+			for range reps {
+				sum += kernel.Dot(x, y)
+			}
+			return sum
+		},
+		exp: kernel.Exp, softmax: kernel.Softmax, logSumExp: kernel.LogSumExp,
+		matMul: func(c, a, b kernel.Matrix, workers int) { must(kernel.MatMulWorkers(c, a, b, workers)) },
+		step:   func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
+		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
+			must(l.Forward(dst, x, o))
+		},
+	}
+	i.attention = calls(i.step)
+	if i.name == "generic" {
+		i.most = affordable / 6
+	}
+	return i
+}()
 
 // baselines are the reference and textbook Go, on one goroutine. Without assembly package kernel is the
 // reference, which is then left out.
 func baselines() []impl {
 	textbook := impl{
-		name: "naive",
+		name: "naive", most: affordable,
 		dot: func(reps int, x, y []float32) (sum float32) {
 			for range reps {
 				sum += naive.Dot(x, y)
@@ -53,17 +142,17 @@ func baselines() []impl {
 		matMul: func(c, a, b kernel.Matrix, _ int) {
 			naive.MatMul(c.Data, a.Data, b.Data, a.Rows, a.Cols, b.Cols)
 		},
-		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
+		attention: calls(func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
 			eachHead(dst, q, k, v, func(dst, q, k, v []float32, dim int) {
 				naive.Attention(dst, q, k, v, dim, o.Causal)
 			})
-		},
+		}),
 	}
 	if selected.name == "generic" {
 		return []impl{textbook}
 	}
 	return []impl{{
-		name: "generic",
+		name: "generic", most: affordable / 6, // slow: it computes each FMA in float64
 		dot: func(reps int, x, y []float32) (sum float32) {
 			for range reps {
 				sum += generic.Dot(x, y)
@@ -72,7 +161,7 @@ func baselines() []impl {
 		},
 		exp: generic.Exp, softmax: generic.Softmax, logSumExp: generic.LogSumExp,
 		matMul: genericMatMul,
-		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
+		attention: calls(func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
 			eachHead(dst, q, k, v, func(dst, q, k, v []float32, dim int) {
 				queries, keys := len(q)/dim, len(k)/dim
 				scale := float32(1 / math.Sqrt(float64(dim)))
@@ -85,7 +174,7 @@ func baselines() []impl {
 					generic.AttentionRow(row(dst), row(q), k, v, n, dim, dim, scale)
 				}
 			})
-		},
+		}),
 	}, textbook}
 }
 

@@ -1,4 +1,12 @@
-// Command bench prints how fast package kernel is on this machine, as fractions of what the machine can do.
+// Command bench says how fast package kernel is on this machine, as fractions of what the machine can do,
+// and beside what one could use instead.
+//
+//	go run .                            # everything: out/report.json, .md and .html
+//	go run . -run 'Attention/n=512/'    # some benchmarks
+//	go run . compare a.json b.json      # two machines, or versions
+//	go run . check REV                  # which benchmarks this work tree changes against a revision
+//	go run . readme [report.json]       # write README's numbers from a report
+//	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //
 // Multiplying kernels are compared with a loop of fused multiply-adds, reading ones with a loop that only
 // loads the same bytes, on as many goroutines and at the same moment. Machines are shared: next to the
@@ -6,13 +14,13 @@
 // internal/quiet says which), and the targets apply to it. The benchmarks, with their targets, are in
 // cases.go; bench_test.go runs them as Go benchmarks.
 //
-//	go run . -run 'Attention/n=512'
-//	go run . -json >result.json
-//	chrt -f 10 go run .   # fewer disturbances from this machine's own processes, as root
+// Other libraries take turns with ours, sample by sample, and their results are checked. Those in
+// Go are part of this program; 'make bench-peers' installs those in Python; the build tag openblas adds
+// OpenBLAS (Debian: libopenblas-dev). Other backends of ours run in child processes.
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,15 +28,23 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
-	"strings"
-	"text/tabwriter"
+	"slices"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/selfattn/attn/bench/internal/quiet"
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	commands := map[string]func(args []string, stdout, stderr io.Writer) error{
+		"report": runReport, "compare": runCompare, "check": runCheck, "readme": runReadme,
+		"serve": func([]string, io.Writer, io.Writer) error { return serve(os.Stdin, os.Stdout) },
+	}
+	name, args := "report", os.Args[1:]
+	if len(args) > 0 && commands[args[0]] != nil {
+		name, args = args[0], args[1:]
+	}
+	if err := commands[name](args, os.Stdout, os.Stderr); err != nil {
 		if err != flag.ErrHelp {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
@@ -36,153 +52,216 @@ func main() {
 	}
 }
 
-// A report is what a run prints.
-type report struct {
-	Machine machine  `json:"machine"`
-	Results []result `json:"results"`
+// options are flags of the commands that measure.
+type options struct {
+	*flag.FlagSet
+	pattern *string
+	each    *time.Duration
+	quick   *bool
 }
 
-// A result is what came out of a benchmark. Speed is the median of the quiet samples, or of all if none
-// is quiet; Quiet and All are fractions of the limit.
-type result struct {
-	Kernel  string         `json:"kernel"`
-	Shape   string         `json:"shape"`
-	Speed   float64        `json:"speed"`
-	Unit    unit           `json:"unit"`
-	Quiet   quiet.Summary  `json:"quiet"`
-	All     quiet.Summary  `json:"all"`
-	SpeedUp *quiet.Summary `json:"speedUp,omitempty"` // over one worker
-	Target  target         `json:"target,omitzero"`
-	Verdict string         `json:"verdict,omitempty"` // "ok", "short", or "noisy": short, but never quiet
+func newOptions(name string, stderr io.Writer) options {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(stderr)
+	return options{
+		FlagSet: f,
+		pattern: f.String("run", "", "only benchmarks whose name, such as Dot/n=64, matches this `regexp`"),
+		each:    f.Duration("time", 500*time.Millisecond, "time for each benchmark and implementation"),
+		quick:   f.Bool("quick", false, "smoke test: a moment for each benchmark, no long ones, nothing in Python"),
+	}
 }
 
-func run(args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	pattern := flags.String("run", "", "only benchmarks whose name, such as Dot/n=64, matches this `regexp`")
-	duration := flags.Duration("time", 1500*time.Millisecond, "time for each benchmark")
-	asJSON := flags.Bool("json", false, "print JSON instead of a table")
-	smoke := flags.Bool("quick", false, "smoke test: a moment for each benchmark, and no long ones")
-	if err := flags.Parse(args); err != nil {
+// chosen are the benchmarks that the flags ask for.
+func (o options) chosen(zen4 bool) ([]benchmark, error) {
+	filter, err := regexp.Compile(*o.pattern)
+	if err != nil {
+		return nil, err
+	}
+	if *o.quick {
+		*o.each = 10 * time.Millisecond
+	}
+	chosen := slices.DeleteFunc(benchmarks(zen4), func(b benchmark) bool {
+		long := *o.quick && b.flops > brief || selected.most > 0 && b.flops > selected.most
+		return long || !filter.MatchString(b.name())
+	})
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no benchmark matches %q", *o.pattern)
+	}
+	return chosen, nil
+}
+
+func runReport(args []string, stdout, stderr io.Writer) error {
+	o := newOptions("bench", stderr)
+	out := o.String("out", "out", "directory for the report")
+	python := o.String("python", "venv/bin/python", "interpreter that has the peers in Python")
+	only := o.String("peers", "", "only other implementations whose name matches this `regexp`; ^$ for none")
+	if err := o.Parse(args); err != nil {
 		return err
 	}
-	filter, err := regexp.Compile(*pattern)
+	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		return err
 	}
-	if *smoke {
-		*duration = 10 * time.Millisecond
+	meter := &quiet.Meter{}
+	rep := report{Machine: lookAround(meter)}
+	chosen, err := o.chosen(rep.Machine.zen4)
+	if err != nil {
+		return err
+	}
+	if selected.name == "generic" {
+		for i := range chosen {
+			chosen[i].target = target{} // targets are for assembly
+		}
 	}
 
+	impls := []impl{selected}
+	add := func(i impl, c *child, err error) {
+		if err != nil {
+			rep.Missing = append(rep.Missing, missing{i.name, err.Error()})
+			return
+		}
+		impls = append(impls, i)
+		rep.Versions = append(rep.Versions, version{i.name, i.version})
+	}
+	for name, env := range otherBackends() {
+		if !wanted.MatchString(name) {
+			continue
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		i, c, err := goPeer(name, self, env)
+		if err != nil {
+			return err
+		}
+		defer c.stop()
+		impls = append(impls, i)
+	}
+	for _, i := range append(goPeers(), baselines()...) {
+		if wanted.MatchString(i.name) {
+			i.peer = true
+			add(i, nil, nil)
+		}
+	}
+	if len(tagged) == 0 && wanted.MatchString("openblas") {
+		add(impl{name: "openblas"}, nil, errors.New("needs the build tag openblas"))
+	}
+	for _, name := range pythonPeers {
+		switch {
+		case !wanted.MatchString(name):
+		case *o.quick || !slices.ContainsFunc(chosen, func(b benchmark) bool { return b.peers }):
+			add(impl{name: name}, nil, errors.New("not asked for"))
+		default:
+			i, c, err := pythonPeer(*python, name)
+			if err == nil {
+				defer c.stop()
+			}
+			i.name, i.peer = name, true
+			add(i, c, err)
+		}
+	}
+
+	measurements, failed, err := measure(meter, chosen, impls, *o.each, stderr)
+	if err != nil {
+		return err
+	}
+	rep.Missing = append(rep.Missing, failed...)
+	for _, m := range measurements {
+		rep.Results = append(rep.Results, m.conclude(meter)...)
+	}
+	if err := rep.write(*out); err != nil {
+		return err
+	}
+	rep.markdown(stdout)
+	fmt.Fprintf(stderr, "The report is in %s: report.json, report.md, report.html\n", *out)
+	return nil
+}
+
+// A measurement is a benchmark with the samples of each implementation that ran it, impls[0] first.
+type measurement struct {
+	benchmark
+	impls   []impl
+	errors  []float64        // the largest error as a fraction of the bound, or 0
+	samples [][]quiet.Sample // of each implementation
+	base    []quiet.Sample   // of impls[0] on one worker, if the benchmark has several
+}
+
+// measure runs the benchmarks on impls[0], and those of the others that can do them and, if peers, are
+// asked to. Results must agree. A peer that fails is left out of that benchmark, and returned with the reason.
+func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Duration, progress io.Writer) (
+	all []measurement, failed []missing, err error) {
 	// A collection would disturb: one before each benchmark, and none in it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var meter quiet.Meter
-	rep := report{Machine: lookAround(&meter)}
-	var chosen []benchmark
-	for _, b := range benchmarks(rep.Machine.zen4) {
-		long := *smoke && b.flops > brief || selected.name == "generic" && b.flops > affordable
-		if selected.name == "generic" {
-			b.target = target{} // targets are for assembly
-		}
-		if filter.MatchString(b.name()) && !long {
-			chosen = append(chosen, b)
-		}
-	}
-	if len(chosen) == 0 {
-		return fmt.Errorf("no benchmark matches %q", *pattern)
-	}
-	samples := make([][]quiet.Sample, len(chosen))
-	for i, b := range chosen {
-		fmt.Fprintf(stderr, "[%d/%d] %s\n", i+1, len(chosen), b.name())
+	bar := progressbar.NewOptions(len(chosen), progressbar.OptionSetWriter(progress),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(progress) }))
+	for _, b := range chosen {
+		bar.Describe(b.name())
 		runtime.GC()
-		samples[i] = meter.Samples(b.setup(selected), *duration)
-	}
-	for i, b := range chosen { // when the best canary is known
-		rep.Results = append(rep.Results, conclude(b, &meter, samples[i]))
-	}
-
-	if *asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "\t")
-		return e.Encode(rep)
-	}
-	return rep.print(stdout)
-}
-
-// conclude judges the samples of b.
-func conclude(b benchmark, meter *quiet.Meter, samples []quiet.Sample) result {
-	r := result{Kernel: b.kernel, Shape: b.shape, Unit: b.unit}
-	best := func(quiet, all quiet.Summary) quiet.Summary {
-		if quiet.N > 0 {
-			return quiet
+		m := measurement{benchmark: b}
+		var jobs []job
+		for i, impl := range impls {
+			if impl.peer && !b.peers {
+				continue
+			}
+			j, err := b.on(impl, b.workers)
+			switch {
+			case i > 0 && errors.Is(err, errUnsupported):
+			case impl.peer && err != nil:
+				failed = append(failed, missing{impl.name, fmt.Sprintf("%s: %v", b.name(), err)})
+			case err != nil:
+				return nil, nil, fmt.Errorf("%s of %s: %w", b.name(), impl.name, err)
+			default:
+				jobs, m.impls = append(jobs, j), append(m.impls, impl)
+			}
 		}
-		return all
-	}
-	r.Quiet, r.All = meter.Summarize(samples, func(s quiet.Sample) float64 { return s.Fraction })
-	r.Speed = best(meter.Summarize(samples, func(s quiet.Sample) float64 { return b.speed(s.Rate) })).Median
-	if b.unit != gbytes && b.workers > 1 {
-		s := best(meter.Summarize(samples, func(s quiet.Sample) float64 { return s.SpeedUp }))
-		r.SpeedUp = &s
-	}
-	r.Target = b.target
-	var ok bool
-	switch b.target.Of {
-	case fraction:
-		ok = best(r.Quiet, r.All).Median >= b.target.Value
-	case speedUp:
-		ok = r.SpeedUp.Median >= b.target.Value
-	case nanosecs:
-		ok = r.Speed <= b.target.Value
-	}
-	switch {
-	case b.target == target{}:
-	case ok:
-		r.Verdict = "ok"
-	case r.Quiet.N == 0:
-		r.Verdict = "noisy"
-	default:
-		r.Verdict = "short"
-	}
-	return r
-}
-
-// print prints the machine and a table.
-func (rep report) print(out io.Writer) error {
-	m := rep.Machine
-	fmt.Fprintf(out, "%s, %s/%s, %s, backend %s, %s, load average at the start %s\n",
-		m.CPU, m.OS, m.Arch, m.Go, m.Backend, m.Date.Format(time.DateTime), m.Load)
-	fmt.Fprintf(out, "one worker: FMA peak %.1f GFLOP/s, read from memory %.1f GB/s; %d workers: %.1f and %.1f\n\n",
-		m.Peak[0], m.Read[0], m.Workers, m.Peak[1], m.Read[1])
-
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "kernel\tshape\tspeed\tquiet (IQR)\tall (IQR)\tquiet of\tspeed-up\ttarget\t")
-	for _, r := range rep.Results {
-		up := "-"
-		if r.SpeedUp != nil {
-			up = fmt.Sprintf("%.2fx", r.SpeedUp.Median)
+		if b.workers > 1 && b.unit != gbytes {
+			j, err := b.on(impls[0], 1)
+			if err != nil {
+				return nil, nil, err
+			}
+			jobs = append(jobs, j)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.4g %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n",
-			r.Kernel, strings.ReplaceAll(r.Shape, "/", " "), r.Speed, r.Unit,
-			middle(r.Quiet), middle(r.All), r.Quiet.N, r.All.N, up, r.Target, r.Verdict)
+		samples := meter.Samples(b.sampled(jobs), each)
+		if len(jobs) > len(m.impls) {
+			m.base = samples[len(m.impls)]
+		}
+		ran := m.impls
+		m.impls = nil
+		for i, impl := range ran {
+			e, err := jobs[i].verify(jobs[0], impl.peer)
+			if impl.peer && err != nil {
+				failed = append(failed, missing{impl.name, fmt.Sprintf("%s: %v", b.name(), err)})
+				continue
+			} else if err != nil {
+				return nil, nil, fmt.Errorf("%s of %s: %w", b.name(), impl.name, err)
+			}
+			m.impls, m.samples, m.errors = append(m.impls, impl), append(m.samples, samples[i]), append(m.errors, e)
+		}
+		all = append(all, m)
+		bar.Add(1)
 	}
-	return w.Flush()
+	return all, failed, nil
 }
 
-func middle(s quiet.Summary) string {
-	if s.N == 0 {
-		return "-"
+// verify returns the error of the result of j as a fraction of its bound, which must be small, or demands
+// that another process has computed the same bits as ours.
+func (j job) verify(ours job, peer bool) (float64, error) {
+	if j.digest != 0 && ours.out != nil && j.digest != digest(ours.out) {
+		return 0, errors.New("the bits differ")
 	}
-	return fmt.Sprintf("%.3f (%.3f)", s.Median, s.IQR)
-}
-
-func (t target) String() string {
-	switch t.Of {
-	case fraction:
-		return fmt.Sprintf(">= %.3g", t.Value)
-	case speedUp:
-		return fmt.Sprintf(">= %.3gx", t.Value)
-	case nanosecs:
-		return fmt.Sprintf("<= %.3g ns", t.Value)
+	if j.out == nil {
+		return 0, nil
 	}
-	return "-"
+	// The bound is rigorous for our order of operations. Others may add up all terms one by one, and take
+	// a less accurate exponential.
+	e, most := j.check(j.out), 1.0
+	if peer {
+		most = 4
+	}
+	if !(e <= most) {
+		return e, fmt.Errorf("wrong result: the error is %.3g of the bound", e)
+	}
+	return e, nil
 }

@@ -3,8 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
+	"math"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,12 +18,32 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every benchmark that -quick keeps prints a fraction of its limit. On a busy machine a limit can be
+// TestMain lets this binary be a child, as the benchmark binary is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		must(serve(os.Stdin, os.Stdout))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// quickReport runs the report and reads it back.
+func quickReport(t *testing.T, args ...string) (rep report, dir, printed string) {
+	t.Helper()
+	dir = t.TempDir()
+	var out bytes.Buffer
+	require.NoError(t, runReport(append([]string{"-quick", "-out", dir}, args...), &out, io.Discard))
+	rep, err := readReport(filepath.Join(dir, "report.json"))
+	require.NoError(t, err)
+	return rep, dir, out.String()
+}
+
+// Every benchmark that -quick keeps gives a fraction of its limit. On a busy machine a limit can be
 // missed by far, so what is out of range is measured again; what is wrong stays out of range.
 func TestQuick(t *testing.T) {
 	want := map[string]bool{}
 	for _, b := range benchmarks(false) {
-		if b.flops <= brief {
+		if b.flops <= brief && (selected.most == 0 || b.flops <= selected.most) {
 			want[b.name()] = true
 		}
 	}
@@ -26,20 +51,18 @@ func TestQuick(t *testing.T) {
 	pattern := ""
 	for try := 0; len(want) > 0; try++ {
 		require.Less(t, try, 10, "fractions out of range: %v", want)
-		var out bytes.Buffer
-		require.NoError(t, run([]string{"-quick", "-json", "-run", pattern}, &out, io.Discard))
-		var rep report
-		require.NoError(t, json.Unmarshal(out.Bytes(), &rep))
+		rep, _, _ := quickReport(t, "-peers", "^$", "-run", pattern)
 		require.Equal(t, kernel.Backend(), rep.Machine.Backend)
 		require.Positive(t, rep.Machine.Peak[0])
 		require.Positive(t, rep.Machine.Read[0])
 		require.Len(t, rep.Results, len(want))
 		var again []string
 		for _, r := range rep.Results {
-			name := r.Kernel + "/" + r.Shape
+			name := r.name()
 			require.Contains(t, want, name)
 			require.Positive(t, r.Speed, name)
 			require.GreaterOrEqual(t, r.All.N, r.Quiet.N, name)
+			require.LessOrEqual(t, r.Error, 1.0, name)
 			most := 1.2
 			if r.Unit == gbytes { // two streams, as of Dot, get up to a third more from memory than plain reading
 				most = 1.9
@@ -55,92 +78,317 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
-	var out, progress bytes.Buffer
-	require.NoError(t, run([]string{"-quick", "-run", "^Exp/|^Dot/n=64$"}, &out, &progress))
-	require.Equal(t, "[1/2] Dot/n=64\n[2/2] Exp/n=2048\n", progress.String())
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 6, out.String())
-	require.Contains(t, lines[0], "backend "+kernel.Backend())
-	require.Regexp(t, `^one worker: FMA peak [\d.]+ GFLOP/s`, lines[1])
-	require.Regexp(t, `^kernel +shape +speed +quiet \(IQR\) +all \(IQR\) +quiet of +speed-up +target`, lines[3])
-	require.Regexp(t, `^Dot +n=64 +[\d.e+]+ ns +.*\d\.\d{3} \(\d\.\d{3}\) +\d+/\d+`, lines[4])
-	require.Regexp(t, `^Exp +n=2048 +[\d.e+]+ ns/elem +.*\d\.\d{3} \(\d\.\d{3}\) +\d+/\d+`, lines[5])
+// A report has every implementation that can do a benchmark, in all its forms.
+func TestReport(t *testing.T) {
+	rep, dir, printed := quickReport(t, "-run", "^Exp/|^Attention/n=128/d=64/heads=8/causal=true/workers=1$")
+	impls := map[string][]string{}
+	for _, r := range rep.Results {
+		impls[r.Kernel] = append(impls[r.Kernel], r.Impl)
+		require.Equal(t, rep.ours(r), r.Lead == nil)
+		require.NotEmpty(t, r.Speeds)
+		require.Len(t, r.Parts, len(r.Speeds))
+		if r.Kernel == "Attention" && r.Impl != "avx2" {
+			require.Positive(t, r.Error, r.Impl)
+		}
+	}
+	require.Subset(t, impls["Attention"], []string{kernel.Backend(), "gonum", "vek", "gomlx", "spago", "naive"})
+	require.Subset(t, impls["Exp"], []string{kernel.Backend(), "naive"})
+	for name := range otherBackends() {
+		require.Contains(t, impls["Attention"], name)
+	}
+	for _, name := range pythonPeers {
+		require.Contains(t, rep.Missing, missing{name, "not asked for"})
+	}
+
+	md, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	require.NoError(t, err)
+	require.Equal(t, printed, string(md))
+	for _, want := range []string{"FMA peak", "torch (not asked for)", "| Exp ", "n=128 d=64 heads=8 causal=true workers=1"} {
+		require.Contains(t, string(md), want)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	require.NoError(t, err)
+	require.Equal(t, 2, strings.Count(string(page), "<svg"), "a roofline and attention over the length")
+	require.NotRegexp(t, `<script|<link|src=|url\(|@import`, string(page), "a page that works offline")
 }
 
 func TestFlags(t *testing.T) {
-	require.Error(t, run([]string{"-run", "("}, io.Discard, io.Discard))
-	require.Error(t, run([]string{"-nonsense"}, io.Discard, io.Discard))
-	require.Error(t, run([]string{"-run", "no such benchmark"}, io.Discard, io.Discard))
+	for _, args := range [][]string{{"-run", "("}, {"-nonsense"}, {"-run", "no such benchmark"}, {"-peers", "("}} {
+		require.Error(t, runReport(args, io.Discard, io.Discard))
+	}
+	require.Error(t, runCheck(nil, io.Discard, io.Discard))
+	require.Error(t, runCompare([]string{"a.json"}, io.Discard, io.Discard))
 }
+
+const (
+	loud  = 0 // a canary that cannot be quiet
+	still = 2 // or must be
+)
 
 // Verdicts follow the quiet samples, and all samples only where none is quiet.
 func TestVerdict(t *testing.T) {
 	var meter quiet.Meter
 	meter.Probe(1)
-	const loud = 0 // a canary that cannot be quiet
-	const calm = 2 // or must be
 	samples := func(canary, value float64) []quiet.Sample {
-		return []quiet.Sample{{Rate: 1e9 * value, Fraction: value, SpeedUp: value, Canary: canary}}
+		return []quiet.Sample{{Rate: 1e9 * value, Fraction: value, Canary: canary}}
 	}
-	atLeast := benchmark{unit: gflops, flops: 1, workers: 1, target: target{fraction, 0.9}}
-	twice := benchmark{unit: gflops, flops: 1, workers: 2, target: target{speedUp, 1.85}}
-	atMost := benchmark{unit: perCall, flops: 1, workers: 1, target: target{nanosecs, 10}}
+	atLeast := benchmark{unit: gflops, flops: 1, traffic: 1, workers: 1, target: target{fraction, 0.9}}
+	twice := benchmark{unit: gflops, flops: 1, traffic: 1, workers: 2, target: target{speedUp, 1.85}}
+	atMost := benchmark{unit: perCall, flops: 1, traffic: 1, workers: 1, target: target{nanosecs, 10}}
 	for _, c := range []struct {
 		b       benchmark
 		samples []quiet.Sample
 		want    string
 	}{
-		{atLeast, samples(calm, 0.9), "ok"},
-		{atLeast, samples(calm, 0.89), "short"},
+		{atLeast, samples(still, 0.9), "ok"},
+		{atLeast, samples(still, 0.89), "short"},
 		{atLeast, samples(loud, 0.89), "noisy"},
 		{atLeast, samples(loud, 0.91), "ok"},
-		{atLeast, append(samples(loud, 0.1), samples(calm, 0.95)...), "ok"},
-		{atLeast, append(samples(loud, 1.1), samples(calm, 0.8)...), "short"},
-		{twice, samples(calm, 1.9), "ok"},
-		{twice, samples(calm, 1.8), "short"},
-		{atMost, samples(calm, 0.2), "ok"},     // 5 ns
-		{atMost, samples(calm, 0.05), "short"}, // 20 ns
-		{benchmark{unit: gflops}, samples(calm, 0.1), ""},
+		{atLeast, append(samples(loud, 0.1), samples(still, 0.95)...), "ok"},
+		{atLeast, append(samples(loud, 1.1), samples(still, 0.8)...), "short"},
+		{twice, samples(still, 1.9), "ok"},
+		{twice, samples(still, 1.8), "short"},
+		{atMost, samples(still, 0.2), "ok"},     // 5 ns
+		{atMost, samples(still, 0.05), "short"}, // 20 ns
+		{benchmark{unit: gflops, flops: 1, traffic: 1}, samples(still, 0.1), ""},
 	} {
-		require.Equal(t, c.want, conclude(c.b, &meter, c.samples).Verdict, "%+v %+v", c.b.target, c.samples)
+		m := measurement{benchmark: c.b, impls: []impl{selected, {name: "other"}}, errors: []float64{0, 0},
+			samples: [][]quiet.Sample{c.samples, samples(still, 0.5)}, base: samples(still, 1)}
+		r := m.conclude(&meter)
+		require.Equal(t, c.want, r[0].Verdict, "%+v %+v", c.b.target, c.samples)
+		require.InDelta(t, c.samples[0].Rate/0.5e9, r[1].Lead.Median, 1e-9)
 	}
 }
 
-// All implementations compute the same, so that comparing their speed means something.
-func TestBaselinesAgree(t *testing.T) {
-	close := func(want, got []float32, what string) {
-		t.Helper()
-		require.InDeltaSlice(t, want, got, 1e-4, what)
-	}
-	for _, i := range baselines() {
-		x, y := random(1000), random(2000)[1000:]
-		require.InDelta(t, selected.dot(3, x, y), i.dot(3, x, y), 1e-2, i.name)
-		require.InDelta(t, selected.logSumExp(x), i.logSumExp(x), 1e-4, i.name)
-		want, got := make([]float32, 1000), make([]float32, 1000)
-		for _, f := range [][2]func(dst, x []float32){{selected.exp, i.exp}, {selected.softmax, i.softmax}} {
-			f[0](want, x)
-			f[1](got, x)
-			close(want, got, i.name)
+// Other implementations compute the same, so that comparing their speed means something.
+func TestPeersAgree(t *testing.T) {
+	for _, i := range append(goPeers(), baselines()...) {
+		x, y := random(1000, 1), random(1000, 2)
+		if i.dot != nil {
+			require.InDelta(t, selected.dot(3, x, y), i.dot(3, x, y), 1e-2, i.name)
 		}
-
-		a, b, c, d := matrix(7, 33), matrix(33, 32), matrix(7, 32), matrix(7, 32)
-		selected.matMul(c, a, b, 1)
-		i.matMul(d, a, b, 1)
-		close(c.Data, d.Data, i.name+" matMul")
-
-		for _, causal := range []bool{false, true} {
-			const queries, keys, dim, heads, group = 5, 150, 16, 2, 3
-			tensor := func(heads, n, seed int) kernel.Tensor {
-				data := random(seed + heads*n*dim)[seed:]
-				return kernel.Tensor{Data: data, Batch: 1, Heads: heads, Len: n, Dim: dim}
+		if i.exp != nil {
+			require.InDelta(t, selected.logSumExp(x), i.logSumExp(x), 1e-4, i.name)
+			want, got := make([]float32, 1000), make([]float32, 1000)
+			for _, f := range [][2]func(dst, x []float32){{selected.exp, i.exp}, {selected.softmax, i.softmax}} {
+				f[0](want, x)
+				f[1](got, x)
+				require.InDeltaSlice(t, want, got, 1e-4, i.name)
 			}
-			q, k, v := tensor(heads*group, queries, 1), tensor(heads, keys, 2), tensor(heads, keys, 3)
-			want, got := tensor(heads*group, queries, 4), tensor(heads*group, queries, 5)
-			o := &kernel.Options{Causal: causal, Workers: 1}
-			selected.attention(want, q, k, v, o)
-			i.attention(got, q, k, v, o)
-			close(want.Data, got.Data, i.name+" attention")
+		}
+		if i.matMul != nil {
+			a, b, c, d := matrix(7, 33, 1), matrix(33, 32, 2), matrix(7, 32, 3), matrix(7, 32, 4)
+			selected.matMul(c, a, b, 1)
+			i.matMul(d, a, b, 1)
+			require.InDeltaSlice(t, c.Data, d.Data, 1e-4, i.name)
+		}
+		agrees(t, i)
+	}
+}
+
+// agrees demands that attention of i is right, for every shape that it supports, and that a wrong result is
+// noticed.
+func agrees(t *testing.T, i impl) {
+	t.Helper()
+	supported := 0
+	for _, causal := range []bool{false, true} {
+		for _, s := range []struct{ queries, keys, heads, kvHeads int }{{150, 150, 2, 2}, {1, 150, 6, 2}, {5, 150, 4, 4}} {
+			q, k, v := packed(s.heads, s.queries, 16, 1), packed(s.kvHeads, s.keys, 16, 2), packed(s.kvHeads, s.keys, 16, 3)
+			j, err := i.attend(q, k, v, &kernel.Options{Causal: causal, Workers: 1})
+			if err != nil {
+				require.ErrorIs(t, err, errUnsupported, i.name)
+				continue
+			}
+			supported++
+			require.Positive(t, j.run(2))
+			_, err = j.verify(j, true)
+			require.NoError(t, err, "%s %+v", i.name, s)
+			last := &j.out[len(j.out)-1]
+			right := *last
+			for _, wrong := range []float32{right + 0.01, float32(math.NaN()), 0} {
+				*last = wrong
+				_, err = j.verify(j, true)
+				require.Error(t, err)
+			}
 		}
 	}
+	require.Positive(t, supported, i.name)
+}
+
+// The libraries in Python are right too, where they are installed.
+func TestPythonPeers(t *testing.T) {
+	const python = "venv/bin/python"
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("not installed: make bench-peers")
+	}
+	for _, name := range pythonPeers {
+		i, c, err := pythonPeer(python, name)
+		require.NoError(t, err)
+		require.NotEmpty(t, i.version)
+		agrees(t, i)
+		c.stop()
+	}
+}
+
+// A peer that is not there is reported with what its process said.
+func TestMissingPeer(t *testing.T) {
+	_, _, err := pythonPeer("no/such/python", "torch")
+	require.Error(t, err)
+	_, err = start("sh", []string{"-c", "echo first >&2; echo the reason >&2; exit 1"}, nil)
+	require.EqualError(t, err, "the reason")
+}
+
+// A peer that fails, or that is wrong, is left out and reported; what is ours must not fail.
+func TestFailures(t *testing.T) {
+	broken := func(peer bool) impl {
+		return impl{name: "broken", peer: peer, attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
+			return nil, errors.New("the reason")
+		}}
+	}
+	wrong := impl{name: "wrong", peer: true, attention: calls(func(dst, q, k, v kernel.Tensor, o *kernel.Options) {})}
+	b := prefill(1, 16, 16, false, 1, target{})
+	b.peers = true
+	all, failed, err := measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(true), wrong}, 0, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Len(t, all[0].impls, 1)
+	require.Len(t, all[0].samples, 1)
+	require.Equal(t, missing{"broken", b.name() + ": the reason"}, failed[0])
+	require.Contains(t, failed[1].Why, "wrong result")
+	_, _, err = measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(false)}, 0, io.Discard)
+	require.ErrorContains(t, err, "the reason")
+}
+
+// A child computes the bits of this process, whatever its backend, and different bits are noticed.
+func TestChild(t *testing.T) {
+	backends := map[string]string{selected.name: "X=1"}
+	for name, env := range otherBackends() {
+		backends[name] = env
+	}
+	for name, env := range backends {
+		i, c, err := goPeer(name, os.Args[0], env)
+		require.NoError(t, err)
+		require.Equal(t, name, c.version)
+		all := benchmarks(false)
+		b := all[slices.IndexFunc(all, func(b benchmark) bool { return b.kernel == "Attention" })]
+		ours, err := b.on(selected, 1)
+		require.NoError(t, err)
+		ours.run(1)
+		theirs, err := b.on(i, 1)
+		require.NoError(t, err)
+		require.Positive(t, theirs.run(3))
+		_, err = theirs.verify(ours, false)
+		require.NoError(t, err)
+		ours.out[0]++
+		_, err = theirs.verify(ours, false)
+		require.EqualError(t, err, "the bits differ")
+
+		b.shape = "no such shape"
+		_, err = b.on(i, 1)
+		require.ErrorIs(t, err, errUnsupported)
+		c.stop()
+	}
+}
+
+// synthetic is a report of two benchmarks; speeds vary by 1% and are scale times as large.
+func synthetic(backend string, scale float64) report {
+	rep := report{Machine: machine{Backend: backend, Arch: backend + "64"}}
+	for _, r := range []result{
+		{Kernel: "Attention", Shape: "n=128/d=64/heads=1/causal=false/workers=1", Unit: gflops, Speed: 100 * scale},
+		{Kernel: "Exp", Shape: "n=2048", Unit: perElem, Speed: 0.25 / scale},
+		{Kernel: backend, Shape: "n=1", Unit: gflops, Speed: 1},
+	} {
+		r.Impl, r.All = backend, quiet.Summary{N: parts, Median: 0.9}
+		for i := range parts {
+			wobble := 1 + 0.01*float64(i%3-1)
+			r.Speeds, r.Parts = append(r.Speeds, r.Speed*wobble), append(r.Parts, 0.9*wobble)
+		}
+		rep.Results = append(rep.Results, r)
+	}
+	return rep
+}
+
+func TestCompare(t *testing.T) {
+	got, charts, err := compare(synthetic("avx2", 1), synthetic("neon", 1.1))
+	require.NoError(t, err)
+	require.Len(t, got.rows, 3, "a header and the benchmarks that both have")
+	require.Len(t, charts, 3)
+	for _, row := range got.rows[1:] {
+		require.Equal(t, "1.100x as fast", row[3])
+		require.Regexp(t, `^p=`, row[4])
+		require.Equal(t, "1.000", row[7])
+		require.Regexp(t, `^~ `, row[8])
+	}
+	got, _, err = compare(synthetic("avx2", 1), synthetic("avx2", 1.001))
+	require.NoError(t, err)
+	require.Regexp(t, `^~ `, got.rows[1][4])
+	_, _, err = compare(synthetic("avx2", 1), report{})
+	require.Error(t, err)
+
+	dir := t.TempDir()
+	var paths []string
+	for i, name := range []string{"a.json", "b.json"} {
+		b, err := json.Marshal(synthetic("avx2", 1+float64(i)))
+		require.NoError(t, err)
+		paths = append(paths, filepath.Join(dir, name))
+		require.NoError(t, os.WriteFile(paths[i], b, 0o666))
+	}
+	var out bytes.Buffer
+	page := filepath.Join(dir, "new", "compare.html")
+	require.NoError(t, runCompare(append([]string{"-html", page}, paths...), &out, io.Discard))
+	require.Contains(t, out.String(), "2.000x as fast")
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Contains(t, string(html), "<svg")
+}
+
+// A change is reported if it is beyond noise, and only then.
+func TestChanged(t *testing.T) {
+	var meter quiet.Meter
+	meter.Probe(1)
+	samples := func(rate, noise float64) (s []quiet.Sample) {
+		for i := range 5 * parts {
+			s = append(s, quiet.Sample{Rate: rate * (1 + noise*math.Sin(float64(i*i)*rate)), Canary: still})
+		}
+		return s
+	}
+	for _, c := range []struct {
+		times, noise float64
+		want         bool
+	}{{0.95, 0.001, true}, {1.05, 0.01, true}, {1.01, 0.001, false}, {1, 0.05, false}, {1, 0, false}} {
+		m := measurement{samples: [][]quiet.Sample{samples(1, c.noise), samples(c.times, c.noise)}}
+		times, ok := m.changed(&meter, 100)
+		require.Equal(t, c.want, ok, "%+v: %g", c, times)
+		require.InDelta(t, c.times, times, 0.02)
+	}
+	_, ok := measurement{samples: [][]quiet.Sample{samples(1, 0)}}.changed(&meter, 1)
+	require.False(t, ok)
+}
+
+// The whole of check: this revision, built twice, against this work tree.
+func TestCheck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds two binaries")
+	}
+	if _, err := command("git", "rev-parse", "HEAD"); err != nil {
+		t.Skip("no git repository")
+	}
+	var out bytes.Buffer
+	require.NoError(t, runCheck([]string{"-quick", "-run", "^Dot/n=64$", "HEAD"}, &out, io.Discard))
+	require.Regexp(t, `^\d of 1 benchmarks changed by 2% or more`, out.String())
+	require.Error(t, runCheck([]string{"-quick", "no-such-revision"}, io.Discard, io.Discard))
+	list, err := command("git", "worktree", "list")
+	require.NoError(t, err)
+	require.NotContains(t, list, "attn-bench-check-")
+}
+
+// README's numbers are those of the report that it names.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "README.md"))
+	require.NoError(t, err)
+	want, err := updateReadme(string(text), "")
+	require.NoError(t, err)
+	require.Equal(t, want, string(text), "run: go run -C bench . readme")
+	_, err = updateReadme("no numbers", "")
+	require.Error(t, err)
 }

@@ -5,7 +5,8 @@
 // quarter, for milliseconds or for minutes, while the peak loop of package limit hardly notices. So every
 // sample stands between two probes. A probe runs the peak loop, which the sample is compared with, and a
 // canary: a microkernel with all its operands in L1, which a neighbour disturbs as it disturbs the
-// sample. A sample is quiet if both its canaries came close to the best canary of the whole run.
+// sample. A sample is quiet if both its canaries came close to the best canary of the whole run, and its peak
+// to the best peak of as many goroutines.
 //
 // Calls that last longer than a disturbance are judged by their two ends only, and canaries on two cores
 // do not see a process that takes one of them in between: then the quiet median is a low estimate.
@@ -27,6 +28,10 @@ const (
 	// near is the share of the best canary that a quiet one reaches.
 	near = 0.96
 
+	// steady is the share of the best peak that a quiet moment reaches: two processors of a virtual machine
+	// are on one core at times.
+	steady = 0.9
+
 	// sampleTime is the least time of a sample: long against the clock, short against most disturbances.
 	sampleTime = 300 * time.Microsecond
 
@@ -37,39 +42,48 @@ const (
 	// probeParts parts of about 10 us each are the peak loop of a probe, and its canary.
 	probeParts = 4
 
+	// rest is longer than idle threads of ours and of other libraries stay awake.
+	rest = 2 * time.Millisecond
+
 	// minSamples are taken however long they last.
 	minSamples = 3
 )
 
-// Work is what a sample times.
+// A Timer does some work reps times and returns the seconds that it took.
+type Timer func(reps int) (seconds float64)
+
+// Timed returns the timer of run.
+func Timed(run func(reps int)) Timer {
+	return func(reps int) float64 { return elapsed(func() { run(reps) }) }
+}
+
+// Work is what samples time.
 type Work struct {
-	Run    func(reps int) // does the work reps times
-	Amount float64        // flops of one repetition, or bytes if Read is set
+	Runs    []Timer // ways to do the same work, which take turns
+	Amount  float64 // flops of one repetition, or bytes if Read is set
+	Workers int     // that share the work; the limit is what as many goroutines reach
 
-	// Workers is the number of goroutines that Run uses; the limit is what as many goroutines reach.
-	Workers int
-
-	// Read, if not nil, is the memory that Run reads: the limit is plain reading of it, in bytes a
-	// second. Otherwise it is the peak of fused multiply-adds, in flops a second. Its
-	// length is a multiple of 128.
-	Read []float32
-
-	// Base, if not nil, is the same work on one goroutine, which Run is compared with.
-	Base func(reps int)
+	// Read, if not nil, is the memory that is read, Flops what is done with it: the limit is plain
+	// reading of it, in bytes a second, or the peak if that is lower. Otherwise it is the peak of fused
+	// multiply-adds, in flops a second. The length of Read is a multiple of 128.
+	Read  []float32
+	Flops float64
 }
 
 // Sample is one timing.
 type Sample struct {
 	Rate     float64 // flops or bytes a second
 	Fraction float64 // of the limit just before and after
-	SpeedUp  float64 // over Work.Base just before, or 0
 	Canary   float64 // the worse of its two canaries, as a fraction of the peak
+	Workers  int
+	Peak     float64 // of all workers just before and after
 }
 
 // Meter takes samples and remembers the best rates. The zero value is ready. It is not for
 // several goroutines at once.
 type Meter struct {
 	peak, canary float64              // the best of a goroutine, in flops a second
+	peaks        map[int]float64      // the best of so many goroutines together
 	canaries     []func() (flops int) // of each goroutine
 }
 
@@ -110,24 +124,31 @@ func (m *Meter) Probe(workers int) Probe {
 	for _, peak := range peaks {
 		p.Peak += peak
 	}
+	if m.peaks == nil {
+		m.peaks = map[int]float64{}
+	}
+	m.peaks[workers] = max(m.peaks[workers], p.Peak)
 	m.peak = max(m.peak, slices.Max(peaks))
 	m.canary = max(m.canary, slices.Max(canaries))
 	return p
 }
 
-// Samples times w until the time is over.
-func (m *Meter) Samples(w Work, total time.Duration) []Sample {
+// Samples times each run of w for the given time, and returns the samples of each. The runs take
+// turns, so that what disturbs the machine for longer than a round disturbs all of them; sample i of each
+// is of round i. A run whose time is used up sits out.
+func (m *Meter) Samples(w Work, each time.Duration) [][]Sample {
 	least := sampleTime
 	if w.Workers > 1 {
 		least = sharedTime
 	}
-	reps, baseReps := repetitions(w.Run, least), 0
-	if w.Base != nil {
-		baseReps = repetitions(w.Base, least)
+	reps := make([]int, len(w.Runs))
+	for i, run := range w.Runs {
+		reps[i] = repetitions(run, least)
 	}
+	reading := Timed(func(n int) { read(w.Read, w.Workers, n) })
 	readReps := 0
 	if w.Read != nil {
-		readReps = repetitions(func(n int) { read(w.Read, w.Workers, n) }, least)
+		readReps = repetitions(reading, least)
 	}
 	type state struct {
 		Probe
@@ -138,31 +159,40 @@ func (m *Meter) Samples(w Work, total time.Duration) []Sample {
 		if w.Read == nil {
 			return state{p, p.Peak}
 		}
-		t := elapsed(func() { read(w.Read, w.Workers, readReps) })
-		return state{p, 4 * float64(len(w.Read)) * float64(readReps) / t}
+		rate := 4 * float64(len(w.Read)) * float64(readReps) / reading(readReps)
+		return state{p, min(rate, p.Peak*w.Amount/w.Flops)}
 	}
 
-	var samples []Sample
+	samples, spent := make([][]Sample, len(w.Runs)), make([]time.Duration, len(w.Runs))
 	before := look()
-	for start := time.Now(); len(samples) < minSamples || time.Since(start) < total; {
-		base := 0.0
-		if w.Base != nil {
-			base = elapsed(func() { w.Base(baseReps) }) / float64(baseReps)
+	for more := true; more; {
+		more = false
+		for i, run := range w.Runs {
+			if len(samples[i]) >= minSamples && spent[i] >= each {
+				continue
+			}
+			more = true
+			start := time.Now()
+			if reps[i] > 1 { // short work: what ran in between has taken the caches, and let threads sleep
+				run(1)
+			}
+			t := run(reps[i]) / float64(reps[i])
+			if w.Workers > 1 {
+				time.Sleep(rest) // threads that wait for more work, awake, give up
+			}
+			after := look()
+			spent[i] += time.Since(start)
+			// A disturbance only lowers a limit: the higher of two is the better one.
+			peak := max(before.Peak, after.Peak)
+			samples[i] = append(samples[i], Sample{
+				Rate:     w.Amount / t,
+				Fraction: w.Amount / t / max(before.limit, after.limit),
+				Canary:   min(before.Canary, after.Canary) / (peak / float64(w.Workers)),
+				Workers:  w.Workers,
+				Peak:     peak,
+			})
+			before = after
 		}
-		t := elapsed(func() { w.Run(reps) }) / float64(reps)
-		if w.Workers > 1 {
-			time.Sleep(time.Millisecond) // goroutines that wait for more work, awake, give up
-		}
-		after := look()
-		// A disturbance only lowers a limit: the higher of two is the better one.
-		peak := max(before.Peak, after.Peak) / float64(w.Workers)
-		samples = append(samples, Sample{
-			Rate:     w.Amount / t,
-			Fraction: w.Amount / t / max(before.limit, after.limit),
-			SpeedUp:  base / t,
-			Canary:   min(before.Canary, after.Canary) / peak,
-		})
-		before = after
 	}
 	return samples
 }
@@ -179,24 +209,18 @@ type Summary struct {
 	IQR    float64 `json:"iqr"` // the distance of the quartiles
 }
 
-// Summarize summarizes a value of the quiet samples, and of all. It is for the end of the run,
-// when the best rates are known. Of no samples N is 0, and so is the rest.
-func (m *Meter) Summarize(samples []Sample, value func(Sample) float64) (quiet, all Summary) {
-	var q, a []float64
-	for _, s := range samples {
-		a = append(a, value(s))
-		if s.Canary >= near*m.best() {
-			q = append(q, value(s))
-		}
-	}
-	return summary(q), summary(a)
+// IsQuiet says whether no neighbour disturbed s. It is for the end of the run, when the best rates are
+// known.
+func (m *Meter) IsQuiet(s Sample) bool {
+	return s.Canary >= near*m.best() && s.Peak >= steady*m.peaks[s.Workers]
 }
 
-func summary(x []float64) Summary {
+// Summarize returns the middle of x and its spread; of no values N is 0, and so is the rest.
+func Summarize(x []float64) Summary {
 	if len(x) == 0 {
 		return Summary{}
 	}
-	s := (&stats.Sample{Xs: x}).Sort()
+	s := (&stats.Sample{Xs: slices.Clone(x)}).Sort()
 	return Summary{len(x), s.Quantile(0.5), s.IQR()}
 }
 
@@ -258,11 +282,10 @@ func parallel(n int, f func(i int)) {
 }
 
 // repetitions warms run up and returns how many repetitions fill a sample.
-func repetitions(run func(reps int), sample time.Duration) int {
+func repetitions(run Timer, sample time.Duration) int {
 	run(1)
 	for reps := 1; ; reps *= 2 {
-		t := elapsed(func() { run(reps) })
-		if t >= sample.Seconds() {
+		if run(reps) >= sample.Seconds() {
 			return reps
 		}
 	}

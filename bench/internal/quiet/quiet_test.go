@@ -11,45 +11,59 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func fmaWork(times int) func(reps int) {
-	return func(reps int) {
+func fma(times int) Timer {
+	return Timed(func(reps int) {
 		for range reps * times {
 			limit.FMA()
 		}
-	}
+	})
 }
 
-func median(samples []Sample, value func(Sample) float64) float64 {
-	m := Meter{peak: 1} // the best canary is 0, so that all are quiet
-	quiet, _ := m.Summarize(samples, value)
-	return quiet.Median
-}
-
-// comesNear demands that the median of value comes near want; on a busy machine it may take a while.
-func comesNear(t *testing.T, w Work, want, delta float64, value func(Sample) float64) {
+// comesNear demands that value, computed of the samples of w, comes near want; on a busy machine it may
+// take a while.
+func comesNear(t *testing.T, w Work, want, delta float64, value func(samples [][]Sample) float64) {
 	t.Helper()
 	var m Meter
 	require.Eventually(t, func() bool {
 		s := m.Samples(w, 20*time.Millisecond)
-		got := median(s, value)
-		return len(s) >= minSamples && math.Abs(got-want) <= delta
+		require.Len(t, s, len(w.Runs))
+		for _, run := range s {
+			require.GreaterOrEqual(t, len(run), minSamples)
+		}
+		return math.Abs(value(s)-want) <= delta
 	}, 20*time.Second, time.Millisecond, "want %g", want)
 }
 
 // The limits are near 1 of themselves.
 func TestLimits(t *testing.T) {
-	fraction := func(s Sample) float64 { return s.Fraction }
-	comesNear(t, Work{Run: fmaWork(1), Amount: float64(limit.FMA()), Workers: 1}, 1, 0.1, fraction)
+	fraction := func(s [][]Sample) float64 {
+		var x []float64
+		for _, s := range s[0] {
+			x = append(x, s.Fraction)
+		}
+		return Summarize(x).Median
+	}
+	comesNear(t, Work{Runs: []Timer{fma(1)}, Amount: float64(limit.FMA()), Workers: 1}, 1, 0.1, fraction)
 	for workers := 1; workers <= min(2, runtime.GOMAXPROCS(0)); workers++ {
 		x := make([]float32, 1<<20)
-		run := func(reps int) { read(x, workers, reps) }
-		comesNear(t, Work{Run: run, Amount: 4 << 20, Workers: workers, Read: x}, 1, 0.3, fraction)
+		run := Timed(func(reps int) { read(x, workers, reps) })
+		comesNear(t, Work{Runs: []Timer{run}, Amount: 4 << 20, Workers: workers, Read: x}, 1, 0.3, fraction)
+		// With many flops for each byte the peak is the limit.
+		w := Work{Runs: []Timer{fma(1)}, Amount: 4, Flops: float64(limit.FMA()), Workers: 1, Read: x}
+		comesNear(t, w, 1, 0.1, fraction)
 	}
 }
 
-func TestSpeedUp(t *testing.T) {
-	w := Work{Run: fmaWork(1), Base: fmaWork(2), Amount: 1, Workers: 1}
-	comesNear(t, w, 2, 0.2, func(s Sample) float64 { return s.SpeedUp })
+// Runs take turns: rounds pair their samples, and the rates of a pair show which is faster.
+func TestTurns(t *testing.T) {
+	w := Work{Runs: []Timer{fma(1), fma(2)}, Amount: 1, Workers: 1}
+	comesNear(t, w, 2, 0.2, func(s [][]Sample) float64 {
+		var x []float64
+		for i, a := range s[0][:min(len(s[0]), len(s[1]))] {
+			x = append(x, a.Rate/s[1][i].Rate)
+		}
+		return Summarize(x).Median
+	})
 }
 
 // A probe of two cores sees twice the peak of one, and no canary is faster than the peak.
@@ -66,20 +80,28 @@ func TestProbe(t *testing.T) {
 	require.Greater(t, 1.05, m.best())
 }
 
-func TestSummarize(t *testing.T) {
-	m := Meter{peak: 10, canary: 9}
-	value := func(s Sample) float64 { return s.Rate }
-	quiet, all := m.Summarize([]Sample{
-		{Rate: 5, Canary: 0.5}, {Rate: 7, Canary: 0.9}, {Rate: 6, Canary: near*0.9 + 0.001}, {Rate: 8, Canary: 0.89},
-		{Rate: 1, Canary: near*0.9 - 0.001},
-	}, value)
-	require.Equal(t, Summary{3, 7, quiet.IQR}, quiet)
-	require.Equal(t, Summary{5, 6, all.IQR}, all)
-	require.True(t, quiet.IQR > 0 && quiet.IQR <= 2 && all.IQR > quiet.IQR && all.IQR <= 7)
+func TestIsQuiet(t *testing.T) {
+	m := Meter{peak: 10, canary: 9, peaks: map[int]float64{1: 10, 2: 16}}
+	for _, c := range []struct {
+		s    Sample
+		want bool
+	}{
+		{Sample{Canary: near*0.9 + 0.001, Workers: 1, Peak: 10}, true},
+		{Sample{Canary: near*0.9 - 0.001, Workers: 1, Peak: 10}, false},
+		{Sample{Canary: 0.9, Workers: 2, Peak: 15}, true},
+		{Sample{Canary: 0.9, Workers: 2, Peak: 10}, false},
+	} {
+		require.Equal(t, c.want, m.IsQuiet(c.s), "%+v", c.s)
+	}
+}
 
-	quiet, all = m.Summarize(nil, value)
-	require.Zero(t, quiet)
-	require.Zero(t, all)
+func TestSummarize(t *testing.T) {
+	x := []float64{5, 1, 7, 6, 8}
+	s := Summarize(x)
+	require.Equal(t, Summary{5, 6, s.IQR}, s)
+	require.True(t, s.IQR >= 2 && s.IQR <= 5)
+	require.Equal(t, []float64{5, 1, 7, 6, 8}, x)
+	require.Zero(t, Summarize(nil))
 }
 
 // All goroutines of parallel run at once.

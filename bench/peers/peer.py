@@ -1,0 +1,255 @@
+"""Attention of a C++ library, timed on request: a child process of the benchmark.
+
+    peer.py NAME    # a name of PEERS below
+
+Requests and answers are lines of JSON. {"shape": {...}, "dir": DIR} prepares attention of the operands in
+the files DIR/q, DIR/k and DIR/v, packed float32 [heads][len][dim], computes it once into DIR/out, and
+answers {}. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
+refuses a shape. The first line says {"version": VERSION}.
+
+Every library gets what makes it fastest: operands in its own layout, outputs allocated before, no copies.
+"""
+
+import json
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+
+class Unsupported(Exception):
+    pass
+
+
+class Torch:
+    """torch.nn.functional.scaled_dot_product_attention"""
+
+    def __init__(self):
+        import torch
+
+        self.torch, self.version = torch, torch.__version__
+        torch.set_grad_enabled(False)
+
+    def prepare(self, s, q, k, v):
+        torch = self.torch
+        if s.causal and s.queries != s.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        torch.set_num_threads(s.workers)
+        q, k, v = (torch.from_numpy(x)[None] for x in (q, k, v))
+        attention = torch.nn.functional.scaled_dot_product_attention
+        gqa = s.heads != s.kvHeads
+        return lambda: attention(q, k, v, is_causal=s.causal, enable_gqa=gqa)
+
+    def numpy(self, out):
+        return out[0].numpy()
+
+
+class OpenVINO:
+    """opset13.scaled_dot_product_attention, at f32"""
+
+    def __init__(self):
+        import openvino
+
+        self.ov, self.version = openvino, openvino.__version__
+        self.core = openvino.Core()
+
+    def prepare(self, s, q, k, v):
+        ov = self.ov
+        from openvino import opset13 as op
+
+        if s.causal and s.queries != s.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        operands = [np.ascontiguousarray(x[None]) for x in (q, k, v)]
+        inputs = [op.parameter(x.shape, np.float32) for x in operands]
+        repeated = list(inputs)
+        group = s.heads // s.kvHeads
+        if group > 1:  # the operation knows no groups: models repeat keys and values like this
+            for i in (1, 2):
+                x = op.unsqueeze(inputs[i], op.constant(2, np.int64))
+                shape = [1, s.kvHeads, group, s.keys, s.dim]
+                x = op.broadcast(x, op.constant(shape, np.int64))
+                shape = [1, s.heads, s.keys, s.dim]
+                repeated[i] = op.reshape(x, op.constant(shape, np.int64), False)
+        result = op.scaled_dot_product_attention(*repeated, causal=s.causal)
+        compiled = self.core.compile_model(ov.Model([result], inputs), "CPU", {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": s.workers,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        })
+        request = compiled.create_infer_request()
+        for i, x in enumerate(operands):
+            request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
+        out = np.empty((1, s.heads, s.queries, s.dim), np.float32)
+        request.set_output_tensor(0, ov.Tensor(out, shared_memory=True))
+
+        def run():
+            request.infer()
+            return out
+
+        run.keep = compiled, operands
+        return run
+
+    def numpy(self, out):
+        return out[0]
+
+
+class ONNXRuntime:
+    """One attention operator of ONNX Runtime, in a model of its own."""
+
+    def __init__(self):
+        import onnxruntime
+
+        self.ort, self.version = onnxruntime, onnxruntime.__version__
+
+    def session(self, s, op, domain, inputs, outputs, attributes):
+        """Returns run() of a model with the one node. inputs and outputs are arrays by name; an input
+        None is absent, and an output that is an input's array is written in place."""
+        import onnx
+        from onnx import helper
+
+        def info(name, x):
+            kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+            return helper.make_tensor_value_info(name, kind, x.shape)
+
+        names = [name if x is not None else "" for name, x in inputs.items()]
+        node = helper.make_node(op, names, list(outputs), domain=domain, **attributes)
+        inputs = {name: x for name, x in inputs.items() if x is not None}
+        graph = helper.make_graph(
+            [node], "attention",
+            [info(n, x) for n, x in inputs.items()], [info(n, x) for n, x in outputs.items()])
+        opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=11)
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = s.workers
+        options.log_severity_level = 4
+        session = self.ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        values = {id(x): self.ort.OrtValue.ortvalue_from_numpy(x)
+                  for x in [*inputs.values(), *outputs.values()]}
+        binding = session.io_binding()
+        for name, x in inputs.items():
+            binding.bind_ortvalue_input(name, values[id(x)])
+        for name, x in outputs.items():
+            binding.bind_ortvalue_output(name, values[id(x)])
+        out = values[id(next(iter(outputs.values())))]
+
+        def run():
+            session.run_with_iobinding(binding)
+            return out
+
+        run.keep = session, values, inputs, outputs
+        return run
+
+    @staticmethod
+    def joined(x):
+        """[heads][len][dim] as [1][len][heads*dim]"""
+        return np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(1, x.shape[1], -1)
+
+
+class MultiHeadAttention(ONNXRuntime):
+    """com.microsoft.MultiHeadAttention"""
+
+    def prepare(self, s, q, k, v):
+        if s.heads != s.kvHeads:
+            raise Unsupported("no groups")
+        if s.causal and s.queries != s.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        self.heads = s.heads
+        q, k, v = self.joined(q), self.joined(k), self.joined(v)
+        return self.session(
+            s, "MultiHeadAttention", "com.microsoft", {"q": q, "k": k, "v": v},
+            {"out": np.empty_like(q)}, {"num_heads": s.heads, "unidirectional": int(s.causal)})
+
+    def numpy(self, out):
+        x = out.numpy()[0]
+        return x.reshape(x.shape[0], self.heads, -1).transpose(1, 0, 2)
+
+
+class GroupQueryAttention(MultiHeadAttention):
+    """com.microsoft.GroupQueryAttention, which is causal, over a cache that it appends to in place"""
+
+    def prepare(self, s, q, k, v):
+        if not s.causal and s.queries > 1:
+            raise Unsupported("always causal")
+        self.heads = s.heads
+        past = s.keys - s.queries
+        caches = {}
+        for name, x in (("key", k), ("value", v)):
+            cache = np.zeros_like(x[None])
+            cache[0, :, :past] = x[:, :past]
+            caches[name] = cache
+        q = self.joined(q)
+        return self.session(
+            s, "GroupQueryAttention", "com.microsoft",
+            {"q": q, "k": self.joined(k[:, past:]), "v": self.joined(v[:, past:]),
+             "past_key": caches["key"], "past_value": caches["value"],
+             "seqlens_k": np.array([s.keys - 1], np.int32),
+             "total_sequence_length": np.array([s.keys], np.int32)},
+            {"out": np.empty_like(q), "present_key": caches["key"], "present_value": caches["value"]},
+            {"num_heads": s.heads, "kv_num_heads": s.kvHeads})
+
+
+class Attention(ONNXRuntime):
+    """ai.onnx.Attention, version 23"""
+
+    def prepare(self, s, q, k, v):
+        if s.causal and s.queries != s.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        q, k, v = (np.ascontiguousarray(x[None]) for x in (q, k, v))
+        return self.session(
+            s, "Attention", "", {"q": q, "k": k, "v": v},
+            {"out": np.empty_like(q)}, {"is_causal": int(s.causal)})
+
+    def numpy(self, out):
+        return out.numpy()[0]
+
+
+PEERS = {
+    "torch": Torch,
+    "openvino": OpenVINO,
+    "ort-mha": MultiHeadAttention,
+    "ort-gqa": GroupQueryAttention,
+    "ort-attention": Attention,
+}
+
+
+def main():
+    # Answers have a pipe of their own: libraries print.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**x):
+        print(json.dumps(x), file=answers, flush=True)
+
+    peer = PEERS[sys.argv[1]]()
+    answer(version=peer.version)
+    run = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "reps" in request:
+            start = time.perf_counter()
+            for _ in range(request["reps"]):
+                run()
+            answer(seconds=time.perf_counter() - start)
+            continue
+        run = None  # frees the one before
+        s = SimpleNamespace(**request["shape"])
+
+        def operand(name, heads, length):
+            x = np.fromfile(os.path.join(request["dir"], name), np.float32)
+            return x.reshape(heads, length, s.dim)
+
+        try:
+            run = peer.prepare(s, operand("q", s.heads, s.queries),
+                               operand("k", s.kvHeads, s.keys), operand("v", s.kvHeads, s.keys))
+            out = np.ascontiguousarray(peer.numpy(run()))
+            out.tofile(os.path.join(request["dir"], "out"))
+            answer()
+        except Unsupported as e:
+            answer(unsupported=str(e))
+
+
+main()

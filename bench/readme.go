@@ -1,0 +1,169 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// README's numbers stand between two comments, the first of which names the report that they are from.
+const (
+	readmeBegin = "<!-- from bench/results/"
+	readmeEnd   = "<!-- end of bench/results -->"
+)
+
+// runReadme writes README's numbers again, from a report in results or from the one that README names.
+func runReadme(args []string, stdout, stderr io.Writer) error {
+	if len(args) > 1 {
+		return errors.New("readme takes at most one report: readme [results/report.json]")
+	}
+	path := filepath.Join("..", "README.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	name := ""
+	if len(args) == 1 {
+		name = filepath.Base(args[0])
+	}
+	updated, err := updateReadme(string(text), name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(updated), 0o666)
+}
+
+// updateReadme returns README with the numbers of a report in results, by default the one that it names.
+func updateReadme(text, name string) (string, error) {
+	before, rest, ok := strings.Cut(text, readmeBegin)
+	named, rest, ok2 := strings.Cut(rest, " -->\n")
+	_, after, ok3 := strings.Cut(rest, readmeEnd)
+	if !ok || !ok2 || !ok3 {
+		return "", fmt.Errorf("README has no %q and %q", readmeBegin, readmeEnd)
+	}
+	name = cmp.Or(name, named)
+	rep, err := readReport(filepath.Join("results", name))
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	rep.readme(&b)
+	return before + readmeBegin + name + " -->\n" + b.String() + readmeEnd + after, nil
+}
+
+// readme writes the numbers that README shows.
+func (rep report) readme(w io.Writer) {
+	m := rep.Machine
+	fmt.Fprintf(w, "%s, %s (%s), %s, backend %s. FMA peak %.0f GFLOP/s on one core, reading from memory %.0f GB/s on one core\n"+
+		"and %.0f on %d. Medians of quiet samples, each between two samples of the peak; all implementations took turns.\n",
+		m.Date.Format(time.DateOnly), m.CPU, plural(m.Cores, "core"), m.Go, m.Backend, m.Peak[0], m.Read[0], m.Read[1], m.Workers)
+	find := func(kernel, shape, impl string) (result, bool) {
+		i := slices.IndexFunc(rep.Results, func(r result) bool {
+			return r.Kernel == kernel && r.Shape == shape && r.Impl == impl
+		})
+		if i < 0 {
+			return result{}, false
+		}
+		return rep.Results[i], true
+	}
+	// The fastest of several implementations.
+	best := func(kernel, shape string, impls ...string) (b result, ok bool) {
+		for _, impl := range impls {
+			r, found := find(kernel, shape, impl)
+			if found && (!ok || r.Lead.Median < b.Lead.Median) {
+				b, ok = r, true
+			}
+		}
+		return b, ok
+	}
+	beside := []struct {
+		name  string
+		impls []string
+	}{
+		{"OpenVINO", []string{"openvino"}}, {"ONNX Runtime", []string{"ort-mha", "ort-gqa", "ort-attention"}},
+		{"PyTorch", []string{"torch"}}, {"OpenBLAS", []string{"openblas"}},
+		{"best of Go", []string{"gonum", "vek", "gomlx", "spago"}}, {"naive Go", []string{"naive"}},
+	}
+	compared := func(head string, lines [][3]string) {
+		header := []string{head, "attn", "of the limit"}
+		for _, p := range beside {
+			header = append(header, p.name)
+		}
+		rows := [][]string{header}
+		for _, l := range lines {
+			label, kernel, shape := l[0], l[1], l[2]
+			r, ok := find(kernel, shape, m.Backend)
+			if !ok {
+				continue
+			}
+			row := []string{label, fmt.Sprintf("**%.3g**", r.Speed), fmt.Sprintf("%.2f", r.fraction())}
+			for _, p := range beside {
+				cell := ""
+				if other, ok := best(kernel, shape, p.impls...); ok {
+					cell = fmt.Sprintf("%.3g", other.Speed)
+				}
+				row = append(row, cell)
+			}
+			rows = append(rows, row)
+		}
+		fmt.Fprintln(w)
+		writeRows(w, rows)
+	}
+	var prefills, decodes [][3]string
+	attention := func(n, d, workers int, causal bool) {
+		heads := 8
+		if n == 8192 {
+			heads = 2
+		}
+		label := fmt.Sprintf("N = %d, d = %d", n, d)
+		if causal {
+			label += ", causal"
+		}
+		if workers > 1 {
+			label += ", " + plural(workers, "thread")
+		}
+		shape := fmt.Sprintf("n=%d/d=%d/heads=%d/causal=%v/workers=%d", n, d, heads, causal, workers)
+		prefills = append(prefills, [3]string{label, "Attention", shape})
+	}
+	for _, causal := range []bool{false, true} {
+		for _, n := range []int{128, 512, 2048, 8192} {
+			attention(n, 64, 1, causal)
+		}
+		attention(2048, 128, 1, causal)
+		if m.Workers > 1 {
+			attention(2048, 64, m.Workers, causal)
+		}
+	}
+	for _, group := range []int{1, 4} {
+		for _, workers := range slices.Compact([]int{1, m.Workers}) {
+			label := fmt.Sprintf("%s a KV head, %s", plural(group, "query head"), plural(workers, "thread"))
+			shape := fmt.Sprintf("kv=16384/d=128/heads=%d/group=%d/workers=%d", 8*group, group, workers)
+			decodes = append(decodes, [3]string{label, "Decode", shape})
+		}
+	}
+	compared("attention, 8 heads, GFLOP/s", prefills)
+	compared("decoding, 16384 keys, GB/s of keys and values", decodes)
+
+	rows := [][]string{{"one thread", "", "of the limit"}}
+	for _, k := range []struct{ label, kernel, shape string }{
+		{"dot product of 64", "Dot", "n=64"},
+		{"dot product of 3072", "Dot", "n=3072"},
+		{"exp, 2048 elements", "Exp", "n=2048"},
+		{"softmax, 2048 elements", "Softmax", "n=2048"},
+		{"matrix product, 512", "MatMul", "n=512/workers=1"},
+		{"matrix product, 2048", "MatMul", "n=2048/workers=1"},
+		{"layer, 512 tokens × 512, 8 heads", "SelfAttention", "tokens=512/model=512/heads=8/workers=1"},
+	} {
+		if r, ok := find(k.kernel, k.shape, m.Backend); ok {
+			rows = append(rows, []string{k.label, fmt.Sprintf("%.3g %s", r.Speed, r.Unit), fmt.Sprintf("%.2f", r.fraction())})
+		}
+	}
+	fmt.Fprintln(w)
+	writeRows(w, rows)
+}
