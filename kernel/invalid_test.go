@@ -275,6 +275,22 @@ func TestBadSelfAttention(t *testing.T) {
 		require.EqualError(t, l.Forward(dst, newMatrix(r, 9, 8, 8, asmtest.Normal), &c.o), c.want)
 		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
 	}
+	for name, data := range map[string][]float32{"WQ": l.WQ.Data, "WK": l.WK.Data, "BQ": l.BQ, "BK": l.BK} {
+		x, dst := newMatrix(r, 9, 8, 8, asmtest.Normal), Matrix{Rows: 1, Cols: 9, Stride: 9, Data: data}
+		if len(data) < 9 { // share the end alone
+			dst.Data = make([]float32, 9)
+			copy(dst.Data, data)
+			switch name {
+			case "BQ":
+				l.BQ = dst.Data[9-len(data):]
+			case "BK":
+				l.BK = dst.Data[9-len(data):]
+			}
+		}
+		before := slices.Clone(dst.Data)
+		require.EqualError(t, l.Weights(dst, x, 0, []int{0}, nil), "attn: dst.Data shares memory with "+name)
+		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "Weights over %s", name)
+	}
 }
 
 func TestBadWeights(t *testing.T) {
@@ -289,12 +305,12 @@ func TestBadWeights(t *testing.T) {
 		want   string
 		change func(a *args)
 	}{
-		{"batch is 2, want 0 to 1", func(a *args) { a.batch = 2 }},
-		{"batch is -1, want 0 to 1", func(a *args) { a.batch = -1 }},
-		{"head is 4, want 0 to 3", func(a *args) { a.head = 4 }},
-		{"head is -1, want 0 to 3", func(a *args) { a.head = -1 }},
-		{"query is 3, want 0 to 2", func(a *args) { a.queries = []int{0, 3} }},
-		{"query is -1, want 0 to 2", func(a *args) { a.queries = []int{-1, 0} }},
+		{"batch is 2, want one of the 2 of q", func(a *args) { a.batch = 2 }},
+		{"batch is -1, want one of the 2 of q", func(a *args) { a.batch = -1 }},
+		{"head is 4, want one of the 4 of q", func(a *args) { a.head = 4 }},
+		{"head is -1, want one of the 4 of q", func(a *args) { a.head = -1 }},
+		{"query is 3, want one of the 3 of q", func(a *args) { a.queries = []int{0, 3} }},
+		{"query is -1, want one of the 3 of q", func(a *args) { a.queries = []int{-1, 0} }},
 		{"dst is 2 x 7, want 1 x 7, the queries by the keys", func(a *args) { a.queries = []int{0} }},
 		{"dst is 2 x 6, want 2 x 7, the queries by the keys", func(a *args) { a.dst.Cols = 6 }},
 		{"dst.Data has 13 elements, want 14 or more for 2 x 7 with stride 7", func(a *args) { a.dst.Data = a.dst.Data[:13] }},

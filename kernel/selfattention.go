@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 )
@@ -46,13 +45,8 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	if dst.Rows != f.x.Rows || dst.Cols != f.outDim {
 		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the tokens by the output dim", dst.Rows, dst.Cols, f.x.Rows, f.outDim)
 	}
-	for _, in := range []struct {
-		name string
-		data []float32
-	}{{"x", f.x.Data}, {"WQ", l.WQ.Data}, {"WK", l.WK.Data}, {"WV", l.WV.Data}, {"WO", l.WO.Data}, {"BQ", l.BQ}, {"BK", l.BK}, {"BV", l.BV}, {"BO", l.BO}} {
-		if overlap(dst.Data, in.data) {
-			return fmt.Errorf("attn: dst.Data shares memory with %s", in.name)
-		}
+	if err := f.checkApart(dst); err != nil {
+		return err
 	}
 	if dst.Data == nil {
 		return nil
@@ -82,12 +76,25 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	if dst, err = dst.resolve("dst"); err != nil {
 		return err
 	}
-	if overlap(dst.Data, f.x.Data) {
-		return errors.New("attn: dst.Data shares memory with x")
+	if err := f.checkApart(dst); err != nil {
+		return err
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
 	return AttentionWeights(dst, f.queries(buf), f.keys(buf), 0, head, tokens, &f.opts)
+}
+
+// checkApart returns an error if dst shares memory with x or the layer.
+func (f *forward) checkApart(dst Matrix) error {
+	for _, in := range [...]struct {
+		name string
+		data []float32
+	}{{"x", f.x.Data}, {"WQ", f.WQ.Data}, {"WK", f.WK.Data}, {"WV", f.WV.Data}, {"WO", f.WO.Data}, {"BQ", f.BQ}, {"BK", f.BK}, {"BV", f.BV}, {"BO", f.BO}} {
+		if overlap(dst.Data, in.data) {
+			return fmt.Errorf("attn: dst.Data shares memory with %s", in.name)
+		}
+	}
+	return nil
 }
 
 // A forward is one use of a layer, checked.

@@ -34,9 +34,9 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	}
 	switch {
 	case batch < 0 || batch >= q.Batch:
-		return fmt.Errorf("attn: batch is %d, want 0 to %d", batch, q.Batch-1)
+		return fmt.Errorf("attn: batch is %d, want one of the %d of q", batch, q.Batch)
 	case head < 0 || head >= q.Heads:
-		return fmt.Errorf("attn: head is %d, want 0 to %d", head, q.Heads-1)
+		return fmt.Errorf("attn: head is %d, want one of the %d of q", head, q.Heads)
 	case dst.Rows != len(queries) || dst.Cols != k.Len:
 		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the queries by the keys", dst.Rows, dst.Cols, len(queries), k.Len)
 	case overlap(dst.Data, q.Data) || overlap(dst.Data, k.Data):
@@ -44,7 +44,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	}
 	for _, i := range queries {
 		if i < 0 || i >= q.Len {
-			return fmt.Errorf("attn: query is %d, want 0 to %d", i, q.Len-1)
+			return fmt.Errorf("attn: query is %d, want one of the %d of q", i, q.Len)
 		}
 	}
 	if k.Len == 0 || len(queries) == 0 {

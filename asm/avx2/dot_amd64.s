@@ -87,14 +87,6 @@ part8:
 	XORQ        DX, DX
 
 next9:
-	CMPQ        DX, $+8
-	JL          part10
-	VMOVUPS     96(AX), Y4
-	VFMADD231PS 96(CX), Y4, Y3
-	SUBQ        $+8, DX
-	JMP         next11
-
-part10:
 	LEAQ        tail8<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -104,7 +96,6 @@ part10:
 	VFMADD231PS Y5, Y4, Y3
 	XORQ        DX, DX
 
-next11:
 done3:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y1, Y1
@@ -223,14 +214,6 @@ part19:
 	XORQ        BX, BX
 
 next20:
-	CMPQ        BX, $+8
-	JL          part21
-	VMOVUPS     96(CX), Y4
-	VFMADD231PS 96(DX), Y4, Y3
-	SUBQ        $+8, BX
-	JMP         next22
-
-part21:
 	LEAQ        tail8<>+32(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
@@ -240,7 +223,6 @@ part21:
 	VFMADD231PS Y5, Y4, Y3
 	XORQ        BX, BX
 
-next22:
 done14:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)

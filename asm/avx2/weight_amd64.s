@@ -165,12 +165,10 @@ done3:
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 128(CX)
 	VCMPPS      $0x04, Y4, Y1, Y3
-	VCMPPS      $0x04, Y4, Y1, Y6
-	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, BX
 	ORL         BX, AX
-	VCMPPS      $0x04, Y2, Y1, Y3
-	VCMPPS      $0x04, Y4, Y1, Y6
+	VCMPPS      $0x04, Y4, Y1, Y3
+	VCMPPS      $0x04, Y2, Y1, Y6
 	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, BX
 	ORL         BX, DX
@@ -189,20 +187,16 @@ done3:
 	VMULPS      256(CX), Y1, Y1
 	VFMADD213PS Y1, Y0, Y13
 	VMOVUPS     Y13, 256(CX)
-	VMOVUPS     splatff800000<>+0(SB), Y4
-	VMOVUPS     splatc2fe0000<>+0(SB), Y5
 	VMOVUPS     32(CX), Y0
 	VMOVUPS     Y4, 32(CX)
 	VMOVUPS     160(CX), Y1
 	VMAXPS      Y1, Y0, Y2
 	VMOVUPS     Y2, 160(CX)
 	VCMPPS      $0x04, Y4, Y1, Y3
-	VCMPPS      $0x04, Y4, Y1, Y6
-	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, BX
 	ORL         BX, AX
-	VCMPPS      $0x04, Y2, Y1, Y3
-	VCMPPS      $0x04, Y4, Y1, Y6
+	VCMPPS      $0x04, Y4, Y1, Y3
+	VCMPPS      $0x04, Y2, Y1, Y6
 	VANDPS      Y6, Y3, Y3
 	VMOVMSKPS   Y3, BX
 	ORL         BX, DX

@@ -43,14 +43,6 @@ part4:
 	XORQ        DX, DX
 
 next5:
-	CMPQ        DX, $+16
-	JL          part6
-	VMOVUPS     64(AX), Z4
-	VFMADD231PS 64(CX), Z4, Z1
-	SUBQ        $+16, DX
-	JMP         next7
-
-part6:
 	LEAQ        tail<>+0(SB), BX
 	KMOVW       (BX)(DX*4), K1
 	VMOVUPS.Z   64(AX), K1, Z4
@@ -58,7 +50,6 @@ part6:
 	VFMADD231PS Z5, Z4, Z1
 	XORQ        DX, DX
 
-next7:
 done3:
 	VADDPS        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
@@ -133,14 +124,6 @@ part11:
 	XORQ        BX, BX
 
 next12:
-	CMPQ        BX, $+16
-	JL          part13
-	VMOVUPS     64(CX), Z4
-	VFMADD231PS 64(DX), Z4, Z1
-	SUBQ        $+16, BX
-	JMP         next14
-
-part13:
 	LEAQ        tail<>+0(SB), SI
 	KMOVW       (SI)(BX*4), K1
 	VMOVUPS.Z   64(CX), K1, Z4
@@ -148,7 +131,6 @@ part13:
 	VFMADD231PS Z5, Z4, Z1
 	XORQ        BX, BX
 
-next14:
 done10:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)

@@ -164,8 +164,7 @@ done3:
 	VMOVUPS     128(CX), Z1
 	VMAXPS      Z1, Z0, Z2
 	VMOVUPS     Z2, 128(CX)
-	VCMPPS      $0x04, Z4, Z1, K1
-	VCMPPS      $0x04, Z4, Z1, K1, K2
+	VCMPPS      $0x04, Z4, Z1, K2
 	KMOVW       K2, BX
 	ORL         BX, AX
 	VCMPPS      $0x04, Z2, Z1, K1
@@ -187,15 +186,12 @@ done3:
 	VMULPS      256(CX), Z1, Z1
 	VFMADD213PS Z1, Z0, Z13
 	VMOVUPS     Z13, 256(CX)
-	VMOVUPS     splatff800000<>+0(SB), Z4
-	VMOVUPS     splatc2fe0000<>+0(SB), Z5
 	VMOVUPS     64(CX), Z0
 	VMOVUPS     Z4, 64(CX)
 	VMOVUPS     192(CX), Z1
 	VMAXPS      Z1, Z0, Z2
 	VMOVUPS     Z2, 192(CX)
-	VCMPPS      $0x04, Z4, Z1, K1
-	VCMPPS      $0x04, Z4, Z1, K1, K2
+	VCMPPS      $0x04, Z4, Z1, K2
 	KMOVW       K2, BX
 	ORL         BX, AX
 	VCMPPS      $0x04, Z2, Z1, K1

@@ -264,32 +264,41 @@ var (
 	target      = regexp.MustCompile(`0x([0-9a-f]+) <.*$`)
 )
 
-// innerLoop returns, of the loops in a disassembly that contain no other branch, the one with the
-// most FMAs (the first of those with as many), with a label for the branch; nil if there is no FMA
-// in a loop.
+// innerLoop returns, of the loops in a disassembly that contain no other loop, the one with the most
+// FMAs (the first of those with as many), with a label for the branch; nil if there is no FMA in a
+// loop. Branches forward within it are taken: they skip what most rounds do not need, as the
+// prefetches of a panel that is not the first.
 func innerLoop(disassembly string, fma *regexp.Regexp) (best []string) {
-	most := 0
-	// The straight line of code before the current instruction, in which a loop may begin.
-	var line []string
-	var address []uint64
+	var code []string
+	var address, jump []uint64 // where to, or 0
 	for _, m := range instruction.FindAllStringSubmatch(disassembly, -1) {
 		at, _ := strconv.ParseUint(m[1], 16, 64)
-		address = append(address, at)
-		code := m[2] + " " + m[3]
-		jump := target.FindStringSubmatch(m[3])
-		if jump == nil {
-			line = append(line, code)
+		var to uint64
+		if t := target.FindStringSubmatch(m[3]); t != nil {
+			to, _ = strconv.ParseUint(t[1], 16, 64)
+		}
+		code = append(code, target.ReplaceAllString(m[2]+" "+m[3], "loop"))
+		address, jump = append(address, at), append(jump, to)
+	}
+	most, start := 0, 0 // no loop that begins before start contains no other one
+	for end, to := range jump {
+		first := slices.Index(address[:end+1], to)
+		if to == 0 || first < 0 {
 			continue
 		}
-		line = append(line, target.ReplaceAllString(code, "loop"))
-		to, _ := strconv.ParseUint(jump[1], 16, 64)
-		if start := slices.Index(address, to); start >= 0 {
-			if n := count(line[start:], fma); n > most {
-				most = n
-				best = append([]string{"loop:"}, line[start:]...)
+		if first >= start {
+			loop := []string{"loop:"}
+			for i := first; i <= end; i++ {
+				loop = append(loop, code[i])
+				if skip := slices.Index(address[i:end+1], jump[i]); jump[i] != 0 && skip > 0 {
+					i += skip - 1
+				}
+			}
+			if n := count(loop, fma); n > most {
+				most, best = n, loop
 			}
 		}
-		line, address = nil, nil
+		start = end + 1
 	}
 	return best
 }

@@ -48,14 +48,17 @@ func TestInnerLoop(t *testing.T) {
 000000000010b1f0 <f>:
   10b1f0:      	ldr	q0, [x0], #0x10         // comment
   10b1f4:      	fmla	v1.4s, v0.4s, v2.s[1]
-  10b1f8:      	subs	x1, x1, #0x1
-  10b1fc:      	cbnz	x1, 0x10b1f0 <f>
-  10b200:      	ret
+  10b1f8:      	cbz	x3, 0x10b200 <f+0x10>
+  10b1fc:      	prfm	pldl2keep, [x4]
+  10b200:      	subs	x1, x1, #0x1
+  10b204:      	cbnz	x1, 0x10b1f0 <f>
+  10b208:      	ret
 `
 	require.Equal(t, []string{
 		"loop:",
 		"ldr q0, [x0], #0x10",
 		"fmla v1.4s, v0.4s, v2.s[1]",
+		"cbz x3, loop",
 		"subs x1, x1, #0x1",
 		"cbnz x1, loop",
 	}, innerLoop(arm64, arm64FMA))

@@ -66,13 +66,15 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 	// turns an accumulator of -0 into +0.
 	for i := range g.sums() {
 		part, next := g.label("part"), g.label("next")
-		g.CMPQ(n, I8(g.lanes))
-		g.JL(LabelRef(part))
-		g.VMOVUPS(mem(x, g.w()*i), g.V(4))
-		g.VFMADD231PS(mem(y, g.w()*i), g.V(4), g.V(i))
-		g.SUBQ(I8(g.lanes), n)
-		g.JMP(LabelRef(next))
-		g.Label(part)
+		if i < g.sums()-1 { // the last one is never full
+			g.CMPQ(n, I8(g.lanes))
+			g.JL(LabelRef(part))
+			g.VMOVUPS(mem(x, g.w()*i), g.V(4))
+			g.VFMADD231PS(mem(y, g.w()*i), g.V(4), g.V(i))
+			g.SUBQ(I8(g.lanes), n)
+			g.JMP(LabelRef(next))
+			g.Label(part)
+		}
 		// n < lanes: masked; the next vectors find n = 0.
 		k := g.GP64()
 		g.MOVQ(n, k)

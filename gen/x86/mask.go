@@ -90,17 +90,24 @@ func (g *gen) zeroWhere(x reg.VecPhysical, y Op, t reg.VecPhysical) {
 	}
 }
 
-// orDiffer sets further bits in bits where x equals neither y nor z; t and u are scratch.
+// orDiffer sets further bits in bits where x equals neither y, which may be nil, nor z; t and u are
+// scratch.
 func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {
 	b := g.GP32()
 	if g.avx512() {
-		g.VCMPPS(U8(notEqual), y, x, reg.K1)
-		g.VCMPPS(U8(notEqual), z, x, reg.K1, reg.K2)
+		if y == nil {
+			g.VCMPPS(U8(notEqual), z, x, reg.K2)
+		} else {
+			g.VCMPPS(U8(notEqual), y, x, reg.K1)
+			g.VCMPPS(U8(notEqual), z, x, reg.K1, reg.K2)
+		}
 		g.KMOVW(reg.K2, b)
 	} else {
-		g.VCMPPS(U8(notEqual), y, x, t)
-		g.VCMPPS(U8(notEqual), z, x, u)
-		g.VANDPS(u, t, t)
+		g.VCMPPS(U8(notEqual), z, x, t)
+		if y != nil {
+			g.VCMPPS(U8(notEqual), y, x, u)
+			g.VANDPS(u, t, t)
+		}
 		g.VMOVMSKPS(t, b)
 	}
 	g.ORL(b, bits)

@@ -58,16 +58,16 @@ func genWeight(g *gen) {
 	started, grown, mode := g.GP32(), g.GP32(), g.GP32()
 	g.XORL(started, started)
 	g.XORL(grown, grown)
+	g.VMOVUPS(g.splat(negInf), g.V(4))
+	g.VMOVUPS(g.splat(-127), g.V(5))
 	for h := range 2 {
 		m, M, max, old := g.V(0), g.V(1), g.V(2), g.V(3)
-		g.VMOVUPS(g.splat(negInf), g.V(4))
-		g.VMOVUPS(g.splat(-127), g.V(5))
 		g.VMOVUPS(mem(st, offTileMax+g.w()*h), m)
 		g.VMOVUPS(g.V(4), mem(st, offTileMax+g.w()*h)) // for the next tile
 		g.VMOVUPS(mem(st, offMax+g.w()*h), M)
 		g.VMAXPS(M, m, max)
 		g.VMOVUPS(max, mem(st, offMax+g.w()*h))
-		g.orDiffer(M, g.V(4), g.V(4), old, g.V(6), started)
+		g.orDiffer(M, nil, g.V(4), old, g.V(6), started)
 		g.orDiffer(M, max, g.V(4), old, g.V(6), grown)
 		for _, x := range []reg.VecPhysical{m, M} {
 			// 2^(x-max), or 0 below 2^-126 and for the difference of two infinities: then VMAXPS
