@@ -102,9 +102,13 @@ four2:
 	ADDQ         CX, R13
 	MOVQ         R13, DX
 	PREFETCHT1   (SI)
+	PREFETCHT1   -6144(SI)
 	PREFETCHT1   64(SI)
+	PREFETCHT1   -6080(SI)
 	PREFETCHT1   128(SI)
+	PREFETCHT1   -6016(SI)
 	PREFETCHT1   192(SI)
+	PREFETCHT1   -5952(SI)
 	ADDQ         $+256, SI
 	SUBQ         $0x40, left+80(FP)
 	JG           same5
@@ -320,7 +324,9 @@ four9:
 	VFMADD231PS  Y7, Y3, Y11
 	ADDQ         DI, R8
 	PREFETCHT1   (R10)
+	PREFETCHT1   -6144(R10)
 	PREFETCHT1   64(R10)
+	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
 	SUBQ         $0x20, left+72(FP)
 	JG           same12
@@ -531,7 +537,9 @@ four14:
 	VFMADD231PS  Y7, Y3, Y15
 	ADDQ         DI, R8
 	PREFETCHT1   (R10)
+	PREFETCHT1   -6144(R10)
 	PREFETCHT1   64(R10)
+	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
 	SUBQ         $0x20, left+72(FP)
 	JG           same17

@@ -320,9 +320,9 @@ func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 	}
 }
 
-// prefetchDistance is the number of rows of dim elements from where K or V is read to where it is
-// prefetched, into L2: 16 rows, or more to make 16 KiB.
-func prefetchDistance(dim int) int { return max(16, 4096/dim) }
+// prefetchDistance is the number of rows of dim elements from where K is read to where it is
+// prefetched, into L2: 16 rows, or more to make 12 KiB.
+func prefetchDistance(dim int) int { return max(16, 3072/dim) }
 
 // RowWeights is [generic.RowWeights].
 //

@@ -100,6 +100,8 @@ func (p eightRows) at(row int) Mem {
 // ahead bytes from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
 // moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
 // leads from the end of the last to the next row.
+//
+// A CPU that is busy with enough misses drops a prefetch, so each line has a second chance.
 func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
 	g.MOVQ(block, p)
 	g.ADDQ(g.param("ahead"), p)
@@ -109,8 +111,10 @@ func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
 
 func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 	same := g.label("same")
+	const later = 6 << 10
 	for i := range lines {
 		g.PREFETCHT1(mem(p, 64*i))
+		g.PREFETCHT1(mem(p, 64*i-later))
 	}
 	g.ADDQ(I32(64*lines), p)
 	g.SUBQ(U8(16*lines), g.param("left"))
