@@ -175,7 +175,7 @@ func Fold(sum *[generic.Lanes]float32) float32 {
 // groups writes n as 5*small + 6*big + rest, the rows of the tiles of the
 // microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
-	for rest = n % 1; ; rest += 1 {
+	for rest = 0; ; rest += 1 {
 		for small = 0; small < 6 && 5*small <= n-rest; small++ {
 			if left := n - rest - 5*small; left%6 == 0 {
 				return small, left / 6, rest
