@@ -154,19 +154,24 @@ func (p *panel) load(j *job, b, head, row int) {
 	q, dst := j.q.at(b, head*j.group+h, query), j.dst.at(b, head*j.group+h, query)
 	limit := j.limit(query)
 	p.least, p.most = limit, limit
-	for r := range p.width {
-		p.src[r], p.dst[r], p.limit[r] = q, dst, int32(limit)
-		if row++; row >= j.rows {
+	// From head to head, and from the last one of a query to the first of the next one.
+	group, left := j.group, j.rows-row
+	qHead, dstHead := j.q.HeadStride, j.dst.HeadStride
+	qNext, dstNext := j.q.LenStride-group*qHead, j.dst.LenStride-group*dstHead
+	qs, dsts, limits := p.src[:p.width], p.dst[:p.width], p.limit[:p.width]
+	for r := range qs {
+		qs[r], dsts[r], limits[r] = q, dst, int32(limit)
+		if r+1 >= left {
 			continue
 		}
-		q += j.q.HeadStride
-		dst += j.dst.HeadStride
-		if h++; h < j.group {
+		q += qHead
+		dst += dstHead
+		if h++; h < group {
 			continue
 		}
 		h, query = 0, query+1
-		q += j.q.LenStride - j.group*j.q.HeadStride
-		dst += j.dst.LenStride - j.group*j.dst.HeadStride
+		q += qNext
+		dst += dstNext
 		limit = j.limit(query)
 		p.most = limit // limits do not decrease
 	}
