@@ -90,6 +90,11 @@ func (rep report) readme(w io.Writer) {
 		{"PyTorch", []string{"torch"}}, {"OpenBLAS", []string{"openblas"}},
 		{"best of Go", []string{"gonum", "vek", "gomlx", "spago"}}, {"naive Go", []string{"naive"}},
 	}
+	for i := len(beside) - 1; i >= 0; i-- { // those that were measured
+		if !slices.ContainsFunc(rep.Results, func(r result) bool { return slices.Contains(beside[i].impls, r.Impl) }) {
+			beside = slices.Delete(beside, i, i+1)
+		}
+	}
 	compared := func(head string, lines [][3]string) {
 		header := []string{head, "attn", "of the limit"}
 		for _, p := range beside {
