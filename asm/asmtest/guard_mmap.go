@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux || darwin
 
 package asmtest
 
@@ -14,7 +14,7 @@ const fence = 1 << 20 // bytes, whole pages
 
 // reserve returns memory that may not be touched, until the end of the test.
 func reserve(t testing.TB, size int) []byte {
-	b, err := unix.Mmap(-1, 0, size, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
