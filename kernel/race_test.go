@@ -115,7 +115,7 @@ func plants() (all []plant) {
 			if j.byRow {
 				w.rowItem(&j, 0, 0, 0)
 			} else {
-				w.panelBlock(&j, 0, 0, 0, j.itemRows)
+				w.panelBlock(&j, block{rows: min(j.itemRows, j.rows)}, block{})
 			}
 		}
 		add(s.path+" by two workers with the same rows", true, work, work)
