@@ -33,6 +33,9 @@ type Rows struct {
 	Len, Dim, Stride int
 }
 
+// Piece is the number of elements of a row that are read ahead at a time.
+const Piece = 64
+
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
 	clear(p.Sum[:w])

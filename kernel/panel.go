@@ -120,7 +120,7 @@ func (w *worker) expected(pieces int) generic.Rows {
 	}
 	left := &w.ahead[w.taken]
 	some := *left
-	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, piece))
+	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, generic.Piece))
 	if left.Len -= some.Len; left.Len > 0 {
 		left.Data = left.Data[some.Len*left.Stride:]
 	} else {
@@ -128,9 +128,6 @@ func (w *worker) expected(pieces int) generic.Rows {
 	}
 	return some
 }
-
-// piece is the number of elements that a kernel reads ahead at a time.
-const piece = 64
 
 // pieces is about how many pieces are read ahead while a tile of n keys is computed for dim elements:
 // one for four steps of a microkernel, whose tiles have three rows to eight queries of a panel.

@@ -260,13 +260,13 @@ func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int
 	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
-// readAhead returns where rows begin and the bytes from the end of one, in pieces of 64 elements, to
-// the next.
+// readAhead returns where rows begin and the bytes from the end of one, in whole pieces, to the next.
 func readAhead(rows generic.Rows) (first *float32, wrap int) {
 	if rows.Len > 0 {
 		first = &rows.Data[0]
 	}
-	return first, 4*rows.Stride - 256*((rows.Dim+63)/64)
+	pieces := (rows.Dim + generic.Piece - 1) / generic.Piece
+	return first, 4 * (rows.Stride - pieces*generic.Piece)
 }
 
 // FinishPanel is [generic.FinishPanel].
@@ -340,7 +340,7 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRow
 	race.ReadRows(v, n, dim, stride)
 	race.Write(o, rows*generic.Pad(dim))
 	clear(o[:rows*generic.Pad(dim)])
-	ahead := 4 * stride * 16
+	ahead := 4 * stride * 16 // the next block
 	switch rows {
 	case 8:
 		rowValues8(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -21,7 +20,11 @@ type Kernels struct {
 
 // Step is the greatest common divisor of Small and Big.
 func (k Kernels) Step() int {
-	return int(new(big.Int).GCD(nil, nil, big.NewInt(int64(k.Small)), big.NewInt(int64(k.Big))).Int64())
+	a, b := k.Big, k.Small
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 //go:embed kernels.tmpl

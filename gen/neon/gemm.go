@@ -1,6 +1,9 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/generic"
+)
 
 // gemm is the microkernel of every matrix product here: rows of four vectors of outer products,
 // each element one FMA chain in increasing index.
@@ -67,9 +70,6 @@ type ahead struct {
 	p, rows, width, wrap, left a64.X
 }
 
-// piece is the number of elements that are prefetched at a time.
-const piece = 64
-
 func (g *gen) ahead() *ahead {
 	return &ahead{g, g.Param("ahead"), g.Param("rows"), g.Param("width"), g.Param("wrap"), g.Param("width")}
 }
@@ -80,11 +80,11 @@ func (a *ahead) read(steps int) {
 	}
 	done := a.NewLabel("ahead")
 	a.CBZ(a.rows, done)
-	for line := 0; line < 4*piece; line += 64 {
+	for line := 0; line < 4*generic.Piece; line += 64 {
 		a.Prefetch(mem(a.p, line))
 	}
-	a.ADDI(a.p, a.p, 4*piece)
-	a.SUBS(a.left, a.left, piece)
+	a.ADDI(a.p, a.p, 4*generic.Piece)
+	a.SUBS(a.left, a.left, generic.Piece)
 	a.BGT(done)
 	a.ADD(a.p, a.p, a.wrap)
 	a.MOV(a.left, a.width)

@@ -3,6 +3,8 @@ package x86
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/generic"
 )
 
 // gemm is the microkernel of every matrix product here: rows of two vectors of outer products, each
@@ -137,11 +139,11 @@ func (g *gen) readAhead(steps int) {
 	g.CMPQ(g.param("rows"), U8(0))
 	g.JE(LabelRef(done))
 	g.MOVQ(g.param("ahead"), p)
-	for line := 0; line < 4*piece; line += 64 {
+	for line := 0; line < 4*generic.Piece; line += 64 {
 		g.PREFETCHT1(mem(p, line))
 	}
-	g.ADDQ(I32(4*piece), p)
-	g.SUBQ(U8(piece), g.param("left"))
+	g.ADDQ(I32(4*generic.Piece), p)
+	g.SUBQ(U8(generic.Piece), g.param("left"))
 	g.MOVQ(p, g.param("ahead"))
 	g.JG(LabelRef(done))
 	g.ADDQ(g.param("wrap"), p)
@@ -151,9 +153,6 @@ func (g *gen) readAhead(steps int) {
 	g.DECQ(g.param("rows"))
 	g.Label(done)
 }
-
-// piece is the number of elements that are prefetched at a time.
-const piece = 64
 
 // clear zeroes the first n vector registers.
 func (g *gen) clear(n int) {
