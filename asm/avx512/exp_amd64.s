@@ -8,6 +8,15 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 	VMOVUPS splatc2d10000<>+0(SB), Z0
 	VMOVUPS splat4b400000<>+0(SB), Z1
 	VMOVUPS th<>+0(SB), Z2
+	VMOVUPS splat3f800000<>+0(SB), Z27
+	VMOVUPS tl<>+0(SB), Z26
+	VMOVUPS splat3f000000<>+0(SB), Z25
+	VMOVUPS splat3e2aae4a<>+0(SB), Z24
+	VMOVUPS splat3d2ab1d8<>+0(SB), Z23
+	VMOVUPS splat343fbe8e<>+0(SB), Z22
+	VMOVUPS splat3db17200<>+0(SB), Z21
+	VMOVUPS splat4138aa3b<>+0(SB), Z20
+	VMOVUPS splat42b20000<>+0(SB), Z19
 	MOVQ    dst+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
@@ -18,20 +27,20 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 pair1:
 	VMOVUPS      (CX), Z4
 	VMAXPS       Z4, Z0, Z4
-	VMOVUPS      splat42b20000<>+0(SB), Z5
+	VMOVUPS      Z19, Z5
 	VMINPS       Z4, Z5, Z4
-	VMOVUPS      splat4138aa3b<>+0(SB), Z5
+	VMOVUPS      Z20, Z5
 	VFMADD213PS  Z1, Z4, Z5
 	VSUBPS       Z1, Z5, Z6
-	VFNMADD231PS splat3db17200<>+0(SB), Z6, Z4
-	VFNMADD231PS splat343fbe8e<>+0(SB), Z6, Z4
-	VMOVUPS      splat3d2ab1d8<>+0(SB), Z6
-	VFMADD213PS  splat3e2aae4a<>+0(SB), Z4, Z6
-	VFMADD213PS  splat3f000000<>+0(SB), Z4, Z6
+	VFNMADD231PS Z21, Z6, Z4
+	VFNMADD231PS Z22, Z6, Z4
+	VMOVUPS      Z23, Z6
+	VFMADD213PS  Z24, Z4, Z6
+	VFMADD213PS  Z25, Z4, Z6
 	VMULPS       Z4, Z4, Z7
 	VFMADD231PS  Z7, Z6, Z4
 	VPERMPS      Z2, Z5, Z6
-	VPERMPS      tl<>+0(SB), Z5, Z7
+	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
 	VPSUBD       Z1, Z5, Z5
@@ -40,27 +49,27 @@ pair1:
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
-	VPADDD       splat3f800000<>+0(SB), Z5, Z5
-	VPADDD       splat3f800000<>+0(SB), Z7, Z7
+	VPADDD       Z27, Z5, Z5
+	VPADDD       Z27, Z7, Z7
 	VMULPS       Z5, Z6, Z6
 	VMULPS       Z7, Z6, Z4
 	VMOVUPS      Z4, (AX)
 	VMOVUPS      64(CX), Z8
 	VMAXPS       Z8, Z0, Z8
-	VMOVUPS      splat42b20000<>+0(SB), Z9
+	VMOVUPS      Z19, Z9
 	VMINPS       Z8, Z9, Z8
-	VMOVUPS      splat4138aa3b<>+0(SB), Z9
+	VMOVUPS      Z20, Z9
 	VFMADD213PS  Z1, Z8, Z9
 	VSUBPS       Z1, Z9, Z10
-	VFNMADD231PS splat3db17200<>+0(SB), Z10, Z8
-	VFNMADD231PS splat343fbe8e<>+0(SB), Z10, Z8
-	VMOVUPS      splat3d2ab1d8<>+0(SB), Z10
-	VFMADD213PS  splat3e2aae4a<>+0(SB), Z8, Z10
-	VFMADD213PS  splat3f000000<>+0(SB), Z8, Z10
+	VFNMADD231PS Z21, Z10, Z8
+	VFNMADD231PS Z22, Z10, Z8
+	VMOVUPS      Z23, Z10
+	VFMADD213PS  Z24, Z8, Z10
+	VFMADD213PS  Z25, Z8, Z10
 	VMULPS       Z8, Z8, Z11
 	VFMADD231PS  Z11, Z10, Z8
 	VPERMPS      Z2, Z9, Z10
-	VPERMPS      tl<>+0(SB), Z9, Z11
+	VPERMPS      Z26, Z9, Z11
 	VFMADD231PS  Z8, Z10, Z11
 	VADDPS       Z11, Z10, Z10
 	VPSUBD       Z1, Z9, Z9
@@ -69,8 +78,8 @@ pair1:
 	VPSUBD       Z9, Z11, Z11
 	VPSLLD       $0x17, Z9, Z9
 	VPSLLD       $0x17, Z11, Z11
-	VPADDD       splat3f800000<>+0(SB), Z9, Z9
-	VPADDD       splat3f800000<>+0(SB), Z11, Z11
+	VPADDD       Z27, Z9, Z9
+	VPADDD       Z27, Z11, Z11
 	VMULPS       Z9, Z10, Z10
 	VMULPS       Z11, Z10, Z8
 	VMOVUPS      Z8, 64(AX)
@@ -84,20 +93,20 @@ vec2:
 	JL           tail3
 	VMOVUPS      (CX), Z4
 	VMAXPS       Z4, Z0, Z4
-	VMOVUPS      splat42b20000<>+0(SB), Z5
+	VMOVUPS      Z19, Z5
 	VMINPS       Z4, Z5, Z4
-	VMOVUPS      splat4138aa3b<>+0(SB), Z5
+	VMOVUPS      Z20, Z5
 	VFMADD213PS  Z1, Z4, Z5
 	VSUBPS       Z1, Z5, Z6
-	VFNMADD231PS splat3db17200<>+0(SB), Z6, Z4
-	VFNMADD231PS splat343fbe8e<>+0(SB), Z6, Z4
-	VMOVUPS      splat3d2ab1d8<>+0(SB), Z6
-	VFMADD213PS  splat3e2aae4a<>+0(SB), Z4, Z6
-	VFMADD213PS  splat3f000000<>+0(SB), Z4, Z6
+	VFNMADD231PS Z21, Z6, Z4
+	VFNMADD231PS Z22, Z6, Z4
+	VMOVUPS      Z23, Z6
+	VFMADD213PS  Z24, Z4, Z6
+	VFMADD213PS  Z25, Z4, Z6
 	VMULPS       Z4, Z4, Z7
 	VFMADD231PS  Z7, Z6, Z4
 	VPERMPS      Z2, Z5, Z6
-	VPERMPS      tl<>+0(SB), Z5, Z7
+	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
 	VPSUBD       Z1, Z5, Z5
@@ -106,8 +115,8 @@ vec2:
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
-	VPADDD       splat3f800000<>+0(SB), Z5, Z5
-	VPADDD       splat3f800000<>+0(SB), Z7, Z7
+	VPADDD       Z27, Z5, Z5
+	VPADDD       Z27, Z7, Z7
 	VMULPS       Z5, Z6, Z6
 	VMULPS       Z7, Z6, Z4
 	VMOVUPS      Z4, (AX)
@@ -122,20 +131,20 @@ tail3:
 	KMOVW        (BX)(DX*4), K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VMAXPS       Z4, Z0, Z4
-	VMOVUPS      splat42b20000<>+0(SB), Z5
+	VMOVUPS      Z19, Z5
 	VMINPS       Z4, Z5, Z4
-	VMOVUPS      splat4138aa3b<>+0(SB), Z5
+	VMOVUPS      Z20, Z5
 	VFMADD213PS  Z1, Z4, Z5
 	VSUBPS       Z1, Z5, Z6
-	VFNMADD231PS splat3db17200<>+0(SB), Z6, Z4
-	VFNMADD231PS splat343fbe8e<>+0(SB), Z6, Z4
-	VMOVUPS      splat3d2ab1d8<>+0(SB), Z6
-	VFMADD213PS  splat3e2aae4a<>+0(SB), Z4, Z6
-	VFMADD213PS  splat3f000000<>+0(SB), Z4, Z6
+	VFNMADD231PS Z21, Z6, Z4
+	VFNMADD231PS Z22, Z6, Z4
+	VMOVUPS      Z23, Z6
+	VFMADD213PS  Z24, Z4, Z6
+	VFMADD213PS  Z25, Z4, Z6
 	VMULPS       Z4, Z4, Z7
 	VFMADD231PS  Z7, Z6, Z4
 	VPERMPS      Z2, Z5, Z6
-	VPERMPS      tl<>+0(SB), Z5, Z7
+	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
 	VPSUBD       Z1, Z5, Z5
@@ -144,8 +153,8 @@ tail3:
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
-	VPADDD       splat3f800000<>+0(SB), Z5, Z5
-	VPADDD       splat3f800000<>+0(SB), Z7, Z7
+	VPADDD       Z27, Z5, Z5
+	VPADDD       Z27, Z7, Z7
 	VMULPS       Z5, Z6, Z6
 	VMULPS       Z7, Z6, Z4
 	VMOVUPS      Z4, K1, (AX)

@@ -7,16 +7,12 @@ import (
 	"github.com/selfattn/attn/gen/vector"
 )
 
-// exponential is a machine for one of package vector's exponentials, which keeps three constants
-// in registers:
+// exponential is a machine for one of package vector's exponentials, which keeps constants in
+// registers, with AVX2 three:
 //
 //	V0 least argument, V1 magic, V2 table of 2^(j/8)
 func (g *gen) exponential(least, magic float32) machine {
-	m := machine{g: g, inReg: map[float32]Op{least: g.V(0), magic: g.V(1)}, tables: map[*vector.Table]Op{&vector.High: g.V(2)}}
-	g.VMOVUPS(g.splat(least), g.V(0))
-	g.VMOVUPS(g.splat(magic), g.V(1))
-	g.VMOVUPS(g.table(&vector.High), g.V(2))
-	return m
+	return g.machine(nil, 0, g.splat(least), g.splat(magic), g.table(&vector.High))
 }
 
 // genExp: element-wise, two vectors in flight.

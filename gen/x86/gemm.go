@@ -20,6 +20,11 @@ import (
 // A burst of stores at the end of a tile takes FMA issue slots, so the last four steps are skewed:
 // they run pair of rows by pair of rows, and each pair is finished while the next one computes.
 //
+// On Zen 4 stores share the port through which an FMA reads its third register. With AVX-512 an FMA
+// broadcasts from memory itself and reads two: all of the skewed steps do, and every other row
+// elsewhere, for the stores that are late. With all rows, the loads would fill both ports of a CPU
+// with two FMAs of 512 bits a cycle.
+//
 // Where a causal mask cuts a panel, the last keys are for its second vector of queries alone.
 type gemm struct {
 	*gen
@@ -80,7 +85,7 @@ func (g *gemm) tile(rows int) {
 			n = min(3, rows)
 		}
 		for s := range 4 {
-			g.step(r, n, s)
+			g.step(r, n, s, true)
 		}
 		for range n {
 			g.finish(r)
@@ -110,16 +115,22 @@ func (g *gemm) tile(rows int) {
 // steps emits n steps of all rows.
 func (g *gemm) steps(rows, n int) {
 	for s := range n {
-		g.step(0, rows, s)
+		g.step(0, rows, s, false)
 	}
 }
 
 // step emits one step of n rows from row.
-func (g *gemm) step(row, n, step int) {
+func (g *gemm) step(row, n, step int, skewed bool) {
 	for h := g.half; h < 2; h++ {
 		g.VMOVUPS(g.load(step, h), g.spare(h))
 	}
 	for r := row; r < row+n; r++ {
+		if g.avx512() && (r%2 == 1 || skewed) {
+			for h := g.half; h < 2; h++ {
+				g.VFMADD231PS_BCST(g.scalar(r, step), g.spare(h), g.V(2*r+h))
+			}
+			continue
+		}
 		b := g.spare(2 + r%2)
 		g.VBROADCASTSS(g.scalar(r, step), b)
 		for h := g.half; h < 2; h++ {

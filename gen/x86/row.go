@@ -5,8 +5,6 @@ import (
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
-
-	"github.com/selfattn/attn/gen/vector"
 )
 
 // Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
@@ -270,14 +268,14 @@ func (g *gen) rowWeights() {
 	g.result(X(0))
 	g.safeMax(X(0), X(1))
 	g.VBROADCASTSS(X(0), g.V(13))
-	g.VMOVUPS(g.splat(-vector.TwoMin), g.V(15))
+	m := g.exp2()
 	g.Load(g.Param("s"), s)
 	g.Load(g.Param("n"), n)
 	vectors := func(k int) {
 		for v := range k {
 			g.VSUBPS(mem(s, g.w()*v), g.V(13), g.V(3*v)) // max - s
 		}
-		g.exp2s(k)
+		g.exp2s(m, k)
 		for v := range k {
 			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
 		}

@@ -1,22 +1,57 @@
 package x86
 
 import (
+	"slices"
+
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
 
 	"github.com/selfattn/attn/gen/vector"
 )
 
-// machine lowers package vector. Constants are read from memory, but for those that a kernel has put
-// into registers: load slots are idle in an exponential, registers are not.
+// machine lowers package vector. AVX2 has few registers, and load slots to spare in an exponential:
+// it reads constants from memory, but for those that a kernel keeps in registers. AVX-512 keeps them
+// all, the others in V16 and on.
 type machine struct {
 	g      *gen
-	inReg  map[float32]Op       // constants in registers
-	tables map[*vector.Table]Op // tables in registers
-	shared reg.VecPhysical      // of what several registers of a group read, or nil
+	kept   map[Mem]Op      // the registers of constants
+	loads  int             // where among the nodes of the function AVX-512 loads them
+	shared reg.VecPhysical // of what several registers of a group read with AVX2, or nil
 }
 
 var _ vector.Machine[Op] = machine{}
+
+// machine keeps constants in V first and on.
+func (g *gen) machine(shared reg.VecPhysical, first int, keep ...Mem) machine {
+	m := machine{g: g, kept: map[Mem]Op{}, shared: shared}
+	for i, c := range keep {
+		m.kept[c] = g.V(first + i)
+		g.VMOVUPS(c, g.V(first+i))
+	}
+	m.loads = len(g.function().Nodes)
+	return m
+}
+
+// constant returns where an instruction finds a constant.
+func (m machine) constant(c Mem) Op {
+	if r, ok := m.kept[c]; ok {
+		return r
+	}
+	if !m.g.avx512() {
+		return c
+	}
+	r := m.g.V(16 + len(m.kept))
+	load, err := x86.VMOVUPS(c, r)
+	if err != nil {
+		panic(err)
+	}
+	f := m.g.function()
+	f.Nodes = slices.Insert(f.Nodes, m.loads, ir.Node(load))
+	m.kept[c] = r
+	return r
+}
 
 // group is registers in the order of a Machine's groups.
 func group(rs ...reg.VecPhysical) (ops []Op) {
@@ -26,18 +61,18 @@ func group(rs ...reg.VecPhysical) (ops []Op) {
 	return ops
 }
 
-func (m machine) Const(f float32) []Op {
-	if r, ok := m.inReg[f]; ok {
-		return []Op{r}
-	}
-	return []Op{m.g.splat(f)}
-}
+func (m machine) Const(f float32) []Op { return []Op{m.constant(m.g.splat(f))} }
 
-func (m machine) Load(f float32) []Op { return m.Fill(group(m.shared), f) }
+func (m machine) Load(f float32) []Op {
+	if m.shared == nil || m.g.avx512() {
+		return m.Const(f)
+	}
+	return m.Fill(group(m.shared), f)
+}
 
 func (m machine) Fill(d []Op, f float32) []Op {
 	for _, r := range d {
-		m.g.VMOVUPS(m.g.splat(f), r)
+		m.g.VMOVUPS(m.constant(m.g.splat(f)), r)
 	}
 	return d
 }
@@ -68,21 +103,15 @@ func (m machine) ShiftArith(d, x []Op, n int) { each(m.g.VPSRAD, d, x, []Op{U8(n
 func (m machine) Index(_, x []Op) []Op { return x }
 
 func (m machine) Lookup(d, i []Op, t *vector.Table) {
-	table, ok := m.tables[t]
-	if !ok {
-		table = m.g.table(t)
-	}
-	each(m.g.VPERMPS, d, i, []Op{table})
+	each(m.g.VPERMPS, d, i, []Op{m.constant(m.g.table(t))})
 }
 
-func (m machine) Step(y, r []Op, t float32) []Op    { return m.step(m.g.VFMADD213PS, y, r, t) }
-func (m machine) StepNeg(y, r []Op, t float32) []Op { return m.step(m.g.VFNMADD213PS, y, r, t) }
+func (m machine) Step(y, r []Op, t float32) []Op {
+	each(m.g.VFMADD213PS, y, r, m.Load(t))
+	return y
+}
 
-func (m machine) step(fma func(ops ...Op), y, r []Op, t float32) []Op {
-	c := m.Const(t)
-	if m.shared != nil {
-		c = m.Load(t)
-	}
-	each(fma, y, r, c)
+func (m machine) StepNeg(y, r []Op, t float32) []Op {
+	each(m.g.VFNMADD213PS, y, r, m.Load(t))
 	return y
 }

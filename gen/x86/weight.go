@@ -12,7 +12,7 @@ import (
 // scheduler while they wait. The sums run down the lanes on the add pipes.
 //
 //	V0-V11 four vectors with two scratch registers each, V12 shared scratch,
-//	V13 and V14 sums, V15 greatest argument
+//	V13 and V14 sums, V15 greatest argument; with AVX-512 the maxima are in V30 and V31
 func genWeight(g *gen) {
 	g.begin("softmaxTile", "func(s, st *float32, n int)",
 		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
@@ -26,15 +26,26 @@ func genWeight(g *gen) {
 		g.safeMax(g.V(0), g.V(1))
 		g.VMOVUPS(g.V(0), mem(st, offOldScale+g.w()*h)) // for the loop
 	}
-	g.VMOVUPS(g.splat(-vector.TwoMin), g.V(15))
+	m := g.exp2()
+	max := func(h int) reg.VecPhysical { return g.V(30 + h) }
+	if g.avx512() {
+		for h := range 2 {
+			g.VMOVUPS(mem(st, offOldScale+g.w()*h), max(h))
+		}
+	} else {
+		max = func(h int) reg.VecPhysical {
+			g.VMOVUPS(mem(st, offOldScale+g.w()*h), g.V(12))
+			return g.V(12)
+		}
+	}
 	keys := func(k int) {
 		for h := range 2 {
-			g.VMOVUPS(mem(st, offOldScale+g.w()*h), g.V(12))
+			max := max(h)
 			for v := h; v < 2*k; v += 2 {
-				g.VSUBPS(mem(s, g.w()*v), g.V(12), g.V(3*v)) // max - s
+				g.VSUBPS(mem(s, g.w()*v), max, g.V(3*v)) // max - s
 			}
 		}
-		g.exp2s(2 * k)
+		g.exp2s(m, 2*k)
 		for v := range 2 * k {
 			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
 			g.VADDPS(g.V(3*v), sum[v%2], sum[v%2])
@@ -96,14 +107,16 @@ func genWeight(g *gen) {
 	g.end()
 }
 
+// exp2 is the machine of exp2s.
+func (g *gen) exp2() machine { return g.machine(g.V(12), 15, g.splat(-vector.TwoMin)) }
+
 // exp2s is 2^-x of n vectors in lockstep: x is V0, V3, V6, ..., scratch is the two registers behind
 // each, V12 is shared and V15 the greatest argument.
-func (g *gen) exp2s(n int) {
+func (g *gen) exp2s(m machine, n int) {
 	var x, a, b []Op
 	for v := range n {
 		x, a, b = append(x, g.V(3*v)), append(a, g.V(3*v+1)), append(b, g.V(3*v+2))
 	}
-	m := machine{g: g, inReg: map[float32]Op{-vector.TwoMin: g.V(15)}, shared: g.V(12)}
 	vector.Exp2Neg(m, x, a, b)
 }
 

@@ -132,6 +132,16 @@ func (g *gen) begin(name, signature string, doc ...string) {
 	g.Doc(doc...)
 }
 
+// function is the function begun last.
+func (g *gen) function() *ir.Function {
+	f, err := g.Result()
+	if err != nil {
+		panic(err)
+	}
+	fs := f.Functions()
+	return fs[len(fs)-1]
+}
+
 // end returns to Go. VZEROUPPER because Go's own float code is legacy SSE, which waits on dirty
 // upper halves.
 func (g *gen) end() {
