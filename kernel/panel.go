@@ -15,9 +15,6 @@ type panel struct {
 	q, acc      []float32               // [Dim][width], [VDim][width]
 }
 
-// wideKeys keys or more outweigh what a wide panel wastes where its queries see different ones.
-const wideKeys = 256
-
 // A block is the rows of a KV head, of queries, that go through the tiles of keys together.
 type block struct{ b, head, row, rows int }
 
@@ -43,9 +40,6 @@ func (w *worker) panelBlock(j *job, now, after block) {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
-		if j.causal && j.limit((row+p.width-1)/j.group) < wideKeys {
-			p.width = narrowPanel
-		}
 		p.q, q = cut(q, p.width*generic.Pad(j.q.Dim))
 		p.acc, acc = cut(acc, p.width*generic.Pad(j.v.Dim))
 		p.load(j, b, head, row)
