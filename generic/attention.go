@@ -3,8 +3,8 @@ package generic
 import "math"
 
 // A panel is a group of w queries that go through a tile of keys together, one to a lane: element
-// (i, r) of a panel's matrix is at [i*w+r]. w is 16 with AVX2 and 32 with AVX-512; no bit depends
-// on it.
+// (i, r) of a panel's matrix is at [i*w+r]. w is 16 with AVX2 and 32 with AVX-512, and less for rows;
+// no bit depends on it.
 
 // MaxPanel is the widest panel.
 const MaxPanel = 32

@@ -139,7 +139,7 @@ func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, sc
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
 		avx512.PackPanel(dst, src, offset, dim, scale)
-	case useAVX2:
+	case useAVX2 && w == avx2.PanelWidth:
 		avx2.PackPanel(dst, src, offset, dim, scale)
 	default:
 		generic.PackPanel(dst, src, offset, w, dim, scale)

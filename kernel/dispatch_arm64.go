@@ -92,7 +92,7 @@ func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k
 }
 
 func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, scale float32) {
-	if useNEON {
+	if useNEON && w == neon.PanelWidth {
 		neon.PackPanel(dst, src, offset, dim, scale)
 	} else {
 		generic.PackPanel(dst, src, offset, w, dim, scale)

@@ -94,7 +94,12 @@ func (j *job) prepareMerges(heads int) {
 // loadRows packs the queries from row on into the first panel of w.
 func (w *worker) loadRows(j *job, b, head, row int) *panel {
 	p := &w.panels[0]
-	p.width, p.q = narrowPanel, w.q
+	// As narrow as it can be: then the queries stay in few cache lines. Those that only pad a part may be
+	// read from behind its last lane.
+	p.width, p.q = 1, w.q
+	if j.rows > 1 {
+		p.width = fewRows
+	}
 	p.load(j, b, head, row)
 	return p
 }

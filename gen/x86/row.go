@@ -17,13 +17,15 @@ func genRow(g *gen) {
 	g.rowScores1()
 	g.end()
 
-	for _, rows := range []int{4, 8} {
-		name := fmt.Sprintf("rowScores%d", rows)
-		g.begin(name, "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
-			fmt.Sprintf("%s computes the scores of %d queries against blocks of 8 keys.", name, rows))
-		g.rowScores(rows)
-		g.end()
-	}
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
+		"rowScores4 computes the scores of 4 queries against blocks of 8 keys.")
+	g.rowScores4()
+	g.end()
+
+	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
+		"rowScores8 computes the scores of 8 queries against blocks of 8 keys.")
+	g.rowScores8()
+	g.end()
 
 	g.begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
@@ -130,6 +132,17 @@ func (g *gen) mask4(n reg.GPVirtual, mask reg.VecPhysical) {
 	g.tailMask8(t, mask)
 }
 
+// addScaled adds a scalar times x to acc; t is scratch. With AVX-512 the FMA broadcasts, and reads one
+// register less.
+func (g *gen) addScaled(scalar Mem, x, acc, t reg.VecPhysical) {
+	if g.avx512() {
+		g.VFMADD231PS_BCST(scalar, x, acc)
+		return
+	}
+	g.VBROADCASTSS(scalar, t)
+	g.VFMADD231PS(t, x, acc)
+}
+
 // rowScores1: two groups of 8 keys, because one chain alone would wait for its FMAs.
 //
 //	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y9 and Y10 scores
@@ -156,8 +169,7 @@ func (g *gen) rowScores1() {
 		g.columns(p.at, nil)
 		g.MOVQ(q, t)
 		for i := range 4 {
-			g.VBROADCASTSS(mem(t, 0), Y(8))
-			g.VFMADD231PS(Y(8), Y(i), acc)
+			g.addScaled(mem(t, 0), Y(i), acc, Y(8))
 			g.ADDQ(w, t)
 		}
 	}
@@ -179,8 +191,7 @@ func (g *gen) rowScores1() {
 		g.columns(p.at, X(11))
 		g.MOVQ(q, t)
 		for c := range 3 {
-			g.VBROADCASTSS(mem(t, 0), Y(8))
-			g.VFMADD231PS(Y(8), Y(c), Y(9+i))
+			g.addScaled(mem(t, 0), Y(c), Y(9+i), Y(8))
 			if c < 2 {
 				g.CMPQ(n, U8(c+1))
 				g.JE(LabelRef(next))
@@ -202,19 +213,18 @@ func (g *gen) rowScores1() {
 	g.JNZ(LabelRef(block))
 }
 
-// rowScores
+// rowScores4 is as rowScores1, with a chain for each query.
 //
 //	Y0-Y3 columns, Y4-Y7 scratch, then broadcasts of q, Y8-Y15 scores; X3 the mask of the tail
-func (g *gen) rowScores(rows int) {
+func (g *gen) rowScores4() {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
 	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	keys := g.eightRows(stride)
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	step := func(c int) {
-		for r := range rows {
-			g.VBROADCASTSS(mem(q, 4*r), Y(4+r%4))
-			g.VFMADD231PS(Y(4+r%4), Y(c), Y(8+r))
+		for r := range 4 {
+			g.addScaled(mem(q, 4*r), Y(c), Y(8+r), Y(4+r))
 		}
 		g.ADDQ(w, q)
 	}
@@ -222,7 +232,7 @@ func (g *gen) rowScores(rows int) {
 	g.MOVQ(q0, q)
 	g.prefetchStart(pf, k, t)
 	g.pointEight(keys, k)
-	for r := range rows {
+	for r := range 4 {
 		g.zero(Y(8 + r))
 	}
 	g.MOVQ(dim, n)
@@ -250,8 +260,69 @@ func (g *gen) rowScores(rows int) {
 		}
 	}
 	g.Label(done)
-	for r := range rows {
+	for r := range 4 {
 		g.VMOVUPS(Y(8+r), mem(s, 4*tileKeys*r))
+	}
+	g.ADDQ(I8(32), s)
+	g.advance(k, stride, 8)
+	g.DECQ(g.param("blocks"))
+	g.JNZ(LabelRef(block))
+}
+
+// rowScores8 has the queries on the lanes: elements of K are broadcast in place, which takes less than to
+// transpose them once there are as many queries as keys. The scores are transposed at the end.
+//
+//	Y0 queries, Y1-Y4 broadcasts of k, Y8-Y15 scores of a key each; Y0-Y7 as in transpose at the end
+func (g *gen) rowScores8() {
+	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
+	w := g.elems("w")
+	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	keys := g.eightRows(stride)
+	block, four, tail, single, done := g.label("block"), g.label("four"), g.label("tail"), g.label("single"), g.label("done")
+	step := func(c int) {
+		g.VMOVUPS(mem(q, 0), Y(0))
+		g.ADDQ(w, q)
+		for r := range 8 {
+			k := keys.at(r)
+			k.Disp = 4 * c
+			g.addScaled(k, Y(0), Y(8+r), Y(1+r%4))
+		}
+	}
+	g.Label(block)
+	g.MOVQ(q0, q)
+	g.prefetchStart(pf, k, t)
+	g.pointEight(keys, k)
+	for r := range 8 {
+		g.zero(Y(8 + r))
+	}
+	g.MOVQ(dim, n)
+	g.SUBQ(U8(4), n)
+	g.JL(LabelRef(tail))
+	g.loop(four)
+	for c := range 4 {
+		step(c)
+	}
+	g.prefetchRows(pf, t, 2)
+	g.shiftEight(keys, 16)
+	g.SUBQ(U8(4), n)
+	g.JGE(LabelRef(four))
+	g.Label(tail)
+	g.ADDQ(U8(4), n)
+	g.JZ(LabelRef(done))
+	g.Label(single)
+	step(0)
+	g.shiftEight(keys, 4)
+	g.DECQ(n)
+	g.JNZ(LabelRef(single))
+	g.Label(done)
+	for half := range 2 { // four queries each
+		for i := range 4 {
+			g.VPERM2F128(U8(0x20+0x11*half), Y(12+i), Y(8+i), Y(4+i))
+		}
+		g.transpose()
+		for r := range 4 {
+			g.VMOVUPS(Y(r), mem(s, 4*tileKeys*(4*half+r)))
+		}
 	}
 	g.ADDQ(I8(32), s)
 	g.advance(k, stride, 8)
@@ -347,7 +418,7 @@ func (g *gen) rowValues(rows int) {
 		g.MOVQ(p, pk)
 		g.MOVQ(v, vk)
 		g.Label(key)
-		for line := 0; !masked && line+64 <= g.w()*vecs; line += 64 {
+		for line := 0; !masked && line < g.w()*vecs; line += 64 {
 			g.PREFETCHT1(at(vk, ahead, 1, line))
 		}
 		if rows == 1 {
@@ -369,7 +440,12 @@ func (g *gen) rowValues(rows int) {
 				}
 			}
 			for r := range rows {
-				g.VBROADCASTSS(mem(pk, 4*tileKeys*r), g.V(10))
+				weight := mem(pk, 4*tileKeys*r)
+				if vecs == 1 {
+					g.addScaled(weight, g.V(8), g.V(r), g.V(10))
+					continue
+				}
+				g.VBROADCASTSS(weight, g.V(10))
 				for i := range vecs {
 					g.VFMADD231PS(g.V(8+i), g.V(10), g.V(r*vecs+i))
 				}
