@@ -1,6 +1,9 @@
 package x86
 
-import . "github.com/mmcloughlin/avo/operand"
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
 
 // Values are mixed as a matrix product too: elements of V are broadcast in place, the weights are
 // [key][panel], the result is [column][panel]. The finish merges the tile into the columns so far.
@@ -10,6 +13,18 @@ func genValue(g *gen) {
 		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
 		"as [generic.ValueTile]. The last parameters are those of readAhead.")
 	acc, p0, v0, st, n, stride := g.ptr("acc"), g.ptr("p"), g.ptr("v"), g.ptr("st"), g.ptr("n"), g.elems("stride")
+	newScale := g.spare // of each half; AVX-512 has registers to keep them
+	if g.avx512() {
+		newScale = func(h int) reg.VecPhysical { return g.V(30 + h) }
+	}
+	loadNewScale := func() {
+		for h := range 2 {
+			g.VMOVUPS(mem(st, offNewScale+g.w()*h), newScale(h))
+		}
+	}
+	if g.avx512() {
+		loadNewScale()
+	}
 	p, v, stride3 := g.GP64(), g.GP64(), g.GP64()
 	g.LEAQ(at(stride, stride, 2, 0), stride3)
 	tiles := &gemm{
@@ -39,13 +54,13 @@ func genValue(g *gen) {
 		finish: func(col int) {
 			// o*b + acc; where a maximum has grown o*b + acc*a; in the first tile o*b + 0.
 			other, first, store := g.label("other"), g.label("first"), g.label("store")
-			for h := range 2 {
-				g.VMOVUPS(mem(st, offNewScale+g.w()*h), g.spare(h))
+			if !g.avx512() {
+				loadNewScale()
 			}
 			g.CMPL(mem(st, offMode), U8(mergeRescale))
 			g.JAE(LabelRef(other))
 			for h := range 2 {
-				g.VFMADD213PS(mem(acc, g.row()*col+g.w()*h), g.spare(h), g.V(2*col+h))
+				g.VFMADD213PS(mem(acc, g.row()*col+g.w()*h), newScale(h), g.V(2*col+h))
 			}
 			g.JMP(LabelRef(store))
 			g.Label(other)
@@ -53,13 +68,13 @@ func genValue(g *gen) {
 			for h := range 2 {
 				g.VMOVUPS(mem(acc, g.row()*col+g.w()*h), g.spare(2+h))
 				g.VMULPS(mem(st, offOldScale+g.w()*h), g.spare(2+h), g.spare(2+h))
-				g.VFMADD213PS(g.spare(2+h), g.spare(h), g.V(2*col+h))
+				g.VFMADD213PS(g.spare(2+h), newScale(h), g.V(2*col+h))
 			}
 			g.JMP(LabelRef(store))
 			g.Label(first)
 			g.zero(g.spare(2))
 			for h := range 2 {
-				g.VFMADD213PS(g.spare(2), g.spare(h), g.V(2*col+h))
+				g.VFMADD213PS(g.spare(2), newScale(h), g.V(2*col+h))
 			}
 			g.Label(store)
 			for h := range 2 {
