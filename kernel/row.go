@@ -94,11 +94,9 @@ func (j *job) prepareMerges(heads int) {
 // loadRows packs the queries from row on into the first panel of w.
 func (w *worker) loadRows(j *job, b, head, row int) *panel {
 	p := &w.panels[0]
-	// As narrow as it can be: then the queries stay in few cache lines. Those that only pad a part may be
-	// read from behind its last lane.
-	p.width, p.q = 1, w.q
-	if j.rows > 1 {
-		p.width = fewRows
+	p.width, p.q = narrowPanel, w.q
+	if j.rows == 1 {
+		p.width = 1 // then 16 elements are in one cache line
 	}
 	p.load(j, b, head, row)
 	return p
