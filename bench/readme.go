@@ -122,11 +122,11 @@ func (rep report) readme(w io.Writer) {
 	}
 	var prefills, decodes [][3]string
 	attention := func(n, d, workers int, causal bool) {
-		heads := 8
+		heads, label := 8, fmt.Sprintf("N = %d, d = %d", n, d)
 		if n == 8192 {
 			heads = 2
+			label += ", 2 heads"
 		}
-		label := fmt.Sprintf("N = %d, d = %d", n, d)
 		if causal {
 			label += ", causal"
 		}
@@ -140,6 +140,7 @@ func (rep report) readme(w io.Writer) {
 		for _, n := range []int{128, 512, 2048, 8192} {
 			attention(n, 64, 1, causal)
 		}
+		attention(512, 128, 1, causal)
 		attention(2048, 128, 1, causal)
 		if m.Workers > 1 {
 			attention(2048, 64, m.Workers, causal)
