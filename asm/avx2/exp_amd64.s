@@ -34,9 +34,8 @@ pair1:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7
@@ -63,9 +62,8 @@ pair1:
 	VPERMPS      tl<>+0(SB), Y9, Y11
 	VFMADD231PS  Y8, Y10, Y11
 	VADDPS       Y11, Y10, Y10
-	VPSUBD       Y1, Y9, Y9
-	VPSRAD       $0x03, Y9, Y11
-	VPSRAD       $0x04, Y9, Y9
+	VPSRLD       $0x03, Y9, Y11
+	VPSRLD       $0x04, Y9, Y9
 	VPSUBD       Y9, Y11, Y11
 	VPSLLD       $0x17, Y9, Y9
 	VPSLLD       $0x17, Y11, Y11
@@ -100,9 +98,8 @@ vec2:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7
@@ -140,9 +137,8 @@ tail3:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7

@@ -43,9 +43,8 @@ pair1:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
@@ -72,9 +71,8 @@ pair1:
 	VPERMPS      Z26, Z9, Z11
 	VFMADD231PS  Z8, Z10, Z11
 	VADDPS       Z11, Z10, Z10
-	VPSUBD       Z1, Z9, Z9
-	VPSRAD       $0x03, Z9, Z11
-	VPSRAD       $0x04, Z9, Z9
+	VPSRLD       $0x03, Z9, Z11
+	VPSRLD       $0x04, Z9, Z9
 	VPSUBD       Z9, Z11, Z11
 	VPSLLD       $0x17, Z9, Z9
 	VPSLLD       $0x17, Z11, Z11
@@ -109,9 +107,8 @@ vec2:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
@@ -147,9 +144,8 @@ tail3:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
