@@ -115,7 +115,7 @@ vec2:
 tail3:
 	ADDQ         $+8, DX
 	JZ           done4
-	LEAQ         tail8<>+32(SB), BX
+	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y12
@@ -279,7 +279,7 @@ DATA tail8<>+12(SB)/4, $0xffffffff
 DATA tail8<>+16(SB)/4, $0xffffffff
 DATA tail8<>+20(SB)/4, $0xffffffff
 DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
 DATA tail8<>+32(SB)/4, $0x00000000
 DATA tail8<>+36(SB)/4, $0x00000000
 DATA tail8<>+40(SB)/4, $0x00000000
@@ -287,5 +287,4 @@ DATA tail8<>+44(SB)/4, $0x00000000
 DATA tail8<>+48(SB)/4, $0x00000000
 DATA tail8<>+52(SB)/4, $0x00000000
 DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+GLOBL tail8<>(SB), RODATA|NOPTR, $60

@@ -70,7 +70,6 @@ four2:
 	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y9
-	ADDQ         CX, R13
 	VMOVUPS      (R10), X4
 	VINSERTF128  $0x01, (R10)(AX*4), Y4, Y4
 	VMOVUPS      (R10)(AX*1), X5
@@ -99,8 +98,7 @@ four2:
 	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y10
-	ADDQ         CX, R13
-	MOVQ         R13, DX
+	LEAQ         (R13)(CX*1), DX
 	PREFETCHT1   (SI)
 	PREFETCHT1   -6144(SI)
 	PREFETCHT1   64(SI)
@@ -130,10 +128,10 @@ tail3:
 	ADDQ         $0x04, BX
 	JZ           done4
 	MOVQ         BX, SI
-	LEAQ         tail8<>+32(SB), R13
+	LEAQ         tail4<>+12(SB), R13
 	SHLQ         $0x02, SI
 	SUBQ         SI, R13
-	VMOVUPS      (R13), Y11
+	VMOVUPS      (R13), X11
 	VMASKMOVPS   (DI), X11, X4
 	VMASKMOVPS   (DI)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -152,7 +150,6 @@ tail3:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
@@ -187,7 +184,6 @@ next6:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
@@ -218,23 +214,14 @@ done4:
 	VZEROUPPER
 	RET
 
-DATA tail8<>+0(SB)/4, $0xffffffff
-DATA tail8<>+4(SB)/4, $0xffffffff
-DATA tail8<>+8(SB)/4, $0xffffffff
-DATA tail8<>+12(SB)/4, $0xffffffff
-DATA tail8<>+16(SB)/4, $0xffffffff
-DATA tail8<>+20(SB)/4, $0xffffffff
-DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
-DATA tail8<>+32(SB)/4, $0x00000000
-DATA tail8<>+36(SB)/4, $0x00000000
-DATA tail8<>+40(SB)/4, $0x00000000
-DATA tail8<>+44(SB)/4, $0x00000000
-DATA tail8<>+48(SB)/4, $0x00000000
-DATA tail8<>+52(SB)/4, $0x00000000
-DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+DATA tail4<>+0(SB)/4, $0xffffffff
+DATA tail4<>+4(SB)/4, $0xffffffff
+DATA tail4<>+8(SB)/4, $0xffffffff
+DATA tail4<>+12(SB)/4, $0x00000000
+DATA tail4<>+16(SB)/4, $0x00000000
+DATA tail4<>+20(SB)/4, $0x00000000
+DATA tail4<>+24(SB)/4, $0x00000000
+GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
@@ -345,10 +332,10 @@ tail10:
 	ADDQ         $0x04, R9
 	JZ           done11
 	MOVQ         R9, R10
-	LEAQ         tail8<>+32(SB), R11
+	LEAQ         tail4<>+12(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
-	VMOVUPS      (R11), Y3
+	VMOVUPS      (R11), X3
 	VMASKMOVPS   (R12), X3, X4
 	VMASKMOVPS   (R12)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -367,7 +354,6 @@ tail10:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y0, Y8
@@ -399,7 +385,6 @@ tail10:
 	VFMADD231PS  Y6, Y2, Y10
 	VBROADCASTSS 12(R8), Y7
 	VFMADD231PS  Y7, Y2, Y11
-	ADDQ         DI, R8
 
 done11:
 	VMOVUPS Y8, (AX)
@@ -558,10 +543,10 @@ tail15:
 	ADDQ         $0x04, R9
 	JZ           done16
 	MOVQ         R9, R10
-	LEAQ         tail8<>+32(SB), R11
+	LEAQ         tail4<>+12(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
-	VMOVUPS      (R11), Y3
+	VMOVUPS      (R11), X3
 	VMASKMOVPS   (R12), X3, X4
 	VMASKMOVPS   (R12)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -580,7 +565,6 @@ tail15:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y0, Y8
@@ -636,7 +620,6 @@ tail15:
 	VFMADD231PS  Y6, Y2, Y14
 	VBROADCASTSS 28(R8), Y7
 	VFMADD231PS  Y7, Y2, Y15
-	ADDQ         DI, R8
 
 done16:
 	VMOVUPS Y8, (AX)
@@ -695,8 +678,10 @@ vec20:
 tail21:
 	ADDQ      $+16, CX
 	JZ        done22
-	LEAQ      tail<>+0(SB), DX
-	KMOVW     (DX)(CX*4), K1
+	XORL      DX, DX
+	BTSL      CX, DX
+	DECL      DX
+	KMOVW     DX, K1
 	VMOVUPS.Z (AX), K1, Z4
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
@@ -709,7 +694,7 @@ done22:
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VMAXPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
+	VPERMILPD     $0x01, X0, X1
 	VMAXPS        X1, X0, X0
 	VMOVSHDUP     X0, X1
 	VMAXSS        X1, X0, X0
@@ -847,24 +832,6 @@ DATA splatff800000<>+52(SB)/4, $0xff800000
 DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
-
-DATA tail<>+0(SB)/4, $0x00000000
-DATA tail<>+4(SB)/4, $0x00000001
-DATA tail<>+8(SB)/4, $0x00000003
-DATA tail<>+12(SB)/4, $0x00000007
-DATA tail<>+16(SB)/4, $0x0000000f
-DATA tail<>+20(SB)/4, $0x0000001f
-DATA tail<>+24(SB)/4, $0x0000003f
-DATA tail<>+28(SB)/4, $0x0000007f
-DATA tail<>+32(SB)/4, $0x000000ff
-DATA tail<>+36(SB)/4, $0x000001ff
-DATA tail<>+40(SB)/4, $0x000003ff
-DATA tail<>+44(SB)/4, $0x000007ff
-DATA tail<>+48(SB)/4, $0x00000fff
-DATA tail<>+52(SB)/4, $0x00001fff
-DATA tail<>+56(SB)/4, $0x00003fff
-DATA tail<>+60(SB)/4, $0x00007fff
-GLOBL tail<>(SB), RODATA|NOPTR, $64
 
 DATA splat42fc0000<>+0(SB)/4, $0x42fc0000
 DATA splat42fc0000<>+4(SB)/4, $0x42fc0000
@@ -1110,7 +1077,6 @@ key31:
 	JMP          again29
 
 next30:
-again32:
 	CMPQ    R10, $+64
 	JL      next33
 	VMOVUPS (R9), Z0
@@ -1142,10 +1108,8 @@ key34:
 	ADDQ         $+256, R8
 	ADDQ         $+256, R9
 	SUBQ         $+64, R10
-	JMP          again32
 
 next33:
-again35:
 	CMPQ    R10, $+32
 	JL      next36
 	VMOVUPS (R9), Z0
@@ -1169,10 +1133,8 @@ key37:
 	ADDQ         $+128, R8
 	ADDQ         $+128, R9
 	SUBQ         $+32, R10
-	JMP          again35
 
 next36:
-again38:
 	CMPQ    R10, $+16
 	JL      next39
 	VMOVUPS (R9), Z0
@@ -1192,13 +1154,14 @@ key40:
 	ADDQ         $+64, R8
 	ADDQ         $+64, R9
 	SUBQ         $+16, R10
-	JMP          again38
 
 next39:
 	TESTQ   R10, R10
 	JZ      end41
-	LEAQ    tail<>+0(SB), SI
-	KMOVW   (SI)(R10*4), K1
+	XORL    SI, SI
+	BTSL    R10, SI
+	DECL    SI
+	KMOVW   SI, K1
 	VMOVUPS (R9), Z0
 	MOVQ    AX, DI
 	MOVQ    R8, SI
@@ -1212,8 +1175,6 @@ key42:
 	DECQ         BX
 	JNZ          key42
 	VMOVUPS      Z0, (R9)
-	ADDQ         $+64, R8
-	ADDQ         $+64, R9
 
 end41:
 	MOVQ CX, SI
@@ -1317,7 +1278,6 @@ key47:
 	JMP          again45
 
 next46:
-again48:
 	CMPQ    R12, $+16
 	JL      next49
 	LEAQ    (R11)(DX*2), DI
@@ -1352,13 +1312,14 @@ key50:
 	ADDQ         $+64, R10
 	ADDQ         $+64, R11
 	SUBQ         $+16, R12
-	JMP          again48
 
 next49:
 	TESTQ   R12, R12
 	JZ      end51
-	LEAQ    tail<>+0(SB), DI
-	KMOVW   (DI)(R12*4), K1
+	XORL    DI, DI
+	BTSL    R12, DI
+	DECL    DI
+	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1386,8 +1347,6 @@ key52:
 	VMOVUPS      Z1, (R11)(DX*1)
 	VMOVUPS      Z2, (R11)(DX*2)
 	VMOVUPS      Z3, (DI)
-	ADDQ         $+64, R10
-	ADDQ         $+64, R11
 
 end51:
 	MOVQ CX, DI
@@ -1509,8 +1468,10 @@ key57:
 next56:
 	TESTQ   R12, R12
 	JZ      end58
-	LEAQ    tail<>+0(SB), DI
-	KMOVW   (DI)(R12*4), K1
+	XORL    DI, DI
+	BTSL    R12, DI
+	DECL    DI
+	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	LEAQ    (DI)(DX*2), R12
@@ -1556,8 +1517,6 @@ key59:
 	VMOVUPS      Z5, (DI)(DX*2)
 	VMOVUPS      Z6, (R12)
 	VMOVUPS      Z7, (DI)(DX*4)
-	ADDQ         $+64, R10
-	ADDQ         $+64, R11
 
 end58:
 	MOVQ CX, DI

@@ -247,8 +247,6 @@ first13:
 store14:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other15
 	VFMADD213PS 128(AX), Z24, Z2
@@ -323,8 +321,6 @@ first19:
 store20:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other21
 	VFMADD213PS 384(AX), Z24, Z6
@@ -399,8 +395,6 @@ first25:
 store26:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other27
 	VFMADD213PS 640(AX), Z24, Z10
@@ -475,8 +469,6 @@ first31:
 store32:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other33
 	VFMADD213PS 896(AX), Z24, Z14
@@ -552,8 +544,6 @@ first38:
 store39:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other40
 	VFMADD213PS 128(AX), Z24, Z2
@@ -578,8 +568,6 @@ first41:
 store42:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other43
 	VFMADD213PS 256(AX), Z24, Z4
@@ -604,8 +592,6 @@ first44:
 store45:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other46
 	VFMADD213PS 384(AX), Z24, Z6
@@ -630,8 +616,6 @@ first47:
 store48:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other49
 	VFMADD213PS 512(AX), Z24, Z8
@@ -656,8 +640,6 @@ first50:
 store51:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other52
 	VFMADD213PS 640(AX), Z24, Z10
@@ -682,8 +664,6 @@ first53:
 store54:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other55
 	VFMADD213PS 768(AX), Z24, Z12
@@ -708,8 +688,6 @@ first56:
 store57:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other58
 	VFMADD213PS 896(AX), Z24, Z14
@@ -1034,8 +1012,6 @@ first73:
 store74:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other75
 	VFMADD213PS 128(AX), Z24, Z2
@@ -1110,8 +1086,6 @@ first79:
 store80:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other81
 	VFMADD213PS 384(AX), Z24, Z6
@@ -1186,8 +1160,6 @@ first85:
 store86:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other87
 	VFMADD213PS 640(AX), Z24, Z10
@@ -1262,8 +1234,6 @@ first91:
 store92:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other93
 	VFMADD213PS 896(AX), Z24, Z14
@@ -1338,8 +1308,6 @@ first97:
 store98:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other99
 	VFMADD213PS 1152(AX), Z24, Z18
@@ -1414,8 +1382,6 @@ first103:
 store104:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other105
 	VFMADD213PS 1408(AX), Z24, Z22
@@ -1497,8 +1463,6 @@ first110:
 store111:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other112
 	VFMADD213PS 128(AX), Z24, Z2
@@ -1523,8 +1487,6 @@ first113:
 store114:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other115
 	VFMADD213PS 256(AX), Z24, Z4
@@ -1549,8 +1511,6 @@ first116:
 store117:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other118
 	VFMADD213PS 384(AX), Z24, Z6
@@ -1575,8 +1535,6 @@ first119:
 store120:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other121
 	VFMADD213PS 512(AX), Z24, Z8
@@ -1601,8 +1559,6 @@ first122:
 store123:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other124
 	VFMADD213PS 640(AX), Z24, Z10
@@ -1627,8 +1583,6 @@ first125:
 store126:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other127
 	VFMADD213PS 768(AX), Z24, Z12
@@ -1653,8 +1607,6 @@ first128:
 store129:
 	VMOVUPS     Z12, 768(AX)
 	VMOVUPS     Z13, 832(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other130
 	VFMADD213PS 896(AX), Z24, Z14
@@ -1679,8 +1631,6 @@ first131:
 store132:
 	VMOVUPS     Z14, 896(AX)
 	VMOVUPS     Z15, 960(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other133
 	VFMADD213PS 1024(AX), Z24, Z16
@@ -1705,8 +1655,6 @@ first134:
 store135:
 	VMOVUPS     Z16, 1024(AX)
 	VMOVUPS     Z17, 1088(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other136
 	VFMADD213PS 1152(AX), Z24, Z18
@@ -1731,8 +1679,6 @@ first137:
 store138:
 	VMOVUPS     Z18, 1152(AX)
 	VMOVUPS     Z19, 1216(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other139
 	VFMADD213PS 1280(AX), Z24, Z20
@@ -1757,8 +1703,6 @@ first140:
 store141:
 	VMOVUPS     Z20, 1280(AX)
 	VMOVUPS     Z21, 1344(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other142
 	VFMADD213PS 1408(AX), Z24, Z22
@@ -2107,8 +2051,6 @@ first174:
 store175:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other176
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2175,8 +2117,6 @@ first181:
 store182:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other183
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2377,8 +2317,6 @@ first197:
 store198:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other199
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2403,8 +2341,6 @@ first200:
 store201:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other202
 	VFMADD213PS 256(AX), Z24, Z4
@@ -2473,8 +2409,6 @@ first207:
 store208:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other209
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2499,8 +2433,6 @@ first210:
 store211:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other212
 	VFMADD213PS 256(AX), Z24, Z4
@@ -2705,8 +2637,6 @@ first226:
 store227:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other228
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2781,8 +2711,6 @@ first232:
 store233:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other234
 	VFMADD213PS 384(AX), Z24, Z6
@@ -2852,8 +2780,6 @@ first239:
 store240:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other241
 	VFMADD213PS 128(AX), Z24, Z2
@@ -2878,8 +2804,6 @@ first242:
 store243:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other244
 	VFMADD213PS 256(AX), Z24, Z4
@@ -2904,8 +2828,6 @@ first245:
 store246:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other247
 	VFMADD213PS 384(AX), Z24, Z6
@@ -3135,8 +3057,6 @@ first261:
 store262:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other263
 	VFMADD213PS 128(AX), Z24, Z2
@@ -3161,8 +3081,6 @@ first264:
 store265:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other266
 	VFMADD213PS 256(AX), Z24, Z4
@@ -3237,8 +3155,6 @@ first270:
 store271:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other272
 	VFMADD213PS 512(AX), Z24, Z8
@@ -3310,8 +3226,6 @@ first277:
 store278:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other279
 	VFMADD213PS 128(AX), Z24, Z2
@@ -3336,8 +3250,6 @@ first280:
 store281:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other282
 	VFMADD213PS 256(AX), Z24, Z4
@@ -3362,8 +3274,6 @@ first283:
 store284:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other285
 	VFMADD213PS 384(AX), Z24, Z6
@@ -3388,8 +3298,6 @@ first286:
 store287:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other288
 	VFMADD213PS 512(AX), Z24, Z8
@@ -3623,8 +3531,6 @@ first302:
 store303:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other304
 	VFMADD213PS 128(AX), Z24, Z2
@@ -3699,8 +3605,6 @@ first308:
 store309:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other310
 	VFMADD213PS 384(AX), Z24, Z6
@@ -3775,8 +3679,6 @@ first314:
 store315:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other316
 	VFMADD213PS 640(AX), Z24, Z10
@@ -3849,8 +3751,6 @@ first321:
 store322:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other323
 	VFMADD213PS 128(AX), Z24, Z2
@@ -3875,8 +3775,6 @@ first324:
 store325:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other326
 	VFMADD213PS 256(AX), Z24, Z4
@@ -3901,8 +3799,6 @@ first327:
 store328:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other329
 	VFMADD213PS 384(AX), Z24, Z6
@@ -3927,8 +3823,6 @@ first330:
 store331:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other332
 	VFMADD213PS 512(AX), Z24, Z8
@@ -3953,8 +3847,6 @@ first333:
 store334:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other335
 	VFMADD213PS 640(AX), Z24, Z10
@@ -4213,8 +4105,6 @@ first349:
 store350:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other351
 	VFMADD213PS 128(AX), Z24, Z2
@@ -4239,8 +4129,6 @@ first352:
 store353:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other354
 	VFMADD213PS 256(AX), Z24, Z4
@@ -4315,8 +4203,6 @@ first358:
 store359:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other360
 	VFMADD213PS 512(AX), Z24, Z8
@@ -4391,8 +4277,6 @@ first364:
 store365:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other366
 	VFMADD213PS 768(AX), Z24, Z12
@@ -4467,8 +4351,6 @@ first371:
 store372:
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other373
 	VFMADD213PS 128(AX), Z24, Z2
@@ -4493,8 +4375,6 @@ first374:
 store375:
 	VMOVUPS     Z2, 128(AX)
 	VMOVUPS     Z3, 192(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other376
 	VFMADD213PS 256(AX), Z24, Z4
@@ -4519,8 +4399,6 @@ first377:
 store378:
 	VMOVUPS     Z4, 256(AX)
 	VMOVUPS     Z5, 320(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other379
 	VFMADD213PS 384(AX), Z24, Z6
@@ -4545,8 +4423,6 @@ first380:
 store381:
 	VMOVUPS     Z6, 384(AX)
 	VMOVUPS     Z7, 448(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other382
 	VFMADD213PS 512(AX), Z24, Z8
@@ -4571,8 +4447,6 @@ first383:
 store384:
 	VMOVUPS     Z8, 512(AX)
 	VMOVUPS     Z9, 576(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other385
 	VFMADD213PS 640(AX), Z24, Z10
@@ -4597,8 +4471,6 @@ first386:
 store387:
 	VMOVUPS     Z10, 640(AX)
 	VMOVUPS     Z11, 704(AX)
-	VMOVUPS     512(BX), Z24
-	VMOVUPS     576(BX), Z25
 	CMPL        640(BX), $0x01
 	JAE         other388
 	VFMADD213PS 768(AX), Z24, Z12
@@ -4627,7 +4499,6 @@ store390:
 done343:
 	ADDQ $+28, DX
 	ADDQ $+896, AX
-	JMP  end145
 
 next338:
 end145:

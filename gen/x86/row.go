@@ -123,11 +123,11 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 	g.Label(same)
 }
 
-// mask4 loads into the first 4 lanes of a register the mask of the first n < 4 elements, keeping n.
-func (g *gen) mask4(n reg.GPVirtual, mask reg.VecPhysical) {
+// keptMask is vectorMask, but keeps n.
+func (g *gen) keptMask(n reg.GPVirtual, mask reg.VecPhysical) {
 	t := g.GP64()
 	g.MOVQ(n, t)
-	g.tailMask8(t, mask)
+	g.vectorMask(t, mask)
 }
 
 // rowScores1: two groups of 8 keys, because one chain alone would wait for its FMAs.
@@ -153,18 +153,20 @@ func (g *gen) rowScores1() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	steps := func(p eightRows, acc reg.VecPhysical) {
-		g.columns(p.at, nil)
+		g.columns(4, p.at, nil)
 		g.MOVQ(q, t)
 		for i := range 4 {
+			if i > 0 {
+				g.ADDQ(w, t)
+			}
 			g.VBROADCASTSS(mem(t, 0), Y(8))
 			g.VFMADD231PS(Y(8), Y(i), acc)
-			g.ADDQ(w, t)
 		}
 	}
 	g.loop(four)
 	steps(lo, Y(9))
 	steps(hi, Y(10))
-	g.MOVQ(t, q)
+	g.LEAQ(at(t, w, 1, 0), q)
 	g.prefetchRows(pf, t, 4)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
@@ -173,10 +175,10 @@ func (g *gen) rowScores1() {
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n, Y(11))
+	g.keptMask(n, X(11))
 	for i, p := range []eightRows{lo, hi} {
 		next := g.label("next")
-		g.columns(p.at, X(11))
+		g.columns(3, p.at, X(11))
 		g.MOVQ(q, t)
 		for c := range 3 {
 			g.VBROADCASTSS(mem(t, 0), Y(8))
@@ -216,7 +218,6 @@ func (g *gen) rowScores(rows int) {
 			g.VBROADCASTSS(mem(q, 4*r), Y(4+r%4))
 			g.VFMADD231PS(Y(4+r%4), Y(c), Y(8+r))
 		}
-		g.ADDQ(w, q)
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
@@ -229,9 +230,10 @@ func (g *gen) rowScores(rows int) {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	g.loop(four)
-	g.columns(keys.at, nil)
+	g.columns(4, keys.at, nil)
 	for c := range 4 {
 		step(c)
+		g.ADDQ(w, q)
 	}
 	g.prefetchRows(pf, t, 2)
 	g.shiftEight(keys, 16)
@@ -240,11 +242,12 @@ func (g *gen) rowScores(rows int) {
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n, Y(3))
-	g.columns(keys.at, X(3))
+	g.keptMask(n, X(3))
+	g.columns(3, keys.at, X(3))
 	for c := range 3 {
 		step(c)
 		if c < 2 {
+			g.ADDQ(w, q)
 			g.DECQ(n)
 			g.JZ(LabelRef(done))
 		}
@@ -384,8 +387,10 @@ func (g *gen) rowValues(rows int) {
 				g.VMOVUPS(g.V(r*vecs+i), or(r, i))
 			}
 		}
-		g.ADDQ(I32(g.w()*vecs), v)
-		g.ADDQ(I32(g.w()*vecs), o)
+		if !masked { // the last one
+			g.ADDQ(I32(g.w()*vecs), v)
+			g.ADDQ(I32(g.w()*vecs), o)
+		}
 	}
 
 	block, sum := g.label("block"), g.label("sum")
@@ -420,7 +425,9 @@ func (g *gen) rowValues(rows int) {
 		g.JL(LabelRef(next))
 		chunk(vecs, false)
 		g.SUBQ(I32(g.lanes*vecs), cols)
-		g.JMP(LabelRef(again))
+		if vecs == 8/rows { // the others are needed once at most
+			g.JMP(LabelRef(again))
+		}
 		g.Label(next)
 	}
 	end := g.label("end")
