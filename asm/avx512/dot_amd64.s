@@ -37,18 +37,18 @@ tail2:
 part4:
 	MOVQ        DX, BX
 	XORQ        DX, DX
-	XORL        SI, SI
-	BTSL        BX, SI
-	DECL        SI
+	XORQ        SI, SI
+	BTSQ        BX, SI
+	DECQ        SI
 	KMOVW       SI, K1
 	VMOVUPS.Z   (AX), K1, Z4
 	VMOVUPS.Z   (CX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 
 next5:
-	XORL        BX, BX
-	BTSL        DX, BX
-	DECL        BX
+	XORQ        BX, BX
+	BTSQ        DX, BX
+	DECQ        BX
 	KMOVW       BX, K1
 	VMOVUPS.Z   64(AX), K1, Z4
 	VMOVUPS.Z   64(CX), K1, Z5
@@ -104,18 +104,18 @@ tail9:
 part11:
 	MOVQ        BX, SI
 	XORQ        BX, BX
-	XORL        DI, DI
-	BTSL        SI, DI
-	DECL        DI
+	XORQ        DI, DI
+	BTSQ        SI, DI
+	DECQ        DI
 	KMOVW       DI, K1
 	VMOVUPS.Z   (CX), K1, Z4
 	VMOVUPS.Z   (DX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 
 next12:
-	XORL        SI, SI
-	BTSL        BX, SI
-	DECL        SI
+	XORQ        SI, SI
+	BTSQ        BX, SI
+	DECQ        SI
 	KMOVW       SI, K1
 	VMOVUPS.Z   64(CX), K1, Z4
 	VMOVUPS.Z   64(DX), K1, Z5

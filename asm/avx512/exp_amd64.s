@@ -124,9 +124,9 @@ vec2:
 tail3:
 	ADDQ         $+16, DX
 	JZ           done4
-	XORL         BX, BX
-	BTSL         DX, BX
-	DECL         BX
+	XORQ         BX, BX
+	BTSQ         DX, BX
+	DECQ         BX
 	KMOVW        BX, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VMAXPS       Z4, Z0, Z4

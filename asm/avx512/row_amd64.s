@@ -678,9 +678,9 @@ vec20:
 tail21:
 	ADDQ      $+16, CX
 	JZ        done22
-	XORL      DX, DX
-	BTSL      CX, DX
-	DECL      DX
+	XORQ      DX, DX
+	BTSQ      CX, DX
+	DECQ      DX
 	KMOVW     DX, K1
 	VMOVUPS.Z (AX), K1, Z4
 	VBLENDMPS Z4, Z6, K1, Z4
@@ -1158,9 +1158,9 @@ key40:
 next39:
 	TESTQ   R10, R10
 	JZ      end41
-	XORL    SI, SI
-	BTSL    R10, SI
-	DECL    SI
+	XORQ    SI, SI
+	BTSQ    R10, SI
+	DECQ    SI
 	KMOVW   SI, K1
 	VMOVUPS (R9), Z0
 	MOVQ    AX, DI
@@ -1316,9 +1316,9 @@ key50:
 next49:
 	TESTQ   R12, R12
 	JZ      end51
-	XORL    DI, DI
-	BTSL    R12, DI
-	DECL    DI
+	XORQ    DI, DI
+	BTSQ    R12, DI
+	DECQ    DI
 	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
@@ -1468,9 +1468,9 @@ key57:
 next56:
 	TESTQ   R12, R12
 	JZ      end58
-	XORL    DI, DI
-	BTSL    R12, DI
-	DECL    DI
+	XORQ    DI, DI
+	BTSQ    R12, DI
+	DECQ    DI
 	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI

@@ -43,9 +43,9 @@ vec3:
 tail4:
 	ADDQ      $+16, CX
 	JZ        done5
-	XORL      DX, DX
-	BTSL      CX, DX
-	DECL      DX
+	XORQ      DX, DX
+	BTSQ      CX, DX
+	DECQ      DX
 	KMOVW     DX, K1
 	VMOVUPS.Z (AX), K1, Z4
 	VBLENDMPS Z4, Z6, K1, Z4
@@ -200,9 +200,9 @@ vec8:
 tail9:
 	ADDQ         $+16, DX
 	JZ           done10
-	XORL         SI, SI
-	BTSL         DX, SI
-	DECL         SI
+	XORQ         SI, SI
+	BTSQ         DX, SI
+	DECQ         SI
 	KMOVW        SI, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
@@ -520,9 +520,9 @@ vec13:
 tail14:
 	ADDQ         $+16, CX
 	JZ           done15
-	XORL         BX, BX
-	BTSL         CX, BX
-	DECL         BX
+	XORQ         BX, BX
+	BTSQ         CX, BX
+	DECQ         BX
 	KMOVW        BX, K1
 	VMOVUPS.Z    (AX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
@@ -588,9 +588,9 @@ vec17:
 tail18:
 	ADDQ      $+16, DX
 	JZ        done19
-	XORL      BX, BX
-	BTSL      DX, BX
-	DECL      BX
+	XORQ      BX, BX
+	BTSQ      DX, BX
+	DECQ      BX
 	KMOVW     BX, K1
 	VMOVUPS.Z (CX), K1, Z4
 	VDIVPS    Z0, Z4, Z4
@@ -637,9 +637,9 @@ vec21:
 tail22:
 	ADDQ        $+16, DX
 	JZ          done23
-	XORL        BX, BX
-	BTSL        DX, BX
-	DECL        BX
+	XORQ        BX, BX
+	BTSQ        DX, BX
+	DECQ        BX
 	KMOVW       BX, K1
 	VMOVUPS.Z   (CX), K1, Z4
 	VFMADD213PS Z1, Z0, Z4

@@ -20,11 +20,11 @@ func (g *gen) tailMask(n reg.GPVirtual, mask reg.VecPhysical) {
 		g.vectorMask(n, mask)
 		return
 	}
-	m := g.GP32() // 1<<n - 1
-	g.XORL(m, m)
-	g.BTSL(n.As32(), m)
-	g.DECL(m)
-	g.KMOVW(m, reg.K1)
+	m := g.GP64() // 1<<n - 1
+	g.XORQ(m, m)
+	g.BTSQ(n, m)
+	g.DECQ(m)
+	g.KMOVW(m.As32(), reg.K1)
 }
 
 // vectorMask is tailMask for a Y or X register, with any instruction set: a window of as many lanes on
