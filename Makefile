@@ -52,7 +52,7 @@ exhaustive: ## every exponential on all 2^32 arguments, a table (IMPL=generic fo
 	ATTN_EXHAUSTIVE=$(IMPL) go test -count=1 -timeout 30m -v -run '^TestExponential' ./asm/asmtest
 
 .PHONY: exhaustive-arm64
-exhaustive-arm64: ## the same on NEON under qemu-user, half an hour of CPU
+exhaustive-arm64: ## the same on NEON under qemu-user, 20 minutes of CPU
 	GOARCH=arm64 QEMU_CPU=cortex-a57 ATTN_REQUIRE=neon ATTN_EXHAUSTIVE=neon go test -count=1 -timeout 2h -v \
 		-exec qemu-aarch64-static -run '^TestExponentials$$/^neon$$' ./asm/asmtest
 
