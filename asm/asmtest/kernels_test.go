@@ -302,7 +302,14 @@ func TestPanel(t *testing.T) {
 
 					var st1 generic.Panel
 					st1.Reset(w)
-					for i := range w { // as after some tiles
+					from, to := 0, w
+					switch r.IntN(3) {
+					case 0:
+						from = w / 2
+					case 1:
+						to = w / 2
+					}
+					for i := from; i < to; i++ { // as after some tiles, at times for a half of the panel alone
 						if n%4 > 0 && r.IntN(3) > 0 {
 							st1.Max[i], st1.Sum[i] = float32(r.IntN(40)-20), 1+r.Float32()
 						}
