@@ -173,6 +173,21 @@ func TestVectors(t *testing.T) {
 	})
 }
 
+// A sum of -0 becomes +0 where the tail of a vector is padded, and nowhere else.
+func TestDotNegativeZero(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		for _, long := range []int{0, 1 << 15} {
+			for n := long + 1; n <= long+100; n++ {
+				x, y := make([]float32, n), make([]float32, n)
+				for i := range x {
+					x[i], y[i] = -0x1p-100, 0x1p-100 // the product underflows
+				}
+				Equal(t, []float32{generic.Dot(x, y)}, []float32{impl.Dot(x, y)}, "n=%d", n)
+			}
+		}
+	})
+}
+
 // Vectors longer than one call of the assembly, with every tail.
 func TestLongVectors(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
@@ -287,7 +302,14 @@ func TestPanel(t *testing.T) {
 
 					var st1 generic.Panel
 					st1.Reset(w)
-					for i := range w { // as after some tiles
+					from, to := 0, w
+					switch r.IntN(3) {
+					case 0:
+						from = w / 2
+					case 1:
+						to = w / 2
+					}
+					for i := from; i < to; i++ { // as after some tiles, at times for a half of the panel alone
 						if n%4 > 0 && r.IntN(3) > 0 {
 							st1.Max[i], st1.Sum[i] = float32(r.IntN(40)-20), 1+r.Float32()
 						}
@@ -334,6 +356,13 @@ func TestPanel(t *testing.T) {
 					Equal(t, s1, s2, "SoftmaxTile %s", what)
 					sameState("SoftmaxTile")
 
+					for i := range w { // ValueTile may rely on no scale being 1 but that of MergeAdd
+						st1.NewScale[i] = float32(math.Ldexp(1, -r.IntN(4)))
+						if st1.Mode == generic.MergeRescale {
+							st1.OldScale[i] = float32(math.Ldexp(1, -r.IntN(4)))
+						}
+					}
+					*st2 = st1
 					v := m.matrix(r, n, dim, kind)
 					acc2 := Fill(r, m.vector(pad*w), Normal)
 					for i := range acc2 { // a lane starts at 0

@@ -41,14 +41,15 @@ tail2:
 	JMP         next5
 
 part4:
-	LEAQ        tail8<>+32(SB), BX
-	SHLQ        $0x02, DX
-	SUBQ        DX, BX
-	VMOVUPS     (BX), Y8
+	MOVQ        DX, BX
+	XORQ        DX, DX
+	LEAQ        tail8<>+28(SB), SI
+	SHLQ        $0x02, BX
+	SUBQ        BX, SI
+	VMOVUPS     (SI), Y8
 	VMASKMOVPS  (AX), Y8, Y4
 	VMASKMOVPS  (CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y0
-	XORQ        DX, DX
 
 next5:
 	CMPQ        DX, $+8
@@ -59,14 +60,15 @@ next5:
 	JMP         next7
 
 part6:
-	LEAQ        tail8<>+32(SB), BX
-	SHLQ        $0x02, DX
-	SUBQ        DX, BX
-	VMOVUPS     (BX), Y8
+	MOVQ        DX, BX
+	XORQ        DX, DX
+	LEAQ        tail8<>+28(SB), SI
+	SHLQ        $0x02, BX
+	SUBQ        BX, SI
+	VMOVUPS     (SI), Y8
 	VMASKMOVPS  32(AX), Y8, Y4
 	VMASKMOVPS  32(CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y1
-	XORQ        DX, DX
 
 next7:
 	CMPQ        DX, $+8
@@ -77,24 +79,24 @@ next7:
 	JMP         next9
 
 part8:
-	LEAQ        tail8<>+32(SB), BX
-	SHLQ        $0x02, DX
-	SUBQ        DX, BX
-	VMOVUPS     (BX), Y8
+	MOVQ        DX, BX
+	XORQ        DX, DX
+	LEAQ        tail8<>+28(SB), SI
+	SHLQ        $0x02, BX
+	SUBQ        BX, SI
+	VMOVUPS     (SI), Y8
 	VMASKMOVPS  64(AX), Y8, Y4
 	VMASKMOVPS  64(CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y2
-	XORQ        DX, DX
 
 next9:
-	LEAQ        tail8<>+32(SB), BX
+	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y8
 	VMASKMOVPS  96(AX), Y8, Y4
 	VMASKMOVPS  96(CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y3
-	XORQ        DX, DX
 
 done3:
 	VADDPS       Y2, Y0, Y0
@@ -102,7 +104,7 @@ done3:
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVHLPS     X0, X0, X1
+	VPERMILPD    $0x01, X0, X1
 	VADDPS       X1, X0, X0
 	VMOVSHDUP    X0, X1
 	VADDSS       X1, X0, X0
@@ -117,7 +119,7 @@ DATA tail8<>+12(SB)/4, $0xffffffff
 DATA tail8<>+16(SB)/4, $0xffffffff
 DATA tail8<>+20(SB)/4, $0xffffffff
 DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
 DATA tail8<>+32(SB)/4, $0x00000000
 DATA tail8<>+36(SB)/4, $0x00000000
 DATA tail8<>+40(SB)/4, $0x00000000
@@ -125,8 +127,7 @@ DATA tail8<>+44(SB)/4, $0x00000000
 DATA tail8<>+48(SB)/4, $0x00000000
 DATA tail8<>+52(SB)/4, $0x00000000
 DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+GLOBL tail8<>(SB), RODATA|NOPTR, $60
 
 // func dotAdd(acc *float32, x *float32, y *float32, n int)
 // Requires: AVX, FMA3
@@ -168,14 +169,15 @@ tail13:
 	JMP         next16
 
 part15:
-	LEAQ        tail8<>+32(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y8
+	MOVQ        BX, SI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), DI
+	SHLQ        $0x02, SI
+	SUBQ        SI, DI
+	VMOVUPS     (DI), Y8
 	VMASKMOVPS  (CX), Y8, Y4
 	VMASKMOVPS  (DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y0
-	XORQ        BX, BX
 
 next16:
 	CMPQ        BX, $+8
@@ -186,14 +188,15 @@ next16:
 	JMP         next18
 
 part17:
-	LEAQ        tail8<>+32(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y8
+	MOVQ        BX, SI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), DI
+	SHLQ        $0x02, SI
+	SUBQ        SI, DI
+	VMOVUPS     (DI), Y8
 	VMASKMOVPS  32(CX), Y8, Y4
 	VMASKMOVPS  32(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y1
-	XORQ        BX, BX
 
 next18:
 	CMPQ        BX, $+8
@@ -204,24 +207,24 @@ next18:
 	JMP         next20
 
 part19:
-	LEAQ        tail8<>+32(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y8
+	MOVQ        BX, SI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), DI
+	SHLQ        $0x02, SI
+	SUBQ        SI, DI
+	VMOVUPS     (DI), Y8
 	VMASKMOVPS  64(CX), Y8, Y4
 	VMASKMOVPS  64(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y2
-	XORQ        BX, BX
 
 next20:
-	LEAQ        tail8<>+32(SB), SI
+	LEAQ        tail8<>+28(SB), SI
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
 	VMASKMOVPS  96(CX), Y8, Y4
 	VMASKMOVPS  96(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y3
-	XORQ        BX, BX
 
 done14:
 	VMOVUPS Y0, (AX)
@@ -244,7 +247,7 @@ TEXT ·fold(SB), NOSPLIT, $0-12
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVHLPS     X0, X0, X1
+	VPERMILPD    $0x01, X0, X1
 	VADDPS       X1, X0, X0
 	VMOVSHDUP    X0, X1
 	VADDSS       X1, X0, X0

@@ -34,9 +34,8 @@ pair1:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7
@@ -63,9 +62,8 @@ pair1:
 	VPERMPS      tl<>+0(SB), Y9, Y11
 	VFMADD231PS  Y8, Y10, Y11
 	VADDPS       Y11, Y10, Y10
-	VPSUBD       Y1, Y9, Y9
-	VPSRAD       $0x03, Y9, Y11
-	VPSRAD       $0x04, Y9, Y9
+	VPSRLD       $0x03, Y9, Y11
+	VPSRLD       $0x04, Y9, Y9
 	VPSUBD       Y9, Y11, Y11
 	VPSLLD       $0x17, Y9, Y9
 	VPSLLD       $0x17, Y11, Y11
@@ -100,9 +98,8 @@ vec2:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7
@@ -118,7 +115,7 @@ vec2:
 tail3:
 	ADDQ         $+8, DX
 	JZ           done4
-	LEAQ         tail8<>+32(SB), BX
+	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y12
@@ -140,9 +137,8 @@ tail3:
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VFMADD231PS  Y4, Y6, Y7
 	VADDPS       Y7, Y6, Y6
-	VPSUBD       Y1, Y5, Y5
-	VPSRAD       $0x03, Y5, Y7
-	VPSRAD       $0x04, Y5, Y5
+	VPSRLD       $0x03, Y5, Y7
+	VPSRLD       $0x04, Y5, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y7, Y7
@@ -283,7 +279,7 @@ DATA tail8<>+12(SB)/4, $0xffffffff
 DATA tail8<>+16(SB)/4, $0xffffffff
 DATA tail8<>+20(SB)/4, $0xffffffff
 DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
 DATA tail8<>+32(SB)/4, $0x00000000
 DATA tail8<>+36(SB)/4, $0x00000000
 DATA tail8<>+40(SB)/4, $0x00000000
@@ -291,5 +287,4 @@ DATA tail8<>+44(SB)/4, $0x00000000
 DATA tail8<>+48(SB)/4, $0x00000000
 DATA tail8<>+52(SB)/4, $0x00000000
 DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+GLOBL tail8<>(SB), RODATA|NOPTR, $60

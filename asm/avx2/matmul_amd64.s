@@ -17,29 +17,42 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-80
 	JE   end2
 
 again1:
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero8
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y8
-	VMOVUPS 32(DI), Y9
-	ADDQ    R8, DI
-	JMP     set9
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DI
+	LEAQ       (DI)(R8*4), DI
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	CMPQ       add+48(FP), $0x00
+	JE         zero8
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMOVUPS    32(DI), Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMOVUPS    32(DI), Y7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y8
+	VMOVUPS    32(DI), Y9
+	ADDQ       R8, DI
+	JMP        set9
 
 zero8:
 	VXORPS Y0, Y0, Y0
@@ -52,27 +65,14 @@ zero8:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
-	ADDQ   R8, DI
 
 set9:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, R12
-	MOVQ       BX, AX
-	SHRQ       $0x02, R12
-	ANDQ       $0x03, AX
-	JZ         four4
+	MOVQ AX, DI
+	MOVQ BX, R12
+	MOVQ BX, AX
+	SHRQ $0x02, R12
+	ANDQ $0x03, AX
+	JZ   four4
 
 single3:
 	VMOVUPS      (SI), Y12
@@ -302,32 +302,47 @@ end2:
 	JE   end13
 
 again12:
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero19
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y8
-	VMOVUPS 32(DI), Y9
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y10
-	VMOVUPS 32(DI), Y11
-	ADDQ    R8, DI
-	JMP     set20
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DI
+	LEAQ       (DI)(R8*4), DI
+	LEAQ       (DI)(R8*2), DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	ADDQ       R8, DI
+	CMPQ       add+48(FP), $0x00
+	JE         zero19
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMOVUPS    32(DI), Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMOVUPS    32(DI), Y7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y8
+	VMOVUPS    32(DI), Y9
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y10
+	VMOVUPS    32(DI), Y11
+	ADDQ       R8, DI
+	JMP        set20
 
 zero19:
 	VXORPS Y0, Y0, Y0
@@ -342,29 +357,14 @@ zero19:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
-	LEAQ   (DI)(R8*2), DI
 
 set20:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, R12
-	MOVQ       BX, AX
-	SHRQ       $0x02, R12
-	ANDQ       $0x03, AX
-	JZ         four15
+	MOVQ AX, DI
+	MOVQ BX, R12
+	MOVQ BX, AX
+	SHRQ $0x02, R12
+	ANDQ $0x03, AX
+	JZ   four15
 
 single14:
 	VMOVUPS      (SI), Y12
@@ -631,33 +631,33 @@ done18:
 	JNZ  again12
 
 end13:
-	CMPQ    rest+72(FP), $0x01
-	JNE     next24
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero30
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	JMP     set31
+	CMPQ       rest+72(FP), $0x01
+	JNE        next24
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero30
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	JMP        set31
 
 zero30:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	MOVQ   AX, DI
-	ADDQ   R8, DI
 
 set31:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four26
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four26
 
 single25:
 	VMOVUPS      (SI), Y12
@@ -739,40 +739,40 @@ done29:
 	JMP  end23
 
 next24:
-	CMPQ    rest+72(FP), $0x02
-	JNE     next34
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero40
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    R8, DI
-	JMP     set41
+	CMPQ       rest+72(FP), $0x02
+	JNE        next34
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*2), DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero40
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	ADDQ       R8, DI
+	JMP        set41
 
 zero40:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*2), DI
 
 set41:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four36
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four36
 
 single35:
 	VMOVUPS      (SI), Y12
@@ -887,23 +887,32 @@ done39:
 	JMP  end23
 
 next34:
-	CMPQ    rest+72(FP), $0x03
-	JNE     next44
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero50
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    R8, DI
-	JMP     set51
+	CMPQ       rest+72(FP), $0x03
+	JNE        next44
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*2), DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero50
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMOVUPS    32(DI), Y5
+	ADDQ       R8, DI
+	JMP        set51
 
 zero50:
 	VXORPS Y0, Y0, Y0
@@ -912,23 +921,14 @@ zero50:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*2), DI
-	ADDQ   R8, DI
 
 set51:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four46
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four46
 
 single45:
 	VMOVUPS      (SI), Y12
@@ -1077,28 +1077,38 @@ done49:
 	JMP  end23
 
 next44:
-	CMPQ    rest+72(FP), $0x04
-	JNE     next54
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero60
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	ADDQ    R8, DI
-	JMP     set61
+	CMPQ       rest+72(FP), $0x04
+	JNE        next54
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*4), DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero60
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMOVUPS    32(DI), Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMOVUPS    32(DI), Y7
+	ADDQ       R8, DI
+	JMP        set61
 
 zero60:
 	VXORPS Y0, Y0, Y0
@@ -1109,24 +1119,14 @@ zero60:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
 
 set61:
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four56
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four56
 
 single55:
 	VMOVUPS      (SI), Y12
@@ -1314,7 +1314,6 @@ short58:
 done59:
 	LEAQ (CX)(R9*4), CX
 	MOVQ DI, AX
-	JMP  end23
 
 next54:
 end23:

@@ -4,10 +4,16 @@
 
 // func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 // Requires: AVX
-TEXT ·packPanel(SB), NOSPLIT, $8-36
+TEXT ·packPanel(SB), NOSPLIT, $0-36
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
 	VBROADCASTSS scale+32(FP), Y8
+	MOVQ         dim+24(FP), DX
+	ANDQ         $0x03, DX
+	LEAQ         tail4<>+12(SB), BX
+	SHLQ         $0x02, DX
+	SUBQ         DX, BX
+	VMOVUPS      (BX), X11
 	MOVQ         offset+16(FP), DX
 	MOVQ         (DX), BX
 	LEAQ         (CX)(BX*4), BX
@@ -65,10 +71,6 @@ block1:
 tail2:
 	ADDQ        $+4, R14
 	JZ          done3
-	LEAQ        tail8<>+32(SB), BP
-	SHLQ        $0x02, R14
-	SUBQ        R14, BP
-	VMOVUPS     (BP), Y11
 	VMASKMOVPS  (BX)(R13*4), X11, X4
 	VMASKMOVPS  (R9)(R13*4), X11, X0
 	VINSERTF128 $0x01, X0, Y4, Y4
@@ -87,7 +89,6 @@ tail2:
 	VUNPCKHPS   Y7, Y6, Y5
 	VUNPCKHPD   Y4, Y0, Y1
 	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
 	VUNPCKLPD   Y5, Y2, Y2
 	VMULPS      Y8, Y0, Y0
 	VMOVUPS     Y0, (R15)
@@ -95,8 +96,6 @@ tail2:
 	VMOVUPS     Y1, 64(R15)
 	VMULPS      Y8, Y2, Y2
 	VMOVUPS     Y2, 128(R15)
-	VMULPS      Y8, Y3, Y3
-	VMOVUPS     Y3, 192(R15)
 
 done3:
 	MOVQ    64(DX), BX
@@ -154,10 +153,6 @@ block4:
 tail5:
 	ADDQ        $+4, R12
 	JZ          done6
-	LEAQ        tail8<>+32(SB), R13
-	SHLQ        $0x02, R12
-	SUBQ        R12, R13
-	VMOVUPS     (R13), Y11
 	VMASKMOVPS  (BX)(CX*4), X11, X4
 	VMASKMOVPS  (R9)(CX*4), X11, X0
 	VINSERTF128 $0x01, X0, Y4, Y4
@@ -176,7 +171,6 @@ tail5:
 	VUNPCKHPS   Y7, Y6, Y5
 	VUNPCKHPD   Y4, Y0, Y1
 	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
 	VUNPCKLPD   Y5, Y2, Y2
 	VMULPS      Y8, Y0, Y0
 	VMOVUPS     Y0, 32(AX)
@@ -184,73 +178,67 @@ tail5:
 	VMOVUPS     Y1, 96(AX)
 	VMULPS      Y8, Y2, Y2
 	VMOVUPS     Y2, 160(AX)
-	VMULPS      Y8, Y3, Y3
-	VMOVUPS     Y3, 224(AX)
 
 done6:
 	VZEROUPPER
 	RET
 
-DATA tail8<>+0(SB)/4, $0xffffffff
-DATA tail8<>+4(SB)/4, $0xffffffff
-DATA tail8<>+8(SB)/4, $0xffffffff
-DATA tail8<>+12(SB)/4, $0xffffffff
-DATA tail8<>+16(SB)/4, $0xffffffff
-DATA tail8<>+20(SB)/4, $0xffffffff
-DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
-DATA tail8<>+32(SB)/4, $0x00000000
-DATA tail8<>+36(SB)/4, $0x00000000
-DATA tail8<>+40(SB)/4, $0x00000000
-DATA tail8<>+44(SB)/4, $0x00000000
-DATA tail8<>+48(SB)/4, $0x00000000
-DATA tail8<>+52(SB)/4, $0x00000000
-DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+DATA tail4<>+0(SB)/4, $0xffffffff
+DATA tail4<>+4(SB)/4, $0xffffffff
+DATA tail4<>+8(SB)/4, $0xffffffff
+DATA tail4<>+12(SB)/4, $0x00000000
+DATA tail4<>+16(SB)/4, $0x00000000
+DATA tail4<>+20(SB)/4, $0x00000000
+DATA tail4<>+24(SB)/4, $0x00000000
+GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
 // Requires: AVX, FMA3
-TEXT ·finishPanel(SB), NOSPLIT, $8-48
-	MOVQ    dst+0(FP), AX
-	MOVQ    st+24(FP), CX
-	VXORPS  Y9, Y9, Y9
-	VXORPS  Y10, Y10, Y10
-	VMOVUPS 256(CX), Y1
-	VMOVUPS splat3f800000<>+0(SB), Y2
-	VDIVPS  Y1, Y2, Y2
-	VCMPPS  $0x04, Y9, Y1, Y1
-	VANDPS  Y1, Y2, Y2
-	VMOVUPS Y2, 384(CX)
-	VMOVUPS 288(CX), Y1
-	VMOVUPS splat3f800000<>+0(SB), Y2
-	VDIVPS  Y1, Y2, Y2
-	VCMPPS  $0x04, Y9, Y1, Y1
-	VANDPS  Y1, Y2, Y2
-	VMOVUPS Y2, 416(CX)
-	MOVQ    offset+8(FP), DX
-	MOVQ    (DX), BX
-	LEAQ    (AX)(BX*4), BX
-	MOVQ    8(DX), SI
-	LEAQ    (AX)(SI*4), SI
-	MOVQ    16(DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVQ    24(DX), R8
-	LEAQ    (AX)(R8*4), R8
-	MOVQ    32(DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVQ    40(DX), R10
-	LEAQ    (AX)(R10*4), R10
-	MOVQ    48(DX), R11
-	LEAQ    (AX)(R11*4), R11
-	MOVQ    56(DX), R12
-	LEAQ    (AX)(R12*4), R12
-	MOVQ    dim+32(FP), R14
-	MOVQ    acc+16(FP), R15
-	XORQ    R13, R13
-	SUBQ    $+8, R14
-	JL      tail8
-	PCALIGN $0x20
+TEXT ·finishPanel(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), AX
+	MOVQ         st+24(FP), CX
+	MOVQ         dim+32(FP), DX
+	ANDQ         $0x07, DX
+	LEAQ         tail8<>+28(SB), BX
+	SHLQ         $0x02, DX
+	SUBQ         DX, BX
+	VMOVUPS      (BX), Y11
+	VXORPS       Y9, Y9, Y9
+	VXORPS       Y10, Y10, Y10
+	VBROADCASTSS unit<>+0(SB), Y3
+	VMOVUPS      256(CX), Y1
+	VDIVPS       Y1, Y3, Y2
+	VCMPPS       $0x04, Y9, Y1, Y1
+	VANDPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 384(CX)
+	VMOVUPS      288(CX), Y1
+	VDIVPS       Y1, Y3, Y2
+	VCMPPS       $0x04, Y9, Y1, Y1
+	VANDPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 416(CX)
+	MOVQ         offset+8(FP), DX
+	MOVQ         (DX), BX
+	LEAQ         (AX)(BX*4), BX
+	MOVQ         8(DX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVQ         16(DX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVQ         24(DX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVQ         32(DX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVQ         40(DX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVQ         48(DX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVQ         56(DX), R12
+	LEAQ         (AX)(R12*4), R12
+	MOVQ         dim+32(FP), R14
+	MOVQ         acc+16(FP), R15
+	XORQ         R13, R13
+	SUBQ         $+8, R14
+	JL           tail8
+	PCALIGN      $0x20
 
 block7:
 	VBROADCASTF128 384(CX), Y8
@@ -319,10 +307,6 @@ block7:
 tail8:
 	ADDQ           $+8, R14
 	JZ             done9
-	LEAQ           tail8<>+32(SB), BP
-	SHLQ           $0x02, R14
-	SUBQ           R14, BP
-	VMOVUPS        (BP), Y11
 	VBROADCASTF128 384(CX), Y8
 	VMOVUPS        (R15), X4
 	VINSERTF128    $0x01, 256(R15), Y4, Y4
@@ -334,7 +318,6 @@ tail8:
 	VINSERTF128    $0x01, 384(R15), Y6, Y6
 	VFMADD213PS    Y9, Y8, Y6
 	VMOVUPS        192(R15), X7
-	VINSERTF128    $0x01, 448(R15), Y7, Y7
 	VFMADD213PS    Y9, Y8, Y7
 	VCMPPS         $0x03, Y4, Y5, Y0
 	VORPS          Y0, Y10, Y10
@@ -363,7 +346,6 @@ tail8:
 	VINSERTF128    $0x01, 400(R15), Y6, Y6
 	VFMADD213PS    Y9, Y8, Y6
 	VMOVUPS        208(R15), X7
-	VINSERTF128    $0x01, 464(R15), Y7, Y7
 	VFMADD213PS    Y9, Y8, Y7
 	VCMPPS         $0x03, Y4, Y5, Y0
 	VORPS          Y0, Y10, Y10
@@ -473,10 +455,6 @@ block10:
 tail11:
 	ADDQ           $+8, R12
 	JZ             done12
-	LEAQ           tail8<>+32(SB), R14
-	SHLQ           $0x02, R12
-	SUBQ           R12, R14
-	VMOVUPS        (R14), Y11
 	VBROADCASTF128 416(CX), Y8
 	VMOVUPS        32(R13), X4
 	VINSERTF128    $0x01, 288(R13), Y4, Y4
@@ -488,7 +466,6 @@ tail11:
 	VINSERTF128    $0x01, 416(R13), Y6, Y6
 	VFMADD213PS    Y9, Y8, Y6
 	VMOVUPS        224(R13), X7
-	VINSERTF128    $0x01, 480(R13), Y7, Y7
 	VFMADD213PS    Y9, Y8, Y7
 	VCMPPS         $0x03, Y4, Y5, Y0
 	VORPS          Y0, Y10, Y10
@@ -517,7 +494,6 @@ tail11:
 	VINSERTF128    $0x01, 432(R13), Y6, Y6
 	VFMADD213PS    Y9, Y8, Y6
 	VMOVUPS        240(R13), X7
-	VINSERTF128    $0x01, 496(R13), Y7, Y7
 	VFMADD213PS    Y9, Y8, Y7
 	VCMPPS         $0x03, Y4, Y5, Y0
 	VORPS          Y0, Y10, Y10
@@ -542,15 +518,25 @@ done12:
 	VZEROUPPER
 	RET
 
-DATA splat3f800000<>+0(SB)/4, $0x3f800000
-DATA splat3f800000<>+4(SB)/4, $0x3f800000
-DATA splat3f800000<>+8(SB)/4, $0x3f800000
-DATA splat3f800000<>+12(SB)/4, $0x3f800000
-DATA splat3f800000<>+16(SB)/4, $0x3f800000
-DATA splat3f800000<>+20(SB)/4, $0x3f800000
-DATA splat3f800000<>+24(SB)/4, $0x3f800000
-DATA splat3f800000<>+28(SB)/4, $0x3f800000
-GLOBL splat3f800000<>(SB), RODATA|NOPTR, $32
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $60
+
+DATA unit<>+0(SB)/4, $0x3f800000
+GLOBL unit<>(SB), RODATA|NOPTR, $4
 
 // func maskTile(s *float32, st *float32, limit *int32, n int, first int)
 // Requires: AVX, AVX2

@@ -70,7 +70,6 @@ four2:
 	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y9
-	ADDQ         CX, R13
 	VMOVUPS      (R10), X4
 	VINSERTF128  $0x01, (R10)(AX*4), Y4, Y4
 	VMOVUPS      (R10)(AX*1), X5
@@ -99,8 +98,7 @@ four2:
 	ADDQ         CX, R13
 	VBROADCASTSS (R13), Y8
 	VFMADD231PS  Y8, Y3, Y10
-	ADDQ         CX, R13
-	MOVQ         R13, DX
+	LEAQ         (R13)(CX*1), DX
 	PREFETCHT1   (SI)
 	PREFETCHT1   -6144(SI)
 	PREFETCHT1   64(SI)
@@ -130,10 +128,10 @@ tail3:
 	ADDQ         $0x04, BX
 	JZ           done4
 	MOVQ         BX, SI
-	LEAQ         tail8<>+32(SB), R13
+	LEAQ         tail4<>+12(SB), R13
 	SHLQ         $0x02, SI
 	SUBQ         SI, R13
-	VMOVUPS      (R13), Y11
+	VMOVUPS      (R13), X11
 	VMASKMOVPS   (DI), X11, X4
 	VMASKMOVPS   (DI)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -152,7 +150,6 @@ tail3:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
@@ -187,7 +184,6 @@ next6:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, R13
 	VBROADCASTSS (R13), Y8
@@ -218,23 +214,14 @@ done4:
 	VZEROUPPER
 	RET
 
-DATA tail8<>+0(SB)/4, $0xffffffff
-DATA tail8<>+4(SB)/4, $0xffffffff
-DATA tail8<>+8(SB)/4, $0xffffffff
-DATA tail8<>+12(SB)/4, $0xffffffff
-DATA tail8<>+16(SB)/4, $0xffffffff
-DATA tail8<>+20(SB)/4, $0xffffffff
-DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
-DATA tail8<>+32(SB)/4, $0x00000000
-DATA tail8<>+36(SB)/4, $0x00000000
-DATA tail8<>+40(SB)/4, $0x00000000
-DATA tail8<>+44(SB)/4, $0x00000000
-DATA tail8<>+48(SB)/4, $0x00000000
-DATA tail8<>+52(SB)/4, $0x00000000
-DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+DATA tail4<>+0(SB)/4, $0xffffffff
+DATA tail4<>+4(SB)/4, $0xffffffff
+DATA tail4<>+8(SB)/4, $0xffffffff
+DATA tail4<>+12(SB)/4, $0x00000000
+DATA tail4<>+16(SB)/4, $0x00000000
+DATA tail4<>+20(SB)/4, $0x00000000
+DATA tail4<>+24(SB)/4, $0x00000000
+GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
@@ -345,10 +332,10 @@ tail10:
 	ADDQ         $0x04, R9
 	JZ           done11
 	MOVQ         R9, R10
-	LEAQ         tail8<>+32(SB), R11
+	LEAQ         tail4<>+12(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
-	VMOVUPS      (R11), Y3
+	VMOVUPS      (R11), X3
 	VMASKMOVPS   (R12), X3, X4
 	VMASKMOVPS   (R12)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -367,7 +354,6 @@ tail10:
 	VUNPCKHPS    Y7, Y6, Y5
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
-	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y0, Y8
@@ -399,7 +385,6 @@ tail10:
 	VFMADD231PS  Y6, Y2, Y10
 	VBROADCASTSS 12(R8), Y7
 	VFMADD231PS  Y7, Y2, Y11
-	ADDQ         DI, R8
 
 done11:
 	VMOVUPS Y8, (AX)
@@ -652,7 +637,7 @@ vec21:
 tail22:
 	ADDQ       $+8, CX
 	JZ         done23
-	LEAQ       tail8<>+32(SB), DX
+	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y5
@@ -666,7 +651,7 @@ done23:
 	VMAXPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
-	VMOVHLPS     X0, X0, X1
+	VPERMILPD    $0x01, X0, X1
 	VMAXPS       X1, X0, X0
 	VMOVSHDUP    X0, X1
 	VMAXSS       X1, X0, X0
@@ -802,6 +787,23 @@ DATA splatff800000<>+20(SB)/4, $0xff800000
 DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
+
+DATA tail8<>+0(SB)/4, $0xffffffff
+DATA tail8<>+4(SB)/4, $0xffffffff
+DATA tail8<>+8(SB)/4, $0xffffffff
+DATA tail8<>+12(SB)/4, $0xffffffff
+DATA tail8<>+16(SB)/4, $0xffffffff
+DATA tail8<>+20(SB)/4, $0xffffffff
+DATA tail8<>+24(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
+DATA tail8<>+32(SB)/4, $0x00000000
+DATA tail8<>+36(SB)/4, $0x00000000
+DATA tail8<>+40(SB)/4, $0x00000000
+DATA tail8<>+44(SB)/4, $0x00000000
+DATA tail8<>+48(SB)/4, $0x00000000
+DATA tail8<>+52(SB)/4, $0x00000000
+DATA tail8<>+56(SB)/4, $0x00000000
+GLOBL tail8<>(SB), RODATA|NOPTR, $60
 
 DATA splat42fc0000<>+0(SB)/4, $0x42fc0000
 DATA splat42fc0000<>+4(SB)/4, $0x42fc0000
@@ -971,7 +973,6 @@ key32:
 	JMP          again30
 
 next31:
-again33:
 	CMPQ    R10, $+32
 	JL      next34
 	VMOVUPS (R9), Y0
@@ -1001,10 +1002,8 @@ key35:
 	ADDQ         $+128, R8
 	ADDQ         $+128, R9
 	SUBQ         $+32, R10
-	JMP          again33
 
 next34:
-again36:
 	CMPQ    R10, $+16
 	JL      next37
 	VMOVUPS (R9), Y0
@@ -1027,10 +1026,8 @@ key38:
 	ADDQ         $+64, R8
 	ADDQ         $+64, R9
 	SUBQ         $+16, R10
-	JMP          again36
 
 next37:
-again39:
 	CMPQ    R10, $+8
 	JL      next40
 	VMOVUPS (R9), Y0
@@ -1050,12 +1047,11 @@ key41:
 	ADDQ         $+32, R8
 	ADDQ         $+32, R9
 	SUBQ         $+8, R10
-	JMP          again39
 
 next40:
 	TESTQ   R10, R10
 	JZ      end42
-	LEAQ    tail8<>+32(SB), SI
+	LEAQ    tail8<>+28(SB), SI
 	SHLQ    $0x02, R10
 	SUBQ    R10, SI
 	VMOVUPS (SI), Y11
@@ -1072,8 +1068,6 @@ key43:
 	DECQ         BX
 	JNZ          key43
 	VMOVUPS      Y0, (R9)
-	ADDQ         $+32, R8
-	ADDQ         $+32, R9
 
 end42:
 	MOVQ CX, SI
@@ -1176,7 +1170,6 @@ key48:
 	JMP          again46
 
 next47:
-again49:
 	CMPQ    R12, $+8
 	JL      next50
 	LEAQ    (R11)(DX*2), DI
@@ -1211,12 +1204,11 @@ key51:
 	ADDQ         $+32, R10
 	ADDQ         $+32, R11
 	SUBQ         $+8, R12
-	JMP          again49
 
 next50:
 	TESTQ   R12, R12
 	JZ      end52
-	LEAQ    tail8<>+32(SB), DI
+	LEAQ    tail8<>+28(SB), DI
 	SHLQ    $0x02, R12
 	SUBQ    R12, DI
 	VMOVUPS (DI), Y11
@@ -1247,8 +1239,6 @@ key53:
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
 	VMOVUPS      Y3, (DI)
-	ADDQ         $+32, R10
-	ADDQ         $+32, R11
 
 end52:
 	MOVQ CX, DI
@@ -1370,7 +1360,7 @@ key58:
 next57:
 	TESTQ   R12, R12
 	JZ      end59
-	LEAQ    tail8<>+32(SB), DI
+	LEAQ    tail8<>+28(SB), DI
 	SHLQ    $0x02, R12
 	SUBQ    R12, DI
 	VMOVUPS (DI), Y11
@@ -1419,8 +1409,6 @@ key60:
 	VMOVUPS      Y5, (DI)(DX*2)
 	VMOVUPS      Y6, (R12)
 	VMOVUPS      Y7, (DI)(DX*4)
-	ADDQ         $+32, R10
-	ADDQ         $+32, R11
 
 end59:
 	MOVQ CX, DI

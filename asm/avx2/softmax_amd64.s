@@ -43,7 +43,7 @@ vec3:
 tail4:
 	ADDQ       $+8, CX
 	JZ         done5
-	LEAQ       tail8<>+32(SB), DX
+	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y5
@@ -57,7 +57,7 @@ done5:
 	VMAXPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
-	VMOVHLPS     X0, X0, X1
+	VPERMILPD    $0x01, X0, X1
 	VMAXPS       X1, X0, X0
 	VMOVSHDUP    X0, X1
 	VMAXSS       X1, X0, X0
@@ -84,7 +84,7 @@ DATA tail8<>+12(SB)/4, $0xffffffff
 DATA tail8<>+16(SB)/4, $0xffffffff
 DATA tail8<>+20(SB)/4, $0xffffffff
 DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
+DATA tail8<>+28(SB)/4, $0x00000000
 DATA tail8<>+32(SB)/4, $0x00000000
 DATA tail8<>+36(SB)/4, $0x00000000
 DATA tail8<>+40(SB)/4, $0x00000000
@@ -92,8 +92,7 @@ DATA tail8<>+44(SB)/4, $0x00000000
 DATA tail8<>+48(SB)/4, $0x00000000
 DATA tail8<>+52(SB)/4, $0x00000000
 DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+GLOBL tail8<>(SB), RODATA|NOPTR, $60
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 // Requires: AVX, AVX2, FMA3
@@ -249,7 +248,7 @@ vec8:
 tail9:
 	ADDQ         $+8, DX
 	JZ           done10
-	LEAQ         tail8<>+32(SB), SI
+	LEAQ         tail8<>+28(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
 	VMOVUPS      (SI), Y12
@@ -528,7 +527,7 @@ vec13:
 tail14:
 	ADDQ         $+8, CX
 	JZ           done15
-	LEAQ         tail8<>+32(SB), BX
+	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, CX
 	SUBQ         CX, BX
 	VMOVUPS      (BX), Y12
@@ -596,7 +595,7 @@ vec17:
 tail18:
 	ADDQ       $+8, DX
 	JZ         done19
-	LEAQ       tail8<>+32(SB), BX
+	LEAQ       tail8<>+28(SB), BX
 	SHLQ       $0x02, DX
 	SUBQ       DX, BX
 	VMOVUPS    (BX), Y12
@@ -645,7 +644,7 @@ vec21:
 tail22:
 	ADDQ        $+8, DX
 	JZ          done23
-	LEAQ        tail8<>+32(SB), BX
+	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y12

@@ -236,8 +236,6 @@ first13:
 store14:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other15
 	VFMADD213PS 64(AX), Y12, Y2
@@ -262,8 +260,6 @@ first16:
 store17:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other18
 	VFMADD213PS 128(AX), Y12, Y4
@@ -346,8 +342,6 @@ first22:
 store23:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other24
 	VFMADD213PS 256(AX), Y12, Y8
@@ -421,8 +415,6 @@ first29:
 store30:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other31
 	VFMADD213PS 64(AX), Y12, Y2
@@ -447,8 +439,6 @@ first32:
 store33:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other34
 	VFMADD213PS 128(AX), Y12, Y4
@@ -473,8 +463,6 @@ first35:
 store36:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other37
 	VFMADD213PS 192(AX), Y12, Y6
@@ -499,8 +487,6 @@ first38:
 store39:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other40
 	VFMADD213PS 256(AX), Y12, Y8
@@ -761,8 +747,6 @@ first55:
 store56:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other57
 	VFMADD213PS 64(AX), Y12, Y2
@@ -845,8 +829,6 @@ first61:
 store62:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other63
 	VFMADD213PS 192(AX), Y12, Y6
@@ -929,8 +911,6 @@ first67:
 store68:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other69
 	VFMADD213PS 320(AX), Y12, Y10
@@ -1006,8 +986,6 @@ first74:
 store75:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other76
 	VFMADD213PS 64(AX), Y12, Y2
@@ -1032,8 +1010,6 @@ first77:
 store78:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other79
 	VFMADD213PS 128(AX), Y12, Y4
@@ -1058,8 +1034,6 @@ first80:
 store81:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other82
 	VFMADD213PS 192(AX), Y12, Y6
@@ -1084,8 +1058,6 @@ first83:
 store84:
 	VMOVUPS     Y6, 192(AX)
 	VMOVUPS     Y7, 224(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other85
 	VFMADD213PS 256(AX), Y12, Y8
@@ -1110,8 +1082,6 @@ first86:
 store87:
 	VMOVUPS     Y8, 256(AX)
 	VMOVUPS     Y9, 288(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other88
 	VFMADD213PS 320(AX), Y12, Y10
@@ -1477,8 +1447,6 @@ first120:
 store121:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other122
 	VFMADD213PS 64(AX), Y12, Y2
@@ -1546,8 +1514,6 @@ first127:
 store128:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other129
 	VFMADD213PS 64(AX), Y12, Y2
@@ -1765,8 +1731,6 @@ first143:
 store144:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other145
 	VFMADD213PS 64(AX), Y12, Y2
@@ -1791,8 +1755,6 @@ first146:
 store147:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other148
 	VFMADD213PS 128(AX), Y12, Y4
@@ -1862,8 +1824,6 @@ first153:
 store154:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other155
 	VFMADD213PS 64(AX), Y12, Y2
@@ -1888,8 +1848,6 @@ first156:
 store157:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other158
 	VFMADD213PS 128(AX), Y12, Y4
@@ -2112,8 +2070,6 @@ first172:
 store173:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other174
 	VFMADD213PS 64(AX), Y12, Y2
@@ -2196,8 +2152,6 @@ first178:
 store179:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other180
 	VFMADD213PS 192(AX), Y12, Y6
@@ -2269,8 +2223,6 @@ first185:
 store186:
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other187
 	VFMADD213PS 64(AX), Y12, Y2
@@ -2295,8 +2247,6 @@ first188:
 store189:
 	VMOVUPS     Y2, 64(AX)
 	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other190
 	VFMADD213PS 128(AX), Y12, Y4
@@ -2321,8 +2271,6 @@ first191:
 store192:
 	VMOVUPS     Y4, 128(AX)
 	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     512(BX), Y12
-	VMOVUPS     544(BX), Y13
 	CMPL        640(BX), $0x01
 	JAE         other193
 	VFMADD213PS 192(AX), Y12, Y6
@@ -2351,7 +2299,6 @@ store195:
 done166:
 	ADDQ $+16, DX
 	ADDQ $+256, AX
-	JMP  end91
 
 next161:
 end91:

@@ -152,7 +152,6 @@ single2:
 	VADDPS       Y0, Y13, Y13
 	VMOVUPS      Y3, 32(AX)
 	VADDPS       Y3, Y14, Y14
-	ADDQ         $+64, AX
 
 done3:
 	XORL        AX, AX

@@ -35,20 +35,24 @@ tail2:
 	JMP         next5
 
 part4:
-	LEAQ        tail<>+0(SB), BX
-	KMOVW       (BX)(DX*4), K1
+	MOVQ        DX, BX
+	XORQ        DX, DX
+	XORQ        SI, SI
+	BTSQ        BX, SI
+	DECQ        SI
+	KMOVW       SI, K1
 	VMOVUPS.Z   (AX), K1, Z4
 	VMOVUPS.Z   (CX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
-	XORQ        DX, DX
 
 next5:
-	LEAQ        tail<>+0(SB), BX
-	KMOVW       (BX)(DX*4), K1
+	XORQ        BX, BX
+	BTSQ        DX, BX
+	DECQ        BX
+	KMOVW       BX, K1
 	VMOVUPS.Z   64(AX), K1, Z4
 	VMOVUPS.Z   64(CX), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
-	XORQ        DX, DX
 
 done3:
 	VADDPS        Z1, Z0, Z0
@@ -56,31 +60,13 @@ done3:
 	VADDPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
+	VPERMILPD     $0x01, X0, X1
 	VADDPS        X1, X0, X0
 	VMOVSHDUP     X0, X1
 	VADDSS        X1, X0, X0
 	VMOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
-
-DATA tail<>+0(SB)/4, $0x00000000
-DATA tail<>+4(SB)/4, $0x00000001
-DATA tail<>+8(SB)/4, $0x00000003
-DATA tail<>+12(SB)/4, $0x00000007
-DATA tail<>+16(SB)/4, $0x0000000f
-DATA tail<>+20(SB)/4, $0x0000001f
-DATA tail<>+24(SB)/4, $0x0000003f
-DATA tail<>+28(SB)/4, $0x0000007f
-DATA tail<>+32(SB)/4, $0x000000ff
-DATA tail<>+36(SB)/4, $0x000001ff
-DATA tail<>+40(SB)/4, $0x000003ff
-DATA tail<>+44(SB)/4, $0x000007ff
-DATA tail<>+48(SB)/4, $0x00000fff
-DATA tail<>+52(SB)/4, $0x00001fff
-DATA tail<>+56(SB)/4, $0x00003fff
-DATA tail<>+60(SB)/4, $0x00007fff
-GLOBL tail<>(SB), RODATA|NOPTR, $64
 
 // func dotAdd(acc *float32, x *float32, y *float32, n int)
 // Requires: AVX, AVX512F
@@ -116,20 +102,24 @@ tail9:
 	JMP         next12
 
 part11:
-	LEAQ        tail<>+0(SB), SI
-	KMOVW       (SI)(BX*4), K1
+	MOVQ        BX, SI
+	XORQ        BX, BX
+	XORQ        DI, DI
+	BTSQ        SI, DI
+	DECQ        DI
+	KMOVW       DI, K1
 	VMOVUPS.Z   (CX), K1, Z4
 	VMOVUPS.Z   (DX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
-	XORQ        BX, BX
 
 next12:
-	LEAQ        tail<>+0(SB), SI
-	KMOVW       (SI)(BX*4), K1
+	XORQ        SI, SI
+	BTSQ        BX, SI
+	DECQ        SI
+	KMOVW       SI, K1
 	VMOVUPS.Z   64(CX), K1, Z4
 	VMOVUPS.Z   64(DX), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
-	XORQ        BX, BX
 
 done10:
 	VMOVUPS Z0, (AX)
@@ -148,7 +138,7 @@ TEXT ·fold(SB), NOSPLIT, $0-12
 	VADDPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
+	VPERMILPD     $0x01, X0, X1
 	VADDPS        X1, X0, X0
 	VMOVSHDUP     X0, X1
 	VADDSS        X1, X0, X0

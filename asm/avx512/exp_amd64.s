@@ -43,9 +43,8 @@ pair1:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
@@ -72,9 +71,8 @@ pair1:
 	VPERMPS      Z26, Z9, Z11
 	VFMADD231PS  Z8, Z10, Z11
 	VADDPS       Z11, Z10, Z10
-	VPSUBD       Z1, Z9, Z9
-	VPSRAD       $0x03, Z9, Z11
-	VPSRAD       $0x04, Z9, Z9
+	VPSRLD       $0x03, Z9, Z11
+	VPSRLD       $0x04, Z9, Z9
 	VPSUBD       Z9, Z11, Z11
 	VPSLLD       $0x17, Z9, Z9
 	VPSLLD       $0x17, Z11, Z11
@@ -109,9 +107,8 @@ vec2:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
@@ -127,8 +124,10 @@ vec2:
 tail3:
 	ADDQ         $+16, DX
 	JZ           done4
-	LEAQ         tail<>+0(SB), BX
-	KMOVW        (BX)(DX*4), K1
+	XORQ         BX, BX
+	BTSQ         DX, BX
+	DECQ         BX
+	KMOVW        BX, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z19, Z5
@@ -147,9 +146,8 @@ tail3:
 	VPERMPS      Z26, Z5, Z7
 	VFMADD231PS  Z4, Z6, Z7
 	VADDPS       Z7, Z6, Z6
-	VPSUBD       Z1, Z5, Z5
-	VPSRAD       $0x03, Z5, Z7
-	VPSRAD       $0x04, Z5, Z5
+	VPSRLD       $0x03, Z5, Z7
+	VPSRLD       $0x04, Z5, Z5
 	VPSUBD       Z5, Z7, Z7
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z7, Z7
@@ -378,21 +376,3 @@ DATA splat3f800000<>+52(SB)/4, $0x3f800000
 DATA splat3f800000<>+56(SB)/4, $0x3f800000
 DATA splat3f800000<>+60(SB)/4, $0x3f800000
 GLOBL splat3f800000<>(SB), RODATA|NOPTR, $64
-
-DATA tail<>+0(SB)/4, $0x00000000
-DATA tail<>+4(SB)/4, $0x00000001
-DATA tail<>+8(SB)/4, $0x00000003
-DATA tail<>+12(SB)/4, $0x00000007
-DATA tail<>+16(SB)/4, $0x0000000f
-DATA tail<>+20(SB)/4, $0x0000001f
-DATA tail<>+24(SB)/4, $0x0000003f
-DATA tail<>+28(SB)/4, $0x0000007f
-DATA tail<>+32(SB)/4, $0x000000ff
-DATA tail<>+36(SB)/4, $0x000001ff
-DATA tail<>+40(SB)/4, $0x000003ff
-DATA tail<>+44(SB)/4, $0x000007ff
-DATA tail<>+48(SB)/4, $0x00000fff
-DATA tail<>+52(SB)/4, $0x00001fff
-DATA tail<>+56(SB)/4, $0x00003fff
-DATA tail<>+60(SB)/4, $0x00007fff
-GLOBL tail<>(SB), RODATA|NOPTR, $64

@@ -17,40 +17,66 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-80
 	JE   end2
 
 again1:
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	LEAQ    (R11)(R9*2), R12
-	ADDQ    R9, R12
-	CMPQ    add+48(FP), $0x00
-	JE      zero8
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z14
-	VMOVUPS 64(DI), Z15
-	ADDQ    R8, DI
-	JMP     set9
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	LEAQ       (R11)(R9*2), R12
+	ADDQ       R9, R12
+	MOVQ       AX, DI
+	LEAQ       (DI)(R8*8), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	CMPQ       add+48(FP), $0x00
+	JE         zero8
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z8
+	VMOVUPS    64(DI), Z9
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z10
+	VMOVUPS    64(DI), Z11
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z12
+	VMOVUPS    64(DI), Z13
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z14
+	VMOVUPS    64(DI), Z15
+	ADDQ       R8, DI
+	JMP        set9
 
 zero8:
 	VXORPS Z0, Z0, Z0
@@ -69,40 +95,14 @@ zero8:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*8), DI
 
 set9:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, R13
-	MOVQ       BX, AX
-	SHRQ       $0x02, R13
-	ANDQ       $0x03, AX
-	JZ         four4
+	MOVQ AX, DI
+	MOVQ BX, R13
+	MOVQ BX, AX
+	SHRQ $0x02, R13
+	ANDQ $0x03, AX
+	JZ   four4
 
 single3:
 	VMOVUPS          (SI), Z24
@@ -396,54 +396,93 @@ end2:
 	JE   end13
 
 again12:
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	LEAQ    (R11)(R9*2), R12
-	ADDQ    R9, R12
-	LEAQ    (R12)(R9*2), R13
-	ADDQ    R9, R13
-	CMPQ    add+48(FP), $0x00
-	JE      zero19
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z14
-	VMOVUPS 64(DI), Z15
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z16
-	VMOVUPS 64(DI), Z17
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z18
-	VMOVUPS 64(DI), Z19
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z20
-	VMOVUPS 64(DI), Z21
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z22
-	VMOVUPS 64(DI), Z23
-	ADDQ    R8, DI
-	JMP     set20
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	LEAQ       (R11)(R9*2), R12
+	ADDQ       R9, R12
+	LEAQ       (R12)(R9*2), R13
+	ADDQ       R9, R13
+	MOVQ       AX, DI
+	LEAQ       (DI)(R8*8), DI
+	LEAQ       (DI)(R8*4), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	CMPQ       add+48(FP), $0x00
+	JE         zero19
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z8
+	VMOVUPS    64(DI), Z9
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z10
+	VMOVUPS    64(DI), Z11
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z12
+	VMOVUPS    64(DI), Z13
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z14
+	VMOVUPS    64(DI), Z15
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z16
+	VMOVUPS    64(DI), Z17
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z18
+	VMOVUPS    64(DI), Z19
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z20
+	VMOVUPS    64(DI), Z21
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z22
+	VMOVUPS    64(DI), Z23
+	ADDQ       R8, DI
+	JMP        set20
 
 zero19:
 	VXORPS Z0, Z0, Z0
@@ -470,53 +509,14 @@ zero19:
 	VXORPS Z21, Z21, Z21
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*8), DI
-	LEAQ   (DI)(R8*4), DI
 
 set20:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, R14
-	MOVQ       BX, AX
-	SHRQ       $0x02, R14
-	ANDQ       $0x03, AX
-	JZ         four15
+	MOVQ AX, DI
+	MOVQ BX, R14
+	MOVQ BX, AX
+	SHRQ $0x02, R14
+	ANDQ $0x03, AX
+	JZ   four15
 
 single14:
 	VMOVUPS          (SI), Z24
@@ -931,34 +931,34 @@ done18:
 	JNZ  again12
 
 end13:
-	CMPQ    rest+72(FP), $0x01
-	JNE     next24
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero30
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	JMP     set31
+	CMPQ       rest+72(FP), $0x01
+	JNE        next24
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero30
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	JMP        set31
 
 zero30:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
-	MOVQ   AX, DI
-	ADDQ   R8, DI
 
 set31:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four26
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four26
 
 single25:
 	VMOVUPS      (SI), Z24
@@ -1036,42 +1036,42 @@ done29:
 	JMP  end23
 
 next24:
-	CMPQ    rest+72(FP), $0x02
-	JNE     next34
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero40
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	JMP     set41
+	CMPQ       rest+72(FP), $0x02
+	JNE        next34
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*2), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero40
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	JMP        set41
 
 zero40:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*2), DI
 
 set41:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four36
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four36
 
 single35:
 	VMOVUPS          (SI), Z24
@@ -1173,23 +1173,35 @@ done39:
 	JMP  end23
 
 next34:
-	CMPQ    rest+72(FP), $0x03
-	JNE     next44
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	CMPQ    add+48(FP), $0x00
-	JE      zero50
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	JMP     set51
+	CMPQ       rest+72(FP), $0x03
+	JNE        next44
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*2), DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero50
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	JMP        set51
 
 zero50:
 	VXORPS Z0, Z0, Z0
@@ -1198,26 +1210,14 @@ zero50:
 	VXORPS Z3, Z3, Z3
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*2), DI
-	ADDQ   R8, DI
 
 set51:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four46
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four46
 
 single45:
 	VMOVUPS          (SI), Z24
@@ -1349,28 +1349,42 @@ done49:
 	JMP  end23
 
 next44:
-	CMPQ    rest+72(FP), $0x04
-	JNE     next54
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero60
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	JMP     set61
+	CMPQ       rest+72(FP), $0x04
+	JNE        next54
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero60
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	JMP        set61
 
 zero60:
 	VXORPS Z0, Z0, Z0
@@ -1381,28 +1395,14 @@ zero60:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
 
 set61:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four56
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four56
 
 single55:
 	VMOVUPS          (SI), Z24
@@ -1567,31 +1567,49 @@ done59:
 	JMP  end23
 
 next54:
-	CMPQ    rest+72(FP), $0x05
-	JNE     next64
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero70
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    R8, DI
-	JMP     set71
+	CMPQ       rest+72(FP), $0x05
+	JNE        next64
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*4), DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero70
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z8
+	VMOVUPS    64(DI), Z9
+	ADDQ       R8, DI
+	JMP        set71
 
 zero70:
 	VXORPS Z0, Z0, Z0
@@ -1604,32 +1622,14 @@ zero70:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
-	ADDQ   R8, DI
 
 set71:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four66
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four66
 
 single65:
 	VMOVUPS          (SI), Z24
@@ -1824,34 +1824,55 @@ done69:
 	JMP  end23
 
 next64:
-	CMPQ    rest+72(FP), $0x06
-	JNE     next74
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	CMPQ    add+48(FP), $0x00
-	JE      zero80
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    R8, DI
-	JMP     set81
+	CMPQ       rest+72(FP), $0x06
+	JNE        next74
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*4), DX
+	LEAQ       (DX)(R8*2), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero80
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z8
+	VMOVUPS    64(DI), Z9
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z10
+	VMOVUPS    64(DI), Z11
+	ADDQ       R8, DI
+	JMP        set81
 
 zero80:
 	VXORPS Z0, Z0, Z0
@@ -1866,35 +1887,14 @@ zero80:
 	VXORPS Z9, Z9, Z9
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
-	LEAQ   (DI)(R8*2), DI
 
 set81:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four76
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four76
 
 single75:
 	VMOVUPS          (SI), Z24
@@ -2121,39 +2121,64 @@ done79:
 	JMP  end23
 
 next74:
-	CMPQ    rest+72(FP), $0x07
-	JNE     next84
-	MOVQ    DX, SI
-	MOVQ    CX, R10
-	LEAQ    (R10)(R9*2), R11
-	ADDQ    R9, R11
-	LEAQ    (R11)(R9*2), R12
-	ADDQ    R9, R12
-	CMPQ    add+48(FP), $0x00
-	JE      zero90
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    R8, DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
-	ADDQ    R8, DI
-	JMP     set91
+	CMPQ       rest+72(FP), $0x07
+	JNE        next84
+	MOVQ       DX, SI
+	MOVQ       CX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	LEAQ       (R11)(R9*2), R12
+	ADDQ       R9, R12
+	MOVQ       AX, DX
+	LEAQ       (DX)(R8*4), DX
+	LEAQ       (DX)(R8*2), DX
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ       R8, DX
+	CMPQ       add+48(FP), $0x00
+	JE         zero90
+	MOVQ       AX, DI
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z2
+	VMOVUPS    64(DI), Z3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z4
+	VMOVUPS    64(DI), Z5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z6
+	VMOVUPS    64(DI), Z7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z8
+	VMOVUPS    64(DI), Z9
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z10
+	VMOVUPS    64(DI), Z11
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Z12
+	VMOVUPS    64(DI), Z13
+	ADDQ       R8, DI
+	JMP        set91
 
 zero90:
 	VXORPS Z0, Z0, Z0
@@ -2170,39 +2195,14 @@ zero90:
 	VXORPS Z11, Z11, Z11
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
-	MOVQ   AX, DI
-	LEAQ   (DI)(R8*4), DI
-	LEAQ   (DI)(R8*2), DI
-	ADDQ   R8, DI
 
 set91:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	MOVQ       AX, DI
-	MOVQ       BX, AX
-	MOVQ       BX, DX
-	SHRQ       $0x02, AX
-	ANDQ       $0x03, DX
-	JZ         four86
+	MOVQ AX, DI
+	MOVQ BX, AX
+	MOVQ BX, DX
+	SHRQ $0x02, AX
+	ANDQ $0x03, DX
+	JZ   four86
 
 single85:
 	VMOVUPS          (SI), Z24
@@ -2458,7 +2458,6 @@ done89:
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
 	MOVQ DI, AX
-	JMP  end23
 
 next84:
 end23:

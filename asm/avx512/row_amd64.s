@@ -66,7 +66,6 @@ four2:
 	VFMADD231PS.BCST (R13), Y2, Y9
 	ADDQ             CX, R13
 	VFMADD231PS.BCST (R13), Y3, Y9
-	ADDQ             CX, R13
 	VMOVUPS          (R10), X4
 	VINSERTF128      $0x01, (R10)(AX*4), Y4, Y4
 	VMOVUPS          (R10)(AX*1), X5
@@ -91,8 +90,7 @@ four2:
 	VFMADD231PS.BCST (R13), Y2, Y10
 	ADDQ             CX, R13
 	VFMADD231PS.BCST (R13), Y3, Y10
-	ADDQ             CX, R13
-	MOVQ             R13, DX
+	LEAQ             (R13)(CX*1), DX
 	PREFETCHT1       (SI)
 	PREFETCHT1       -6144(SI)
 	PREFETCHT1       64(SI)
@@ -122,10 +120,10 @@ tail3:
 	ADDQ             $0x04, BX
 	JZ               done4
 	MOVQ             BX, SI
-	LEAQ             tail8<>+32(SB), R13
+	LEAQ             tail4<>+12(SB), R13
 	SHLQ             $0x02, SI
 	SUBQ             SI, R13
-	VMOVUPS          (R13), Y11
+	VMOVUPS          (R13), X11
 	VMASKMOVPS       (DI), X11, X4
 	VMASKMOVPS       (DI)(AX*4), X11, X0
 	VINSERTF128      $0x01, X0, Y4, Y4
@@ -144,7 +142,6 @@ tail3:
 	VUNPCKHPS        Y7, Y6, Y5
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
-	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
 	MOVQ             DX, R13
 	VFMADD231PS.BCST (R13), Y0, Y9
@@ -176,7 +173,6 @@ next6:
 	VUNPCKHPS        Y7, Y6, Y5
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
-	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
 	MOVQ             DX, R13
 	VFMADD231PS.BCST (R13), Y0, Y10
@@ -204,23 +200,14 @@ done4:
 	VZEROUPPER
 	RET
 
-DATA tail8<>+0(SB)/4, $0xffffffff
-DATA tail8<>+4(SB)/4, $0xffffffff
-DATA tail8<>+8(SB)/4, $0xffffffff
-DATA tail8<>+12(SB)/4, $0xffffffff
-DATA tail8<>+16(SB)/4, $0xffffffff
-DATA tail8<>+20(SB)/4, $0xffffffff
-DATA tail8<>+24(SB)/4, $0xffffffff
-DATA tail8<>+28(SB)/4, $0xffffffff
-DATA tail8<>+32(SB)/4, $0x00000000
-DATA tail8<>+36(SB)/4, $0x00000000
-DATA tail8<>+40(SB)/4, $0x00000000
-DATA tail8<>+44(SB)/4, $0x00000000
-DATA tail8<>+48(SB)/4, $0x00000000
-DATA tail8<>+52(SB)/4, $0x00000000
-DATA tail8<>+56(SB)/4, $0x00000000
-DATA tail8<>+60(SB)/4, $0x00000000
-GLOBL tail8<>(SB), RODATA|NOPTR, $64
+DATA tail4<>+0(SB)/4, $0xffffffff
+DATA tail4<>+4(SB)/4, $0xffffffff
+DATA tail4<>+8(SB)/4, $0xffffffff
+DATA tail4<>+12(SB)/4, $0x00000000
+DATA tail4<>+16(SB)/4, $0x00000000
+DATA tail4<>+20(SB)/4, $0x00000000
+DATA tail4<>+24(SB)/4, $0x00000000
+GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
@@ -315,10 +302,10 @@ tail10:
 	ADDQ             $0x04, R9
 	JZ               done11
 	MOVQ             R9, R10
-	LEAQ             tail8<>+32(SB), R11
+	LEAQ             tail4<>+12(SB), R11
 	SHLQ             $0x02, R10
 	SUBQ             R10, R11
-	VMOVUPS          (R11), Y3
+	VMOVUPS          (R11), X3
 	VMASKMOVPS       (R12), X3, X4
 	VMASKMOVPS       (R12)(SI*4), X3, X0
 	VINSERTF128      $0x01, X0, Y4, Y4
@@ -337,7 +324,6 @@ tail10:
 	VUNPCKHPS        Y7, Y6, Y5
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
-	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
 	VFMADD231PS.BCST (R8), Y0, Y8
 	VFMADD231PS.BCST 4(R8), Y0, Y9
@@ -357,7 +343,6 @@ tail10:
 	VFMADD231PS.BCST 4(R8), Y2, Y9
 	VFMADD231PS.BCST 8(R8), Y2, Y10
 	VFMADD231PS.BCST 12(R8), Y2, Y11
-	ADDQ             DI, R8
 
 done11:
 	VMOVUPS Y8, (AX)
@@ -570,8 +555,10 @@ vec21:
 tail22:
 	ADDQ      $+16, CX
 	JZ        done23
-	LEAQ      tail<>+0(SB), DX
-	KMOVW     (DX)(CX*4), K1
+	XORQ      DX, DX
+	BTSQ      CX, DX
+	DECQ      DX
+	KMOVW     DX, K1
 	VMOVUPS.Z (AX), K1, Z4
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
@@ -584,7 +571,7 @@ done23:
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VMAXPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
+	VPERMILPD     $0x01, X0, X1
 	VMAXPS        X1, X0, X0
 	VMOVSHDUP     X0, X1
 	VMAXSS        X1, X0, X0
@@ -722,24 +709,6 @@ DATA splatff800000<>+52(SB)/4, $0xff800000
 DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
-
-DATA tail<>+0(SB)/4, $0x00000000
-DATA tail<>+4(SB)/4, $0x00000001
-DATA tail<>+8(SB)/4, $0x00000003
-DATA tail<>+12(SB)/4, $0x00000007
-DATA tail<>+16(SB)/4, $0x0000000f
-DATA tail<>+20(SB)/4, $0x0000001f
-DATA tail<>+24(SB)/4, $0x0000003f
-DATA tail<>+28(SB)/4, $0x0000007f
-DATA tail<>+32(SB)/4, $0x000000ff
-DATA tail<>+36(SB)/4, $0x000001ff
-DATA tail<>+40(SB)/4, $0x000003ff
-DATA tail<>+44(SB)/4, $0x000007ff
-DATA tail<>+48(SB)/4, $0x00000fff
-DATA tail<>+52(SB)/4, $0x00001fff
-DATA tail<>+56(SB)/4, $0x00003fff
-DATA tail<>+60(SB)/4, $0x00007fff
-GLOBL tail<>(SB), RODATA|NOPTR, $64
 
 DATA splat42fc0000<>+0(SB)/4, $0x42fc0000
 DATA splat42fc0000<>+4(SB)/4, $0x42fc0000
@@ -985,7 +954,6 @@ key32:
 	JMP          again30
 
 next31:
-again33:
 	CMPQ    R10, $+64
 	JL      next34
 	VMOVUPS (R9), Z0
@@ -1017,10 +985,8 @@ key35:
 	ADDQ         $+256, R8
 	ADDQ         $+256, R9
 	SUBQ         $+64, R10
-	JMP          again33
 
 next34:
-again36:
 	CMPQ    R10, $+32
 	JL      next37
 	VMOVUPS (R9), Z0
@@ -1044,10 +1010,8 @@ key38:
 	ADDQ         $+128, R8
 	ADDQ         $+128, R9
 	SUBQ         $+32, R10
-	JMP          again36
 
 next37:
-again39:
 	CMPQ    R10, $+16
 	JL      next40
 	VMOVUPS (R9), Z0
@@ -1067,13 +1031,14 @@ key41:
 	ADDQ         $+64, R8
 	ADDQ         $+64, R9
 	SUBQ         $+16, R10
-	JMP          again39
 
 next40:
 	TESTQ   R10, R10
 	JZ      end42
-	LEAQ    tail<>+0(SB), SI
-	KMOVW   (SI)(R10*4), K1
+	XORQ    SI, SI
+	BTSQ    R10, SI
+	DECQ    SI
+	KMOVW   SI, K1
 	VMOVUPS (R9), Z0
 	MOVQ    AX, DI
 	MOVQ    R8, SI
@@ -1087,8 +1052,6 @@ key43:
 	DECQ         BX
 	JNZ          key43
 	VMOVUPS      Z0, (R9)
-	ADDQ         $+64, R8
-	ADDQ         $+64, R9
 
 end42:
 	MOVQ CX, SI
@@ -1192,7 +1155,6 @@ key48:
 	JMP          again46
 
 next47:
-again49:
 	CMPQ    R12, $+16
 	JL      next50
 	LEAQ    (R11)(DX*2), DI
@@ -1223,13 +1185,14 @@ key51:
 	ADDQ             $+64, R10
 	ADDQ             $+64, R11
 	SUBQ             $+16, R12
-	JMP              again49
 
 next50:
 	TESTQ   R12, R12
 	JZ      end52
-	LEAQ    tail<>+0(SB), DI
-	KMOVW   (DI)(R12*4), K1
+	XORQ    DI, DI
+	BTSQ    R12, DI
+	DECQ    DI
+	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1253,8 +1216,6 @@ key53:
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
 	VMOVUPS          Z3, (DI)
-	ADDQ             $+64, R10
-	ADDQ             $+64, R11
 
 end52:
 	MOVQ CX, DI
@@ -1368,8 +1329,10 @@ key58:
 next57:
 	TESTQ   R12, R12
 	JZ      end59
-	LEAQ    tail<>+0(SB), DI
-	KMOVW   (DI)(R12*4), K1
+	XORQ    DI, DI
+	BTSQ    R12, DI
+	DECQ    DI
+	KMOVW   DI, K1
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	LEAQ    (DI)(DX*2), R12
@@ -1407,8 +1370,6 @@ key60:
 	VMOVUPS          Z5, (DI)(DX*2)
 	VMOVUPS          Z6, (R12)
 	VMOVUPS          Z7, (DI)(DX*4)
-	ADDQ             $+64, R10
-	ADDQ             $+64, R11
 
 end59:
 	MOVQ CX, DI

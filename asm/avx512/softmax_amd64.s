@@ -43,8 +43,10 @@ vec3:
 tail4:
 	ADDQ      $+16, CX
 	JZ        done5
-	LEAQ      tail<>+0(SB), DX
-	KMOVW     (DX)(CX*4), K1
+	XORQ      DX, DX
+	BTSQ      CX, DX
+	DECQ      DX
+	KMOVW     DX, K1
 	VMOVUPS.Z (AX), K1, Z4
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
@@ -57,7 +59,7 @@ done5:
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VMAXPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
+	VPERMILPD     $0x01, X0, X1
 	VMAXPS        X1, X0, X0
 	VMOVSHDUP     X0, X1
 	VMAXSS        X1, X0, X0
@@ -84,24 +86,6 @@ DATA splatff800000<>+52(SB)/4, $0xff800000
 DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
-
-DATA tail<>+0(SB)/4, $0x00000000
-DATA tail<>+4(SB)/4, $0x00000001
-DATA tail<>+8(SB)/4, $0x00000003
-DATA tail<>+12(SB)/4, $0x00000007
-DATA tail<>+16(SB)/4, $0x0000000f
-DATA tail<>+20(SB)/4, $0x0000001f
-DATA tail<>+24(SB)/4, $0x0000003f
-DATA tail<>+28(SB)/4, $0x0000007f
-DATA tail<>+32(SB)/4, $0x000000ff
-DATA tail<>+36(SB)/4, $0x000001ff
-DATA tail<>+40(SB)/4, $0x000003ff
-DATA tail<>+44(SB)/4, $0x000007ff
-DATA tail<>+48(SB)/4, $0x00000fff
-DATA tail<>+52(SB)/4, $0x00001fff
-DATA tail<>+56(SB)/4, $0x00003fff
-DATA tail<>+60(SB)/4, $0x00007fff
-GLOBL tail<>(SB), RODATA|NOPTR, $64
 
 // func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 // Requires: AVX, AVX512F
@@ -216,8 +200,10 @@ vec8:
 tail9:
 	ADDQ         $+16, DX
 	JZ           done10
-	LEAQ         tail<>+0(SB), SI
-	KMOVW        (SI)(DX*4), K1
+	XORQ         SI, SI
+	BTSQ         DX, SI
+	DECQ         SI
+	KMOVW        SI, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -534,8 +520,10 @@ vec13:
 tail14:
 	ADDQ         $+16, CX
 	JZ           done15
-	LEAQ         tail<>+0(SB), BX
-	KMOVW        (BX)(CX*4), K1
+	XORQ         BX, BX
+	BTSQ         CX, BX
+	DECQ         BX
+	KMOVW        BX, K1
 	VMOVUPS.Z    (AX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -600,8 +588,10 @@ vec17:
 tail18:
 	ADDQ      $+16, DX
 	JZ        done19
-	LEAQ      tail<>+0(SB), BX
-	KMOVW     (BX)(DX*4), K1
+	XORQ      BX, BX
+	BTSQ      DX, BX
+	DECQ      BX
+	KMOVW     BX, K1
 	VMOVUPS.Z (CX), K1, Z4
 	VDIVPS    Z0, Z4, Z4
 	VMOVUPS   Z4, K1, (AX)
@@ -647,8 +637,10 @@ vec21:
 tail22:
 	ADDQ        $+16, DX
 	JZ          done23
-	LEAQ        tail<>+0(SB), BX
-	KMOVW       (BX)(DX*4), K1
+	XORQ        BX, BX
+	BTSQ        DX, BX
+	DECQ        BX
+	KMOVW       BX, K1
 	VMOVUPS.Z   (CX), K1, Z4
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, K1, (AX)

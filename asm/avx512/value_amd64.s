@@ -4437,7 +4437,6 @@ store390:
 done343:
 	ADDQ $+28, DX
 	ADDQ $+896, AX
-	JMP  end145
 
 next338:
 end145:

@@ -144,7 +144,6 @@ single2:
 	VADDPS       Z0, Z13, Z13
 	VMOVUPS      Z3, 64(AX)
 	VADDPS       Z3, Z14, Z14
-	ADDQ         $+128, AX
 
 done3:
 	XORL        AX, AX

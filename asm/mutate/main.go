@@ -12,13 +12,16 @@
 // Left alone are changes that could change no result, and those that a test of the sources forbids,
 // as that one does not see an overlay:
 //
-//   - prefetches, what computes their addresses and nothing else, and alignment;
+//   - prefetches, the arguments, registers and branches that serve nothing else (by data flow), and alignment;
+//   - the register that an argument is loaded into, as the one left out may hold it by chance;
 //   - VZEROUPPER and RET, which a test of asm/asmtest demands of every function;
 //   - bits of a mask that no instruction looks at;
 //   - the loops of limit_*.s, which only take time.
 //
-// Some mutants still compute the same: a clamp that is a little looser, a load of what a register
-// holds already, the unused end of a table. So the last percent is read, not counted.
+// Some mutants still compute the same: a block that leaves its last round to the loop of single vectors
+// behind it, a tail that runs for no element, a load of what a register holds already. So 97% are wanted,
+// and the others are read: one that is different wants a test, and code that makes no difference had
+// better go.
 package main
 
 import (
@@ -45,7 +48,7 @@ func main() {
 	arch := flag.String("arch", runtime.GOARCH, "amd64 or arm64")
 	only := flag.String("only", "", "mutate the files whose path contains this")
 	jobs := flag.Int("j", 2, "mutants tested at a time")
-	want := flag.Float64("want", 0.95, "fraction to be killed, or else exit with 1")
+	want := flag.Float64("want", 0.97, "fraction to be killed, or else exit with 1")
 	flag.Parse()
 	log.SetFlags(0)
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -37,63 +38,122 @@ type function struct {
 }
 
 var (
-	heading     = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
-	data        = regexp.MustCompile(`^DATA (\w+)<>`)
-	fixed       = regexp.MustCompile(`^\t(PREFETCH\w+|PRFM|PCALIGN|VZEROUPPER|RET)\b`)
-	prefetching = regexp.MustCompile(`\b(ahead|wrap|left)\+\d+\(FP\)`)
-	// What MOVQ, LEAQ and ADDQ (or MOVD and ADD) do to a register, they do to nothing else.
-	destination = regexp.MustCompile(`^\t(?:MOVQ|LEAQ|ADDQ|MOVD|ADD) .*, (R\d+|[ABCD]X|[SD]I)$`)
+	heading = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
+	data    = regexp.MustCompile(`^DATA (\w+)<>`)
 	// A vector is also named by its length or its element: V3.S4, F3. WORDs have registers of their own.
 	named = regexp.MustCompile(`\b([XYZKVFR]\d+|[ABCD]X|[SD]I)\b`)
 )
 
 // newFile finds the sites of a file. Its tables of constants count as one more function.
-//
-// Where to prefetch is no site: neither the arguments that only say that, nor an instruction that
-// sets a register which nothing but prefetches and such instructions use in its function.
 func newFile(isa, path, text string) file {
 	f := file{isa: isa, path: path, lines: strings.Split(text, "\n")}
 	tables := function{name: "tables"}
 	for i, line := range f.lines {
-		if m := heading.FindStringSubmatch(line); m != nil {
-			f.functions = append(f.functions, function{name: m[1]})
-		}
-		switch {
-		case data.MatchString(line):
+		if data.MatchString(line) {
 			tables.sites = append(tables.sites, i)
-		case strings.HasPrefix(line, "\t"):
-			in := &f.functions[len(f.functions)-1]
-			in.sites = append(in.sites, i)
 		}
-	}
-	for i := range f.functions {
-		in := &f.functions[i]
-		used := map[string]bool{} // registers, for something
-		for _, i := range in.sites {
-			code, _, _ := strings.Cut(f.lines[i], "//")
-			all := named.FindAllString(code, -1)
-			in.registers = append(in.registers, all...)
-			if !fixed.MatchString(code) {
-				sources := all
-				if destination.MatchString(code) {
-					sources = all[:len(all)-1]
-				}
-				for _, x := range sources {
-					used[x] = true
-				}
-			}
+		if m := heading.FindStringSubmatch(line); m != nil {
+			n := 1 + slices.IndexFunc(f.lines[i:], func(line string) bool { return split(line) == "RET" })
+			f.functions = append(f.functions, newFunction(m[1], f.lines[i:i+n], i))
 		}
-		in.sites = slices.DeleteFunc(in.sites, func(i int) bool {
-			d := destination.FindStringSubmatch(f.lines[i])
-			return fixed.MatchString(f.lines[i]) || prefetching.MatchString(f.lines[i]) || d != nil && !used[d[1]]
-		})
-		slices.Sort(in.registers)
-		in.registers = slices.Compact(in.registers)
 	}
 	if len(tables.sites) > 0 {
 		f.functions = append(f.functions, tables)
 	}
 	return f
+}
+
+// newFunction finds the sites of a function, whose first line is number first of its file.
+func newFunction(name string, lines []string, first int) function {
+	in := function{name: name}
+	prefetches := prefetching(lines)
+	for i, line := range lines {
+		code, _, _ := strings.Cut(line, "//")
+		in.registers = append(in.registers, named.FindAllString(code, -1)...)
+		if strings.HasPrefix(line, "\t") && !prefetches[i] && !fixed.MatchString(line) {
+			in.sites = append(in.sites, first+i)
+		}
+	}
+	slices.Sort(in.registers)
+	in.registers = slices.Compact(in.registers)
+	return in
+}
+
+var (
+	fixed    = regexp.MustCompile(`^\t(PREFETCH\w+|PRFM|PCALIGN|VZEROUPPER|RET)\b`)
+	leaves   = regexp.MustCompile(`^\t(VZEROUPPER|RET)\b`)
+	whither  = regexp.MustCompile(`\b(ahead|rows|width|wrap|left)\+\d+\(FP\)`) // arguments that say what to prefetch
+	general  = regexp.MustCompile(`\b(R\d+|[ABCD]X|[SD]I)\b`)
+	moves    = regexp.MustCompile(`^\t(?:MOVQ|LEAQ|ADDQ|MOVD|ADD) .*, (R\d+|[ABCD]X|[SD]I)$`) // they only set a register
+	asks     = regexp.MustCompile(`^\t(?:J[A-Z]+|SET[A-Z]+|CMOV[A-Z]+) `)                     // for the flags of amd64
+	compares = regexp.MustCompile(`^\t(?:CMP|TEST|SUB|ADD|DEC|AND|XOR|SHL|SHR)`)              // sets them
+)
+
+// prefetching reports which lines of a function serve prefetches alone: those that name an argument
+// which only says where, those that set a register that nothing but such lines will read, and branches
+// around such lines.
+func prefetching(lines []string) []bool {
+	const flags = "flags" // counts as a register: ADDQ may be there for it
+	labels := map[string]int{}
+	for i, line := range lines {
+		labels[strings.TrimSuffix(line, ":")] = i
+	}
+	target := func(line string) (i int, ok bool) {
+		if !isBranch(split(line)) {
+			return 0, false
+		}
+		all := strings.Fields(line)
+		return labels[all[len(all)-1]], true
+	}
+	only := make([]bool, len(lines))
+	live := make([]map[string]bool, len(lines)+1) // in front of each line: what other lines will read
+	for i := range live {
+		live[i] = map[string]bool{}
+	}
+	for before, sum := -1, 0; sum != before; {
+		before, sum = sum, 0
+		for i, line := range slices.Backward(lines) {
+			now := live[i]
+			if op := split(line); op != "JMP" && op != "B" {
+				maps.Copy(now, live[i+1])
+			}
+			if to, ok := target(line); ok {
+				maps.Copy(now, live[to])
+			}
+			code, _, _ := strings.Cut(line, "//")
+			reads := general.FindAllString(code, -1)
+			only[i] = whither.MatchString(line)
+			if set := moves.FindStringSubmatch(line); set != nil {
+				only[i] = only[i] || !live[i+1][set[1]] && !live[i+1][flags]
+				reads = reads[:len(reads)-1]
+				if !strings.HasPrefix(line, "\tADD") { // its result may be one of its operands
+					delete(now, set[1])
+				}
+			}
+			if compares.MatchString(line) {
+				delete(now, flags)
+			}
+			if asks.MatchString(line) {
+				now[flags] = true
+			}
+			if !only[i] && !fixed.MatchString(line) {
+				for _, r := range reads {
+					now[r] = true
+				}
+			}
+			sum += len(now)
+		}
+	}
+	for i, line := range slices.Backward(lines) {
+		if to, ok := target(line); ok && to > i {
+			only[i] = true
+			for k := i + 1; k < to; k++ {
+				code := strings.HasPrefix(lines[k], "\t")
+				only[i] = only[i] && (!code || only[k] || fixed.MatchString(lines[k]) && !leaves.MatchString(lines[k]))
+			}
+		}
+	}
+	return only
 }
 
 // A deck deals mutants, of each function in turn.
@@ -155,7 +215,7 @@ const nothing = "\t// nothing"
 // opposites are operations that take the same operands.
 var opposites = pairs("VADDPS VSUBPS", "VADDSS VSUBSS", "VMULPS VADDPS", "VDIVPS VMULPS", "VMAXPS VMINPS", "VMAXSS VMINSS",
 	"VFMADD231PS VFNMADD231PS", "VFMADD213PS VFNMADD213PS", "VUNPCKLPS VUNPCKHPS", "VUNPCKLPD VUNPCKHPD",
-	"VPADDD VPSUBD", "VPSLLD VPSRLD", "VPSRAD VPSRLD", "VANDPS VORPS", "VXORPS VORPS", "ADDQ SUBQ", "DECQ INCQ", "SHLQ SHRQ",
+	"VPADDD VPSUBD", "VPSLLD VPSRLD", "VANDPS VORPS", "VXORPS VORPS", "ADDQ SUBQ", "DECQ INCQ", "SHLQ SHRQ",
 	"ANDQ ORQ", "ANDL ORL", "VPCMPGTD VPCMPEQD",
 	"ADD SUB", "ADDS SUBS", "VADD VSUB", "VZIP1 VZIP2", "VTRN1 VTRN2", "VBIT VBIF", "LSL LSR", "VEOR VORR", "AND ORR",
 	"FMOVS FMOVD")
@@ -189,6 +249,8 @@ func split(line string) string {
 
 func isBranch(op string) bool { return inverse[op] != nil || op == "JMP" || op == "B" }
 
+// argument is a load of an argument. Its register may hold the argument by chance, as the Go function in
+// front got it there: so such a load is only mutated into one of another argument.
 var argument = regexp.MustCompile(`^\tMOV[QD]\s+\w+\+\d+\(FP\), `)
 
 // operation replaces an operation by its opposite or by nothing.
@@ -198,7 +260,7 @@ func operation(r *rand.Rand, line string, _ []string) string {
 		return ""
 	}
 	if argument.MatchString(line) {
-		return "" // its register may hold the argument by chance; offset takes another one
+		return ""
 	}
 	if r.IntN(2) == 0 {
 		return nothing
@@ -243,10 +305,8 @@ func constant(r *rand.Rand, line string, _ []string) string {
 		return ""
 	}
 	switch {
-	case strings.Contains(line, "DATA tail8<>"):
-		v ^= 1 << 31 // masks of AVX2: only the sign of an element counts
-	case strings.Contains(line, "DATA tail<>"):
-		v ^= 1 << r.IntN(16) // masks of AVX-512: 16 bits are loaded
+	case strings.Contains(line, "DATA tail"):
+		v ^= 1 << 31 // only the sign of an element of a mask counts
 	case tolerant.MatchString(line):
 		v ^= 1 << 31
 	case v >= 1<<12 || op == "DATA":
@@ -301,7 +361,7 @@ func register(r *rand.Rand, line string, registers []string) string {
 		return ""
 	}
 	at := named.FindAllStringIndex(line, -1)
-	if at == nil {
+	if at == nil || argument.MatchString(line) {
 		return ""
 	}
 	m := at[r.IntN(len(at))]

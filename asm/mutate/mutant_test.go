@@ -11,23 +11,40 @@ import (
 
 const sample = `TEXT ·f(SB), NOSPLIT, $0-24
 	MOVQ x+0(FP), AX
-	MOVQ AX, SI
+	LEAQ (AX)(AX*2), CX
+	MOVQ CX, SI
 	ADDQ ahead+8(FP), SI
 	VMOVUPS 32(AX), Y0
 	VADDPS Y0, Y1, Y1
 
 loop:
+	CMPQ rows+16(FP), $0x00
+	JE same
 	PREFETCHT1 (SI)
 	ADDQ $+64, SI
+	SUBQ $+16, left+24(FP)
+	JG same
+	MOVQ dim+32(FP), CX
+	MOVQ CX, left+24(FP)
+
+same:
+	MOVQ dim+32(FP), CX
+	VMOVUPS Y0, (CX)
 	SUBQ $+8, BX
 	JGE loop
+	ADDQ $+8, BX
+	JZ done
+	VMOVUPS Y1, (AX)
+
+done:
 	VZEROUPPER
 	RET
 
 DATA t<>+0(SB)/4, $0x3f800000
 `
 
-// Of the sample, the lines that prefetch or end are no sites.
+// Of the sample, the lines that serve prefetches or end are no sites. What a line computes for its flags
+// matters.
 func TestSites(t *testing.T) {
 	f := newFile("avx2", "f.s", sample)
 	require.Len(t, f.functions, 2)
@@ -37,9 +54,9 @@ func TestSites(t *testing.T) {
 			sites = append(sites, strings.TrimSpace(f.lines[i]))
 		}
 	}
-	require.Equal(t, []string{"MOVQ x+0(FP), AX", "VMOVUPS 32(AX), Y0", "VADDPS Y0, Y1, Y1", "SUBQ $+8, BX", "JGE loop",
-		"DATA t<>+0(SB)/4, $0x3f800000"}, sites)
-	require.Equal(t, []string{"AX", "BX", "SI", "Y0", "Y1"}, f.functions[0].registers)
+	require.Equal(t, []string{"MOVQ x+0(FP), AX", "VMOVUPS 32(AX), Y0", "VADDPS Y0, Y1, Y1", "MOVQ dim+32(FP), CX", "VMOVUPS Y0, (CX)",
+		"SUBQ $+8, BX", "JGE loop", "ADDQ $+8, BX", "JZ done", "VMOVUPS Y1, (AX)", "DATA t<>+0(SB)/4, $0x3f800000"}, sites)
+	require.Equal(t, []string{"AX", "BX", "CX", "SI", "Y0", "Y1"}, f.functions[0].registers)
 }
 
 // Every change of a line that can be drawn.
@@ -62,6 +79,7 @@ func TestChanges(t *testing.T) {
 		{"offset", "MOVQ x+8(FP), AX", []string{"MOVQ x+0(FP), AX", "MOVQ x+16(FP), AX"}},
 		{"offset", "VMOVUPS splat3f800000<>+0(SB), Y0", nil},
 		{"register", "MOVQ AX, BX", []string{"MOVQ AX, AX", "MOVQ AX, R1", "MOVQ AX, R2", "MOVQ BX, BX", "MOVQ R1, BX", "MOVQ R2, BX"}},
+		{"register", "MOVQ x+8(FP), AX", nil},
 		{"register", "VMOVUPS (AX), Y0", []string{"VMOVUPS (AX), Y1", "VMOVUPS (AX), Y2", "VMOVUPS (BX), Y0", "VMOVUPS (R1), Y0", "VMOVUPS (R2), Y0"}},
 		{"branch", "JGE loop", []string{"// nothing", "JG loop", "JL loop"}},
 		{"branch", "JNZ loop", []string{"// nothing", "JZ loop"}},

@@ -77,12 +77,10 @@ block1:
 	WORD  $0x4e21ce43 // fmla v3.4s, v18.4s, v1.4s
 	WORD  $0x4e22d631 // fadd v17.4s, v17.4s, v2.4s
 	WORD  $0x4e23d652 // fadd v18.4s, v18.4s, v3.4s
-	VSUB  V9.S4, V7.S4, V7.S4
-	VSUB  V9.S4, V8.S4, V8.S4
-	WORD  $0x4f3d04e2 // sshr v2.4s, v7.4s, #3
-	WORD  $0x4f3d0503 // sshr v3.4s, v8.4s, #3
-	WORD  $0x4f3c04e7 // sshr v7.4s, v7.4s, #4
-	WORD  $0x4f3c0508 // sshr v8.4s, v8.4s, #4
+	VUSHR $3, V7.S4, V2.S4
+	VUSHR $3, V8.S4, V3.S4
+	VUSHR $4, V7.S4, V7.S4
+	VUSHR $4, V8.S4, V8.S4
 	VSUB  V7.S4, V2.S4, V2.S4
 	VSUB  V8.S4, V3.S4, V3.S4
 	VSHL  $23, V7.S4, V7.S4
@@ -131,9 +129,8 @@ block3:
 	VTBL  V1.B16, [V30.B16, V31.B16], V1.B16
 	WORD  $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
 	WORD  $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
-	VSUB  V9.S4, V2.S4, V2.S4
-	WORD  $0x4f3d0441 // sshr v1.4s, v2.4s, #3
-	WORD  $0x4f3c0442 // sshr v2.4s, v2.4s, #4
+	VUSHR $3, V2.S4, V1.S4
+	VUSHR $4, V2.S4, V2.S4
 	VSUB  V2.S4, V1.S4, V1.S4
 	VSHL  $23, V2.S4, V2.S4
 	VSHL  $23, V1.S4, V1.S4
@@ -174,9 +171,8 @@ block5:
 	VTBL  V1.B16, [V30.B16, V31.B16], V1.B16
 	WORD  $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
 	WORD  $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
-	VSUB  V9.S4, V2.S4, V2.S4
-	WORD  $0x4f3d0441 // sshr v1.4s, v2.4s, #3
-	WORD  $0x4f3c0442 // sshr v2.4s, v2.4s, #4
+	VUSHR $3, V2.S4, V1.S4
+	VUSHR $4, V2.S4, V2.S4
 	VSUB  V2.S4, V1.S4, V1.S4
 	VSHL  $23, V2.S4, V2.S4
 	VSHL  $23, V1.S4, V1.S4

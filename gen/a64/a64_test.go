@@ -84,9 +84,8 @@ func TestWords(t *testing.T) {
 		}
 		check("BIC", []string{b16(d), b16(n), b16(m)}, func(a *Asm) { a.BIC(d, n, m) })
 		check("ORN", []string{b16(d), b16(n), b16(m)}, func(a *Asm) { a.ORN(d, n, m) })
-		lane, bits := r.IntN(4), 1+r.IntN(32)
+		lane := r.IntN(4)
 		check("FMLA", []string{s4(d), s4(n), fmt.Sprintf("V%d.S[%d]", m, lane)}, func(a *Asm) { a.FMLAElement(d, n, m, lane) })
-		check("SSHR", []string{s4(d), s4(n), fmt.Sprintf("#%d", bits)}, func(a *Asm) { a.SSHR(d, n, bits) })
 		check("FMAXV", []string{fmt.Sprintf("S%d", d), s4(n)}, func(a *Asm) { a.FMAXV(d, n) })
 		check("FADDP", []string{fmt.Sprintf("S%d", d), fmt.Sprintf("V%d.2S", n)}, func(a *Asm) { a.FADDP(d, n) })
 		x, y := generalRegisters[r.IntN(len(generalRegisters))], generalRegisters[r.IntN(len(generalRegisters))]
@@ -107,7 +106,7 @@ func TestPanics(t *testing.T) {
 		"immediate 4096":         func(a *Asm) { a.ADDI(0, 0, 4096) },
 		"immediate -1":           func(a *Asm) { a.SUBS(0, 0, -1) },
 		"shift by 32":            func(a *Asm) { a.SHL(0, 0, 32) },
-		"shift by 0":             func(a *Asm) { a.SSHR(0, 0, 0) },
+		"shift by 0":             func(a *Asm) { a.USHR(0, 0, 0) },
 		"offset of a quad":       func(a *Asm) { a.LDRQ(0, Mem{0, 4096 * 16}) },
 		"unaligned offset":       func(a *Asm) { a.STRS(0, Mem{0, 258}) },
 		"offset of a pair":       func(a *Asm) { a.LDPQ(0, 1, Mem{0, 1024}) },

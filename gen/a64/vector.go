@@ -66,7 +66,6 @@ var (
 )
 
 const (
-	sshr    = 0x4F000400
 	bic     = 0x4E601C00
 	orn     = 0x4EE01C00
 	fmaxv   = 0x6E30F800
@@ -121,7 +120,7 @@ func (a *Asm) MULV(d, n, m V) { a.three(define, "mul", d, n, m) }
 func (a *Asm) ADDV(d, n, m V) { a.op(define, "VADD", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) SUBV(d, n, m V) { a.op(define, "VSUB", m.in("S4"), n.in("S4"), d.in("S4")) }
 
-// SHL and USHR shift bits out; SSHR keeps the sign.
+// SHL and USHR shift bits out.
 func (a *Asm) SHL(d, n V, bits int) {
 	inRange("shift", bits, 0, 31)
 	a.op(define, "VSHL", constant("$%d", bits), n.in("S4"), d.in("S4"))
@@ -129,10 +128,6 @@ func (a *Asm) SHL(d, n V, bits int) {
 func (a *Asm) USHR(d, n V, bits int) {
 	inRange("shift", bits, 1, 32)
 	a.op(define, "VUSHR", constant("$%d", bits), n.in("S4"), d.in("S4"))
-}
-func (a *Asm) SSHR(d, n V, bits int) {
-	inRange("shift", bits, 1, 32)
-	a.word(define, sshr|uint32(64-bits)<<16, fmt.Sprintf("sshr v%%d.4s, v%%d.4s, #%d", bits), d.d(), n.n())
 }
 
 // Bits. BIC is n &^ m, ORN n | ^m; BIT inserts the bits of n where m is set, BIF where it is not.

@@ -47,7 +47,6 @@ func (g *gen) AddInt(d, x, y []a64.V)                  { each(g.ADDV, d, x, y) }
 func (g *gen) SubInt(d, x, y []a64.V)                  { each(g.SUBV, d, x, y) }
 func (g *gen) ShiftLeft(d, x []a64.V, n int)           { shift(g.SHL, d, x, n) }
 func (g *gen) ShiftRight(d, x []a64.V, n int)          { shift(g.USHR, d, x, n) }
-func (g *gen) ShiftArith(d, x []a64.V, n int)          { shift(g.SSHR, d, x, n) }
 func (g *gen) Step(y, r []a64.V, t float32) []a64.V    { return g.step(g.FMLA, y, r, t) }
 func (g *gen) StepNeg(y, r []a64.V, t float32) []a64.V { return g.step(g.FMLS, y, r, t) }
 

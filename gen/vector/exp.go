@@ -34,11 +34,11 @@ func Exp[R any](m Machine[R], x, a, b, c []R) {
 	m.Max(x, x, m.Const(ExpMin))
 	m.Min(x, x, m.Fill(a, expMax))
 	b, a = reduce(m, Magic, x, a, b, c)
-	m.SubInt(a, a, m.Const(Magic)) // 8n
-	m.ShiftArith(c, a, 3)          // k
-	m.ShiftArith(a, a, 4)          // k/2
-	m.SubInt(c, c, a)              // k - k/2
-	m.ShiftLeft(a, a, 23)          // the exponents of 2^(k/2) and 2^(k-k/2)
+	// Of 8n and magic's bits above it only the 9 bits behind a shift count, those of an exponent.
+	m.ShiftRight(c, a, 3) // k
+	m.ShiftRight(a, a, 4) // k/2
+	m.SubInt(c, c, a)     // k - k/2
+	m.ShiftLeft(a, a, 23) // the exponents of 2^(k/2) and 2^(k-k/2)
 	m.ShiftLeft(c, c, 23)
 	m.AddInt(a, a, m.Const(1))
 	m.AddInt(c, c, m.Const(1))

@@ -26,7 +26,6 @@ type Machine[R any] interface {
 	SubInt(d, x, y []R)         // x - y
 	ShiftLeft(d, x []R, n int)  // x << n
 	ShiftRight(d, x []R, n int) // x >> n, with zeros
-	ShiftArith(d, x []R, n int) // x >> n, with the sign
 	Index(d, x []R) []R         // the low bits of x as indices, in d where the machine has to compute them
 	Lookup(d, i []R, t *Table)  // t at the indices
 

@@ -66,7 +66,8 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 	// turns an accumulator of -0 into +0.
 	for i := range g.sums() {
 		part, next := g.label("part"), g.label("next")
-		if i < g.sums()-1 { // the last one is never full
+		last, k := i == g.sums()-1, n
+		if !last { // which is never full
 			g.CMPQ(n, I8(g.lanes))
 			g.JL(LabelRef(part))
 			g.VMOVUPS(mem(x, g.w()*i), g.V(4))
@@ -76,13 +77,15 @@ func dotLoop(g *gen, x, y, n reg.GPVirtual) {
 			g.Label(part)
 		}
 		// n < lanes: masked; the next vectors find n = 0.
-		k := g.GP64()
-		g.MOVQ(n, k)
+		if !last {
+			k = g.GP64()
+			g.MOVQ(n, k)
+			g.XORQ(n, n)
+		}
 		g.tailMask(k, g.V(8))
 		g.loadTail(mem(x, g.w()*i), g.V(8), g.V(4))
 		g.loadTail(mem(y, g.w()*i), g.V(8), g.V(5))
 		g.VFMADD231PS(g.V(5), g.V(4), g.V(i))
-		g.XORQ(n, n)
 		g.Label(next)
 	}
 	g.Label(done)
@@ -104,7 +107,7 @@ func (g *gen) fold() {
 	}
 	g.VEXTRACTF128(U8(1), Y(0), X(1)) // 4
 	g.VADDPS(X(1), X(0), X(0))
-	g.VMOVHLPS(X(0), X(0), X(1)) // 2
+	g.VPERMILPD(U8(1), X(0), X(1)) // 2
 	g.VADDPS(X(1), X(0), X(0))
 	g.VMOVSHDUP(X(0), X(1)) // 1
 	g.VADDSS(X(1), X(0), X(0))

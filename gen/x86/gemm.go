@@ -35,7 +35,8 @@ type gemm struct {
 	scalar func(row, step int) Mem  // the other operand
 	start  func(rows int)           // sets the accumulators and the operands
 	next   func(rows, steps int)    // advances the operands
-	finish func(row int)            // uses up the accumulators of a row, in order; all spares are free
+	settle func()                   // loads what finish wants in the spares, or nil
+	finish func(row int)            // uses up the accumulators of a row, in order
 }
 
 // tile emits the product for a number of rows.
@@ -87,10 +88,8 @@ func (g *gemm) tile(rows int) {
 		for s := range 4 {
 			g.step(r, n, s, true)
 		}
-		for range n {
-			g.finish(r)
-			r++
-		}
+		g.finishRows(r, n)
+		r += n
 	}
 	g.JMP(LabelRef(done))
 	if g.upper != nil {
@@ -106,10 +105,18 @@ func (g *gemm) tile(rows int) {
 		g.JNZ(LabelRef(again))
 	}
 	g.Label(short)
-	for r := range rows {
+	g.finishRows(0, rows)
+	g.Label(done)
+}
+
+// finishRows finishes n rows from row. All spares are free.
+func (g *gemm) finishRows(row, n int) {
+	if g.settle != nil {
+		g.settle()
+	}
+	for r := row; r < row+n; r++ {
 		g.finish(r)
 	}
-	g.Label(done)
 }
 
 // steps emits n steps of all rows.
@@ -183,7 +190,9 @@ func (g *gen) groups(tile func(rows int)) {
 		g.CMPQ(g.param("rest"), U8(r))
 		g.JNE(LabelRef(next))
 		tile(r)
-		g.JMP(LabelRef(end))
+		if r < g.Small-1 {
+			g.JMP(LabelRef(end))
+		}
 		g.Label(next)
 	}
 	g.Label(end)

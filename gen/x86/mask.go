@@ -1,7 +1,9 @@
 package x86
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -12,27 +14,27 @@ import (
 
 func (g *gen) avx512() bool { return g.lanes == 16 }
 
-// tailMask prepares the mask of the first n < lanes lanes. n is destroyed.
+// tailMask prepares the mask of the first n lanes, not all. n is destroyed.
 func (g *gen) tailMask(n reg.GPVirtual, mask reg.VecPhysical) {
-	a := g.GP64()
-	if g.avx512() {
-		var masks []uint32
-		for i := range 16 {
-			masks = append(masks, 1<<i-1)
-		}
-		g.LEAQ(g.words("tail", masks...), a)
-		g.KMOVW(at(a, n, 4, 0), reg.K1)
+	if !g.avx512() {
+		g.vectorMask(n, mask)
 		return
 	}
-	g.tailMask8(n, mask)
+	m := g.GP64() // 1<<n - 1
+	g.XORQ(m, m)
+	g.BTSQ(n, m)
+	g.DECQ(m)
+	g.KMOVW(m.As32(), reg.K1)
 }
 
-// tailMask8 is the mask of the first n < 8 lanes of a Y register, with any instruction set.
-func (g *gen) tailMask8(n reg.GPVirtual, mask reg.VecPhysical) {
-	on, off := uint32(math.MaxUint32), uint32(0)
-	t := g.words("tail8", on, on, on, on, on, on, on, on, off, off, off, off, off, off, off, off)
+// vectorMask is tailMask for a Y or X register, with any instruction set: a window of as many lanes on
+// a table that is on, then off.
+func (g *gen) vectorMask(n reg.GPVirtual, mask reg.VecPhysical) {
+	lanes := int(mask.Size()) / 4
+	on, off := slices.Repeat([]uint32{math.MaxUint32}, lanes-1), make([]uint32, lanes)
+	t := g.words(fmt.Sprintf("tail%d", lanes), append(on, off...)...)
 	a := g.GP64()
-	g.LEAQ(t.Offset(32), a)
+	g.LEAQ(t.Offset(4*len(on)), a)
 	g.SHLQ(U8(2), n)
 	g.SUBQ(n, a)
 	g.VMOVUPS(mem(a, 0), mask)

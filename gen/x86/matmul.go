@@ -19,6 +19,16 @@ func genMatMul(g *gen) {
 		start: func(rows int) {
 			g.MOVQ(b0, b)
 			g.point(a, a0, rows)
+			// The next tile of C comes from far away.
+			next := g.GP64()
+			g.MOVQ(c0, next)
+			g.advance(next, ldc, rows)
+			for range rows {
+				for line := 0; line < g.row(); line += 64 {
+					g.PREFETCHT0(mem(next, line))
+				}
+				g.ADDQ(ldc, next)
+			}
 			zero, set := g.label("zero"), g.label("set")
 			g.CMPQ(g.param("add"), U8(0))
 			g.JE(LabelRef(zero))
@@ -32,16 +42,7 @@ func genMatMul(g *gen) {
 			g.JMP(LabelRef(set))
 			g.Label(zero)
 			g.clear(2 * rows)
-			g.MOVQ(c0, c)
-			g.advance(c, ldc, rows)
 			g.Label(set)
-			// The next tile of C comes from far away.
-			for range rows {
-				for line := 0; line < g.row(); line += 64 {
-					g.PREFETCHT0(mem(c, line))
-				}
-				g.ADDQ(ldc, c)
-			}
 			g.MOVQ(c0, c)
 		},
 		next: func(rows, steps int) {

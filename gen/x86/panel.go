@@ -1,6 +1,8 @@
 package x86
 
 import (
+	"math"
+
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -45,18 +47,27 @@ func (g *gen) eights(body func(part int, row [8]reg.GPVirtual), base reg.GPVirtu
 	}
 }
 
+// remainder sets mask, a Y or X register, to the mask of the elements of a parameter that whole
+// registers of it leave.
+func (g *gen) remainder(param string, mask reg.VecPhysical) {
+	n := g.ptr(param)
+	g.ANDQ(U8(mask.Size()/4-1), n)
+	g.vectorMask(n, mask)
+}
+
 // packPanel: registers as in columns, Y8 the scale, X11 the mask of the tail.
 func (g *gen) packPanel() {
 	dst0, src := g.ptr("dst"), g.ptr("src")
 	g.VBROADCASTSS(g.param("scale"), Y(8))
+	g.remainder("dim", X(11))
 	g.eights(func(part int, row [8]reg.GPVirtual) {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, dst := g.GP64(), g.ptr("dim"), g.GP64()
 		g.XORQ(i, i)
 		g.MOVQ(dst0, dst)
-		store := func(mask reg.VecPhysical) {
-			g.columns(func(r int) Mem { return at(row[r], i, 4, 0) }, mask)
-			for c := range 4 {
+		store := func(columns int, mask reg.VecPhysical) {
+			g.columns(columns, func(r int) Mem { return at(row[r], i, 4, 0) }, mask)
+			for c := range columns {
 				g.VMULPS(Y(8), Y(c), Y(c))
 				g.VMOVUPS(Y(c), mem(dst, g.row()*c+32*part))
 			}
@@ -64,7 +75,7 @@ func (g *gen) packPanel() {
 		g.SUBQ(I8(4), n)
 		g.JL(LabelRef(tail))
 		g.loop(block)
-		store(nil)
+		store(4, nil)
 		g.ADDQ(I32(4*g.row()), dst)
 		g.ADDQ(I8(4), i)
 		g.SUBQ(I8(4), n)
@@ -72,8 +83,7 @@ func (g *gen) packPanel() {
 		g.Label(tail)
 		g.ADDQ(I8(4), n)
 		g.JZ(LabelRef(done))
-		g.tailMask8(n, Y(11))
-		store(X(11))
+		store(3, X(11))
 		g.Label(done)
 	}, src)
 }
@@ -81,15 +91,16 @@ func (g *gen) packPanel() {
 // finishPanel takes 8 columns of 4 queries at a time.
 //
 //	Y0-Y7 as in columns: a half of Y4-Y7 is a column in, Y0-Y3 are rows out
-//	Y8 inverse sums, Y9 zero, Y10 not 0 where a NaN was, Y11 scratch or the mask of the tail
+//	Y8 inverse sums, Y9 zero, Y10 not 0 where a NaN was, Y11 the mask of the tail
 func (g *gen) finishPanel() {
 	dst, st := g.ptr("dst"), g.ptr("st")
+	g.remainder("dim", Y(11))
 	// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
 	g.zero(Y(9), Y(10))
+	g.VBROADCASTSS(g.words("unit", math.Float32bits(1)), Y(3))
 	for part := range g.Panel() / 8 {
 		g.VMOVUPS(mem(st, offSum+32*part), Y(1))
-		g.VMOVUPS(g.splat(1), Y(2))
-		g.VDIVPS(Y(1), Y(2), Y(2))
+		g.VDIVPS(Y(1), Y(3), Y(2))
 		g.VCMPPS(U8(notEqual), Y(9), Y(1), Y(1))
 		g.VANDPS(Y(1), Y(2), Y(2))
 		g.VMOVUPS(Y(2), mem(st, offOldScale+32*part))
@@ -98,21 +109,23 @@ func (g *gen) finishPanel() {
 		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
-		rows := func(store func(y reg.VecPhysical, m Mem)) {
+		rows := func(columns int, store func(y reg.VecPhysical, m Mem)) {
 			for four := range 2 {
 				lanes := 32*part + 16*four
 				g.VBROADCASTF128(mem(st, offOldScale+lanes), Y(8))
 				for c := range 4 {
 					y := Y(4 + c)
 					g.VMOVUPS(mem(acc, g.row()*c+lanes), X(4+c))
-					g.VINSERTF128(U8(1), mem(acc, g.row()*(c+4)+lanes), y, y)
+					if c+4 < columns {
+						g.VINSERTF128(U8(1), mem(acc, g.row()*(c+4)+lanes), y, y)
+					}
 					g.VFMADD213PS(Y(9), Y(8), y) // + 0 for -0
 				}
 				for c := 4; c < 8; c += 2 {
 					g.VCMPPS(U8(unordered), Y(c), Y(c+1), Y(0))
 					g.VORPS(Y(0), Y(10), Y(10))
 				}
-				g.transpose()
+				g.transpose(4)
 				for r := range 4 {
 					store(Y(r), at(row[4*four+r], i, 4, 0))
 				}
@@ -121,7 +134,7 @@ func (g *gen) finishPanel() {
 		g.SUBQ(I8(8), n)
 		g.JL(LabelRef(tail))
 		g.loop(block)
-		rows(func(y reg.VecPhysical, m Mem) { g.VMOVUPS(y, m) })
+		rows(8, func(y reg.VecPhysical, m Mem) { g.VMOVUPS(y, m) })
 		g.ADDQ(I32(8*g.row()), acc)
 		g.ADDQ(I8(8), i)
 		g.SUBQ(I8(8), n)
@@ -129,8 +142,7 @@ func (g *gen) finishPanel() {
 		g.Label(tail)
 		g.ADDQ(I8(8), n)
 		g.JZ(LabelRef(done))
-		g.tailMask8(n, Y(11))
-		rows(func(y reg.VecPhysical, m Mem) { g.VMASKMOVPS(y, Y(11), m) })
+		rows(7, func(y reg.VecPhysical, m Mem) { g.VMASKMOVPS(y, Y(11), m) })
 		g.Label(done)
 	}, dst)
 	nan := g.GP64()
@@ -138,9 +150,9 @@ func (g *gen) finishPanel() {
 	g.MOVQ(nan, g.resultAddr())
 }
 
-// columns transposes 4 elements of 8 rows into the columns Y0-Y3, or the elements of a mask, which is
-// not one of Y0 and Y4-Y7, the scratch.
-func (g *gen) columns(at func(row int) Mem, mask reg.VecPhysical) {
+// columns transposes elements of 8 rows into the first n of the columns Y0-Y3: 4, or 3 with a mask of
+// those that are there, which is not one of Y0 and Y4-Y7, the scratch.
+func (g *gen) columns(n int, at func(row int) Mem, mask reg.VecPhysical) {
 	for i := range 4 { // rows i and i+4 side by side
 		if mask != nil {
 			g.VMASKMOVPS(at(i), mask, X(4+i))
@@ -151,18 +163,20 @@ func (g *gen) columns(at func(row int) Mem, mask reg.VecPhysical) {
 			g.VINSERTF128(U8(1), at(i+4), Y(4+i), Y(4+i))
 		}
 	}
-	g.transpose()
+	g.transpose(n)
 }
 
-// transpose turns the 4x4 blocks in both halves of Y4-Y7 into those of Y0-Y3.
-func (g *gen) transpose() {
+// transpose turns the 4x4 blocks in both halves of Y4-Y7 into the first n of Y0-Y3, 3 or 4.
+func (g *gen) transpose(n int) {
 	g.VUNPCKLPS(Y(5), Y(4), Y(0))
 	g.VUNPCKHPS(Y(5), Y(4), Y(2))
 	g.VUNPCKLPS(Y(7), Y(6), Y(4))
 	g.VUNPCKHPS(Y(7), Y(6), Y(5))
 	g.VUNPCKHPD(Y(4), Y(0), Y(1))
 	g.VUNPCKLPD(Y(4), Y(0), Y(0))
-	g.VUNPCKHPD(Y(5), Y(2), Y(3))
+	if n == 4 {
+		g.VUNPCKHPD(Y(5), Y(2), Y(3))
+	}
 	g.VUNPCKLPD(Y(5), Y(2), Y(2))
 }
 

@@ -125,11 +125,11 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 	g.Label(same)
 }
 
-// mask4 loads into the first 4 lanes of a register the mask of the first n < 4 elements, keeping n.
-func (g *gen) mask4(n reg.GPVirtual, mask reg.VecPhysical) {
+// keptMask is vectorMask, but keeps n.
+func (g *gen) keptMask(n reg.GPVirtual, mask reg.VecPhysical) {
 	t := g.GP64()
 	g.MOVQ(n, t)
-	g.tailMask8(t, mask)
+	g.vectorMask(t, mask)
 }
 
 // addScaled adds a scalar times x to acc; t is scratch. With AVX-512 the FMA broadcasts, and reads one
@@ -166,17 +166,19 @@ func (g *gen) rowScores1() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	steps := func(p eightRows, acc reg.VecPhysical) {
-		g.columns(p.at, nil)
+		g.columns(4, p.at, nil)
 		g.MOVQ(q, t)
 		for i := range 4 {
+			if i > 0 {
+				g.ADDQ(w, t)
+			}
 			g.addScaled(mem(t, 0), Y(i), acc, Y(8))
-			g.ADDQ(w, t)
 		}
 	}
 	g.loop(four)
 	steps(lo, Y(9))
 	steps(hi, Y(10))
-	g.MOVQ(t, q)
+	g.LEAQ(at(t, w, 1, 0), q)
 	g.prefetchRows(pf, t, 4)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
@@ -185,10 +187,10 @@ func (g *gen) rowScores1() {
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n, Y(11))
+	g.keptMask(n, X(11))
 	for i, p := range []eightRows{lo, hi} {
 		next := g.label("next")
-		g.columns(p.at, X(11))
+		g.columns(3, p.at, X(11))
 		g.MOVQ(q, t)
 		for c := range 3 {
 			g.addScaled(mem(t, 0), Y(c), Y(9+i), Y(8))
@@ -226,7 +228,6 @@ func (g *gen) rowScores4() {
 		for r := range 4 {
 			g.addScaled(mem(q, 4*r), Y(c), Y(8+r), Y(4+r))
 		}
-		g.ADDQ(w, q)
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
@@ -239,9 +240,10 @@ func (g *gen) rowScores4() {
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	g.loop(four)
-	g.columns(keys.at, nil)
+	g.columns(4, keys.at, nil)
 	for c := range 4 {
 		step(c)
+		g.ADDQ(w, q)
 	}
 	g.prefetchRows(pf, t, 2)
 	g.shiftEight(keys, 16)
@@ -250,11 +252,12 @@ func (g *gen) rowScores4() {
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
-	g.mask4(n, Y(3))
-	g.columns(keys.at, X(3))
+	g.keptMask(n, X(3))
+	g.columns(3, keys.at, X(3))
 	for c := range 3 {
 		step(c)
 		if c < 2 {
+			g.ADDQ(w, q)
 			g.DECQ(n)
 			g.JZ(LabelRef(done))
 		}
@@ -319,7 +322,7 @@ func (g *gen) rowScores8() {
 		for i := range 4 {
 			g.VPERM2F128(U8(0x20+0x11*half), Y(12+i), Y(8+i), Y(4+i))
 		}
-		g.transpose()
+		g.transpose(4)
 		for r := range 4 {
 			g.VMOVUPS(Y(r), mem(s, 4*tileKeys*(4*half+r)))
 		}
@@ -460,8 +463,10 @@ func (g *gen) rowValues(rows int) {
 				g.VMOVUPS(g.V(r*vecs+i), or(r, i))
 			}
 		}
-		g.ADDQ(I32(g.w()*vecs), v)
-		g.ADDQ(I32(g.w()*vecs), o)
+		if !masked { // the last one
+			g.ADDQ(I32(g.w()*vecs), v)
+			g.ADDQ(I32(g.w()*vecs), o)
+		}
 	}
 
 	block, sum := g.label("block"), g.label("sum")
@@ -496,7 +501,9 @@ func (g *gen) rowValues(rows int) {
 		g.JL(LabelRef(next))
 		chunk(vecs, false)
 		g.SUBQ(I32(g.lanes*vecs), cols)
-		g.JMP(LabelRef(again))
+		if vecs == 8/rows { // the others are needed once at most
+			g.JMP(LabelRef(again))
+		}
 		g.Label(next)
 	}
 	end := g.label("end")

@@ -34,7 +34,11 @@ func (g *gen) scores(half int) {
 		load:   func(step, half int) Mem { return mem(q, g.row()*step+g.w()*half) },
 		scalar: func(row, step int) Mem { return k.at(row, 4*step) },
 		start: func(rows int) {
-			g.clear(2 * rows)
+			for r := range rows {
+				for h := half; h < 2; h++ {
+					g.zero(g.V(2*r + h))
+				}
+			}
 			g.MOVQ(q0, q)
 			g.point(k, k0, rows)
 		},

@@ -92,7 +92,7 @@ func (g *gen) max(x, n reg.GPVirtual) {
 	}
 	g.VEXTRACTF128(U8(1), Y(0), X(1))
 	g.VMAXPS(X(1), X(0), X(0))
-	g.VMOVHLPS(X(0), X(0), X(1))
+	g.VPERMILPD(U8(1), X(0), X(1))
 	g.VMAXPS(X(1), X(0), X(0))
 	g.VMOVSHDUP(X(0), X(1))
 	g.VMAXSS(X(1), X(0), X(0))

@@ -51,12 +51,14 @@ func genValue(g *gen) {
 			g.advance(v, stride, steps)
 			g.readAhead(steps)
 		},
-		finish: func(col int) {
-			// o*b + acc; where a maximum has grown o*b + acc*a; in the first tile o*b + 0.
-			other, first, store := g.label("other"), g.label("first"), g.label("store")
+		settle: func() {
 			if !g.avx512() {
 				loadNewScale()
 			}
+		},
+		finish: func(col int) {
+			// o*b + acc; where a maximum has grown o*b + acc*a; in the first tile o*b + 0.
+			other, first, store := g.label("other"), g.label("first"), g.label("store")
 			g.CMPL(mem(st, offMode), U8(mergeRescale))
 			g.JAE(LabelRef(other))
 			for h := range 2 {

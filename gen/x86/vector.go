@@ -97,7 +97,6 @@ func (m machine) SubInt(d, x, y []Op) { each(m.g.VPSUBD, d, x, y) }
 
 func (m machine) ShiftLeft(d, x []Op, n int)  { each(m.g.VPSLLD, d, x, []Op{U8(n)}) }
 func (m machine) ShiftRight(d, x []Op, n int) { each(m.g.VPSRLD, d, x, []Op{U8(n)}) }
-func (m machine) ShiftArith(d, x []Op, n int) { each(m.g.VPSRAD, d, x, []Op{U8(n)}) }
 
 // VPERMPS looks at the low bits only.
 func (m machine) Index(_, x []Op) []Op { return x }

@@ -50,13 +50,13 @@ func genWeight(g *gen) {
 			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
 			g.VADDPS(g.V(3*v), sum[v%2], sum[v%2])
 		}
-		g.ADDQ(I32(2*g.w()*k), s)
 	}
 	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
 	g.SUBQ(U8(2), n)
 	g.JL(LabelRef(single))
 	g.loop(pair)
 	keys(2)
+	g.ADDQ(I32(4*g.w()), s)
 	g.SUBQ(U8(2), n)
 	g.JGE(LabelRef(pair))
 	g.Label(single)
