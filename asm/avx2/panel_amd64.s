@@ -552,7 +552,6 @@ TEXT ·maskTile(SB), NOSPLIT, $0-40
 	VMOVUPS      splatff800000<>+0(SB), Y6
 	VPBROADCASTD one<>+0(SB), Y8
 	VPBROADCASTD first+32(FP), Y7
-	VXORPS       Y4, Y4, Y4
 
 key13:
 	VPCMPGTD  Y7, Y0, Y5

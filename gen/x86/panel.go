@@ -192,7 +192,9 @@ func (g *gen) maskTile() {
 	g.VMOVUPS(g.splat(negInf), hidden)
 	g.VPBROADCASTD(g.words("one", 1), one)
 	g.VPBROADCASTD(g.param("first"), key)
-	g.zero(x) // AVX-512's blend does not read it, but avo thinks so
+	if g.avx512() {
+		g.zero(x) // the blend does not read it, but avo thinks so
+	}
 	loop := g.label("key")
 	g.Label(loop)
 	for h := range 2 {
