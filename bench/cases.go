@@ -165,14 +165,17 @@ func benchmarks(zen4 bool) []benchmark {
 				if keys == 16384 && d == 128 {
 					goal = target{fraction, map[int]float64{1: 0.90, 4: 0.75}[group]}
 				}
-				all = append(all, decode(keys, d, group, 1, goal), decode(keys, d, group, 2, goal))
+				all = append(all, decode(keys, d, group, 1, 1, goal), decode(keys, d, group, 1, 2, goal))
 			}
 		}
 	}
 	for _, keys := range []int{1024, 65536, 131072} {
 		for _, group := range []int{1, 4, 8} {
-			all = append(all, decode(keys, 128, group, 1, target{}))
+			all = append(all, decode(keys, 128, group, 1, 1, target{}))
 		}
+	}
+	for _, queries := range []int{2, 4, 8} {
+		all = append(all, decode(4096, 128, 1, queries, 1, target{}))
 	}
 	for _, workers := range []int{1, 2} {
 		all = append(all, generate(512, 128, 8, 4, workers))
@@ -202,7 +205,7 @@ func benchmarks(zen4 bool) []benchmark {
 		}
 		for _, d := range []int{64, 128} {
 			for _, group := range []int{1, 4} {
-				peers(decode(16384, d, group, workers, target{}))
+				peers(decode(16384, d, group, 1, workers, target{}))
 			}
 		}
 		peers(matMul(512, workers, target{}))
@@ -288,21 +291,26 @@ func prefill(heads, n, d int, causal bool, workers int, goal target) benchmark {
 	return b
 }
 
-// decode is attention of one query in each of group query heads on each of 8 KV heads.
-func decode(keys, d, group, workers int, goal target) benchmark {
+// decode is attention of one query in each of group query heads on each of 8 KV heads, or of several causal ones
+// at the end of the keys, as when guessed tokens are verified.
+func decode(keys, d, group, queries, workers int, goal target) benchmark {
 	const heads = 8
 	b := benchmark{kernel: "Decode", workers: workers, unit: gbytes, target: goal}
 	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/workers=%d", keys, d, heads*group, group, workers)
-	b.flops = 4 * float64(keys*d*heads*group)
+	pairs := queries*keys - queries*(queries-1)/2 // of a query and a key that it sees
+	if queries > 1 {
+		b.shape += fmt.Sprintf("/queries=%d", queries)
+	}
+	b.flops = 4 * float64(pairs*d*heads*group)
 	b.bytes = 8 * float64(keys*d*heads)
-	b.traffic = b.bytes + 8*float64(heads*group*d)
+	b.traffic = b.bytes + 8*float64(heads*group*queries*d)
 	b.setup = func(i impl, workers int) (job, error) {
 		size := keys * d * heads
 		kv := random(2*size, 2)
 		k := kernel.Tensor{Data: kv[:size], Batch: 1, Heads: heads, Len: keys, Dim: d}
 		v := k
 		v.Data = kv[size:]
-		j, err := i.attend(packed(heads*group, 1, d, 1), k, v, &kernel.Options{Workers: workers})
+		j, err := i.attend(packed(heads*group, queries, d, 1), k, v, &kernel.Options{Causal: queries > 1, Workers: workers})
 		j.read = kv
 		return j, err
 	}

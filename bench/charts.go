@@ -297,7 +297,7 @@ func (rep report) charts() (all []chart, err error) {
 		rep.seriesBy(overD, impl, func(r result) float64 { return r.number("d") }, result.fraction))
 
 	decode := func(r result) bool {
-		return r.Kernel == "Decode" && rep.ours(r) && r.number("d") == 128 && one(r)
+		return r.Kernel == "Decode" && rep.ours(r) && r.number("d") == 128 && r.key("queries") == "" && one(r)
 	}
 	reading := series{name: "plain reading", dashed: true}
 	for _, keys := range []float64{1024, 1 << 17} {

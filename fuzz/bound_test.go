@@ -76,7 +76,10 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 				s[i] = math.Float32frombits((math.Float32bits(p) + 1<<12) &^ (1<<13 - 1))
 			}
 		}
-		l := generic.RowValues(o, s, values, 1, cols, n, cols)[0]
+		sum := []float32{0}
+		clear(o)
+		generic.RowValues(o, s, values, sum, 1, cols, n, cols)
+		l := sum[0]
 		if f == paddedLanes && last {
 			l += 7 * float32(math.Exp2(-float64(m)))
 		}

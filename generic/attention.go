@@ -183,13 +183,12 @@ func RowWeights(s []float32) (m float32) {
 	return m
 }
 
-// RowValues is the sum and the mix of one tile for rows queries: with the weights p[r*TileKeys+j],
-// it returns sum[r] = p_0 + p_1 + ... and sets o[r*Pad(dim)+c] = chain over j < n of
-// FMA(p[r*TileKeys+j], v[j*stride+c], .).
-func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [MaxRows]float32) {
+// RowValues continues the sum and the mix of one tile for rows queries by n keys: with the weights
+// p[r*TileKeys+j], one after the other, it adds them to sum[r], and o[r*Pad(dim)+c] becomes
+// FMA(p[r*TileKeys+j], v[j*stride+c], .). Both are 0 at the start of a tile.
+func RowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
 	for r := range rows {
 		row := o[r*Pad(dim):][:dim]
-		clear(row)
 		for j, w := range p[r*TileKeys:][:n] {
 			sum[r] += w
 			for c, x := range v[j*stride:][:dim] {
@@ -197,7 +196,6 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [MaxRows]float3
 			}
 		}
 	}
-	return sum
 }
 
 // Pad rounds a dimension up to a multiple of 16, the room of a row in scratch memory.
@@ -258,10 +256,12 @@ func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32
 		t := min(TileKeys, n-j)
 		RowScores(s, qs, k[j*kStride:], 1, 1, len(q), t, kStride)
 		m := RowWeights(s[:t])
-		l := RowValues(o, s, v[j*vStride:], 1, len(dst), t, vStride)[0]
+		l := []float32{0}
+		clear(o)
+		RowValues(o, s, v[j*vStride:], l, 1, len(dst), t, vStride)
 		var a, b float32
 		M, a, b = Merge(M, m)
-		L = MergeSum(L, l, a, b)
+		L = MergeSum(L, l[0], a, b)
 		MergeRow(acc, o, a, b)
 	}
 	Scale(dst, acc, Inverse(L))

@@ -316,7 +316,8 @@ func TestTileEqualsRow(t *testing.T) {
 				t.Errorf("n=%d: lane %d has the maximum %g, want %g", n, i, st.Max[i], m)
 			}
 		}
-		sum := RowValues(o, byRow, v, rows, vdim, n, vdim)
+		sum := make([]float32, rows)
+		RowValues(o, byRow, v, sum, rows, vdim, n, vdim)
 		for i := range rows {
 			if !same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Mode != MergeFirst || st.TileMax[i] != negInf {
 				t.Errorf("n=%d: lane %d is %+v, want the sum %g", n, i, st, sum[i])

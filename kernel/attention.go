@@ -274,7 +274,7 @@ type worker struct {
 	v       []float32 // a tile of values, if copied
 	s       []float32 // scores and weights: of a tile, or of parts
 	partial []float32 // mixes of parts
-	parts   [spanTiles * fewRows]part
+	parts   [spanTiles]part
 	merge   merge
 	panels  [2 * blockRows / narrowPanel]panel
 	ignored generic.Panel

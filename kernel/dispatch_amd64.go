@@ -221,14 +221,15 @@ func rowWeights(s []float32) (m float32) {
 	return generic.RowWeights(s)
 }
 
-func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
-	if useAVX512 {
-		return avx512.RowValues(o, p, v, rows, dim, n, stride)
+func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
+	switch {
+	case useAVX512:
+		avx512.RowValues(o, p, v, sum, rows, dim, n, stride)
+	case useAVX2:
+		avx2.RowValues(o, p, v, sum, rows, dim, n, stride)
+	default:
+		generic.RowValues(o, p, v, sum, rows, dim, n, stride)
 	}
-	if useAVX2 {
-		return avx2.RowValues(o, p, v, rows, dim, n, stride)
-	}
-	return generic.RowValues(o, p, v, rows, dim, n, stride)
 }
 
 func mergeRow(acc, o []float32, a, b float32) {

@@ -153,11 +153,12 @@ func rowWeights(s []float32) (m float32) {
 	return generic.RowWeights(s)
 }
 
-func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
+func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
 	if useNEON {
-		return neon.RowValues(o, p, v, rows, dim, n, stride)
+		neon.RowValues(o, p, v, sum, rows, dim, n, stride)
+	} else {
+		generic.RowValues(o, p, v, sum, rows, dim, n, stride)
 	}
-	return generic.RowValues(o, p, v, rows, dim, n, stride)
 }
 
 func mergeRow(acc, o []float32, a, b float32) {

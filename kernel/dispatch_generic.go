@@ -76,8 +76,8 @@ func rowWeights(s []float32) (m float32) {
 	return generic.RowWeights(s)
 }
 
-func rowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
-	return generic.RowValues(o, p, v, rows, dim, n, stride)
+func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
+	generic.RowValues(o, p, v, sum, rows, dim, n, stride)
 }
 
 func mergeRow(acc, o []float32, a, b float32) {

@@ -182,8 +182,9 @@ func TestShards(t *testing.T) {
 	for _, n := range []int{100, generic.TileKeys, 3*generic.TileKeys + 1, 20 * generic.TileKeys} {
 		p := newProblem(r, shape{1, 1, 1, 1, n, dim, vdim}, packedLayout, pick(r, asmtest.Normal, asmtest.Wide), Options{Scale: 0.3})
 		type partial struct {
-			max, sum float32
-			o        [vdim]float32
+			max float32
+			sum [1]float32
+			o   [vdim]float32
 		}
 		tiles := make([]partial, ceilDiv(n, generic.TileKeys))
 		for _, i := range r.Perm(len(tiles)) {
@@ -196,12 +197,12 @@ func TestShards(t *testing.T) {
 			s := make([]float32, generic.TileKeys)
 			rowScores(s, q, p.k.Data[first*dim:], 1, 1, dim, keys, dim)
 			tiles[i].max = rowWeights(s[:keys])
-			tiles[i].sum = rowValues(tiles[i].o[:], s, p.v.Data[first*vdim:], 1, vdim, keys, vdim)[0]
+			rowValues(tiles[i].o[:], s, p.v.Data[first*vdim:], tiles[i].sum[:], 1, vdim, keys, vdim)
 		}
 		acc, out := make([]float32, vdim), make([]float32, vdim)
 		state := newRow()
 		for i := range tiles {
-			state.merge(acc, tiles[i].o[:], tiles[i].max, tiles[i].sum)
+			state.merge(acc, tiles[i].o[:], tiles[i].max, tiles[i].sum[0])
 		}
 		finishRow(out, acc, state.sum)
 		asmtest.Equal(t, p.attend(t), out, "%d keys", n)

@@ -7,8 +7,8 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// Few queries, as in decoding, read K and V row by row, at the speed of memory. Those that see the
-// same keys share the reading: one, four or eight, some of which may be padding.
+// Few queries, as in decoding, read K and V row by row, at the speed of memory. They share the
+// reading: one, four or eight, some of which may be padding.
 
 // fewRows queries or less read their keys row by row: a panel would be mostly padding.
 const fewRows = generic.MaxRows
@@ -55,8 +55,10 @@ func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit 
 		n := min(generic.TileKeys, limit-first)
 		rowScores(w.s, q, k[first*j.k.LenStride:], width, 1, j.q.Dim, n, j.k.LenStride)
 		max := rowWeights(w.s[:n])
-		sum := rowValues(w.partial, w.s, v[first*j.v.LenStride:], 1, j.v.Dim, n, j.v.LenStride)
-		state.merge(acc, w.partial[:len(acc)], max, sum[0])
+		partial, sum := w.partial[:len(acc)], [1]float32{}
+		clear(partial)
+		rowValues(partial, w.s, v[first*j.v.LenStride:], sum[:], 1, j.v.Dim, n, j.v.LenStride)
+		state.merge(acc, partial, max, sum[0])
 	}
 	return state.sum
 }
@@ -116,12 +118,13 @@ func (w *worker) rowItem(j *job, b, head, span int) {
 	}
 }
 
-// A part is the tile of a span for queries that see the same keys.
+// A part is the tile of a span for the queries that see a key of it: the last ones.
 type part struct {
-	row, rows   int // of the KV head's queries
-	slot        int // of its rows in worker.s and worker.partial
-	first, keys int
-	max, sum    [fewRows]float32
+	row, rows int // of the KV head's queries
+	slot      int // of its rows in worker.s and worker.partial
+	first     int
+	keys      [fewRows]int // that each query sees, of which none sees more than the next one
+	max, sum  [fewRows]float32
 }
 
 // rowSpan computes the partials of a span of tiles and merges them once the spans before it have
@@ -130,32 +133,41 @@ type part struct {
 // All keys of a span come before all of its values, so that each is read as one stream.
 func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	p := &w.panels[0]
-	parts, slot := w.parts[:0], 0
+	parts, row, slot := w.parts[:0], 0, 0
 	for tile := range spanTiles {
 		first := (span*spanTiles + tile) * generic.TileKeys
-		for r := 0; r < j.rows; {
-			rows := 1
-			for r+rows < j.rows && p.limit[r+rows] == p.limit[r] {
-				rows++
-			}
-			if _, keys := see(0, int(p.limit[r]), first, generic.TileKeys); keys > 0 {
-				parts = append(parts, part{row: r, rows: rows, slot: slot, first: first, keys: keys})
-				slot += padRows(rows)
-			}
-			r += rows
+		for row < j.rows && int(p.limit[row]) <= first {
+			row++
 		}
+		if row == j.rows {
+			break
+		}
+		t := part{row: row, rows: j.rows - row, slot: slot, first: first}
+		for r := range t.rows {
+			t.keys[r] = min(int(p.limit[row+r])-first, generic.TileKeys)
+		}
+		parts = append(parts, t)
+		slot += padRows(t.rows)
 	}
 	for i := range parts {
 		t, s := &parts[i], w.s[parts[i].slot*generic.TileKeys:]
-		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, padRows(t.rows), j.q.Dim, t.keys, j.k.LenStride)
+		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, padRows(t.rows), j.q.Dim, t.keys[t.rows-1], j.k.LenStride)
 		for r := range t.rows {
-			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys])
+			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys[r]])
 		}
 	}
 	pad := generic.Pad(j.v.Dim)
 	for i := range parts {
-		t := &parts[i]
-		t.sum = rowValues(w.partial[t.slot*pad:], w.s[t.slot*generic.TileKeys:], v[t.first*j.v.LenStride:], padRows(t.rows), j.v.Dim, t.keys, j.v.LenStride)
+		t, s, o := &parts[i], w.s[parts[i].slot*generic.TileKeys:], w.partial[parts[i].slot*pad:]
+		all := t.keys[0] // the others are not many, and each query sees its own
+		v := v[t.first*j.v.LenStride:]
+		clear(o[:padRows(t.rows)*pad])
+		rowValues(o, s, v, t.sum[:], padRows(t.rows), j.v.Dim, all, j.v.LenStride)
+		for r := range t.rows {
+			if more := t.keys[r] - all; more > 0 {
+				rowValues(o[r*pad:], s[r*generic.TileKeys+all:], v[all*j.v.LenStride:], t.sum[r:], 1, j.v.Dim, more, j.v.LenStride)
+			}
+		}
 	}
 
 	m.mutex.Lock()

@@ -169,7 +169,9 @@ func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
 		for i := range rows {
 			m[i] = impl.RowWeights(s[i*generic.TileKeys:][:n])
 		}
-		l := impl.RowValues(o, s, v[j*dim:], rows, dim, n, dim)
+		l := make([]float32, rows)
+		clear(o)
+		impl.RowValues(o, s, v[j*dim:], l, rows, dim, n, dim)
 		for i := range rows {
 			var a, b float32
 			M[i], a, b = generic.Merge(M[i], m[i])

@@ -34,7 +34,7 @@ type Impl struct {
 	FinishPanel func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool
 	RowScores   func(s, q, k []float32, w, rows, dim, n, stride int)
 	RowWeights  func(s []float32) float32
-	RowValues   func(o, p, v []float32, rows, dim, n, stride int) [generic.MaxRows]float32
+	RowValues   func(o, p, v, sum []float32, rows, dim, n, stride int)
 	MergeRow    func(acc, o []float32, a, b float32)
 }
 

@@ -335,11 +335,11 @@ func RowWeights(s []float32) (m float32) {
 // RowValues is [generic.RowValues] for rows = 1, 4 and 8.
 //
 //go:noinline
-func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRows]float32) {
+func RowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
 	race.ReadRows(p, rows, n, generic.TileKeys)
 	race.ReadRows(v, n, dim, stride)
 	race.Write(o, rows*generic.Pad(dim))
-	clear(o[:rows*generic.Pad(dim)])
+	race.Write(sum, rows)
 	ahead := 4 * stride * 16 // the next block
 	switch rows {
 	case 8:
@@ -349,7 +349,6 @@ func RowValues(o, p, v []float32, rows, dim, n, stride int) (sum [generic.MaxRow
 	default:
 		rowValues1(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
 	}
-	return sum
 }
 
 // MergeRow is [generic.MergeRow]; it works on whole vectors of a row that is padded.

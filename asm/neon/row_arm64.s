@@ -526,7 +526,8 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	LSL   $2, R5, R5
 	MOVD  ahead+56(FP), R6
 	MOVD  $0x10, R15
-	VMOVI $0, V8.B16
+	MOVD  sum+24(FP), R7
+	FMOVS (R7), F8
 
 keys23:
 	CMP     $16, R2
@@ -873,10 +874,11 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	AND   $-16, R7, R7
 	LSL   $2, R7, R7
 	MOVD  $0x10, R19
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
-	VMOVI $0, V11.B16
+	MOVD  sum+24(FP), R8
+	FMOVS (R8), F8
+	FMOVS 4(R8), F9
+	FMOVS 8(R8), F10
+	FMOVS 12(R8), F11
 
 keys50:
 	CMP     $16, R2

@@ -237,7 +237,13 @@ func (g *gen) rowValues(rows int) {
 	g.LSL(ld, ld, 2)
 	keys, t, pk, vk, v, o, cols, later, sixteen := g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X(), g.X()
 	g.MOVI(sixteen, 16)
-	g.clear(grid(8, rows))
+	sums := func(f func(a64.V, a64.Mem)) {
+		sum := g.Param("sum")
+		for r := range rows {
+			f(8+a64.V(r), mem(sum, 4*r))
+		}
+	}
+	sums(g.LDRS)
 
 	// each runs f for each row of vecs vectors of columns, with a pointer to it.
 	each := func(vecs int, f func(col a64.V, m a64.Mem)) {
@@ -305,8 +311,5 @@ func (g *gen) rowValues(rows int) {
 	g.ADDI(p, p, 64)
 	g.SUBS(n, n, 16)
 	g.BGT(block)
-	sum := g.Param("sum")
-	for r := range rows {
-		g.STRS(8+a64.V(r), mem(sum, 4*r))
-	}
+	sums(g.STRS)
 }
