@@ -153,13 +153,14 @@ type job struct {
 	dst, q, k, v Tensor
 	scale        float32 // of the queries, in log2 units
 	causal       bool
-	group        int // query heads per KV head
-	rows         int // queries of a KV head: Lq * group, query-major
-	byRow        bool
-	itemRows     int // queries of an item
-	block        int // items that are computed together
+	group        int  // query heads per KV head
+	rows         int  // queries of a KV head: Lq * group, query-major
+	few          int  // the last of them, which are computed row by row
+	byRow        bool // all of them
+	itemRows     int  // queries of an item
+	block        int  // items that are computed together
 	copyV        bool
-	keySpans     int // spans of spanTiles tiles, of byRow
+	keySpans     int // spans of spanTiles tiles
 	perHead      int // items of a KV head; if byRow 1, or keySpans
 	items        int
 	workers      int
@@ -206,10 +207,11 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	j.next.Store(0)
 
 	heads := q.Batch * k.Heads
-	j.byRow, j.copyV = j.rows <= fewRows, false
+	j.few = fewQueries(j.rows, k.Len)
+	j.byRow, j.copyV = j.few == j.rows, false
+	j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
 	if j.byRow {
 		j.itemRows, j.block, j.perHead = j.rows, 1, 1
-		j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
 		if workers > 1 && heads < 4*workers {
 			j.perHead = j.keySpans
 		}
@@ -289,11 +291,8 @@ func (w *worker) size(j *job) {
 	lanes := ceilDiv(j.block*j.itemRows, generic.MaxPanel) * generic.MaxPanel
 	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
 	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
-	if j.byRow {
-		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.rows
-		if j.rows > 1 {
-			slots *= 2 // padRows doubles at most
-		}
+	if j.few > 0 {
+		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * padRows(j.few)
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
 	v := 0

@@ -36,7 +36,11 @@ func (w *worker) panelBlock(j *job, now, after block) {
 	w.expect(j, now, after)
 	panels, most := w.panels[:0], 0
 	q, acc := w.q, w.acc
-	for left := now.rows; left > 0; {
+	few := 0 // behind the panels
+	if row+now.rows == j.rows {
+		few = j.few
+	}
+	for left := now.rows - few; left > 0; {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
@@ -82,6 +86,9 @@ func (w *worker) panelBlock(j *job, now, after block) {
 	}
 	for i := range panels {
 		w.finish(j, &panels[i], k, v)
+	}
+	if few > 0 {
+		w.rowItem(j, b, head, 0)
 	}
 }
 

@@ -13,6 +13,15 @@ import (
 // fewRows queries or less read their keys row by row: a panel would be mostly padding.
 const fewRows = generic.MaxRows
 
+// fewQueries returns how many of n queries are left for that behind full panels. Less than 8 keys are
+// not a block of a kernel for rows, which takes them one by one.
+func fewQueries(n, keys int) int {
+	if few := n % narrowPanel; few <= fewRows && (n == 1 || keys >= 8) {
+		return few
+	}
+	return 0
+}
+
 // padRows is the number of queries that are computed for n.
 func padRows(n int) int {
 	switch {
@@ -89,30 +98,30 @@ func (j *job) prepareMerges(heads int) {
 	}
 	j.merges = j.merges[:heads]
 	for i := range j.merges {
-		j.merges[i].reset(j.rows * generic.Pad(j.v.Dim))
+		j.merges[i].reset(j.few * generic.Pad(j.v.Dim))
 	}
 }
 
-// loadRows packs the queries from row on into the first panel of w.
-func (w *worker) loadRows(j *job, b, head, row int) *panel {
+// loadRows packs queries from row on, one or fewRows at most, into the first panel of w.
+func (w *worker) loadRows(j *job, b, head, row, rows int) *panel {
 	p := &w.panels[0]
 	p.width, p.q = narrowPanel, w.q
-	if j.rows == 1 {
+	if rows == 1 {
 		p.width = 1 // then 16 elements are in one cache line
 	}
 	p.load(j, b, head, row)
 	return p
 }
 
-// rowItem computes all queries of a KV head, fewRows at most: a span of their keys, or all.
+// rowItem computes the few queries of a KV head: a span of their keys, or all.
 func (w *worker) rowItem(j *job, b, head, span int) {
-	w.loadRows(j, b, head, 0)
+	w.loadRows(j, b, head, j.rows-j.few, j.few)
 	k, v := j.k.head(b, head), j.v.head(b, head)
-	if j.perHead > 1 {
+	if j.byRow && j.perHead > 1 {
 		w.rowSpan(j, &j.merges[b*j.k.Heads+head], k, v, span)
 		return
 	}
-	w.merge.reset(j.rows * generic.Pad(j.v.Dim))
+	w.merge.reset(j.few * generic.Pad(j.v.Dim))
 	for span := range j.keySpans {
 		w.rowSpan(j, &w.merge, k, v, span)
 	}
@@ -120,7 +129,7 @@ func (w *worker) rowItem(j *job, b, head, span int) {
 
 // A part is the tile of a span for the queries that see a key of it: the last ones.
 type part struct {
-	row, rows int // of the KV head's queries
+	row, rows int // of the few queries
 	slot      int // of its rows in worker.s and worker.partial
 	first     int
 	keys      [fewRows]int // that each query sees, of which none sees more than the next one
@@ -136,13 +145,13 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	parts, row, slot := w.parts[:0], 0, 0
 	for tile := range spanTiles {
 		first := (span*spanTiles + tile) * generic.TileKeys
-		for row < j.rows && int(p.limit[row]) <= first {
+		for row < j.few && int(p.limit[row]) <= first {
 			row++
 		}
-		if row == j.rows {
+		if row == j.few {
 			break
 		}
-		t := part{row: row, rows: j.rows - row, slot: slot, first: first}
+		t := part{row: row, rows: j.few - row, slot: slot, first: first}
 		for r := range t.rows {
 			t.keys[r] = min(int(p.limit[row+r])-first, generic.TileKeys)
 		}
@@ -185,7 +194,7 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	m.next++
 	m.turn.Broadcast()
 	if m.next == j.keySpans {
-		for r := range j.rows {
+		for r := range j.few {
 			finishRow(j.dst.Data[p.dst[r]:][:j.v.Dim], m.acc[r*pad:][:pad], m.states[r].sum)
 		}
 	}
