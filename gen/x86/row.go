@@ -384,6 +384,10 @@ func (g *gen) rowValues(rows int) {
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
 	ahead := g.ptr("ahead")
+	group := rows // of rows whose columns are in registers together
+	if !g.avx512() {
+		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
+	}
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
 	// chunk continues vecs vectors of columns by the keys of the block.
@@ -410,57 +414,59 @@ func (g *gen) rowValues(rows int) {
 			g.LEAQ(at(o3, ld, 2, 0), o6)
 			g.ADDQ(ld, o6)
 		}
-		for r := range rows {
-			for i := range vecs {
-				g.VMOVUPS(or(r, i), g.V(r*vecs+i))
-			}
-		}
-		key := g.label("key")
-		left := g.GP64()
-		g.MOVQ(keys, left)
-		g.MOVQ(p, pk)
-		g.MOVQ(v, vk)
-		g.Label(key)
-		for line := 0; !masked && line < g.w()*vecs; line += 64 {
-			g.PREFETCHT1(at(vk, ahead, 1, line))
-		}
-		if rows == 1 {
-			g.VBROADCASTSS(mem(pk, 0), g.V(10))
-			for i := range vecs {
-				if masked {
-					g.loadTail(mem(vk, 0), g.V(11), g.V(8))
-					g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
-				} else {
-					g.VFMADD231PS(mem(vk, g.w()*i), g.V(10), g.V(i))
-				}
-			}
-		} else {
-			for i := range vecs {
-				if masked {
-					g.loadTail(mem(vk, 0), g.V(11), g.V(8))
-				} else {
-					g.VMOVUPS(mem(vk, g.w()*i), g.V(8+i))
-				}
-			}
-			for r := range rows {
-				weight := mem(pk, 4*tileKeys*r)
-				if vecs == 1 {
-					g.addScaled(weight, g.V(8), g.V(r), g.V(10))
-					continue
-				}
-				g.VBROADCASTSS(weight, g.V(10))
+		for first := 0; first < rows; first += group {
+			for r := range group {
 				for i := range vecs {
-					g.VFMADD231PS(g.V(8+i), g.V(10), g.V(r*vecs+i))
+					g.VMOVUPS(or(first+r, i), g.V(r*vecs+i))
 				}
 			}
-		}
-		g.ADDQ(I8(4), pk)
-		g.ADDQ(stride, vk)
-		g.DECQ(left)
-		g.JNZ(LabelRef(key))
-		for r := range rows {
-			for i := range vecs {
-				g.VMOVUPS(g.V(r*vecs+i), or(r, i))
+			key := g.label("key")
+			left := g.GP64()
+			g.MOVQ(keys, left)
+			g.MOVQ(p, pk)
+			g.MOVQ(v, vk)
+			g.Label(key)
+			for line := 0; first == 0 && !masked && line < g.w()*vecs; line += 64 {
+				g.PREFETCHT1(at(vk, ahead, 1, line))
+			}
+			if rows == 1 {
+				g.VBROADCASTSS(mem(pk, 0), g.V(10))
+				for i := range vecs {
+					if masked {
+						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
+						g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
+					} else {
+						g.VFMADD231PS(mem(vk, g.w()*i), g.V(10), g.V(i))
+					}
+				}
+			} else {
+				for i := range vecs {
+					if masked {
+						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
+					} else {
+						g.VMOVUPS(mem(vk, g.w()*i), g.V(8+i))
+					}
+				}
+				for r := range group {
+					weight := mem(pk, 4*tileKeys*(first+r))
+					if vecs == 1 {
+						g.addScaled(weight, g.V(8), g.V(r), g.V(10))
+						continue
+					}
+					g.VBROADCASTSS(weight, g.V(10))
+					for i := range vecs {
+						g.VFMADD231PS(g.V(8+i), g.V(10), g.V(r*vecs+i))
+					}
+				}
+			}
+			g.ADDQ(I8(4), pk)
+			g.ADDQ(stride, vk)
+			g.DECQ(left)
+			g.JNZ(LabelRef(key))
+			for r := range group {
+				for i := range vecs {
+					g.VMOVUPS(g.V(r*vecs+i), or(first+r, i))
+				}
 			}
 		}
 		if !masked { // the last one
@@ -494,14 +500,14 @@ func (g *gen) rowValues(rows int) {
 	g.MOVQ(g.param("v"), v)
 	g.MOVQ(g.param("o"), o)
 	g.MOVQ(g.param("dim"), cols)
-	for vecs := 8 / rows; vecs > 0; vecs /= 2 {
+	for vecs := 8 / group; vecs > 0; vecs /= 2 {
 		again, next := g.label("again"), g.label("next")
 		g.Label(again)
 		g.CMPQ(cols, I32(g.lanes*vecs))
 		g.JL(LabelRef(next))
 		chunk(vecs, false)
 		g.SUBQ(I32(g.lanes*vecs), cols)
-		if vecs == 8/rows { // the others are needed once at most
+		if vecs == 8/group { // the others are needed once at most
 			g.JMP(LabelRef(again))
 		}
 		g.Label(next)
