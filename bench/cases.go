@@ -179,7 +179,7 @@ func benchmarks(zen4 bool) []benchmark {
 	}
 	for _, workers := range []int{1, 2} {
 		all = append(all, generate(512, 128, 8, 4, workers))
-		all = append(all, layer(128, 256, 4, workers), layer(512, 512, 8, workers))
+		all = append(all, layer(1, 1024, 8, workers), layer(128, 256, 4, workers), layer(512, 512, 8, workers))
 	}
 
 	// What other libraries do too, on one worker and on all.

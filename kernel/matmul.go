@@ -65,6 +65,14 @@ const (
 	page   = 1024 // elements
 )
 
+// lowRows rows of c or less meet b as it lies in memory, lowBlock rows of it at a time, in groups of
+// lowGroup: to pack b would take longer than to multiply by it.
+const (
+	lowRows  = 16
+	lowGroup = 4
+	lowBlock = 64
+)
+
 // matMul computes c = a.b, or c += a.b, of checked matrices.
 func matMul(c, a, b Matrix, add bool, workers int) {
 	if len(c.Data) == 0 {
@@ -114,24 +122,29 @@ var products = sync.Pool{New: func() any { return new(matrixProduct) }}
 
 func (p *matrixProduct) work() {
 	buf := packs.Get().(*packed)
-	k := min(blockK, p.a.Cols)
+	k, low := min(blockK, p.a.Cols), p.c.Rows <= lowRows
 	buf.a = aligned(buf.a, k*min(blockM, p.m))
-	buf.b = aligned(buf.b, k*ceilDiv(p.n, generic.MaxPanel)*generic.MaxPanel)
+	buf.b = aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, generic.MaxPanel)*generic.MaxPanel)
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.items {
 			break
 		}
-		p.item(buf, i/p.columns*p.m, i%p.columns*p.n)
+		if low {
+			p.lowItem(buf, i*p.n)
+		} else {
+			p.item(buf, i/p.columns*p.m, i%p.columns*p.n)
+		}
 	}
 	packs.Put(buf)
 }
 
 // packed is the scratch memory of one goroutine.
 type packed struct {
-	a []float32                          // a block of a
-	b []float32                          // a block of b, in panels
-	c [blockM * generic.MaxPanel]float32 // the last columns of c, if less than a panel
+	a       []float32                          // a block of a
+	b       []float32                          // a block of b, in panels, or of c
+	c       [blockM * generic.MaxPanel]float32 // the last columns of c, if less than a panel, or rows of a
+	ignored [lowGroup]float32                  // sums
 }
 
 var packs = sync.Pool{New: func() any { return new(packed) }}
@@ -168,6 +181,32 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 				}
 			}
 		}
+	}
+}
+
+// lowItem computes the columns of c from col on as the mixes of values that rows of b are.
+func (p *matrixProduct) lowItem(buf *packed, col int) {
+	m, n := p.c.Rows, min(p.n, p.c.Cols-col)
+	ld := generic.Pad(n)
+	for i := range m {
+		row := buf.b[i*ld:][:n]
+		if clear(row); p.add {
+			copy(row, p.c.Data[i*p.c.Stride+col:])
+		}
+	}
+	for first := 0; first < p.a.Cols; first += lowBlock {
+		k := min(lowBlock, p.a.Cols-first)
+		b := p.b.Data[first*p.b.Stride+col:]
+		for i := 0; i < m; i += lowGroup {
+			rows := min(lowGroup, m-i)
+			for r := range rows {
+				copy(buf.c[r*generic.TileKeys:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
+			}
+			rowValues(buf.b[i*ld:], buf.c[:], b, buf.ignored[:], padRows(rows), n, k, p.b.Stride)
+		}
+	}
+	for i := range m {
+		copy(p.c.Data[i*p.c.Stride+col:][:n], buf.b[i*ld:])
 	}
 }
 
