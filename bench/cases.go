@@ -165,17 +165,22 @@ func benchmarks(zen4 bool) []benchmark {
 				if keys == 16384 && d == 128 {
 					goal = target{fraction, map[int]float64{1: 0.90, 4: 0.75}[group]}
 				}
-				all = append(all, decode(keys, d, group, 1, 1, goal), decode(keys, d, group, 1, 2, goal))
+				all = append(all, decode(keys, d, group, 1, 1, packedKV, goal), decode(keys, d, group, 1, 2, packedKV, goal))
 			}
 		}
 	}
 	for _, keys := range []int{1024, 65536, 131072} {
 		for _, group := range []int{1, 4, 8} {
-			all = append(all, decode(keys, 128, group, 1, 1, target{}))
+			all = append(all, decode(keys, 128, group, 1, 1, packedKV, target{}))
+		}
+	}
+	for _, group := range []int{1, 4} {
+		for _, keys := range []int{1024, 16384} {
+			all = append(all, decode(keys, 128, group, 1, 1, tokenKV, target{}))
 		}
 	}
 	for _, queries := range []int{2, 4, 8} {
-		all = append(all, decode(4096, 128, 1, queries, 1, target{}))
+		all = append(all, decode(4096, 128, 1, queries, 1, packedKV, target{}))
 	}
 	for _, workers := range []int{1, 2} {
 		all = append(all, generate(512, 128, 8, 4, workers))
@@ -205,7 +210,7 @@ func benchmarks(zen4 bool) []benchmark {
 		}
 		for _, d := range []int{64, 128} {
 			for _, group := range []int{1, 4} {
-				peers(decode(16384, d, group, 1, workers, target{}))
+				peers(decode(16384, d, group, 1, workers, packedKV, target{}))
 			}
 		}
 		peers(matMul(512, workers, target{}))
@@ -291,15 +296,26 @@ func prefill(heads, n, d int, causal bool, workers int, goal target) benchmark {
 	return b
 }
 
+// cacheLayout is the order of the keys and values that are decoded.
+type cacheLayout string
+
+const (
+	packedKV cacheLayout = "packed" // [Heads][Len][Dim]
+	tokenKV  cacheLayout = "tokens" // [Len][Heads][Dim]
+)
+
 // decode is attention of one query in each of group query heads on each of 8 KV heads, or of several causal ones
 // at the end of the keys, as when guessed tokens are verified.
-func decode(keys, d, group, queries, workers int, goal target) benchmark {
+func decode(keys, d, group, queries, workers int, cache cacheLayout, goal target) benchmark {
 	const heads = 8
 	b := benchmark{kernel: "Decode", workers: workers, unit: gbytes, target: goal}
 	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/workers=%d", keys, d, heads*group, group, workers)
 	pairs := queries*keys - queries*(queries-1)/2 // of a query and a key that it sees
 	if queries > 1 {
 		b.shape += fmt.Sprintf("/queries=%d", queries)
+	}
+	if cache != packedKV {
+		b.shape += fmt.Sprintf("/cache=%s", cache)
 	}
 	b.flops = 4 * float64(pairs*d*heads*group)
 	b.bytes = 8 * float64(keys*d*heads)
@@ -308,6 +324,9 @@ func decode(keys, d, group, queries, workers int, goal target) benchmark {
 		size := keys * d * heads
 		kv := random(2*size, 2)
 		k := kernel.Tensor{Data: kv[:size], Batch: 1, Heads: heads, Len: keys, Dim: d}
+		if cache == tokenKV {
+			k.LenStride, k.HeadStride, k.BatchStride = heads*d, d, size
+		}
 		v := k
 		v.Data = kv[size:]
 		j, err := i.attend(packed(heads*group, queries, d, 1), k, v, &kernel.Options{Causal: queries > 1, Workers: workers})

@@ -297,7 +297,7 @@ func (rep report) charts() (all []chart, err error) {
 		rep.seriesBy(overD, impl, func(r result) float64 { return r.number("d") }, result.fraction))
 
 	decode := func(r result) bool {
-		return r.Kernel == "Decode" && rep.ours(r) && r.number("d") == 128 && r.key("queries") == "" && one(r)
+		return r.Kernel == "Decode" && rep.ours(r) && r.number("d") == 128 && r.key("queries") == "" && r.key("cache") == "" && one(r)
 	}
 	reading := series{name: "plain reading", dashed: true}
 	for _, keys := range []float64{1024, 1 << 17} {
@@ -314,7 +314,7 @@ func (rep report) charts() (all []chart, err error) {
 
 	for _, workers := range slices.Compact([]int{1, m.Workers}) {
 		side := func(r result) bool {
-			return r.Kernel == "Decode" && r.number("kv") == 16384 && r.number("d") == 128 && max(1, r.number("workers")) == float64(workers)
+			return r.Kernel == "Decode" && r.number("kv") == 16384 && r.number("d") == 128 && r.key("cache") == "" && max(1, r.number("workers")) == float64(workers)
 		}
 		add(fmt.Sprintf("Decoding beside others, %s", plural(workers, "thread")), "16384 keys, 8 KV heads, d = 128.",
 			axes{x: "query heads for each KV head", y: "GB/s of keys and values", logX: true},

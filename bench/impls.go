@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"math"
 
@@ -71,8 +72,9 @@ func (i impl) attend(q, k, v kernel.Tensor, o *kernel.Options) (job, error) {
 // query of the first and of the last head.
 func worstError(out []float32, q, k, v kernel.Tensor, causal bool) (worst float64) {
 	rows := func(t kernel.Tensor, h, n int) (rows [][]float32) {
+		head, row := cmp.Or(t.HeadStride, t.Len*t.Dim), cmp.Or(t.LenStride, t.Dim)
 		for j := range n {
-			rows = append(rows, t.Data[(h*t.Len+j)*t.Dim:][:t.Dim])
+			rows = append(rows, t.Data[h*head+j*row:][:t.Dim])
 		}
 		return rows
 	}

@@ -158,8 +158,8 @@ func FinishPanel(dst []float32, offset *[MaxPanel]int, acc []float32, st *Panel,
 const MaxRows = 8
 
 // RowScores is ScoreTile for few queries, the way of decoding: query r < rows is lane r of the
-// packed panel q of width w, and its scores go to s[r*TileKeys+j]. All of s[:rows*TileKeys] may be
-// overwritten.
+// packed panel q of width w, and its scores go to s[r*TileKeys+j]. With less than 8 keys the first 16
+// scores of each query may be overwritten.
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 	for r := range rows {
 		for j := range n {

@@ -160,8 +160,10 @@ type job struct {
 	itemRows     int  // queries of an item
 	block        int  // items that are computed together
 	copyV        bool
-	keySpans     int // spans of spanTiles tiles
-	perHead      int // items of a KV head; if byRow 1, or keySpans
+	heads        int // KV heads of an item: more than one if byRow, and their keys are neighbours
+	tiles        int // of a span of keys
+	keySpans     int
+	perHead      int // items of as many KV heads; if byRow 1, or keySpans
 	items        int
 	workers      int
 	merges       []merge // of each KV head, if its spans are items
@@ -190,7 +192,8 @@ const (
 	// twice as large then. Wide panels read larger groups, and gain nothing.
 	farRows = 512
 
-	// spanTiles tiles are the share of one worker if the keys of few queries are split.
+	// spanTiles tiles, of one KV head or several, are the share of one worker if the keys of few
+	// queries are split.
 	spanTiles = 8
 )
 
@@ -209,10 +212,22 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	heads := q.Batch * k.Heads
 	j.few = fewQueries(j.rows, k.Len)
 	j.byRow, j.copyV = j.few == j.rows, false
-	j.keySpans = max(1, ceilDiv(k.Len, spanTiles*generic.TileKeys))
+	j.heads = 1
+	if j.byRow && (k.HeadStride < k.LenStride || v.HeadStride < v.LenStride) {
+		j.heads = min(k.Heads, spanTiles)
+	}
+	for { // fewer heads, if that makes enough items
+		j.tiles = spanTiles / j.heads
+		j.keySpans = max(1, ceilDiv(k.Len, j.tiles*generic.TileKeys))
+		if j.heads == 1 || workers == 1 || q.Batch*ceilDiv(k.Heads, j.heads)*j.keySpans >= 4*workers {
+			break
+		}
+		j.heads /= 2
+	}
+	groups := q.Batch * ceilDiv(k.Heads, j.heads)
 	if j.byRow {
 		j.itemRows, j.block, j.perHead = j.rows, 1, 1
-		if workers > 1 && heads < 4*workers {
+		if workers > 1 && groups < 4*workers {
 			j.perHead = j.keySpans
 		}
 	} else {
@@ -223,7 +238,7 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 		}
 		j.perHead = ceilDiv(j.rows, j.itemRows)
 	}
-	j.items = heads * j.perHead
+	j.items = groups * j.perHead
 	// Few queries are as slow as the reading of their keys: as slow as 5.
 	j.workers = min(j.items, usefulWorkers(workers, heads*(q.Dim+v.Dim), k.Len, max(j.rows, 5)))
 	if j.byRow && j.perHead > 1 {
@@ -258,8 +273,9 @@ func (j *job) work() {
 			break
 		}
 		if j.byRow {
-			head := i / j.perHead
-			w.rowItem(j, head/j.k.Heads, head%j.k.Heads, i%j.perHead)
+			group, groups := i/j.perHead, ceilDiv(j.k.Heads, j.heads)
+			head := group % groups * j.heads
+			w.rowItem(j, group/groups, head, min(j.heads, j.k.Heads-head), i%j.perHead)
 		} else {
 			// The other workers are likely to take as many items before this one takes the next.
 			w.panelBlock(j, j.blockAt(i, n), j.blockAt(i+n*j.workers, j.block))
@@ -277,7 +293,7 @@ type worker struct {
 	s       []float32 // scores and weights: of a tile, or of parts
 	partial []float32 // mixes of parts
 	parts   [spanTiles]part
-	merge   merge
+	merges  [spanTiles]merge // of the KV heads of an item
 	panels  [2 * blockRows / narrowPanel]panel
 	ignored generic.Panel
 	ahead   []generic.Rows // what the next block begins with
@@ -288,11 +304,11 @@ var scratch = sync.Pool{New: func() any { return &worker{ahead: make([]generic.R
 
 // size provides memory for the shapes of j.
 func (w *worker) size(j *job) {
-	lanes := ceilDiv(j.block*j.itemRows, generic.MaxPanel) * generic.MaxPanel
+	lanes := ceilDiv(max(j.block*j.itemRows, j.heads*narrowPanel), generic.MaxPanel) * generic.MaxPanel
 	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
 	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
 	if j.few > 0 {
-		slots := min(spanTiles, ceilDiv(j.k.Len, generic.TileKeys)) * padRows(j.few)
+		slots := j.heads * min(j.tiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.scoreRows(j.few)
 		s, partial = max(s, slots*generic.TileKeys), slots*partial
 	}
 	v := 0

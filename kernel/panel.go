@@ -88,7 +88,7 @@ func (w *worker) panelBlock(j *job, now, after block) {
 		w.finish(j, &panels[i], k, v)
 	}
 	if few > 0 {
-		w.rowItem(j, b, head, 0)
+		w.rowItem(j, b, head, 1, 0)
 	}
 }
 

@@ -113,7 +113,7 @@ func plants() (all []plant) {
 			var w worker
 			w.size(&j)
 			if j.byRow {
-				w.rowItem(&j, 0, 0, 0)
+				w.rowItem(&j, 0, 0, 1, 0)
 			} else {
 				w.panelBlock(&j, block{rows: min(j.itemRows, j.rows)}, block{})
 			}

@@ -33,6 +33,15 @@ func padRows(n int) int {
 	return 8
 }
 
+// scoreRows is padRows for scores. The kernel for one query reads 16 keys side by side, that for four
+// 8: as many as a set of L1 has ways, if rows of k are a multiple of a page apart.
+func (j *job) scoreRows(n int) int {
+	if n == 1 && j.k.LenStride%page == 0 {
+		return 4
+	}
+	return padRows(n)
+}
+
 // softmaxRow is the state of one query.
 type softmaxRow struct{ max, sum float32 }
 
@@ -102,33 +111,39 @@ func (j *job) prepareMerges(heads int) {
 	}
 }
 
-// loadRows packs queries from row on, one or fewRows at most, into the first panel of w.
-func (w *worker) loadRows(j *job, b, head, row, rows int) *panel {
-	p := &w.panels[0]
-	p.width, p.q = narrowPanel, w.q
-	if rows == 1 {
+// loadRows packs queries from row on, one or fewRows at most, into a panel of w.
+func (w *worker) loadRows(j *job, panel, b, head, row, rows int) *panel {
+	p := &w.panels[panel]
+	p.width, p.q = narrowPanel, w.q[panel*narrowPanel*generic.Pad(j.q.Dim):]
+	if j.scoreRows(rows) == 1 {
 		p.width = 1 // then 16 elements are in one cache line
 	}
 	p.load(j, b, head, row)
 	return p
 }
 
-// rowItem computes the few queries of a KV head: a span of their keys, or all.
-func (w *worker) rowItem(j *job, b, head, span int) {
-	w.loadRows(j, b, head, j.rows-j.few, j.few)
-	k, v := j.k.head(b, head), j.v.head(b, head)
+// rowItem computes the few queries of n KV heads: a span of their keys, or all.
+func (w *worker) rowItem(j *job, b, head, n, span int) {
+	for i := range n {
+		w.loadRows(j, i, b, head+i, j.rows-j.few, j.few)
+	}
 	if j.byRow && j.perHead > 1 {
-		w.rowSpan(j, &j.merges[b*j.k.Heads+head], k, v, span)
+		w.rowSpan(j, j.merges[b*j.k.Heads+head:][:n], b, head, span)
 		return
 	}
-	w.merge.reset(j.few * generic.Pad(j.v.Dim))
+	merges := w.merges[:n]
+	for i := range merges {
+		merges[i].reset(j.few * generic.Pad(j.v.Dim))
+	}
 	for span := range j.keySpans {
-		w.rowSpan(j, &w.merge, k, v, span)
+		w.rowSpan(j, merges, b, head, span)
 	}
 }
 
-// A part is the tile of a span for the queries that see a key of it: the last ones.
+// A part is a tile of a KV head for the queries that see a key of it: the last ones.
 type part struct {
+	panel     *panel
+	head      int
 	row, rows int // of the few queries
 	slot      int // of its rows in worker.s and worker.partial
 	first     int
@@ -136,49 +151,96 @@ type part struct {
 	max, sum  [fewRows]float32
 }
 
-// rowSpan computes the partials of a span of tiles and merges them once the spans before it have
-// been. Spans are handed out in increasing order, so the wait ends.
+// rowSpan computes the partials of a span of tiles of KV heads, each with its merge, and merges them
+// once the spans before it have been. Spans are handed out in increasing order, so the wait ends.
 //
-// All keys of a span come before all of its values, so that each is read as one stream.
-func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
-	p := &w.panels[0]
+// The order is that of memory: all keys of a span come before all of its values and, where the KV
+// heads of a token are neighbours, a few tokens of all heads come before the next.
+func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
+	heads, chunk := len(merges), generic.TileKeys
+	if heads > 1 {
+		chunk = max(16, 2048/j.k.Dim&^15) // of 8 KiB: small against L2, large against a call
+	}
 	parts, row, slot := w.parts[:0], 0, 0
-	for tile := range spanTiles {
-		first := (span*spanTiles + tile) * generic.TileKeys
-		for row < j.few && int(p.limit[row]) <= first {
+	limits := &w.panels[0].limit // those of each head
+	for tile := range j.tiles {
+		first := (span*j.tiles + tile) * generic.TileKeys
+		for row < j.few && int(limits[row]) <= first {
 			row++
 		}
 		if row == j.few {
 			break
 		}
-		t := part{row: row, rows: j.few - row, slot: slot, first: first}
-		for r := range t.rows {
-			t.keys[r] = min(int(p.limit[row+r])-first, generic.TileKeys)
-		}
-		parts = append(parts, t)
-		slot += padRows(t.rows)
-	}
-	for i := range parts {
-		t, s := &parts[i], w.s[parts[i].slot*generic.TileKeys:]
-		rowScores(s, p.q[t.row:], k[t.first*j.k.LenStride:], p.width, padRows(t.rows), j.q.Dim, t.keys[t.rows-1], j.k.LenStride)
-		for r := range t.rows {
-			t.max[r] = rowWeights(s[r*generic.TileKeys:][:t.keys[r]])
+		for i := range heads {
+			t := part{panel: &w.panels[i], head: head + i, row: row, rows: j.few - row, slot: slot, first: first}
+			for r := range t.rows {
+				t.keys[r] = min(int(limits[row+r])-first, generic.TileKeys)
+			}
+			parts = append(parts, t)
+			slot += j.scoreRows(t.rows)
 		}
 	}
 	pad := generic.Pad(j.v.Dim)
-	for i := range parts {
-		t, s, o := &parts[i], w.s[parts[i].slot*generic.TileKeys:], w.partial[parts[i].slot*pad:]
-		all := t.keys[0] // the others are not many, and each query sees its own
-		v := v[t.first*j.v.LenStride:]
-		clear(o[:padRows(t.rows)*pad])
-		rowValues(o, s, v, t.sum[:], padRows(t.rows), j.v.Dim, all, j.v.LenStride)
-		for r := range t.rows {
-			if more := t.keys[r] - all; more > 0 {
-				rowValues(o[r*pad:], s[r*generic.TileKeys+all:], v[all*j.v.LenStride:], t.sum[r:], 1, j.v.Dim, more, j.v.LenStride)
+	for tile := 0; tile < len(parts); tile += heads {
+		for from, to, n := 0, 0, parts[tile].most(); from < n; from = to {
+			to = chunkEnd(from, chunk, n)
+			for i := range heads {
+				t := &parts[tile+i]
+				k := j.k.Data[j.k.at(b, t.head, t.first+from):]
+				rowScores(t.scores(w)[from:], t.panel.q[t.row:], k, t.panel.width, j.scoreRows(t.rows), j.q.Dim, to-from, j.k.LenStride)
 			}
 		}
 	}
+	for i := range parts {
+		t := &parts[i]
+		for r := range t.rows {
+			t.max[r] = rowWeights(t.scores(w)[r*generic.TileKeys:][:t.keys[r]])
+		}
+		clear(w.partial[t.slot*pad:][:padRows(t.rows)*pad])
+	}
+	for tile := 0; tile < len(parts); tile += heads {
+		all := parts[tile].keys[0] // the others are not many, and each query sees its own
+		for from, to := 0, 0; from < all; from = to {
+			to = chunkEnd(from, chunk, all)
+			for i := range heads {
+				t := &parts[tile+i]
+				v := j.v.Data[j.v.at(b, t.head, t.first+from):]
+				rowValues(w.partial[t.slot*pad:], t.scores(w)[from:], v, t.sum[:], padRows(t.rows), j.v.Dim, to-from, j.v.LenStride)
+			}
+		}
+		for i := range heads {
+			t := &parts[tile+i]
+			for r := range t.rows {
+				if more := t.keys[r] - all; more > 0 {
+					v := j.v.Data[j.v.at(b, t.head, t.first+all):]
+					rowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], v, t.sum[r:], 1, j.v.Dim, more, j.v.LenStride)
+				}
+			}
+		}
+	}
+	for i := range merges {
+		w.mergeSpan(j, &merges[i], parts, &w.panels[i], span)
+	}
+}
 
+// most returns the number of keys that some query sees.
+func (t *part) most() int { return t.keys[t.rows-1] }
+
+// scores returns the scores, and later the weights, of the queries.
+func (t *part) scores(w *worker) []float32 { return w.s[t.slot*generic.TileKeys:] }
+
+// chunkEnd returns the end of a chunk of n keys from one of them on: behind the last, where less
+// than 8 would remain, which the kernels take one by one.
+func chunkEnd(from, chunk, n int) int {
+	if to := from + chunk; to+8 <= n {
+		return to
+	}
+	return n
+}
+
+// mergeSpan merges the parts that belong to a panel, when it is their turn.
+func (w *worker) mergeSpan(j *job, m *merge, parts []part, p *panel, span int) {
+	pad := generic.Pad(j.v.Dim)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	for m.next != span {
@@ -186,6 +248,9 @@ func (w *worker) rowSpan(j *job, m *merge, k, v []float32, span int) {
 	}
 	for i := range parts {
 		t := &parts[i]
+		if t.panel != p {
+			continue
+		}
 		for r := range t.rows {
 			row := t.row + r
 			m.states[row].merge(m.acc[row*pad:][:pad], w.partial[(t.slot+r)*pad:][:pad], t.max[r], t.sum[r])

@@ -62,7 +62,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	for i, query := range queries {
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		clear(row)
-		p := w.loadRows(j, batch, head/j.group, query*j.group+head%j.group, 1)
+		p := w.loadRows(j, 0, batch, head/j.group, query*j.group+head%j.group, 1)
 		limit := int(p.limit[0])
 		state := newRow()
 		max = max[:0]

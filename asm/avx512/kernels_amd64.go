@@ -285,7 +285,7 @@ func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st
 func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 	race.ReadRows(q, dim, rows, w)
 	race.ReadRows(k, n, dim, stride)
-	race.Write(s, rows*generic.TileKeys)
+	race.WriteRows(s, rows, max(n, 16), generic.TileKeys)
 	block := 8
 	if rows == 1 {
 		block = 16
