@@ -210,15 +210,25 @@ func (p *matrixProduct) lowItem(buf *packed, col int) {
 	}
 }
 
-// pack copies k rows of n columns into panels, padded by zeros: row by row, as b lies in memory.
+// pack copies k rows of n columns into panels, padded by zeros: a few rows at a time, so that
+// neither b nor the panels are touched in too many places.
 func pack(dst, b []float32, stride, k, n int) {
-	for i := range k {
-		row := b[i*stride:][:n]
+	const few = 8
+	for first := 0; first < k; first += few {
+		last := min(first+few, k)
 		for j, width := 0, 0; j < n; j += width {
 			width = panelWidth(n - j)
-			to := dst[j*k+i*width:][:width]
-			if c := copy(to, row[j:]); c < width {
-				clear(to[c:])
+			for i := first; i < last; i++ {
+				from, to := b[i*stride+j:], dst[j*k+i*width:]
+				switch {
+				case j+width > n:
+					c := copy(to[:width], from[:n-j])
+					clear(to[c:width])
+				case width == narrowPanel:
+					*(*[narrowPanel]float32)(to) = [narrowPanel]float32(from)
+				default:
+					*(*[generic.MaxPanel]float32)(to) = [generic.MaxPanel]float32(from)
+				}
 			}
 		}
 	}
