@@ -212,18 +212,14 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	heads := q.Batch * k.Heads
 	j.few = fewQueries(j.rows, k.Len)
 	j.byRow, j.copyV = j.few == j.rows, false
+	// Heads that are neighbours in memory go together, unless that leaves fewer items to several workers.
 	j.heads = 1
-	if j.byRow && (k.HeadStride < k.LenStride || v.HeadStride < v.LenStride) {
+	neighbours := k.HeadStride < k.LenStride || v.HeadStride < v.LenStride
+	if j.byRow && neighbours && (workers == 1 || k.Len >= spanTiles*generic.TileKeys) {
 		j.heads = min(k.Heads, spanTiles)
 	}
-	for { // fewer heads, if that makes enough items
-		j.tiles = spanTiles / j.heads
-		j.keySpans = max(1, ceilDiv(k.Len, j.tiles*generic.TileKeys))
-		if j.heads == 1 || workers == 1 || q.Batch*ceilDiv(k.Heads, j.heads)*j.keySpans >= 4*workers {
-			break
-		}
-		j.heads /= 2
-	}
+	j.tiles = spanTiles / j.heads
+	j.keySpans = max(1, ceilDiv(k.Len, j.tiles*generic.TileKeys))
 	groups := q.Batch * ceilDiv(k.Heads, j.heads)
 	if j.byRow {
 		j.itemRows, j.block, j.perHead = j.rows, 1, 1

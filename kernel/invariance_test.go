@@ -99,6 +99,7 @@ func TestNeighbouringHeads(t *testing.T) {
 		for _, s := range []shape{
 			{2, heads, heads, 1, 700, 9, 5}, {1, 2 * heads, heads, 3, 520, 16, 18}, {2, 4 * heads, heads, 1, 300, 7, 8},
 			{1, heads, heads, 8, 263, 5, 4}, {1, heads, heads, 2, 7, 5, 4}, {1, heads, heads, 1, 600, 3 * page / 24, 3},
+			{1, heads, heads, 1, 2500, 4, 4},
 		} {
 			p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: true, Workers: 1})
 			want := p.attend(t)
