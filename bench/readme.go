@@ -151,6 +151,9 @@ func (rep report) readme(w io.Writer) {
 			label := fmt.Sprintf("%s a KV head, %s", plural(group, "query head"), plural(workers, "thread"))
 			shape := fmt.Sprintf("kv=16384/d=128/heads=%d/group=%d/workers=%d", 8*group, group, workers)
 			decodes = append(decodes, [3]string{label, "Decode", shape})
+			if workers == 1 {
+				decodes = append(decodes, [3]string{label + ", [Len][Heads][Dim]", "Decode", shape + "/cache=tokens"})
+			}
 		}
 	}
 	compared("attention, 8 heads, GFLOP/s", prefills)
