@@ -95,7 +95,8 @@ func TestLayouts(t *testing.T) {
 // Few queries take KV heads together whose keys are neighbours in memory.
 func TestNeighbouringHeads(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	for _, heads := range []int{1, 3, 8, 9, 20} {
+	counts := []int{8, 9, 1, 3, 20}
+	for _, heads := range counts[:min(len(counts), trials(20))] {
 		for _, s := range []shape{
 			{2, heads, heads, 1, 700, 9, 5}, {1, 2 * heads, heads, 3, 520, 16, 18}, {2, 4 * heads, heads, 1, 300, 7, 8},
 			{1, heads, heads, 8, 263, 5, 4}, {1, heads, heads, 2, 7, 5, 4}, {1, heads, heads, 1, 600, 3 * page / 24, 3},
@@ -103,13 +104,13 @@ func TestNeighbouringHeads(t *testing.T) {
 		} {
 			p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: true, Workers: 1})
 			want := p.attend(t)
+			c := &problem{p.dst, p.q, relaid(r, p.k, blhd), relaid(r, p.v, blhd), p.o}
 			for _, workers := range []int{1, 2, 5} {
-				o := Options{Causal: true, Workers: workers}
-				c := &problem{p.dst, p.q, relaid(r, p.k, blhd), relaid(r, p.v, blhd), o}
-				asmtest.Equal(t, want, c.attend(t), "%v", c)
-				c.v = p.v
+				c.o.Workers = workers
 				asmtest.Equal(t, want, c.attend(t), "%v", c)
 			}
+			c.v = p.v
+			asmtest.Equal(t, want, c.attend(t), "%v", c)
 		}
 	}
 }
