@@ -106,8 +106,12 @@ func (j *job) prepareMerges(heads int) {
 		j.merges = make([]merge, heads)
 	}
 	j.merges = j.merges[:heads]
-	for i := range j.merges {
-		j.merges[i].reset(j.few * generic.Pad(j.v.Dim))
+	j.resetMerges(j.merges)
+}
+
+func (j *job) resetMerges(merges []merge) {
+	for i := range merges {
+		merges[i].reset(j.few * generic.Pad(j.v.Dim))
 	}
 }
 
@@ -132,9 +136,7 @@ func (w *worker) rowItem(j *job, b, head, n, span int) {
 		return
 	}
 	merges := w.merges[:n]
-	for i := range merges {
-		merges[i].reset(j.few * generic.Pad(j.v.Dim))
-	}
+	j.resetMerges(merges)
 	for span := range j.keySpans {
 		w.rowSpan(j, merges, b, head, span)
 	}
@@ -142,8 +144,6 @@ func (w *worker) rowItem(j *job, b, head, n, span int) {
 
 // A part is a tile of a KV head for the queries that see a key of it: the last ones.
 type part struct {
-	panel     *panel
-	head      int
 	row, rows int // of the few queries
 	slot      int // of its rows in worker.s and worker.partial
 	first     int
@@ -151,8 +151,9 @@ type part struct {
 	max, sum  [fewRows]float32
 }
 
-// rowSpan computes the partials of a span of tiles of KV heads, each with its merge, and merges them
-// once the spans before it have been. Spans are handed out in increasing order, so the wait ends.
+// rowSpan computes the partials of a span of tiles of the KV heads from head on, each with its panel of
+// w and its merge, and merges them once the spans before it have been. Spans are handed out in
+// increasing order, so the wait ends.
 //
 // The order is that of memory: all keys of a span come before all of its values and, where the KV
 // heads of a token are neighbours, a few tokens of all heads come before the next.
@@ -161,7 +162,7 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 	if heads > 1 {
 		chunk = max(16, 2048/j.k.Dim&^15) // of 8 KiB: small against L2, large against a call
 	}
-	parts, row, slot := w.parts[:0], 0, 0
+	parts, row, slot := w.parts[:0], 0, 0 // of a tile those of all heads, then of the next tile
 	limits := &w.panels[0].limit // those of each head
 	for tile := range j.tiles {
 		first := (span*j.tiles + tile) * generic.TileKeys
@@ -171,8 +172,8 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 		if row == j.few {
 			break
 		}
-		for i := range heads {
-			t := part{panel: &w.panels[i], head: head + i, row: row, rows: j.few - row, slot: slot, first: first}
+		for range heads {
+			t := part{row: row, rows: j.few - row, slot: slot, first: first}
 			for r := range t.rows {
 				t.keys[r] = min(int(limits[row+r])-first, generic.TileKeys)
 			}
@@ -185,9 +186,9 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 		for from, to, n := 0, 0, parts[tile].most(); from < n; from = to {
 			to = chunkEnd(from, chunk, n)
 			for i := range heads {
-				t := &parts[tile+i]
-				k := j.k.Data[j.k.at(b, t.head, t.first+from):]
-				rowScores(t.scores(w)[from:], t.panel.q[t.row:], k, t.panel.width, j.scoreRows(t.rows), j.q.Dim, to-from, j.k.LenStride)
+				t, p := &parts[tile+i], &w.panels[i]
+				k := j.k.Data[j.k.at(b, head+i, t.first+from):]
+				rowScores(t.scores(w)[from:], p.q[t.row:], k, p.width, j.scoreRows(t.rows), j.q.Dim, to-from, j.k.LenStride)
 			}
 		}
 	}
@@ -204,7 +205,7 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			to = chunkEnd(from, chunk, all)
 			for i := range heads {
 				t := &parts[tile+i]
-				v := j.v.Data[j.v.at(b, t.head, t.first+from):]
+				v := j.v.Data[j.v.at(b, head+i, t.first+from):]
 				rowValues(w.partial[t.slot*pad:], t.scores(w)[from:], v, t.sum[:], padRows(t.rows), j.v.Dim, to-from, j.v.LenStride)
 			}
 		}
@@ -212,14 +213,14 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			t := &parts[tile+i]
 			for r := range t.rows {
 				if more := t.keys[r] - all; more > 0 {
-					v := j.v.Data[j.v.at(b, t.head, t.first+all):]
+					v := j.v.Data[j.v.at(b, head+i, t.first+all):]
 					rowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], v, t.sum[r:], 1, j.v.Dim, more, j.v.LenStride)
 				}
 			}
 		}
 	}
 	for i := range merges {
-		w.mergeSpan(j, &merges[i], parts, &w.panels[i], span)
+		w.mergeSpan(j, merges, i, parts, span)
 	}
 }
 
@@ -238,19 +239,16 @@ func chunkEnd(from, chunk, n int) int {
 	return n
 }
 
-// mergeSpan merges the parts that belong to a panel, when it is their turn.
-func (w *worker) mergeSpan(j *job, m *merge, parts []part, p *panel, span int) {
-	pad := generic.Pad(j.v.Dim)
+// mergeSpan merges the parts of the head of merges[i], when it is their turn.
+func (w *worker) mergeSpan(j *job, merges []merge, i int, parts []part, span int) {
+	m, p, pad := &merges[i], &w.panels[i], generic.Pad(j.v.Dim)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	for m.next != span {
 		m.turn.Wait()
 	}
-	for i := range parts {
+	for ; i < len(parts); i += len(merges) {
 		t := &parts[i]
-		if t.panel != p {
-			continue
-		}
 		for r := range t.rows {
 			row := t.row + r
 			m.states[row].merge(m.acc[row*pad:][:pad], w.partial[(t.slot+r)*pad:][:pad], t.max[r], t.sum[r])

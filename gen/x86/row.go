@@ -426,8 +426,10 @@ func (g *gen) rowValues(rows int) {
 			g.MOVQ(p, pk)
 			g.MOVQ(v, vk)
 			g.Label(key)
-			for line := 0; first == 0 && !masked && line < g.w()*vecs; line += 64 {
-				g.PREFETCHT1(at(vk, ahead, 1, line))
+			if first == 0 && !masked {
+				for line := 0; line < g.w()*vecs; line += 64 {
+					g.PREFETCHT1(at(vk, ahead, 1, line))
+				}
 			}
 			if rows == 1 {
 				g.VBROADCASTSS(mem(pk, 0), g.V(10))
