@@ -163,7 +163,7 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 		chunk = max(16, 2048/j.k.Dim&^15) // of 8 KiB: small against L2, large against a call
 	}
 	parts, row, slot := w.parts[:0], 0, 0 // of a tile those of all heads, then of the next tile
-	limits := &w.panels[0].limit // those of each head
+	limits := &w.panels[0].limit          // those of each head
 	for tile := range j.tiles {
 		first := (span*j.tiles + tile) * generic.TileKeys
 		for row < j.few && int(limits[row]) <= first {
