@@ -116,8 +116,10 @@ var selected = func() impl {
 			return sum
 		},
 		exp: kernel.Exp, softmax: kernel.Softmax, logSumExp: kernel.LogSumExp,
-		matMul: func(c, a, b kernel.Matrix, workers int) { must(kernel.MatMulWorkers(c, a, b, workers)) },
-		step:   func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
+		matMul: func(c, a, b kernel.Matrix, workers int) {
+			must(kernel.MatMul(c, a, b, &kernel.MatMulOptions{Workers: workers}))
+		},
+		step: func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
 		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
 			must(l.Forward(dst, x, o))
 		},

@@ -69,7 +69,7 @@ func checkMatMul(t *testing.T, c, a, b kernel.Matrix) {
 	}
 	for workers := 1; workers <= 4; workers++ {
 		copy(c.Data, canaries(len(c.Data)))
-		if err := kernel.MatMulWorkers(c, a, b, workers); err != nil {
+		if err := kernel.MatMul(c, a, b, &kernel.MatMulOptions{Workers: workers}); err != nil {
 			t.Fatal(err)
 		}
 		sameMemory(t, want, c.Data, "%d x %d x %d, %d workers", c.Rows, a.Cols, c.Cols, workers)

@@ -33,7 +33,7 @@ func TestWorstErrors(t *testing.T) {
 		{"matrix product", [2]float64{0.0801, 0.00145}, func(r *rand.Rand, n int) float64 {
 			x, y, c := normals(r, n, 1), normals(r, n, 1), make([]float32, 1)
 			require.NoError(t, kernel.MatMul(kernel.Matrix{Rows: 1, Cols: 1, Stride: 1, Data: c},
-				kernel.Matrix{Rows: 1, Cols: n, Stride: n, Data: x}, kernel.Matrix{Rows: n, Cols: 1, Stride: 1, Data: y}))
+				kernel.Matrix{Rows: 1, Cols: n, Stride: n, Data: x}, kernel.Matrix{Rows: n, Cols: 1, Stride: 1, Data: y}, nil))
 			want, bound := Chain(x, y)
 			return ratio(c[0], want, bound)
 		}},

@@ -337,14 +337,14 @@ func (o *Options) resolve() (Options, int, error) {
 	if o == nil {
 		o = new(Options)
 	}
-	workers, err := workerCount(o.Workers)
+	workers, err := workerCount("Options", o.Workers)
 	return *o, workers, err
 }
 
-// workerCount checks Options.Workers.
-func workerCount(n int) (int, error) {
+// workerCount checks the field Workers of options of that name.
+func workerCount(name string, n int) (int, error) {
 	if n < 0 {
-		return 0, fmt.Errorf("attn: Options.Workers is %d, want 0 or more", n)
+		return 0, fmt.Errorf("attn: %s.Workers is %d, want 0 or more", name, n)
 	}
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)

@@ -43,7 +43,7 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	vector("LogSumExp", 1, func(out []float32) { out[0] = LogSumExp(x) })
 
 	a, b, c := newMatrix(r, 201, 70, 75, kind), newMatrix(r, 70, 90, 91, kind), newMatrix(r, 201, 90, 93, kind)
-	calls = append(calls, call{"MatMul", c.Data, func(workers int) error { return MatMulWorkers(c, a, b, workers) }})
+	calls = append(calls, call{"MatMul", c.Data, func(workers int) error { return MatMul(c, a, b, &MatMulOptions{Workers: workers}) }})
 
 	for _, p := range []struct {
 		name string

@@ -164,7 +164,7 @@ func ExampleMatMul() {
 	a := kernel.Matrix{Rows: 2, Cols: 3, Stride: 3, Data: []float32{1, 2, 3, 4, 5, 6}}
 	b := kernel.Matrix{Rows: 3, Cols: 1, Stride: 1, Data: []float32{1, 0, 2}}
 	c := kernel.Matrix{Rows: 2, Cols: 1, Stride: 1, Data: make([]float32, 2)}
-	if err := kernel.MatMul(c, a, b); err != nil {
+	if err := kernel.MatMul(c, a, b, nil); err != nil {
 		fmt.Println(err)
 	}
 	fmt.Println(c.Data)

@@ -177,8 +177,8 @@ func TestNeighboursAreNoOverlap(t *testing.T) {
 	x := func(from int) Tensor { return Tensor{Data: memory[from:], Batch: 1, Heads: 1, Len: 2, Dim: 5} }
 	require.NoError(t, Attention(x(10), x(0), x(20), x(20), nil))
 	c := func(from int) Matrix { return Matrix{2, 2, 2, memory[from:]} }
-	require.NoError(t, MatMul(c(4), c(0), c(8)))
-	require.NoError(t, MatMul(c(8), c(0), c(4)))
+	require.NoError(t, MatMul(c(4), c(0), c(8), nil))
+	require.NoError(t, MatMul(c(8), c(0), c(4), nil))
 }
 
 func TestBadMatMul(t *testing.T) {
@@ -206,13 +206,13 @@ func TestBadMatMul(t *testing.T) {
 	} {
 		memory := slices.Repeat([]float32{1}, 100)
 		m, a, b := Matrix{3, 5, 5, memory[:15]}, Matrix{3, 4, 6, memory[16:]}, Matrix{4, 5, 5, memory[60:80]}
-		require.NoError(t, MatMul(m, a, b))
+		require.NoError(t, MatMul(m, a, b, nil))
 		c.change(&m, &a, &b)
 		before := slices.Clone(memory)
-		require.EqualError(t, MatMul(m, a, b), "attn: "+c.want)
+		require.EqualError(t, MatMul(m, a, b, nil), "attn: "+c.want)
 		require.Equal(t, before, memory, "%s: nothing is written", c.want)
 	}
-	require.EqualError(t, MatMulWorkers(Matrix{}, Matrix{}, Matrix{}, -1), "attn: Options.Workers is -1, want 0 or more")
+	require.EqualError(t, MatMul(Matrix{}, Matrix{}, Matrix{}, &MatMulOptions{Workers: -1}), "attn: MatMulOptions.Workers is -1, want 0 or more")
 }
 
 func TestBadSelfAttention(t *testing.T) {

@@ -60,7 +60,7 @@ func TestStopTheWorld(t *testing.T) {
 			x := Matrix{2048, 2048, 2048, data}
 			c := x
 			c.Data = out
-			return MatMulWorkers(c, x, x, 1)
+			return MatMul(c, x, x, &MatMulOptions{Workers: 1})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

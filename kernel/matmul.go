@@ -8,20 +8,27 @@ import (
 	"github.com/selfattn/attn/generic"
 )
 
-// MatMul computes c = a.b on all cores: [MatMulWorkers] with workers = 0.
-func MatMul(c, a, b Matrix) error { return MatMulWorkers(c, a, b, 0) }
+// MatMulOptions are the options of [MatMul]. The zero value is a plain product on all cores.
+type MatMulOptions struct {
+	// Workers is the number of goroutines that share the work, as in [Options]. Results do not
+	// depend on it.
+	Workers int
+}
 
-// MatMulWorkers computes the matrix product c = a.b, with c of a.Rows x b.Cols and a.Cols = b.Rows.
-// workers is the number of goroutines, as in [Options]; the result does not depend on it.
+// MatMul computes the matrix product c = a.b, with c of a.Rows x b.Cols and a.Cols = b.Rows. opts
+// may be nil.
 //
 // Each element is one chain of fused multiply-adds in increasing index, so that with u = 2^-24 and
 // n = a.Cols its error is at most gamma_n * sum |a_ik*b_kj| + n*2^-150, gamma_n = n*u/(1-n*u). If n
 // is 0, c becomes 0.
 //
-// It returns an error that names the argument, before it writes, if shapes, strides or lengths of
-// Data are wrong, or c shares memory with a or b.
-func MatMulWorkers(c, a, b Matrix, workers int) error {
-	workers, err := workerCount(workers)
+// It returns an error that names the argument, before it writes, if shapes, strides, lengths of Data
+// or options are wrong, or c shares memory with a or b.
+func MatMul(c, a, b Matrix, opts *MatMulOptions) error {
+	if opts == nil {
+		opts = new(MatMulOptions)
+	}
+	workers, err := workerCount("MatMulOptions", opts.Workers)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func checkMatMulBits(t *testing.T, c, a, b Matrix, workers int) {
 	want := slices.Clone(c.Data)
 	generic.MatMul(want, c.Stride, a.Data, a.Stride, b.Data, b.Stride, a.Rows, a.Cols, b.Cols)
 	what := fmt.Sprintf("%d x %d . %d x %d, %d workers", a.Rows, a.Cols, b.Rows, b.Cols, workers)
-	require.NoError(t, MatMulWorkers(c, a, b, workers), what)
+	require.NoError(t, MatMul(c, a, b, &MatMulOptions{Workers: workers}), what)
 	asmtest.Equal(t, want, c.Data, "%s", what)
 }
 
@@ -59,18 +59,18 @@ func TestMatMulWorkers(t *testing.T) {
 	for _, s := range [][3]int{{1000, 16, 30}, {1000, 5, 30}, {64, 1100, 30}, {1, 700, 300}, {300, 300, 300}} {
 		a, b := newMatrix(r, s[0], s[2], s[2]+1, asmtest.Normal), newMatrix(r, s[2], s[1], s[1], asmtest.Normal)
 		want := newMatrix(r, s[0], s[1], s[1]+3, asmtest.Normal)
-		require.NoError(t, MatMulWorkers(want, a, b, 1))
+		require.NoError(t, MatMul(want, a, b, &MatMulOptions{Workers: 1}))
 		for _, workers := range []int{2, 3, 4, 8} {
 			got := want
 			got.Data = slices.Repeat([]float32{nan}, len(want.Data))
-			require.NoError(t, MatMulWorkers(got, a, b, workers))
+			require.NoError(t, MatMul(got, a, b, &MatMulOptions{Workers: workers}))
 			for i := range s[0] {
 				asmtest.Equal(t, want.Data[i*want.Stride:][:want.Cols], got.Data[i*got.Stride:][:got.Cols], "%v: row %d, %d workers", s, i, workers)
 			}
 		}
 		got := want
 		got.Data = slices.Clone(want.Data)
-		require.NoError(t, MatMul(got, a, b))
+		require.NoError(t, MatMul(got, a, b, nil))
 		asmtest.Equal(t, want.Data, got.Data, "%v: MatMul", s)
 	}
 }
@@ -90,7 +90,7 @@ func TestMatMulSpecials(t *testing.T) {
 			} else {
 				b[i*n+j] = bad
 			}
-			require.NoError(t, MatMul(Matrix{n, n, n, c}, Matrix{n, n, n, a}, Matrix{n, n, n, b}))
+			require.NoError(t, MatMul(Matrix{n, n, n, c}, Matrix{n, n, n, a}, Matrix{n, n, n, b}, nil))
 			want := slices.Repeat([]float32{n}, n*n)
 			for k := range n {
 				if inA {
@@ -103,7 +103,7 @@ func TestMatMulSpecials(t *testing.T) {
 		}
 	}
 	c := []float32{1}
-	require.NoError(t, MatMul(Matrix{1, 1, 1, c}, Matrix{1, 2, 2, []float32{0, 1}}, Matrix{2, 1, 1, []float32{inf, 1}}))
+	require.NoError(t, MatMul(Matrix{1, 1, 1, c}, Matrix{1, 2, 2, []float32{0, 1}}, Matrix{2, 1, 1, []float32{inf, 1}}, nil))
 	asmtest.Equal(t, []float32{nan}, c, "0 * Inf")
 }
 
@@ -113,7 +113,7 @@ func TestMatMulBound(t *testing.T) {
 	for _, kind := range []asmtest.Kind{asmtest.Normal, asmtest.Ties} {
 		a, b := newMatrix(r, 9, 1000, 1000, kind), newMatrix(r, 1000, 20, 20, kind)
 		c := newMatrix(r, 9, 20, 20, asmtest.Normal)
-		require.NoError(t, MatMul(c, a, b))
+		require.NoError(t, MatMul(c, a, b, nil))
 		worst := 0.0
 		for i := range c.Rows {
 			want := projection([][]bounded{exact(a.Data[i*a.Stride:][:a.Cols])}, b, nil)[0]

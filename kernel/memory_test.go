@@ -103,7 +103,7 @@ func TestFences(t *testing.T) {
 		want := newMatrix(r, m, n, n, asmtest.Normal)
 		generic.MatMul(want.Data, n, a.Data, k, b.Data, n, m, k, n)
 		a, b, c := memory[0].matrix(r, a), memory[1].matrix(r, b), memory[2].matrix(r, want)
-		require.NoError(t, MatMulWorkers(c, a, b, 1+r.IntN(2)))
+		require.NoError(t, MatMul(c, a, b, &MatMulOptions{Workers: 1 + r.IntN(2)}))
 		asmtest.Equal(t, flat(asTensor(want)), flat(asTensor(c)), "%d x %d . %d x %d", m, k, k, n)
 	}
 
@@ -188,10 +188,10 @@ func TestFarElements(t *testing.T) {
 	}
 	farMatrix := func(m Matrix) Matrix { return Matrix{m.Rows, m.Cols, step, far(asTensor(m), 0, 0, step).Data} }
 	a, b, c := newMatrix(r, 13, 20, 20, asmtest.Normal), newMatrix(r, 20, 50, 50, asmtest.Normal), newMatrix(r, 13, 50, 50, asmtest.Normal)
-	require.NoError(t, MatMul(c, a, b))
+	require.NoError(t, MatMul(c, a, b, nil))
 	fc := farMatrix(c)
 	clear(fc.Data[:c.Cols])
-	require.NoError(t, MatMul(fc, farMatrix(a), farMatrix(b)))
+	require.NoError(t, MatMul(fc, farMatrix(a), farMatrix(b), nil))
 	asmtest.Equal(t, flat(asTensor(c)), flat(asTensor(fc)), "MatMul")
 }
 

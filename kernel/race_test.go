@@ -59,7 +59,7 @@ func plants() (all []plant) {
 
 	product := func() (c, a, b Matrix, f func()) {
 		c, a, b = newMatrix(r, 201, 90, 91, asmtest.Normal), newMatrix(r, 201, 70, 75, asmtest.Normal), newMatrix(r, 70, 90, 95, asmtest.Normal)
-		return c, a, b, func() { must(MatMulWorkers(c, a, b, 2)) }
+		return c, a, b, func() { must(MatMul(c, a, b, &MatMulOptions{Workers: 2})) }
 	}
 	c, _, _, f := product()
 	add("MatMul writes what is read", true, f, read(c.Data, 200*91+89))

@@ -66,7 +66,7 @@ func biased(t *testing.T, x, w Matrix, bias []float32) Matrix {
 	}
 	a.Cols, a.Stride = b.Rows, b.Rows
 	y := Matrix{x.Rows, w.Cols, w.Cols, make([]float32, x.Rows*w.Cols)}
-	require.NoError(t, MatMul(y, a, b))
+	require.NoError(t, MatMul(y, a, b, nil))
 	return y
 }
 

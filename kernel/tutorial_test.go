@@ -30,7 +30,7 @@ func TestThreeWords(t *testing.T) {
 
 	s := make([]float32, 9)
 	transposed := []float32{k[0], k[2], k[4], k[1], k[3], k[5]}
-	require.NoError(t, MatMul(Matrix{3, 3, 3, s}, Matrix{3, 2, 2, q}, Matrix{2, 3, 3, transposed}))
+	require.NoError(t, MatMul(Matrix{3, 3, 3, s}, Matrix{3, 2, 2, q}, Matrix{2, 3, 3, transposed}, nil))
 	require.Equal(t, []float32{1, 1, 0, 2, 3, 2, 2, 4, 4}, s)
 
 	words := func(x []float32) Tensor { return Tensor{Data: x, Batch: 1, Heads: 1, Len: 3, Dim: 2} }

@@ -60,7 +60,7 @@ var work = map[string]func(){
 	"sumexp":  func() { kernel.LogSumExp(numbers(elements)) },
 	"dot":     func() { kernel.Dot(numbers(elements), numbers(elements)) },
 	"matmul": func() {
-		check(kernel.MatMul(matrix(side), matrix(side), matrix(side)))
+		check(kernel.MatMul(matrix(side), matrix(side), matrix(side), nil))
 	},
 	"attention":       func() { attention(length, length, dim) },
 	"longer rows":     func() { attention(length, length, longDim) },
