@@ -3,7 +3,8 @@
 //
 // # The arithmetic contract
 //
-// All arithmetic is IEEE 754 binary32, rounded to nearest even, with subnormals. Where two
+// All arithmetic is IEEE 754 binary32, rounded to nearest even, with subnormals: what Go starts every
+// thread with, and what code that changes MXCSR or FPCR takes away. Where two
 // roundings are meant the code says float32(x*y) + z, because the Go compiler fuses a bare x*y + z
 // on some architectures; where one rounding is meant it calls [FMA].
 //

@@ -13,5 +13,8 @@
 //
 // Results do not depend on the number of workers, on the other members of a batch, on strides or on
 // alignment, and a row of a causal prefill equals the decoding of its query against its prefix, bit
-// for bit.
+// for bit. They do depend on the floating-point environment of the thread, as all float arithmetic of Go
+// does: Go starts every thread with rounding to nearest even and with subnormals. C code that leaves
+// flush-to-zero, denormals-are-zero or another rounding set in MXCSR or FPCR changes the results of what runs
+// there afterwards.
 package kernel
