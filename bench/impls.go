@@ -9,6 +9,7 @@ import (
 	"github.com/selfattn/attn/bench/internal/quiet"
 	"github.com/selfattn/attn/fuzz"
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -190,7 +191,8 @@ func genericMatMul(c, a, b kernel.Matrix, _ int) {
 		for i := range b.Rows {
 			copy(panel[i*width:][:width], b.Data[i*b.Stride+j:])
 		}
-		generic.MatMulTile(c.Data[j:], c.Stride, a.Data, a.Stride, panel, width, a.Rows, a.Cols, false)
+		tile.MatMulTile(tile.Rows{Data: c.Data[j:], Len: c.Rows, Dim: width, Stride: c.Stride},
+			tile.Rows{Data: a.Data, Len: a.Rows, Dim: a.Cols, Stride: a.Stride}, panel, false)
 	}
 }
 

@@ -127,7 +127,7 @@ func Softmax(x []float32) (want, bound []float64) {
 
 // LogSumExp returns log(sum_i e^x[i]) and the error bound of kernel.LogSumExp: the logarithm
 // of the relative error of the sum, see [Softmax], one rounding to float32, and the float64 logarithm
-// and addition of [generic.LogSum].
+// and addition of [tile.LogSum].
 func LogSumExp(x []float32) (want, bound float64) {
 	s := newShares(x)
 	log := math.Log(s.sum)

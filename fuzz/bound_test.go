@@ -8,6 +8,7 @@ import (
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // A fault is a mistake in the arithmetic that package generic defines.
@@ -54,7 +55,7 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 	dim, cols := len(q), len(v[0])
 	kFlat, vFlat := slices.Concat(k...), slices.Concat(v...)
 	s := make([]float32, generic.TileKeys)
-	o, acc := make([]float32, generic.Pad(cols)), make([]float32, cols)
+	o, acc := make([]float32, tile.Pad(cols)), make([]float32, cols)
 	M, L := float32(math.Inf(-1)), float32(0)
 	for first := 0; first < len(k); first += generic.TileKeys {
 		n := min(generic.TileKeys, len(k)-first)
@@ -69,8 +70,8 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 				values[i], values[(n-1)*cols+i] = values[(n-1)*cols+i], values[i]
 			}
 		}
-		generic.RowScores(s, qs, keys, 1, 1, dim, n, dim)
-		m := generic.RowWeights(s[:n])
+		tile.RowScores(s, qs, 1, 1, tile.Rows{Data: keys, Len: n, Dim: dim, Stride: dim})
+		m := tile.RowWeights(s[:n])
 		if f == halfWeights {
 			for i, p := range s[:n] {
 				s[i] = math.Float32frombits((math.Float32bits(p) + 1<<12) &^ (1<<13 - 1))
@@ -78,7 +79,7 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 		}
 		sum := []float32{0}
 		clear(o)
-		generic.RowValues(o, s, values, sum, 1, cols, n, cols)
+		tile.RowValues(o, s, sum, 1, tile.Rows{Data: values, Len: n, Dim: cols, Stride: cols})
 		l := sum[0]
 		if f == paddedLanes && last {
 			l += 7 * float32(math.Exp2(-float64(m)))
@@ -94,17 +95,17 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 			b = 1
 		}
 		L = generic.MergeSum(L, l, a, b)
-		generic.MergeRow(acc, o[:cols], a, b)
+		tile.MergeRow(acc, o[:cols], a, b)
 		if f != staleMaximum || first == 0 {
 			M = next
 		}
 	}
-	inverse := generic.Inverse(L)
+	inverse := tile.Inverse(L)
 	if f == approximate {
 		inverse *= 1 + 0x1p-13
 	}
 	out := make([]float32, cols)
-	generic.Scale(out, acc, inverse)
+	tile.Scale(out, acc, inverse)
 	return out
 }
 
@@ -189,7 +190,7 @@ func TestVectorBoundsNotice(t *testing.T) {
 			shares, bounds := Softmax(x)
 			lse, lseBound := LogSumExp(x)
 			for _, f := range []fault{none, lostLane, noMaximum, preMultiplied} {
-				m, z := generic.Max(x), slices.Clone(x)
+				m, z := tile.Max(x), slices.Clone(x)
 				switch f {
 				case noMaximum:
 					m = 0
@@ -199,16 +200,16 @@ func TestVectorBoundsNotice(t *testing.T) {
 					}
 				}
 				var lanes [generic.Lanes]float32
-				generic.ExpSum(z, z, m, &lanes)
+				tile.ExpSum(z, z, m, &lanes)
 				if f == lostLane {
 					lanes[(n-1)%generic.Lanes] = 0
 				}
-				sum := generic.Fold(&lanes)
-				generic.Div(z, z, sum)
+				sum := tile.Fold(&lanes)
+				tile.Div(z, z, sum)
 				for i, p := range z {
 					note(softmax, f, p, shares[i], bounds[i])
 				}
-				note(softmax, f, generic.LogSum(m, sum), lse, lseBound)
+				note(softmax, f, tile.LogSum(m, sum), lse, lseBound)
 			}
 		}
 	}

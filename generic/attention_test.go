@@ -6,6 +6,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/selfattn/attn/generic/internal/check"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // attention64 is softmax attention of one query in float64, and the bound of what float32
@@ -36,9 +39,9 @@ func attention64(q, k, v []float32, n, dim, vdim int, scale float32) (out, bound
 	for j := range n {
 		weight[j] = math.Exp(s[j] - m)
 		sum += weight[j]
-		score := gamma(dim+2) * abs[j]
-		x := tileMax[j/TileKeys] - s[j] + math.Ln2 + 2*gamma(dim+2)*abs[j]
-		w[j] = math.Expm1(score + u*x + 2*0.80*u)
+		score := check.Gamma(dim+2) * abs[j]
+		x := tileMax[j/TileKeys] - s[j] + math.Ln2 + 2*check.Gamma(dim+2)*abs[j]
+		w[j] = math.Expm1(score + check.U*x + 2*0.80*check.U)
 	}
 	pw, largest := 0.0, 0.0
 	for j := range n {
@@ -46,7 +49,7 @@ func attention64(q, k, v []float32, n, dim, vdim int, scale float32) (out, bound
 		pw += weight[j] * w[j]
 	}
 	no, nl := float64(min(n, TileKeys)+tiles+2), float64(min(n, TileKeys)+tiles)
-	gammaO, gammaL := gamma(int(no)), gamma(int(nl))
+	gammaO, gammaL := check.Gamma(int(no)), check.Gamma(int(nl))
 	out, bound = make([]float64, vdim), make([]float64, vdim)
 	for e := range vdim {
 		for j := range n {
@@ -67,14 +70,14 @@ func attention64(q, k, v []float32, n, dim, vdim int, scale float32) (out, bound
 
 func TestAttentionRowBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	var w worst
+	var w check.Worst
 	hulls := 0
 	for _, dim := range []int{1, 2, 16, 64, 128} {
 		for _, n := range []int{1, 2, 5, 127, 128, 129, 256, 300, 1000} {
 			for _, magnitude := range []float64{0, 1e-20, 1, 10, 100, 1e4, 1e30} { // of the scores
 				const vdim = 5
 				scale := float32(1 / math.Sqrt(float64(dim)))
-				q, k, v := normals(r, dim, 1), normals(r, n*dim, 1), normals(r, n*vdim, 1)
+				q, k, v := check.Normals(r, dim, 1), check.Normals(r, n*dim, 1), check.Normals(r, n*vdim, 1)
 				if n > 2 { // a key that takes the most, at the edge of a tile
 					copy(k[min(n-1, TileKeys-r.IntN(2))*dim:][:dim], q)
 				}
@@ -87,7 +90,7 @@ func TestAttentionRowBound(t *testing.T) {
 				for e, x := range got {
 					what := fmt.Sprintf("dim=%d n=%d magnitude=%g element %d: %g, want %g", dim, n, magnitude, e, x, want[e])
 					if informative {
-						w.check(t, math.Abs(float64(x)-want[e])/bound[e], "%s", what)
+						w.Check(t, math.Abs(float64(x)-want[e])/bound[e], "%s", what)
 					} else {
 						hulls++
 					}
@@ -96,7 +99,7 @@ func TestAttentionRowBound(t *testing.T) {
 						y := float64(v[j*vdim+e])
 						lo, hi, largest = min(lo, y), max(hi, y), max(largest, math.Abs(y))
 					}
-					tau := gamma(2*(TileKeys+(n+TileKeys-1)/TileKeys)+3) * largest
+					tau := check.Gamma(2*(TileKeys+(n+TileKeys-1)/TileKeys)+3) * largest
 					if !(float64(x) >= lo-tau && float64(x) <= hi+tau) {
 						t.Fatalf("outside of the values %g to %g: %s", lo, hi, what)
 					}
@@ -111,7 +114,7 @@ func TestAttentionRowBound(t *testing.T) {
 func TestAttentionRowWeights(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	const dim, n = 8, 300
-	q, k, v := normals(r, dim, 1), normals(r, n*dim, 1), make([]float32, n*n)
+	q, k, v := check.Normals(r, dim, 1), check.Normals(r, n*dim, 1), make([]float32, n*n)
 	for j := range n {
 		v[j*n+j] = 1
 	}
@@ -121,9 +124,9 @@ func TestAttentionRowWeights(t *testing.T) {
 	if !informative {
 		t.Fatal("scores too large for the bound")
 	}
-	var w worst
+	var w check.Worst
 	for j, p := range got {
-		w.check(t, math.Abs(float64(p)-want[j])/bound[j], "weight %d is %g, want %g", j, p, want[j])
+		w.Check(t, math.Abs(float64(p)-want[j])/bound[j], "weight %d is %g, want %g", j, p, want[j])
 	}
 }
 
@@ -143,22 +146,22 @@ func TestAttentionRowSpecials(t *testing.T) {
 		{"no key", nil, nil, 0, 0},
 		{"one key", []float32{-1e30}, []float32{3}, 1, 3},
 		{"equal keys", []float32{0, 0, 0, 0}, []float32{1, 2, 3, 4}, 4, 2.5},
-		{"hidden keys", []float32{0, nan, posInf}, []float32{3, nan, posInf}, 1, 3},
-		{"a score of -Inf", []float32{negInf, 0}, []float32{5, 3}, 2, 3},
-		{"only -Inf", []float32{negInf, negInf}, []float32{5, 3}, 2, 0},
-		{"a NaN score", []float32{1, nan}, []float32{5, 3}, 2, nan},
-		{"a score of +Inf", []float32{1, posInf}, []float32{5, 3}, 2, nan},
-		{"-0", []float32{0}, []float32{negZero}, 1, 0},
+		{"hidden keys", []float32{0, check.NaN, check.PosInf}, []float32{3, check.NaN, check.PosInf}, 1, 3},
+		{"a score of -Inf", []float32{check.NegInf, 0}, []float32{5, 3}, 2, 3},
+		{"only -Inf", []float32{check.NegInf, check.NegInf}, []float32{5, 3}, 2, 0},
+		{"a NaN score", []float32{1, check.NaN}, []float32{5, 3}, 2, check.NaN},
+		{"a score of +Inf", []float32{1, check.PosInf}, []float32{5, 3}, 2, check.NaN},
+		{"-0", []float32{0}, []float32{check.NegZero}, 1, 0},
 		{"no weight left", []float32{0, -200}, []float32{1, 1e30}, 2, 1},
 		{"a difference that overflows", []float32{2e38, -2e38}, []float32{1, 2}, 2, 1},
-		{"a score that overflows in base 2", []float32{math.MaxFloat32}, []float32{1}, 1, nan},
+		{"a score that overflows in base 2", []float32{math.MaxFloat32}, []float32{1}, 1, check.NaN},
 	} {
-		if got := row(one, c.k, c.v, c.n); !same(got, c.want) {
+		if got := row(one, c.k, c.v, c.n); !check.Same(got, c.want) {
 			t.Errorf("%s: %g, want %g", c.name, got, c.want)
 		}
 	}
 	// A whole tile of such keys, before and after one of scores 0.
-	for _, special := range []struct{ key, want float32 }{{negInf, 1}, {nan, nan}, {posInf, nan}, {-1e30, 1}, {1e30, 9}} {
+	for _, special := range []struct{ key, want float32 }{{check.NegInf, 1}, {check.NaN, check.NaN}, {check.PosInf, check.NaN}, {-1e30, 1}, {1e30, 9}} {
 		for _, first := range []int{0, TileKeys} {
 			k, v := make([]float32, 2*TileKeys), make([]float32, 2*TileKeys)
 			for j := range k {
@@ -167,52 +170,19 @@ func TestAttentionRowSpecials(t *testing.T) {
 			for j := range TileKeys {
 				k[first+j], v[first+j] = special.key, 9
 			}
-			if got := row(one, k, v, len(k)); !same(got, special.want) {
+			if got := row(one, k, v, len(k)); !check.Same(got, special.want) {
 				t.Errorf("keys %g from %d on: %g, want %g", special.key, first, got, special.want)
 			}
 		}
 	}
 }
 
-func TestMerge(t *testing.T) {
-	for _, c := range [][5]float32{ // M, m, max, a, b
-		{negInf, negInf, negInf, 0, 0},
-		{negInf, 3, 3, 0, 1},
-		{3, negInf, 3, 1, 0},
-		{2, 2, 2, 1, 1},
-		{1, 4, 4, 0.125, 1},
-		{4, 1, 4, 1, 0.125},
-		{-60, 66, 66, 0x1p-126, 1},
-		{-60, 67, 67, 0, 1},
-		{-3e38, 3e38, 3e38, 0, 1},
-		{5, posInf, posInf, 0, 0}, // the weights of that tile are NaN
-		{posInf, 5, posInf, 0, 0},
-	} {
-		if max, a, b := Merge(c[0], c[1]); max != c[2] || a != c[3] || b != c[4] {
-			t.Errorf("Merge(%g, %g) = %g, %g, %g, want %g", c[0], c[1], max, a, b, c[2:])
-		}
-	}
-	if m := RowWeights([]float32{-0.5}); !same(m, 0) {
-		t.Errorf("the maximum of -0.5 is %g, want +0", m)
-	}
-	acc := []float32{1, 2, 3}
-	MergeRow(acc, []float32{8, 16, 24}, 0.5, 0.25)
-	if acc[0] != 2.5 || acc[1] != 5 || acc[2] != 7.5 || MergeSum(1, 8, 0.5, 0.25) != 2.5 {
-		t.Errorf("merged %g, %g", acc, MergeSum(1, 8, 0.5, 0.25))
-	}
-	// The product L*a is rounded by itself, here from 1.5 to 2 of the least subnormals; one
-	// rounding of the whole would give 2 where two give 3.
-	if got := MergeSum(0x1.8p-126, 0x1p-126, 0x1p-23, 0x1p-23); got != 3*0x1p-149 {
-		t.Errorf("MergeSum = %x", got)
-	}
-}
-
 // scale * log2 e is rounded once; rounding log2 e first would double the error.
 func TestLog2Scale(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for _, scale := range wides(r, 1000, 60) {
+	for _, scale := range check.Wides(r, 1000, 60) {
 		want := float64(scale) * math.Log2E
-		if got := Log2Scale(scale); math.Abs(float64(got)-want) > 1.0001*u*math.Abs(want) {
+		if got := Log2Scale(scale); math.Abs(float64(got)-want) > 1.0001*check.U*math.Abs(want) {
 			t.Fatalf("Log2Scale(%g) = %g, want %g", scale, got, want)
 		}
 	}
@@ -223,45 +193,45 @@ func TestLog2Scale(t *testing.T) {
 func TestPanelEqualsRow(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for n := range 60 {
-		w := []int{1, 5, 16, MaxPanel}[n%4]
+		w := []int{1, 5, 16, tile.MaxPanel}[n%4]
 		dim, vdim, keys := 1+r.IntN(20), 1+r.IntN(20), 1+r.IntN(3*TileKeys)
 		kStride, vStride := dim+r.IntN(3), vdim+r.IntN(3)
-		q, k, v := normals(r, w*dim, 3), normals(r, keys*kStride, 3), normals(r, keys*vStride, 1)
+		q, k, v := check.Normals(r, w*dim, 3), check.Normals(r, keys*kStride, 3), check.Normals(r, keys*vStride, 1)
 		if n%5 == 0 {
-			q[r.IntN(len(q))] = nan
-			q[r.IntN(len(q))] = posInf
+			q[r.IntN(len(q))] = check.NaN
+			q[r.IntN(len(q))] = check.PosInf
 		}
 		if n%7 == 0 {
-			v[r.IntN(len(v))] = negZero
+			v[r.IntN(len(v))] = check.NegZero
 			k[r.IntN(len(k))] = -math.MaxFloat32
 		}
 		scale := r.Float32()
 
-		var st Panel
+		var st tile.Panel
 		st.Reset(w)
-		var qOffset, dstOffset [MaxPanel]int
-		var limit [MaxPanel]int32
+		var qOffset, dstOffset [tile.MaxPanel]int
+		var limit [tile.MaxPanel]int32
 		for i := range w {
 			qOffset[i], dstOffset[i] = (w-1-i)*dim, i*(vdim+1)
 			limit[i] = int32(r.IntN(keys + 1))
 		}
-		packed, acc := make([]float32, w*Pad(dim)), make([]float32, w*Pad(vdim))
-		PackPanel(packed, q, &qOffset, w, dim, Log2Scale(scale))
+		packed, acc := make([]float32, w*tile.Pad(dim)), make([]float32, w*tile.Pad(vdim))
+		tile.PackPanel(packed, q, &qOffset, w, dim, Log2Scale(scale))
 		s := make([]float32, w*TileKeys)
 		for first := 0; first < keys; first += TileKeys {
-			tile := min(TileKeys, keys-first)
+			size := min(TileKeys, keys-first)
 			upper := 0
 			if n%3 > 0 { // what the first half does not see need not be computed
 				seen := int(slices.Max(limit[:max(1, w/2)]))
-				upper = tile - max(0, min(tile, seen-first))
+				upper = size - max(0, min(size, seen-first))
 			}
-			ScoreTile(s, &Panel{}, packed, k[first*kStride:], w, dim, tile, upper, kStride)
-			MaskTile(s, &st, &limit, w, tile, first)
-			SoftmaxTile(s, &st, w, tile)
-			ValueTile(acc, s, v[first*vStride:], &st, w, vdim, tile, upper, vStride)
+			tile.ScoreTile(s, &tile.Panel{Width: w}, packed, tile.Rows{Data: k[first*kStride:], Len: size, Dim: dim, Stride: kStride}, upper, tile.Rows{})
+			tile.MaskTile(s, &st, &limit, size, first)
+			tile.SoftmaxTile(s, &st, size)
+			tile.ValueTile(acc, s, &st, tile.Rows{Data: v[first*vStride:], Len: size, Dim: vdim, Stride: vStride}, upper, tile.Rows{})
 		}
 		dst := make([]float32, w*(vdim+1))
-		hasNaN := FinishPanel(dst, &dstOffset, acc, &st, w, vdim)
+		hasNaN := tile.FinishPanel(dst, &dstOffset, acc, &st, vdim)
 
 		want := make([]float32, vdim)
 		wantNaN := false
@@ -269,7 +239,7 @@ func TestPanelEqualsRow(t *testing.T) {
 			AttentionRow(want, q[qOffset[i]:][:dim], k, v, int(limit[i]), kStride, vStride, scale)
 			for e, x := range want {
 				wantNaN = wantNaN || x != x
-				if got := dst[dstOffset[i]+e]; !same(got, x) {
+				if got := dst[dstOffset[i]+e]; !check.Same(got, x) {
 					t.Fatalf("case %d: w=%d dim=%d keys=%d lane %d element %d is %g, want %g", n, w, dim, keys, i, e, got, x)
 				}
 			}
@@ -278,66 +248,7 @@ func TestPanelEqualsRow(t *testing.T) {
 			}
 		}
 		if hasNaN != wantNaN {
-			t.Errorf("case %d: FinishPanel reports NaN %v, want %v", n, hasNaN, wantNaN)
-		}
-	}
-}
-
-// Each lane of the tile functions has the bits of the row functions, and raises the maxima of its state.
-func TestTileEqualsRow(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 4))
-	const w, rows = MaxPanel, 4
-	for _, n := range []int{1, 7, TileKeys} {
-		const dim, vdim = 9, 11
-		q, k, v := wides(r, w*dim, 3), wides(r, n*dim, 3), wides(r, n*vdim, 3)
-		var st Panel
-		st.Reset(w)
-		s, byRow := make([]float32, n*w), make([]float32, rows*TileKeys)
-		ScoreTile(s, &st, q, k, w, dim, n, 0, dim)
-		RowScores(byRow, q, k, w, rows, dim, n, dim)
-		for i := range rows {
-			row := byRow[i*TileKeys:][:n]
-			for j, x := range row {
-				if !same(s[j*w+i], x) {
-					t.Fatalf("n=%d: score %d of lane %d is %g, want %g", n, j, i, s[j*w+i], x)
-				}
-			}
-			if !same(st.TileMax[i]+0, Max(row)) {
-				t.Errorf("n=%d: maximum of lane %d is %g, want %g", n, i, st.TileMax[i], Max(row))
-			}
-		}
-		SoftmaxTile(s, &st, w, n)
-		acc := make([]float32, w*Pad(vdim))
-		ValueTile(acc, s, v, &st, w, vdim, n, 0, vdim)
-		o := make([]float32, rows*Pad(vdim))
-		for i := range rows {
-			m := RowWeights(byRow[i*TileKeys:][:n])
-			if !same(st.Max[i], m) || m != float32(math.Ceil(float64(m))) {
-				t.Errorf("n=%d: lane %d has the maximum %g, want %g", n, i, st.Max[i], m)
-			}
-		}
-		sum := make([]float32, rows)
-		RowValues(o, byRow, v, sum, rows, vdim, n, vdim)
-		for i := range rows {
-			if !same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Mode != MergeFirst || st.TileMax[i] != negInf {
-				t.Errorf("n=%d: lane %d is %+v, want the sum %g", n, i, st, sum[i])
-			}
-			for e := range vdim {
-				if got, want := acc[e*w+i], o[i*Pad(vdim)+e]+0; !same(got, want) {
-					t.Errorf("n=%d: column %d of lane %d is %g, want %g", n, e, i, got, want)
-				}
-			}
-		}
-		// A larger maximum later: it has grown, and the old partial counts less.
-		for i := range w {
-			s[i] = st.Max[i] + 2
-			st.TileMax[i] = s[i]
-		}
-		SoftmaxTile(s, &st, w, 1)
-		for i := range rows {
-			if want := FMA(1, 1, sum[i]/4); st.Mode != MergeRescale || st.OldScale[i] != 0.25 || st.NewScale[i] != 1 || st.Sum[i] != want {
-				t.Errorf("n=%d: after a larger maximum lane %d is %+v, want the sum %g", n, i, st, want)
-			}
+			t.Errorf("case %d: tile.FinishPanel reports NaN %v, want %v", n, hasNaN, wantNaN)
 		}
 	}
 }

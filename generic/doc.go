@@ -1,6 +1,10 @@
 // Package generic is the pure Go reference: it says what every bit of every kernel is. The assembly
 // of each instruction set computes the same bits, only faster, and the tests compare with ==.
 //
+// What this package exports is public: the contract, with checked arguments, written for reading.
+// Package [tile] below it has the reference of each assembly kernel, which these functions call; it
+// is not public, and may change at any time.
+//
 // # The arithmetic contract
 //
 // All arithmetic is IEEE 754 binary32, rounded to nearest even, with subnormals: what Go starts every
@@ -17,8 +21,8 @@
 //     lane l+16, then l+8, l+4, l+2, l+1. A tail acts as if padded by +0.
 //   - Maxima are maxNum: a NaN is ignored (its own exponential brings it back).
 //   - Quotients are IEEE divisions, never reciprocal estimates.
-//   - Exponentials are the one operation sequence of [Exp], [expm] or [exp2]
-//     on each element; there is no other code for tails.
+//   - Exponentials are the one operation sequence of [Exp] and of its two
+//     relatives in tile/exp.go on each element; there is no other code for tails.
 //
 // # Attention
 //
@@ -44,9 +48,10 @@
 // grouped, so a row has the same bits in prefill and in decode, alone and in a batch.
 package generic
 
-// Lanes is the number of virtual accumulators of a reduction along a vector: 4 AVX2 registers, 8
-// NEON registers, 2 AVX-512 registers.
-const Lanes = 32
+import "github.com/selfattn/attn/generic/tile"
+
+// Lanes is the number of virtual accumulators of a reduction along a vector.
+const Lanes = tile.Lanes
 
 // TileKeys is the number of keys of an attention tile.
-const TileKeys = 256
+const TileKeys = tile.Keys

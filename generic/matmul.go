@@ -5,8 +5,13 @@ package generic
 //
 //	c[i*ldc+j] = chain over p < k of FMA(a[i*lda+p], b[p*ldb+j], .)
 //
+// It panics, before it writes, if c, a or b does not hold its rows.
+//
 // With u = 2^-24 the error is at most gamma_k * sum |a_ip*b_pj| + k*2^-150, gamma_k = k*u/(1-k*u).
 func MatMul(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int) {
+	checkRows("MatMul", "c", c, m, n, ldc)
+	checkRows("MatMul", "a", a, m, k, lda)
+	checkRows("MatMul", "b", b, k, n, ldb)
 	for i := range m {
 		row := c[i*ldc:][:n]
 		clear(row)
@@ -14,28 +19,6 @@ func MatMul(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, 
 			for j, y := range b[p*ldb:][:n] {
 				row[j] = FMA(x, y, row[j])
 			}
-		}
-	}
-}
-
-// MatMulTile sets, or with add continues, a block of a matrix product:
-//
-//	c[i*ldc+j] = chain over p < k of FMA(a[i*lda+p], b[p*w+j], .)
-//
-// for i < m and j < w, starting from +0, or from c where add is set. b is a packed panel: k rows of
-// w columns.
-func MatMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
-	for i := range m {
-		row := a[i*lda:][:k]
-		for j := range w {
-			acc := float32(0)
-			if add {
-				acc = c[i*ldc+j]
-			}
-			for p, v := range row {
-				acc = FMA(v, b[p*w+j], acc)
-			}
-			c[i*ldc+j] = acc
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Options of [Attention]. The zero value is plain scaled dot-product attention.
@@ -291,18 +292,18 @@ type worker struct {
 	parts   [spanTiles]part
 	merges  [spanTiles]merge // of the KV heads of an item
 	panels  [2 * blockRows / narrowPanel]panel
-	ignored generic.Panel
-	ahead   []generic.Rows // what the next block begins with
-	taken   int            // how many of these are read ahead already
+	ignored tile.Panel
+	ahead   []tile.Rows // what the next block begins with
+	taken   int         // how many of these are read ahead already
 }
 
-var scratch = sync.Pool{New: func() any { return &worker{ahead: make([]generic.Rows, 0, 16)} }}
+var scratch = sync.Pool{New: func() any { return &worker{ahead: make([]tile.Rows, 0, 16)} }}
 
 // size provides memory for the shapes of j.
 func (w *worker) size(j *job) {
-	lanes := ceilDiv(max(j.block*j.itemRows, j.heads*narrowPanel), generic.MaxPanel) * generic.MaxPanel
-	q, acc := lanes*generic.Pad(j.q.Dim), lanes*generic.Pad(j.v.Dim)
-	s, partial := generic.TileKeys*generic.MaxPanel, generic.Pad(j.v.Dim)
+	lanes := ceilDiv(max(j.block*j.itemRows, j.heads*narrowPanel), tile.MaxPanel) * tile.MaxPanel
+	q, acc := lanes*tile.Pad(j.q.Dim), lanes*tile.Pad(j.v.Dim)
+	s, partial := generic.TileKeys*tile.MaxPanel, tile.Pad(j.v.Dim)
 	if j.few > 0 {
 		slots := j.heads * min(j.tiles, ceilDiv(j.k.Len, generic.TileKeys)) * j.scoreRows(j.few)
 		s, partial = max(s, slots*generic.TileKeys), slots*partial

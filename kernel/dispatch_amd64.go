@@ -5,7 +5,7 @@ package kernel
 import (
 	"github.com/selfattn/attn/asm/avx2"
 	"github.com/selfattn/attn/asm/avx512"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Each function branches instead of calling through a variable, which would make its arguments
@@ -49,7 +49,7 @@ func dot(x, y []float32) float32 {
 	if useAVX2 {
 		return avx2.Dot(x, y)
 	}
-	return generic.Dot(x, y)
+	return tile.Dot(x, y)
 }
 
 func exp(dst, x []float32) {
@@ -59,7 +59,7 @@ func exp(dst, x []float32) {
 	case useAVX2:
 		avx2.Exp(dst, x)
 	default:
-		generic.Exp(dst, x)
+		tile.Exp(dst, x)
 	}
 }
 
@@ -70,28 +70,28 @@ func maximum(x []float32) float32 {
 	if useAVX2 {
 		return avx2.Max(x)
 	}
-	return generic.Max(x)
+	return tile.Max(x)
 }
 
-func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
+func expSum(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 	switch {
 	case useAVX512 && len(x) >= wideSum:
 		avx512.ExpSum(dst, x, m, sum)
 	case useAVX2:
 		avx2.ExpSum(dst, x, m, sum)
 	default:
-		generic.ExpSum(dst, x, m, sum)
+		tile.ExpSum(dst, x, m, sum)
 	}
 }
 
-func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
+func sumExp(x []float32, m float32, sum *[tile.Lanes]float32) {
 	switch {
 	case useAVX512 && len(x) >= wideSum:
 		avx512.SumExp(x, m, sum)
 	case useAVX2:
 		avx2.SumExp(x, m, sum)
 	default:
-		generic.SumExp(x, m, sum)
+		tile.SumExp(x, m, sum)
 	}
 }
 
@@ -102,7 +102,7 @@ func div(dst, x []float32, d float32) {
 	case useAVX2:
 		avx2.Div(dst, x, d)
 	default:
-		generic.Div(dst, x, d)
+		tile.Div(dst, x, d)
 	}
 }
 
@@ -113,101 +113,101 @@ func scaleBy(dst, x []float32, f float32) {
 	case useAVX2:
 		avx2.Scale(dst, x, f)
 	default:
-		generic.Scale(dst, x, f)
+		tile.Scale(dst, x, f)
 	}
 }
 
-func fold(sum *[generic.Lanes]float32) float32 {
+func fold(sum *[tile.Lanes]float32) float32 {
 	if useAVX2 {
 		return avx2.Fold(sum)
 	}
-	return generic.Fold(sum)
+	return tile.Fold(sum)
 }
 
-func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
+func matMulTile(c, a tile.Rows, b []float32, add bool) {
 	switch {
-	case useAVX512 && w == avx512.PanelWidth:
-		avx512.MatMulTile(c, ldc, a, lda, b, m, k, add)
+	case useAVX512 && c.Dim == avx512.PanelWidth:
+		avx512.MatMulTile(c, a, b, add)
 	case useAVX2:
-		avx2.MatMulTile(c, ldc, a, lda, b, m, k, add)
+		avx2.MatMulTile(c, a, b, add)
 	default:
-		generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
+		tile.MatMulTile(c, a, b, add)
 	}
 }
 
-func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, scale float32) {
+func packPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
 	switch {
 	case useAVX512 && w == avx512.PanelWidth:
-		avx512.PackPanel(dst, src, offset, dim, scale)
+		avx512.PackPanel(dst, src, offset, w, dim, scale)
 	case useAVX2 && w == avx2.PanelWidth:
-		avx2.PackPanel(dst, src, offset, dim, scale)
+		avx2.PackPanel(dst, src, offset, w, dim, scale)
 	default:
-		generic.PackPanel(dst, src, offset, w, dim, scale)
+		tile.PackPanel(dst, src, offset, w, dim, scale)
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, ahead generic.Rows) {
+func scoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
 	switch {
-	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
+	case useAVX512 && st.Width == avx512.PanelWidth:
+		avx512.ScoreTile(s, st, q, k, upper, ahead)
 	case useAVX2:
-		avx2.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
+		avx2.ScoreTile(s, st, q, k, upper, ahead)
 	default:
-		generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
+		tile.ScoreTile(s, st, q, k, upper, ahead)
 	}
 }
 
-func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, w, n, first int) {
+func maskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
 	switch {
-	case useAVX512 && w == avx512.PanelWidth:
+	case useAVX512 && st.Width == avx512.PanelWidth:
 		avx512.MaskTile(s, st, limit, n, first)
 	case useAVX2:
 		avx2.MaskTile(s, st, limit, n, first)
 	default:
-		generic.MaskTile(s, st, limit, w, n, first)
+		tile.MaskTile(s, st, limit, n, first)
 	}
 }
 
-func softmaxTile(s []float32, st *generic.Panel, w, n int) {
+func softmaxTile(s []float32, st *tile.Panel, n int) {
 	switch {
-	case useAVX512 && w == avx512.PanelWidth:
+	case useAVX512 && st.Width == avx512.PanelWidth:
 		avx512.SoftmaxTile(s, st, n)
 	case useAVX2:
 		avx2.SoftmaxTile(s, st, n)
 	default:
-		generic.SoftmaxTile(s, st, w, n)
+		tile.SoftmaxTile(s, st, n)
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, ahead generic.Rows) {
+func valueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
 	switch {
-	case useAVX512 && w == avx512.PanelWidth:
-		avx512.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
+	case useAVX512 && st.Width == avx512.PanelWidth:
+		avx512.ValueTile(acc, p, st, v, upper, ahead)
 	case useAVX2:
-		avx2.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
+		avx2.ValueTile(acc, p, st, v, upper, ahead)
 	default:
-		generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
+		tile.ValueTile(acc, p, st, v, upper, ahead)
 	}
 }
 
-func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, w, dim int) (nan bool) {
-	if useAVX512 && w == avx512.PanelWidth {
+func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
+	if useAVX512 && st.Width == avx512.PanelWidth {
 		return avx512.FinishPanel(dst, offset, acc, st, dim)
 	}
 	if useAVX2 {
 		return avx2.FinishPanel(dst, offset, acc, st, dim)
 	}
-	return generic.FinishPanel(dst, offset, acc, st, w, dim)
+	return tile.FinishPanel(dst, offset, acc, st, dim)
 }
 
-func rowScores(s, q, k []float32, w, rows, dim, n, stride int) {
+func rowScores(s, q []float32, w, rows int, k tile.Rows) {
 	switch {
 	case useAVX512:
-		avx512.RowScores(s, q, k, w, rows, dim, n, stride)
+		avx512.RowScores(s, q, w, rows, k)
 	case useAVX2:
-		avx2.RowScores(s, q, k, w, rows, dim, n, stride)
+		avx2.RowScores(s, q, w, rows, k)
 	default:
-		generic.RowScores(s, q, k, w, rows, dim, n, stride)
+		tile.RowScores(s, q, w, rows, k)
 	}
 }
 
@@ -218,17 +218,17 @@ func rowWeights(s []float32) (m float32) {
 	if useAVX2 {
 		return avx2.RowWeights(s)
 	}
-	return generic.RowWeights(s)
+	return tile.RowWeights(s)
 }
 
-func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
+func rowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	switch {
 	case useAVX512:
-		avx512.RowValues(o, p, v, sum, rows, dim, n, stride)
+		avx512.RowValues(o, p, sum, rows, v)
 	case useAVX2:
-		avx2.RowValues(o, p, v, sum, rows, dim, n, stride)
+		avx2.RowValues(o, p, sum, rows, v)
 	default:
-		generic.RowValues(o, p, v, sum, rows, dim, n, stride)
+		tile.RowValues(o, p, sum, rows, v)
 	}
 }
 
@@ -239,6 +239,6 @@ func mergeRow(acc, o []float32, a, b float32) {
 	case useAVX2:
 		avx2.MergeRow(acc, o, a, b)
 	default:
-		generic.MergeRow(acc, o, a, b)
+		tile.MergeRow(acc, o, a, b)
 	}
 }

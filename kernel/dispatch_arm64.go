@@ -4,7 +4,7 @@ package kernel
 
 import (
 	"github.com/selfattn/attn/asm/neon"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Each function branches instead of calling through a variable, which would make its
@@ -26,14 +26,14 @@ func dot(x, y []float32) float32 {
 	if useNEON {
 		return neon.Dot(x, y)
 	}
-	return generic.Dot(x, y)
+	return tile.Dot(x, y)
 }
 
 func exp(dst, x []float32) {
 	if useNEON {
 		neon.Exp(dst, x)
 	} else {
-		generic.Exp(dst, x)
+		tile.Exp(dst, x)
 	}
 }
 
@@ -41,22 +41,22 @@ func maximum(x []float32) float32 {
 	if useNEON {
 		return neon.Max(x)
 	}
-	return generic.Max(x)
+	return tile.Max(x)
 }
 
-func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
+func expSum(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 	if useNEON {
 		neon.ExpSum(dst, x, m, sum)
 	} else {
-		generic.ExpSum(dst, x, m, sum)
+		tile.ExpSum(dst, x, m, sum)
 	}
 }
 
-func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
+func sumExp(x []float32, m float32, sum *[tile.Lanes]float32) {
 	if useNEON {
 		neon.SumExp(x, m, sum)
 	} else {
-		generic.SumExp(x, m, sum)
+		tile.SumExp(x, m, sum)
 	}
 }
 
@@ -64,7 +64,7 @@ func div(dst, x []float32, d float32) {
 	if useNEON {
 		neon.Div(dst, x, d)
 	} else {
-		generic.Div(dst, x, d)
+		tile.Div(dst, x, d)
 	}
 }
 
@@ -72,77 +72,77 @@ func scaleBy(dst, x []float32, f float32) {
 	if useNEON {
 		neon.Scale(dst, x, f)
 	} else {
-		generic.Scale(dst, x, f)
+		tile.Scale(dst, x, f)
 	}
 }
 
-func fold(sum *[generic.Lanes]float32) float32 {
+func fold(sum *[tile.Lanes]float32) float32 {
 	if useNEON {
 		return neon.Fold(sum)
 	}
-	return generic.Fold(sum)
+	return tile.Fold(sum)
 }
 
-func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
+func matMulTile(c, a tile.Rows, b []float32, add bool) {
 	if useNEON {
-		neon.MatMulTile(c, ldc, a, lda, b, m, k, add)
+		neon.MatMulTile(c, a, b, add)
 	} else {
-		generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
+		tile.MatMulTile(c, a, b, add)
 	}
 }
 
-func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, scale float32) {
+func packPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
 	if useNEON && w == neon.PanelWidth {
-		neon.PackPanel(dst, src, offset, dim, scale)
+		neon.PackPanel(dst, src, offset, w, dim, scale)
 	} else {
-		generic.PackPanel(dst, src, offset, w, dim, scale)
+		tile.PackPanel(dst, src, offset, w, dim, scale)
 	}
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, ahead generic.Rows) {
+func scoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
 	if useNEON {
-		neon.ScoreTile(s, st, q, k, dim, n, upper, stride, ahead)
+		neon.ScoreTile(s, st, q, k, upper, ahead)
 	} else {
-		generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
+		tile.ScoreTile(s, st, q, k, upper, ahead)
 	}
 }
 
-func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, w, n, first int) {
+func maskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
 	if useNEON {
 		neon.MaskTile(s, st, limit, n, first)
 	} else {
-		generic.MaskTile(s, st, limit, w, n, first)
+		tile.MaskTile(s, st, limit, n, first)
 	}
 }
 
-func softmaxTile(s []float32, st *generic.Panel, w, n int) {
+func softmaxTile(s []float32, st *tile.Panel, n int) {
 	if useNEON {
 		neon.SoftmaxTile(s, st, n)
 	} else {
-		generic.SoftmaxTile(s, st, w, n)
+		tile.SoftmaxTile(s, st, n)
 	}
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, ahead generic.Rows) {
+func valueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
 	if useNEON {
-		neon.ValueTile(acc, p, v, st, dim, n, upper, stride, ahead)
+		neon.ValueTile(acc, p, st, v, upper, ahead)
 	} else {
-		generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
+		tile.ValueTile(acc, p, st, v, upper, ahead)
 	}
 }
 
-func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, w, dim int) (nan bool) {
+func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
 	if useNEON {
 		return neon.FinishPanel(dst, offset, acc, st, dim)
 	}
-	return generic.FinishPanel(dst, offset, acc, st, w, dim)
+	return tile.FinishPanel(dst, offset, acc, st, dim)
 }
 
-func rowScores(s, q, k []float32, w, rows, dim, n, stride int) {
+func rowScores(s, q []float32, w, rows int, k tile.Rows) {
 	if useNEON {
-		neon.RowScores(s, q, k, w, rows, dim, n, stride)
+		neon.RowScores(s, q, w, rows, k)
 	} else {
-		generic.RowScores(s, q, k, w, rows, dim, n, stride)
+		tile.RowScores(s, q, w, rows, k)
 	}
 }
 
@@ -150,14 +150,14 @@ func rowWeights(s []float32) (m float32) {
 	if useNEON {
 		return neon.RowWeights(s)
 	}
-	return generic.RowWeights(s)
+	return tile.RowWeights(s)
 }
 
-func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
+func rowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	if useNEON {
-		neon.RowValues(o, p, v, sum, rows, dim, n, stride)
+		neon.RowValues(o, p, sum, rows, v)
 	} else {
-		generic.RowValues(o, p, v, sum, rows, dim, n, stride)
+		tile.RowValues(o, p, sum, rows, v)
 	}
 }
 
@@ -165,6 +165,6 @@ func mergeRow(acc, o []float32, a, b float32) {
 	if useNEON {
 		neon.MergeRow(acc, o, a, b)
 	} else {
-		generic.MergeRow(acc, o, a, b)
+		tile.MergeRow(acc, o, a, b)
 	}
 }

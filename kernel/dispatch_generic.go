@@ -2,84 +2,84 @@
 
 package kernel
 
-import "github.com/selfattn/attn/generic"
+import "github.com/selfattn/attn/generic/tile"
 
 func backend() string { return "generic" }
 
 func panelWidth(int) int { return narrowPanel }
 
 func dot(x, y []float32) float32 {
-	return generic.Dot(x, y)
+	return tile.Dot(x, y)
 }
 
 func exp(dst, x []float32) {
-	generic.Exp(dst, x)
+	tile.Exp(dst, x)
 }
 
 func maximum(x []float32) float32 {
-	return generic.Max(x)
+	return tile.Max(x)
 }
 
-func expSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
-	generic.ExpSum(dst, x, m, sum)
+func expSum(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
+	tile.ExpSum(dst, x, m, sum)
 }
 
-func sumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
-	generic.SumExp(x, m, sum)
+func sumExp(x []float32, m float32, sum *[tile.Lanes]float32) {
+	tile.SumExp(x, m, sum)
 }
 
 func div(dst, x []float32, d float32) {
-	generic.Div(dst, x, d)
+	tile.Div(dst, x, d)
 }
 
 func scaleBy(dst, x []float32, f float32) {
-	generic.Scale(dst, x, f)
+	tile.Scale(dst, x, f)
 }
 
-func fold(sum *[generic.Lanes]float32) float32 {
-	return generic.Fold(sum)
+func fold(sum *[tile.Lanes]float32) float32 {
+	return tile.Fold(sum)
 }
 
-func matMulTile(c []float32, ldc int, a []float32, lda int, b []float32, w, m, k int, add bool) {
-	generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
+func matMulTile(c, a tile.Rows, b []float32, add bool) {
+	tile.MatMulTile(c, a, b, add)
 }
 
-func packPanel(dst, src []float32, offset *[generic.MaxPanel]int, w, dim int, scale float32) {
-	generic.PackPanel(dst, src, offset, w, dim, scale)
+func packPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
+	tile.PackPanel(dst, src, offset, w, dim, scale)
 }
 
-func scoreTile(s []float32, st *generic.Panel, q, k []float32, w, dim, n, upper, stride int, _ generic.Rows) {
-	generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
+func scoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
+	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
-func maskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, w, n, first int) {
-	generic.MaskTile(s, st, limit, w, n, first)
+func maskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
+	tile.MaskTile(s, st, limit, n, first)
 }
 
-func softmaxTile(s []float32, st *generic.Panel, w, n int) {
-	generic.SoftmaxTile(s, st, w, n)
+func softmaxTile(s []float32, st *tile.Panel, n int) {
+	tile.SoftmaxTile(s, st, n)
 }
 
-func valueTile(acc, p, v []float32, st *generic.Panel, w, dim, n, upper, stride int, _ generic.Rows) {
-	generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
+func valueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
+	tile.ValueTile(acc, p, st, v, upper, ahead)
 }
 
-func finishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, w, dim int) (nan bool) {
-	return generic.FinishPanel(dst, offset, acc, st, w, dim)
+func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
+	return tile.FinishPanel(dst, offset, acc, st, dim)
 }
 
-func rowScores(s, q, k []float32, w, rows, dim, n, stride int) {
-	generic.RowScores(s, q, k, w, rows, dim, n, stride)
+func rowScores(s, q []float32, w, rows int, k tile.Rows) {
+	tile.RowScores(s, q, w, rows, k)
 }
 
 func rowWeights(s []float32) (m float32) {
-	return generic.RowWeights(s)
+	return tile.RowWeights(s)
 }
 
-func rowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
-	generic.RowValues(o, p, v, sum, rows, dim, n, stride)
+func rowValues(o, p, sum []float32, rows int, v tile.Rows) {
+	tile.RowValues(o, p, sum, rows, v)
 }
 
 func mergeRow(acc, o []float32, a, b float32) {
-	generic.MergeRow(acc, o, a, b)
+	tile.MergeRow(acc, o, a, b)
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // MatMulOptions are the options of [MatMul]. The zero value is a plain product on all cores.
@@ -99,8 +100,8 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	// Items are blocks of columns, and of rows too where those are too few.
 	p.m, p.n = c.Rows, min(blockN, c.Cols)
 	if workers > 1 {
-		for p.n > 4*generic.MaxPanel && ceilDiv(c.Cols, p.n) < 2*workers {
-			p.n = ceilDiv(p.n/2, generic.MaxPanel) * generic.MaxPanel
+		for p.n > 4*tile.MaxPanel && ceilDiv(c.Cols, p.n) < 2*workers {
+			p.n = ceilDiv(p.n/2, tile.MaxPanel) * tile.MaxPanel
 		}
 		for p.m > blockM && ceilDiv(c.Cols, p.n)*ceilDiv(c.Rows, p.m) < 4*workers {
 			p.m = ceilDiv(p.m, 2)
@@ -131,7 +132,7 @@ func (p *matrixProduct) work() {
 	buf := packs.Get().(*packed)
 	k, low := min(blockK, p.a.Cols), p.c.Rows <= lowRows
 	buf.a = aligned(buf.a, k*min(blockM, p.m))
-	buf.b = aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, generic.MaxPanel)*generic.MaxPanel)
+	buf.b = aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, tile.MaxPanel)*tile.MaxPanel)
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.items {
@@ -148,10 +149,10 @@ func (p *matrixProduct) work() {
 
 // packed is the scratch memory of one goroutine.
 type packed struct {
-	a       []float32                          // a block of a
-	b       []float32                          // a block of b, in panels, or of c
-	c       [blockM * generic.MaxPanel]float32 // the last columns of c, if less than a panel, or rows of a
-	ignored [lowGroup]float32                  // sums
+	a       []float32                       // a block of a
+	b       []float32                       // a block of b, in panels, or of c
+	c       [blockM * tile.MaxPanel]float32 // the last columns of c, if less than a panel, or rows of a
+	ignored [lowGroup]float32               // sums
 }
 
 var packs = sync.Pool{New: func() any { return new(packed) }}
@@ -175,14 +176,15 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 			for j, width := 0, 0; j < n; j += width {
 				width = panelWidth(n - j)
 				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
+				block := tile.Rows{Data: a, Len: rows, Dim: k, Stride: lda}
 				if j+width <= n {
-					matMulTile(c, p.c.Stride, a, lda, b, width, rows, k, add)
+					matMulTile(tile.Rows{Data: c, Len: rows, Dim: width, Stride: p.c.Stride}, block, b, add)
 					continue
 				}
 				for r := range rows {
 					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
 				}
-				matMulTile(buf.c[:], width, a, lda, b, width, rows, k, add)
+				matMulTile(tile.Rows{Data: buf.c[:], Len: rows, Dim: width, Stride: width}, block, b, add)
 				for r := range rows {
 					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
 				}
@@ -194,7 +196,7 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 // lowItem computes the columns of c from col on as the mixes of values that rows of b are.
 func (p *matrixProduct) lowItem(buf *packed, col int) {
 	m, n := p.c.Rows, min(p.n, p.c.Cols-col)
-	ld := generic.Pad(n)
+	ld := tile.Pad(n)
 	for i := range m {
 		row := buf.b[i*ld:][:n]
 		if clear(row); p.add {
@@ -209,7 +211,8 @@ func (p *matrixProduct) lowItem(buf *packed, col int) {
 			for r := range rows {
 				copy(buf.c[r*generic.TileKeys:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
 			}
-			rowValues(buf.b[i*ld:], buf.c[:], b, buf.ignored[:], padRows(rows), n, k, p.b.Stride)
+			v := tile.Rows{Data: b, Len: k, Dim: n, Stride: p.b.Stride}
+			rowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], padRows(rows), v)
 		}
 	}
 	for i := range m {
@@ -234,7 +237,7 @@ func pack(dst, b []float32, stride, k, n int) {
 				case width == narrowPanel:
 					*(*[narrowPanel]float32)(to) = [narrowPanel]float32(from)
 				default:
-					*(*[generic.MaxPanel]float32)(to) = [generic.MaxPanel]float32(from)
+					*(*[tile.MaxPanel]float32)(to) = [tile.MaxPanel]float32(from)
 				}
 			}
 		}

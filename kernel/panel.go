@@ -2,17 +2,18 @@ package kernel
 
 import (
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // A panel is a group of queries of one KV head that go through the tiles of keys together, one to a
 // lane.
 type panel struct {
 	width       int
-	state       generic.Panel
-	src, dst    [generic.MaxPanel]int   // offsets of the rows in q and dst
-	limit       [generic.MaxPanel]int32 // numbers of keys that the queries see
-	least, most int                     // of them
-	q, acc      []float32               // [Dim][width], [VDim][width]
+	state       tile.Panel
+	src, dst    [tile.MaxPanel]int   // offsets of the rows in q and dst
+	limit       [tile.MaxPanel]int32 // numbers of keys that the queries see
+	least, most int                  // of them
+	q, acc      []float32            // [Dim][width], [VDim][width]
 }
 
 // A block is the rows of a KV head, of queries, that go through the tiles of keys together.
@@ -44,8 +45,8 @@ func (w *worker) panelBlock(j *job, now, after block) {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
 		p.width = panelWidth(left)
-		p.q, q = cut(q, p.width*generic.Pad(j.q.Dim))
-		p.acc, acc = cut(acc, p.width*generic.Pad(j.v.Dim))
+		p.q, q = cut(q, p.width*tile.Pad(j.q.Dim))
+		p.acc, acc = cut(acc, p.width*tile.Pad(j.v.Dim))
 		p.load(j, b, head, row)
 		// The first tile sets all of acc but the padding, unless there is none.
 		if p.most == 0 {
@@ -109,19 +110,19 @@ func (w *worker) expect(j *job, now, next block) {
 				return
 			}
 			at := t.at(next.b, next.head*j.group+h, first)
-			w.ahead = append(w.ahead, generic.Rows{Data: t.Data[at:], Len: last - first + 1, Dim: t.Dim, Stride: t.LenStride})
+			w.ahead = append(w.ahead, tile.Rows{Data: t.Data[at:], Len: last - first + 1, Dim: t.Dim, Stride: t.LenStride})
 		}
 	}
 }
 
 // expected returns rows that expect has listed, each once, as many as fit into some pieces.
-func (w *worker) expected(pieces int) generic.Rows {
+func (w *worker) expected(pieces int) tile.Rows {
 	if w.taken == len(w.ahead) {
-		return generic.Rows{}
+		return tile.Rows{}
 	}
 	left := &w.ahead[w.taken]
 	some := *left
-	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, generic.Piece))
+	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, tile.Piece))
 	if left.Len -= some.Len; left.Len > 0 {
 		left.Data = left.Data[some.Len*left.Stride:]
 	} else {
@@ -136,11 +137,11 @@ func (p *panel) pieces(dim, n int) int { return n * dim * 2 / (3 * p.width) }
 
 // tileRows returns the rows of x, the data of a head of t, that are in the tile from first on, and
 // before most.
-func tileRows(x []float32, t *Tensor, first, most int) generic.Rows {
+func tileRows(x []float32, t *Tensor, first, most int) tile.Rows {
 	if first >= most {
-		return generic.Rows{}
+		return tile.Rows{}
 	}
-	return generic.Rows{
+	return tile.Rows{
 		Data: x[first*t.LenStride:], Len: min(generic.TileKeys, most-first), Dim: t.Dim, Stride: t.LenStride,
 	}
 }
@@ -179,7 +180,7 @@ func (p *panel) load(j *job, b, head, row int) {
 
 // tile takes a panel through the tile of keys from first on, with its rows of k and of v. Meanwhile
 // it reads ahead the values of this tile and the keys of the next one.
-func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, values, keys generic.Rows) {
+func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, values, keys tile.Rows) {
 	all, some := see(p.least, p.most, first, generic.TileKeys)
 	if some == 0 {
 		return
@@ -187,7 +188,7 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, valu
 	if all < some {
 		all &^= 3 // no tile of one to three keys
 	}
-	p.scores(&p.state, w.s, k, j.q.Dim, all, 0, j.k.LenStride, values)
+	p.scores(&p.state, w.s, tile.Rows{Data: k, Len: all, Dim: j.q.Dim, Stride: j.k.LenStride}, 0, values)
 	// The first half of the queries sees none of the last keys.
 	upper := some - clamp(int(p.limit[p.width/2-1])-first, some)
 	if all < some {
@@ -196,13 +197,15 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, valu
 		if upper <= fewUpper {
 			upper = 0
 		}
-		p.scores(&w.ignored, s, k[all*j.k.LenStride:], j.q.Dim, some-all, upper, j.k.LenStride, generic.Rows{})
-		maskTile(s, &p.state, &p.limit, p.width, some-all, first+all)
+		w.ignored.Width = p.width
+		p.scores(&w.ignored, s, tile.Rows{Data: k[all*j.k.LenStride:], Len: some - all, Dim: j.q.Dim, Stride: j.k.LenStride}, upper, tile.Rows{})
+		maskTile(s, &p.state, &p.limit, some-all, first+all)
 	}
-	softmaxTile(w.s, &p.state, p.width, some)
+	softmaxTile(w.s, &p.state, some)
 	columns := callWork / (p.width * some)
 	for c := 0; c < j.v.Dim; c += columns {
-		valueTile(p.acc[c*p.width:], w.s, v[c:], &p.state, p.width, min(columns, j.v.Dim-c), some, upper, vStride, keys)
+		rows := tile.Rows{Data: v[c:], Len: some, Dim: min(columns, j.v.Dim-c), Stride: vStride}
+		valueTile(p.acc[c*p.width:], w.s, &p.state, rows, upper, keys)
 		keys.Len = 0
 	}
 }
@@ -213,19 +216,20 @@ const fewUpper = 8
 // callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
 const callWork = 1 << 21
 
-// scores computes the scores of n keys, the last of which are for the second half of the panel.
-func (p *panel) scores(st *generic.Panel, s, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
-	keys := callWork / (p.width * dim)
-	for first := 0; first < n; first += keys {
-		part := min(keys, n-first)
-		scoreTile(s[first*p.width:], st, p.q, k[first*stride:], p.width, dim, part, min(part, max(0, first+part-(n-upper))), stride, ahead)
+// scores computes the scores of the keys k, the last of which are for the second half of the panel.
+func (p *panel) scores(st *tile.Panel, s []float32, k tile.Rows, upper int, ahead tile.Rows) {
+	keys, lower := callWork/(p.width*k.Dim), k.Len-upper
+	for first := 0; first < k.Len; first += keys {
+		part := k
+		part.Data, part.Len = k.Data[first*k.Stride:], min(keys, k.Len-first)
+		scoreTile(s[first*p.width:], st, p.q, part, min(part.Len, max(0, first+part.Len-lower)), ahead)
 		ahead.Len = 0
 	}
 }
 
 // finish writes the rows of a panel.
 func (w *worker) finish(j *job, p *panel, k, v []float32) {
-	nan := finishPanel(j.dst.Data, &p.dst, p.acc, &p.state, p.width, j.v.Dim)
+	nan := finishPanel(j.dst.Data, &p.dst, p.acc, &p.state, j.v.Dim)
 	if !nan || p.least == p.most {
 		return
 	}
@@ -234,7 +238,7 @@ func (w *worker) finish(j *job, p *panel, k, v []float32) {
 	for r := range p.width {
 		out := j.dst.Data[p.dst[r]:][:j.v.Dim]
 		if hasNaN(out) {
-			acc := p.acc[:generic.Pad(j.v.Dim)]
+			acc := p.acc[:tile.Pad(j.v.Dim)]
 			clear(acc)
 			sum := w.row(j, acc, p.q[r:], p.width, k, v, int(p.limit[r]))
 			finishRow(out, acc, sum)

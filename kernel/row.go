@@ -5,13 +5,14 @@ import (
 	"sync"
 
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Few queries, as in decoding, read K and V row by row, at the speed of memory. They share the
 // reading: one, four or eight, some of which may be padding.
 
 // fewRows queries or less read their keys row by row: a panel would be mostly padding.
-const fewRows = generic.MaxRows
+const fewRows = tile.MaxRows
 
 // fewQueries returns how many of n queries are left for that behind full panels. Less than 8 keys are
 // not a block of a kernel for rows, which takes them one by one.
@@ -62,7 +63,7 @@ func (s *softmaxRow) mergeSum(max, sum float32) (a, b float32) {
 
 // finishRow writes the output of a query, acc / sum.
 func finishRow(dst, acc []float32, sum float32) {
-	scaleBy(dst, acc[:len(dst)], generic.Inverse(sum))
+	scaleBy(dst, acc[:len(dst)], tile.Inverse(sum))
 }
 
 // row computes one query, lane 0 of a panel q of that width, against its first limit keys and
@@ -71,11 +72,11 @@ func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit 
 	state := newRow()
 	for first := 0; first < limit; first += generic.TileKeys {
 		n := min(generic.TileKeys, limit-first)
-		rowScores(w.s, q, k[first*j.k.LenStride:], width, 1, j.q.Dim, n, j.k.LenStride)
+		rowScores(w.s, q, width, 1, tile.Rows{Data: k[first*j.k.LenStride:], Len: n, Dim: j.q.Dim, Stride: j.k.LenStride})
 		max := rowWeights(w.s[:n])
 		partial, sum := w.partial[:len(acc)], [1]float32{}
 		clear(partial)
-		rowValues(partial, w.s, v[first*j.v.LenStride:], sum[:], 1, j.v.Dim, n, j.v.LenStride)
+		rowValues(partial, w.s, sum[:], 1, tile.Rows{Data: v[first*j.v.LenStride:], Len: n, Dim: j.v.Dim, Stride: j.v.LenStride})
 		state.merge(acc, partial, max, sum[0])
 	}
 	return state.sum
@@ -111,14 +112,14 @@ func (j *job) prepareMerges(heads int) {
 
 func (j *job) resetMerges(merges []merge) {
 	for i := range merges {
-		merges[i].reset(j.few * generic.Pad(j.v.Dim))
+		merges[i].reset(j.few * tile.Pad(j.v.Dim))
 	}
 }
 
 // loadRows packs queries from row on, one or fewRows at most, into a panel of w.
 func (w *worker) loadRows(j *job, panel, b, head, row, rows int) *panel {
 	p := &w.panels[panel]
-	p.width, p.q = narrowPanel, w.q[panel*narrowPanel*generic.Pad(j.q.Dim):]
+	p.width, p.q = narrowPanel, w.q[panel*narrowPanel*tile.Pad(j.q.Dim):]
 	if j.scoreRows(rows) == 1 {
 		p.width = 1 // then 16 elements are in one cache line
 	}
@@ -181,14 +182,14 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			slot += j.scoreRows(t.rows)
 		}
 	}
-	pad := generic.Pad(j.v.Dim)
+	pad := tile.Pad(j.v.Dim)
 	for tile := 0; tile < len(parts); tile += heads {
 		for from, to, n := 0, 0, parts[tile].most(); from < n; from = to {
 			to = chunkEnd(from, chunk, n)
 			for i := range heads {
 				t, p := &parts[tile+i], &w.panels[i]
-				k := j.k.Data[j.k.at(b, head+i, t.first+from):]
-				rowScores(t.scores(w)[from:], p.q[t.row:], k, p.width, j.scoreRows(t.rows), j.q.Dim, to-from, j.k.LenStride)
+				k := j.k.rows(b, head+i, t.first+from, to-from)
+				rowScores(t.scores(w)[from:], p.q[t.row:], p.width, j.scoreRows(t.rows), k)
 			}
 		}
 	}
@@ -205,16 +206,16 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			to = chunkEnd(from, chunk, all)
 			for i := range heads {
 				t := &parts[tile+i]
-				v := j.v.Data[j.v.at(b, head+i, t.first+from):]
-				rowValues(w.partial[t.slot*pad:], t.scores(w)[from:], v, t.sum[:], padRows(t.rows), j.v.Dim, to-from, j.v.LenStride)
+				v := j.v.rows(b, head+i, t.first+from, to-from)
+				rowValues(w.partial[t.slot*pad:], t.scores(w)[from:], t.sum[:], padRows(t.rows), v)
 			}
 		}
 		for i := range heads {
 			t := &parts[tile+i]
 			for r := range t.rows {
 				if more := t.keys[r] - all; more > 0 {
-					v := j.v.Data[j.v.at(b, head+i, t.first+all):]
-					rowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], v, t.sum[r:], 1, j.v.Dim, more, j.v.LenStride)
+					v := j.v.rows(b, head+i, t.first+all, more)
+					rowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], t.sum[r:], 1, v)
 				}
 			}
 		}
@@ -222,6 +223,11 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 	for i := range merges {
 		w.mergeSpan(j, merges, i, parts, span)
 	}
+}
+
+// rows returns n rows of a head of t, from one of them on.
+func (t *Tensor) rows(b, head, first, n int) tile.Rows {
+	return tile.Rows{Data: t.Data[t.at(b, head, first):], Len: n, Dim: t.Dim, Stride: t.LenStride}
 }
 
 // most returns the number of keys that some query sees.
@@ -241,7 +247,7 @@ func chunkEnd(from, chunk, n int) int {
 
 // mergeSpan merges the parts of the head of merges[i], when it is their turn.
 func (w *worker) mergeSpan(j *job, merges []merge, i int, parts []part, span int) {
-	m, p, pad := &merges[i], &w.panels[i], generic.Pad(j.v.Dim)
+	m, p, pad := &merges[i], &w.panels[i], tile.Pad(j.v.Dim)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	for m.next != span {

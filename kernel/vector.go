@@ -1,6 +1,6 @@
 package kernel
 
-import "github.com/selfattn/attn/generic"
+import "github.com/selfattn/attn/generic/tile"
 
 // Backend names the implementation that this process uses: "avx512", "avx2", "neon" or "generic".
 func Backend() string { return backend() }
@@ -63,8 +63,8 @@ func SoftmaxRows(dst, x []float32, cols int) {
 }
 
 func softmax(dst, x []float32) {
-	var sum [generic.Lanes]float32
-	expSum(dst, x, generic.SafeMax(maximum(x)), &sum)
+	var sum [tile.Lanes]float32
+	expSum(dst, x, tile.SafeMax(maximum(x)), &sum)
 	if s := fold(&sum); s != 0 {
 		div(dst, dst, s)
 	}
@@ -76,10 +76,10 @@ func softmax(dst, x []float32) {
 // With u = 2^-24 and n elements, the error is at most u*(|result| + n/32 + 12 + S), where S is the
 // mean of max(x) - x[i] weighted by the softmax.
 func LogSumExp(x []float32) float32 {
-	var sum [generic.Lanes]float32
+	var sum [tile.Lanes]float32
 	m := maximum(x)
-	sumExp(x, generic.SafeMax(m), &sum)
-	return generic.LogSum(m, fold(&sum))
+	sumExp(x, tile.SafeMax(m), &sum)
+	return tile.LogSum(m, fold(&sum))
 }
 
 func checkVectors(dst, x []float32) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights of query
@@ -68,7 +69,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		max = max[:0]
 		for first := 0; first < limit; first += generic.TileKeys {
 			n := min(generic.TileKeys, limit-first)
-			rowScores(w.s, p.q, keys[first*k.LenStride:], p.width, 1, q.Dim, n, k.LenStride)
+			rowScores(w.s, p.q, p.width, 1, tile.Rows{Data: keys[first*k.LenStride:], Len: n, Dim: q.Dim, Stride: k.LenStride})
 			m := rowWeights(w.s[:n])
 			max = append(max, m)
 			copy(row[first:], w.s[:n])

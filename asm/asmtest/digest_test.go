@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // The digests of many results, committed once. The other tests compare an implementation with the
@@ -73,13 +73,13 @@ func digests(impl Impl) map[string]uint64 {
 	for i, v := range x {
 		x[i] = math.Float32frombits(math.Float32bits(v) | 1<<31)
 	}
-	var sum, sumOnly [generic.Lanes]float32
+	var sum, sumOnly [tile.Lanes]float32
 	impl.ExpSum(y, x, 0, &sum)
 	d["ExpSum"] = digest(y)
 	finite := draw(r, 1<<18, false)
 	impl.ExpSum(y[:len(finite)], finite, 2, &sumOnly)
 	d["ExpSum lanes"] = digest(sumOnly[:], []float32{impl.Fold(&sumOnly)})
-	sum = [generic.Lanes]float32{}
+	sum = [tile.Lanes]float32{}
 	impl.SumExp(finite, 2, &sum)
 	d["SumExp"] = digest(sum[:])
 
@@ -112,8 +112,8 @@ func product(impl Impl, r *rand.Rand) []float32 {
 			copy(packed[p*w:][:w], b[p*n+col:])
 		}
 		const half = 150
-		impl.MatMulTile(c[col:], n, a, k, packed, m, half, false)
-		impl.MatMulTile(c[col:], n, a[half:], k, packed[half*w:], m, k-half, true)
+		impl.MatMulTile(tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}, tile.Rows{Data: a, Len: m, Dim: half, Stride: k}, packed, false)
+		impl.MatMulTile(tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}, tile.Rows{Data: a[half:], Len: m, Dim: k - half, Stride: k}, packed[half*w:], true)
 	}
 	return c
 }
@@ -121,23 +121,23 @@ func product(impl Impl, r *rand.Rand) []float32 {
 // byPanels returns the attention of 32 queries over tiles of keys, the last of which is masked.
 func byPanels(impl Impl, r *rand.Rand) []float32 {
 	const queries, dim, last = 32, 45, 101
-	w, pad := impl.PanelWidth, generic.Pad(dim)
-	const keys = 2*generic.TileKeys + last
+	w, pad := impl.PanelWidth, tile.Pad(dim)
+	const keys = 2*tile.Keys + last
 	q, k, v := draw(r, queries*dim, false), draw(r, keys*dim, false), draw(r, keys*dim, false)
 	dst := make([]float32, queries*dim)
 	for first := 0; first < queries; first += w {
-		var offset [generic.MaxPanel]int
-		var limit [generic.MaxPanel]int32
+		var offset [tile.MaxPanel]int
+		var limit [tile.MaxPanel]int32
 		for i := range w {
 			offset[i], limit[i] = (first+i)*dim, int32(keys-queries+first+i)
 		}
-		packed, acc, s := make([]float32, pad*w), make([]float32, pad*w), make([]float32, generic.TileKeys*w)
-		impl.PackPanel(packed, q, &offset, dim, 3)
-		var st generic.Panel
+		packed, acc, s := make([]float32, pad*w), make([]float32, pad*w), make([]float32, tile.Keys*w)
+		impl.PackPanel(packed, q, &offset, w, dim, 3)
+		var st tile.Panel
 		st.Reset(w)
-		for j := 0; j < keys; j += generic.TileKeys {
-			n := min(generic.TileKeys, keys-j)
-			impl.ScoreTile(s, &st, packed, k[j*dim:], dim, n, 0, dim, generic.Rows{})
+		for j := 0; j < keys; j += tile.Keys {
+			n := min(tile.Keys, keys-j)
+			impl.ScoreTile(s, &st, packed, tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, tile.Rows{})
 			if n == last {
 				for i := range w {
 					st.TileMax[i] = negInf
@@ -145,7 +145,7 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 				impl.MaskTile(s, &st, &limit, n, j)
 			}
 			impl.SoftmaxTile(s, &st, n)
-			impl.ValueTile(acc, s, v[j*dim:], &st, dim, n, 0, dim, generic.Rows{})
+			impl.ValueTile(acc, s, &st, tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, tile.Rows{})
 		}
 		impl.FinishPanel(dst, &offset, acc, &st, dim)
 	}
@@ -154,28 +154,28 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 
 // byRows returns the attention of rows queries over many tiles of keys, without the last quotient.
 func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
-	const dim, keys = 45, 20*generic.TileKeys + 99
-	pad := generic.Pad(dim)
+	const dim, keys = 45, 20*tile.Keys + 99
+	pad := tile.Pad(dim)
 	q, k, v := draw(r, rows*dim, false), draw(r, keys*dim, false), draw(r, keys*dim, false)
-	s, o, acc := make([]float32, rows*generic.TileKeys), make([]float32, rows*pad), make([]float32, rows*pad)
+	s, o, acc := make([]float32, rows*tile.Keys), make([]float32, rows*pad), make([]float32, rows*pad)
 	M, L := make([]float32, rows), make([]float32, rows)
 	for i := range M {
 		M[i] = negInf
 	}
-	for j := 0; j < keys; j += generic.TileKeys {
-		n := min(generic.TileKeys, keys-j)
-		impl.RowScores(s, q, k[j*dim:], rows, rows, dim, n, dim)
+	for j := 0; j < keys; j += tile.Keys {
+		n := min(tile.Keys, keys-j)
+		impl.RowScores(s, q, rows, rows, tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim})
 		m := make([]float32, rows)
 		for i := range rows {
-			m[i] = impl.RowWeights(s[i*generic.TileKeys:][:n])
+			m[i] = impl.RowWeights(s[i*tile.Keys:][:n])
 		}
 		l := make([]float32, rows)
 		clear(o)
-		impl.RowValues(o, s, v[j*dim:], l, rows, dim, n, dim)
+		impl.RowValues(o, s, l, rows, tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim})
 		for i := range rows {
 			var a, b float32
-			M[i], a, b = generic.Merge(M[i], m[i])
-			L[i] = generic.MergeSum(L[i], l[i], a, b)
+			M[i], a, b = tile.Merge(M[i], m[i])
+			L[i] = tile.MergeSum(L[i], l[i], a, b)
 			impl.MergeRow(acc[i*pad:][:pad], o[i*pad:][:pad], a, b)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
 
@@ -59,7 +59,7 @@ var exponentials = []exponential{
 	},
 	{
 		name: "exp of Softmax", digests: "expm", log: bigFloat(1),
-		f:    func(impl Impl, x []float32) { impl.ExpSum(x[1:], x[1:], 0, new([generic.Lanes]float32)) },
+		f:    func(impl Impl, x []float32) { impl.ExpSum(x[1:], x[1:], 0, new([tile.Lanes]float32)) },
 		zero: -0x1.5d84fep+06, normal: 0.60, subnormal: 0.77, monotone: true,
 	},
 	{
@@ -70,7 +70,7 @@ var exponentials = []exponential{
 	{
 		name: "exp2 of panels", digests: "exp2", log: bigLn2(),
 		f: func(impl Impl, x []float32) {
-			var st generic.Panel // all maxima are 0
+			st := tile.Panel{Width: impl.PanelWidth} // all maxima are 0
 			impl.SoftmaxTile(x[1:], &st, chunkLen/impl.PanelWidth)
 		},
 		zero: -125.5, normal: 0.80,

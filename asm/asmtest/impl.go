@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
-// Impl is one implementation of every kernel. Package generic documents them; w is left out, as an
-// implementation has one panel width.
+// Impl is one implementation of every kernel. Package tile documents them. The width of a
+// panel is PanelWidth.
 type Impl struct {
 	Name       string
 	Supported  bool
@@ -20,21 +20,21 @@ type Impl struct {
 	Dot         func(x, y []float32) float32
 	Exp         func(dst, x []float32)
 	Max         func(x []float32) float32
-	ExpSum      func(dst, x []float32, m float32, sum *[generic.Lanes]float32)
-	SumExp      func(x []float32, m float32, sum *[generic.Lanes]float32)
+	ExpSum      func(dst, x []float32, m float32, sum *[tile.Lanes]float32)
+	SumExp      func(x []float32, m float32, sum *[tile.Lanes]float32)
 	Div         func(dst, x []float32, d float32)
 	Scale       func(dst, x []float32, f float32)
-	Fold        func(sum *[generic.Lanes]float32) float32
-	MatMulTile  func(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool)
-	PackPanel   func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32)
-	ScoreTile   func(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows)
-	MaskTile    func(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int)
-	SoftmaxTile func(s []float32, st *generic.Panel, n int)
-	ValueTile   func(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows)
-	FinishPanel func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool
-	RowScores   func(s, q, k []float32, w, rows, dim, n, stride int)
+	Fold        func(sum *[tile.Lanes]float32) float32
+	MatMulTile  func(c, a tile.Rows, b []float32, add bool)
+	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
+	ScoreTile   func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
+	MaskTile    func(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)
+	SoftmaxTile func(s []float32, st *tile.Panel, n int)
+	ValueTile   func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
+	FinishPanel func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) bool
+	RowScores   func(s, q []float32, w, rows int, k tile.Rows)
 	RowWeights  func(s []float32) float32
-	RowValues   func(o, p, v, sum []float32, rows, dim, n, stride int)
+	RowValues   func(o, p, sum []float32, rows int, v tile.Rows)
 	MergeRow    func(acc, o []float32, a, b float32)
 }
 
@@ -42,28 +42,11 @@ type Impl struct {
 func Generic(w int) Impl {
 	return Impl{
 		Name: "generic", Supported: true, PanelWidth: w,
-		Dot: generic.Dot, Exp: generic.Exp, Max: generic.Max, ExpSum: generic.ExpSum, SumExp: generic.SumExp,
-		Div: generic.Div, Scale: generic.Scale, Fold: generic.Fold,
-		MatMulTile: func(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {
-			generic.MatMulTile(c, ldc, a, lda, b, w, m, k, add)
-		},
-		PackPanel: func(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
-			generic.PackPanel(dst, src, offset, w, dim, scale)
-		},
-		ScoreTile: func(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, _ generic.Rows) {
-			generic.ScoreTile(s, st, q, k, w, dim, n, upper, stride)
-		},
-		MaskTile: func(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int) {
-			generic.MaskTile(s, st, limit, w, n, first)
-		},
-		SoftmaxTile: func(s []float32, st *generic.Panel, n int) { generic.SoftmaxTile(s, st, w, n) },
-		ValueTile: func(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, _ generic.Rows) {
-			generic.ValueTile(acc, p, v, st, w, dim, n, upper, stride)
-		},
-		FinishPanel: func(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) bool {
-			return generic.FinishPanel(dst, offset, acc, st, w, dim)
-		},
-		RowScores: generic.RowScores, RowWeights: generic.RowWeights, RowValues: generic.RowValues, MergeRow: generic.MergeRow,
+		Dot: tile.Dot, Exp: tile.Exp, Max: tile.Max, ExpSum: tile.ExpSum, SumExp: tile.SumExp,
+		Div: tile.Div, Scale: tile.Scale, Fold: tile.Fold,
+		MatMulTile: tile.MatMulTile, PackPanel: tile.PackPanel, ScoreTile: tile.ScoreTile, MaskTile: tile.MaskTile,
+		SoftmaxTile: tile.SoftmaxTile, ValueTile: tile.ValueTile, FinishPanel: tile.FinishPanel,
+		RowScores: tile.RowScores, RowWeights: tile.RowWeights, RowValues: tile.RowValues, MergeRow: tile.MergeRow,
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
 
@@ -22,7 +22,7 @@ func fences(t *testing.T, operands, size int, f func(m *memory)) {
 		m.vectors = append(m.vectors, NewGuarded(t, size))
 	}
 	for range 4 {
-		m.rows = append(m.rows, NewGuardedRows(t, generic.TileKeys))
+		m.rows = append(m.rows, NewGuardedRows(t, tile.Keys))
 	}
 	f(&m)
 	m.tail = true
@@ -86,6 +86,9 @@ func (m *memory) matrix(r *rand.Rand, n, dim int, kind Kind) matrix {
 	return x
 }
 
+// rows returns x as the operand of a kernel.
+func (x matrix) rows() tile.Rows { return tile.Rows{Data: x.x, Len: x.n, Dim: x.dim, Stride: x.stride} }
+
 func (x matrix) row(i int) []float32 { return x.x[i*x.stride:][:x.dim] }
 
 // clone returns a copy of the same layout, in plain memory.
@@ -118,8 +121,8 @@ func equalMatrix(t *testing.T, want, got matrix, format string, args ...any) {
 
 // tileLengths returns numbers of keys up to a tile, a random step apart, and its edges.
 func tileLengths(r *rand.Rand, step int) []int {
-	list := []int{generic.TileKeys - 1, generic.TileKeys}
-	for n := 1; n < generic.TileKeys-1; n += 1 + r.IntN(step) {
+	list := []int{tile.Keys - 1, tile.Keys}
+	for n := 1; n < tile.Keys-1; n += 1 + r.IntN(step) {
 		list = append(list, n)
 	}
 	return list
@@ -135,35 +138,35 @@ func TestVectors(t *testing.T) {
 					want := make([]float32, n)
 					what := func(k string) string { return fmt.Sprintf("%s n=%d kind=%d", k, n, kind) }
 
-					Equal(t, []float32{generic.Dot(x, y)}, []float32{impl.Dot(x, y)}, "%s", what("Dot"))
-					top := generic.Max(x)
+					Equal(t, []float32{tile.Dot(x, y)}, []float32{impl.Dot(x, y)}, "%s", what("Dot"))
+					top := tile.Max(x)
 					Equal(t, []float32{top}, []float32{impl.Max(x)}, "%s", what("Max"))
-					generic.Exp(want, x)
+					tile.Exp(want, x)
 					impl.Exp(dst, x)
 					Equal(t, want, dst, "%s", what("Exp"))
-					generic.Div(want, x, 3)
+					tile.Div(want, x, 3)
 					impl.Div(dst, x, 3)
 					Equal(t, want, dst, "%s", what("Div"))
-					generic.Scale(want, x, 0.3)
+					tile.Scale(want, x, 0.3)
 					impl.Scale(dst, x, 0.3)
 					Equal(t, want, dst, "%s", what("Scale"))
 
-					var sum [generic.Lanes]float32
+					var sum [tile.Lanes]float32
 					Fill(r, sum[:], Normal)
 					s1, s2, s3 := sum, variable(m, sum), variable(m, sum)
-					generic.ExpSum(want, x, generic.SafeMax(top), &s1)
-					impl.ExpSum(dst, x, generic.SafeMax(top), s2)
-					impl.SumExp(x, generic.SafeMax(top), s3)
+					tile.ExpSum(want, x, tile.SafeMax(top), &s1)
+					impl.ExpSum(dst, x, tile.SafeMax(top), s2)
+					impl.SumExp(x, tile.SafeMax(top), s3)
 					Equal(t, want, dst, "%s", what("ExpSum"))
 					Equal(t, s1[:], s2[:], "%s", what("ExpSum lanes"))
 					Equal(t, s1[:], s3[:], "%s", what("SumExp lanes"))
-					Equal(t, []float32{generic.Fold(&s1)}, []float32{impl.Fold(s2)}, "%s", what("Fold"))
+					Equal(t, []float32{tile.Fold(&s1)}, []float32{impl.Fold(s2)}, "%s", what("Fold"))
 
 					if n > 0 { // in place, at every alignment
 						y := append([]float32(nil), x...)
 						off := n % 16 % n
 						impl.Exp(y[off:], y[off:])
-						generic.Exp(want, x)
+						tile.Exp(want, x)
 						Equal(t, want[off:], y[off:], "%s", what("Exp in place"))
 						Equal(t, x[:off], y[:off], "%s", what("Exp before"))
 					}
@@ -182,7 +185,7 @@ func TestDotNegativeZero(t *testing.T) {
 				for i := range x {
 					x[i], y[i] = -0x1p-100, 0x1p-100 // the product underflows
 				}
-				Equal(t, []float32{generic.Dot(x, y)}, []float32{impl.Dot(x, y)}, "n=%d", n)
+				Equal(t, []float32{tile.Dot(x, y)}, []float32{impl.Dot(x, y)}, "n=%d", n)
 			}
 		}
 	})
@@ -199,25 +202,25 @@ func TestLongVectors(t *testing.T) {
 					n = 1<<16 + 37
 				}
 				x, y, got := Fill(r, m.vector(n), Normal), Fill(r, m.vector(n), Normal), m.vector(n)
-				Equal(t, []float32{generic.Dot(x, y), generic.Max(x)}, []float32{impl.Dot(x, y), impl.Max(x)}, "Dot, Max n=%d", n)
+				Equal(t, []float32{tile.Dot(x, y), tile.Max(x)}, []float32{impl.Dot(x, y), impl.Max(x)}, "Dot, Max n=%d", n)
 				if i%8 != 2 {
 					continue // the others go on from the tail as at the start
 				}
 				want := make([]float32, n)
-				generic.Exp(want, x)
+				tile.Exp(want, x)
 				impl.Exp(got, x)
 				Equal(t, want, got, "Exp n=%d", n)
-				var s1, s2, s3 [generic.Lanes]float32
-				generic.ExpSum(want, x, 4, &s1)
+				var s1, s2, s3 [tile.Lanes]float32
+				tile.ExpSum(want, x, 4, &s1)
 				impl.ExpSum(got, x, 4, &s2)
 				impl.SumExp(x, 4, &s3)
 				Equal(t, want, got, "ExpSum n=%d", n)
 				Equal(t, s1[:], s2[:], "ExpSum lanes n=%d", n)
 				Equal(t, s1[:], s3[:], "SumExp lanes n=%d", n)
-				generic.Div(want, x, 7)
+				tile.Div(want, x, 7)
 				impl.Div(got, x, 7)
 				Equal(t, want, got, "Div n=%d", n)
-				generic.Scale(want, x, 7)
+				tile.Scale(want, x, 7)
 				impl.Scale(got, x, 7)
 				Equal(t, want, got, "Scale n=%d", n)
 			}
@@ -237,11 +240,11 @@ func TestExpBits(t *testing.T) {
 			x = append(x, float32(r.Float64()*200-110))
 		}
 		want, got := make([]float32, len(x)), make([]float32, len(x))
-		generic.Exp(want, x)
+		tile.Exp(want, x)
 		impl.Exp(got, x)
 		Equal(t, want, got, "Exp")
-		var sum [generic.Lanes]float32
-		generic.ExpSum(want, x, 0, &sum)
+		var sum [tile.Lanes]float32
+		tile.ExpSum(want, x, 0, &sum)
 		impl.ExpSum(got, x, 0, &sum)
 		for i := range x {
 			if x[i] <= 0 || x[i] != x[i] {
@@ -262,8 +265,8 @@ func TestMatMulTile(t *testing.T) {
 						a, b, c := mem.matrix(r, m, k, kind), Fill(r, mem.vector(w*k), kind), mem.matrix(r, m, w, kind)
 						want := c.clone()
 						add := r.IntN(2) == 0
-						Generic(w).MatMulTile(want.x, c.stride, a.x, a.stride, b, m, k, add)
-						impl.MatMulTile(c.x, c.stride, a.x, a.stride, b, m, k, add)
+						tile.MatMulTile(want.rows(), a.rows(), b, add)
+						impl.MatMulTile(c.rows(), a.rows(), b, add)
 						equalMatrix(t, want, c, "m=%d k=%d add=%v kind=%d", m, k, add, kind)
 					}
 				}
@@ -282,25 +285,25 @@ func TestPanel(t *testing.T) {
 		if testing.Short() { // an emulator is hundreds of times slower
 			dims, step = []int{1, 3, 7, 16, 33, 80}, 40
 		}
-		fences(t, 16, generic.TileKeys*100, func(m *memory) {
+		fences(t, 16, tile.Keys*100, func(m *memory) {
 			for _, dim := range dims {
 				for _, n := range tileLengths(r, step) {
 					kind := Kind(r.IntN(int(Kinds)))
 					what := fmt.Sprintf("dim=%d n=%d kind=%d", dim, n, kind)
-					pad := generic.Pad(dim)
+					pad := tile.Pad(dim)
 
-					offset := variable(m, [generic.MaxPanel]int{})
+					offset := variable(m, [tile.MaxPanel]int{})
 					src := m.matrix(r, w, dim, kind)
 					for i := range w {
 						offset[i] = i * src.stride
 					}
 					q1, q2 := make([]float32, pad*w), m.vector(pad*w)
 					clear(q2)
-					ref.PackPanel(q1, src.x, offset, dim, 0.7)
-					impl.PackPanel(q2, src.x, offset, dim, 0.7)
+					ref.PackPanel(q1, src.x, offset, w, dim, 0.7)
+					impl.PackPanel(q2, src.x, offset, w, dim, 0.7)
 					Equal(t, q1[:dim*w], q2[:dim*w], "PackPanel %s", what)
 
-					var st1 generic.Panel
+					var st1 tile.Panel
 					st1.Reset(w)
 					from, to := 0, w
 					switch r.IntN(3) {
@@ -314,7 +317,7 @@ func TestPanel(t *testing.T) {
 							st1.Max[i], st1.Sum[i] = float32(r.IntN(40)-20), 1+r.Float32()
 						}
 					}
-					for i := w; i < generic.MaxPanel; i++ {
+					for i := w; i < tile.MaxPanel; i++ {
 						st1.TileMax[i], st1.Max[i], st1.Sum[i], st1.OldScale[i], st1.NewScale[i] = canary, canary, canary, canary, canary
 					}
 					st2 := variable(m, st1)
@@ -322,7 +325,7 @@ func TestPanel(t *testing.T) {
 					// sameState compares the whole state, also the lanes that a narrow panel does not have.
 					sameState := func(kernel string) {
 						t.Helper()
-						for i, f := range [][2]*[generic.MaxPanel]float32{{&st1.TileMax, &st2.TileMax}, {&st1.Max, &st2.Max},
+						for i, f := range [][2]*[tile.MaxPanel]float32{{&st1.TileMax, &st2.TileMax}, {&st1.Max, &st2.Max},
 							{&st1.Sum, &st2.Sum}, {&st1.OldScale, &st2.OldScale}, {&st1.NewScale, &st2.NewScale}} {
 							Equal(t, f[0][:], f[1][:], "%s state %d %s", kernel, i, what)
 						}
@@ -332,14 +335,16 @@ func TestPanel(t *testing.T) {
 					s1, s2 := make([]float32, n*w), m.vector(n*w)
 					copy(s2, s1) // what is not computed stays
 					upper := r.IntN(n+1) * r.IntN(2)
-					ref.ScoreTile(s1, &st1, q1, k.x, dim, n, upper, k.stride, generic.Rows{})
-					impl.ScoreTile(s2, st2, q2, k.x, dim, n, upper, k.stride, generic.Rows{Data: k.x, Len: r.IntN(n + 1), Dim: dim, Stride: k.stride})
+					ref.ScoreTile(s1, &st1, q1, k.rows(), upper, tile.Rows{})
+					ahead := k.rows()
+					ahead.Len = r.IntN(n + 1)
+					impl.ScoreTile(s2, st2, q2, k.rows(), upper, ahead)
 					Equal(t, s1, s2, "ScoreTile %s", what)
 					sameState("ScoreTile")
 
 					if r.IntN(2) == 0 {
-						limit := variable(m, [generic.MaxPanel]int32{})
-						first := r.IntN(5) * generic.TileKeys
+						limit := variable(m, [tile.MaxPanel]int32{})
+						first := r.IntN(5) * tile.Keys
 						for i := range limit {
 							limit[i] = int32(first + r.IntN(n+20) - 10)
 						}
@@ -358,7 +363,7 @@ func TestPanel(t *testing.T) {
 
 					for i := range w { // ValueTile may rely on no scale being 1 but that of MergeAdd
 						st1.NewScale[i] = float32(math.Ldexp(1, -r.IntN(4)))
-						if st1.Mode == generic.MergeRescale {
+						if st1.Mode == tile.MergeRescale {
 							st1.OldScale[i] = float32(math.Ldexp(1, -r.IntN(4)))
 						}
 					}
@@ -366,13 +371,13 @@ func TestPanel(t *testing.T) {
 					v := m.matrix(r, n, dim, kind)
 					acc2 := Fill(r, m.vector(pad*w), Normal)
 					for i := range acc2 { // a lane starts at 0
-						if started[i%w] == 0 && st1.Mode != generic.MergeFirst {
+						if started[i%w] == 0 && st1.Mode != tile.MergeFirst {
 							acc2[i] = 0
 						}
 					}
 					acc1 := append([]float32(nil), acc2...)
-					ref.ValueTile(acc1, s1, v.x, &st1, dim, n, upper, v.stride, generic.Rows{})
-					impl.ValueTile(acc2, s2, v.x, st2, dim, n, upper, v.stride, generic.Rows{})
+					ref.ValueTile(acc1, s1, &st1, v.rows(), upper, tile.Rows{})
+					impl.ValueTile(acc2, s2, st2, v.rows(), upper, tile.Rows{})
 					Equal(t, acc1, acc2, "ValueTile %s", what)
 					sameState("ValueTile")
 
@@ -400,17 +405,17 @@ func TestFinishPanelNaN(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(15, 16))
 		w := impl.PanelWidth
-		var offset [generic.MaxPanel]int
+		var offset [tile.MaxPanel]int
 		for i := range w {
 			offset[i] = i * 80
 		}
-		var st generic.Panel
+		var st tile.Panel
 		for i := range st.Sum {
 			st.Sum[i] = 2
 		}
 		dst := make([]float32, w*80)
 		for _, dim := range []int{1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 33, 80} {
-			acc := Fill(r, make([]float32, generic.Pad(dim)*w), Normal)
+			acc := Fill(r, make([]float32, tile.Pad(dim)*w), Normal)
 			require.False(t, impl.FinishPanel(dst, &offset, acc, &st, dim), "dim=%d", dim)
 			for i := range dim * w {
 				old := acc[i]
@@ -429,35 +434,35 @@ func TestRows(t *testing.T) {
 		if testing.Short() {
 			dims, step = []int{1, 3, 8, 17, 33, 72, 127}, 40
 		}
-		fences(t, 12, generic.TileKeys*140, func(m *memory) {
+		fences(t, 12, tile.Keys*140, func(m *memory) {
 			for _, dim := range dims {
 				for _, n := range tileLengths(r, step) {
 					for _, rows := range []int{1, 4, 8} {
 						kind := Kind(r.IntN(int(Kinds)))
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)
 						q, k := m.matrix(r, dim, rows, kind), m.matrix(r, n, dim, kind)
-						s1, s2 := make([]float32, rows*generic.TileKeys), m.vector(rows*generic.TileKeys)
-						generic.RowScores(s1, q.x, k.x, q.stride, rows, dim, n, k.stride)
-						impl.RowScores(s2, q.x, k.x, q.stride, rows, dim, n, k.stride)
+						s1, s2 := make([]float32, rows*tile.Keys), m.vector(rows*tile.Keys)
+						tile.RowScores(s1, q.x, q.stride, rows, k.rows())
+						impl.RowScores(s2, q.x, q.stride, rows, k.rows())
 						for i := range rows {
-							a, b := s1[i*generic.TileKeys:][:n], s2[i*generic.TileKeys:][:n]
+							a, b := s1[i*tile.Keys:][:n], s2[i*tile.Keys:][:n]
 							Equal(t, a, b, "RowScores %s", what)
 							// The weights may be written up to a multiple of 16.
-							room := m.vector(generic.Pad(n))
+							room := m.vector(tile.Pad(n))
 							copy(room, b)
-							m1, m2 := generic.RowWeights(a), impl.RowWeights(room[:n])
+							m1, m2 := tile.RowWeights(a), impl.RowWeights(room[:n])
 							Equal(t, []float32{m1}, []float32{m2}, "RowWeights max %s", what)
 							Equal(t, a, room[:n], "RowWeights %s", what)
 							copy(b, a)
 						}
 						v := m.matrix(r, n, dim, kind)
-						pad := generic.Pad(dim)
+						pad := tile.Pad(dim)
 						o1, o2 := Fill(r, make([]float32, rows*pad), kind), m.vector(rows*pad)
 						l1, l2 := Fill(r, make([]float32, rows), kind), m.vector(rows)
 						copy(o2, o1)
 						copy(l2, l1)
-						generic.RowValues(o1, s1, v.x, l1, rows, dim, n, v.stride)
-						impl.RowValues(o2, s2, v.x, l2, rows, dim, n, v.stride)
+						tile.RowValues(o1, s1, l1, rows, v.rows())
+						impl.RowValues(o2, s2, l2, rows, v.rows())
 						Equal(t, l1, l2, "RowValues sum %s", what)
 						for i := range rows {
 							Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues %s", what)
@@ -466,7 +471,7 @@ func TestRows(t *testing.T) {
 						a2, o := m.vector(pad), m.vector(pad)
 						copy(a2, a1)
 						copy(o, o1)
-						generic.MergeRow(a1, o1[:pad], 0.25, 1)
+						tile.MergeRow(a1, o1[:pad], 0.25, 1)
 						impl.MergeRow(a2, o, 0.25, 1)
 						Equal(t, a1, a2, "MergeRow %s", what)
 					}

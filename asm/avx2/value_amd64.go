@@ -4,7 +4,7 @@ package avx2
 
 // valueTile mixes the columns of small, big and rest tiles of n values by the weights of a
 // panel of queries, and upper values more by those of its second half, and merges them into acc,
-// as [generic.ValueTile]. The last parameters are those of readAhead.
+// as [tile.ValueTile]. The last parameters are those of readAhead.
 //
 //go:noescape
 func valueTile(acc *float32, p *float32, v *float32, st *float32, n int, upper int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)

@@ -2,7 +2,7 @@
 
 package avx512
 
-// exp sets dst[i] = e^x[i] for n elements, as [generic.Exp].
+// exp sets dst[i] = e^x[i] for n elements, as [tile.Exp].
 //
 //go:noescape
 func exp(dst *float32, x *float32, n int)

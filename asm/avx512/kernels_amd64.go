@@ -4,7 +4,7 @@ package avx512
 
 import (
 	"github.com/selfattn/attn/asm/internal/race"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // The Go functions in front of the assembly. They cut long work into calls of less than 100 us, and
@@ -18,7 +18,7 @@ const PanelWidth = 32
 // 32, and less than 30 us even from memory.
 const part = 1 << 15
 
-// Dot is [generic.Dot].
+// Dot is [tile.Dot].
 //
 //go:noinline
 func Dot(x, y []float32) float32 {
@@ -31,7 +31,7 @@ func Dot(x, y []float32) float32 {
 	if len(x) <= part {
 		return dot(&x[0], &y[0], len(x))
 	}
-	var acc [generic.Lanes]float32
+	var acc [tile.Lanes]float32
 	for len(x) > 0 {
 		n := min(len(x), part)
 		addDot(&acc, x[:n], y)
@@ -41,9 +41,9 @@ func Dot(x, y []float32) float32 {
 }
 
 //go:noinline
-func addDot(acc *[generic.Lanes]float32, x, y []float32) { dotAdd(&acc[0], &x[0], &y[0], len(x)) }
+func addDot(acc *[tile.Lanes]float32, x, y []float32) { dotAdd(&acc[0], &x[0], &y[0], len(x)) }
 
-// Exp is [generic.Exp].
+// Exp is [tile.Exp].
 //
 //go:noinline
 func Exp(dst, x []float32) {
@@ -60,7 +60,7 @@ func Exp(dst, x []float32) {
 //go:noinline
 func expPart(dst, x []float32) { exp(&dst[0], &x[0], len(x)) }
 
-// Max is [generic.Max].
+// Max is [tile.Max].
 //
 //go:noinline
 func Max(x []float32) float32 {
@@ -87,15 +87,15 @@ func max32(x, m float32) float32 {
 //go:noinline
 func maxPart(x []float32) float32 {
 	if len(x) == 0 {
-		return generic.Max(nil)
+		return tile.Max(nil)
 	}
 	return maximum(&x[0], len(x))
 }
 
-// ExpSum is [generic.ExpSum].
+// ExpSum is [tile.ExpSum].
 //
 //go:noinline
-func ExpSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
+func ExpSum(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 	dst = dst[:len(x)]
 	race.Read(x, len(x))
 	race.Write(dst, len(x))
@@ -108,14 +108,14 @@ func ExpSum(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
 }
 
 //go:noinline
-func expSumPart(dst, x []float32, m float32, sum *[generic.Lanes]float32) {
+func expSumPart(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 	expSum(&dst[0], &x[0], len(x), m, &sum[0])
 }
 
-// SumExp is [generic.SumExp].
+// SumExp is [tile.SumExp].
 //
 //go:noinline
-func SumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
+func SumExp(x []float32, m float32, sum *[tile.Lanes]float32) {
 	race.Read(x, len(x))
 	race.WriteVar(sum)
 	for len(x) > 0 {
@@ -126,11 +126,11 @@ func SumExp(x []float32, m float32, sum *[generic.Lanes]float32) {
 }
 
 //go:noinline
-func sumExpPart(x []float32, m float32, sum *[generic.Lanes]float32) {
+func sumExpPart(x []float32, m float32, sum *[tile.Lanes]float32) {
 	sumExp(&x[0], len(x), m, &sum[0])
 }
 
-// Div is [generic.Div].
+// Div is [tile.Div].
 //
 //go:noinline
 func Div(dst, x []float32, d float32) {
@@ -147,7 +147,7 @@ func Div(dst, x []float32, d float32) {
 //go:noinline
 func divPart(dst, x []float32, d float32) { div(&dst[0], &x[0], len(x), d) }
 
-// Scale is [generic.Scale].
+// Scale is [tile.Scale].
 //
 //go:noinline
 func Scale(dst, x []float32, f float32) {
@@ -164,10 +164,10 @@ func Scale(dst, x []float32, f float32) {
 //go:noinline
 func scalePart(dst, x []float32, f float32) { scale(&dst[0], &x[0], len(x), f) }
 
-// Fold is [generic.Fold].
+// Fold is [tile.Fold].
 //
 //go:noinline
-func Fold(sum *[generic.Lanes]float32) float32 {
+func Fold(sum *[tile.Lanes]float32) float32 {
 	race.ReadVar(sum)
 	return fold(&sum[0])
 }
@@ -184,108 +184,109 @@ func groups(n int) (small, big, rest int) {
 	}
 }
 
-// MatMulTile is [generic.MatMulTile].
+// MatMulTile is [tile.MatMulTile].
 //
 //go:noinline
-func MatMulTile(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, add bool) {
-	race.ReadRows(a, m, k, lda)
-	race.Read(b, k*PanelWidth)
-	race.WriteRows(c, m, PanelWidth, ldc)
+func MatMulTile(c, a tile.Rows, b []float32, add bool) {
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.Read(b, a.Dim*PanelWidth)
+	race.WriteRows(c.Data, c.Len, PanelWidth, c.Stride)
 	flag := 0
 	if add {
 		flag = 1
 	}
-	small, big, rest := groups(m)
-	matMulTile(&c[0], ldc, &a[0], lda, &b[0], k, flag, small, big, rest)
+	small, big, rest := groups(c.Len)
+	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, flag, small, big, rest)
 }
 
-// PackPanel is [generic.PackPanel].
+// PackPanel is [tile.PackPanel].
 //
 //go:noinline
-func PackPanel(dst, src []float32, offset *[generic.MaxPanel]int, dim int, scale float32) {
+func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, _, dim int, scale float32) {
 	race.ReadAt(src, offset[:PanelWidth], dim)
-	race.Write(dst, generic.Pad(dim)*PanelWidth)
+	race.Write(dst, tile.Pad(dim)*PanelWidth)
 	packPanel(&dst[0], &src[0], &offset[0], dim, scale)
 }
 
-// ScoreTile is [generic.ScoreTile]. It reads rows ahead.
+// ScoreTile is [tile.ScoreTile]. It reads rows ahead.
 //
 //go:noinline
-func ScoreTile(s []float32, st *generic.Panel, q, k []float32, dim, n, upper, stride int, ahead generic.Rows) {
-	race.Read(q, dim*PanelWidth)
-	race.ReadRows(k, n, dim, stride)
-	race.Write(s, n*PanelWidth)
+func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
+	race.Read(q, k.Dim*PanelWidth)
+	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.Write(s, k.Len*PanelWidth)
 	race.WriteVar(st)
-	n -= upper
+	n := k.Len - upper
 	if n > 0 {
 		small, big, rest := groups(n)
 		first, wrap := readAhead(ahead)
-		scoreTile(&s[0], &st.TileMax[0], &q[0], &k[0], dim, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+		scoreTile(&s[0], &st.TileMax[0], &q[0], &k.Data[0], k.Dim, k.Stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 	}
 	if upper > 0 {
 		small, big, rest := groups(upper)
-		scoreUpper(&s[n*PanelWidth], &st.TileMax[0], &q[0], &k[n*stride], dim, stride, small, big, rest)
+		scoreUpper(&s[n*PanelWidth], &st.TileMax[0], &q[0], &k.Data[n*k.Stride], k.Dim, k.Stride, small, big, rest)
 	}
 }
 
-// MaskTile is [generic.MaskTile].
+// MaskTile is [tile.MaskTile].
 //
 //go:noinline
-func MaskTile(s []float32, st *generic.Panel, limit *[generic.MaxPanel]int32, n, first int) {
+func MaskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
 	race.Write(s, n*PanelWidth)
 	race.WriteVar(st)
 	race.ReadVar(limit)
 	maskTile(&s[0], &st.TileMax[0], &limit[0], n, first)
 }
 
-// SoftmaxTile is [generic.SoftmaxTile].
+// SoftmaxTile is [tile.SoftmaxTile].
 //
 //go:noinline
-func SoftmaxTile(s []float32, st *generic.Panel, n int) {
+func SoftmaxTile(s []float32, st *tile.Panel, n int) {
 	race.Write(s, n*PanelWidth)
 	race.WriteVar(st)
 	softmaxTile(&s[0], &st.TileMax[0], n)
 }
 
-// ValueTile is [generic.ValueTile]. It reads rows ahead.
+// ValueTile is [tile.ValueTile]. It reads rows ahead.
 //
 //go:noinline
-func ValueTile(acc, p, v []float32, st *generic.Panel, dim, n, upper, stride int, ahead generic.Rows) {
-	race.Read(p, n*PanelWidth)
-	race.ReadRows(v, n, dim, stride)
+func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
+	race.Read(p, v.Len*PanelWidth)
+	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	race.ReadVar(st)
-	race.Write(acc, dim*PanelWidth)
-	small, big, rest := groups(dim)
+	race.Write(acc, v.Dim*PanelWidth)
+	small, big, rest := groups(v.Dim)
 	first, wrap := readAhead(ahead)
-	valueTile(&acc[0], &p[0], &v[0], &st.TileMax[0], n-upper, upper, stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
+	valueTile(&acc[0], &p[0], &v.Data[0], &st.TileMax[0], v.Len-upper, upper, v.Stride, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
 // readAhead returns where rows begin and the bytes from the end of one, in whole pieces, to the next.
-func readAhead(rows generic.Rows) (first *float32, wrap int) {
+func readAhead(rows tile.Rows) (first *float32, wrap int) {
 	if rows.Len > 0 {
 		first = &rows.Data[0]
 	}
-	pieces := (rows.Dim + generic.Piece - 1) / generic.Piece
-	return first, 4 * (rows.Stride - pieces*generic.Piece)
+	pieces := (rows.Dim + tile.Piece - 1) / tile.Piece
+	return first, 4 * (rows.Stride - pieces*tile.Piece)
 }
 
-// FinishPanel is [generic.FinishPanel].
+// FinishPanel is [tile.FinishPanel].
 //
 //go:noinline
-func FinishPanel(dst []float32, offset *[generic.MaxPanel]int, acc []float32, st *generic.Panel, dim int) (nan bool) {
+func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
 	race.Read(acc, dim*PanelWidth)
 	race.ReadVar(st)
 	race.WriteAt(dst, offset[:PanelWidth], dim)
 	return finishPanel(&dst[0], &offset[0], &acc[0], &st.TileMax[0], dim) != 0
 }
 
-// RowScores is [generic.RowScores] for rows = 1, 4 and 8.
+// RowScores is [tile.RowScores] for rows = 1, 4 and 8.
 //
 //go:noinline
-func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
+func RowScores(s, q []float32, w, rows int, k tile.Rows) {
+	dim, n, stride := k.Dim, k.Len, k.Stride
 	race.ReadRows(q, dim, rows, w)
-	race.ReadRows(k, n, dim, stride)
-	race.WriteRows(s, rows, max(n, 16), generic.TileKeys)
+	race.ReadRows(k.Data, n, dim, stride)
+	race.WriteRows(s, rows, max(n, 16), tile.Keys)
 	block := 8
 	if rows == 1 {
 		block = 16
@@ -296,12 +297,12 @@ func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 		wrap := 4*stride - 128*((dim+31)/32)
 		switch rows {
 		case 8:
-			rowScores8(&s[j], &q[0], &k[j*stride], w, dim, step, n, ahead, wrap, 0)
+			rowScores8(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, ahead, wrap, 0)
 		case 4:
-			rowScores4(&s[j], &q[0], &k[j*stride], w, dim, step, n, ahead, wrap, 0)
+			rowScores4(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, ahead, wrap, 0)
 		default:
 			wrap := 4*stride - 256*((dim+63)/64)
-			rowScores1(&s[j], &q[0], &k[j*stride], w, dim, step, half, n, ahead, wrap, 0)
+			rowScores1(&s[j], &q[0], &k.Data[j*stride], w, dim, step, half, n, ahead, wrap, 0)
 		}
 	}
 	switch {
@@ -324,7 +325,7 @@ func RowScores(s, q, k []float32, w, rows, dim, n, stride int) {
 // prefetched, into L2: 16 rows, or more to make 12 KiB.
 func prefetchDistance(dim int) int { return max(16, 3072/dim) }
 
-// RowWeights is [generic.RowWeights].
+// RowWeights is [tile.RowWeights].
 //
 //go:noinline
 func RowWeights(s []float32) (m float32) {
@@ -332,26 +333,27 @@ func RowWeights(s []float32) (m float32) {
 	return rowWeights(&s[0], len(s))
 }
 
-// RowValues is [generic.RowValues] for rows = 1, 4 and 8.
+// RowValues is [tile.RowValues] for rows = 1, 4 and 8.
 //
 //go:noinline
-func RowValues(o, p, v, sum []float32, rows, dim, n, stride int) {
-	race.ReadRows(p, rows, n, generic.TileKeys)
-	race.ReadRows(v, n, dim, stride)
-	race.Write(o, rows*generic.Pad(dim))
+func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
+	dim, n, stride := v.Dim, v.Len, v.Stride
+	race.ReadRows(p, rows, n, tile.Keys)
+	race.ReadRows(v.Data, n, dim, stride)
+	race.Write(o, rows*tile.Pad(dim))
 	race.Write(sum, rows)
 	ahead := 4 * stride * 16 // the next block
 	switch rows {
 	case 8:
-		rowValues8(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
+		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
 	case 4:
-		rowValues4(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
+		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
 	default:
-		rowValues1(&o[0], &p[0], &v[0], &sum[0], dim, n, stride, ahead)
+		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
 	}
 }
 
-// MergeRow is [generic.MergeRow]; it works on whole vectors of a row that is padded.
+// MergeRow is [tile.MergeRow]; it works on whole vectors of a row that is padded.
 //
 //go:noinline
 func MergeRow(acc, o []float32, a, b float32) {

@@ -2,18 +2,18 @@
 
 package avx512
 
-// packPanel transposes rows into a panel, times scale, as [generic.PackPanel].
+// packPanel transposes rows into a panel, times scale, as [tile.PackPanel].
 //
 //go:noescape
 func packPanel(dst *float32, src *float32, offset *int, dim int, scale float32)
 
-// finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].
+// finishPanel divides a panel by its sums and writes it as rows, as [tile.FinishPanel].
 // The result is not 0 if it wrote a NaN. The old scales of st are overwritten.
 //
 //go:noescape
 func finishPanel(dst *float32, offset *int, acc *float32, st *float32, dim int) int64
 
-// maskTile hides the keys j of a tile with first+j >= limit from a query, as [generic.MaskTile].
+// maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].
 //
 //go:noescape
 func maskTile(s *float32, st *float32, limit *int32, n int, first int)

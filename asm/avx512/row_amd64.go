@@ -3,7 +3,7 @@
 package avx512
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
-// [generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
+// [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
 // ahead and wrap are those of prefetchRows; left is scratch.
 //
 //go:noescape
@@ -20,30 +20,30 @@ func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
-// as [generic.RowWeights]. It may write to s up to a whole vector.
+// as [tile.RowWeights]. It may write to s up to a whole vector.
 //
 //go:noescape
 func rowWeights(s *float32, n int) float32
 
 // rowValues1 adds the weights of n keys to sum and the mix of their values to o,
-// as [generic.RowValues].
+// as [tile.RowValues].
 //
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
 // rowValues4 adds the weights of n keys to sum and the mix of their values to o,
-// as [generic.RowValues].
+// as [tile.RowValues].
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
 // rowValues8 adds the weights of n keys to sum and the mix of their values to o,
-// as [generic.RowValues].
+// as [tile.RowValues].
 //
 //go:noescape
 func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
-// mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].
+// mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].
 // n is a multiple of 16.
 //
 //go:noescape

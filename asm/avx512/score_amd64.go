@@ -3,7 +3,7 @@
 package avx512
 
 // scoreTile computes the scores of a panel of queries against the keys of small, big and rest
-// tiles and raises the maxima, as [generic.ScoreTile]. The last parameters are those of readAhead.
+// tiles and raises the maxima, as [tile.ScoreTile]. The last parameters are those of readAhead.
 //
 //go:noescape
 func scoreTile(s *float32, st *float32, q *float32, k *float32, dim int, stride int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int, left int)

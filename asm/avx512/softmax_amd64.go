@@ -2,27 +2,27 @@
 
 package avx512
 
-// maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].
+// maximum returns the largest of n elements, ignoring NaN, or -Inf, as [tile.Max].
 //
 //go:noescape
 func maximum(x *float32, n int) float32
 
-// expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].
+// expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].
 //
 //go:noescape
 func expSum(dst *float32, x *float32, n int, m float32, sum *float32)
 
-// sumExp is expSum without dst, as [generic.SumExp].
+// sumExp is expSum without dst, as [tile.SumExp].
 //
 //go:noescape
 func sumExp(x *float32, n int, m float32, sum *float32)
 
-// div sets dst[i] = x[i] / d for n elements, as [generic.Div].
+// div sets dst[i] = x[i] / d for n elements, as [tile.Div].
 //
 //go:noescape
 func div(dst *float32, x *float32, n int, d float32)
 
-// scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].
+// scale sets dst[i] = x[i]*f + 0 for n elements, as [tile.Scale].
 //
 //go:noescape
 func scale(dst *float32, x *float32, n int, f float32)

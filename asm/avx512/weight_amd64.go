@@ -2,7 +2,7 @@
 
 package avx512
 
-// softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].
+// softmaxTile turns the scores of n keys for a panel into weights, as [tile.SoftmaxTile].
 //
 //go:noescape
 func softmaxTile(s *float32, st *float32, n int)

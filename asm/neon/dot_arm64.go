@@ -2,7 +2,7 @@
 
 package neon
 
-// dot returns the inner product of n elements of x and y, as [generic.Dot].
+// dot returns the inner product of n elements of x and y, as [tile.Dot].
 //
 //go:noescape
 func dot(x *float32, y *float32, n int) float32

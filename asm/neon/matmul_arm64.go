@@ -3,7 +3,7 @@
 package neon
 
 // matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a
-// product, as [generic.MatMulTile].
+// product, as [tile.MatMulTile].
 //
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, small int, big int, rest int)

@@ -3,7 +3,7 @@
 package neon
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
-// [generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
+// [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
 // ahead and wrap are those of prefetch.
 //
 //go:noescape
@@ -15,24 +15,24 @@ func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
-// as [generic.RowWeights]. It may write to s up to a whole vector.
+// as [tile.RowWeights]. It may write to s up to a whole vector.
 //
 //go:noescape
 func rowWeights(s *float32, n int) float32
 
 // rowValues1 sums the weights of n keys and adds the mix of their values to o,
-// as [generic.RowValues].
+// as [tile.RowValues].
 //
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
 // rowValues4 sums the weights of n keys and adds the mix of their values to o,
-// as [generic.RowValues].
+// as [tile.RowValues].
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
 
-// mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].
+// mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].
 // n is a multiple of 16.
 //
 //go:noescape

@@ -1,18 +1,18 @@
-// Package layout is where the fields of generic.Panel are, in bytes from its start.
+// Package layout is where the fields of tile.Panel are, in bytes from its start.
 package layout
 
 import (
 	"unsafe"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Offsets of the fields of the same name.
 const (
-	TileMax  = int(unsafe.Offsetof(generic.Panel{}.TileMax))
-	Max      = int(unsafe.Offsetof(generic.Panel{}.Max))
-	Sum      = int(unsafe.Offsetof(generic.Panel{}.Sum))
-	OldScale = int(unsafe.Offsetof(generic.Panel{}.OldScale))
-	NewScale = int(unsafe.Offsetof(generic.Panel{}.NewScale))
-	Mode     = int(unsafe.Offsetof(generic.Panel{}.Mode))
+	TileMax  = int(unsafe.Offsetof(tile.Panel{}.TileMax))
+	Max      = int(unsafe.Offsetof(tile.Panel{}.Max))
+	Sum      = int(unsafe.Offsetof(tile.Panel{}.Sum))
+	OldScale = int(unsafe.Offsetof(tile.Panel{}.OldScale))
+	NewScale = int(unsafe.Offsetof(tile.Panel{}.NewScale))
+	Mode     = int(unsafe.Offsetof(tile.Panel{}.Mode))
 )

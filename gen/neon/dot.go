@@ -6,7 +6,7 @@ import "github.com/selfattn/attn/gen/a64"
 // accumulators, enough to cover the latency of FMLA on every core.
 func genDot(g *gen) {
 	g.Begin("dot", "func(x, y *float32, n int) float32",
-		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
+		"dot returns the inner product of n elements of x and y, as [tile.Dot].")
 	x, y, n, sums := g.Param("x"), g.Param("y"), g.Param("n"), g.group(8)
 	g.clear(sums)
 	g.dotLoop(x, y, n, sums)

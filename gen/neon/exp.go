@@ -7,7 +7,7 @@ import (
 
 func genExp(g *gen) {
 	g.Begin("exp", "func(dst, x *float32, n int)",
-		"exp sets dst[i] = e^x[i] for n elements, as [generic.Exp].")
+		"exp sets dst[i] = e^x[i] for n elements, as [tile.Exp].")
 	g.elementwise(func(x []a64.V) { vector.Exp(g, x, g.group(len(x)), g.group(len(x)), g.group(len(x))) })
 	g.RET()
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"github.com/selfattn/attn/gen/a64"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // gemm is the microkernel of every matrix product here: rows of four vectors of outer products,
@@ -80,11 +80,11 @@ func (a *ahead) read(steps int) {
 	}
 	done := a.NewLabel("ahead")
 	a.CBZ(a.rows, done)
-	for line := 0; line < 4*generic.Piece; line += 64 {
+	for line := 0; line < 4*tile.Piece; line += 64 {
 		a.Prefetch(mem(a.p, line))
 	}
-	a.ADDI(a.p, a.p, 4*generic.Piece)
-	a.SUBS(a.left, a.left, generic.Piece)
+	a.ADDI(a.p, a.p, 4*tile.Piece)
+	a.SUBS(a.left, a.left, tile.Piece)
 	a.BGT(done)
 	a.ADD(a.p, a.p, a.wrap)
 	a.MOV(a.left, a.width)

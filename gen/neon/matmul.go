@@ -6,7 +6,7 @@ package main
 func genMatMul(g *gen) {
 	g.Begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
 		"matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a",
-		"product, as [generic.MatMulTile].")
+		"product, as [tile.MatMulTile].")
 	c0, b0, k, add := g.Param("c"), g.Param("b"), g.Param("k"), g.Param("add")
 	ldc := g.elems("ldc")
 	a := g.rows(g.Param("a"), g.elems("lda"))

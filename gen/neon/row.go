@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/vector"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Rows are the way of decoding: one query, or four that share their keys,
@@ -11,7 +11,7 @@ import (
 func genRow(g *gen) {
 	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
-		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
+		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
 		"ahead and wrap are those of prefetch.")
 	g.rowScores1()
 	g.RET()
@@ -23,7 +23,7 @@ func genRow(g *gen) {
 
 	g.Begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
-		"as [generic.RowWeights]. It may write to s up to a whole vector.")
+		"as [tile.RowWeights]. It may write to s up to a whole vector.")
 	g.rowWeights()
 	g.RET()
 
@@ -31,13 +31,13 @@ func genRow(g *gen) {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
 		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
-			"as [generic.RowValues].")
+			"as [tile.RowValues].")
 		g.rowValues(rows)
 		g.RET()
 	}
 
 	g.Begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
-		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
+		"mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].",
 		"n is a multiple of 16.")
 	acc, o, n, a, b := g.Param("acc"), g.Param("o"), g.Param("n"), g.ParamFloat("a"), g.ParamFloat("b")
 	g.Blocks(n, 16, func() {
@@ -193,7 +193,7 @@ func (g *gen) rowScores4() {
 		g.MOV(p, s)
 		for r := range a64.V(4) {
 			g.STPQ(24+r, 28+r, mem(p, 0))
-			g.ADDI(p, p, 4*generic.TileKeys)
+			g.ADDI(p, p, 4*tile.Keys)
 		}
 		g.ADDI(s, s, 32)
 		g.ADDL(k, k, stride, 3)
@@ -270,7 +270,7 @@ func (g *gen) rowValues(rows int) {
 				g.Prefetch(mem(later, line))
 			}
 			for r := range rows {
-				g.LDRS(4+a64.V(r), mem(pk, 4*generic.TileKeys*r))
+				g.LDRS(4+a64.V(r), mem(pk, 4*tile.Keys*r))
 			}
 			for i := range vecs {
 				load(a64.V(i%4), mem(vk, 16*i))
@@ -295,7 +295,7 @@ func (g *gen) rowValues(rows int) {
 	g.MOV(pk, p)
 	g.Blocks(t, 1, func() {
 		for r := range rows {
-			g.LDRS(0, mem(pk, 4*generic.TileKeys*r))
+			g.LDRS(0, mem(pk, 4*tile.Keys*r))
 			g.FADD(8+a64.V(r), 8+a64.V(r), 0)
 		}
 		g.ADDI(pk, pk, 4)

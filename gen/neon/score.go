@@ -11,7 +11,7 @@ import (
 func genScore(g *gen) {
 	g.Begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
-		"tiles and raises the maxima, as [generic.ScoreTile]. The last parameters are those of ahead.")
+		"tiles and raises the maxima, as [tile.ScoreTile]. The last parameters are those of ahead.")
 	g.scores(0)
 	g.RET()
 

@@ -9,29 +9,29 @@ import (
 // Each is a function of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
 	g.Begin("maximum", "func(x *float32, n int) float32",
-		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
+		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [tile.Max].")
 	m, _, _ := g.max(g.Param("x"), g.Param("n"))
 	g.ResultFloat(m)
 	g.RET()
 
 	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
-		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].")
+		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].")
 	g.expSum(true)
 	g.RET()
 
 	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
-		"sumExp is expSum without dst, as [generic.SumExp].")
+		"sumExp is expSum without dst, as [tile.SumExp].")
 	g.expSum(false)
 	g.RET()
 
 	g.Begin("div", "func(dst, x *float32, n int, d float32)",
-		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
+		"div sets dst[i] = x[i] / d for n elements, as [tile.Div].")
 	d := g.ParamFloat("d")
 	g.elementwise(func(x []a64.V) { each(g.FDIV, x, x, []a64.V{d}) })
 	g.RET()
 
 	g.Begin("scale", "func(dst, x *float32, n int, f float32)",
-		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
+		"scale sets dst[i] = x[i]*f + 0 for n elements, as [tile.Scale].")
 	f := g.ParamFloat("f")
 	g.elementwise(func(x []a64.V) {
 		for _, v := range x {

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/layout"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Values are mixed as a matrix product too: elements are taken from rows of V in
@@ -13,7 +13,7 @@ func genValue(g *gen) {
 	g.Begin("valueTile", "func(acc, p, v, st *float32, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
-		"as [generic.ValueTile]. The last parameters are those of ahead.")
+		"as [tile.ValueTile]. The last parameters are those of ahead.")
 	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")
 	stride, v := g.elems("stride"), g.X()
 	tiles := &gemm{gen: g, k: g.Param("n"), upper: "upper", panel: g.X(), singles: g.X(), fours: g.X()}
@@ -53,17 +53,17 @@ func genValue(g *gen) {
 	merge := func(cols, mode int) {
 		for h := a64.V(0); h < 4; h += 2 {
 			g.load(grid(24, 2), st, layout.NewScale+16*int(h))
-			if mode == generic.MergeRescale {
+			if mode == tile.MergeRescale {
 				g.load(grid(26, 2), st, layout.OldScale+16*int(h))
 			}
 			for c := range cols {
-				if mode == generic.MergeFirst {
+				if mode == tile.MergeFirst {
 					g.clear(grid(28, 2))
 				} else {
 					g.load(grid(28, 2), o, 4*panel*c+16*int(h))
 				}
 				for i := range a64.V(2) {
-					if mode == generic.MergeRescale {
+					if mode == tile.MergeRescale {
 						g.FMUL(28+i, 28+i, 26+i) // O*a
 					}
 					g.FMLA(28+i, acc(c)+h+i, 24+i) // + o*b
@@ -76,7 +76,7 @@ func genValue(g *gen) {
 	tiles.finish = func(cols int) {
 		done := g.NewLabel("merged")
 		g.LDRW(mode, mem(st, layout.Mode))
-		for _, m := range []int{generic.MergeAdd, generic.MergeRescale} {
+		for _, m := range []int{tile.MergeAdd, tile.MergeRescale} {
 			other := g.NewLabel("other")
 			g.CMP(mode, m)
 			g.BNE(other)
@@ -84,7 +84,7 @@ func genValue(g *gen) {
 			g.B(done)
 			g.Label(other)
 		}
-		merge(cols, generic.MergeFirst)
+		merge(cols, tile.MergeFirst)
 		g.Label(done)
 	}
 	g.groups(func(cols int) {

@@ -4,13 +4,13 @@ import (
 	"github.com/selfattn/attn/gen/a64"
 	"github.com/selfattn/attn/gen/layout"
 	"github.com/selfattn/attn/gen/vector"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Weights: one pass in place over the scores of a tile, [key][panel].
 func genWeight(g *gen) {
 	g.Begin("softmaxTile", "func(s, st *float32, n int)",
-		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
+		"softmaxTile turns the scores of n keys for a panel into weights, as [tile.SoftmaxTile].")
 	s, st, n := g.Param("s"), g.Param("st"), g.Param("n")
 	max, sums := g.group(4), g.group(4)
 	g.clear(sums)
@@ -57,13 +57,13 @@ func genWeight(g *gen) {
 		g.STRQ(t, mem(st, layout.Sum+16*h))
 	}
 	mode, x, store := g.X(), g.X(), g.NewLabel("mode")
-	g.MOVI(mode, generic.MergeRescale)
+	g.MOVI(mode, tile.MergeRescale)
 	g.any(x, grown)
 	g.CBNZ(x, store)
-	g.MOVI(mode, generic.MergeAdd)
+	g.MOVI(mode, tile.MergeAdd)
 	g.any(x, started)
 	g.CBNZ(x, store)
-	g.MOVI(mode, generic.MergeFirst)
+	g.MOVI(mode, tile.MergeFirst)
 	g.Label(store)
 	g.STRW(mode, mem(st, layout.Mode))
 	g.RET()

@@ -1,6 +1,6 @@
 package vector
 
-// The constants of package generic's exponentials; generic/exp.go explains them.
+// The constants of package tile's exponentials; generic/tile/exp.go explains them.
 const (
 	Magic  = 0x1.8p23
 	MagicB = Magic + 8*127

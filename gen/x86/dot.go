@@ -12,7 +12,7 @@ import (
 //	V0-V3 accumulators, V4-V7 a block of x, V8 mask of the tail
 func genDot(g *gen) {
 	g.begin("dot", "func(x, y *float32, n int) float32",
-		"dot returns the inner product of n elements of x and y, as [generic.Dot].")
+		"dot returns the inner product of n elements of x and y, as [tile.Dot].")
 	x, y, n := g.ptr("x"), g.ptr("y"), g.ptr("n")
 	g.clear(g.sums())
 	dotLoop(g, x, y, n)

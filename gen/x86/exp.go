@@ -20,7 +20,7 @@ func (g *gen) exponential(least, magic float32) machine {
 //	V0-V2 constants, V4-V7 and V8-V11 a vector each with its scratch
 func genExp(g *gen) {
 	g.begin("exp", "func(dst, x *float32, n int)",
-		"exp sets dst[i] = e^x[i] for n elements, as [generic.Exp].")
+		"exp sets dst[i] = e^x[i] for n elements, as [tile.Exp].")
 	m := g.exponential(vector.ExpMin, vector.Magic)
 	g.elementwise(func(x, a, b, c reg.VecPhysical) { vector.Exp(m, group(x), group(a), group(b), group(c)) })
 	g.end()

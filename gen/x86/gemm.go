@@ -4,7 +4,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // gemm is the microkernel of every matrix product here: rows of two vectors of outer products, each
@@ -157,11 +157,11 @@ func (g *gen) readAhead(steps int) {
 	g.CMPQ(g.param("rows"), U8(0))
 	g.JE(LabelRef(done))
 	g.MOVQ(g.param("ahead"), p)
-	for line := 0; line < 4*generic.Piece; line += 64 {
+	for line := 0; line < 4*tile.Piece; line += 64 {
 		g.PREFETCHT1(mem(p, line))
 	}
-	g.ADDQ(I32(4*generic.Piece), p)
-	g.SUBQ(U8(generic.Piece), g.param("left"))
+	g.ADDQ(I32(4*tile.Piece), p)
+	g.SUBQ(U8(tile.Piece), g.param("left"))
 	g.MOVQ(p, g.param("ahead"))
 	g.JG(LabelRef(done))
 	g.ADDQ(g.param("wrap"), p)

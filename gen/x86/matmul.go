@@ -7,7 +7,7 @@ import . "github.com/mmcloughlin/avo/operand"
 func genMatMul(g *gen) {
 	g.begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k, add, small, big, rest int)",
 		"matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a",
-		"product, as [generic.MatMulTile].")
+		"product, as [tile.MatMulTile].")
 	c0, a0, b0, k := g.ptr("c"), g.ptr("a"), g.ptr("b"), g.ptr("k")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))

@@ -13,18 +13,18 @@ import (
 // as many ports as a Z register.
 func genPanel(g *gen) {
 	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
-		"packPanel transposes rows into a panel, times scale, as [generic.PackPanel].")
+		"packPanel transposes rows into a panel, times scale, as [tile.PackPanel].")
 	g.packPanel()
 	g.end()
 
 	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
-		"finishPanel divides a panel by its sums and writes it as rows, as [generic.FinishPanel].",
+		"finishPanel divides a panel by its sums and writes it as rows, as [tile.FinishPanel].",
 		"The result is not 0 if it wrote a NaN. The old scales of st are overwritten.")
 	g.finishPanel()
 	g.end()
 
 	g.begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
-		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [generic.MaskTile].")
+		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].")
 	g.maskTile()
 	g.end()
 }

@@ -12,7 +12,7 @@ import (
 func genRow(g *gen) {
 	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
-		"[generic.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
+		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
 		"ahead and wrap are those of prefetchRows; left is scratch.")
 	g.rowScores1()
 	g.end()
@@ -29,7 +29,7 @@ func genRow(g *gen) {
 
 	g.begin("rowWeights", "func(s *float32, n int) float32",
 		"rowWeights turns n scores of one query into weights and returns their integer maximum,",
-		"as [generic.RowWeights]. It may write to s up to a whole vector.")
+		"as [tile.RowWeights]. It may write to s up to a whole vector.")
 	g.rowWeights()
 	g.end()
 
@@ -37,13 +37,13 @@ func genRow(g *gen) {
 		name := fmt.Sprintf("rowValues%d", rows)
 		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
-			"as [generic.RowValues].")
+			"as [tile.RowValues].")
 		g.rowValues(rows)
 		g.end()
 	}
 
 	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
-		"mergeRow merges the partial o of a tile into acc, as [generic.MergeRow].",
+		"mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].",
 		"n is a multiple of 16.")
 	acc, o, n := g.ptr("acc"), g.ptr("o"), g.ptr("n")
 	g.VBROADCASTSS(g.param("a"), g.V(0))

@@ -4,7 +4,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 
 	"github.com/selfattn/attn/gen/layout"
-	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Scores are a matrix product with the queries on the lanes: rows of K are broadcast in place, the
@@ -13,7 +13,7 @@ import (
 func genScore(g *gen) {
 	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
-		"tiles and raises the maxima, as [generic.ScoreTile]. The last parameters are those of readAhead.")
+		"tiles and raises the maxima, as [tile.ScoreTile]. The last parameters are those of readAhead.")
 	g.scores(0)
 	g.end()
 
@@ -82,8 +82,8 @@ const (
 	offNewScale = layout.NewScale
 	offMode     = layout.Mode
 
-	mergeRescale = generic.MergeRescale
-	mergeFirst   = generic.MergeFirst
+	mergeRescale = tile.MergeRescale
+	mergeFirst   = tile.MergeFirst
 
-	tileKeys = generic.TileKeys
+	tileKeys = tile.Keys
 )

@@ -13,7 +13,7 @@ import (
 // of its own, so that a long row is cut into short calls.
 func genSoftmax(g *gen) {
 	g.begin("maximum", "func(x *float32, n int) float32",
-		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [generic.Max].")
+		"maximum returns the largest of n elements, ignoring NaN, or -Inf, as [tile.Max].")
 	g.max(g.ptr("x"), g.ptr("n"))
 	g.result(X(0))
 	g.end()
@@ -22,8 +22,8 @@ func genSoftmax(g *gen) {
 		name, signature, doc string
 		store                bool
 	}{
-		{"expSum", "func(dst, x *float32, n int, m float32, sum *float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [generic.ExpSum].", true},
-		{"sumExp", "func(x *float32, n int, m float32, sum *float32)", "sumExp is expSum without dst, as [generic.SumExp].", false},
+		{"expSum", "func(dst, x *float32, n int, m float32, sum *float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].", true},
+		{"sumExp", "func(x *float32, n int, m float32, sum *float32)", "sumExp is expSum without dst, as [tile.SumExp].", false},
 	} {
 		g.begin(f.name, f.signature, f.doc)
 		g.expSum(f.store)
@@ -31,13 +31,13 @@ func genSoftmax(g *gen) {
 	}
 
 	g.begin("div", "func(dst, x *float32, n int, d float32)",
-		"div sets dst[i] = x[i] / d for n elements, as [generic.Div].")
+		"div sets dst[i] = x[i] / d for n elements, as [tile.Div].")
 	g.VBROADCASTSS(g.param("d"), g.V(0))
 	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VDIVPS(g.V(0), x, x) })
 	g.end()
 
 	g.begin("scale", "func(dst, x *float32, n int, f float32)",
-		"scale sets dst[i] = x[i]*f + 0 for n elements, as [generic.Scale].")
+		"scale sets dst[i] = x[i]*f + 0 for n elements, as [tile.Scale].")
 	g.VBROADCASTSS(g.param("f"), g.V(0))
 	g.zero(g.V(1))
 	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VFMADD213PS(g.V(1), g.V(0), x) })

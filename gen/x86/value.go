@@ -11,7 +11,7 @@ func genValue(g *gen) {
 	g.begin("valueTile", "func(acc, p, v, st *float32, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
-		"as [generic.ValueTile]. The last parameters are those of readAhead.")
+		"as [tile.ValueTile]. The last parameters are those of readAhead.")
 	acc, p0, v0, st, n, stride := g.ptr("acc"), g.ptr("p"), g.ptr("v"), g.ptr("st"), g.ptr("n"), g.elems("stride")
 	newScale := g.spare // of each half; AVX-512 has registers to keep them
 	if g.avx512() {

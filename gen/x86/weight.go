@@ -15,7 +15,7 @@ import (
 //	V13 and V14 sums, V15 greatest argument; with AVX-512 the maxima are in V30 and V31
 func genWeight(g *gen) {
 	g.begin("softmaxTile", "func(s, st *float32, n int)",
-		"softmaxTile turns the scores of n keys for a panel into weights, as [generic.SoftmaxTile].")
+		"softmaxTile turns the scores of n keys for a panel into weights, as [tile.SoftmaxTile].")
 	s, st, n := g.ptr("s"), g.ptr("st"), g.ptr("n")
 	sum := [2]reg.VecPhysical{g.V(13), g.V(14)}
 	g.zero(g.V(12), sum[0], sum[1])

@@ -21,6 +21,7 @@ import (
 	"github.com/aclements/go-moremath/stats"
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/asm/limit"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -237,7 +238,7 @@ func newCanary() func() (flops int) {
 	a, b, c := make([]float32, rows*k), make([]float32, k*cols), make([]float32, rows*cols)
 	return func() int {
 		for range calls {
-			impl.MatMulTile(c, cols, a, k, b, rows, k, false)
+			impl.MatMulTile(tile.Rows{Data: c, Len: rows, Dim: cols, Stride: cols}, tile.Rows{Data: a, Len: rows, Dim: k, Stride: k}, b, false)
 		}
 		return calls * 2 * rows * k * cols
 	}

@@ -1,9 +1,11 @@
-package generic
+package tile
 
 import (
 	"fmt"
 	"math"
 	"testing"
+
+	"github.com/selfattn/attn/generic/internal/check"
 )
 
 // Every float32 has an index, in increasing order from the negative NaN to the positive ones.
@@ -42,7 +44,7 @@ type exponential struct {
 }
 
 var exponentials = []exponential{
-	{name: "exp", f: exp, want: math.Exp, max: posInf, zero: math.Float32frombits(0xc2cff1b5), normal: 0.60, subnormal: 0.77, monotone: true},
+	{name: "exp", f: exp, want: math.Exp, max: check.PosInf, zero: math.Float32frombits(0xc2cff1b5), normal: 0.60, subnormal: 0.77, monotone: true},
 	{name: "expm", f: expm, want: math.Exp, max: 0, zero: expmZero, normal: 0.60, subnormal: 0.77, monotone: true},
 	{name: "exp2", f: exp2, want: math.Exp2, max: 0, zero: -125.5, normal: 0.80},
 }
@@ -81,7 +83,7 @@ func (e exponential) scan(from, to, step uint64) (normal, subnormal extreme, err
 				return normal, subnormal, fmt.Errorf("%s(%x) = %x, want +0", e.name, x, y)
 			}
 		case math.Float32bits(x) < 1<<31 && math.Float32bits(x) >= firstOverflow:
-			if y != posInf {
+			if y != check.PosInf {
 				return normal, subnormal, fmt.Errorf("%s(%x) = %x, want +Inf", e.name, x, y)
 			}
 		case !(y > 0 && y <= math.MaxFloat32), x <= 0 && y > 1, x == 0 && y != 1:
@@ -106,7 +108,7 @@ func (e exponential) scan(from, to, step uint64) (normal, subnormal extreme, err
 func TestExponentials(t *testing.T) {
 	for _, e := range exponentials {
 		last := uint64(indexOf(e.max))
-		if e.max == posInf {
+		if e.max == check.PosInf {
 			last = math.MaxUint32 // with the NaN
 		}
 		normal, subnormal, err := e.scan(0, last+1, 257)
@@ -131,7 +133,7 @@ func (e exponential) check(t *testing.T, normal, subnormal extreme) {
 // Every argument around the places where an exponential changes its ways.
 func TestExponentialsNearEdges(t *testing.T) {
 	near := append([]float32{math.Float32frombits(firstOverflow), expMin, expMax, negMin, twoMin, -125, -87.33654, -103.2789,
-		0x1p-24, -0x1p-24, -0x1p-25}, edges...)
+		0x1p-24, -0x1p-24, -0x1p-25}, check.Edges...)
 	for n := -150; n <= 128; n++ {
 		near = append(near, float32(n), float32(float64(n)*math.Ln2), float32((float64(n)+0.5)*math.Ln2/8))
 	}
@@ -154,13 +156,13 @@ func TestExponentialsNearEdges(t *testing.T) {
 func TestExpSpecials(t *testing.T) {
 	b := math.Float32frombits
 	for _, c := range [][2]float32{
-		{0, 1}, {negZero, 1}, {posInf, posInf}, {negInf, 0}, {nan, nan},
-		{b(firstOverflow - 1), 0x1.ffff08p127}, {b(firstOverflow), posInf}, {math.MaxFloat32, posInf},
+		{0, 1}, {check.NegZero, 1}, {check.PosInf, check.PosInf}, {check.NegInf, 0}, {check.NaN, check.NaN},
+		{b(firstOverflow - 1), 0x1.ffff08p127}, {b(firstOverflow), check.PosInf}, {math.MaxFloat32, check.PosInf},
 		{b(0xc2cff1b4), 0x1p-149}, {b(0xc2cff1b5), 0}, {-math.MaxFloat32, 0}, {0x1p-149, 1}, {-0x1p-149, 1},
 	} {
 		y := make([]float32, 1)
 		Exp(y, c[:1])
-		if !same(y[0], c[1]) {
+		if !check.Same(y[0], c[1]) {
 			t.Errorf("Exp(%x) = %x, want %x", c[0], y[0], c[1])
 		}
 	}
@@ -169,7 +171,7 @@ func TestExpSpecials(t *testing.T) {
 // expm has the bits of exp but for what it flushes, which is less than 2^-126.
 func TestExpmIsExp(t *testing.T) {
 	for i := uint64(indexOf(expmZero)) + 1; i <= uint64(indexOf(0)); i += 401 {
-		if x := at(uint32(i)); !same(expm(x), exp(x)) {
+		if x := at(uint32(i)); !check.Same(expm(x), exp(x)) {
 			t.Fatalf("expm(%x) = %x, exp gives %x", x, expm(x), exp(x))
 		}
 	}
@@ -188,8 +190,8 @@ func TestPow2Float(t *testing.T) {
 			t.Errorf("pow2Float(%d) = %x, want %x", n, got, want)
 		}
 	}
-	for _, x := range []float32{nan, negInf, -1e30} {
-		if got := pow2Float(x); !same(got, 0) {
+	for _, x := range []float32{check.NaN, check.NegInf, -1e30} {
+		if got := pow2Float(x); !check.Same(got, 0) {
 			t.Errorf("pow2Float(%g) = %g, want 0", x, got)
 		}
 	}

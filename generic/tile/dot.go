@@ -1,4 +1,4 @@
-package generic
+package tile
 
 // Dot returns the inner product of x and y, which must have the same length.
 //
@@ -20,12 +20,12 @@ func Dot(x, y []float32) float32 {
 			acc[l] = FMA(px[l], py[l], acc[l])
 		}
 	}
-	return fold(&acc)
+	return Fold(&acc)
 }
 
-// fold adds up the lanes by halves.
-func fold(acc *[Lanes]float32) float32 {
-	v := *acc
+// Fold adds up the lanes by halves: lane l to l+16, then 8, 4, 2, 1.
+func Fold(sum *[Lanes]float32) float32 {
+	v := *sum
 	for h := Lanes / 2; h > 0; h /= 2 {
 		for l := range h {
 			v[l] += v[l+h]

@@ -1,4 +1,4 @@
-package generic
+package tile
 
 import "math"
 
@@ -47,10 +47,7 @@ func Scale(dst, x []float32, f float32) {
 	}
 }
 
-// Fold adds up the lanes of [ExpSum]: lane l to l+16, then 8, 4, 2, 1.
-func Fold(sum *[Lanes]float32) float32 { return fold(sum) }
-
-// SafeMax is the maximum that [ExpSum] subtracts: m, or 0 where m is -Inf.
+// SafeMax is the maximum that softmax subtracts: m, or 0 where m is -Inf.
 func SafeMax(m float32) float32 {
 	if m == float32(math.Inf(-1)) {
 		return 0
@@ -58,39 +55,7 @@ func SafeMax(m float32) float32 {
 	return m
 }
 
-// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. The slices must have the same length, and may be the
-// same.
-//
-// A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no mass to share,
-// becomes +0, as a row of attention that sees no key.
-//
-// With u = 2^-24, n = len(x) and S the mean of max(x) - x[i] weighted by the softmax (at most about
-// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9).
-func Softmax(dst, x []float32) {
-	var sum [Lanes]float32
-	ExpSum(dst, x, SafeMax(Max(x)), &sum)
-	if s := fold(&sum); s != 0 {
-		Div(dst, dst[:len(x)], s)
-	}
-}
-
-// SoftmaxRows is [Softmax] on each row of a packed matrix with cols columns.
-func SoftmaxRows(dst, x []float32, cols int) {
-	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
-		Softmax(dst[:cols], x[:cols])
-	}
-}
-
-// LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if x holds a NaN or
-// +Inf.
-func LogSumExp(x []float32) float32 {
-	var sum [Lanes]float32
-	m := Max(x)
-	SumExp(x, SafeMax(m), &sum)
-	return LogSum(m, fold(&sum))
-}
-
-// LogSum returns m + log(s) rounded to float32, the last step of [LogSumExp].
+// LogSum returns m + log(s) rounded to float32, the last step of a log-sum-exp.
 func LogSum(m, s float32) float32 {
 	if s == 0 {
 		return float32(math.Inf(-1))

@@ -1,37 +1,39 @@
-package generic
+package tile
 
 import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/selfattn/attn/generic/internal/check"
 )
 
 // exactFMA rounds the exact x*y + z once.
 func exactFMA(x, y, z float32) float32 {
-	if !finite(x, y, z) { // no product of float32 overflows float64
+	if !check.Finite(x, y, z) { // no product of float32 overflows float64
 		return float32(float64(x)*float64(y) + float64(z))
 	}
-	s := exact(x)
-	s.Mul(s, exact(y))
-	f, _ := s.Add(s, exact(z)).Float32()
+	s := check.Exact(x)
+	s.Mul(s, check.Exact(y))
+	f, _ := s.Add(s, check.Exact(z)).Float32()
 	return f
 }
 
 func checkFMA(t *testing.T, x, y, z float32) {
 	t.Helper()
 	want := exactFMA(x, y, z)
-	if got := FMA(x, y, z); !same(got, want) {
+	if got := FMA(x, y, z); !check.Same(got, want) {
 		t.Fatalf("FMA(%x, %x, %x) = %x, want %x", x, y, z, got, want)
 	}
-	if got := fmaOdd(x, y, z); !same(got, want) {
+	if got := fmaOdd(x, y, z); !check.Same(got, want) {
 		t.Fatalf("fmaOdd(%x, %x, %x) = %x, want %x", x, y, z, got, want)
 	}
 }
 
 func TestFMAEdges(t *testing.T) {
-	for _, x := range edges {
-		for _, y := range edges {
-			for _, z := range edges {
+	for _, x := range check.Edges {
+		for _, y := range check.Edges {
+			for _, z := range check.Edges {
 				checkFMA(t, x, y, z)
 			}
 		}
@@ -40,7 +42,7 @@ func TestFMAEdges(t *testing.T) {
 		t.Errorf("just above a tie: %x", got)
 	}
 	// The largest float32 and half an ulp is a tie that overflows; anything less does not.
-	if got := FMA(0x1p51, 0x1p52, math.MaxFloat32); got != posInf {
+	if got := FMA(0x1p51, 0x1p52, math.MaxFloat32); got != check.PosInf {
 		t.Errorf("overflow: %x", got)
 	}
 	if got := FMA(0x1p51, 0x1.fffffep51, math.MaxFloat32); got != math.MaxFloat32 {
@@ -53,7 +55,7 @@ func TestFMARandomBits(t *testing.T) {
 	for range 200_000 {
 		x, y, z := math.Float32frombits(r.Uint32()), math.Float32frombits(r.Uint32()), math.Float32frombits(r.Uint32())
 		checkFMA(t, x, y, z)
-		if p := float32(float64(x) * float64(y)); finite(p) { // z near the product, where they interact
+		if p := float32(float64(x) * float64(y)); check.Finite(p) { // z near the product, where they interact
 			checkFMA(t, x, y, p*float32(math.Ldexp(r.NormFloat64(), r.IntN(60)-30)))
 			checkFMA(t, x, y, -p)
 		}
@@ -85,11 +87,11 @@ func TestFMATies(t *testing.T) {
 		case 1: // the product is about half an ulp of z
 			half()
 			z = sign() * float64(1<<23+r.IntN(1<<23))
-		case 2: // the same where the ulp below z is half of that above
+		case 2: // the check.Same where the ulp below z is half of that above
 			half()
 			y = math.Ldexp(y, -r.IntN(3))
 			z = sign() * 0x1p23
-		case 3: // the same where z is subnormal
+		case 3: // the check.Same where z is subnormal
 			half()
 			z = sign() * float64(r.IntN(1<<23))
 			exponent = -149
@@ -108,7 +110,7 @@ func TestFMATies(t *testing.T) {
 }
 
 func TestMaxNum(t *testing.T) {
-	for _, c := range [][3]float32{{1, 2, 2}, {2, 1, 2}, {nan, 1, 1}, {nan, negInf, negInf}, {negInf, negInf, negInf}, {posInf, 3, posInf}} {
+	for _, c := range [][3]float32{{1, 2, 2}, {2, 1, 2}, {check.NaN, 1, 1}, {check.NaN, check.NegInf, check.NegInf}, {check.NegInf, check.NegInf, check.NegInf}, {check.PosInf, 3, check.PosInf}} {
 		if got := maxNum(c[0], c[1]); got != c[2] {
 			t.Errorf("maxNum(%g, %g) = %g, want %g", c[0], c[1], got, c[2])
 		}

@@ -1,0 +1,75 @@
+package generic
+
+import (
+	"fmt"
+
+	"github.com/selfattn/attn/generic/tile"
+)
+
+// FMA returns x*y + z rounded once, as the fused multiply-add instructions of every machine do.
+func FMA(x, y, z float32) float32 { return tile.FMA(x, y, z) }
+
+// Dot returns the inner product of x and y. It panics if their lengths differ.
+//
+// With u = 2^-24, n = len(x) and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
+// n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+func Dot(x, y []float32) float32 {
+	if len(x) != len(y) {
+		panic(fmt.Sprintf("attn: generic.Dot: x has %d elements, y %d", len(x), len(y)))
+	}
+	return tile.Dot(x, y)
+}
+
+// Exp sets dst[i] = e^x[i]. It panics, before it writes, if the lengths differ or dst overlaps x
+// without being x.
+//
+// The error is at most 0.60 ulp for normal results and 0.77 ulp for subnormal ones. Exp is
+// monotone, Exp(+-0) = 1, results for x <= 0 are at most 1, and it overflows to +Inf and underflows
+// to subnormals and +0 where the exact value does. NaN gives NaN.
+func Exp(dst, x []float32) {
+	checkVectors("Exp", dst, x)
+	tile.Exp(dst, x)
+}
+
+// Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. It panics, before it writes, if the lengths differ or
+// dst overlaps x without being x.
+//
+// A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no mass to share,
+// becomes +0, as a row of attention that sees no key.
+//
+// With u = 2^-24, n = len(x) and S the mean of max(x) - x[i] weighted by the softmax (at most about
+// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9).
+func Softmax(dst, x []float32) {
+	checkVectors("Softmax", dst, x)
+	softmax(dst, x)
+}
+
+func softmax(dst, x []float32) {
+	var sum [Lanes]float32
+	tile.ExpSum(dst, x, tile.SafeMax(tile.Max(x)), &sum)
+	if s := tile.Fold(&sum); s != 0 {
+		tile.Div(dst, dst, s)
+	}
+}
+
+// SoftmaxRows is [Softmax] on each row of a packed matrix with cols columns. It panics, before it
+// writes, if the lengths differ or are no multiple of cols, cols is not positive, or dst overlaps x
+// without being x.
+func SoftmaxRows(dst, x []float32, cols int) {
+	checkVectors("SoftmaxRows", dst, x)
+	if cols <= 0 || len(x)%cols != 0 {
+		panic(fmt.Sprintf("attn: generic.SoftmaxRows: cols is %d, want a divisor of the %d elements of x", cols, len(x)))
+	}
+	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
+		softmax(dst[:cols], x[:cols])
+	}
+}
+
+// LogSumExp returns log(sum_i e^x[i]), -Inf if x is empty or all -Inf, and NaN if x holds a NaN or
+// +Inf.
+func LogSumExp(x []float32) float32 {
+	var sum [Lanes]float32
+	m := tile.Max(x)
+	tile.SumExp(x, tile.SafeMax(m), &sum)
+	return tile.LogSum(m, tile.Fold(&sum))
+}
