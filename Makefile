@@ -98,6 +98,10 @@ bench-peers: ## install the libraries in Python that bench measures beside ours 
 bench-check: ## which benchmarks this work tree changes against BASE=rev, beyond noise
 	cd bench && go run . check $(BENCH) $(BASE)
 
+.PHONY: cliffs
+cliffs: ## lengths at which a call takes longer than a longer one, or than plain Go: a table, and exit status 1 (4 minutes)
+	cd bench && go run . cliffs $(BENCH)
+
 .PHONY: model
 model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)
 	cd bench && go run ./model

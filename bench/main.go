@@ -5,6 +5,7 @@
 //	go run . -run 'Attention/n=512/'    # some benchmarks
 //	go run . compare a.json b.json      # two machines, or versions
 //	go run . check REV                  # which benchmarks this work tree changes against a revision
+//	go run . cliffs                     # lengths at which a call takes longer than a longer one, or than plain Go
 //	go run . readme [report.json]       # write README's numbers from a report
 //	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //
@@ -31,13 +32,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/selfattn/attn/bench/internal/quiet"
 )
 
 func main() {
 	commands := map[string]func(args []string, stdout, stderr io.Writer) error{
-		"report": runReport, "compare": runCompare, "check": runCheck, "readme": runReadme,
+		"report": runReport, "compare": runCompare, "check": runCheck, "cliffs": runCliffs, "readme": runReadme,
 		"serve": func([]string, io.Writer, io.Writer) error { return serve(os.Stdin, os.Stdout) },
 	}
 	name, args := "report", os.Args[1:]
@@ -47,6 +47,9 @@ func main() {
 	if err := commands[name](args, os.Stdout, os.Stderr); err != nil {
 		if err != flag.ErrHelp {
 			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+		if err == errCliffs {
+			os.Exit(1)
 		}
 		os.Exit(2)
 	}
@@ -189,15 +192,14 @@ type measurement struct {
 
 // measure runs the benchmarks on impls[0], and those of the others that can do them and, if peers, are
 // asked to. Results must agree. A peer that fails is left out of that benchmark, and returned with the reason.
-func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Duration, progress io.Writer) (
+func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Duration, log io.Writer) (
 	all []measurement, failed []missing, err error) {
 	// A collection would disturb: one before each benchmark, and none in it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	bar := progressbar.NewOptions(len(chosen), progressbar.OptionSetWriter(progress),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(),
-		progressbar.OptionOnCompletion(func() { fmt.Fprintln(progress) }))
+	bar := newProgress(log, len(chosen))
+	defer bar.end()
 	for _, b := range chosen {
-		bar.Describe(b.name())
+		bar.step(b.name())
 		runtime.GC()
 		m := measurement{benchmark: b}
 		var jobs []job
@@ -240,7 +242,6 @@ func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Dur
 			m.impls, m.samples, m.errors = append(m.impls, impl), append(m.samples, samples[i]), append(m.errors, e)
 		}
 		all = append(all, m)
-		bar.Add(1)
 	}
 	return all, failed, nil
 }

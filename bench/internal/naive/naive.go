@@ -66,9 +66,13 @@ func MatMul(c, a, b []float32, m, k, n int) {
 // Attention computes one head of scaled dot-product attention, dst = softmax(q.k^T / sqrt(d)) . v, of row-major
 // matrices with rows of d elements. If causal, the queries stand at the end of the keys.
 func Attention(dst, q, k, v []float32, d int, causal bool) {
+	AttentionIn(make([]float32, len(k)/d), dst, q, k, v, d, causal)
+}
+
+// AttentionIn is Attention that is given memory for the weights of a query.
+func AttentionIn(weights, dst, q, k, v []float32, d int, causal bool) {
 	queries, keys := len(q)/d, len(k)/d
 	scale := float32(1 / math.Sqrt(float64(d)))
-	weights := make([]float32, keys)
 	for i := range queries {
 		w := weights
 		if causal {
