@@ -89,7 +89,7 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	if a.Cols == 0 {
 		if !add {
 			for i := range c.Rows {
-				clear(c.Data[i*c.Stride:][:c.Cols])
+				zero(c.Data[i*c.Stride:][:c.Cols])
 			}
 		}
 		return

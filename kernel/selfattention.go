@@ -192,7 +192,7 @@ func (f *forward) project(buf *layerScratch, i int, w Matrix, bias []float32, he
 func project(y, x, w Matrix, bias []float32, workers int) {
 	if bias != nil {
 		for i := range y.Rows {
-			copy(y.Data[i*y.Stride:][:y.Cols], bias)
+			move(y.Data[i*y.Stride:][:y.Cols], bias)
 		}
 	}
 	matMul(y, x, w, bias != nil, workers)

@@ -62,7 +62,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	var max []float32 // of each tile
 	for i, query := range queries {
 		row := dst.Data[i*dst.Stride:][:k.Len]
-		clear(row)
+		zero(row)
 		p := w.loadRows(j, 0, batch, head/j.group, query*j.group+head%j.group, 1)
 		limit := int(p.limit[0])
 		state := newRow()
