@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -38,8 +37,8 @@ type Options struct {
 // Heads is a multiple of the KV heads (grouped-query attention): query head h uses KV head h /
 // (Heads / KV heads). Dims are 1 to 1024. All layouts that a [Tensor] describes are read and
 // written in place; multiples of 16 in Dim are fastest. dst may be q itself (the same view), and
-// must not share memory with an input otherwise; what counts is the memory from a tensor's first
-// element to its last.
+// must not share an element with an input otherwise: the views of one fused buffer may take turns,
+// row by row.
 //
 // A query that sees no key gives zeros. Keys that are hidden from a query never influence it,
 // whatever k and v hold there. A NaN or +Inf in a visible score makes that row NaN, and no other
@@ -73,79 +72,6 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	j.release()
 	return nil
 }
-
-// checkAttention resolves the tensors and checks that they fit together.
-func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err error) {
-	fail := func(err error) (_, _, _, _ Tensor, _ error) { return Tensor{}, Tensor{}, Tensor{}, Tensor{}, err }
-	if dst, err = dst.resolve("dst"); err != nil {
-		return fail(err)
-	}
-	if q, err = q.resolve("q"); err != nil {
-		return fail(err)
-	}
-	if k, err = k.resolve("k"); err != nil {
-		return fail(err)
-	}
-	if v, err = v.resolve("v"); err != nil {
-		return fail(err)
-	}
-	if err = checkQueryKey(q, k, o); err != nil {
-		return fail(err)
-	}
-	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
-		dst.Len != q.Len || v.Len != k.Len || dst.Dim != v.Dim {
-		return fail(mismatch(dst, q, k, v))
-	}
-	if overlap(dst.Data, k.Data) || overlap(dst.Data, v.Data) {
-		return fail(errors.New("attn: dst.Data shares memory with k.Data or v.Data"))
-	}
-	same := q.Dim == dst.Dim && q.BatchStride == dst.BatchStride && q.HeadStride == dst.HeadStride && q.LenStride == dst.LenStride
-	if overlap(dst.Data, q.Data) && !(same && &dst.Data[0] == &q.Data[0]) {
-		return fail(errors.New("attn: dst.Data shares memory with q.Data without being the same view"))
-	}
-	return dst, q, k, v, nil
-}
-
-// mismatch names the first size that is not as it must be.
-func mismatch(dst, q, k, v Tensor) error {
-	for _, c := range []struct {
-		name      string
-		got, want int
-		as        string
-	}{
-		{"v.Batch", v.Batch, q.Batch, "q"},
-		{"dst.Batch", dst.Batch, q.Batch, "q"},
-		{"dst.Heads", dst.Heads, q.Heads, "q"},
-		{"v.Heads", v.Heads, k.Heads, "k"},
-		{"dst.Len", dst.Len, q.Len, "q"},
-		{"v.Len", v.Len, k.Len, "k"},
-		{"dst.Dim", dst.Dim, v.Dim, "v"},
-	} {
-		if c.got != c.want {
-			return fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as)
-		}
-	}
-	return nil
-}
-
-// checkQueryKey checks that resolved queries, keys and options fit together.
-func checkQueryKey(q, k Tensor, o Options) error {
-	switch {
-	case k.Batch != q.Batch:
-		return fmt.Errorf("attn: k.Batch is %d, want %d as of q", k.Batch, q.Batch)
-	case k.Heads == 0 && q.Heads != 0 || k.Heads != 0 && q.Heads%k.Heads != 0:
-		return fmt.Errorf("attn: k.Heads is %d, want a divisor of %d, the heads of q", k.Heads, q.Heads)
-	case k.Dim != q.Dim:
-		return fmt.Errorf("attn: k.Dim is %d, want %d as of q", k.Dim, q.Dim)
-	case k.Len > math.MaxInt32:
-		return fmt.Errorf("attn: k.Len is %d, want at most %d", k.Len, math.MaxInt32)
-	case !isFinite(generic.Log2Scale(o.Scale)):
-		return fmt.Errorf("attn: Options.Scale is %g, want a finite number, less than 2.3e38", o.Scale)
-	}
-	return nil
-}
-
-func isFinite(x float32) bool { return x-x == 0 }
 
 // A job is one call of Attention, cut into items that workers claim. An item is some queries of one
 // KV head, with all query heads of its group, and all the keys or, if few queries face many keys, a

@@ -112,10 +112,10 @@ func TestAttentionNilOptions(t *testing.T) {
 	asmtest.Equal(t, want, flat(p.dst), "nil options")
 }
 
-// Without queries there is nothing to do, whatever is empty.
+// Without queries there is nothing to do, however many keys there are.
 func TestAttentionEmpty(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 2))
-	for _, s := range []shape{{0, 2, 1, 3, 4, 5, 6}, {2, 0, 0, 3, 4, 5, 6}, {2, 0, 1, 3, 4, 5, 6}, {2, 2, 1, 0, 4, 5, 6}} {
+	for _, s := range []shape{{1, 1, 1, 0, 0, 5, 6}, {2, 2, 1, 0, 4, 5, 6}} {
 		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{})
 		before := slices.Clone(p.dst.Data)
 		require.NoError(t, Attention(p.dst, p.q, p.k, p.v, nil), "%v", p)

@@ -15,7 +15,22 @@ var (
 
 // words returns one sequence of one head, packed.
 func words(data []float32) kernel.Tensor {
-	return kernel.Tensor{Data: data, Batch: 1, Heads: 1, Len: len(data) / 2, Dim: 2}
+	return kernel.Tensor{Data: data, Len: len(data) / 2, Dim: 2}
+}
+
+// A tensor without strides is packed, and Batch and Heads are 1 if left out. A cache that grows says
+// where its rows are, so that the second head stays where it is.
+func ExampleTensor() {
+	out := kernel.Tensor{Data: make([]float32, 2*8), Heads: 2, Len: 1, Dim: 8}
+	q := kernel.Tensor{Data: make([]float32, 2*8), Heads: 2, Len: 1, Dim: 8}
+	cache := kernel.Tensor{Data: make([]float32, 2*4096*8), Heads: 2, Len: 5, Dim: 8}
+	fmt.Println(kernel.Attention(out, q, cache, cache, nil))
+
+	cache.LenStride, cache.HeadStride, cache.BatchStride = 8, 4096*8, 2*4096*8
+	fmt.Println(kernel.Attention(out, q, cache, cache, nil))
+	// Output:
+	// attn: k.Data has 65536 elements, want exactly 80 for packed [1][2][5][8]; if it has room for 4096 rows a head, set LenStride 8, HeadStride 32768, BatchStride 65536
+	// <nil>
 }
 
 // Every word is compared with every word, and mixes their values.

@@ -55,6 +55,9 @@ func TestBadTensor(t *testing.T) {
 		shape := fmt.Sprintf("[%d][%d][%d][%d]", x.batch, x.heads, x.len, x.dim)
 		size := x.batch * x.heads * x.len * x.dim
 		row, head, member := x.dim, x.len*x.dim, x.heads*x.len*x.dim
+		with := func(batch, head, len int) string {
+			return fmt.Sprintf("%s with BatchStride %d, HeadStride %d, LenStride %d", shape, batch, head, len)
+		}
 		for _, c := range []struct {
 			want   string
 			change func(t *Tensor)
@@ -70,22 +73,41 @@ func TestBadTensor(t *testing.T) {
 			{"Dim is 0, want 1 to 1024", func(t *Tensor) { t.Dim = 0 }},
 			{"Dim is 1025, want 1 to 1024", func(t *Tensor) { t.Dim = 1025 }},
 
-			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", row-1, row, shape), func(t *Tensor) { t.LenStride-- }},
-			{fmt.Sprintf("LenStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.LenStride = 0 }},
-			{fmt.Sprintf("HeadStride is %d: rows overlap, want %d or more (%s)", head-1, head, shape), func(t *Tensor) { t.HeadStride-- }},
-			{fmt.Sprintf("HeadStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.HeadStride = 0 }},
-			{fmt.Sprintf("BatchStride is %d: rows overlap, want %d or more (%s)", member-1, member, shape), func(t *Tensor) { t.BatchStride-- }},
-			{fmt.Sprintf("BatchStride is 0: rows overlap, want %d or more (%s)", row, shape), func(t *Tensor) { t.BatchStride = 0 }},
+			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", row-1, row, with(member, head, row-1)), func(t *Tensor) { t.LenStride-- }},
+			{fmt.Sprintf("LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", row), func(t *Tensor) { t.LenStride = 0 }},
+			{fmt.Sprintf("LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", row),
+				func(t *Tensor) { t.BatchStride, t.LenStride = 0, 0 }},
+			{fmt.Sprintf("HeadStride is %d: rows overlap, want %d or more (%s)", head-1, head, with(member, head-1, row)), func(t *Tensor) { t.HeadStride-- }},
+			{fmt.Sprintf("BatchStride is %d: rows overlap, want %d or more (%s)", member-1, member, with(member-1, head, row)), func(t *Tensor) { t.BatchStride-- }},
 			// [B][L][H][D]: heads are nearer than rows.
-			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", x.heads*row-1, x.heads*row, shape),
+			{fmt.Sprintf("LenStride is %d: rows overlap, want %d or more (%s)", x.heads*row-1, x.heads*row, with(member, row, x.heads*row-1)),
 				func(t *Tensor) { t.HeadStride, t.LenStride = row, x.heads*row-1 }},
 
-			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size-1, size, shape), func(t *Tensor) { t.Data = t.Data[:size-1] }},
-			{fmt.Sprintf("Data has 0 elements, want %d or more for %s", size, shape), func(t *Tensor) { t.Data = nil }},
-			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size, size+1, shape),
+			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size-1, size, with(member, head, row)), func(t *Tensor) { t.Data = t.Data[:size-1] }},
+			{fmt.Sprintf("Data has 0 elements, want %d or more for %s", size, with(member, head, row)), func(t *Tensor) { t.Data = nil }},
+			{fmt.Sprintf("Data has %d elements, want %d or more for %s", size, size+1, with(member+1, head, row)),
 				func(t *Tensor) { t.Data, t.BatchStride = t.Data[:size], member+1 }},
 		} {
 			refuses(t, "attn: "+x.name+"."+c.want, func(p *problem) { c.change(x.of(p)) })
+		}
+
+		// Without strides Data has the size of a packed tensor.
+		for _, c := range []struct {
+			want   string
+			change func(t *Tensor)
+		}{
+			{fmt.Sprintf("Data has %d elements, want exactly %d for packed %s", size-1, size, shape),
+				func(t *Tensor) { t.Data = t.Data[:size-1] }},
+			{fmt.Sprintf("Data has %d elements, want exactly %d for packed %s; if it has room for %d rows a head, set LenStride %d, HeadStride %d, BatchStride %d",
+				2*size, size, shape, 2*x.len, row, 2*head, 2*member), func(t *Tensor) { t.Data = make([]float32, 2*size) }},
+			{fmt.Sprintf("Data has 1 elements, want exactly 0 for packed [%d][%d][0][%d]", x.batch, x.heads, x.dim),
+				func(t *Tensor) { t.Data, t.Len = make([]float32, 1), 0 }},
+		} {
+			refuses(t, "attn: "+x.name+"."+c.want, func(p *problem) {
+				t := x.of(p)
+				t.BatchStride, t.HeadStride, t.LenStride = 0, 0, 0
+				c.change(t)
+			})
 		}
 
 		// Products that overflow int.
@@ -97,8 +119,10 @@ func TestBadTensor(t *testing.T) {
 				func(t *Tensor) { t.Len, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
 			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, x.batch, math.MaxInt, x.len, x.dim),
 				func(t *Tensor) { t.Heads, t.BatchStride, t.HeadStride, t.LenStride = math.MaxInt, 0, 0, 0 }},
-			{fmt.Sprintf("%s is [%d][%d][%d][%d] with BatchStride %d: its size overflows int", x.name, math.MaxInt, x.heads, x.len, x.dim, member),
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, math.MaxInt, x.heads, x.len, x.dim),
 				func(t *Tensor) { t.Batch = math.MaxInt }},
+			{fmt.Sprintf("%s is [%d][%d][%d][%d]: its size overflows int", x.name, math.MaxInt/4, x.heads, x.len, x.dim), // shared
+				func(t *Tensor) { t.Batch, t.BatchStride = math.MaxInt/4, 0 }},
 			{fmt.Sprintf("%s is %s with LenStride %d: its size overflows int", x.name, shape, math.MaxInt),
 				func(t *Tensor) { t.LenStride = math.MaxInt }},
 			{fmt.Sprintf("%s is %s with BatchStride %d: its size overflows int", x.name, shape, math.MaxInt-1),
@@ -121,7 +145,6 @@ func TestBadProblem(t *testing.T) {
 		{"k.Heads is 3, want a divisor of 4, the heads of q", func(p *problem) {
 			p.k = newTensor(rand.New(rand.NewPCG(1, 1)), 2, 3, 7, 6, bhld, asmtest.Normal)
 		}},
-		{"k.Heads is 0, want a divisor of 4, the heads of q", func(p *problem) { p.k.Heads = 0 }},
 		{"v.Heads is 1, want 2 as of k", func(p *problem) { p.v.Heads = 1 }},
 		{"dst.Heads is 2, want 4 as of q", func(p *problem) { p.dst.Heads = 2 }},
 		{"k.Dim is 5, want 6 as of q", func(p *problem) { p.k.Dim = 5 }},
@@ -129,14 +152,26 @@ func TestBadProblem(t *testing.T) {
 		{"v.Len is 6, want 7 as of k", func(p *problem) { p.v.Len = 6 }},
 		{"dst.Len is 2, want 3 as of q", func(p *problem) { p.dst.Len = 2 }},
 
-		{"Options.Scale is NaN, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = nan }},
-		{"Options.Scale is +Inf, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = inf }},
-		{"Options.Scale is -Inf, want a finite number, less than 2.3e38", func(p *problem) { p.o.Scale = -inf }},
+		{"dst.HeadStride is 0: rows that are written overlap, want more for [2][4][3][5] (set all strides, or none of a packed tensor)",
+			func(p *problem) { p.dst.HeadStride = 0 }},
+		{"dst.BatchStride is 0: rows that are written overlap, want more for [2][4][3][5] (set all strides, or none of a packed tensor)",
+			func(p *problem) { p.dst.BatchStride = 0 }},
+		{"k.Data has 262144 elements, want exactly 320 for packed [1][1][5][64]; if it has room for 4096 rows a head, set LenStride 64, HeadStride 262144, BatchStride 262144",
+			func(p *problem) { p.k = Tensor{Data: make([]float32, 4096*64), Len: 5, Dim: 64} }},
+		{"k.LenStride is 0, want 64 or more, its Dim (set all strides, or none of a packed tensor)",
+			func(p *problem) {
+				p.k = Tensor{Data: make([]float32, 2*4096*64), Heads: 2, Len: 5, Dim: 64, HeadStride: 4096 * 64}
+			}},
+		{"k.Batch is 1, want 2 as of q", func(p *problem) { p.k.Batch = 0 }},
+
+		{"Options.Scale is NaN, want a finite number of a magnitude below 2.3e38", func(p *problem) { p.o.Scale = nan }},
+		{"Options.Scale is +Inf, want a finite number of a magnitude below 2.3e38", func(p *problem) { p.o.Scale = inf }},
+		{"Options.Scale is -Inf, want a finite number of a magnitude below 2.3e38", func(p *problem) { p.o.Scale = -inf }},
 		{"Options.Workers is -1, want 0 or more", func(p *problem) { p.o.Workers = -1 }},
 
-		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { p.dst.Data = p.k.Data }},
-		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { p.dst.Data = p.v.Data }},
-		{"dst.Data shares memory with k.Data or v.Data", func(p *problem) { // by the last element of dst
+		{"dst.Data shares memory with k.Data", func(p *problem) { p.dst.Data = p.k.Data }},
+		{"dst.Data shares memory with v.Data", func(p *problem) { p.dst.Data = p.v.Data }},
+		{"dst.Data shares memory with v.Data", func(p *problem) { // by the last element of dst
 			memory := slices.Repeat([]float32{1}, 400)
 			p.dst.Data, p.v.Data = memory[:120], memory[119:]
 		}},
@@ -174,7 +209,7 @@ func TestTooManyKeys(t *testing.T) {
 // Memory that only touches, or that a tensor does not use, is not shared.
 func TestNeighboursAreNoOverlap(t *testing.T) {
 	memory := slices.Repeat([]float32{1}, 30)
-	x := func(from int) Tensor { return Tensor{Data: memory[from:], Batch: 1, Heads: 1, Len: 2, Dim: 5} }
+	x := func(from int) Tensor { return Tensor{Data: memory[from:][:10], Batch: 1, Heads: 1, Len: 2, Dim: 5} }
 	require.NoError(t, Attention(x(10), x(0), x(20), x(20), nil))
 	c := func(from int) Matrix { return Matrix{2, 2, 2, memory[from:]} }
 	require.NoError(t, MatMul(c(4), c(0), c(8), nil))
@@ -198,8 +233,8 @@ func TestBadMatMul(t *testing.T) {
 		{fmt.Sprintf("a is %d x 4 with stride 6: its size overflows int", math.MaxInt), func(c, a, b *Matrix) { a.Rows = math.MaxInt }},
 		{fmt.Sprintf("b is 4 x 5 with stride %d: its size overflows int", math.MaxInt), func(c, a, b *Matrix) { b.Stride = math.MaxInt }},
 		{"b is 3 x 5, want 4 rows, the columns of a", func(c, a, b *Matrix) { b.Rows = 3 }},
-		{"c is 2 x 5, want 3 x 5", func(c, a, b *Matrix) { c.Rows = 2 }},
-		{"c is 3 x 4, want 3 x 5", func(c, a, b *Matrix) { c.Cols = 4 }},
+		{"c is 2 x 5, want 3 x 5, the rows of a by the columns of b", func(c, a, b *Matrix) { c.Rows = 2 }},
+		{"c is 3 x 4, want 3 x 5, the rows of a by the columns of b", func(c, a, b *Matrix) { c.Cols = 4 }},
 		{"c.Data shares memory with a.Data", func(c, a, b *Matrix) { c.Data = a.Data }},
 		{"c.Data shares memory with a.Data", func(c, a, b *Matrix) { c.Data = a.Data[15:31] }},
 		{"c.Data shares memory with b.Data", func(c, a, b *Matrix) { c.Data = b.Data }},
@@ -269,7 +304,7 @@ func TestBadSelfAttention(t *testing.T) {
 	for _, c := range []struct {
 		want string
 		o    Options
-	}{{"attn: Options.Workers is -1, want 0 or more", Options{Workers: -1}}, {"attn: Options.Scale is NaN, want a finite number, less than 2.3e38", Options{Scale: nan}}} {
+	}{{"attn: Options.Workers is -1, want 0 or more", Options{Workers: -1}}, {"attn: Options.Scale is NaN, want a finite number of a magnitude below 2.3e38", Options{Scale: nan}}} {
 		dst := newMatrix(r, 9, 7, 7, asmtest.Normal)
 		before := slices.Clone(dst.Data)
 		require.EqualError(t, l.Forward(dst, newMatrix(r, 9, 8, 8, asmtest.Normal), &c.o), c.want)
@@ -305,22 +340,22 @@ func TestBadWeights(t *testing.T) {
 		want   string
 		change func(a *args)
 	}{
-		{"batch is 2, want one of the 2 of q", func(a *args) { a.batch = 2 }},
-		{"batch is -1, want one of the 2 of q", func(a *args) { a.batch = -1 }},
-		{"head is 4, want one of the 4 of q", func(a *args) { a.head = 4 }},
-		{"head is -1, want one of the 4 of q", func(a *args) { a.head = -1 }},
-		{"query is 3, want one of the 3 of q", func(a *args) { a.queries = []int{0, 3} }},
-		{"query is -1, want one of the 3 of q", func(a *args) { a.queries = []int{-1, 0} }},
+		{"batch is 2, want 0 to 1, a member of q", func(a *args) { a.batch = 2 }},
+		{"batch is -1, want 0 to 1, a member of q", func(a *args) { a.batch = -1 }},
+		{"head is 4, want 0 to 3, a head of q", func(a *args) { a.head = 4 }},
+		{"head is -1, want 0 to 3, a head of q", func(a *args) { a.head = -1 }},
+		{"queries[1] is 3, want an index below 3, the Len of q", func(a *args) { a.queries = []int{0, 3} }},
+		{"queries[0] is -1, want an index below 3, the Len of q", func(a *args) { a.queries = []int{-1, 0} }},
 		{"dst is 2 x 7, want 1 x 7, the queries by the keys", func(a *args) { a.queries = []int{0} }},
 		{"dst is 2 x 6, want 2 x 7, the queries by the keys", func(a *args) { a.dst.Cols = 6 }},
 		{"dst.Data has 13 elements, want 14 or more for 2 x 7 with stride 7", func(a *args) { a.dst.Data = a.dst.Data[:13] }},
-		{"dst.Data shares memory with q.Data or k.Data", func(a *args) { a.dst.Data = a.q.Data }},
-		{"dst.Data shares memory with q.Data or k.Data", func(a *args) { a.dst.Data = a.k.Data[10:] }},
+		{"dst.Data shares memory with q.Data", func(a *args) { a.dst.Data = a.q.Data }},
+		{"dst.Data shares memory with k.Data", func(a *args) { a.dst.Data = a.k.Data[10:] }},
 		{"q.Dim is 1025, want 1 to 1024", func(a *args) { a.q.Dim = 1025 }},
 		{"k.LenStride is -1, want 0 or more", func(a *args) { a.k.LenStride = -1 }},
 		{"k.Batch is 1, want 2 as of q", func(a *args) { a.k.Batch = 1 }},
 		{"k.Dim is 5, want 6 as of q", func(a *args) { a.k.Dim = 5 }},
-		{"Options.Scale is +Inf, want a finite number, less than 2.3e38", func(a *args) { a.o.Scale = inf }},
+		{"Options.Scale is +Inf, want a finite number of a magnitude below 2.3e38", func(a *args) { a.o.Scale = inf }},
 		{"Options.Workers is -1, want 0 or more", func(a *args) { a.o.Workers = -1 }},
 	} {
 		r := rand.New(rand.NewPCG(1, 11))

@@ -33,7 +33,9 @@ func TestStopTheWorld(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 10))
 	data := slices.Repeat(asmtest.Fill(r, make([]float32, 1<<16), asmtest.Normal), 1<<8)
-	tensor := func(heads, n, dim int) Tensor { return Tensor{Data: data, Batch: 1, Heads: heads, Len: n, Dim: dim} }
+	tensor := func(heads, n, dim int) Tensor {
+		return Tensor{Data: data[:heads*n*dim], Batch: 1, Heads: heads, Len: n, Dim: dim}
+	}
 	for _, c := range []struct {
 		name string
 		out  int

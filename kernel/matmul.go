@@ -24,7 +24,7 @@ type MatMulOptions struct {
 // is 0, c becomes 0.
 //
 // It returns an error that names the argument, before it writes, if shapes, strides, lengths of Data
-// or options are wrong, or c shares memory with a or b.
+// or options are wrong, or c shares an element with a or b.
 func MatMul(c, a, b Matrix, opts *MatMulOptions) error {
 	if opts == nil {
 		opts = new(MatMulOptions)
@@ -54,11 +54,11 @@ func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
 	case b.Rows != a.Cols:
 		err = fmt.Errorf("attn: b is %d x %d, want %d rows, the columns of a", b.Rows, b.Cols, a.Cols)
 	case c.Rows != a.Rows || c.Cols != b.Cols:
-		err = fmt.Errorf("attn: c is %d x %d, want %d x %d", c.Rows, c.Cols, a.Rows, b.Cols)
-	case overlap(c.Data, a.Data):
-		err = fmt.Errorf("attn: c.Data shares memory with a.Data")
-	case overlap(c.Data, b.Data):
-		err = fmt.Errorf("attn: c.Data shares memory with b.Data")
+		err = fmt.Errorf("attn: c is %d x %d, want %d x %d, the rows of a by the columns of b", c.Rows, c.Cols, a.Rows, b.Cols)
+	default:
+		if name := shared(c.footprint(), operand{"a.Data", a.footprint()}, operand{"b.Data", b.footprint()}); name != "" {
+			err = fmt.Errorf("attn: c.Data shares memory with %s", name)
+		}
 	}
 	return c, a, b, err
 }

@@ -213,5 +213,5 @@ func TestWeightsOfNothing(t *testing.T) {
 	require.NoError(t, AttentionWeights(Matrix{Rows: 2}, p.q, p.k, 0, 1, []int{0, 2}, nil))
 	p = newProblem(r, shape{1, 2, 1, 3, 5, 8, 8}, packedLayout, asmtest.Normal, Options{})
 	require.NoError(t, AttentionWeights(Matrix{Cols: 5}, p.q, p.k, 0, 1, nil, nil))
-	require.Error(t, AttentionWeights(Matrix{}, Tensor{}, Tensor{}, 0, 0, nil, nil), "there is no head 0")
+	require.NoError(t, AttentionWeights(Matrix{}, Tensor{}, Tensor{}, 0, 0, nil, nil))
 }

@@ -4,22 +4,30 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"unsafe"
 )
 
 // Tensor is a view of float32 elements [Batch][Heads][Len][Dim]. Element (b, h, i, d) is
 //
 //	Data[b*BatchStride + h*HeadStride + i*LenStride + d]
 //
-// Strides count elements. If all three are 0, the tensor is packed: LenStride = Dim, HeadStride =
-// Len*Dim, BatchStride = Heads*Len*Dim. Other layouts are views without a copy: for
-// [Batch][Len][Heads][Dim], HeadStride = Dim and LenStride = Heads*Dim; for the keys inside a fused
-// projection [Len][3][Heads][Dim], Data begins at element Heads*Dim and LenStride = 3*Heads*Dim.
-// Results do not depend on the layout. Packed keys and values are read fastest: where the heads of a
-// token are neighbours, decoding from memory takes 1.1 to 1.4 times as long.
+// A Batch or Heads of 0 means 1. A Len of 0 is an empty tensor.
 //
-// Strides must not be negative, and rows must not overlap. The stride of a dimension of size 1 is
-// ignored.
+// Strides count elements. If all three are 0, the tensor is packed: LenStride = Dim, HeadStride =
+// Len*Dim, BatchStride = Heads*Len*Dim, and Data has exactly as many elements. A cache that grows in
+// Data for more rows sets its strides, so that its heads stay where they are. Other layouts are
+// views without a copy: for [Batch][Len][Heads][Dim], HeadStride = Dim and LenStride = Heads*Dim;
+// for the keys inside a fused projection [Len][3][Heads][Dim], Data begins at element Heads*Dim and
+// LenStride = 3*Heads*Dim. Results do not depend on the layout. Packed keys and values are read
+// fastest: where the heads of a token are neighbours, decoding from memory takes 1.1 to 1.4 times as
+// long.
+//
+// Strides must not be negative, and rows must not overlap. But where a tensor is only read, a
+// BatchStride or HeadStride of 0, next to another stride that is not 0, gives all members or heads
+// the same rows. LenStride is 0 only if the tensor is packed. The stride of a dimension of size 1 is
+// ignored: set it to Dim to tell shared rows from a packed tensor where nothing else does.
+//
+// Whether rows overlap is decided to the element. Strides of which it would take too long to tell,
+// three or more of them that neither divide nor step over each other, count as overlapping.
 type Tensor struct {
 	Data                               []float32
 	Batch, Heads, Len, Dim             int
@@ -37,56 +45,40 @@ type Matrix struct {
 // maxDim is the largest head dimension.
 const maxDim = 1024
 
-// resolve checks t, fills in packed strides and cuts Data to what t uses.
+// resolve checks t, which is read, fills in sizes and strides that were left out, and cuts Data to
+// what t uses.
 func (t Tensor) resolve(name string) (Tensor, error) {
 	if t.Batch|t.Heads|t.Len|t.Dim|t.BatchStride|t.HeadStride|t.LenStride < 0 {
 		return t, t.negative(name)
 	}
-	if t.Dim > maxDim || t.Dim == 0 && !t.empty() {
+	if t.Batch == 0 {
+		t.Batch = 1
+	}
+	if t.Heads == 0 {
+		t.Heads = 1
+	}
+	if t.Dim > maxDim || t.Dim == 0 && t.Len > 0 {
 		return t, fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
 	}
-	if t.BatchStride == 0 && t.HeadStride == 0 && t.LenStride == 0 {
-		t.LenStride = t.Dim
-		var ok1, ok2 bool
-		t.HeadStride, ok1 = product(t.Len, t.Dim)
-		t.BatchStride, ok2 = product(t.Heads, t.HeadStride)
-		if !ok1 || !ok2 {
-			return t, fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
+	size, ok := t.size()
+	if !ok {
+		return t, fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
+	}
+	if t.packed() {
+		if len(t.Data) != size {
+			return t, t.notPacked(name, size)
 		}
+		t.LenStride, t.HeadStride, t.BatchStride = t.Dim, t.Len*t.Dim, t.Heads*t.Len*t.Dim
 	}
 	if t.empty() {
 		t.Data, t.BatchStride, t.HeadStride, t.LenStride = nil, 0, 0, 0
 		return t, nil
 	}
-	// By increasing stride, each dimension must step over the extent of those before it.
-	size, stride := [...]int{t.Len, t.Heads, t.Batch}, [...]int{t.LenStride, t.HeadStride, t.BatchStride}
-	order := [...]int{0, 1, 2}
-	for _, i := range [...]int{0, 1, 0} {
-		if stride[order[i]] > stride[order[i+1]] {
-			order[i], order[i+1] = order[i+1], order[i]
-		}
-	}
-	extent := t.Dim
-	for _, i := range order {
-		if size[i] == 1 {
-			continue
-		}
-		if stride[i] < extent {
-			return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s)", name, strideNames[i], stride[i], extent, t.shape())
-		}
-		steps, ok := product(size[i]-1, stride[i])
-		if !ok || steps > math.MaxInt-extent {
-			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), strideNames[i], stride[i])
-		}
-		extent += steps
-	}
-	if len(t.Data) < extent {
-		return t, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s", name, len(t.Data), extent, t.shape())
-	}
-	t.Data = t.Data[:extent]
 	// Strides that are never used, so that equal views compare as equal.
 	if t.Len == 1 {
 		t.LenStride = 0
+	} else if t.LenStride == 0 {
+		return t, fmt.Errorf("attn: %s.LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", name, t.Dim)
 	}
 	if t.Heads == 1 {
 		t.HeadStride = 0
@@ -94,10 +86,94 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 	if t.Batch == 1 {
 		t.BatchStride = 0
 	}
+	dims := [...]dimension{{"LenStride", t.LenStride, t.Len}, {"HeadStride", t.HeadStride, t.Heads}, {"BatchStride", t.BatchStride, t.Batch}}
+	for _, i := range [...]int{0, 1, 0} { // by increasing stride
+		if dims[i].stride > dims[i+1].stride {
+			dims[i], dims[i+1] = dims[i+1], dims[i]
+		}
+	}
+	// Where each dimension steps over the extent of those before it, rows do not overlap.
+	extent := t.Dim
+	var near *dimension // the first that does not
+	var want int
+	for i := range dims {
+		d := &dims[i]
+		if d.stride == 0 {
+			continue
+		}
+		if d.stride < extent && near == nil {
+			near, want = d, extent
+		}
+		steps, ok := product(d.size-1, d.stride)
+		if !ok || steps > math.MaxInt-extent {
+			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
+		}
+		extent += steps
+	}
+	if len(t.Data) < extent {
+		return t, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s with BatchStride %d, HeadStride %d, LenStride %d",
+			name, len(t.Data), extent, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
+	}
+	if near != nil && t.rowsMeet() {
+		return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s with BatchStride %d, HeadStride %d, LenStride %d)",
+			name, near.name, near.stride, want, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
+	}
+	t.Data = t.Data[:extent]
 	return t, nil
 }
 
-var strideNames = [...]string{"LenStride", "HeadStride", "BatchStride"}
+// A dimension is one of a tensor but Dim.
+type dimension struct {
+	name         string
+	stride, size int
+}
+
+// resolveWritten is resolve for a tensor that is written: all its rows are its own.
+func (t Tensor) resolveWritten(name string) (Tensor, error) {
+	given := t
+	t, err := t.resolve(name)
+	if err != nil || t.empty() || given.packed() {
+		return t, err
+	}
+	for _, d := range [...]dimension{{"HeadStride", t.HeadStride, t.Heads}, {"BatchStride", t.BatchStride, t.Batch}} {
+		if d.stride == 0 && d.size > 1 {
+			return t, fmt.Errorf("attn: %s.%s is 0: rows that are written overlap, want more for %s (set all strides, or none of a packed tensor)", name, d.name, t.shape())
+		}
+	}
+	return t, nil
+}
+
+// packed reports whether no stride is set.
+func (t Tensor) packed() bool { return t.BatchStride|t.HeadStride|t.LenStride == 0 }
+
+// size returns the number of elements, shared ones counted again, and whether it fits an int.
+func (t Tensor) size() (int, bool) {
+	if t.empty() {
+		return 0, true
+	}
+	n, ok := product(t.Len, t.Dim)
+	if ok {
+		n, ok = product(n, t.Heads)
+	}
+	if ok {
+		n, ok = product(n, t.Batch)
+	}
+	return n, ok
+}
+
+// notPacked says that Data has not the size of a packed tensor and, if it has more, the strides that
+// use it all.
+func (t Tensor) notPacked(name string, size int) error {
+	hint := ""
+	one := t // row of each head
+	one.Len = 1
+	if each, ok := one.size(); ok && each > 0 && len(t.Data)/each > t.Len {
+		rows := len(t.Data) / each
+		hint = fmt.Sprintf("; if it has room for %d rows a head, set LenStride %d, HeadStride %d, BatchStride %d",
+			rows, t.Dim, rows*t.Dim, t.Heads*rows*t.Dim)
+	}
+	return fmt.Errorf("attn: %s.Data has %d elements, want exactly %d for packed %s%s", name, len(t.Data), size, t.shape(), hint)
+}
 
 func (t Tensor) negative(name string) error {
 	for _, f := range []struct {
@@ -114,7 +190,8 @@ func (t Tensor) negative(name string) error {
 	return nil
 }
 
-func (t Tensor) empty() bool { return t.Batch == 0 || t.Heads == 0 || t.Len == 0 }
+// empty is for a tensor with sizes of 1 filled in.
+func (t Tensor) empty() bool { return t.Len == 0 }
 
 func (t Tensor) shape() string {
 	return fmt.Sprintf("[%d][%d][%d][%d]", t.Batch, t.Heads, t.Len, t.Dim)
@@ -154,13 +231,4 @@ func (m Matrix) resolve(name string) (Matrix, error) {
 func product(x, y int) (int, bool) {
 	hi, lo := bits.Mul64(uint64(x), uint64(y))
 	return int(lo), hi == 0 && lo <= math.MaxInt
-}
-
-// overlap reports whether x and y share memory.
-func overlap(x, y []float32) bool {
-	if len(x) == 0 || len(y) == 0 {
-		return false
-	}
-	x0, y0 := uintptr(unsafe.Pointer(&x[0])), uintptr(unsafe.Pointer(&y[0]))
-	return x0 < y0+4*uintptr(len(y)) && y0 < x0+4*uintptr(len(x))
 }

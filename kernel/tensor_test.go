@@ -31,10 +31,11 @@ func pick[T any](r *rand.Rand, choices ...T) T { return choices[r.IntN(len(choic
 type layout int
 
 const (
-	bhld  layout = iota // packed, strides 0
+	bhld  layout = iota // [B][H][L][D], in more memory
 	blhd                // [B][L][H][D]
 	gaps                // [B][H][L][D], with gaps between rows, heads and members
 	fused               // one of the three in [B][L][3][H][D]
+	tight               // packed: [B][H][L][D], strides 0
 	layouts
 )
 
@@ -58,6 +59,12 @@ func newTensor(r *rand.Rand, b, h, l, d int, lay layout, kind asmtest.Kind) Tens
 		size = 3 * size
 	}
 	t.Data = slices.Repeat([]float32{nan}, 16+max(size, start))[start:]
+	switch lay {
+	case bhld:
+		t = explicit(t)
+	case tight:
+		t.Data = t.Data[:size]
+	}
 	for _, row := range rows(t) {
 		asmtest.Fill(r, row, kind)
 	}

@@ -1,24 +1,22 @@
 package kernel
 
-import "github.com/selfattn/attn/generic/tile"
+import (
+	"fmt"
+
+	"github.com/selfattn/attn/generic/tile"
+)
 
 // Backend names the implementation that this process uses: "avx512", "avx2", "neon" or "generic".
 func Backend() string { return backend() }
 
-// Messages of panics.
-const (
-	badLength  = "attn/kernel: vectors differ in length"
-	badCols    = "attn/kernel: SoftmaxRows: len(x) is not a multiple of cols > 0"
-	badOverlap = "attn/kernel: dst overlaps x partially"
-)
-
-// Dot returns the inner product of x and y, 0 if they are empty. It panics if their lengths differ.
+// Dot returns the inner product of x and y, 0 if they are empty. It panics, with a message that has
+// both, if their lengths differ.
 //
 // With u = 2^-24, n elements and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
 // n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
-		panic(badLength)
+		panic(fmt.Sprintf("attn: Dot: x has %d elements, y %d", len(x), len(y)))
 	}
 	return dot(x, y)
 }
@@ -30,7 +28,7 @@ func Dot(x, y []float32) float32 {
 // Exp(±0) = 1, it overflows to +Inf and underflows gradually to +0 where the exact value does, and
 // NaN gives NaN.
 func Exp(dst, x []float32) {
-	checkVectors(dst, x)
+	checkVectors("Exp", dst, x)
 	exp(dst, x)
 }
 
@@ -45,7 +43,7 @@ func Exp(dst, x []float32) {
 // ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9);
 // exponentials below about 2^-126 are 0.
 func Softmax(dst, x []float32) {
-	checkVectors(dst, x)
+	checkVectors("Softmax", dst, x)
 	softmax(dst, x)
 }
 
@@ -53,9 +51,12 @@ func Softmax(dst, x []float32) {
 // writes, if the lengths differ or are no multiple of cols, cols is not positive, or dst overlaps x
 // without being x.
 func SoftmaxRows(dst, x []float32, cols int) {
-	checkVectors(dst, x)
-	if cols <= 0 || len(x)%cols != 0 {
-		panic(badCols)
+	checkVectors("SoftmaxRows", dst, x)
+	if cols <= 0 {
+		panic(fmt.Sprintf("attn: SoftmaxRows: cols is %d, want 1 or more", cols))
+	}
+	if len(x)%cols != 0 {
+		panic(fmt.Sprintf("attn: SoftmaxRows: x has %d elements, want a multiple of %d, cols", len(x), cols))
 	}
 	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
 		softmax(dst[:cols], x[:cols])
@@ -82,11 +83,11 @@ func LogSumExp(x []float32) float32 {
 	return tile.LogSum(m, fold(&sum))
 }
 
-func checkVectors(dst, x []float32) {
+func checkVectors(function string, dst, x []float32) {
 	if len(dst) != len(x) {
-		panic(badLength)
+		panic(fmt.Sprintf("attn: %s: dst has %d elements, x %d", function, len(dst), len(x)))
 	}
 	if len(x) > 0 && &dst[0] != &x[0] && overlap(dst, x) {
-		panic(badOverlap)
+		panic(fmt.Sprintf("attn: %s: dst overlaps x: both have %d elements, and dst begins %d bytes after x", function, len(x), distance(x, dst)))
 	}
 }

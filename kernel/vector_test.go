@@ -98,35 +98,36 @@ func TestVectorSpecials(t *testing.T) {
 	}
 }
 
-// Bad arguments panic with a constant message, before anything is written.
+// Bad arguments panic with a message that names function, argument and lengths, before anything is
+// written.
 func TestVectorPanics(t *testing.T) {
 	x := []float32{1, 2, 3, 4, 5, 6}
 	memory := slices.Clone(x)
 	for _, c := range []struct {
-		name, message string
-		f             func()
+		want string
+		f    func()
 	}{
-		{"Dot: y is shorter", badLength, func() { Dot(x, x[:5]) }},
-		{"Dot: x is shorter", badLength, func() { Dot(x[:5], x) }},
-		{"Dot: y is nil", badLength, func() { Dot(x, nil) }},
-		{"Exp: dst is shorter", badLength, func() { Exp(x[:5], x) }},
-		{"Exp: dst is longer", badLength, func() { Exp(x, x[:5]) }},
-		{"Exp: dst is nil", badLength, func() { Exp(nil, x) }},
-		{"Exp: dst is ahead", badOverlap, func() { Exp(x[1:], x[:5]) }},
-		{"Exp: dst is behind", badOverlap, func() { Exp(x[:5], x[1:]) }},
-		{"Exp: dst and x share one element", badOverlap, func() { Exp(x[2:5], x[:3]) }},
-		{"Softmax: dst is shorter", badLength, func() { Softmax(x[:5], x) }},
-		{"Softmax: dst overlaps x", badOverlap, func() { Softmax(x[1:], x[:5]) }},
-		{"SoftmaxRows: dst is shorter", badLength, func() { SoftmaxRows(x[:3], x, 3) }},
-		{"SoftmaxRows: dst overlaps x", badOverlap, func() { SoftmaxRows(x[1:5], x[:4], 2) }},
-		{"SoftmaxRows: cols is 0", badCols, func() { SoftmaxRows(x, x, 0) }},
-		{"SoftmaxRows: cols is 0, nothing else", badCols, func() { SoftmaxRows(nil, nil, 0) }},
-		{"SoftmaxRows: cols is negative", badCols, func() { SoftmaxRows(x, x, -3) }},
-		{"SoftmaxRows: cols does not divide", badCols, func() { SoftmaxRows(x, x, 4) }},
-		{"SoftmaxRows: cols is larger", badCols, func() { SoftmaxRows(x, x, 12) }},
+		{"Dot: x has 6 elements, y 5", func() { Dot(x, x[:5]) }},
+		{"Dot: x has 5 elements, y 6", func() { Dot(x[:5], x) }},
+		{"Dot: x has 6 elements, y 0", func() { Dot(x, nil) }},
+		{"Exp: dst has 5 elements, x 6", func() { Exp(x[:5], x) }},
+		{"Exp: dst has 6 elements, x 5", func() { Exp(x, x[:5]) }},
+		{"Exp: dst has 0 elements, x 6", func() { Exp(nil, x) }},
+		{"Exp: dst overlaps x: both have 5 elements, and dst begins 4 bytes after x", func() { Exp(x[1:], x[:5]) }},
+		{"Exp: dst overlaps x: both have 5 elements, and dst begins -4 bytes after x", func() { Exp(x[:5], x[1:]) }},
+		{"Exp: dst overlaps x: both have 3 elements, and dst begins 8 bytes after x", func() { Exp(x[2:5], x[:3]) }},
+		{"Softmax: dst has 5 elements, x 6", func() { Softmax(x[:5], x) }},
+		{"Softmax: dst overlaps x: both have 5 elements, and dst begins 4 bytes after x", func() { Softmax(x[1:], x[:5]) }},
+		{"SoftmaxRows: dst has 3 elements, x 6", func() { SoftmaxRows(x[:3], x, 3) }},
+		{"SoftmaxRows: dst overlaps x: both have 4 elements, and dst begins 4 bytes after x", func() { SoftmaxRows(x[1:5], x[:4], 2) }},
+		{"SoftmaxRows: cols is 0, want 1 or more", func() { SoftmaxRows(x, x, 0) }},
+		{"SoftmaxRows: cols is 0, want 1 or more", func() { SoftmaxRows(nil, nil, 0) }},
+		{"SoftmaxRows: cols is -3, want 1 or more", func() { SoftmaxRows(x, x, -3) }},
+		{"SoftmaxRows: x has 6 elements, want a multiple of 4, cols", func() { SoftmaxRows(x, x, 4) }},
+		{"SoftmaxRows: x has 6 elements, want a multiple of 12, cols", func() { SoftmaxRows(x, x, 12) }},
 	} {
-		require.PanicsWithValue(t, c.message, c.f, c.name)
-		require.Equal(t, memory, x, "%s: nothing is written", c.name)
+		require.PanicsWithValue(t, "attn: "+c.want, c.f)
+		require.Equal(t, memory, x, "%s: nothing is written", c.want)
 	}
 	require.NotPanics(t, func() { Exp(x[3:], x[:3]) }, "neighbours do not overlap")
 }

@@ -15,7 +15,7 @@ import (
 // row i times V is the output of Attention up to the rounding of the mix.
 //
 // It returns an error that names the argument, before it writes, where Attention would, and if
-// batch, head, a query or the shape of dst is out of range.
+// batch, head, a query or the shape of dst is out of range, or dst shares an element with q or k.
 func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, opts *Options) error {
 	o, _, err := opts.resolve()
 	if err != nil {
@@ -35,17 +35,18 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	}
 	switch {
 	case batch < 0 || batch >= q.Batch:
-		return fmt.Errorf("attn: batch is %d, want one of the %d of q", batch, q.Batch)
+		return fmt.Errorf("attn: batch is %d, want 0 to %d, a member of q", batch, q.Batch-1)
 	case head < 0 || head >= q.Heads:
-		return fmt.Errorf("attn: head is %d, want one of the %d of q", head, q.Heads)
+		return fmt.Errorf("attn: head is %d, want 0 to %d, a head of q", head, q.Heads-1)
 	case dst.Rows != len(queries) || dst.Cols != k.Len:
 		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the queries by the keys", dst.Rows, dst.Cols, len(queries), k.Len)
-	case overlap(dst.Data, q.Data) || overlap(dst.Data, k.Data):
-		return fmt.Errorf("attn: dst.Data shares memory with q.Data or k.Data")
 	}
-	for _, i := range queries {
+	if name := shared(dst.footprint(), operand{"q.Data", q.footprint()}, operand{"k.Data", k.footprint()}); name != "" {
+		return fmt.Errorf("attn: dst.Data shares memory with %s", name)
+	}
+	for n, i := range queries {
 		if i < 0 || i >= q.Len {
-			return fmt.Errorf("attn: query is %d, want one of the %d of q", i, q.Len)
+			return fmt.Errorf("attn: queries[%d] is %d, want an index below %d, the Len of q", n, i, q.Len)
 		}
 	}
 	if k.Len == 0 || len(queries) == 0 {

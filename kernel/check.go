@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// checkAttention resolves the tensors and checks that they fit together.
+func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err error) {
+	fail := func(err error) (_, _, _, _ Tensor, _ error) { return Tensor{}, Tensor{}, Tensor{}, Tensor{}, err }
+	if dst, err = dst.resolveWritten("dst"); err != nil {
+		return fail(err)
+	}
+	if q, err = q.resolve("q"); err != nil {
+		return fail(err)
+	}
+	if k, err = k.resolve("k"); err != nil {
+		return fail(err)
+	}
+	if v, err = v.resolve("v"); err != nil {
+		return fail(err)
+	}
+	if err = checkQueryKey(q, k, o); err != nil {
+		return fail(err)
+	}
+	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
+		dst.Len != q.Len || v.Len != k.Len || dst.Dim != v.Dim {
+		return fail(mismatch(dst, q, k, v))
+	}
+	if overlap(dst.Data, q.Data) && !dst.is(&q) && dst.footprint().meets(q.footprint()) {
+		return fail(fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view"))
+	}
+	if name := shared(dst.footprint(), operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
+		return fail(fmt.Errorf("attn: dst.Data shares memory with %s", name))
+	}
+	return dst, q, k, v, nil
+}
+
+// is reports whether t and x, resolved and not empty, are the same view, but for the number of rows.
+func (t *Tensor) is(x *Tensor) bool {
+	return t.Dim == x.Dim && t.BatchStride == x.BatchStride && t.HeadStride == x.HeadStride && t.LenStride == x.LenStride && &t.Data[0] == &x.Data[0]
+}
+
+// An operand is what a call reads: where it is, and what messages call it.
+type operand struct {
+	name string
+	at   footprint
+}
+
+// shared returns the name of the first of the inputs that shares an element with dst, or "".
+func shared(dst footprint, inputs ...operand) string {
+	for i := range inputs {
+		if dst.meets(inputs[i].at) {
+			return inputs[i].name
+		}
+	}
+	return ""
+}
+
+// mismatch names the first size that is not as it must be.
+func mismatch(dst, q, k, v Tensor) error {
+	for _, c := range []struct {
+		name      string
+		got, want int
+		as        string
+	}{
+		{"v.Batch", v.Batch, q.Batch, "q"},
+		{"dst.Batch", dst.Batch, q.Batch, "q"},
+		{"dst.Heads", dst.Heads, q.Heads, "q"},
+		{"v.Heads", v.Heads, k.Heads, "k"},
+		{"dst.Len", dst.Len, q.Len, "q"},
+		{"v.Len", v.Len, k.Len, "k"},
+		{"dst.Dim", dst.Dim, v.Dim, "v"},
+	} {
+		if c.got != c.want {
+			return fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as)
+		}
+	}
+	return nil
+}
+
+// checkQueryKey checks that resolved queries, keys and options fit together.
+func checkQueryKey(q, k Tensor, o Options) error {
+	switch {
+	case k.Batch != q.Batch:
+		return fmt.Errorf("attn: k.Batch is %d, want %d as of q", k.Batch, q.Batch)
+	case q.Heads%k.Heads != 0:
+		return fmt.Errorf("attn: k.Heads is %d, want a divisor of %d, the heads of q", k.Heads, q.Heads)
+	case k.Dim != q.Dim:
+		return fmt.Errorf("attn: k.Dim is %d, want %d as of q", k.Dim, q.Dim)
+	case k.Len > math.MaxInt32:
+		return fmt.Errorf("attn: k.Len is %d, want at most %d", k.Len, math.MaxInt32)
+	case !isFinite(generic.Log2Scale(o.Scale)):
+		return fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
+	}
+	return nil
+}
+
+func isFinite(x float32) bool { return x-x == 0 }
