@@ -14,7 +14,7 @@ import (
 // The model of an operation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapters 2
 // and 3) is fl(x) = x*(1+d) + e with |d| <= u and |e| <= eta, where e is 0 for sums, and
 // for products and FMAs unless the result is subnormal. A value that passes k roundings has
-// the relative error gamma(k) at most.
+// the relative error gamma(k) at most, if k*u < 1.
 const (
 	u   = 0x1p-24  // unit roundoff of float32
 	eta = 0x1p-150 // half the least subnormal
@@ -31,9 +31,12 @@ const (
 	exp2Flush = 0x1p-125 // in Attention: it gives 0 below 2^-125.5
 )
 
-// gamma bounds the relative error of k roundings.
+// gamma bounds the relative error of k roundings; +Inf where it cannot.
 func gamma(k int) float64 {
 	ku := float64(k) * u
+	if ku >= 1 {
+		return math.Inf(1)
+	}
 	return ku / (1 - ku)
 }
 
@@ -45,32 +48,44 @@ func oracle(k int) float64 { return 1 + float64(k+16)*(u64/u) }
 
 // Dot returns the inner product of x and y and the error bound of kernel.Dot: of [generic.Lanes] chains,
 // a product passes the ceil(n/32) FMAs of one, and the 5 additions that fold them.
+//
+//	gamma(k) * sum |x_i*y_i| + n*eta*(1+gamma(k)),  k = ceil(n/32) + 5
+//
+// The second term is an underflow in each FMA, and the roundings after it.
 func Dot(x, y []float32) (want, bound float64) {
-	return products(x, y, ceilDiv(len(x), generic.Lanes)+5)
+	g := gamma(ceilDiv(len(x), generic.Lanes) + 5)
+	return products(x, y, func(n, size float64) float64 { return g*size + n*eta*(1+g) })
 }
 
 // Chain returns the inner product of x and y and the error bound of one element of kernel.MatMul,
-// one chain of FMAs.
-func Chain(x, y []float32) (want, bound float64) { return products(x, y, len(x)) }
+// one chain of n FMAs:
+//
+//	n*(u*S + eta),  S = sum |x_i*y_i|
+//
+// Unlike gamma(n)*S it holds for every n (Jeannerod and Rump, Improved error bounds for inner products
+// in floating-point arithmetic, 2013). By induction: the FMA that adds the product p to a sum s, of n-1
+// products of the size S, adds an error of at most |p|, as s itself is a float32; and of eta if the
+// result is subnormal, else of u*|s+p|. If |p| <= u*S+eta, the first is small enough. Otherwise
+// u*|s+p| <= u*(S+|p|) + u*(n-1)*(u*S+eta), where the last term is less than u*(n-1)*|p|.
+func Chain(x, y []float32) (want, bound float64) {
+	return products(x, y, func(n, size float64) float64 { return n * (u*size + eta) })
+}
 
-// products is the inner product where each product passes k roundings:
-//
-//	gamma(k) * sum |x_i*y_i| + n*eta*(1+gamma(k))
-//
-// The second term is an underflow in each FMA, and the roundings after it. The last term of the code is
-// the error of the two sums in float64.
-func products(x, y []float32, k int) (want, bound float64) {
+// products is the inner product, with a bound of n and sum |x_i*y_i|. To it comes the error of the two
+// sums in float64.
+func products(x, y []float32, bound func(n, size float64) float64) (want, err float64) {
 	var size float64
 	for i := range x {
 		p := float64(x[i]) * float64(y[i]) // exact
 		want += p
 		size += math.Abs(p)
 	}
-	n, g := float64(len(x)), gamma(k)
-	if !(size*(1+g) <= math.MaxFloat32) {
+	n := float64(len(x))
+	err = bound(n, size)
+	if !(size+err <= math.MaxFloat32) {
 		return want, math.Inf(1)
 	}
-	return want, g*size + n*eta*(1+g) + 2*n*u64*size
+	return want, err + 2*n*u64*size
 }
 
 // Exp returns e^x and the error bound of kernel.Exp. Both are +Inf for a NaN.
@@ -103,15 +118,15 @@ func ulp(x float64) float64 {
 // The subtraction is off by u*X_i and the exponential by 2*0.60*u, so that the computed
 // weight is p_i*(1+w_i) with |w_i| <= e^(u*X_i + 1.2u) - 1, or 0 instead of less
 // than 2^-126. The maximum has weight 1: z >= 1. The sum is then off by S = sum P_i*|w_i| + n*2^-126
-// relatively, and by gamma(k) as a weight passes k additions: ceil(n/32) - 1 in a lane, 5 to fold.
-// One division ends it:
+// relatively, and by k roundings, each by a factor of at least 1-u, as a weight passes k
+// additions: ceil(n/32) - 1 in a lane, 5 to fold. One division ends it:
 //
-//	computed <= P_i*(1+w_i) * growth + eta, growth = (1+u) / ((1-S)*(1-gamma(k)))
+//	computed <= P_i*(1+w_i) * growth + eta, growth = (1+u) / ((1-S)*(1-u)^k)
 //
 // and the distance below P_i is no larger than that above.
 func Softmax(x []float32) (want, bound []float64) {
 	s := newShares(x)
-	growth := (1 + u) / ((1 - s.err) * (1 - s.gamma))
+	growth := (1 + u) / (1 - s.err) * math.Exp(s.rounded)
 	want, bound = make([]float64, len(x)), make([]float64, len(x))
 	for i := range x {
 		logP := -s.gap[i] - math.Log(s.sum)
@@ -135,15 +150,15 @@ func LogSumExp(x []float32) (want, bound float64) {
 	if !(s.err < 0.5) {
 		return want, math.Inf(1)
 	}
-	err := -math.Log1p(-s.err) - math.Log1p(-s.gamma)
+	err := s.rounded - math.Log1p(-s.err)
 	return want, (err+u*(math.Abs(want)+err)+eta)*oracle(len(x)) + 4*u64*(math.Abs(s.max)+log+1)
 }
 
 // shares is what the bounds of a softmax need.
 type shares struct {
-	gap        []float64 // X_i
-	max, sum   float64   // m, z
-	err, gamma float64   // of the sum: S, gamma(k)
+	gap          []float64 // X_i
+	max, sum     float64   // m, z
+	err, rounded float64   // of the sum: S, -log((1-u)^k)
 }
 
 func newShares(x []float32) *shares {
@@ -155,7 +170,7 @@ func newShares(x []float32) *shares {
 		s.gap[i] = s.max - float64(v)
 		s.sum += math.Exp(-s.gap[i])
 	}
-	s.gamma = gamma(max(ceilDiv(len(x), generic.Lanes)-1, 0) + 5)
+	s.rounded = -float64(max(ceilDiv(len(x), generic.Lanes)-1, 0)+5) * math.Log1p(-u)
 	s.err = float64(len(x)) * expFlush
 	for i := range x {
 		s.err += excess(-s.gap[i]-math.Log(s.sum), s.kappa(i))
@@ -197,7 +212,7 @@ func excess(logP, kappa float64) float64 {
 // into 0 is below F = 2^-125, in units of 2^M for the final maximum M. As M < 1 + top/ln2, the sum
 // of all exact weights is more than 2^-(1 + (top - max t)/ln2) = 1/D in that unit.
 //
-// Sums. A tile has n_t = min(n, 128) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a
+// Sums. A tile has n_t = min(n, 256) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a
 // weighted value n_t FMAs and T-1 merges: n_l = n_t + T - 2, n_o = n_t + T - 1. Underflow costs eta in each
 // FMA of the chain and twice in each merge. With the computed sums O and L in units of the sum of all
 // exact weights, W = sum w_j + n*F*D bounds the error of the weights, and
@@ -252,7 +267,7 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 	under := float64(n+2*tiles) * eta * D
 	W += flush
 	L := (1-W)*(1-gl) - under
-	trusted := W < 0.5 && !overflows(q, k, v, scale)
+	trusted := W < 0.5 && g0 < 0.5 && !overflows(q, k, v, scale)
 
 	for col := range want {
 		var o, N, size, far float64
@@ -304,6 +319,27 @@ func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 	return lo, hi
 }
 
+// Mix returns what the weights of kernel.AttentionWeights, of one row, make of one column of the
+// values, and how far kernel.Attention may be from that.
+//
+// With the computed sum L and r = fl(1/L), a weight is p_j*r*(1+d_1), |d_1| <= u, and an output is
+// sum p_j*v_j*(1+d_j) * r*(1+d_2) with |d_j| <= gamma(n_o), in the notation of [Attention]: both have
+// the same r. Underflows count as in [Hull], on both sides.
+//
+//	gamma(n_o+2) * sum weight_j*|v_j| + (4*(n+2T)*(1+max|v|) + 1)*eta*(1+gamma(n_o+2))
+//
+// With values of 1 it bounds the distance of the sum of the weights from 1 too: L passes fewer roundings.
+func Mix(weights, v []float32) (want, bound float64) {
+	_, no, tiles := roundings(len(v))
+	g, largest := gamma(no+2), 0.0
+	for _, x := range v {
+		largest = math.Max(largest, math.Abs(float64(x)))
+	}
+	return products(weights, v, func(n, size float64) float64 {
+		return g*size + (4*(n+2*float64(tiles))*(1+largest)+1)*eta*(1+g)
+	})
+}
+
 // roundings returns n_l, n_o and T of [Attention] for n keys.
 func roundings(n int) (nl, no, tiles int) {
 	tiles = ceilDiv(n, generic.TileKeys)
@@ -312,9 +348,12 @@ func roundings(n int) (nl, no, tiles int) {
 }
 
 // overflows reports whether an intermediate result of attention may overflow, or an input is not finite.
-// The factor 2 is more than any rounding of the sums and weights.
+//
+// A scaled query and a score are at most c*|q_i| and c*sum |q_i*k_i| large, c = |scale|*log2 e, and
+// 1+gamma(d+2) times as much after rounding. A sum of weighted values is no larger than sum |v_j|, as no
+// weight exceeds 1; the factor 2 is more than its roundings.
 func overflows(q []float32, k, v [][]float32, scale float32) bool {
-	fits := func(x float64) bool { return 2*x <= math.MaxFloat32 }
+	fits := func(x float64) bool { return x*(1+gamma(len(q)+2)) <= math.MaxFloat32 }
 	c := math.Abs(float64(scale)) * math.Log2E
 	if !fits(c) {
 		return true
@@ -340,7 +379,7 @@ func overflows(q []float32, k, v [][]float32, scale float32) bool {
 		}
 	}
 	for _, sum := range sums {
-		if !fits(sum) {
+		if !(2*sum <= math.MaxFloat32) {
 			return true
 		}
 	}

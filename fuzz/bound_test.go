@@ -230,7 +230,7 @@ func TestVectorBoundsNotice(t *testing.T) {
 
 // note keeps the largest ratio of an error and its bound.
 func note(worst map[fault]float64, f fault, got float32, want, bound float64) {
-	worst[f] = max(worst[f], ratio(got, want, bound))
+	worst[f] = max(worst[f], Ratio(got, want, bound))
 }
 
 // demand fails the test unless every fault exceeded the bound, and correct results did not.

@@ -10,9 +10,9 @@
 // has a tolerance that was chosen by looking at results.
 //
 // Tests of their own take attention to the extremes that drawn inputs do not meet: scores of 1e30,
-// a maximum that rises 10,000 times, a million keys; and an alarm rings when the worst error over
-// fixed inputs doubles. "make stability" shows errors and bounds side by side, as stability.png
-// does.
+// a maximum that rises 10,000 times, a million keys, both sides of each limit that a docstring
+// states; and an alarm rings when the worst error over fixed inputs doubles. "make stability" shows
+// errors and bounds side by side, as stability.png does.
 //
 //	go test ./fuzz                                       the committed seeds
 //	go test -fuzz=FuzzAttention -fuzztime=20000x ./fuzz  one target, by executions

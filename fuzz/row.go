@@ -4,8 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-
-	"github.com/selfattn/attn/kernel"
 )
 
 // A Row is one row of attention: a query of Dim elements, and the keys and values that it sees.
@@ -45,23 +43,6 @@ func NewRow(seed uint64, n int, size float64) *Row {
 // Keys returns the number of keys.
 func (r *Row) Keys() int { return len(r.K) / r.Dim }
 
-// Attend is kernel.Attention on the row, by one worker.
-func (r *Row) Attend() []float32 { return r.attendAs(1) }
-
-// attendAs computes several queries like that of the row, as another path may do it, and returns
-// the output of the last.
-func (r *Row) attendAs(queries int) []float32 {
-	tensor := func(x []float32, dim int) kernel.Tensor {
-		return kernel.Tensor{Data: x, Batch: 1, Heads: 1, Len: len(x) / dim, Dim: dim}
-	}
-	dst := tensor(make([]float32, queries*r.VDim), r.VDim)
-	q := tensor(slices.Repeat(r.Q, queries), r.Dim)
-	if err := kernel.Attention(dst, q, tensor(r.K, r.Dim), tensor(r.V, r.VDim), &kernel.Options{Scale: r.Scale, Workers: 1}); err != nil {
-		panic(err) // the shapes are right
-	}
-	return dst.Data[len(dst.Data)-r.VDim:]
-}
-
 // A Deviation is how far a result is from the exact one: the largest over its elements.
 type Deviation struct {
 	Error, Bound float64 // relative to the largest value of the row, in units of 2^-24
@@ -90,7 +71,7 @@ func (r *Row) Measure(out []float32) (d Deviation) {
 		d.Error = math.Max(d.Error, err/(u*largest))
 		d.Bound = math.Max(d.Bound, bound[c]/(u*largest))
 		if !math.IsInf(bound[c], 1) {
-			d.Ratio = math.Max(d.Ratio, ratio(x, want[c], bound[c]))
+			d.Ratio = math.Max(d.Ratio, Ratio(x, want[c], bound[c]))
 		}
 	}
 	return d
@@ -98,8 +79,8 @@ func (r *Row) Measure(out []float32) (d Deviation) {
 
 func chunks(x []float32, n int) [][]float32 { return slices.Collect(slices.Chunk(x, n)) }
 
-// ratio returns the error of got divided by its bound. A NaN is infinitely far away.
-func ratio(got float32, want, bound float64) float64 {
+// Ratio returns the error of got divided by its bound. A NaN is infinitely far away.
+func Ratio(got float32, want, bound float64) float64 {
 	switch {
 	case float64(got) == want:
 		return 0

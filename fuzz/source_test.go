@@ -112,7 +112,7 @@ const maxLength = 1<<15 + 100
 // within fails the test unless got is at most bound away from want.
 func within(t testing.TB, got float32, want, bound float64, format string, args ...any) {
 	t.Helper()
-	if r := ratio(got, want, bound); !math.IsInf(bound, 1) && r > 1 {
+	if r := Ratio(got, want, bound); !math.IsInf(bound, 1) && r > 1 {
 		t.Fatalf(format+": %g is %.3g times as far from %g as the bound %g", append(args, got, r, want, bound)...)
 	}
 }

@@ -16,6 +16,23 @@ import (
 // What attention must get right by design, on inputs that break designs. The fuzz targets draw
 // shapes and values; here are the extremes that they would not meet.
 
+// Attend is kernel.Attention on the row, by one worker.
+func (r *Row) Attend() []float32 { return r.attendAs(1) }
+
+// attendAs computes several queries like that of the row, as another path may do it, and returns
+// the output of the last.
+func (r *Row) attendAs(queries int) []float32 {
+	tensor := func(x []float32, dim int) kernel.Tensor {
+		return kernel.Tensor{Data: x, Batch: 1, Heads: 1, Len: len(x) / dim, Dim: dim}
+	}
+	dst := tensor(make([]float32, queries*r.VDim), r.VDim)
+	q := tensor(slices.Repeat(r.Q, queries), r.Dim)
+	if err := kernel.Attention(dst, q, tensor(r.K, r.Dim), tensor(r.V, r.VDim), &kernel.Options{Scale: r.Scale, Workers: 1}); err != nil {
+		panic(err) // the shapes are right
+	}
+	return dst.Data[len(dst.Data)-r.VDim:]
+}
+
 // check measures a row, by the path of few queries and by that of panels, which must agree.
 func (r *Row) check(t *testing.T, format string, args ...any) (out []float32, d Deviation) {
 	t.Helper()

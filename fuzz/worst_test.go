@@ -20,7 +20,7 @@ func TestWorstErrors(t *testing.T) {
 		{"dot product", [2]float64{0.187, 0.00426}, func(r *rand.Rand, n int) float64 {
 			x, y := normals(r, n, 1), normals(r, n, 1)
 			want, bound := Dot(x, y)
-			return ratio(kernel.Dot(x, y), want, bound)
+			return Ratio(kernel.Dot(x, y), want, bound)
 		}},
 		{"sum", [2]float64{0.343, 0.0363}, func(r *rand.Rand, n int) float64 { // of positive terms: nothing cancels
 			x, ones := make([]float32, n), make([]float32, n)
@@ -28,14 +28,14 @@ func TestWorstErrors(t *testing.T) {
 				x[i], ones[i] = r.Float32(), 1
 			}
 			want, bound := Dot(x, ones)
-			return ratio(kernel.Dot(x, ones), want, bound)
+			return Ratio(kernel.Dot(x, ones), want, bound)
 		}},
 		{"matrix product", [2]float64{0.0801, 0.00145}, func(r *rand.Rand, n int) float64 {
 			x, y, c := normals(r, n, 1), normals(r, n, 1), make([]float32, 1)
 			require.NoError(t, kernel.MatMul(kernel.Matrix{Rows: 1, Cols: 1, Stride: 1, Data: c},
 				kernel.Matrix{Rows: 1, Cols: n, Stride: n, Data: x}, kernel.Matrix{Rows: n, Cols: 1, Stride: 1, Data: y}, nil))
 			want, bound := Chain(x, y)
-			return ratio(c[0], want, bound)
+			return Ratio(c[0], want, bound)
 		}},
 		{"exponential", [2]float64{0.959, 0.959}, func(r *rand.Rand, n int) (worst float64) {
 			x, y := make([]float32, n), make([]float32, n)
@@ -45,7 +45,7 @@ func TestWorstErrors(t *testing.T) {
 			kernel.Exp(y, x)
 			for i := range x {
 				want, bound := Exp(x[i])
-				worst = max(worst, ratio(y[i], want, bound))
+				worst = max(worst, Ratio(y[i], want, bound))
 			}
 			return worst
 		}},
@@ -54,14 +54,14 @@ func TestWorstErrors(t *testing.T) {
 			kernel.Softmax(y, x)
 			want, bound := Softmax(x)
 			for i := range x {
-				worst = max(worst, ratio(y[i], want[i], bound[i]))
+				worst = max(worst, Ratio(y[i], want[i], bound[i]))
 			}
 			return worst
 		}},
 		{"log-sum-exp", [2]float64{0.668, 0.241}, func(r *rand.Rand, n int) float64 {
 			x := normals(r, n, 4)
 			want, bound := LogSumExp(x)
-			return ratio(kernel.LogSumExp(x), want, bound)
+			return Ratio(kernel.LogSumExp(x), want, bound)
 		}},
 		{"attention, scores of 1", [2]float64{0.0955, 0.0137}, func(r *rand.Rand, n int) float64 {
 			row := NewRow(r.Uint64(), n, 1)

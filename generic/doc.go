@@ -31,7 +31,7 @@
 // base 2:
 //
 //	s_j = chain over d of FMA(float32(q_d * c), k_jd, .)
-//	m   = ceil(maxNum s_j), an integer: rescaling by 2^(m-m') is exact
+//	m   = ceil(maxNum s_j), an integer: rescaling by 2^(m-m') is exact, unless it underflows
 //	p_j = exp2(s_j - m)
 //	l   = p_0 + p_1 + ..., in increasing j
 //	o_c = chain over j of FMA(p_j, v_jc, .)
@@ -44,8 +44,9 @@
 //
 // The output is FMA(O, 1/L, +0), with 0 for 1/L where L is 0: no visible key, or only scores of
 // -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0 cannot be seen even
-// in the sign of a zero. Nothing in this depends on how queries, heads, tiles or workers are
-// grouped, so a row has the same bits in prefill and in decode, alone and in a batch.
+// in the sign of a zero. An o that overflows is not rescued by a small b or a large L. Nothing in
+// this depends on how queries, heads, tiles or workers are grouped, so a row has the same bits in
+// prefill and in decode, alone and in a batch.
 package generic
 
 import "github.com/selfattn/attn/generic/tile"

@@ -7,7 +7,7 @@ package generic
 //
 // It panics, before it writes, if c, a or b does not hold its rows.
 //
-// With u = 2^-24 the error is at most gamma_k * sum |a_ip*b_pj| + k*2^-150, gamma_k = k*u/(1-k*u).
+// With u = 2^-24 the error is at most k*(u*sum |a_ip*b_pj| + 2^-150), unless a partial sum overflows.
 func MatMul(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int) {
 	checkRows("MatMul", "c", c, m, n, ldc)
 	checkRows("MatMul", "a", a, m, k, lda)

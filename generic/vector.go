@@ -37,8 +37,9 @@ func Exp(dst, x []float32) {
 // A row that holds a NaN or +Inf becomes NaN; a row of -Inf only, which has no mass to share,
 // becomes +0, as a row of attention that sees no key.
 //
-// With u = 2^-24, n = len(x) and S the mean of max(x) - x[i] weighted by the softmax (at most about
-// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9).
+// With u = 2^-24, n = len(x), at most 2^29, S the mean of max(x) - x[i] weighted by the softmax (at
+// most ln n) and b = u*(max(x) - x[i] + S + n/32 + 9), the relative error of a result above 2^-126 is
+// at most e^b - 1, which is little more than b.
 func Softmax(dst, x []float32) {
 	checkVectors("Softmax", dst, x)
 	softmax(dst, x)

@@ -42,19 +42,26 @@ type Options struct {
 //
 // A query that sees no key gives zeros. Keys that are hidden from a query never influence it,
 // whatever k and v hold there. A NaN or +Inf in a visible score makes that row NaN, and no other
-// one. Attention needs memory for a few tiles per worker, whatever Lq and Lk are.
+// one. A score of -Inf means a weight of 0, and so may one whose weight is below 2^-124 of the largest;
+// the value counts all the same if it is NaN or infinite, as 0 times that is NaN. Attention needs
+// memory for a few tiles per worker, whatever Lq and Lk are.
+//
+// Finite queries and keys have finite scores while |scale*q_i| and sum_i |scale*q_i*k_i| are below
+// 2.3e38 (scores are computed in units of log 2, which are 1.44 times as large); beyond that a score
+// may overflow to NaN, +Inf or -Inf. Finite values have finite mixes while sum_j |v_j|, over the keys that
+// the query sees, is below 2^127 in each column: their weights are at most 1, and what is divided by
+// the sum of the weights is the mix. Beyond that an output may become infinite or NaN.
 //
 // It returns an error that names the argument, before it writes, if shapes, strides, lengths of
 // Data, overlaps or options are wrong.
 //
 // The algorithm is online softmax over tiles of keys (Milakov and Gimelshein, Online normalizer
 // calculation for softmax, 2018; Dao et al., FlashAttention, 2022). Package generic defines its
-// arithmetic. With u = 2^-24, d = Dim, c = scale, A the largest sum_i |q_i*k_i| and X the largest
-// difference of two scores of a row, in units of log 2, the error of an output is at most about
-// u*(c*(d+2)*A + X + 3) times the spread of the values that it mixes, plus 2*u*(T + Lk/256 + 3)
-// times their largest magnitude, T = min(Lk, 256). Package fuzz computes the rigorous bound for an
-// instance, and tests that it holds; observed errors stay below 0.7 of it, and below 0.2 from 16
-// keys on.
+// arithmetic. With u = 2^-24, d = Dim, c = |scale|, A the largest sum_i |q_i*k_i| and X the largest
+// difference of two scores of a row, the error of an output is, to first order in u and where nothing
+// underflows, at most u*(c*(d+2)*A + X + 3) times the difference of the largest and the least value that it
+// mixes, plus 2*u*(T + Lk/256 + 3) times their largest magnitude, T = min(Lk, 256). Package fuzz has the rigorous
+// bound of an instance, of all orders and with underflows, and tests that it holds.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
 	o, workers, err := opts.resolve()
 	if err != nil {

@@ -20,8 +20,8 @@ type MatMulOptions struct {
 // may be nil.
 //
 // Each element is one chain of fused multiply-adds in increasing index, so that with u = 2^-24 and
-// n = a.Cols its error is at most gamma_n * sum |a_ik*b_kj| + n*2^-150, gamma_n = n*u/(1-n*u). If n
-// is 0, c becomes 0.
+// n = a.Cols its error is at most n*(u*sum |a_ik*b_kj| + 2^-150), unless a partial sum of the products
+// overflows. If n is 0, c becomes 0.
 //
 // It returns an error that names the argument, before it writes, if shapes, strides, lengths of Data
 // or options are wrong, or c shares an element with a or b.

@@ -12,8 +12,8 @@ func Backend() string { return backend() }
 // Dot returns the inner product of x and y, 0 if they are empty. It panics, with a message that has
 // both, if their lengths differ.
 //
-// With u = 2^-24, n elements and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
-// n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+// With u = 2^-24, n elements, at most 2^28, and k = ceil(n/32) + 5, the error is at most gamma_k * sum
+// |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products overflows.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(fmt.Sprintf("attn: Dot: x has %d elements, y %d", len(x), len(y)))
@@ -39,9 +39,9 @@ func Exp(dst, x []float32) {
 // becomes all NaN. A vector of -Inf only, or an empty one, has nothing to share: it becomes 0, like
 // the attention of a query that sees no key.
 //
-// With u = 2^-24, n elements and S the mean of max(x) - x[i] weighted by the softmax (at most about
-// ln n), the relative error of a result above 2^-126 is at most u*(max(x) - x[i] + S + n/32 + 9);
-// exponentials below about 2^-126 are 0.
+// With u = 2^-24, n elements, at most 2^29, S the mean of max(x) - x[i] weighted by the softmax (at
+// most ln n) and b = u*(max(x) - x[i] + S + n/32 + 9), the relative error of a result above 2^-126 is
+// at most e^b - 1, which is little more than b; exponentials below about 2^-126 are 0.
 func Softmax(dst, x []float32) {
 	checkVectors("Softmax", dst, x)
 	softmax(dst, x)
@@ -74,8 +74,8 @@ func softmax(dst, x []float32) {
 // LogSumExp returns log(sum_i e^x[i]), computed without overflow: -Inf if x is empty or all -Inf,
 // NaN if x holds a NaN or +Inf.
 //
-// With u = 2^-24 and n elements, the error is at most u*(|result| + n/32 + 12 + S), where S is the
-// mean of max(x) - x[i] weighted by the softmax.
+// With u = 2^-24 and n elements, at most 2^29, the error is at most u*(|result| + n/32 + 12 + S),
+// where S is the mean of max(x) - x[i] weighted by the softmax.
 func LogSumExp(x []float32) float32 {
 	var sum [tile.Lanes]float32
 	m := maximum(x)
