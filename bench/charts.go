@@ -398,5 +398,5 @@ func (rep report) html(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return writePage(w, "Speed of attn", []table{rep.facts()}, charts, rep.tables())
+	return writePage(w, rep.title(), []table{rep.facts()}, charts, rep.tables())
 }

@@ -106,7 +106,7 @@ func changed(meter *quiet.Meter, chosen []benchmark, before, after string, each 
 		defer c.stop()
 		impls = append(impls, i)
 	}
-	measurements, _, err := measure(meter, chosen, impls, each, progress)
+	measurements, _, err := measure(meter, chosen, impls, each, progress, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -69,6 +69,7 @@ func start(name string, args, env []string) (*child, error) {
 	c := &child{cmd: exec.Command(name, args...)}
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = &c.err
+	apart(c.cmd)
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		return nil, err

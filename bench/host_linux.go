@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 	"unsafe"
 )
@@ -11,6 +12,9 @@ import (
 func pause(p *os.Process) { p.Signal(syscall.SIGSTOP) }
 
 func resume(p *os.Process) { p.Signal(syscall.SIGCONT) }
+
+// apart keeps an interrupt from the terminal from a child, so that the benchmark that runs can end.
+func apart(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // hugePages asks for huge pages for x, before it is written. NumPy does so for its arrays, and reading them
 // is a fifth faster: kernels are compared on the same kind of memory.

@@ -2,10 +2,15 @@
 
 package main
 
-import "os"
+import (
+	"os"
+	"os/exec"
+)
 
 func pause(*os.Process) {}
 
 func resume(*os.Process) {}
+
+func apart(*exec.Cmd) {}
 
 func hugePages([]float32) {}

@@ -18,6 +18,8 @@
 // Other libraries take turns with ours, sample by sample, and their results are checked. Those in
 // Go are part of this program; 'make bench-peers' installs those in Python; the build tag openblas adds
 // OpenBLAS (Debian: libopenblas-dev). Other backends of ours run in child processes.
+//
+// The report is written after each benchmark, and says how much is missing; Ctrl-C ends with the benchmark that runs.
 package main
 
 import (
@@ -26,10 +28,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/selfattn/attn/bench/internal/quiet"
@@ -165,21 +169,39 @@ func runReport(args []string, stdout, stderr io.Writer) error {
 		}
 	}
 
-	measurements, failed, err := measure(meter, chosen, impls, *o.each, stderr)
-	if err != nil {
-		return err
-	}
-	rep.Missing = append(rep.Missing, failed...)
-	for _, m := range measurements {
-		rep.Results = append(rep.Results, m.conclude(meter)...)
-	}
-	if err := rep.write(*out); err != nil {
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupt)
+	absent := rep.Missing
+	// What is done is written after each benchmark. Verdicts may change later: what was quiet is known at
+	// the end.
+	_, _, err = measure(meter, chosen, impls, *o.each, stderr, func(done []measurement, failed []missing) error {
+		rep.Missing, rep.Results, rep.Incomplete = append(absent[:len(absent):len(absent)], failed...), nil, ""
+		for _, m := range done {
+			rep.Results = append(rep.Results, m.conclude(meter)...)
+		}
+		if len(done) < len(chosen) {
+			rep.Incomplete = fmt.Sprintf("%d of %d benchmarks", len(done), len(chosen))
+		}
+		if err := rep.write(*out); err != nil {
+			return err
+		}
+		select {
+		case <-interrupt:
+			return errInterrupted
+		default:
+			return nil
+		}
+	})
+	if err != nil && err != errInterrupted {
 		return err
 	}
 	rep.markdown(stdout)
 	fmt.Fprintf(stderr, "The report is in %s: report.json, report.md, report.html\n", *out)
-	return nil
+	return err
 }
+
+var errInterrupted = errors.New("interrupted")
 
 // A measurement is a benchmark with the samples of each implementation that ran it, impls[0] first.
 type measurement struct {
@@ -192,8 +214,9 @@ type measurement struct {
 
 // measure runs the benchmarks on impls[0], and those of the others that can do them and, if peers, are
 // asked to. Results must agree. A peer that fails is left out of that benchmark, and returned with the reason.
-func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Duration, log io.Writer) (
-	all []measurement, failed []missing, err error) {
+// After each benchmark it calls after, unless that is nil, and ends if it fails.
+func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Duration, log io.Writer,
+	after func(all []measurement, failed []missing) error) (all []measurement, failed []missing, err error) {
 	// A collection would disturb: one before each benchmark, and none in it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	bar := newProgress(log, len(chosen))
@@ -242,6 +265,11 @@ func measure(meter *quiet.Meter, chosen []benchmark, impls []impl, each time.Dur
 			m.impls, m.samples, m.errors = append(m.impls, impl), append(m.samples, samples[i]), append(m.errors, e)
 		}
 		all = append(all, m)
+		if after != nil {
+			if err := after(all, failed); err != nil {
+				return all, failed, err
+			}
+		}
 	}
 	return all, failed, nil
 }

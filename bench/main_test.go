@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/selfattn/attn/bench/internal/quiet"
 	"github.com/selfattn/attn/kernel"
@@ -110,6 +112,56 @@ func TestReport(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, strings.Count(string(page), "<svg"), "a roofline and attention over the length")
 	require.NotRegexp(t, `<script|<link|src=|url\(|@import`, string(page), "a page that works offline")
+}
+
+// A writer calls itself with what is written.
+type writer func(text string)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(string(b))
+	return len(b), nil
+}
+
+// What is done is on the disk while the next benchmark runs, says that it is incomplete, and stays there
+// when the run is interrupted.
+func TestInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot interrupt itself")
+	}
+	dir := t.TempDir()
+	incomplete := func(want string, results int) {
+		rep, err := readReport(filepath.Join(dir, "report.json"))
+		require.NoError(t, err)
+		require.Equal(t, want, rep.Incomplete)
+		require.Len(t, rep.Results, results)
+		for _, name := range []string{"report.md", "report.html"} {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.Contains(t, string(b), "Speed of attn (incomplete: "+want+")", name)
+		}
+	}
+	log := writer(func(text string) {
+		if strings.HasPrefix(text, "2/4 ") {
+			incomplete("1 of 4 benchmarks", 1)
+			self, err := os.FindProcess(os.Getpid())
+			require.NoError(t, err)
+			require.NoError(t, self.Signal(os.Interrupt))
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.NotRegexp(t, "^[34]/4 ", text)
+	})
+	var out bytes.Buffer
+	err := runReport([]string{"-quick", "-out", dir, "-peers", "^$", "-run", "^(Dot/n=64|Dot/n=1024|Exp/n=2048|Softmax/n=2048)$"}, &out, log)
+	require.Equal(t, errInterrupted, err)
+	incomplete("2 of 4 benchmarks", 2)
+	require.Contains(t, out.String(), "incomplete")
+
+	rep, dir2, printed := quickReport(t, "-peers", "^$", "-run", "^Dot/n=64$")
+	require.Empty(t, rep.Incomplete)
+	require.NotContains(t, printed, "incomplete")
+	files, err := os.ReadDir(dir2)
+	require.NoError(t, err)
+	require.Len(t, files, 3)
 }
 
 func TestFlags(t *testing.T) {
@@ -248,14 +300,14 @@ func TestFailures(t *testing.T) {
 	wrong := impl{name: "wrong", peer: true, attention: calls(func(dst, q, k, v kernel.Tensor, o *kernel.Options) {})}
 	b := prefill(1, 16, 16, false, 1, target{})
 	b.peers = true
-	all, failed, err := measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(true), wrong}, 0, io.Discard)
+	all, failed, err := measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(true), wrong}, 0, io.Discard, nil)
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Len(t, all[0].impls, 1)
 	require.Len(t, all[0].samples, 1)
 	require.Equal(t, missing{"broken", b.name() + ": the reason"}, failed[0])
 	require.Contains(t, failed[1].Why, "wrong result")
-	_, _, err = measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(false)}, 0, io.Discard)
+	_, _, err = measure(&quiet.Meter{}, []benchmark{b}, []impl{selected, broken(false)}, 0, io.Discard, nil)
 	require.ErrorContains(t, err, "the reason")
 }
 

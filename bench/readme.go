@@ -52,6 +52,9 @@ func updateReadme(text, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if rep.Incomplete != "" {
+		return "", fmt.Errorf("%s is incomplete: %s", name, rep.Incomplete)
+	}
 	var b strings.Builder
 	rep.readme(&b)
 	return before + readmeBegin + name + " -->\n" + b.String() + readmeEnd + after, nil

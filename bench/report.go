@@ -23,6 +23,9 @@ type report struct {
 	Versions []version `json:"versions,omitempty"` // of other libraries
 	Missing  []missing `json:"missing,omitempty"`  // libraries that were not measured
 	Results  []result  `json:"results"`
+
+	// Incomplete says how much was done when the report was written, or is empty.
+	Incomplete string `json:"incomplete,omitempty"`
 }
 
 type version struct {
@@ -211,11 +214,23 @@ func (rep report) write(dir string) error {
 		return err
 	}
 	for ext, text := range map[string]string{"json": string(j) + "\n", "md": md.String(), "html": page.String()} {
-		if err := os.WriteFile(filepath.Join(dir, "report."+ext), []byte(text), 0o666); err != nil {
+		// In one step: a program that is killed leaves this report or the one before.
+		path := filepath.Join(dir, "report."+ext)
+		if err := os.WriteFile(path+".new", []byte(text), 0o666); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (rep report) title() string {
+	if rep.Incomplete != "" {
+		return "Speed of attn (incomplete: " + rep.Incomplete + ")"
+	}
+	return "Speed of attn"
 }
 
 func readReport(path string) (rep report, err error) {
@@ -327,7 +342,7 @@ func (rep report) tables() (all []table) {
 
 // markdown writes the report as aligned tables, which can be read on a terminal too.
 func (rep report) markdown(w io.Writer) {
-	fmt.Fprintf(w, "# Speed of attn\n")
+	fmt.Fprintf(w, "# %s\n", rep.title())
 	for _, t := range append([]table{rep.facts()}, rep.tables()...) {
 		t.markdown(w)
 	}

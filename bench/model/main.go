@@ -9,8 +9,8 @@
 //
 // It builds the benchmarks for each architecture, disassembles the kernels, takes of each kernel
 // the innermost loop with the most FMAs, and divides the FMAs a cycle of that loop by those of a
-// loop of nothing but independent FMAs in the same model. It needs llvm-objdump and llvm-mca. Of
-// Debian's versions take the newest, llvm-22: older ones alias most arm64 CPUs to the Cortex-A57.
+// loop of nothing but independent FMAs in the same model. It needs llvm-objdump and llvm-mca of LLVM 22:
+// older ones alias most arm64 CPUs to the Cortex-A57.
 //
 // The columns:
 //
@@ -228,9 +228,13 @@ func build(dir, goarch string) (binary string, err error) {
 // llvm is the paths of the tools.
 type llvm struct{ objdump, mca, version string }
 
-// findLLVM returns the newest version that is installed.
+// wantLLVM is the version whose tables the package comment and the tests speak of.
+const wantLLVM = "22"
+
+// findLLVM returns the tools of that version.
 func findLLVM() (llvm, error) {
-	for _, suffix := range []string{"-23", "-22", "-21", "-20", "-19", ""} {
+	var others []string
+	for _, suffix := range []string{"-" + wantLLVM, ""} {
 		objdump, err1 := exec.LookPath("llvm-objdump" + suffix)
 		mca, err2 := exec.LookPath("llvm-mca" + suffix)
 		if err1 != nil || err2 != nil {
@@ -241,9 +245,13 @@ func findLLVM() (llvm, error) {
 			return llvm{}, err
 		}
 		version, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-		return llvm{objdump, mca, "llvm-mca of " + version}, nil
+		if regexp.MustCompile(`\bversion ` + wantLLVM + `\b`).MatchString(text) {
+			return llvm{objdump, mca, "llvm-mca of " + version}, nil
+		}
+		others = append(others, fmt.Sprintf("; %s is of %s", mca, version))
 	}
-	return llvm{}, errors.New("there are no llvm-objdump and llvm-mca; Debian: apt-get install llvm-22")
+	return llvm{}, fmt.Errorf("model needs llvm-objdump and llvm-mca of LLVM %s, as other versions have other tables (Debian: apt-get install llvm-%[1]s)%s",
+		wantLLVM, strings.Join(others, ""))
 }
 
 // innerLoop disassembles a function and returns its inner loop.

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,8 +99,8 @@ func TestPredict(t *testing.T) {
 
 // Each matrix product runs at .95 of the peak or more on every model, but for the loads of SKX.
 func TestKernels(t *testing.T) {
-	if tools, err := findLLVM(); err != nil || !strings.Contains(tools.version, " 22.") {
-		t.Skip("the numbers are those of LLVM 22")
+	if _, err := findLLVM(); err != nil {
+		t.Skip(err)
 	}
 	var out bytes.Buffer
 	require.NoError(t, run(nil, &out, &out))
@@ -123,4 +127,30 @@ func TestKernels(t *testing.T) {
 	require.Equal(t, want, rows, "%s", out.String())
 
 	require.ErrorContains(t, run([]string{"-cpu", "z80"}, &out, &out), "no CPU z80")
+}
+
+// Tools of another version are refused before anything is built, which would take minutes.
+func TestVersion(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	require.ErrorContains(t, run(nil, io.Discard, io.Discard), "needs llvm-objdump and llvm-mca of LLVM 22")
+	tools := func(suffix, says string) {
+		for _, tool := range []string{"llvm-objdump", "llvm-mca"} {
+			script := "#!/bin/sh\necho '" + says + "'\n"
+			require.NoError(t, os.WriteFile(filepath.Join(dir, tool+suffix), []byte(script), 0o777))
+		}
+	}
+	tools("", "Debian LLVM version 14.0.6")
+	err := run(nil, io.Discard, io.Discard)
+	require.ErrorContains(t, err, "of LLVM 22")
+	require.ErrorContains(t, err, "llvm-mca is of Debian LLVM version 14.0.6")
+	tools("", "LLVM version 220.1.0")
+	require.ErrorContains(t, run(nil, io.Discard, io.Discard), "220.1.0")
+	tools("-22", "Ubuntu LLVM version 22.1.0")
+	found, err := findLLVM()
+	require.NoError(t, err)
+	require.Equal(t, llvm{filepath.Join(dir, "llvm-objdump-22"), filepath.Join(dir, "llvm-mca-22"), "llvm-mca of Ubuntu LLVM version 22.1.0"}, found)
 }
