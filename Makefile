@@ -62,7 +62,7 @@ stability: ## errors of attention against their bounds and plain float32: a tabl
 
 .PHONY: generate
 generate: ## write the assembly and its stubs
-	cd gen && go run ./avx2 ../asm/avx2 && go run ./avx512 ../asm/avx512 && go run ./neon ../asm/neon
+	cd gen && for isa in avx2 avx512 neon; do go run ./$$isa ../asm/internal/$$isa; done && go run ./asm ../asm
 
 .PHONY: verify
 verify: ## delete what is generated, generate it again, and demand that nothing has changed

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -115,7 +116,7 @@ func (j *job) release() {
 
 const (
 	// narrowPanel is the width of a panel for few queries, and of all panels but those of AVX-512.
-	narrowPanel = 16
+	narrowPanel = asm.NarrowPanel
 
 	// blockRows queries go through a tile of keys together, so that K and V come from memory once
 	// for all of them and from L2 for each of their panels.
@@ -161,7 +162,7 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 			j.perHead = j.keySpans
 		}
 	} else {
-		j.itemRows = panelWidth(blockRows)
+		j.itemRows = asm.PanelWidth(blockRows)
 		j.block = blockRows / j.itemRows
 		if j.copyV = j.itemRows == narrowPanel && v.LenStride >= farRows && j.rows > blockRows; j.copyV {
 			j.block *= 2

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
@@ -219,9 +220,9 @@ func TestShards(t *testing.T) {
 				q[c] = x * generic.Log2Scale(0.3)
 			}
 			s := make([]float32, generic.TileKeys)
-			rowScores(s, q, 1, 1, tile.Rows{Data: p.k.Data[first*dim:], Len: keys, Dim: dim, Stride: dim})
-			tiles[i].max = rowWeights(s[:keys])
-			rowValues(tiles[i].o[:], s, tiles[i].sum[:], 1, tile.Rows{Data: p.v.Data[first*vdim:], Len: keys, Dim: vdim, Stride: vdim})
+			asm.RowScores(s, q, 1, 1, tile.Rows{Data: p.k.Data[first*dim:], Len: keys, Dim: dim, Stride: dim})
+			tiles[i].max = asm.RowWeights(s[:keys])
+			asm.RowValues(tiles[i].o[:], s, tiles[i].sum[:], 1, tile.Rows{Data: p.v.Data[first*vdim:], Len: keys, Dim: vdim, Stride: vdim})
 		}
 		acc, out := make([]float32, vdim), make([]float32, vdim)
 		state := newRow()

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -174,17 +175,17 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 				a, lda = buf.a, k
 			}
 			for j, width := 0, 0; j < n; j += width {
-				width = panelWidth(n - j)
+				width = asm.PanelWidth(n - j)
 				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
 				block := tile.Rows{Data: a, Len: rows, Dim: k, Stride: lda}
 				if j+width <= n {
-					matMulTile(tile.Rows{Data: c, Len: rows, Dim: width, Stride: p.c.Stride}, block, b, add)
+					asm.MatMulTile(tile.Rows{Data: c, Len: rows, Dim: width, Stride: p.c.Stride}, block, b, add)
 					continue
 				}
 				for r := range rows {
 					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
 				}
-				matMulTile(tile.Rows{Data: buf.c[:], Len: rows, Dim: width, Stride: width}, block, b, add)
+				asm.MatMulTile(tile.Rows{Data: buf.c[:], Len: rows, Dim: width, Stride: width}, block, b, add)
 				for r := range rows {
 					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
 				}
@@ -212,7 +213,7 @@ func (p *matrixProduct) lowItem(buf *packed, col int) {
 				copy(buf.c[r*generic.TileKeys:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
 			}
 			v := tile.Rows{Data: b, Len: k, Dim: n, Stride: p.b.Stride}
-			rowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], padRows(rows), v)
+			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], padRows(rows), v)
 		}
 	}
 	for i := range m {
@@ -227,7 +228,7 @@ func pack(dst, b []float32, stride, k, n int) {
 	for first := 0; first < k; first += few {
 		last := min(first+few, k)
 		for j, width := 0, 0; j < n; j += width {
-			width = panelWidth(n - j)
+			width = asm.PanelWidth(n - j)
 			for i := first; i < last; i++ {
 				from, to := b[i*stride+j:], dst[j*k+i*width:]
 				switch {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -44,7 +45,7 @@ func (w *worker) panelBlock(j *job, now, after block) {
 	for left := now.rows - few; left > 0; {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
-		p.width = panelWidth(left)
+		p.width = asm.PanelWidth(left)
 		p.q, q = cut(q, p.width*tile.Pad(j.q.Dim))
 		p.acc, acc = cut(acc, p.width*tile.Pad(j.v.Dim))
 		p.load(j, b, head, row)
@@ -174,7 +175,7 @@ func (p *panel) load(j *job, b, head, row int) {
 		limit = j.limit(query)
 		p.most = limit // limits do not decrease
 	}
-	packPanel(p.q, j.q.Data, &p.src, p.width, j.q.Dim, j.scale)
+	asm.PackPanel(p.q, j.q.Data, &p.src, p.width, j.q.Dim, j.scale)
 	p.state.Reset(p.width)
 }
 
@@ -192,20 +193,20 @@ func (w *worker) tile(j *job, p *panel, k, v []float32, vStride, first int, valu
 	// The first half of the queries sees none of the last keys.
 	upper := some - clamp(int(p.limit[p.width/2-1])-first, some)
 	if all < some {
-		// Only maskTile knows the maxima of these keys.
+		// Only MaskTile knows the maxima of these keys.
 		s, upper := w.s[all*p.width:], upper
 		if upper <= fewUpper {
 			upper = 0
 		}
 		w.ignored.Width = p.width
 		p.scores(&w.ignored, s, tile.Rows{Data: k[all*j.k.LenStride:], Len: some - all, Dim: j.q.Dim, Stride: j.k.LenStride}, upper, tile.Rows{})
-		maskTile(s, &p.state, &p.limit, some-all, first+all)
+		asm.MaskTile(s, &p.state, &p.limit, some-all, first+all)
 	}
-	softmaxTile(w.s, &p.state, some)
+	asm.SoftmaxTile(w.s, &p.state, some)
 	columns := callWork / (p.width * some)
 	for c := 0; c < j.v.Dim; c += columns {
 		rows := tile.Rows{Data: v[c:], Len: some, Dim: min(columns, j.v.Dim-c), Stride: vStride}
-		valueTile(p.acc[c*p.width:], w.s, &p.state, rows, upper, keys)
+		asm.ValueTile(p.acc[c*p.width:], w.s, &p.state, rows, upper, keys)
 		keys.Len = 0
 	}
 }
@@ -222,14 +223,14 @@ func (p *panel) scores(st *tile.Panel, s []float32, k tile.Rows, upper int, ahea
 	for first := 0; first < k.Len; first += keys {
 		part := k
 		part.Data, part.Len = k.Data[first*k.Stride:], min(keys, k.Len-first)
-		scoreTile(s[first*p.width:], st, p.q, part, min(part.Len, max(0, first+part.Len-lower)), ahead)
+		asm.ScoreTile(s[first*p.width:], st, p.q, part, min(part.Len, max(0, first+part.Len-lower)), ahead)
 		ahead.Len = 0
 	}
 }
 
 // finish writes the rows of a panel.
 func (w *worker) finish(j *job, p *panel, k, v []float32) {
-	nan := finishPanel(j.dst.Data, &p.dst, p.acc, &p.state, j.v.Dim)
+	nan := asm.FinishPanel(j.dst.Data, &p.dst, p.acc, &p.state, j.v.Dim)
 	if !nan || p.least == p.most {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -51,7 +52,7 @@ func newRow() softmaxRow { return softmaxRow{max: float32(math.Inf(-1))} }
 // merge merges the partial of a tile: its integer maximum, its sum, its mix o.
 func (s *softmaxRow) merge(acc, o []float32, max, sum float32) {
 	a, b := s.mergeSum(max, sum)
-	mergeRow(acc, o, a, b)
+	asm.MergeRow(acc, o, a, b)
 }
 
 // mergeSum merges all but the mix, and returns its scales.
@@ -63,7 +64,7 @@ func (s *softmaxRow) mergeSum(max, sum float32) (a, b float32) {
 
 // finishRow writes the output of a query, acc / sum.
 func finishRow(dst, acc []float32, sum float32) {
-	scaleBy(dst, acc[:len(dst)], tile.Inverse(sum))
+	asm.Scale(dst, acc[:len(dst)], tile.Inverse(sum))
 }
 
 // row computes one query, lane 0 of a panel q of that width, against its first limit keys and
@@ -72,11 +73,11 @@ func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit 
 	state := newRow()
 	for first := 0; first < limit; first += generic.TileKeys {
 		n := min(generic.TileKeys, limit-first)
-		rowScores(w.s, q, width, 1, tile.Rows{Data: k[first*j.k.LenStride:], Len: n, Dim: j.q.Dim, Stride: j.k.LenStride})
-		max := rowWeights(w.s[:n])
+		asm.RowScores(w.s, q, width, 1, tile.Rows{Data: k[first*j.k.LenStride:], Len: n, Dim: j.q.Dim, Stride: j.k.LenStride})
+		max := asm.RowWeights(w.s[:n])
 		partial, sum := w.partial[:len(acc)], [1]float32{}
 		clear(partial)
-		rowValues(partial, w.s, sum[:], 1, tile.Rows{Data: v[first*j.v.LenStride:], Len: n, Dim: j.v.Dim, Stride: j.v.LenStride})
+		asm.RowValues(partial, w.s, sum[:], 1, tile.Rows{Data: v[first*j.v.LenStride:], Len: n, Dim: j.v.Dim, Stride: j.v.LenStride})
 		state.merge(acc, partial, max, sum[0])
 	}
 	return state.sum
@@ -189,14 +190,14 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			for i := range heads {
 				t, p := &parts[tile+i], &w.panels[i]
 				k := j.k.rows(b, head+i, t.first+from, to-from)
-				rowScores(t.scores(w)[from:], p.q[t.row:], p.width, j.scoreRows(t.rows), k)
+				asm.RowScores(t.scores(w)[from:], p.q[t.row:], p.width, j.scoreRows(t.rows), k)
 			}
 		}
 	}
 	for i := range parts {
 		t := &parts[i]
 		for r := range t.rows {
-			t.max[r] = rowWeights(t.scores(w)[r*generic.TileKeys:][:t.keys[r]])
+			t.max[r] = asm.RowWeights(t.scores(w)[r*generic.TileKeys:][:t.keys[r]])
 		}
 		clear(w.partial[t.slot*pad:][:padRows(t.rows)*pad])
 	}
@@ -207,7 +208,7 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			for i := range heads {
 				t := &parts[tile+i]
 				v := j.v.rows(b, head+i, t.first+from, to-from)
-				rowValues(w.partial[t.slot*pad:], t.scores(w)[from:], t.sum[:], padRows(t.rows), v)
+				asm.RowValues(w.partial[t.slot*pad:], t.scores(w)[from:], t.sum[:], padRows(t.rows), v)
 			}
 		}
 		for i := range heads {
@@ -215,7 +216,7 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			for r := range t.rows {
 				if more := t.keys[r] - all; more > 0 {
 					v := j.v.rows(b, head+i, t.first+all, more)
-					rowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], t.sum[r:], 1, v)
+					asm.RowValues(w.partial[(t.slot+r)*pad:], t.scores(w)[r*generic.TileKeys+all:], t.sum[r:], 1, v)
 				}
 			}
 		}

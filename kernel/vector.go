@@ -3,11 +3,12 @@ package kernel
 import (
 	"fmt"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 )
 
 // Backend names the implementation that this process uses: "avx512", "avx2", "neon" or "generic".
-func Backend() string { return backend() }
+func Backend() string { return asm.Backend() }
 
 // Dot returns the inner product of x and y, 0 if they are empty. It panics, with a message that has
 // both, if their lengths differ.
@@ -18,7 +19,7 @@ func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(fmt.Sprintf("attn: Dot: x has %d elements, y %d", len(x), len(y)))
 	}
-	return dot(x, y)
+	return asm.Dot(x, y)
 }
 
 // Exp sets dst[i] = e^x[i]. It panics, before it writes, if the lengths differ or dst overlaps x
@@ -29,7 +30,7 @@ func Dot(x, y []float32) float32 {
 // NaN gives NaN.
 func Exp(dst, x []float32) {
 	checkVectors("Exp", dst, x)
-	exp(dst, x)
+	asm.Exp(dst, x)
 }
 
 // Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. It panics, before it writes, if the lengths differ
@@ -65,9 +66,9 @@ func SoftmaxRows(dst, x []float32, cols int) {
 
 func softmax(dst, x []float32) {
 	var sum [tile.Lanes]float32
-	expSum(dst, x, tile.SafeMax(maximum(x)), &sum)
-	if s := fold(&sum); s != 0 {
-		div(dst, dst, s)
+	asm.ExpSum(dst, x, tile.SafeMax(asm.Max(x)), &sum)
+	if s := asm.Fold(&sum); s != 0 {
+		asm.Div(dst, dst, s)
 	}
 }
 
@@ -78,9 +79,9 @@ func softmax(dst, x []float32) {
 // where S is the mean of max(x) - x[i] weighted by the softmax.
 func LogSumExp(x []float32) float32 {
 	var sum [tile.Lanes]float32
-	m := maximum(x)
-	sumExp(x, tile.SafeMax(m), &sum)
-	return tile.LogSum(m, fold(&sum))
+	m := asm.Max(x)
+	asm.SumExp(x, tile.SafeMax(m), &sum)
+	return tile.LogSum(m, asm.Fold(&sum))
 }
 
 func checkVectors(function string, dst, x []float32) {

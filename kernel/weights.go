@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -70,8 +71,8 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		max = max[:0]
 		for first := 0; first < limit; first += generic.TileKeys {
 			n := min(generic.TileKeys, limit-first)
-			rowScores(w.s, p.q, p.width, 1, tile.Rows{Data: keys[first*k.LenStride:], Len: n, Dim: q.Dim, Stride: k.LenStride})
-			m := rowWeights(w.s[:n])
+			asm.RowScores(w.s, p.q, p.width, 1, tile.Rows{Data: keys[first*k.LenStride:], Len: n, Dim: q.Dim, Stride: k.LenStride})
+			m := asm.RowWeights(w.s[:n])
 			max = append(max, m)
 			copy(row[first:], w.s[:n])
 			var sum float32

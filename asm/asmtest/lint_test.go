@@ -149,7 +149,7 @@ func read(t *testing.T, path string) string {
 }
 
 func TestAssembly(t *testing.T) {
-	files, err := filepath.Glob("../*/*.s")
+	files, err := filepath.Glob("../internal/*/*.s")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, path := range files {
@@ -217,15 +217,15 @@ func TestLintARM64FindsEachFault(t *testing.T) {
 // linking reaches symbols of other files through it: the assembler itself rejects a use of R15
 // after that.
 func TestReservedRegisters(t *testing.T) {
-	goTool(t, "amd64", "build", "-asmflags=-dynlink", "../avx2", "../avx512")
+	goTool(t, "amd64", "build", "-asmflags=-dynlink", "../internal/avx2", "../internal/avx512")
 }
 
 // Users of kernel get the standard library, x/sys/cpu, and nothing of what tests and generators
 // need.
 func TestDependencies(t *testing.T) {
-	for arch, packages := range map[string][]string{"amd64": {"asm/avx2", "asm/avx512"}, "arm64": {"asm/neon"}} {
+	for arch, packages := range map[string][]string{"amd64": {"asm/internal/avx2", "asm/internal/avx512"}, "arm64": {"asm/internal/neon"}} {
 		allowed := []string{"golang.org/x/sys/cpu"}
-		for _, p := range append(packages, "asm/internal/race", "kernel", "generic", "generic/tile") {
+		for _, p := range append(packages, "asm", "asm/internal/race", "kernel", "generic", "generic/tile") {
 			allowed = append(allowed, "github.com/selfattn/attn/"+p)
 		}
 		deps := strings.Fields(goTool(t, arch, "list", "-tags=", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "../../kernel"))

@@ -3,8 +3,8 @@
 package limit
 
 import (
-	"github.com/selfattn/attn/asm/avx2"
-	"github.com/selfattn/attn/asm/avx512"
+	"github.com/selfattn/attn/asm/internal/avx2"
+	"github.com/selfattn/attn/asm/internal/avx512"
 )
 
 func fma() int {

@@ -2,7 +2,7 @@
 
 package limit
 
-import "github.com/selfattn/attn/asm/neon"
+import "github.com/selfattn/attn/asm/internal/neon"
 
 func fma() int {
 	if neon.Supported {

@@ -62,7 +62,7 @@ func main() {
 			log.Printf("%s: NOT mutated, this machine does not have it", isa)
 			continue
 		}
-		paths, err := filepath.Glob(filepath.Join("asm", isa, "*_"+*arch+".s"))
+		paths, err := filepath.Glob(filepath.Join("asm", "internal", isa, "*_"+*arch+".s"))
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -66,7 +66,7 @@ func newFile(isa, path, text string) file {
 // newFunction finds the sites of a function, whose first line is number first of its file.
 func newFunction(name string, lines []string, first int) function {
 	in := function{name: name}
-	prefetches := prefetching(lines)
+	prefetches := prefetching(lines, hints[name])
 	for i, line := range lines {
 		code, _, _ := strings.Cut(line, "//")
 		in.registers = append(in.registers, named.FindAllString(code, -1)...)
@@ -82,7 +82,7 @@ func newFunction(name string, lines []string, first int) function {
 var (
 	fixed    = regexp.MustCompile(`^\t(PREFETCH\w+|PRFM|PCALIGN|VZEROUPPER|RET)\b`)
 	leaves   = regexp.MustCompile(`^\t(VZEROUPPER|RET)\b`)
-	whither  = regexp.MustCompile(`\b(ahead|rows|width|wrap|left)\+\d+\(FP\)`) // arguments that say what to prefetch
+	operand  = regexp.MustCompile(`\b(\w+)\+\d+\(FP\)`) // an argument
 	general  = regexp.MustCompile(`\b(R\d+|[ABCD]X|[SD]I)\b`)
 	moves    = regexp.MustCompile(`^\t(?:MOVQ|LEAQ|ADDQ|MOVD|ADD) .*, (R\d+|[ABCD]X|[SD]I)$`) // they only set a register
 	asks     = regexp.MustCompile(`^\t(?:J[A-Z]+|SET[A-Z]+|CMOV[A-Z]+) `)                     // for the flags of amd64
@@ -90,9 +90,9 @@ var (
 )
 
 // prefetching reports which lines of a function serve prefetches alone: those that name an argument
-// which only says where, those that set a register that nothing but such lines will read, and branches
+// which only says where, one of hints, those that set a register that nothing but such lines will read, and branches
 // around such lines.
-func prefetching(lines []string) []bool {
+func prefetching(lines, hints []string) []bool {
 	const flags = "flags" // counts as a register: ADDQ may be there for it
 	labels := map[string]int{}
 	for i, line := range lines {
@@ -122,7 +122,8 @@ func prefetching(lines []string) []bool {
 			}
 			code, _, _ := strings.Cut(line, "//")
 			reads := general.FindAllString(code, -1)
-			only[i] = whither.MatchString(line)
+			m := operand.FindStringSubmatch(line)
+			only[i] = m != nil && slices.Contains(hints, m[1])
 			if set := moves.FindStringSubmatch(line); set != nil {
 				only[i] = only[i] || !live[i+1][set[1]] && !live[i+1][flags]
 				reads = reads[:len(reads)-1]

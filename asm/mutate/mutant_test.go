@@ -2,6 +2,8 @@ package main
 
 import (
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +45,9 @@ done:
 DATA t<>+0(SB)/4, $0x3f800000
 `
 
+// The sample's f is a kernel with these.
+func init() { hints["f"] = []string{"ahead", "rows", "left"} }
+
 // Of the sample, the lines that serve prefetches or end are no sites. What a line computes for its flags
 // matters.
 func TestSites(t *testing.T) {
@@ -57,6 +62,48 @@ func TestSites(t *testing.T) {
 	require.Equal(t, []string{"MOVQ x+0(FP), AX", "VMOVUPS 32(AX), Y0", "VADDPS Y0, Y1, Y1", "MOVQ dim+32(FP), CX", "VMOVUPS Y0, (CX)",
 		"SUBQ $+8, BX", "JGE loop", "ADDQ $+8, BX", "JZ done", "VMOVUPS Y1, (AX)", "DATA t<>+0(SB)/4, $0x3f800000"}, sites)
 	require.Equal(t, []string{"AX", "BX", "CX", "SI", "Y0", "Y1"}, f.functions[0].registers)
+}
+
+// The parameters that only say what to prefetch are those of a function, not those of a name: in
+// another function such lines are sites, unless what they compute serves prefetches alone.
+func TestHintsAreOfOneFunction(t *testing.T) {
+	f := newFile("avx2", "f.s", strings.Replace(sample, "·f(", "·future(", 1))
+	require.Equal(t, "future", f.functions[0].name)
+	var sites []string
+	for _, i := range f.functions[0].sites {
+		sites = append(sites, strings.TrimSpace(f.lines[i]))
+	}
+	for _, line := range []string{"CMPQ rows+16(FP), $0x00", "SUBQ $+16, left+24(FP)", "MOVQ CX, left+24(FP)"} {
+		require.Contains(t, sites, line)
+	}
+}
+
+// What the table calls a hint is a parameter of that function, in some instruction set, and its
+// assembly uses it.
+func TestHintsExist(t *testing.T) {
+	delete(hints, "f")
+	defer func() { hints["f"] = []string{"ahead", "rows", "left"} }()
+	paths, err := filepath.Glob("../internal/*/*.s")
+	require.NoError(t, err)
+	used := map[string]bool{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		function := ""
+		for _, line := range strings.Split(string(text), "\n") {
+			if m := heading.FindStringSubmatch(line); m != nil {
+				function = m[1]
+			}
+			if m := operand.FindStringSubmatch(line); m != nil {
+				used[function+" "+m[1]] = true
+			}
+		}
+	}
+	for function, names := range hints {
+		for _, name := range names {
+			require.True(t, used[function+" "+name], "%s of %s", name, function)
+		}
+	}
 }
 
 // Every change of a line that can be drawn.

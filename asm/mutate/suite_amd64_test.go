@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/selfattn/attn/asm/avx2"
+	"github.com/selfattn/attn/asm/internal/avx2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,7 +17,7 @@ func TestSuite(t *testing.T) {
 		t.Skip("builds and runs the tests of AVX2 three times")
 	}
 	t.Chdir("../..")
-	text, err := os.ReadFile(filepath.Join("asm", "avx2", "exp_amd64.s"))
+	text, err := os.ReadFile(filepath.Join("asm", "internal", "avx2", "exp_amd64.s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestSuite(t *testing.T) {
 	require.NoError(t, err)
 	s.stages = s.stages[:1]
 	try := func(old, new string) (string, error) {
-		m := mutant{isa: "avx2", path: "asm/avx2/exp_amd64.s", text: strings.Replace(string(text), old, new, 1)}
+		m := mutant{isa: "avx2", path: "asm/internal/avx2/exp_amd64.s", text: strings.Replace(string(text), old, new, 1)}
 		require.NotEqual(t, string(text), m.text)
 		return s.test(m)
 	}

@@ -13,10 +13,7 @@
 package a64
 
 import (
-	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/mmcloughlin/avo/attr"
@@ -24,7 +21,7 @@ import (
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/pass"
-	"github.com/mmcloughlin/avo/printer"
+	"github.com/selfattn/attn/gen/spec"
 )
 
 // X is a general register.
@@ -104,7 +101,7 @@ func New() *Asm {
 }
 
 // Write writes the file to dir/name_arm64.s and its stubs to dir/name_arm64.go.
-func (a *Asm) Write(dir, pkg, name string) error {
+func (a *Asm) Write(isa spec.ISA, dir, name string) error {
 	for _, fn := range a.file.Functions() {
 		if err := a.finish(fn); err != nil {
 			return fmt.Errorf("%s: %w", fn.Name, err)
@@ -113,26 +110,12 @@ func (a *Asm) Write(dir, pkg, name string) error {
 	if err := pass.IncludeTextFlagHeader(a.file); err != nil {
 		return err
 	}
-	cfg := printer.Config{Name: "gen/" + pkg, Pkg: pkg}
-	for _, o := range []struct {
-		suffix string
-		print  printer.Printer
-	}{{".s", printer.NewGoAsm(cfg)}, {".go", printer.NewStubs(cfg)}} {
-		text, err := o.print.Print(a.file)
-		if err != nil {
-			return err
-		}
-		text = bytes.Replace(text, []byte("command: gen/"), []byte("gen/"), 1)
-		if err := os.WriteFile(filepath.Join(dir, name+"_arm64"+o.suffix), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return isa.WriteFile(a.file, dir, name)
 }
 
 // Begin starts a function, a leaf without a frame.
 func (a *Asm) Begin(name, signature string, doc ...string) {
-	s, err := gotypes.ParseSignature(signature)
+	s, err := spec.Signature(signature)
 	if err != nil {
 		panic(err)
 	}

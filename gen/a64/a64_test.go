@@ -10,14 +10,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selfattn/attn/gen/spec"
 	"golang.org/x/arch/arm64/arm64asm"
 )
+
+var isa = spec.ISA{Package: "p", Arch: "arm64"}
 
 // print returns the text of the assembly.
 func print(t *testing.T, a *Asm) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := a.Write(dir, "p", "f"); err != nil {
+	if err := a.Write(isa, dir, "f"); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "f_arm64.s"))
@@ -176,7 +179,7 @@ func TestErrors(t *testing.T) {
 		if c.want != "does not return" {
 			a.RET()
 		}
-		err := a.Write(t.TempDir(), "p", "f")
+		err := a.Write(isa, t.TempDir(), "f")
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}

@@ -1,6 +1,6 @@
-// Command avx2 generates asm/avx2:
+// Command avx2 generates asm/internal/avx2:
 //
-//	go run ./avx2 ../asm/avx2
+//	go run ./avx2 ../asm/internal/avx2
 package main
 
 import "github.com/selfattn/attn/gen/x86"

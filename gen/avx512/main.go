@@ -1,6 +1,6 @@
-// Command avx512 generates asm/avx512:
+// Command avx512 generates asm/internal/avx512:
 //
-//	go run ./avx512 ../asm/avx512
+//	go run ./avx512 ../asm/internal/avx512
 package main
 
 import "github.com/selfattn/attn/gen/x86"

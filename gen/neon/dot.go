@@ -13,7 +13,7 @@ func genDot(g *gen) {
 	g.ResultFloat(g.fold(sums))
 	g.RET()
 
-	g.Begin("dotAdd", "func(acc, x, y *float32, n int)",
+	g.Begin("dotAdd", "func(acc *[tile.Lanes]float32, x, y *float32, n int)",
 		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
 		"a multiple of 32 but for the last part of a vector.")
 	acc := g.Param("acc")
@@ -23,7 +23,7 @@ func genDot(g *gen) {
 	g.store(sums, acc, 0)
 	g.RET()
 
-	g.Begin("fold", "func(acc *float32) float32",
+	g.Begin("fold", "func(acc *[tile.Lanes]float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
 	acc, sums = g.Param("acc"), g.group(8)
 	g.load(sums, acc, 0)

@@ -119,13 +119,13 @@ func (g *gen) groups(tile func(rows int)) {
 // rows is an operand whose rows are stride bytes apart, read in steps of 4 elements of each.
 type rows struct {
 	*gen
-	row    [big]a64.X
+	row    []a64.X
 	stride a64.X
 	offset a64.X // of the current step
 }
 
 func (g *gen) rows(first, stride a64.X) *rows {
-	p := &rows{gen: g, stride: stride, offset: g.X()}
+	p := &rows{gen: g, row: make([]a64.X, big), stride: stride, offset: g.X()}
 	p.row[0] = first
 	for i := 1; i < big; i++ {
 		p.row[i] = g.X()

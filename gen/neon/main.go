@@ -1,6 +1,6 @@
-// Command neon generates asm/neon:
+// Command neon generates asm/internal/neon:
 //
-//	go run ./neon ../asm/neon
+//	go run ./neon ../asm/internal/neon
 package main
 
 import (
@@ -10,7 +10,7 @@ import (
 	"os"
 
 	"github.com/selfattn/attn/gen/a64"
-	"github.com/selfattn/attn/gen/front"
+	"github.com/selfattn/attn/gen/spec"
 	"github.com/selfattn/attn/gen/vector"
 )
 
@@ -18,10 +18,10 @@ import (
 // leaves 8 of the 32 vector registers for operands.
 const (
 	lanes = 4
-	panel = 16
-	small = 5
-	big   = 6
+	panel = 4 * lanes
 )
+
+var small, big = spec.NEON.Small, spec.NEON.Big
 
 // The generated files, each with the functions that it holds.
 var files = []struct {
@@ -58,11 +58,11 @@ func write(dir string) error {
 		if g.table != nil {
 			g.Table("coefficients", g.table...)
 		}
-		if err := g.Write(dir, "neon", f.name); err != nil {
+		if err := g.Write(spec.NEON, dir, f.name); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
-	return front.Kernels{Package: "neon", Arch: "arm64", Panel: panel, Small: small, Big: big}.Write(dir)
+	return spec.NEON.WriteFront(dir)
 }
 
 // gen is a file in the making.

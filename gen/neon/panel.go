@@ -7,18 +7,18 @@ import (
 
 // A panel holds 16 queries: [dim][panel]. Rows go in and out by 4x4 transposes.
 func genPanel(g *gen) {
-	g.Begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
+	g.Begin("packPanel", "func(dst, src *float32, offset *[tile.MaxPanel]int, dim int, scale float32)",
 		"packPanel transposes rows into a panel, times scale, as [tile.PackPanel].")
 	g.packPanel()
 	g.RET()
 
-	g.Begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
+	g.Begin("finishPanel", "func(dst *float32, offset *[tile.MaxPanel]int, acc *float32, st *tile.Panel, dim int) int64",
 		"finishPanel divides a panel by its sums and writes it as rows, as [tile.FinishPanel].",
 		"The result is not 0 if it wrote a NaN.")
 	g.finishPanel()
 	g.RET()
 
-	g.Begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
+	g.Begin("maskTile", "func(s *float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)",
 		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].")
 	g.maskTile()
 	g.RET()

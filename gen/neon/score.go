@@ -9,13 +9,13 @@ import (
 // place, the panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over
 // the keys is then vertical.
 func genScore(g *gen) {
-	g.Begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap int)",
+	g.Begin("scoreTile", "func(s *float32, st *tile.Panel, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
 		"tiles and raises the maxima, as [tile.ScoreTile]. The last parameters are those of ahead.")
 	g.scores(0)
 	g.RET()
 
-	g.Begin("scoreUpper", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+	g.Begin("scoreUpper", "func(s *float32, st *tile.Panel, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreUpper is scoreTile for the second half of the panel alone.")
 	g.scores(2)
 	g.RET()

@@ -14,12 +14,12 @@ func genSoftmax(g *gen) {
 	g.ResultFloat(m)
 	g.RET()
 
-	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *float32)",
+	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *[tile.Lanes]float32)",
 		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].")
 	g.expSum(true)
 	g.RET()
 
-	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *float32)",
+	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *[tile.Lanes]float32)",
 		"sumExp is expSum without dst, as [tile.SumExp].")
 	g.expSum(false)
 	g.RET()

@@ -9,7 +9,7 @@ import (
 
 // Weights: one pass in place over the scores of a tile, [key][panel].
 func genWeight(g *gen) {
-	g.Begin("softmaxTile", "func(s, st *float32, n int)",
+	g.Begin("softmaxTile", "func(s *float32, st *tile.Panel, n int)",
 		"softmaxTile turns the scores of n keys for a panel into weights, as [tile.SoftmaxTile].")
 	s, st, n := g.Param("s"), g.Param("st"), g.Param("n")
 	max, sums := g.group(4), g.group(4)

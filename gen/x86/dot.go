@@ -20,7 +20,7 @@ func genDot(g *gen) {
 	g.result(X(0))
 	g.end()
 
-	g.begin("dotAdd", "func(acc, x, y *float32, n int)",
+	g.begin("dotAdd", "func(acc *[tile.Lanes]float32, x, y *float32, n int)",
 		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
 		"a multiple of 32 but for the last part of a vector.")
 	acc := g.ptr("acc")
@@ -34,7 +34,7 @@ func genDot(g *gen) {
 	}
 	g.end()
 
-	g.begin("fold", "func(acc *float32) float32",
+	g.begin("fold", "func(acc *[tile.Lanes]float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
 	acc = g.ptr("acc")
 	for i := range g.sums() {

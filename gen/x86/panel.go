@@ -12,31 +12,31 @@ import (
 // that insert a half spare the shuffles across halves, and for what is left a Y register has twice
 // as many ports as a Z register.
 func genPanel(g *gen) {
-	g.begin("packPanel", "func(dst, src *float32, offset *int, dim int, scale float32)",
+	g.begin("packPanel", "func(dst, src *float32, offset *[tile.MaxPanel]int, dim int, scale float32)",
 		"packPanel transposes rows into a panel, times scale, as [tile.PackPanel].")
 	g.packPanel()
 	g.end()
 
-	g.begin("finishPanel", "func(dst *float32, offset *int, acc, st *float32, dim int) int64",
+	g.begin("finishPanel", "func(dst *float32, offset *[tile.MaxPanel]int, acc *float32, st *tile.Panel, dim int) int64",
 		"finishPanel divides a panel by its sums and writes it as rows, as [tile.FinishPanel].",
 		"The result is not 0 if it wrote a NaN. The old scales of st are overwritten.")
 	g.finishPanel()
 	g.end()
 
-	g.begin("maskTile", "func(s, st *float32, limit *int32, n, first int)",
+	g.begin("maskTile", "func(s *float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)",
 		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].")
 	g.maskTile()
 	g.end()
 }
 
 // row is the number of bytes of a row of a panel.
-func (g *gen) row() int { return 4 * g.Panel() }
+func (g *gen) row() int { return 4 * g.Panel }
 
 // eights runs body for each group of 8 queries, whose elements begin at 8*part in each row of the
 // panel.
 func (g *gen) eights(body func(part int, row [8]reg.GPVirtual), base reg.GPVirtual) {
 	offset := g.ptr("offset")
-	for part := range g.Panel() / 8 {
+	for part := range g.Panel / 8 {
 		var row [8]reg.GPVirtual
 		for i := range row {
 			row[i] = g.GP64()
@@ -98,7 +98,7 @@ func (g *gen) finishPanel() {
 	// The inverse of the sums, 0 for 0, in place of the old scales, which are used up.
 	g.zero(Y(9), Y(10))
 	g.VBROADCASTSS(g.words("unit", math.Float32bits(1)), Y(3))
-	for part := range g.Panel() / 8 {
+	for part := range g.Panel / 8 {
 		g.VMOVUPS(mem(st, offSum+32*part), Y(1))
 		g.VDIVPS(Y(1), Y(3), Y(2))
 		g.VCMPPS(U8(notEqual), Y(9), Y(1), Y(1))

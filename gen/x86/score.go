@@ -11,13 +11,13 @@ import (
 // panel of queries is packed [dim][panel], the result is [key][panel]. The maximum over the keys is
 // then a vertical VMAXPS.
 func genScore(g *gen) {
-	g.begin("scoreTile", "func(s, st, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
+	g.begin("scoreTile", "func(s *float32, st *tile.Panel, q, k *float32, dim, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"scoreTile computes the scores of a panel of queries against the keys of small, big and rest",
 		"tiles and raises the maxima, as [tile.ScoreTile]. The last parameters are those of readAhead.")
 	g.scores(0)
 	g.end()
 
-	g.begin("scoreUpper", "func(s, st, q, k *float32, dim, stride, small, big, rest int)",
+	g.begin("scoreUpper", "func(s *float32, st *tile.Panel, q, k *float32, dim, stride, small, big, rest int)",
 		"scoreUpper is scoreTile for the second half of the panel alone.")
 	g.scores(1)
 	g.end()

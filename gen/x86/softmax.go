@@ -22,8 +22,8 @@ func genSoftmax(g *gen) {
 		name, signature, doc string
 		store                bool
 	}{
-		{"expSum", "func(dst, x *float32, n int, m float32, sum *float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].", true},
-		{"sumExp", "func(x *float32, n int, m float32, sum *float32)", "sumExp is expSum without dst, as [tile.SumExp].", false},
+		{"expSum", "func(dst, x *float32, n int, m float32, sum *[tile.Lanes]float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].", true},
+		{"sumExp", "func(x *float32, n int, m float32, sum *[tile.Lanes]float32)", "sumExp is expSum without dst, as [tile.SumExp].", false},
 	} {
 		g.begin(f.name, f.signature, f.doc)
 		g.expSum(f.store)

@@ -8,7 +8,7 @@ import (
 // Values are mixed as a matrix product too: elements of V are broadcast in place, the weights are
 // [key][panel], the result is [column][panel]. The finish merges the tile into the columns so far.
 func genValue(g *gen) {
-	g.begin("valueTile", "func(acc, p, v, st *float32, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
+	g.begin("valueTile", "func(acc, p, v *float32, st *tile.Panel, n, upper, stride, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
 		"as [tile.ValueTile]. The last parameters are those of readAhead.")

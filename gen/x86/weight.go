@@ -14,7 +14,7 @@ import (
 //	V0-V11 four vectors with two scratch registers each, V12 shared scratch,
 //	V13 and V14 sums, V15 greatest argument; with AVX-512 the maxima are in V30 and V31
 func genWeight(g *gen) {
-	g.begin("softmaxTile", "func(s, st *float32, n int)",
+	g.begin("softmaxTile", "func(s *float32, st *tile.Panel, n int)",
 		"softmaxTile turns the scores of n keys for a panel into weights, as [tile.SoftmaxTile].")
 	s, st, n := g.ptr("s"), g.ptr("st"), g.ptr("n")
 	sum := [2]reg.VecPhysical{g.V(13), g.V(14)}

@@ -4,39 +4,31 @@
 package x86
 
 import (
-	"bytes"
 	"fmt"
 	"log"
 	"os"
-	"path/filepath"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/pass"
-	"github.com/mmcloughlin/avo/printer"
 	"github.com/mmcloughlin/avo/reg"
 
-	"github.com/selfattn/attn/gen/front"
+	"github.com/selfattn/attn/gen/spec"
 )
 
-// An ISA is an instruction set.
+// An ISA is an instruction set: a tile of a matrix product is small or big rows by two vectors, enough
+// accumulators to cover the latency of FMA, and a remainder of a multiple of 4 rows is made up of both.
 type ISA struct {
-	Package string
-	lanes   int // float32 in a vector
-	// A tile of a matrix product is small or big rows by two vectors: enough accumulators to cover
-	// the latency of FMA, and a remainder of a multiple of 4 rows is made up of both.
-	Small, Big int
+	spec.ISA
+	lanes int // float32 in a vector, half a panel
 }
-
-// Panel is the number of queries of a panel, two vectors.
-func (isa ISA) Panel() int { return 2 * isa.lanes }
 
 // The instruction sets.
 var (
-	AVX2   = ISA{Package: "avx2", lanes: 8, Small: 5, Big: 6}
-	AVX512 = ISA{Package: "avx512", lanes: 16, Small: 8, Big: 12}
+	AVX2   = ISA{spec.AVX2, spec.AVX2.Panel / 2}
+	AVX512 = ISA{spec.AVX512, spec.AVX512.Panel / 2}
 )
 
 // The generated files, each with the functions that it holds.
@@ -75,9 +67,7 @@ func (isa ISA) Write(dir string) error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
-	return front.Kernels{
-		Package: isa.Package, Arch: "amd64", Panel: isa.Panel(), Small: isa.Small, Big: isa.Big,
-	}.Write(dir)
+	return isa.WriteFront(dir)
 }
 
 func write(isa ISA, dir, name string, generate func(*gen)) error {
@@ -98,21 +88,7 @@ func write(isa ISA, dir, name string, generate func(*gen)) error {
 			}
 		}
 	}
-	cfg := printer.Config{Name: "gen/" + isa.Package, Pkg: isa.Package}
-	for _, o := range []struct {
-		suffix string
-		print  printer.Printer
-	}{{".s", printer.NewGoAsm(cfg)}, {".go", printer.NewStubs(cfg)}} {
-		text, err := o.print.Print(f)
-		if err != nil {
-			return err
-		}
-		text = bytes.Replace(text, []byte("command: gen/"), []byte("gen/"), 1)
-		if err := os.WriteFile(filepath.Join(dir, name+"_amd64"+o.suffix), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return isa.WriteFile(f, dir, name)
 }
 
 // gen is an avo context for one file, with what all kernels share.
@@ -127,7 +103,11 @@ type gen struct {
 func (g *gen) begin(name, signature string, doc ...string) {
 	g.Function(name)
 	g.Attributes(attr.NOSPLIT)
-	g.SignatureExpr(signature)
+	s, err := spec.Signature(signature)
+	if err != nil {
+		panic(fmt.Sprintf("%s: %v", name, err))
+	}
+	g.Signature(s)
 	g.Pragma("noescape")
 	g.Doc(doc...)
 }

@@ -1,0 +1,88 @@
+package spec
+
+// wideVector elements or more are worth the wide registers, and wideSum where their lanes are added
+// up.
+const (
+	wideVector = "len(x) >= 64"
+	wideSum    = "len(x) >= 256"
+	never      = "false"
+)
+
+// aheadRows are the parameters of readAhead.
+var aheadRows = []string{"ahead", "rows", "width", "wrap", "left"}
+
+// Kernels is the table.
+var Kernels = []Kernel{
+	{
+		Name: "Dot", Result: float, Elements: "x", Wide: never,
+		Note:   "AVX-512 is not faster: the contract's 32 lanes are two accumulators there, which wait for each other.",
+		Params: []Param{{"x", vector, read("len(x)")}, {"y", vector, read("len(x)")}},
+	}, {
+		Name: "Exp", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}},
+	}, {
+		Name: "Max", Result: float, Elements: "x", Wide: wideSum,
+		Params: []Param{{"x", vector, read("len(x)")}},
+	}, {
+		Name: "ExpSum", Elements: "x", Cut: true, Wide: wideSum,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"m", float, value}, {"sum", lanes, write()}},
+	}, {
+		Name: "SumExp", Elements: "x", Cut: true, Wide: wideSum,
+		Params: []Param{{"x", vector, read("len(x)")}, {"m", float, value}, {"sum", lanes, write()}},
+	}, {
+		Name: "Div", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"d", float, value}},
+	}, {
+		Name: "Scale", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"f", float, value}},
+	}, {
+		Name: "Fold", Result: float, Wide: never,
+		Params: []Param{{"sum", lanes, read()}},
+	}, {
+		Name: "MatMulTile", Width: "c.Dim",
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")}, {"add", flag, value}},
+	}, {
+		Name: "PackPanel", Width: "w", Odd: true,
+		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},
+			{"offset", offsets, value}, {"w", integer, value}, {"dim", integer, value}, {"scale", float, value}},
+	}, {
+		Name: "ScoreTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("k.Len*PanelWidth")}, {"st", state, write()}, {"q", vector, read("k.Dim*PanelWidth")},
+			{"k", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
+		Hints: map[string][]string{"scoreTile": aheadRows},
+	}, {
+		Name: "MaskTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"limit", limits, read()},
+			{"n", integer, value}, {"first", integer, value}},
+	}, {
+		Name: "SoftmaxTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"n", integer, value}},
+	}, {
+		Name: "ValueTile", Width: "st.Width",
+		Params: []Param{{"acc", vector, write("v.Dim*PanelWidth")}, {"p", vector, read("v.Len*PanelWidth")}, {"st", state, read()},
+			{"v", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
+		Hints: map[string][]string{"valueTile": aheadRows},
+	}, {
+		Name: "FinishPanel", Width: "st.Width", Result: "nan bool",
+		Params: []Param{{"dst", vector, write("offset[:PanelWidth]", "dim")}, {"offset", offsets, value},
+			{"acc", vector, read("dim*PanelWidth")}, {"st", state, write()}, {"dim", integer, value}},
+	}, {
+		Name: "RowScores",
+		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
+			{"w", integer, value}, {"rows", integer, value}, {"k", rows, read()}},
+		Hints: map[string][]string{
+			"rowScores1": {"ahead", "wrap", "left"}, "rowScores4": {"ahead", "wrap", "left"}, "rowScores8": {"ahead", "wrap", "left"},
+		},
+	}, {
+		Name: "RowWeights", Result: "m float32", Elements: "s", Wide: "len(s) >= 64",
+		Params: []Param{{"s", vector, write("len(s)")}},
+	}, {
+		Name: "RowValues",
+		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rows, read()}},
+		Hints: map[string][]string{"rowValues1": {"ahead"}, "rowValues4": {"ahead"}, "rowValues8": {"ahead"}},
+	}, {
+		Name: "MergeRow", Elements: "o",
+		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},
+	},
+}
