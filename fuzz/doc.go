@@ -7,7 +7,8 @@
 //
 // The bounds are functions of this package, [Dot] to [Attention]. Each is a theorem about the
 // arithmetic that package generic defines, evaluated for the instance at hand; none
-// has a tolerance that was chosen by looking at results.
+// has a tolerance that was chosen by looking at results. They do without package kernel, whose tests
+// use them.
 //
 // Tests of their own take attention to the extremes that drawn inputs do not meet: scores of 1e30,
 // a maximum that rises 10,000 times, a million keys, both sides of each limit that a docstring

@@ -11,8 +11,8 @@ func FMA(x, y, z float32) float32 { return tile.FMA(x, y, z) }
 
 // Dot returns the inner product of x and y. It panics if their lengths differ.
 //
-// With u = 2^-24, n = len(x) and k = ceil(n/32) + 5, the error is at most gamma_k * sum |x_i*y_i| +
-// n*2^-150, gamma_k = k*u/(1-k*u), barring overflow.
+// With u = 2^-24, n = len(x), at most 2^28, and k = ceil(n/32) + 5, the error is at most gamma_k * sum
+// |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products overflows.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(fmt.Sprintf("attn: generic.Dot: x has %d elements, y %d", len(x), len(y)))

@@ -105,7 +105,8 @@ func TestLayerIsItsParts(t *testing.T) {
 	})
 }
 
-// The layer against float64, and its weights: they sum to 1, and mix the values to the output before WO.
+// Each step of the layer against float64, from what the step before made of it (TestLayerIsItsParts), and
+// its weights: they sum to 1, and mix the values to the output before WO.
 func TestLayerBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 9))
 	worst := 0.0
@@ -115,9 +116,13 @@ func TestLayerBound(t *testing.T) {
 		if scale == 0 {
 			scale = float32(1 / math.Sqrt(float64(d)))
 		}
-		tokens := exactRows(x.rows())
-		q, k, v := projection(tokens, l.WQ, l.BQ), projection(tokens, l.WK, l.BK), projection(tokens, l.WV, l.BV)
-		columns := func(m [][]bounded, first, n, rows int) (part [][]bounded) {
+		q, k, v := biased(t, x, l.WQ, l.BQ).rows(), biased(t, x, l.WK, l.BK).rows(), biased(t, x, l.WV, l.BV).rows()
+		for i, token := range x.rows() {
+			withinProduct(t, token, l.WQ, l.BQ, q[i], what+": queries")
+			withinProduct(t, token, l.WK, l.BK, k[i], what+": keys")
+			withinProduct(t, token, l.WV, l.BV, v[i], what+": values")
+		}
+		columns := func(m [][]float32, first, n, rows int) (part [][]float32) {
 			for _, row := range m[:rows] {
 				part = append(part, row[first:first+n])
 			}
@@ -128,9 +133,7 @@ func TestLayerBound(t *testing.T) {
 		noWO.WO, noWO.BO = Matrix{}, nil
 		mix := newMatrix(r, x.Rows, l.Heads*e, l.Heads*e, asmtest.Normal)
 		require.NoError(t, noWO.Forward(mix, x, &o), what)
-		values := biased(t, x, l.WV, l.BV)
 
-		mixes := make([][]bounded, x.Rows)
 		for h := range l.Heads {
 			weights := newMatrix(r, x.Rows, x.Rows, x.Rows, asmtest.Normal)
 			all := make([]int, x.Rows)
@@ -143,31 +146,24 @@ func TestLayerBound(t *testing.T) {
 				if o.Causal {
 					n = i + 1
 				}
-				w := weights.rows()[i]
-				want := attentionWeights(q[i][h*d:][:d], columns(k, h/group*d, d, n), scale)
-				within(t, want, w[:n], what+": weights")
+				query, w, out := q[i][h*d:][:d], weights.rows()[i], mix.rows()[i][h*e:][:e]
+				keys, values := columns(k, h/group*d, d, n), columns(v, h/group*e, e, n)
+				withinWeights(t, query, keys, scale, w[:n], what+": weights")
 				asmtest.Equal(t, make([]float32, x.Rows-n), w[n:], "%s: hidden weights", what)
-				sum := 0.0
-				for _, p := range w {
-					sum += float64(p)
-				}
-				require.InDelta(t, 1, sum, gamma(mergeRoundings(n)), what)
-				out := mixed(want, columns(v, h/group*e, e, n))
-				mixes[i] = append(mixes[i], out...)
-				ours := mixed(exact(w[:n]), columns(exactRows(values.rows()), h/group*e, e, n))
-				within(t, ours, mix.rows()[i][h*e:][:e], what+": weights times values")
+				worst = math.Max(worst, withinAttention(t, query, keys, values, scale, out, what+": attention"))
+				withinMix(t, w[:n], values, out, what+": weights times values")
 			}
 		}
-		if l.WO.Data != nil {
-			mixes = projection(mixes, l.WO, l.BO)
+		if l.WO.Data == nil {
+			return
 		}
-		got := newMatrix(r, x.Rows, len(mixes[0]), len(mixes[0]), asmtest.Normal)
+		got := newMatrix(r, x.Rows, l.WO.Cols, l.WO.Cols, asmtest.Normal)
 		require.NoError(t, l.Forward(got, x, &o), what)
-		for i := range mixes {
-			worst = math.Max(worst, within(t, mixes[i], got.rows()[i], what))
+		for i, row := range mix.rows() {
+			withinProduct(t, row, l.WO, l.BO, got.rows()[i], what+": output")
 		}
 	})
-	t.Logf("error at most %.3f of the bound", worst)
+	t.Logf("error of attention at most %.3f of the bound", worst)
 }
 
 // Heads of 0 is 1, KVHeads of 0 is Heads.

@@ -48,7 +48,7 @@ func TestWeightsAreAttentions(t *testing.T) {
 	}
 }
 
-// Weights and outputs are within the bounds of the oracle; a row of weights sums to 1, or to 0 if
+// Weights and outputs are within the bounds of package fuzz; a row of weights sums to 1, or to 0 if
 // it sees no key; hidden keys weigh nothing whatever they hold.
 func TestAttentionBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 8))
@@ -74,19 +74,11 @@ func TestAttentionBound(t *testing.T) {
 		}
 		weights := p.weights(t, b, h, i)[0]
 		asmtest.Equal(t, make([]float32, s.lk-n), weights[n:], "%v: hidden keys of query %d", p, i)
-		want := attentionWeights(exact(query), exactRows(rows(keys)), p.scale())
-		worstWeight = math.Max(worstWeight, within(t, want, weights[:n], p.String()+" weights"))
-		sum := 0.0
-		for _, w := range weights {
-			sum += float64(w)
-		}
-		require.InDelta(t, min(n, 1), sum, gamma(mergeRoundings(s.lk)), "%v: sum of query %d", p, i)
-
+		worstWeight = math.Max(worstWeight, withinWeights(t, query, rows(keys), p.scale(), weights[:n], p.String()+" weights"))
 		if n > 0 {
 			row := out[((b*s.heads+h)*s.lq+i)*s.vdim:][:s.vdim]
-			worstOut = math.Max(worstOut, within(t, mixed(want, exactRows(rows(values))), row, p.String()))
-			// By our own weights only the mix is rounded.
-			within(t, mixed(exact(weights[:n]), exactRows(rows(values))), row, p.String()+" by its weights")
+			worstOut = math.Max(worstOut, withinAttention(t, query, rows(keys), rows(values), p.scale(), row, p.String()))
+			withinMix(t, weights[:n], rows(values), row, p.String()+" by its weights")
 		}
 	}
 	t.Logf("errors at most %.3f (weights) and %.3f (outputs) of the bound", worstWeight, worstOut)
