@@ -10,6 +10,9 @@
 // has a tolerance that was chosen by looking at results. They do without package kernel, whose tests
 // use them.
 //
+// The targets named Arguments draw sizes, strides and options instead, most of them wrong, and hold
+// each call to be refused, or right.
+//
 // Tests of their own take attention to the extremes that drawn inputs do not meet: scores of 1e30,
 // a maximum that rises 10,000 times, a million keys, both sides of each limit that a docstring
 // states; and an alarm rings when the worst error over fixed inputs doubles. "make stability" shows

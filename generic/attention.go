@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/selfattn/attn/generic/tile"
@@ -8,9 +9,12 @@ import (
 
 // AttentionRow is the contract of attention for one query q against the n keys that it sees, the
 // rows of k and v that are kStride and vStride apart. It is what the tests hold every
-// implementation to, so it is written for reading. It panics, before it writes, if k or v does not
-// hold n rows of len(q) and of len(dst) elements.
+// implementation to, so it is written for reading. It panics, before it writes, if dst or q is empty,
+// or k or v does not hold n rows of len(q) and of len(dst) elements.
 func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32) {
+	if len(dst) == 0 || len(q) == 0 {
+		panic(fmt.Sprintf("attn: generic.AttentionRow: dst has %d elements and q %d, want 1 or more", len(dst), len(q)))
+	}
 	checkRows("AttentionRow", "k", k, n, len(q), kStride)
 	checkRows("AttentionRow", "v", v, n, len(dst), vStride)
 	qs := make([]float32, len(q))

@@ -12,9 +12,15 @@ func MatMul(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, 
 	checkRows("MatMul", "c", c, m, n, ldc)
 	checkRows("MatMul", "a", a, m, k, lda)
 	checkRows("MatMul", "b", b, k, n, ldb)
+	if n == 0 {
+		return // ldc may be anything
+	}
 	for i := range m {
 		row := c[i*ldc:][:n]
 		clear(row)
+		if k == 0 {
+			continue // and lda
+		}
 		for p, x := range a[i*lda:][:k] {
 			for j, y := range b[p*ldb:][:n] {
 				row[j] = FMA(x, y, row[j])

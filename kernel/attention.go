@@ -68,7 +68,7 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	if dst, q, k, v, err = checkAttention(dst, q, k, v, o); err != nil {
+	if dst, q, k, v, err = checkAttention(dst, q, k, v); err != nil {
 		return err
 	}
 	if q.empty() {
@@ -271,6 +271,9 @@ func aligned(buf []float32, n int) []float32 {
 func (o *Options) resolve() (Options, int, error) {
 	if o == nil {
 		o = new(Options)
+	}
+	if s := generic.Log2Scale(o.Scale); s-s != 0 {
+		return *o, 0, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
 	}
 	workers, err := workerCount("Options", o.Workers)
 	return *o, workers, err

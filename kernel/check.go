@@ -3,12 +3,10 @@ package kernel
 import (
 	"fmt"
 	"math"
-
-	"github.com/selfattn/attn/generic"
 )
 
 // checkAttention resolves the tensors and checks that they fit together.
-func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err error) {
+func checkAttention(dst, q, k, v Tensor) (_, _, _, _ Tensor, err error) {
 	fail := func(err error) (_, _, _, _ Tensor, _ error) { return Tensor{}, Tensor{}, Tensor{}, Tensor{}, err }
 	if dst, err = dst.resolveWritten("dst"); err != nil {
 		return fail(err)
@@ -22,7 +20,7 @@ func checkAttention(dst, q, k, v Tensor, o Options) (_, _, _, _ Tensor, err erro
 	if v, err = v.resolve("v"); err != nil {
 		return fail(err)
 	}
-	if err = checkQueryKey(q, k, o); err != nil {
+	if err = checkQueryKey(q, k); err != nil {
 		return fail(err)
 	}
 	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
@@ -81,8 +79,8 @@ func mismatch(dst, q, k, v Tensor) error {
 	return nil
 }
 
-// checkQueryKey checks that resolved queries, keys and options fit together.
-func checkQueryKey(q, k Tensor, o Options) error {
+// checkQueryKey checks that resolved queries and keys fit together.
+func checkQueryKey(q, k Tensor) error {
 	switch {
 	case k.Batch != q.Batch:
 		return fmt.Errorf("attn: k.Batch is %d, want %d as of q", k.Batch, q.Batch)
@@ -92,10 +90,6 @@ func checkQueryKey(q, k Tensor, o Options) error {
 		return fmt.Errorf("attn: k.Dim is %d, want %d as of q", k.Dim, q.Dim)
 	case k.Len > math.MaxInt32:
 		return fmt.Errorf("attn: k.Len is %d, want at most %d", k.Len, math.MaxInt32)
-	case !isFinite(generic.Log2Scale(o.Scale)):
-		return fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
 	}
 	return nil
 }
-
-func isFinite(x float32) bool { return x-x == 0 }

@@ -28,7 +28,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if k, err = k.resolve("k"); err != nil {
 		return err
 	}
-	if err = checkQueryKey(q, k, o); err != nil {
+	if err = checkQueryKey(q, k); err != nil {
 		return err
 	}
 	if dst, err = dst.resolve("dst"); err != nil {
