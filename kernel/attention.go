@@ -3,14 +3,13 @@ package kernel
 import (
 	"fmt"
 	"math"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/queue"
 )
 
 // Options of [Attention]. The zero value is plain scaled dot-product attention.
@@ -22,9 +21,12 @@ type Options struct {
 	// Len of q).
 	Causal bool
 
-	// Workers is the number of goroutines that share the work; 0 means GOMAXPROCS, and 1 runs on
-	// the calling goroutine and does not allocate. Results do not depend on it. The other
-	// goroutines stay awake for 0.1 ms after a call, to be ready for the next.
+	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and does
+	// not allocate; 0 adapts, so that calls in flight share the GOMAXPROCS processors and, where
+	// there are as many, each runs on its own goroutine. Results do not depend on it. Calls of less
+	// than 0.1 ms are not shared. The other goroutines end with the call, but for one thing: while calls
+	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
+	// the next. Where calls do not, they do so after one call in 16.
 	Workers int
 }
 
@@ -75,8 +77,8 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 		return nil
 	}
 	j := jobs.Get().(*job)
-	j.plan(dst, q, k, v, o, workers)
-	share(j, j.workers, &j.join)
+	j.plan(dst, q, k, v, o, queue.Workers(workers))
+	queue.Share(j.call(o), j)
 	j.release()
 	return nil
 }
@@ -101,9 +103,8 @@ type job struct {
 	perHead      int // items of as many KV heads; if byRow 1, or keySpans
 	items        int
 	workers      int
+	useful       int     // workers that the work is worth
 	merges       []merge // of each KV head, if its spans are items
-	next         atomic.Int64
-	join         join
 }
 
 var jobs = sync.Pool{New: func() any { return new(job) }}
@@ -142,7 +143,6 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	j.causal = o.Causal
 	j.group = q.Heads / k.Heads
 	j.rows = q.Len * j.group
-	j.next.Store(0)
 
 	heads := q.Batch * k.Heads
 	j.few = fewQueries(j.rows, k.Len)
@@ -171,35 +171,27 @@ func (j *job) plan(dst, q, k, v Tensor, o Options, workers int) {
 	}
 	j.items = groups * j.perHead
 	// Few queries are as slow as the reading of their keys: as slow as 5.
-	j.workers = min(j.items, usefulWorkers(workers, heads*(q.Dim+v.Dim), k.Len, max(j.rows, 5)))
+	j.workers, j.useful = workers, usefulWorkers(heads*(q.Dim+v.Dim), k.Len, max(j.rows, 5))
 	if j.byRow && j.perHead > 1 {
 		j.prepareMerges(heads)
 	}
 }
 
-// claim takes the next items for one goroutine: those of a block of queries, and fewer towards the
-// end, so that all finish together. ok is false if there are none.
-func (j *job) claim() (first, n int, ok bool) {
-	for {
-		i := int(j.next.Load())
-		if i >= j.items {
-			return 0, 0, false
-		}
-		n = min(j.block, j.perHead-i%j.perHead) // not beyond the end of a KV head
-		if j.workers > 1 {
-			n = max(1, min(n, (j.items-i)/(4*j.workers)))
-		}
-		if j.next.CompareAndSwap(int64(i), int64(i+n)) {
-			return i, n, true
-		}
+// call returns how the items of j are shared.
+func (j *job) call(o Options) queue.Call {
+	return queue.Call{
+		Items: j.items, Group: j.perHead, Block: j.block, Workers: j.workers, Useful: j.useful,
+		Adapt: o.Workers == 0, Turns: j.byRow && j.perHead > 1,
 	}
 }
 
-func (j *job) work() {
+// Work computes items of j on one goroutine.
+func (j *job) Work(h *queue.Hand) {
 	w := scratch.Get().(*worker)
 	w.size(j)
+	w.hand = h
 	for {
-		i, n, ok := j.claim()
+		i, n, ok := h.Next()
 		if !ok {
 			break
 		}
@@ -209,15 +201,17 @@ func (j *job) work() {
 			w.rowItem(j, group/groups, head, min(j.heads, j.k.Heads-head), i%j.perHead)
 		} else {
 			// The other workers are likely to take as many items before this one takes the next.
-			w.panelBlock(j, j.blockAt(i, n), j.blockAt(i+n*j.workers, j.block))
+			w.panelBlock(j, j.blockAt(i, n), j.blockAt(i+n*h.Workers(), j.block))
 		}
 	}
+	w.hand = nil
 	clear(w.ahead[:cap(w.ahead)]) // do not keep the tensors
 	scratch.Put(w)
 }
 
 // A worker is the scratch memory of one goroutine.
 type worker struct {
+	hand    *queue.Hand
 	memory  []float32 // what the slices below are cut from
 	q, acc  []float32 // panels of queries, and of outputs so far
 	v       []float32 // a tile of values, if copied
@@ -267,7 +261,7 @@ func aligned(buf []float32, n int) []float32 {
 	return buf[skip:][:n]
 }
 
-// resolve returns the options, of which o may be nil, and the number of workers.
+// resolve returns the options, of which o may be nil, and its Workers.
 func (o *Options) resolve() (Options, int, error) {
 	if o == nil {
 		o = new(Options)
@@ -284,10 +278,21 @@ func workerCount(name string, n int) (int, error) {
 	if n < 0 {
 		return 0, fmt.Errorf("attn: %s.Workers is %d, want 0 or more", name, n)
 	}
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
 	return n, nil
+}
+
+// usefulWorkers returns how many workers x*y*z multiply-adds are worth: one for each 0.1 ms, at 25
+// of them a nanosecond.
+func usefulWorkers(x, y, z int) int {
+	const each = 25 * 100_000
+	n, ok := product(x, y)
+	if ok {
+		n, ok = product(n, z)
+	}
+	if !ok {
+		return queue.MaxWorkers
+	}
+	return min(queue.MaxWorkers, 1+n/each)
 }
 
 func ceilDiv(x, y int) int { return (x + y - 1) / y }

@@ -3,11 +3,11 @@ package kernel
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/queue"
 )
 
 // MatMulOptions are the options of [MatMul]. The zero value is a plain product on all cores.
@@ -82,7 +82,7 @@ const (
 	lowBlock = 64
 )
 
-// matMul computes c = a.b, or c += a.b, of checked matrices.
+// matMul computes c = a.b, or c += a.b, of checked matrices. workers is as in [Options].
 func matMul(c, a, b Matrix, add bool, workers int) {
 	if len(c.Data) == 0 {
 		return
@@ -97,7 +97,8 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	}
 	p := products.Get().(*matrixProduct)
 	p.c, p.a, p.b, p.add = c, a, b, add
-	workers = usefulWorkers(workers, c.Rows, c.Cols, a.Cols)
+	call := queue.Call{Useful: usefulWorkers(c.Rows, c.Cols, a.Cols), Adapt: workers == 0}
+	workers = min(queue.Workers(workers), call.Useful)
 	// Items are blocks of columns, and of rows too where those are too few.
 	p.m, p.n = c.Rows, min(blockN, c.Cols)
 	if workers > 1 {
@@ -109,9 +110,8 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 		}
 	}
 	p.columns = ceilDiv(c.Cols, p.n)
-	p.items = p.columns * ceilDiv(c.Rows, p.m)
-	p.next.Store(0)
-	share(p, min(workers, p.items), &p.join)
+	call.Items, call.Workers = p.columns*ceilDiv(c.Rows, p.m), workers
+	queue.Share(call, p)
 	p.c, p.a, p.b = Matrix{}, Matrix{}, Matrix{}
 	products.Put(p)
 }
@@ -122,21 +122,19 @@ type matrixProduct struct {
 	add     bool
 	m, n    int
 	columns int
-	items   int
-	next    atomic.Int64
-	join    join
 }
 
 var products = sync.Pool{New: func() any { return new(matrixProduct) }}
 
-func (p *matrixProduct) work() {
+// Work computes items of p on one goroutine.
+func (p *matrixProduct) Work(h *queue.Hand) {
 	buf := packs.Get().(*packed)
 	k, low := min(blockK, p.a.Cols), p.c.Rows <= lowRows
 	buf.a = aligned(buf.a, k*min(blockM, p.m))
 	buf.b = aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, tile.MaxPanel)*tile.MaxPanel)
 	for {
-		i := int(p.next.Add(1)) - 1
-		if i >= p.items {
+		i, _, ok := h.Next()
+		if !ok {
 			break
 		}
 		if low {

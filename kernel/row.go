@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"math"
-	"sync"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
@@ -85,16 +84,11 @@ func (w *worker) row(j *job, acc, q []float32, width int, k, v []float32, limit 
 
 // A merge collects the spans of a KV head in increasing order.
 type merge struct {
-	mutex  sync.Mutex
-	turn   sync.Cond
-	next   int // the span whose turn it is
 	states [fewRows]softmaxRow
 	acc    []float32 // rows of Pad(VDim)
 }
 
 func (m *merge) reset(size int) {
-	m.turn.L = &m.mutex
-	m.next = 0
 	for r := range m.states {
 		m.states[r] = newRow()
 	}
@@ -221,6 +215,9 @@ func (w *worker) rowSpan(j *job, merges []merge, b, head, span int) {
 			}
 		}
 	}
+	if j.byRow && j.perHead > 1 {
+		w.hand.Turn()
+	}
 	for i := range merges {
 		w.mergeSpan(j, merges, i, parts, span)
 	}
@@ -246,14 +243,9 @@ func chunkEnd(from, chunk, n int) int {
 	return n
 }
 
-// mergeSpan merges the parts of the head of merges[i], when it is their turn.
+// mergeSpan merges the parts of the head of merges[i].
 func (w *worker) mergeSpan(j *job, merges []merge, i int, parts []part, span int) {
 	m, p, pad := &merges[i], &w.panels[i], tile.Pad(j.v.Dim)
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	for m.next != span {
-		m.turn.Wait()
-	}
 	for ; i < len(parts); i += len(merges) {
 		t := &parts[i]
 		for r := range t.rows {
@@ -261,9 +253,7 @@ func (w *worker) mergeSpan(j *job, merges []merge, i int, parts []part, span int
 			m.states[row].merge(m.acc[row*pad:][:pad], w.partial[(t.slot+r)*pad:][:pad], t.max[r], t.sum[r])
 		}
 	}
-	m.next++
-	m.turn.Broadcast()
-	if m.next == j.keySpans {
+	if span == j.keySpans-1 {
 		for r := range j.few {
 			finishRow(j.dst.Data[p.dst[r]:][:j.v.Dim], m.acc[r*pad:][:pad], m.states[r].sum)
 		}

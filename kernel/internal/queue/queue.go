@@ -1,0 +1,289 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// MaxWorkers is the most goroutines that share a call: no plan overflows when it multiplies them.
+const MaxWorkers = 1 << 10
+
+// Workers returns how many goroutines a call may use that asks for n: at most MaxWorkers and, if n
+// is 0, its share of the processors among the calls in flight.
+func Workers(n int) int {
+	if n == 0 {
+		n = max(1, runtime.GOMAXPROCS(0)/int(inFlight.Load()+1))
+	}
+	return min(n, MaxWorkers)
+}
+
+// inFlight counts the calls that several workers could share, whether they do or not.
+var inFlight atomic.Int32
+
+// A Call is work that is cut into items.
+type Call struct {
+	Items   int
+	Group   int          // so many neighbours are a group; 0 means all
+	Block   int          // the most items of a group that are claimed together; 0 means 1
+	Workers int          // the most goroutines
+	Useful  int          // how many the work is worth; a call that is worth one is not counted as in flight
+	Adapt   bool         // helpers leave when other calls need their processors
+	Turns   bool         // the items of a group take turns; Hand.Turn waits for one
+	Stop    *atomic.Bool // may be nil; once it is true no more items are claimed
+}
+
+// A Task is what a call does. Work is called once on each of its goroutines, and takes items by h.Next
+// until there are none.
+type Task interface{ Work(h *Hand) }
+
+// Share does all items of a call. A panic of t.Work reaches the caller, from a helper as a *Panic.
+// No goroutine is in t.Work when Share returns or panics.
+func Share(c Call, t Task) {
+	c.Group, c.Block = min(c.Group, c.Items), max(c.Block, 1)
+	if c.Group <= 0 {
+		c.Group = max(c.Items, 1)
+	}
+	if c.Useful > 1 {
+		inFlight.Add(1)
+		defer inFlight.Add(-1)
+	}
+	n := min(c.Workers, c.Useful, c.Items)
+	if n <= 1 {
+		s := solos.Get().(*shared)
+		s.Call, s.workers = c, 1
+		s.next.Store(0)
+		s.caller = Hand{shared: s}
+		t.Work(&s.caller)
+		s.Stop = nil
+		solos.Put(s) // after a panic it is left to the collector
+		return
+	}
+	s := &shared{Call: c, task: t, workers: n, processors: runtime.GOMAXPROCS(0)}
+	s.changed.L = &s.mutex
+	if c.Turns {
+		s.turns = make([]atomic.Int64, (c.Items-1)/c.Group+1)
+		for i := range s.turns {
+			s.turns[i].Store(int64(i * c.Group))
+		}
+	}
+	fault := debug.SetPanicOnFault(false)
+	debug.SetPanicOnFault(fault)
+	for number := 1; number < n; number++ {
+		go s.help(number, fault)
+	}
+	go nothing() // the scheduler is slow to let another thread have the newest goroutine
+	waiting.Add(int32(n - 1))
+	s.lead()
+}
+
+func nothing() {}
+
+// solos are for calls of one goroutine, which do not allocate.
+var solos = sync.Pool{New: func() any { return new(shared) }}
+
+// A shared is a call under way.
+type shared struct {
+	Call
+	task       Task
+	workers    int
+	processors int
+	caller     Hand
+	next       atomic.Int64   // item to be claimed
+	turns      []atomic.Int64 // of each group, the item whose turn it is
+	atWork     atomic.Int32   // helpers that are in task.Work
+
+	mutex    sync.Mutex // guards what follows, and what sleepers wait for
+	changed  sync.Cond
+	sleepers int
+	closed   bool // no helper may begin
+	panicked *Panic
+}
+
+// lead is the part of the caller.
+func (s *shared) lead() {
+	returned := false
+	defer func() {
+		s.caller.finish()
+		if !returned { // and the panic goes on
+			s.stop()
+		}
+		s.close()
+		if returned && s.panicked != nil {
+			panic(s.panicked)
+		}
+	}()
+	s.caller = Hand{shared: s}
+	s.task.Work(&s.caller)
+	returned = true
+}
+
+// help is a helper.
+func (s *shared) help(number int, fault bool) {
+	waiting.Add(-1)
+	if !s.begin() {
+		s.linger()
+		return
+	}
+	debug.SetPanicOnFault(fault)
+	h := Hand{shared: s, number: number}
+	returned := false
+	defer func() {
+		if !returned {
+			s.fail(recover())
+		}
+		h.finish()
+		if !s.end() {
+			s.linger()
+		}
+	}()
+	s.task.Work(&h)
+	returned = true
+}
+
+// begin lets a helper take part, unless the call is closed.
+func (s *shared) begin() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if !s.closed {
+		s.atWork.Add(1)
+	}
+	return !s.closed
+}
+
+// end is begin's counterpart. It reports whether it woke a sleeper, which this thread can run at once.
+func (s *shared) end() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.atWork.Add(-1)
+	return s.wake()
+}
+
+// close keeps helpers that have not begun from beginning, and waits for the others.
+func (s *shared) close() {
+	s.mutex.Lock()
+	s.closed = true
+	s.mutex.Unlock()
+	s.await(func() bool { return s.atWork.Load() == 0 })
+	s.task = nil // helpers that come late do not keep it alive
+}
+
+// stop ends the claiming.
+func (s *shared) stop() { s.next.Store(int64(s.Items)) }
+
+// fail stops the call for the panic of a helper, the first of which the caller will see.
+func (s *shared) fail(value any) {
+	s.stop()
+	if value == nil {
+		value = errors.New("runtime.Goexit was called")
+	}
+	p := &Panic{value, debug.Stack()}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.panicked == nil {
+		s.panicked = p
+	}
+}
+
+// await waits until done says so: awake at first, since to wake a sleeping thread takes long.
+func (s *shared) await(done func() bool) {
+	if done() || s.processors > 1 && spin(done) {
+		return
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for !done() {
+		s.sleepers++
+		s.changed.Wait()
+		s.sleepers--
+	}
+}
+
+// wake wakes the sleepers, if there are any, to look again.
+func (s *shared) wake() bool {
+	if s.sleepers == 0 {
+		return false
+	}
+	s.changed.Broadcast()
+	return true
+}
+
+// A Hand is one goroutine at work on a call.
+type Hand struct {
+	shared   *shared
+	number   int // 0 is the caller
+	first, n int // the items that it has claimed
+}
+
+// Workers returns how many goroutines share the call.
+func (h *Hand) Workers() int { return h.shared.workers }
+
+// Next finishes the items that were claimed last, and claims n items from first on. ok is false if
+// there are none for h.
+func (h *Hand) Next() (first, n int, ok bool) {
+	h.finish()
+	s := h.shared
+	if s.Stop != nil && s.Stop.Load() {
+		return 0, 0, false
+	}
+	if s.Adapt && h.number > 0 && h.number >= max(1, s.processors/int(max(1, inFlight.Load()))) {
+		return 0, 0, false // other calls came
+	}
+	for {
+		first = int(s.next.Load())
+		if first >= s.Items {
+			return 0, 0, false
+		}
+		n = min(s.Block, s.Group-first%s.Group, s.Items-first)
+		if s.workers > 1 { // fewer towards the end, so that all finish together
+			n = max(1, min(n, (s.Items-first)/(4*s.workers)))
+		}
+		if s.next.CompareAndSwap(int64(first), int64(first+n)) {
+			h.first, h.n = first, n
+			return first, n, true
+		}
+	}
+}
+
+// Turn waits until all items of the group before those of h are finished. The turn of h lasts until
+// it calls Next, returns or panics. Only calls with Turns have them; others have one goroutine.
+func (h *Hand) Turn() {
+	s := h.shared
+	if s.turns == nil {
+		return
+	}
+	turn := &s.turns[h.first/s.Group]
+	s.await(func() bool { return turn.Load() == int64(h.first) })
+}
+
+// finish passes the turn on.
+func (h *Hand) finish() {
+	s := h.shared
+	if h.n > 0 && s.turns != nil {
+		h.Turn()
+		s.mutex.Lock()
+		s.turns[h.first/s.Group].Store(int64(h.first + h.n))
+		s.wake()
+		s.mutex.Unlock()
+	}
+	h.n = 0
+}
+
+// A Panic is what a caller panics with if a helper did.
+type Panic struct {
+	Value any    // of the helper's panic
+	Stack []byte // of the helper
+}
+
+func (p *Panic) Error() string {
+	return fmt.Sprintf("attn: panic in a helper goroutine: %v\n\n%s", p.Value, p.Stack)
+}
+
+// Unwrap returns the value if it is an error, such as a runtime.Error.
+func (p *Panic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
