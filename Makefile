@@ -39,7 +39,13 @@ matrix: ## CPUs without AVX-512, AVX2, FMA, and other platforms: emulated, or bu
 
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
-	go test -race -short ./asm/asmtest ./kernel ./fuzz
+	go test -race -short ./asm/asmtest ./kernel ./kernel/internal/queue ./fuzz
+
+STRESS ?= 1m# how long each test of 'make stress' runs
+
+.PHONY: stress
+stress: ## hundreds of callers, processors that come and go, collections, bubbles, tracer and profiler, for STRESS=1m
+	ATTN_STRESS=$(STRESS) go test -count=1 -timeout 24h -v -run '^TestStress$$' ./kernel/internal/queue ./kernel
 
 .PHONY: mutate
 mutate: ## break the assembly MUTANTS=300 times; would the tests notice? (ONLY=avx2/exp, ARCH=arm64, SEED=1)

@@ -2,11 +2,13 @@ package kernel
 
 import (
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"runtime/trace"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -173,56 +175,114 @@ func stopTheWorld(n, goroutines int, work func(stop *atomic.Bool)) []time.Durati
 	return pauses
 }
 
-// Collections, preemption, stacks that grow and shrink, and the signals of the profiler, while every
-// function runs on more goroutines than there are processors: no bit changes.
-func TestHammer(t *testing.T) {
+// Hundreds of callers, with every number of workers and more of them than processors, which come and go;
+// collections, preemption, stacks that grow and shrink, threads of their own, bubbles, the tracer and
+// the signals of the profiler: no bit changes. ATTN_STRESS is how long, such as 5m.
+func TestStress(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	if err := pprof.StartCPUProfile(io.Discard); err == nil { // else this test itself is profiled
 		defer pprof.StopCPUProfile()
 	}
-	var want [][]float32
-	for _, c := range calls(rand.New(rand.NewPCG(5, 1)), asmtest.Normal) {
-		want = append(want, c.result(t, 1))
+	if err := trace.Start(io.Discard); err == nil {
+		defer trace.Stop()
 	}
-	duration := 2 * time.Second
+	callers, duration := 200, 2*time.Second
 	if testing.Short() || os.Getenv("ATTN_EMULATED") != "" {
 		duration /= 4
 	}
-	var stop atomic.Bool
+	if s := os.Getenv("ATTN_STRESS"); s != "" {
+		var err error
+		duration, err = time.ParseDuration(s)
+		require.NoError(t, err)
+	}
+	inputs := func() *rand.Rand { return rand.New(rand.NewPCG(5, 1)) }
+	all, large := calls(inputs(), asmtest.Normal), largeCalls(inputs())
+	want := map[string][]float32{}
+	for _, c := range append(all, large()...) {
+		want[c.name] = c.result(t, 1)
+	}
 	var wait sync.WaitGroup
-	var rounds atomic.Int64
-	for g := range 2 * runtime.GOMAXPROCS(0) {
-		mine := calls(rand.New(rand.NewPCG(5, 1)), asmtest.Normal) // equal inputs, outputs of their own
+	var rounds, bubbles atomic.Int64
+	start := time.Now()
+	for g := range callers {
+		mine := large() // outputs of its own
+		if g < 8 {
+			mine = append(mine, calls(inputs(), asmtest.Normal)...)
+		}
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
+			if g%16 == 0 {
+				runtime.LockOSThread() // it ends with the goroutine
+			}
 			r := rand.New(rand.NewPCG(6, uint64(g)))
-			for !stop.Load() {
-				i := r.IntN(len(mine))
-				for j := range mine[i].out {
-					mine[i].out[j] = nan
+			for time.Since(start) < duration {
+				c, workers := mine[r.IntN(len(mine))], r.IntN(9)
+				if workers == 8 {
+					workers = math.MaxInt
 				}
-				if err := deep(r.IntN(200), func() error { return mine[i].run(1 + r.IntN(3)) }); err != nil {
-					t.Errorf("%s: %v", mine[i].name, err)
+				for j := range c.out {
+					c.out[j] = nan
+				}
+				run := func() error { return deep(r.IntN(200), func() error { return c.run(workers) }) }
+				err := error(nil)
+				if r.IntN(4) == 0 && bubble(t, func() { err = run() }) {
+					bubbles.Add(1)
+				} else {
+					err = run()
+				}
+				if err != nil {
+					t.Errorf("%s: %v", c.name, err)
 					return
 				}
-				for j, x := range mine[i].out {
-					if !asmtest.SameBits(want[i][j], x) {
-						t.Errorf("%s: element %d is %g, want %g", mine[i].name, j, x, want[i][j])
+				for j, x := range c.out {
+					if !asmtest.SameBits(want[c.name][j], x) {
+						t.Errorf("%s, %d workers: element %d is %g, want %g", c.name, workers, j, x, want[c.name][j])
 						return
 					}
 				}
-				rounds.Add(1)
+				switch rounds.Add(1) % 64 {
+				case 0:
+					runtime.GOMAXPROCS(1 + r.IntN(64))
+				case 32:
+					runtime.GC()
+				}
 			}
 		}()
 	}
-	for start := time.Now(); time.Since(start) < duration; time.Sleep(time.Millisecond) {
-		runtime.GC()
-	}
-	stop.Store(true)
 	wait.Wait()
-	t.Logf("%d calls", rounds.Load())
+	t.Logf("%d calls, of them %d in bubbles", rounds.Load(), bubbles.Load())
 	require.Positive(t, rounds.Load())
+}
+
+// largeCalls returns a function that returns calls which are worth several workers, each time with
+// outputs of their own and the same inputs.
+func largeCalls(r *rand.Rand) func() []call {
+	var problems []*problem
+	for _, s := range []shape{
+		{1, 4, 2, 90, 200, 32, 32},  // by panels
+		{1, 8, 2, 2, 6000, 32, 32},  // by rows, in spans
+		{1, 12, 12, 1, 900, 32, 32}, // by rows, in heads
+	} {
+		problems = append(problems, newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: true}))
+	}
+	a, b := newMatrix(r, 150, 200, 200, asmtest.Normal), newMatrix(r, 200, 190, 190, asmtest.Normal)
+	return func() (calls []call) {
+		for _, p := range problems {
+			dst := p.dst
+			dst.Data = make([]float32, len(dst.Data))
+			calls = append(calls, call{"large " + p.String(), dst.Data, func(workers int) error {
+				o := p.o
+				o.Workers = workers
+				return Attention(dst, p.q, p.k, p.v, &o)
+			}})
+		}
+		c := Matrix{150, 190, 190, make([]float32, 150*190)}
+		return append(calls, call{"large MatMul", c.Data, func(workers int) error {
+			return MatMul(c, a, b, &MatMulOptions{Workers: workers})
+		}})
+	}
 }
 
 // deep calls f below n frames of 1 KiB, beyond what a stack has room for at first.

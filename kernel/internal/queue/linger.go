@@ -25,14 +25,23 @@ var (
 	vain    atomic.Int32 // lingerings, since the last one that was not in vain
 )
 
-// linger keeps the thread of a helper awake for those of the next call. Where nobody calls so soon,
-// as it turned out in the last few times, it tries only now and then.
-func (s *shared) linger() {
-	if s.processors == 1 {
-		return
-	}
-	if n := vain.Load(); n > 4 && n%16 != 0 {
+// small is how many workers a call is worth that takes about as long as it takes to wake one.
+const small = 3
+
+// worthwhile reports whether calls have followed each other closely of late. If not, as in the last
+// few times, it is tried only now and then.
+func worthwhile() bool {
+	n := vain.Load()
+	if n > 4 && n%16 != 0 {
 		vain.Add(1)
+		return false
+	}
+	return true
+}
+
+// linger keeps the thread of a helper awake for those of the next call.
+func (s *shared) linger() {
+	if s.processors == 1 || !worthwhile() {
 		return
 	}
 	if spin(func() bool { return waiting.Load() > 0 }) {

@@ -52,7 +52,7 @@ func Share(c Call, t Task) {
 		defer inFlight.Add(-1)
 	}
 	n := min(c.Workers, c.Useful, c.Items)
-	if n <= 1 {
+	if n <= 1 || c.Adapt && c.Useful <= small && !worthwhile() {
 		s := solos.Get().(*shared)
 		s.Call, s.workers = c, 1
 		s.next.Store(0)
