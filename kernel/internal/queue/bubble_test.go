@@ -28,6 +28,9 @@ func TestBubbles(t *testing.T) {
 			t.Error(n.Load(), "items")
 		}
 	}
+	for range 20 { // no other call ends the wait of a helper for the next one
+		synctest.Test(t, func(*testing.T) { call() })
+	}
 	var stop atomic.Bool
 	var wait sync.WaitGroup
 	for range 3 {

@@ -340,9 +340,13 @@ func TestLabels(t *testing.T) {
 // Nobody waits for a helper that no thread runs.
 func TestLateHelper(t *testing.T) {
 	processors(t, 1)
-	n := 0 // unsynchronized: nothing yields, so that no helper comes
-	Share(Call{Items: 50, Workers: 4, Useful: 4}, each(func(h *Hand, _ int) { n += 1 - h.number }))
-	require.Equal(t, 50, n)
+	late := false
+	for range 100 { // a collection may let helpers come first
+		n := 0
+		Share(Call{Items: 50, Workers: 4, Useful: 4}, each(func(h *Hand, _ int) { n += 1 - min(h.number, 1) }))
+		late = late || n == 50 && waiting.Load() > 0
+	}
+	require.True(t, late)
 	for try := 0; waiting.Load() > 0; try++ {
 		require.Less(t, try, 1000, "helpers that never end")
 		time.Sleep(time.Millisecond)
