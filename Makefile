@@ -9,6 +9,8 @@ MUTANTS ?= 300
 SEED ?= 1
 WANT ?= 0.97# of the mutants killed; the others have to be read
 ARCH ?= $(shell go env GOARCH)
+GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
+GO_MUTANTS ?= generic:95 fuzz:90 kernel:90# packages, and the percentage of the mutants in tested lines to be killed
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod examples/*/go.mod))
 MODULES := $(MODULES:go.mod=.)
@@ -50,6 +52,15 @@ stress: ## hundreds of callers, processors that come and go, collections, bubble
 .PHONY: mutate
 mutate: ## break the assembly MUTANTS=300 times; would the tests notice? (ONLY=avx2/exp, ARCH=arm64, SEED=1)
 	go run ./asm/mutate -n $(MUTANTS) -seed $(SEED) -arch $(ARCH) -only '$(ONLY)' -want $(WANT)
+
+# Mutants that run into the timeout count neither way: it is long, as other work makes tests slow.
+.PHONY: mutate-go
+mutate-go: ## break the Go code, line by line; would the tests notice? (GO_MUTANTS=fuzz:90; minutes to an hour a package)
+	bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; GOBIN=$$bin go install $(GREMLINS); \
+	for p in $(GO_MUTANTS); do \
+		$$bin/gremlins unleash ./$${p%:*} --workers 1 --timeout-coefficient 10 --output-statuses lct \
+			--threshold-efficacy $$(($${p#*:} - 1)).99; \
+	done
 
 IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs, as far as this machine has it; generic takes minutes
 

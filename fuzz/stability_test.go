@@ -56,7 +56,7 @@ func TestNaturalScale(t *testing.T) { require.EqualValues(t, 1, generic.Log2Scal
 // Scores from those that vanish to those at which one key takes all.
 func TestMagnitudes(t *testing.T) {
 	for _, size := range []float64{0, 1e-45, 1e-40, 1e-30, 1, 10, 100, 1e4, 1e30} {
-		lengths := []int{1, 2, 255, 256, 257, 3000}
+		lengths := []int{1, 2, generic.TileKeys - 1, generic.TileKeys, generic.TileKeys + 1, 3000}
 		if long() && (size == 0 || size == 10) {
 			lengths = append(lengths, 1_000_000)
 		}
@@ -130,7 +130,7 @@ func TestShiftInvariance(t *testing.T) {
 		}
 		return x
 	}
-	for _, n := range []int{1, 31, 256, 257, 1000} {
+	for _, n := range []int{1, 31, generic.TileKeys, generic.TileKeys + 1, 1000} {
 		x := grid(n, 1./8)
 		want := make([]float32, n)
 		kernel.Softmax(want, x)
@@ -176,7 +176,7 @@ func TestShiftInvariance(t *testing.T) {
 // The order of the keys changes nothing but roundings.
 func TestKeyPermutation(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	for _, n := range []int{2, 16, 257, 2000} {
+	for _, n := range []int{2, 16, generic.TileKeys + 1, 2000} {
 		for _, size := range []float64{0, 1, 10, 100} {
 			row := NewRow(uint64(n), n, size)
 			a, _ := row.check(t, "%d keys, scores of %g", n, size)

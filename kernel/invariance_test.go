@@ -21,7 +21,7 @@ func TestRowsAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	for range trials(40) {
 		kvHeads, group := 1+r.IntN(3), 1+r.IntN(4)
-		s := shape{1 + r.IntN(3), kvHeads * group, kvHeads, 1 + r.IntN(40), 1 + r.IntN(300), 1 + r.IntN(24), 1 + r.IntN(24)}
+		s := shape{1 + r.IntN(3), kvHeads * group, kvHeads, 1 + r.IntN(40), 1 + r.IntN(edge+44), 1 + r.IntN(24), 1 + r.IntN(24)}
 		p := newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.WithEdges,
 			Options{Causal: r.IntN(3) > 0, Workers: 1 + r.IntN(3)})
 		all := p.attend(t)
@@ -44,7 +44,7 @@ func TestRowsAlone(t *testing.T) {
 func TestPrefillEqualsDecode(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for _, s := range []shape{
-		{2, 4, 2, 150, 150, 16, 16}, {1, 2, 2, 60, 280, 20, 9}, {1, 8, 1, 33, 140, 8, 8}, {1, 1, 1, 40, 30, 8, 8}, {1, 6, 2, 20, 300, 5, 5},
+		{2, 4, 2, edge + 22, edge + 22, 16, 16}, {1, 2, 2, 60, 2*edge + 24, 20, 9}, {1, 8, 1, 33, edge + 12, 8, 8}, {1, 1, 1, 40, 30, 8, 8}, {1, 6, 2, 20, edge + 44, 5, 5},
 	} {
 		p := newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Normal, Options{Causal: true})
 		require.NoError(t, Attention(p.dst, p.q, p.k, p.v, &p.o))
@@ -84,7 +84,7 @@ func TestSplitKeys(t *testing.T) {
 // Strides and alignments are only ways to find the elements.
 func TestLayouts(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 3))
-	for _, s := range []shape{{2, 4, 2, 37, 140, 17, 24}, {2, 4, 2, 1, 140, 17, 24}} {
+	for _, s := range []shape{{2, 4, 2, 37, edge + 12, 17, 24}, {2, 4, 2, 1, edge + 12, 17, 24}} {
 		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{})
 		want := p.attend(t)
 		for range trials(64) {

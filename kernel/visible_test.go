@@ -8,16 +8,21 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
 	"github.com/stretchr/testify/require"
 )
 
 // What a row sees, and that nothing else reaches it.
 
-// visibleShapes take each path: panels, more than one block of them, groups, and few rows.
+// visibleShapes take each path: panels, more than one block of them, groups, and few rows; within a tile of
+// keys, across the edge of one and of several.
 var visibleShapes = []shape{
-	{1, 1, 1, 20, 20, 8, 8}, {1, 2, 2, 150, 150, 5, 9}, {2, 4, 2, 17, 140, 16, 3}, {1, 1, 1, 100, 30, 4, 4},
-	{1, 2, 1, 4, 300, 8, 8}, {1, 8, 1, 1, 130, 8, 8}, {1, 1, 1, 3, 5000, 4, 4},
+	{1, 1, 1, 20, 20, 8, 8}, {1, 2, 2, edge + 40, edge + 40, 5, 9}, {2, 4, 2, 17, edge + 12, 16, 3}, {1, 1, 1, 100, 30, 4, 4},
+	{1, 1, 1, 40, edge, 3, 5}, {1, 1, 1, 40, 2*edge + 10, 8, 8}, {1, 2, 1, 20, 3*edge + 1, 4, 17},
+	{1, 2, 1, 4, edge + 44, 8, 8}, {1, 8, 1, 1, edge + 2, 8, 8}, {1, 1, 1, 3, 2*spanTiles*edge + edge/2, 4, 4},
 }
+
+const edge = generic.TileKeys
 
 // sameRows fails unless got has the bits of want, but for NaN in the columns for which bad is true
 // of the rows for which same is false.
@@ -143,7 +148,7 @@ func TestNaNStays(t *testing.T) {
 func TestInfiniteScores(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	for _, lq := range []int{1, 2, 5, 20} {
-		const lk, j = 200, 130
+		const lk, j = edge + 72, edge + 2
 		p := newProblem(r, shape{1, 1, 1, lq, lk, 2, 3}, packedLayout, asmtest.Normal, Options{Workers: 1})
 		q, k := rows(p.q), rows(p.k)
 		for i := range q { // scores with key j: +Inf for even queries, -Inf for odd ones
