@@ -46,14 +46,25 @@ func gamma(k int) float64 {
 // division and the bound.
 func oracle(k int) float64 { return 1 + float64(k+16)*(u64/u) }
 
-// Dot returns the inner product of x and y and the error bound of kernel.Dot: of [generic.Lanes] chains,
-// a product passes the ceil(n/32) FMAs of one, and the 5 additions that fold them.
+// additions returns how many additions one of n terms passes in a sum along a vector, that to the +0 of
+// its chain included: those of a chain of [generic.Lanes], of the blocks of a part, the parts of a
+// span and the spans behind it, the first of which are added to +0 and change nothing, and the 5 that
+// fold the lanes.
+func additions(n int) int {
+	const block, part, span = 1 << 10, 1 << 15, 1 << 20
+	behind := func(size int) int { return max(ceilDiv(n, size)-1, 0) }
+	return min(ceilDiv(n, generic.Lanes), block/generic.Lanes) + min(behind(block), part/block-1) +
+		min(behind(part), span/part-1) + behind(span) + 5
+}
+
+// Dot returns the inner product of x and y and the error bound of kernel.Dot: the k [additions] that a
+// product passes are FMAs in the chain.
 //
-//	gamma(k) * sum |x_i*y_i| + n*eta*(1+gamma(k)),  k = ceil(n/32) + 5
+//	gamma(k) * sum |x_i*y_i| + n*eta*(1+gamma(k))
 //
 // The second term is an underflow in each FMA, and the roundings after it.
 func Dot(x, y []float32) (want, bound float64) {
-	g := gamma(ceilDiv(len(x), generic.Lanes) + 5)
+	g := gamma(additions(len(x)))
 	return products(x, y, func(n, size float64) float64 { return g*size + n*eta*(1+g) })
 }
 
@@ -119,7 +130,7 @@ func ulp(x float64) float64 {
 // weight is p_i*(1+w_i) with |w_i| <= e^(u*X_i + 1.2u) - 1, or 0 instead of less
 // than 2^-126. The maximum has weight 1: z >= 1. The sum is then off by S = sum P_i*|w_i| + n*2^-126
 // relatively, and by k roundings, each by a factor of at least 1-u, as a weight passes k
-// additions: ceil(n/32) - 1 in a lane, 5 to fold. One division ends it:
+// [additions] but the first, to +0. One division ends it:
 //
 //	computed <= P_i*(1+w_i) * growth + eta, growth = (1+u) / ((1-S)*(1-u)^k)
 //
@@ -170,7 +181,7 @@ func newShares(x []float32) *shares {
 		s.gap[i] = s.max - float64(v)
 		s.sum += math.Exp(-s.gap[i])
 	}
-	s.rounded = -float64(max(ceilDiv(len(x), generic.Lanes)-1, 0)+5) * math.Log1p(-u)
+	s.rounded = -float64(max(additions(len(x))-1, 5)) * math.Log1p(-u)
 	s.err = float64(len(x)) * expFlush
 	for i := range x {
 		s.err += excess(-s.gap[i]-math.Log(s.sum), s.kappa(i))

@@ -17,12 +17,12 @@ func TestWorstErrors(t *testing.T) {
 		committed [2]float64
 		measure   func(r *rand.Rand, n int) float64
 	}{
-		{"dot product", [2]float64{0.187, 0.00426}, func(r *rand.Rand, n int) float64 {
+		{"dot product", [2]float64{0.187, 0.00558}, func(r *rand.Rand, n int) float64 {
 			x, y := normals(r, n, 1), normals(r, n, 1)
 			want, bound := Dot(x, y)
 			return Ratio(kernel.Dot(x, y), want, bound)
 		}},
-		{"sum", [2]float64{0.343, 0.0363}, func(r *rand.Rand, n int) float64 { // of positive terms: nothing cancels
+		{"sum", [2]float64{0.343, 0.0375}, func(r *rand.Rand, n int) float64 { // of positive terms: nothing cancels
 			x, ones := make([]float32, n), make([]float32, n)
 			for i := range x {
 				x[i], ones[i] = r.Float32(), 1
@@ -49,7 +49,7 @@ func TestWorstErrors(t *testing.T) {
 			}
 			return worst
 		}},
-		{"softmax", [2]float64{0.758, 0.345}, func(r *rand.Rand, n int) (worst float64) {
+		{"softmax", [2]float64{0.758, 0.373}, func(r *rand.Rand, n int) (worst float64) {
 			x, y := normals(r, n, 4), make([]float32, n)
 			kernel.Softmax(y, x)
 			want, bound := Softmax(x)
@@ -58,7 +58,7 @@ func TestWorstErrors(t *testing.T) {
 			}
 			return worst
 		}},
-		{"log-sum-exp", [2]float64{0.668, 0.241}, func(r *rand.Rand, n int) float64 {
+		{"log-sum-exp", [2]float64{0.668, 0.256}, func(r *rand.Rand, n int) float64 {
 			x := normals(r, n, 4)
 			want, bound := LogSumExp(x)
 			return Ratio(kernel.LogSumExp(x), want, bound)

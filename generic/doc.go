@@ -19,6 +19,10 @@
 //   - Lanes. [Dot] and the sum of [Softmax] use [Lanes] = 32 accumulators,
 //     element i going to lane i mod 32. They fold by halves: lane l is added to
 //     lane l+16, then l+8, l+4, l+2, l+1. A tail acts as if padded by +0.
+//   - Levels. A lane is a chain from +0 over up to 1024 elements.
+//     In longer sums the lanes of up to 32 such blocks are added up from +0 in
+//     increasing order, so are those of up to 32 of these parts, and so are
+//     those of these spans.
 //   - Maxima are maxNum: a NaN is ignored (its own exponential brings it back).
 //   - Quotients are IEEE divisions, never reciprocal estimates.
 //   - Exponentials are the one operation sequence of [Exp] and of its two

@@ -11,8 +11,9 @@ func FMA(x, y, z float32) float32 { return tile.FMA(x, y, z) }
 
 // Dot returns the inner product of x and y. It panics if their lengths differ.
 //
-// With u = 2^-24, n = len(x), at most 2^28, and k = ceil(n/32) + 5, the error is at most gamma_k * sum
-// |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products overflows.
+// With u = 2^-24, n = len(x), at most 2^43, and k = min(ceil(n/32) + 5, 99 + n/2^20), the error is at
+// most gamma_k * sum |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products
+// overflows.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(fmt.Sprintf("attn: generic.Dot: x has %d elements, y %d", len(x), len(y)))
@@ -38,8 +39,8 @@ func Exp(dst, x []float32) {
 // becomes +0, as a row of attention that sees no key.
 //
 // With u = 2^-24, n = len(x), at most 2^29, S the mean of max(x) - x[i] weighted by the softmax (at
-// most ln n) and b = u*(max(x) - x[i] + S + n/32 + 9), the relative error of a result above 2^-126 is
-// at most e^b - 1, which is little more than b.
+// most ln n) and b = u*(max(x) - x[i] + S + min(n/32, 94 + n/2^20) + 9), the relative error of a result
+// above 2^-126 is at most e^b - 1, which is little more than b.
 func Softmax(dst, x []float32) {
 	checkVectors("Softmax", dst, x)
 	softmax(dst, x)

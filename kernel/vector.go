@@ -13,8 +13,9 @@ func Backend() string { return asm.Backend() }
 // Dot returns the inner product of x and y, 0 if they are empty. It panics, with a message that has
 // both, if their lengths differ.
 //
-// With u = 2^-24, n elements, at most 2^28, and k = ceil(n/32) + 5, the error is at most gamma_k * sum
-// |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products overflows.
+// With u = 2^-24, n elements, at most 2^43, and k = min(ceil(n/32) + 5, 99 + n/2^20), the error is at
+// most gamma_k * sum |x_i*y_i| + n*2^-149, gamma_k = k*u/(1-k*u), unless a partial sum of the products
+// overflows.
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(fmt.Sprintf("attn: Dot: x has %d elements, y %d", len(x), len(y)))
@@ -41,8 +42,8 @@ func Exp(dst, x []float32) {
 // the attention of a query that sees no key.
 //
 // With u = 2^-24, n elements, at most 2^29, S the mean of max(x) - x[i] weighted by the softmax (at
-// most ln n) and b = u*(max(x) - x[i] + S + n/32 + 9), the relative error of a result above 2^-126 is
-// at most e^b - 1, which is little more than b; exponentials below about 2^-126 are 0.
+// most ln n) and b = u*(max(x) - x[i] + S + min(n/32, 94 + n/2^20) + 9), the relative error of a result
+// above 2^-126 is at most e^b - 1, which is little more than b; exponentials below about 2^-126 are 0.
 func Softmax(dst, x []float32) {
 	checkVectors("Softmax", dst, x)
 	softmax(dst, x)
@@ -75,8 +76,9 @@ func softmax(dst, x []float32) {
 // LogSumExp returns log(sum_i e^x[i]), computed without overflow: -Inf if x is empty or all -Inf,
 // NaN if x holds a NaN or +Inf.
 //
-// With u = 2^-24 and n elements, at most 2^29, the error is at most u*(|result| + n/32 + 12 + S),
-// where S is the mean of max(x) - x[i] weighted by the softmax.
+// With u = 2^-24 and n elements, at most 2^29, the error is at most
+// u*(|result| + min(n/32, 94 + n/2^20) + 12 + S), where S is the mean of max(x) - x[i] weighted by the
+// softmax.
 func LogSumExp(x []float32) float32 {
 	var sum [tile.Lanes]float32
 	m := asm.Max(x)

@@ -16,13 +16,14 @@ import (
 var golden = map[string]uint64{
 	"Div":                 0xbc70919768822f2f,
 	"Dot":                 0x1b8cbf62ad4941ae,
+	"Dot of many":         0x72d482d532f085fd,
 	"Exp":                 0x82d4cd33f336badd,
 	"ExpSum":              0x677ce0596787164a,
-	"ExpSum lanes":        0x1350042af8e38daa,
+	"ExpSum lanes":        0x9f3384298c358643,
 	"MatMulTile":          0xdd6f70ffc4d5d291,
 	"Max":                 0x7def08cb83ae89f1,
 	"Scale":               0x90903f966b61a03c,
-	"SumExp":              0x15eb5db7922590c9,
+	"SumExp":              0xab351c729c0795ec,
 	"attention by panels": 0x55e463bec0c7a674,
 	"attention by rows":   0xafb6819652d14f48,
 }
@@ -93,6 +94,12 @@ func digests(impl Impl) map[string]uint64 {
 		impl.Scale(out, x, 0.7)
 		scale = append(scale, out...)
 	}
+	var long []float32
+	many := draw(rand.New(rand.NewPCG(15, 16)), 1<<20+3<<15+5000, false)
+	for _, n := range []int{1 << 10, 1<<10 + 1, 5000, 1 << 15, 1<<15 + 1, 1<<17 + 77, 1 << 20, 1<<20 + 1, len(many) - 1} {
+		long = append(long, impl.Dot(many[:n], many[1:][:n]))
+	}
+	d["Dot of many"] = digest(long)
 	d["Dot"], d["Max"], d["Div"], d["Scale"] = digest(dots), digest(maxima), digest(div), digest(scale)
 
 	d["MatMulTile"] = digest(product(impl, r))

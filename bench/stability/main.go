@@ -8,7 +8,7 @@
 //	go run ./stability -quick                   without the long rows
 //
 // It exits with 1 if an error of kernel.Attention exceeds its bound, or a result is outside of the
-// values that it mixes.
+// values that it mixes. A second table has the errors of long sums.
 package main
 
 import (
@@ -81,6 +81,7 @@ func run(out io.Writer, chart string, quick bool) (ok bool, err error) {
 			fmt.Fprintf(out, "%8d %8g %14.3g %14.3g %14s %14s%s\n", n, size, p.plain, p.attn, bound, ratio, verdict)
 		}
 	}
+	ok = sums(out, quick) && ok
 	if chart != "" {
 		err = drawChart(chart, points)
 	}

@@ -18,7 +18,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok, out.String())
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 3+4*len(sizes), "a title, a heading, and lengths of 1, 16, 256 and 4096")
+	require.Len(t, lines, 3+4*len(sizes)+4+2, "a title, a heading, and lengths of 1, 16, 256 and 4096; the same of sums, and two lengths")
 
 	f, err := os.Open(file)
 	require.NoError(t, err)

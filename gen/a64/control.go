@@ -81,6 +81,9 @@ func (a *Asm) MOVI(d X, i uint32) { a.op(define, "MOVD", constant("$%#x", i), d.
 // ADD is d = n + m.
 func (a *Asm) ADD(d, n, m X) { a.op(define, "ADD", m.form(), n.form(), d.form()) }
 
+// SUB is d = n - m.
+func (a *Asm) SUB(d, n, m X) { a.op(define, "SUB", m.form(), n.form(), d.form()) }
+
 // ADDL is d = n + m<<shift.
 func (a *Asm) ADDL(d, n, m X, shift int) {
 	inRange("shift", shift, 0, 63)

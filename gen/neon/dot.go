@@ -1,38 +1,69 @@
 package main
 
-import "github.com/selfattn/attn/gen/a64"
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/generic/tile"
+)
 
 // Dot reads two vectors once, so it runs at the load limit: the contract's 32 lanes are 8
 // accumulators, enough to cover the latency of FMLA on every core.
 func genDot(g *gen) {
 	g.Begin("dot", "func(x, y *float32, n int) float32",
-		"dot returns the inner product of n elements of x and y, as [tile.Dot].")
-	x, y, n, sums := g.Param("x"), g.Param("y"), g.Param("n"), g.group(8)
+		"dot returns the inner product of up to [tile.SumPart] elements of x and y, as [tile.Dot].")
+	long := g.NewLabel("long")
+	x, y, n, lanes, sums := g.Param("x"), g.Param("y"), g.Param("n"), g.group(8), g.group(8)
+	g.CMP(n, tile.SumBlock)
+	g.BGT(long)
+	g.clear(lanes)
+	g.dotBlock(x, y, n, lanes)
+	g.ResultFloat(g.fold(lanes))
+	g.RET()
+	g.Label(long)
 	g.clear(sums)
-	g.dotLoop(x, y, n, sums)
+	g.dotBlocks(x, y, n, lanes, sums)
 	g.ResultFloat(g.fold(sums))
 	g.RET()
 
 	g.Begin("dotAdd", "func(acc *[tile.Lanes]float32, x, y *float32, n int)",
-		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
-		"a multiple of 32 but for the last part of a vector.")
+		"dotAdd adds the lanes of the blocks of an inner product to the 32 lanes acc.")
 	acc := g.Param("acc")
-	x, y, n, sums = g.Param("x"), g.Param("y"), g.Param("n"), g.group(8)
+	x, y, n, lanes, sums = g.Param("x"), g.Param("y"), g.Param("n"), g.group(8), g.group(8)
 	g.load(sums, acc, 0)
-	g.dotLoop(x, y, n, sums)
+	g.dotBlocks(x, y, n, lanes, sums)
 	g.store(sums, acc, 0)
 	g.RET()
 
 	g.Begin("fold", "func(acc *[tile.Lanes]float32) float32",
 		"fold adds up 32 lanes by halves: lane l to l+16, then 8, 4, 2, 1.")
-	acc, sums = g.Param("acc"), g.group(8)
-	g.load(sums, acc, 0)
-	g.ResultFloat(g.fold(sums))
+	acc, lanes = g.Param("acc"), g.group(8)
+	g.load(lanes, acc, 0)
+	g.ResultFloat(g.fold(lanes))
 	g.RET()
 }
 
-// dotLoop continues the 32 lanes of sums.
-func (g *gen) dotLoop(x, y, n a64.X, sums []a64.V) {
+// dotBlocks adds the 32 lanes of each block to sums.
+func (g *gen) dotBlocks(x, y, n a64.X, lanes, sums []a64.V) {
+	g.sumBlocks(n, func(n a64.X) {
+		g.clear(lanes)
+		g.dotBlock(x, y, n, lanes)
+		g.Add(sums, sums, lanes)
+	})
+}
+
+// sumBlocks runs body for each block of n > 0 elements with its length, which body may destroy.
+func (g *gen) sumBlocks(n a64.X, body func(n a64.X)) {
+	again, length, whole := g.NewLabel("again"), g.X(), g.X()
+	g.MOVI(whole, tile.SumBlock)
+	g.Label(again)
+	g.CMP(n, tile.SumBlock)
+	g.CSELLT(length, n, whole)
+	g.SUB(n, n, length)
+	body(length)
+	g.CBNZ(n, again)
+}
+
+// dotBlock adds n products to the 32 lanes of sums.
+func (g *gen) dotBlock(x, y, n a64.X, sums []a64.V) {
 	done := g.NewLabel("done")
 	g.Blocks(n, 32, func() {
 		for i := 0; i < 8; i += 2 {

@@ -14,12 +14,12 @@ func genSoftmax(g *gen) {
 	g.ResultFloat(m)
 	g.RET()
 
-	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum *[tile.Lanes]float32)",
-		"expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].")
+	g.Begin("expSum", "func(dst, x *float32, n int, m float32, sum, block *[tile.Lanes]float32)",
+		"expSum sets dst[i] = e^(x[i]-m) and adds the lanes of blocks to the 32 of sum, as [tile.ExpSum]; block is room for as many.")
 	g.expSum(true)
 	g.RET()
 
-	g.Begin("sumExp", "func(x *float32, n int, m float32, sum *[tile.Lanes]float32)",
+	g.Begin("sumExp", "func(x *float32, n int, m float32, sum, block *[tile.Lanes]float32)",
 		"sumExp is expSum without dst, as [tile.SumExp].")
 	g.expSum(false)
 	g.RET()
@@ -73,54 +73,68 @@ func (g *gen) max(x, n a64.X) (m, zero, least a64.V) {
 	return m, zero, least
 }
 
-// expSum: a block is 32 elements, a vector for each of the sums; the rest adds to the sums in
-// memory.
+// expSum: a step of the loop is 32 elements, a vector for each of the lanes. The lanes of a block
+// wait in memory while the rest adds to them.
 func (g *gen) expSum(store bool) {
 	var dst a64.X
 	if store {
 		dst = g.Param("dst")
 	}
-	src, n, sum := g.Param("x"), g.Param("n"), g.Param("sum")
-	m, sums := g.ParamFloat("m"), g.group(8)
+	src, n, sum, block := g.Param("x"), g.Param("n"), g.Param("sum"), g.Param("block")
+	m, all := g.ParamFloat("m"), g.group(8)
 	exp := func(x []a64.V) {
 		g.Sub(x, x, []a64.V{m})
 		vector.ExpNeg(g, x, g.group(len(x)), g.group(len(x)), g.group(len(x)))
 	}
-	g.load(sums, sum, 0)
-	g.Blocks(n, 32, func() {
-		for i := 0; i < 8; i += 2 {
-			x := g.group(2)
-			g.load(x, src, 16*i)
-			exp(x)
-			g.Add(sums[i:i+2], sums[i:i+2], x)
-			if store {
-				g.store(x, dst, 16*i)
+	g.sumBlocks(n, func(n a64.X) {
+		add := g.NewLabel("add")
+		g.clear(all)
+		g.Blocks(n, 32, func() {
+			for i := 0; i < 8; i += 2 {
+				x := g.group(2)
+				g.load(x, src, 16*i)
+				exp(x)
+				g.Add(all[i:i+2], all[i:i+2], x)
+				if store {
+					g.store(x, dst, 16*i)
+				}
 			}
+			g.ADDI(src, src, 128)
+			if store {
+				g.ADDI(dst, dst, 128)
+			}
+		})
+		g.CBZ(n, add)
+		g.store(all, block, 0)
+		s := g.X()
+		g.MOV(s, block)
+		for _, size := range []int{lanes, 1} {
+			ld, st := g.LDRQ, g.STRQ
+			if size == 1 {
+				ld, st = g.LDRS, g.STRS
+			}
+			x, old := g.V(), g.V()
+			g.Blocks(n, size, func() {
+				ld(x, mem(src, 0))
+				exp([]a64.V{x})
+				if store {
+					st(x, mem(dst, 0))
+					g.ADDI(dst, dst, 4*size)
+				}
+				ld(old, mem(s, 0))
+				g.FADD(old, old, x)
+				st(old, mem(s, 0))
+				g.ADDI(src, src, 4*size)
+				g.ADDI(s, s, 4*size)
+			})
 		}
-		g.ADDI(src, src, 128)
-		if store {
-			g.ADDI(dst, dst, 128)
+		g.load(all, block, 0)
+		g.Label(add)
+		for i := 0; i < 8; i += 2 {
+			old := g.group(2)
+			g.load(old, sum, 16*i)
+			g.Add(old, old, all[i:i+2])
+			g.store(old, sum, 16*i)
 		}
 	})
-	g.store(sums, sum, 0)
-	for _, size := range []int{lanes, 1} {
-		ld, st := g.LDRQ, g.STRQ
-		if size == 1 {
-			ld, st = g.LDRS, g.STRS
-		}
-		x, old := g.V(), g.V()
-		g.Blocks(n, size, func() {
-			ld(x, mem(src, 0))
-			exp([]a64.V{x})
-			if store {
-				st(x, mem(dst, 0))
-				g.ADDI(dst, dst, 4*size)
-			}
-			ld(old, mem(sum, 0))
-			g.FADD(old, old, x)
-			st(old, mem(sum, 0))
-			g.ADDI(src, src, 4*size)
-			g.ADDI(sum, sum, 4*size)
-		})
-	}
 }

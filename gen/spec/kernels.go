@@ -24,10 +24,10 @@ var Kernels = []Kernel{
 		Name: "Max", Result: float, Elements: "x", Wide: wideSum,
 		Params: []Param{{"x", vector, read("len(x)")}},
 	}, {
-		Name: "ExpSum", Elements: "x", Cut: true, Wide: wideSum,
+		Name: "ExpSum", Elements: "x", Wide: wideSum,
 		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"m", float, value}, {"sum", lanes, write()}},
 	}, {
-		Name: "SumExp", Elements: "x", Cut: true, Wide: wideSum,
+		Name: "SumExp", Elements: "x", Wide: wideSum,
 		Params: []Param{{"x", vector, read("len(x)")}, {"m", float, value}, {"sum", lanes, write()}},
 	}, {
 		Name: "Div", Elements: "x", Cut: true, Wide: wideVector,

@@ -3,34 +3,49 @@ package x86
 import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Dot reads two vectors once, so it runs at the load limit: four accumulators of 8 lanes are the
 // contract's 32 lanes, and they just cover the latency of FMA at one FMA a cycle, which is all that
 // two loads a cycle can feed.
 //
-//	V0-V3 accumulators, V4-V7 a block of x, V8 mask of the tail
+//	V0-V3 the lanes of a block, V4 and V5 elements, V8 mask of the tail,
+//	V9-V12 the lanes of the blocks before
 func genDot(g *gen) {
 	g.begin("dot", "func(x, y *float32, n int) float32",
-		"dot returns the inner product of n elements of x and y, as [tile.Dot].")
+		"dot returns the inner product of up to [tile.SumPart] elements of x and y, as [tile.Dot].")
+	long, fold := g.label("long"), g.label("fold")
 	x, y, n := g.ptr("x"), g.ptr("y"), g.ptr("n")
 	g.clear(g.sums())
-	dotLoop(g, x, y, n)
+	g.CMPQ(n, U32(tile.SumBlock))
+	g.JG(LabelRef(long))
+	dotBlock(g, x, y, n)
+	g.Label(fold)
 	g.fold()
 	g.result(X(0))
 	g.end()
+	g.Label(long)
+	for i := range g.sums() {
+		g.zero(g.V(9 + i))
+	}
+	dotBlocks(g, x, y, n)
+	for i := range g.sums() {
+		g.VMOVAPS(g.V(9+i), g.V(i))
+	}
+	g.JMP(LabelRef(fold))
 
 	g.begin("dotAdd", "func(acc *[tile.Lanes]float32, x, y *float32, n int)",
-		"dotAdd continues the 32 lanes acc of a long inner product by n elements,",
-		"a multiple of 32 but for the last part of a vector.")
+		"dotAdd adds the lanes of the blocks of an inner product to the 32 lanes acc.")
 	acc := g.ptr("acc")
 	x, y, n = g.ptr("x"), g.ptr("y"), g.ptr("n")
 	for i := range g.sums() {
-		g.VMOVUPS(mem(acc, g.w()*i), g.V(i))
+		g.VMOVUPS(mem(acc, g.w()*i), g.V(9+i))
 	}
-	dotLoop(g, x, y, n)
+	dotBlocks(g, x, y, n)
 	for i := range g.sums() {
-		g.VMOVUPS(g.V(i), mem(acc, g.w()*i))
+		g.VMOVUPS(g.V(9+i), mem(acc, g.w()*i))
 	}
 	g.end()
 
@@ -45,7 +60,34 @@ func genDot(g *gen) {
 	g.end()
 }
 
-func dotLoop(g *gen, x, y, n reg.GPVirtual) {
+// dotBlocks adds the lanes of each block to V9 and on.
+func dotBlocks(g *gen, x, y, n reg.GPVirtual) {
+	g.blocks(n, func(n reg.GPVirtual) {
+		g.clear(g.sums())
+		dotBlock(g, x, y, n)
+		for i := range g.sums() {
+			g.VADDPS(g.V(i), g.V(9+i), g.V(9+i))
+		}
+	})
+}
+
+// blocks runs body for each block of n > 0 elements with its length, which body may destroy.
+func (g *gen) blocks(n reg.GPVirtual, body func(n reg.GPVirtual)) {
+	again := g.label("again")
+	length, whole := g.GP64(), g.GP64()
+	g.MOVQ(U32(tile.SumBlock), whole)
+	g.Label(again)
+	g.MOVQ(n, length)
+	g.CMPQ(n, whole)
+	g.CMOVQGT(whole, length)
+	g.SUBQ(length, n)
+	body(length)
+	g.TESTQ(n, n)
+	g.JNE(LabelRef(again))
+}
+
+// dotBlock adds n products to the lanes of V0 and on.
+func dotBlock(g *gen, x, y, n reg.GPVirtual) {
 	block, tail, done := g.label("block"), g.label("tail"), g.label("done")
 	g.SUBQ(I8(32), n)
 	g.JL(LabelRef(tail))

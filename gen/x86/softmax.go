@@ -22,8 +22,8 @@ func genSoftmax(g *gen) {
 		name, signature, doc string
 		store                bool
 	}{
-		{"expSum", "func(dst, x *float32, n int, m float32, sum *[tile.Lanes]float32)", "expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].", true},
-		{"sumExp", "func(x *float32, n int, m float32, sum *[tile.Lanes]float32)", "sumExp is expSum without dst, as [tile.SumExp].", false},
+		{"expSum", "func(dst, x *float32, n int, m float32, sum, block *[tile.Lanes]float32)", "expSum sets dst[i] = e^(x[i]-m) and adds the lanes of blocks to the 32 of sum, as [tile.ExpSum]; block is room for as many.", true},
+		{"sumExp", "func(x *float32, n int, m float32, sum, block *[tile.Lanes]float32)", "sumExp is expSum without dst, as [tile.SumExp].", false},
 	} {
 		g.begin(f.name, f.signature, f.doc)
 		g.expSum(f.store)
@@ -100,74 +100,90 @@ func (g *gen) max(x, n reg.GPVirtual) {
 	g.VADDSS(X(1), X(0), X(0))
 }
 
-// expSum: a block is 32 elements, one vector for each of the accumulators.
+// expSum: a step of the loop is 32 elements, one vector for each of the accumulators. The lanes of a
+// block wait in memory while the tail adds to them.
 //
 //	V0-V2 constants, V3 m, V4-V7 and V8-V11 a vector each with its scratch,
-//	V12-V15 the lanes of the sum; after the blocks V12 is the mask of the tail
+//	V12-V15 the lanes of the block; in the tail V12 is its mask
 func (g *gen) expSum(store bool) {
 	var dst reg.GPVirtual
 	if store {
 		dst = g.ptr("dst")
 	}
-	x, n, sum := g.ptr("x"), g.ptr("n"), g.ptr("sum")
+	x, n, sum, block := g.ptr("x"), g.ptr("n"), g.ptr("sum"), g.ptr("block")
 	g.VBROADCASTSS(g.param("m"), g.V(3))
 	e := g.exponential(vector.NegMin, vector.MagicB)
-	expm := func(x, a, b, c reg.VecPhysical) { vector.ExpNeg(e, group(x), group(a), group(b), group(c)) }
-	block, vecs, vec, tail, done := g.label("block"), g.label("vecs"), g.label("vec"), g.label("tail"), g.label("done")
-	g.SUBQ(I8(32), n)
-	g.JL(LabelRef(vecs))
-	for i := range g.sums() {
-		g.VMOVUPS(mem(sum, g.w()*i), g.V(12+i))
-	}
-	g.loop(block)
-	for i := range g.sums() {
-		r := 4 + 4*(i%2)
-		g.VMOVUPS(mem(x, g.w()*i), g.V(r))
+	exp := func(r int) {
 		g.VSUBPS(g.V(3), g.V(r), g.V(r))
-		expm(g.V(r), g.V(r+1), g.V(r+2), g.V(r+3))
-		if store {
-			g.VMOVUPS(g.V(r), mem(dst, g.w()*i))
+		vector.ExpNeg(e, group(g.V(r)), group(g.V(r+1)), group(g.V(r+2)), group(g.V(r+3)))
+	}
+	lanes := func(emit func(memory Mem, v reg.VecPhysical), at reg.GPVirtual) {
+		for i := range g.sums() {
+			emit(mem(at, g.w()*i), g.V(12+i))
 		}
-		g.VADDPS(g.V(r), g.V(12+i), g.V(12+i))
 	}
-	g.SUBQ(I8(-128), x)
-	if store {
-		g.SUBQ(I8(-128), dst)
-	}
-	g.SUBQ(I8(32), n)
-	g.JGE(LabelRef(block))
-	for i := range g.sums() {
-		g.VMOVUPS(g.V(12+i), mem(sum, g.w()*i))
-	}
-	g.Label(vecs)
-	g.ADDQ(I8(32-g.lanes), n) // n-lanes are left
-	g.JL(LabelRef(tail))
-	g.Label(vec)
-	g.VMOVUPS(mem(x, 0), g.V(4))
-	g.VSUBPS(g.V(3), g.V(4), g.V(4))
-	expm(g.V(4), g.V(5), g.V(6), g.V(7))
-	if store {
-		g.VMOVUPS(g.V(4), mem(dst, 0))
-		g.ADDQ(I8(g.w()), dst)
-	}
-	g.VADDPS(mem(sum, 0), g.V(4), g.V(4))
-	g.VMOVUPS(g.V(4), mem(sum, 0))
-	g.ADDQ(I8(g.w()), x)
-	g.ADDQ(I8(g.w()), sum)
-	g.SUBQ(I8(g.lanes), n)
-	g.JGE(LabelRef(vec))
-	g.Label(tail)
-	g.ADDQ(I8(g.lanes), n)
-	g.JZ(LabelRef(done))
-	g.tailMask(n, g.V(12))
-	g.loadTail(mem(x, 0), g.V(12), g.V(4))
-	g.VSUBPS(g.V(3), g.V(4), g.V(4))
-	expm(g.V(4), g.V(5), g.V(6), g.V(7))
-	if store {
-		g.storeTail(g.V(4), g.V(12), mem(dst, 0))
-	}
-	g.clearBehind(g.V(4), g.V(12)) // the other lanes add +0, which changes no sum
-	g.VADDPS(mem(sum, 0), g.V(4), g.V(4))
-	g.VMOVUPS(g.V(4), mem(sum, 0))
-	g.Label(done)
+	load := func(m Mem, v reg.VecPhysical) { g.VMOVUPS(m, v) }
+	save := func(m Mem, v reg.VecPhysical) { g.VMOVUPS(v, m) }
+	g.blocks(n, func(n reg.GPVirtual) {
+		loop, rest, vec, tail, end, add := g.label("block"), g.label("rest"), g.label("vec"), g.label("tail"), g.label("end"), g.label("add")
+		for i := range g.sums() {
+			g.zero(g.V(12 + i))
+		}
+		g.SUBQ(I8(32), n)
+		g.JL(LabelRef(rest))
+		g.loop(loop)
+		for i := range g.sums() {
+			r := 4 + 4*(i%2)
+			g.VMOVUPS(mem(x, g.w()*i), g.V(r))
+			exp(r)
+			if store {
+				g.VMOVUPS(g.V(r), mem(dst, g.w()*i))
+			}
+			g.VADDPS(g.V(r), g.V(12+i), g.V(12+i))
+		}
+		g.SUBQ(I8(-128), x)
+		if store {
+			g.SUBQ(I8(-128), dst)
+		}
+		g.SUBQ(I8(32), n)
+		g.JGE(LabelRef(loop))
+		g.Label(rest)
+		g.ADDQ(I8(32), n)
+		g.JZ(LabelRef(add))
+		lanes(save, block)
+		s := g.GP64()
+		g.MOVQ(block, s)
+		g.SUBQ(I8(g.lanes), n)
+		g.JL(LabelRef(tail))
+		g.Label(vec)
+		g.VMOVUPS(mem(x, 0), g.V(4))
+		exp(4)
+		if store {
+			g.VMOVUPS(g.V(4), mem(dst, 0))
+			g.ADDQ(I8(g.w()), dst)
+		}
+		g.VADDPS(mem(s, 0), g.V(4), g.V(4))
+		g.VMOVUPS(g.V(4), mem(s, 0))
+		g.ADDQ(I8(g.w()), x)
+		g.ADDQ(I8(g.w()), s)
+		g.SUBQ(I8(g.lanes), n)
+		g.JGE(LabelRef(vec))
+		g.Label(tail)
+		g.ADDQ(I8(g.lanes), n)
+		g.JZ(LabelRef(end))
+		g.tailMask(n, g.V(12))
+		g.loadTail(mem(x, 0), g.V(12), g.V(4))
+		exp(4)
+		if store {
+			g.storeTail(g.V(4), g.V(12), mem(dst, 0))
+		}
+		g.clearBehind(g.V(4), g.V(12)) // the other lanes add +0, which changes no sum
+		g.VADDPS(mem(s, 0), g.V(4), g.V(4))
+		g.VMOVUPS(g.V(4), mem(s, 0))
+		g.Label(end)
+		lanes(load, block)
+		g.Label(add)
+		lanes(func(m Mem, v reg.VecPhysical) { g.VADDPS(m, v, v) }, sum)
+		lanes(save, sum)
+	})
 }

@@ -12,22 +12,28 @@ func Max(x []float32) float32 {
 }
 
 // ExpSum sets dst[i] = e^(x[i]-m), flushed to +0 below about 2^-126, for m = [Max](x) or 0 where
-// that is -Inf, and adds element i to sum[i mod 32]. Parts of a vector, cut at multiples of 32, may
-// be passed one by one.
+// that is -Inf, and sets sum to the lanes of their sum.
 func ExpSum(dst, x []float32, m float32, sum *[Lanes]float32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
-		e := expm(v - m)
-		dst[i] = e
-		sum[i%Lanes] += e
+		dst[i] = expm(v - m)
 	}
+	*sum = sumOf(len(x), func(i int) float32 { return dst[i] })
 }
 
 // SumExp is [ExpSum] that stores the sum only.
 func SumExp(x []float32, m float32, sum *[Lanes]float32) {
-	for i, v := range x {
-		sum[i%Lanes] += expm(v - m)
-	}
+	*sum = sumOf(len(x), func(i int) float32 { return expm(x[i] - m) })
+}
+
+// sumOf returns the lanes of the sum of n terms.
+func sumOf(n int, term func(i int) float32) [Lanes]float32 {
+	return longSum(n, func(first, last int) (acc [Lanes]float32) {
+		for i := first; i < last; i++ {
+			acc[i%Lanes] += term(i)
+		}
+		return acc
+	})
 }
 
 // Div sets dst[i] = x[i] / d, the last step of softmax.

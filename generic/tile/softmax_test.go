@@ -29,31 +29,30 @@ func TestMax(t *testing.T) {
 	}
 }
 
-// A vector cut at multiples of 32 gives the lanes of the whole, and SumExp those of ExpSum.
+// ExpSum and SumExp add to the lanes what the parts of a vector add up to, one after the other.
 func TestExpSumParts(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
-	for _, n := range []int{1, 31, 32, 33, 100, 257} {
+	for _, n := range []int{1, 31, 32, 33, 100, 1023, 1024, 1025, 3000, SumPart, SumPart + 1, 3*SumPart + 1500} {
 		x := check.Normals(r, n, 10)
 		m := Max(x)
-		var whole, parts, sumOnly [Lanes]float32
+		var whole, sumOnly [Lanes]float32
 		a, b := make([]float32, n), make([]float32, n)
 		ExpSum(a, x, m, &whole)
-		for from := 0; from < n; {
-			to := min(from+Lanes*(1+r.IntN(3)), n)
-			ExpSum(b[from:to], x[from:to], m, &parts)
-			from = to
-		}
 		SumExp(x, m, &sumOnly)
-		if whole != parts || whole != sumOnly {
-			t.Errorf("n=%d: lanes %g, by parts %g, without results %g", n, whole, parts, sumOnly)
+		var parts LongSum
+		for from := 0; from < n; from += SumPart {
+			var part [Lanes]float32
+			to := min(from+SumPart, n)
+			ExpSum(b[from:to], x[from:to], m, &part)
+			parts.Add(&part)
 		}
+		if whole != parts.Lanes() || whole != sumOnly {
+			t.Errorf("n=%d: lanes %g, by parts %g, without results %g", n, whole, parts.Lanes(), sumOnly)
+		}
+		lanes := levels(n, func(lane float32, i int) float32 { return lane + a[i] })
 		for i := range a {
-			lane := float32(0)
-			for j := i % Lanes; j < n; j += Lanes {
-				lane += a[j]
-			}
-			if a[i] != expm(x[i]-m) || a[i] != b[i] || whole[i%Lanes] != lane {
-				t.Fatalf("n=%d: element %d is %g, by parts %g; lane %g", n, i, a[i], b[i], whole[i%Lanes])
+			if a[i] != expm(x[i]-m) || a[i] != b[i] || whole[i%Lanes] != lanes[i%Lanes] {
+				t.Fatalf("n=%d: element %d is %g, by parts %g; lane %g, want %g", n, i, a[i], b[i], whole[i%Lanes], lanes[i%Lanes])
 			}
 		}
 	}

@@ -3,7 +3,7 @@
 #include "textflag.h"
 
 // func dot(x *float32, y *float32, n int) float32
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·dot(SB), NOSPLIT, $0-28
 	MOVQ    x+0(FP), AX
 	MOVQ    y+8(FP), CX
@@ -12,11 +12,13 @@ TEXT ·dot(SB), NOSPLIT, $0-28
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
+	CMPQ    DX, $0x00000400
+	JG      long1
 	SUBQ    $+32, DX
-	JL      tail2
+	JL      tail4
 	PCALIGN $0x20
 
-block1:
+block3:
 	VMOVUPS     (AX), Y4
 	VFMADD231PS (CX), Y4, Y0
 	VMOVUPS     32(AX), Y5
@@ -28,34 +30,15 @@ block1:
 	SUBQ        $-128, AX
 	SUBQ        $-128, CX
 	SUBQ        $+32, DX
-	JGE         block1
+	JGE         block3
 
-tail2:
+tail4:
 	ADDQ        $+32, DX
-	JZ          done3
-	CMPQ        DX, $+8
-	JL          part4
-	VMOVUPS     (AX), Y4
-	VFMADD231PS (CX), Y4, Y0
-	SUBQ        $+8, DX
-	JMP         next5
-
-part4:
-	MOVQ        DX, BX
-	XORQ        DX, DX
-	LEAQ        tail8<>+28(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y8
-	VMASKMOVPS  (AX), Y8, Y4
-	VMASKMOVPS  (CX), Y8, Y5
-	VFMADD231PS Y5, Y4, Y0
-
-next5:
+	JZ          done5
 	CMPQ        DX, $+8
 	JL          part6
-	VMOVUPS     32(AX), Y4
-	VFMADD231PS 32(CX), Y4, Y1
+	VMOVUPS     (AX), Y4
+	VFMADD231PS (CX), Y4, Y0
 	SUBQ        $+8, DX
 	JMP         next7
 
@@ -66,15 +49,15 @@ part6:
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
-	VMASKMOVPS  32(AX), Y8, Y4
-	VMASKMOVPS  32(CX), Y8, Y5
-	VFMADD231PS Y5, Y4, Y1
+	VMASKMOVPS  (AX), Y8, Y4
+	VMASKMOVPS  (CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y0
 
 next7:
 	CMPQ        DX, $+8
 	JL          part8
-	VMOVUPS     64(AX), Y4
-	VFMADD231PS 64(CX), Y4, Y2
+	VMOVUPS     32(AX), Y4
+	VFMADD231PS 32(CX), Y4, Y1
 	SUBQ        $+8, DX
 	JMP         next9
 
@@ -85,11 +68,30 @@ part8:
 	SHLQ        $0x02, BX
 	SUBQ        BX, SI
 	VMOVUPS     (SI), Y8
+	VMASKMOVPS  32(AX), Y8, Y4
+	VMASKMOVPS  32(CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y1
+
+next9:
+	CMPQ        DX, $+8
+	JL          part10
+	VMOVUPS     64(AX), Y4
+	VFMADD231PS 64(CX), Y4, Y2
+	SUBQ        $+8, DX
+	JMP         next11
+
+part10:
+	MOVQ        DX, BX
+	XORQ        DX, DX
+	LEAQ        tail8<>+28(SB), SI
+	SHLQ        $0x02, BX
+	SUBQ        BX, SI
+	VMOVUPS     (SI), Y8
 	VMASKMOVPS  64(AX), Y8, Y4
 	VMASKMOVPS  64(CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y2
 
-next9:
+next11:
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -98,7 +100,8 @@ next9:
 	VMASKMOVPS  96(CX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y3
 
-done3:
+done5:
+fold2:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y1, Y0, Y0
@@ -111,6 +114,121 @@ done3:
 	VMOVSS       X0, ret+24(FP)
 	VZEROUPPER
 	RET
+
+long1:
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	MOVQ   $0x00000400, SI
+
+again14:
+	MOVQ    DX, BX
+	CMPQ    DX, SI
+	CMOVQGT SI, BX
+	SUBQ    BX, DX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	SUBQ    $+32, BX
+	JL      tail16
+	PCALIGN $0x20
+
+block15:
+	VMOVUPS     (AX), Y4
+	VFMADD231PS (CX), Y4, Y0
+	VMOVUPS     32(AX), Y5
+	VFMADD231PS 32(CX), Y5, Y1
+	VMOVUPS     64(AX), Y6
+	VFMADD231PS 64(CX), Y6, Y2
+	VMOVUPS     96(AX), Y7
+	VFMADD231PS 96(CX), Y7, Y3
+	SUBQ        $-128, AX
+	SUBQ        $-128, CX
+	SUBQ        $+32, BX
+	JGE         block15
+
+tail16:
+	ADDQ        $+32, BX
+	JZ          done17
+	CMPQ        BX, $+8
+	JL          part18
+	VMOVUPS     (AX), Y4
+	VFMADD231PS (CX), Y4, Y0
+	SUBQ        $+8, BX
+	JMP         next19
+
+part18:
+	MOVQ        BX, DI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y8
+	VMASKMOVPS  (AX), Y8, Y4
+	VMASKMOVPS  (CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y0
+
+next19:
+	CMPQ        BX, $+8
+	JL          part20
+	VMOVUPS     32(AX), Y4
+	VFMADD231PS 32(CX), Y4, Y1
+	SUBQ        $+8, BX
+	JMP         next21
+
+part20:
+	MOVQ        BX, DI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y8
+	VMASKMOVPS  32(AX), Y8, Y4
+	VMASKMOVPS  32(CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y1
+
+next21:
+	CMPQ        BX, $+8
+	JL          part22
+	VMOVUPS     64(AX), Y4
+	VFMADD231PS 64(CX), Y4, Y2
+	SUBQ        $+8, BX
+	JMP         next23
+
+part22:
+	MOVQ        BX, DI
+	XORQ        BX, BX
+	LEAQ        tail8<>+28(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y8
+	VMASKMOVPS  64(AX), Y8, Y4
+	VMASKMOVPS  64(CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y2
+
+next23:
+	LEAQ        tail8<>+28(SB), DI
+	SHLQ        $0x02, BX
+	SUBQ        BX, DI
+	VMOVUPS     (DI), Y8
+	VMASKMOVPS  96(AX), Y8, Y4
+	VMASKMOVPS  96(CX), Y8, Y5
+	VFMADD231PS Y5, Y4, Y3
+
+done17:
+	VADDPS  Y0, Y9, Y9
+	VADDPS  Y1, Y10, Y10
+	VADDPS  Y2, Y11, Y11
+	VADDPS  Y3, Y12, Y12
+	TESTQ   DX, DX
+	JNE     again14
+	VMOVAPS Y9, Y0
+	VMOVAPS Y10, Y1
+	VMOVAPS Y11, Y2
+	VMOVAPS Y12, Y3
+	JMP     fold2
 
 DATA tail8<>+0(SB)/4, $0xffffffff
 DATA tail8<>+4(SB)/4, $0xffffffff
@@ -130,21 +248,32 @@ DATA tail8<>+56(SB)/4, $0x00000000
 GLOBL tail8<>(SB), RODATA|NOPTR, $60
 
 // func dotAdd(acc *[32]float32, x *float32, y *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·dotAdd(SB), NOSPLIT, $0-32
 	MOVQ    acc+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    y+16(FP), DX
 	MOVQ    n+24(FP), BX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	SUBQ    $+32, BX
-	JL      tail13
+	VMOVUPS (AX), Y9
+	VMOVUPS 32(AX), Y10
+	VMOVUPS 64(AX), Y11
+	VMOVUPS 96(AX), Y12
+	MOVQ    $0x00000400, DI
+
+again26:
+	MOVQ    BX, SI
+	CMPQ    BX, DI
+	CMOVQGT DI, SI
+	SUBQ    SI, BX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	SUBQ    $+32, SI
+	JL      tail28
 	PCALIGN $0x20
 
-block12:
+block27:
 	VMOVUPS     (CX), Y4
 	VFMADD231PS (DX), Y4, Y0
 	VMOVUPS     32(CX), Y5
@@ -155,82 +284,88 @@ block12:
 	VFMADD231PS 96(DX), Y7, Y3
 	SUBQ        $-128, CX
 	SUBQ        $-128, DX
-	SUBQ        $+32, BX
-	JGE         block12
+	SUBQ        $+32, SI
+	JGE         block27
 
-tail13:
-	ADDQ        $+32, BX
-	JZ          done14
-	CMPQ        BX, $+8
-	JL          part15
+tail28:
+	ADDQ        $+32, SI
+	JZ          done29
+	CMPQ        SI, $+8
+	JL          part30
 	VMOVUPS     (CX), Y4
 	VFMADD231PS (DX), Y4, Y0
-	SUBQ        $+8, BX
-	JMP         next16
+	SUBQ        $+8, SI
+	JMP         next31
 
-part15:
-	MOVQ        BX, SI
-	XORQ        BX, BX
-	LEAQ        tail8<>+28(SB), DI
-	SHLQ        $0x02, SI
-	SUBQ        SI, DI
-	VMOVUPS     (DI), Y8
+part30:
+	MOVQ        SI, R8
+	XORQ        SI, SI
+	LEAQ        tail8<>+28(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y8
 	VMASKMOVPS  (CX), Y8, Y4
 	VMASKMOVPS  (DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y0
 
-next16:
-	CMPQ        BX, $+8
-	JL          part17
+next31:
+	CMPQ        SI, $+8
+	JL          part32
 	VMOVUPS     32(CX), Y4
 	VFMADD231PS 32(DX), Y4, Y1
-	SUBQ        $+8, BX
-	JMP         next18
+	SUBQ        $+8, SI
+	JMP         next33
 
-part17:
-	MOVQ        BX, SI
-	XORQ        BX, BX
-	LEAQ        tail8<>+28(SB), DI
-	SHLQ        $0x02, SI
-	SUBQ        SI, DI
-	VMOVUPS     (DI), Y8
+part32:
+	MOVQ        SI, R8
+	XORQ        SI, SI
+	LEAQ        tail8<>+28(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y8
 	VMASKMOVPS  32(CX), Y8, Y4
 	VMASKMOVPS  32(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y1
 
-next18:
-	CMPQ        BX, $+8
-	JL          part19
+next33:
+	CMPQ        SI, $+8
+	JL          part34
 	VMOVUPS     64(CX), Y4
 	VFMADD231PS 64(DX), Y4, Y2
-	SUBQ        $+8, BX
-	JMP         next20
+	SUBQ        $+8, SI
+	JMP         next35
 
-part19:
-	MOVQ        BX, SI
-	XORQ        BX, BX
-	LEAQ        tail8<>+28(SB), DI
-	SHLQ        $0x02, SI
-	SUBQ        SI, DI
-	VMOVUPS     (DI), Y8
+part34:
+	MOVQ        SI, R8
+	XORQ        SI, SI
+	LEAQ        tail8<>+28(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y8
 	VMASKMOVPS  64(CX), Y8, Y4
 	VMASKMOVPS  64(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y2
 
-next20:
-	LEAQ        tail8<>+28(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y8
+next35:
+	LEAQ        tail8<>+28(SB), R8
+	SHLQ        $0x02, SI
+	SUBQ        SI, R8
+	VMOVUPS     (R8), Y8
 	VMASKMOVPS  96(CX), Y8, Y4
 	VMASKMOVPS  96(DX), Y8, Y5
 	VFMADD231PS Y5, Y4, Y3
 
-done14:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
-	VMOVUPS Y3, 96(AX)
+done29:
+	VADDPS  Y0, Y9, Y9
+	VADDPS  Y1, Y10, Y10
+	VADDPS  Y2, Y11, Y11
+	VADDPS  Y3, Y12, Y12
+	TESTQ   BX, BX
+	JNE     again26
+	VMOVUPS Y9, (AX)
+	VMOVUPS Y10, 32(AX)
+	VMOVUPS Y11, 64(AX)
+	VMOVUPS Y12, 96(AX)
 	VZEROUPPER
 	RET
 

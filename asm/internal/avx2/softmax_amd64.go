@@ -7,15 +7,15 @@ package avx2
 //go:noescape
 func maximum(x *float32, n int) float32
 
-// expSum sets dst[i] = e^(x[i]-m) and adds to the 32 lanes of sum, as [tile.ExpSum].
+// expSum sets dst[i] = e^(x[i]-m) and adds the lanes of blocks to the 32 of sum, as [tile.ExpSum]; block is room for as many.
 //
 //go:noescape
-func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32)
+func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
 
 // sumExp is expSum without dst, as [tile.SumExp].
 //
 //go:noescape
-func sumExp(x *float32, n int, m float32, sum *[32]float32)
+func sumExp(x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
 
 // div sets dst[i] = x[i] / d for n elements, as [tile.Div].
 //

@@ -94,26 +94,34 @@ DATA tail8<>+52(SB)/4, $0x00000000
 DATA tail8<>+56(SB)/4, $0x00000000
 GLOBL tail8<>(SB), RODATA|NOPTR, $60
 
-// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·expSum(SB), NOSPLIT, $0-40
+// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·expSum(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	MOVQ         sum+32(FP), BX
+	MOVQ         block+40(FP), SI
 	VBROADCASTSS m+24(FP), Y3
 	VMOVUPS      splatc2b00000<>+0(SB), Y0
 	VMOVUPS      splat4b4003f8<>+0(SB), Y1
 	VMOVUPS      th<>+0(SB), Y2
-	SUBQ         $+32, DX
-	JL           vecs7
-	VMOVUPS      (BX), Y12
-	VMOVUPS      32(BX), Y13
-	VMOVUPS      64(BX), Y14
-	VMOVUPS      96(BX), Y15
-	PCALIGN      $0x20
+	MOVQ         $0x00000400, R8
 
-block6:
+again6:
+	MOVQ    DX, DI
+	CMPQ    DX, R8
+	CMOVQGT R8, DI
+	SUBQ    DI, DX
+	VXORPS  Y12, Y12, Y12
+	VXORPS  Y13, Y13, Y13
+	VXORPS  Y14, Y14, Y14
+	VXORPS  Y15, Y15, Y15
+	SUBQ    $+32, DI
+	JL      rest8
+	PCALIGN $0x20
+
+block7:
 	VMOVUPS      (CX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -204,18 +212,21 @@ block6:
 	VADDPS       Y8, Y15, Y15
 	SUBQ         $-128, CX
 	SUBQ         $-128, AX
-	SUBQ         $+32, DX
-	JGE          block6
-	VMOVUPS      Y12, (BX)
-	VMOVUPS      Y13, 32(BX)
-	VMOVUPS      Y14, 64(BX)
-	VMOVUPS      Y15, 96(BX)
+	SUBQ         $+32, DI
+	JGE          block7
 
-vecs7:
-	ADDQ $+24, DX
-	JL   tail9
+rest8:
+	ADDQ    $+32, DI
+	JZ      add12
+	VMOVUPS Y12, (SI)
+	VMOVUPS Y13, 32(SI)
+	VMOVUPS Y14, 64(SI)
+	VMOVUPS Y15, 96(SI)
+	MOVQ    SI, R9
+	SUBQ    $+8, DI
+	JL      tail10
 
-vec8:
+vec9:
 	VMOVUPS      (CX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -238,20 +249,20 @@ vec8:
 	VMULPS       Y5, Y6, Y4
 	VMOVUPS      Y4, (AX)
 	ADDQ         $+32, AX
-	VADDPS       (BX), Y4, Y4
-	VMOVUPS      Y4, (BX)
+	VADDPS       (R9), Y4, Y4
+	VMOVUPS      Y4, (R9)
 	ADDQ         $+32, CX
-	ADDQ         $+32, BX
-	SUBQ         $+8, DX
-	JGE          vec8
+	ADDQ         $+32, R9
+	SUBQ         $+8, DI
+	JGE          vec9
 
-tail9:
-	ADDQ         $+8, DX
-	JZ           done10
-	LEAQ         tail8<>+28(SB), SI
-	SHLQ         $0x02, DX
-	SUBQ         DX, SI
-	VMOVUPS      (SI), Y12
+tail10:
+	ADDQ         $+8, DI
+	JZ           end11
+	LEAQ         tail8<>+28(SB), R10
+	SHLQ         $0x02, DI
+	SUBQ         DI, R10
+	VMOVUPS      (R10), Y12
 	VMASKMOVPS   (CX), Y12, Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -274,10 +285,26 @@ tail9:
 	VMULPS       Y5, Y6, Y4
 	VMASKMOVPS   Y4, Y12, (AX)
 	VANDPS       Y12, Y4, Y4
-	VADDPS       (BX), Y4, Y4
-	VMOVUPS      Y4, (BX)
+	VADDPS       (R9), Y4, Y4
+	VMOVUPS      Y4, (R9)
 
-done10:
+end11:
+	VMOVUPS (SI), Y12
+	VMOVUPS 32(SI), Y13
+	VMOVUPS 64(SI), Y14
+	VMOVUPS 96(SI), Y15
+
+add12:
+	VADDPS  (BX), Y12, Y12
+	VADDPS  32(BX), Y13, Y13
+	VADDPS  64(BX), Y14, Y14
+	VADDPS  96(BX), Y15, Y15
+	VMOVUPS Y12, (BX)
+	VMOVUPS Y13, 32(BX)
+	VMOVUPS Y14, 64(BX)
+	VMOVUPS Y15, 96(BX)
+	TESTQ   DX, DX
+	JNE     again6
 	VZEROUPPER
 	RET
 
@@ -381,25 +408,33 @@ DATA tl<>+24(SB)/4, $0xb2d4a58a
 DATA tl<>+28(SB)/4, $0xb24116de
 GLOBL tl<>(SB), RODATA|NOPTR, $32
 
-// func sumExp(x *float32, n int, m float32, sum *[32]float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·sumExp(SB), NOSPLIT, $0-32
+// func sumExp(x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExp(SB), NOSPLIT, $0-40
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         sum+24(FP), DX
+	MOVQ         block+32(FP), BX
 	VBROADCASTSS m+16(FP), Y3
 	VMOVUPS      splatc2b00000<>+0(SB), Y0
 	VMOVUPS      splat4b4003f8<>+0(SB), Y1
 	VMOVUPS      th<>+0(SB), Y2
-	SUBQ         $+32, CX
-	JL           vecs12
-	VMOVUPS      (DX), Y12
-	VMOVUPS      32(DX), Y13
-	VMOVUPS      64(DX), Y14
-	VMOVUPS      96(DX), Y15
-	PCALIGN      $0x20
+	MOVQ         $0x00000400, DI
 
-block11:
+again13:
+	MOVQ    CX, SI
+	CMPQ    CX, DI
+	CMOVQGT DI, SI
+	SUBQ    SI, CX
+	VXORPS  Y12, Y12, Y12
+	VXORPS  Y13, Y13, Y13
+	VXORPS  Y14, Y14, Y14
+	VXORPS  Y15, Y15, Y15
+	SUBQ    $+32, SI
+	JL      rest15
+	PCALIGN $0x20
+
+block14:
 	VMOVUPS      (AX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -485,18 +520,21 @@ block11:
 	VMULPS       Y9, Y10, Y8
 	VADDPS       Y8, Y15, Y15
 	SUBQ         $-128, AX
-	SUBQ         $+32, CX
-	JGE          block11
-	VMOVUPS      Y12, (DX)
-	VMOVUPS      Y13, 32(DX)
-	VMOVUPS      Y14, 64(DX)
-	VMOVUPS      Y15, 96(DX)
+	SUBQ         $+32, SI
+	JGE          block14
 
-vecs12:
-	ADDQ $+24, CX
-	JL   tail14
+rest15:
+	ADDQ    $+32, SI
+	JZ      add19
+	VMOVUPS Y12, (BX)
+	VMOVUPS Y13, 32(BX)
+	VMOVUPS Y14, 64(BX)
+	VMOVUPS Y15, 96(BX)
+	MOVQ    BX, R8
+	SUBQ    $+8, SI
+	JL      tail17
 
-vec13:
+vec16:
 	VMOVUPS      (AX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -517,20 +555,20 @@ vec13:
 	VPSRLD       $0x03, Y5, Y5
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y6, Y4
-	VADDPS       (DX), Y4, Y4
-	VMOVUPS      Y4, (DX)
+	VADDPS       (R8), Y4, Y4
+	VMOVUPS      Y4, (R8)
 	ADDQ         $+32, AX
-	ADDQ         $+32, DX
-	SUBQ         $+8, CX
-	JGE          vec13
+	ADDQ         $+32, R8
+	SUBQ         $+8, SI
+	JGE          vec16
 
-tail14:
-	ADDQ         $+8, CX
-	JZ           done15
-	LEAQ         tail8<>+28(SB), BX
-	SHLQ         $0x02, CX
-	SUBQ         CX, BX
-	VMOVUPS      (BX), Y12
+tail17:
+	ADDQ         $+8, SI
+	JZ           end18
+	LEAQ         tail8<>+28(SB), R9
+	SHLQ         $0x02, SI
+	SUBQ         SI, R9
+	VMOVUPS      (R9), Y12
 	VMASKMOVPS   (AX), Y12, Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -552,10 +590,26 @@ tail14:
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y6, Y4
 	VANDPS       Y12, Y4, Y4
-	VADDPS       (DX), Y4, Y4
-	VMOVUPS      Y4, (DX)
+	VADDPS       (R8), Y4, Y4
+	VMOVUPS      Y4, (R8)
 
-done15:
+end18:
+	VMOVUPS (BX), Y12
+	VMOVUPS 32(BX), Y13
+	VMOVUPS 64(BX), Y14
+	VMOVUPS 96(BX), Y15
+
+add19:
+	VADDPS  (DX), Y12, Y12
+	VADDPS  32(DX), Y13, Y13
+	VADDPS  64(DX), Y14, Y14
+	VADDPS  96(DX), Y15, Y15
+	VMOVUPS Y12, (DX)
+	VMOVUPS Y13, 32(DX)
+	VMOVUPS Y14, 64(DX)
+	VMOVUPS Y15, 96(DX)
+	TESTQ   CX, CX
+	JNE     again13
 	VZEROUPPER
 	RET
 
@@ -567,10 +621,10 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+16, DX
-	JL           vec17
+	JL           vec21
 	PCALIGN      $0x20
 
-pair16:
+pair20:
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
 	VMOVUPS Y4, (AX)
@@ -580,11 +634,11 @@ pair16:
 	ADDQ    $+64, CX
 	ADDQ    $+64, AX
 	SUBQ    $+16, DX
-	JGE     pair16
+	JGE     pair20
 
-vec17:
+vec21:
 	ADDQ    $+8, DX
-	JL      tail18
+	JL      tail22
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
 	VMOVUPS Y4, (AX)
@@ -592,9 +646,9 @@ vec17:
 	ADDQ    $+32, AX
 	SUBQ    $+8, DX
 
-tail18:
+tail22:
 	ADDQ       $+8, DX
-	JZ         done19
+	JZ         done23
 	LEAQ       tail8<>+28(SB), BX
 	SHLQ       $0x02, DX
 	SUBQ       DX, BX
@@ -603,7 +657,7 @@ tail18:
 	VDIVPS     Y0, Y4, Y4
 	VMASKMOVPS Y4, Y12, (AX)
 
-done19:
+done23:
 	VZEROUPPER
 	RET
 
@@ -616,10 +670,10 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+16, DX
-	JL           vec21
+	JL           vec25
 	PCALIGN      $0x20
 
-pair20:
+pair24:
 	VMOVUPS     (CX), Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
@@ -629,11 +683,11 @@ pair20:
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JGE         pair20
+	JGE         pair24
 
-vec21:
+vec25:
 	ADDQ        $+8, DX
-	JL          tail22
+	JL          tail26
 	VMOVUPS     (CX), Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
@@ -641,9 +695,9 @@ vec21:
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
 
-tail22:
+tail26:
 	ADDQ        $+8, DX
-	JZ          done23
+	JZ          done27
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -652,6 +706,6 @@ tail22:
 	VFMADD213PS Y1, Y0, Y4
 	VMASKMOVPS  Y4, Y12, (AX)
 
-done23:
+done27:
 	VZEROUPPER
 	RET

@@ -3,18 +3,20 @@
 #include "textflag.h"
 
 // func dot(x *float32, y *float32, n int) float32
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
 TEXT ·dot(SB), NOSPLIT, $0-28
 	MOVQ    x+0(FP), AX
 	MOVQ    y+8(FP), CX
 	MOVQ    n+16(FP), DX
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
+	CMPQ    DX, $0x00000400
+	JG      long1
 	SUBQ    $+32, DX
-	JL      tail2
+	JL      tail4
 	PCALIGN $0x20
 
-block1:
+block3:
 	VMOVUPS     (AX), Z4
 	VFMADD231PS (CX), Z4, Z0
 	VMOVUPS     64(AX), Z5
@@ -22,19 +24,19 @@ block1:
 	SUBQ        $-128, AX
 	SUBQ        $-128, CX
 	SUBQ        $+32, DX
-	JGE         block1
+	JGE         block3
 
-tail2:
+tail4:
 	ADDQ        $+32, DX
-	JZ          done3
+	JZ          done5
 	CMPQ        DX, $+16
-	JL          part4
+	JL          part6
 	VMOVUPS     (AX), Z4
 	VFMADD231PS (CX), Z4, Z0
 	SUBQ        $+16, DX
-	JMP         next5
+	JMP         next7
 
-part4:
+part6:
 	MOVQ        DX, BX
 	XORQ        DX, DX
 	XORQ        SI, SI
@@ -45,7 +47,7 @@ part4:
 	VMOVUPS.Z   (CX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 
-next5:
+next7:
 	XORQ        BX, BX
 	BTSQ        DX, BX
 	DECQ        BX
@@ -54,7 +56,8 @@ next5:
 	VMOVUPS.Z   64(CX), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
 
-done3:
+done5:
+fold2:
 	VADDPS        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPS        Y1, Y0, Y0
@@ -68,62 +71,140 @@ done3:
 	VZEROUPPER
 	RET
 
+long1:
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	MOVQ   $0x00000400, SI
+
+again10:
+	MOVQ    DX, BX
+	CMPQ    DX, SI
+	CMOVQGT SI, BX
+	SUBQ    BX, DX
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	SUBQ    $+32, BX
+	JL      tail12
+	PCALIGN $0x20
+
+block11:
+	VMOVUPS     (AX), Z4
+	VFMADD231PS (CX), Z4, Z0
+	VMOVUPS     64(AX), Z5
+	VFMADD231PS 64(CX), Z5, Z1
+	SUBQ        $-128, AX
+	SUBQ        $-128, CX
+	SUBQ        $+32, BX
+	JGE         block11
+
+tail12:
+	ADDQ        $+32, BX
+	JZ          done13
+	CMPQ        BX, $+16
+	JL          part14
+	VMOVUPS     (AX), Z4
+	VFMADD231PS (CX), Z4, Z0
+	SUBQ        $+16, BX
+	JMP         next15
+
+part14:
+	MOVQ        BX, DI
+	XORQ        BX, BX
+	XORQ        R8, R8
+	BTSQ        DI, R8
+	DECQ        R8
+	KMOVW       R8, K1
+	VMOVUPS.Z   (AX), K1, Z4
+	VMOVUPS.Z   (CX), K1, Z5
+	VFMADD231PS Z5, Z4, Z0
+
+next15:
+	XORQ        DI, DI
+	BTSQ        BX, DI
+	DECQ        DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   64(AX), K1, Z4
+	VMOVUPS.Z   64(CX), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+
+done13:
+	VADDPS  Z0, Z9, Z9
+	VADDPS  Z1, Z10, Z10
+	TESTQ   DX, DX
+	JNE     again10
+	VMOVAPS Z9, Z0
+	VMOVAPS Z10, Z1
+	JMP     fold2
+
 // func dotAdd(acc *[32]float32, x *float32, y *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
 TEXT ·dotAdd(SB), NOSPLIT, $0-32
 	MOVQ    acc+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    y+16(FP), DX
 	MOVQ    n+24(FP), BX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	SUBQ    $+32, BX
-	JL      tail9
+	VMOVUPS (AX), Z9
+	VMOVUPS 64(AX), Z10
+	MOVQ    $0x00000400, DI
+
+again18:
+	MOVQ    BX, SI
+	CMPQ    BX, DI
+	CMOVQGT DI, SI
+	SUBQ    SI, BX
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	SUBQ    $+32, SI
+	JL      tail20
 	PCALIGN $0x20
 
-block8:
+block19:
 	VMOVUPS     (CX), Z4
 	VFMADD231PS (DX), Z4, Z0
 	VMOVUPS     64(CX), Z5
 	VFMADD231PS 64(DX), Z5, Z1
 	SUBQ        $-128, CX
 	SUBQ        $-128, DX
-	SUBQ        $+32, BX
-	JGE         block8
+	SUBQ        $+32, SI
+	JGE         block19
 
-tail9:
-	ADDQ        $+32, BX
-	JZ          done10
-	CMPQ        BX, $+16
-	JL          part11
+tail20:
+	ADDQ        $+32, SI
+	JZ          done21
+	CMPQ        SI, $+16
+	JL          part22
 	VMOVUPS     (CX), Z4
 	VFMADD231PS (DX), Z4, Z0
-	SUBQ        $+16, BX
-	JMP         next12
+	SUBQ        $+16, SI
+	JMP         next23
 
-part11:
-	MOVQ        BX, SI
-	XORQ        BX, BX
-	XORQ        DI, DI
-	BTSQ        SI, DI
-	DECQ        DI
-	KMOVW       DI, K1
+part22:
+	MOVQ        SI, R8
+	XORQ        SI, SI
+	XORQ        R9, R9
+	BTSQ        R8, R9
+	DECQ        R9
+	KMOVW       R9, K1
 	VMOVUPS.Z   (CX), K1, Z4
 	VMOVUPS.Z   (DX), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 
-next12:
-	XORQ        SI, SI
-	BTSQ        BX, SI
-	DECQ        SI
-	KMOVW       SI, K1
+next23:
+	XORQ        R8, R8
+	BTSQ        SI, R8
+	DECQ        R8
+	KMOVW       R8, K1
 	VMOVUPS.Z   64(CX), K1, Z4
 	VMOVUPS.Z   64(DX), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
 
-done10:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
+done21:
+	VADDPS  Z0, Z9, Z9
+	VADDPS  Z1, Z10, Z10
+	TESTQ   BX, BX
+	JNE     again18
+	VMOVUPS Z9, (AX)
+	VMOVUPS Z10, 64(AX)
 	VZEROUPPER
 	RET
 

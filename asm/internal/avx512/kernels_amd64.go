@@ -14,9 +14,9 @@ import (
 // PanelWidth is the number of queries of a panel, and of columns of a tile of a matrix product.
 const PanelWidth = 32
 
-// part is the number of elements that one call of an element-wise kernel takes: a multiple of
-// 32, and less than 30 us even from memory.
-const part = 1 << 15
+// part is the number of elements that one call of an element-wise kernel takes: less than 30 us
+// even from memory.
+const part = tile.SumPart
 
 // Dot is [tile.Dot].
 //
@@ -31,13 +31,16 @@ func Dot(x, y []float32) float32 {
 	if len(x) <= part {
 		return dot(&x[0], &y[0], len(x))
 	}
-	var acc [tile.Lanes]float32
+	var sum tile.LongSum
 	for len(x) > 0 {
 		n := min(len(x), part)
+		var acc [tile.Lanes]float32
 		addDot(&acc, x[:n], y)
+		sum.Add(&acc)
 		x, y = x[n:], y[n:]
 	}
-	return fold(&acc)
+	lanes := sum.Lanes()
+	return fold(&lanes)
 }
 
 // Exp is [tile.Exp].
@@ -82,16 +85,18 @@ func ExpSum(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 	race.Write(dst, len(x))
 	race.Read(x, len(x))
 	race.WriteVar(sum)
+	if len(x) <= part {
+		expSumPart(dst, x, m, sum)
+		return
+	}
+	var long tile.LongSum
 	for len(x) > 0 {
 		n := min(len(x), part)
 		expSumPart(dst, x[:n], m, sum)
+		long.Add(sum)
 		dst, x = dst[n:], x[n:]
 	}
-}
-
-//go:noinline
-func expSumPart(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
-	expSum(&dst[0], &x[0], len(x), m, sum)
+	*sum = long.Lanes()
 }
 
 // SumExp is [tile.SumExp].
@@ -100,15 +105,19 @@ func expSumPart(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
 func SumExp(x []float32, m float32, sum *[tile.Lanes]float32) {
 	race.Read(x, len(x))
 	race.WriteVar(sum)
+	if len(x) <= part {
+		sumExpPart(x, m, sum)
+		return
+	}
+	var long tile.LongSum
 	for len(x) > 0 {
 		n := min(len(x), part)
 		sumExpPart(x[:n], m, sum)
+		long.Add(sum)
 		x = x[n:]
 	}
+	*sum = long.Lanes()
 }
-
-//go:noinline
-func sumExpPart(x []float32, m float32, sum *[tile.Lanes]float32) { sumExp(&x[0], len(x), m, sum) }
 
 // Div is [tile.Div].
 //
@@ -320,6 +329,24 @@ func MergeRow(acc, o []float32, a, b float32) {
 
 //go:noinline
 func addDot(acc *[tile.Lanes]float32, x, y []float32) { dotAdd(acc, &x[0], &y[0], len(x)) }
+
+//go:noinline
+func expSumPart(dst, x []float32, m float32, sum *[tile.Lanes]float32) {
+	*sum = [tile.Lanes]float32{}
+	if len(x) > 0 {
+		var block [tile.Lanes]float32
+		expSum(&dst[0], &x[0], len(x), m, sum, &block)
+	}
+}
+
+//go:noinline
+func sumExpPart(x []float32, m float32, sum *[tile.Lanes]float32) {
+	*sum = [tile.Lanes]float32{}
+	if len(x) > 0 {
+		var block [tile.Lanes]float32
+		sumExp(&x[0], len(x), m, sum, &block)
+	}
+}
 
 func max32(x, m float32) float32 {
 	if x > m {

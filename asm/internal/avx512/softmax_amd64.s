@@ -87,13 +87,14 @@ DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
 
-// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32)
-// Requires: AVX, AVX512F
-TEXT ·expSum(SB), NOSPLIT, $0-40
+// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·expSum(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	MOVQ         sum+32(FP), BX
+	MOVQ         block+40(FP), SI
 	VBROADCASTSS m+24(FP), Z3
 	VMOVUPS      splatc2b00000<>+0(SB), Z0
 	VMOVUPS      splat4b4003f8<>+0(SB), Z1
@@ -105,13 +106,20 @@ TEXT ·expSum(SB), NOSPLIT, $0-40
 	VMOVUPS      splat343fbe8e<>+0(SB), Z21
 	VMOVUPS      splat3db17200<>+0(SB), Z20
 	VMOVUPS      splat4138aa3b<>+0(SB), Z19
-	SUBQ         $+32, DX
-	JL           vecs7
-	VMOVUPS      (BX), Z12
-	VMOVUPS      64(BX), Z13
-	PCALIGN      $0x20
+	MOVQ         $0x00000400, R8
 
-block6:
+again6:
+	MOVQ    DX, DI
+	CMPQ    DX, R8
+	CMOVQGT R8, DI
+	SUBQ    DI, DX
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	SUBQ    $+32, DI
+	JL      rest8
+	PCALIGN $0x20
+
+block7:
 	VMOVUPS      (CX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -158,16 +166,19 @@ block6:
 	VADDPS       Z8, Z13, Z13
 	SUBQ         $-128, CX
 	SUBQ         $-128, AX
-	SUBQ         $+32, DX
-	JGE          block6
-	VMOVUPS      Z12, (BX)
-	VMOVUPS      Z13, 64(BX)
+	SUBQ         $+32, DI
+	JGE          block7
 
-vecs7:
-	ADDQ $+16, DX
-	JL   tail9
+rest8:
+	ADDQ    $+32, DI
+	JZ      add12
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, 64(SI)
+	MOVQ    SI, R9
+	SUBQ    $+16, DI
+	JL      tail10
 
-vec8:
+vec9:
 	VMOVUPS      (CX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -190,20 +201,20 @@ vec8:
 	VMULPS       Z5, Z6, Z4
 	VMOVUPS      Z4, (AX)
 	ADDQ         $+64, AX
-	VADDPS       (BX), Z4, Z4
-	VMOVUPS      Z4, (BX)
+	VADDPS       (R9), Z4, Z4
+	VMOVUPS      Z4, (R9)
 	ADDQ         $+64, CX
-	ADDQ         $+64, BX
-	SUBQ         $+16, DX
-	JGE          vec8
+	ADDQ         $+64, R9
+	SUBQ         $+16, DI
+	JGE          vec9
 
-tail9:
-	ADDQ         $+16, DX
-	JZ           done10
-	XORQ         SI, SI
-	BTSQ         DX, SI
-	DECQ         SI
-	KMOVW        SI, K1
+tail10:
+	ADDQ         $+16, DI
+	JZ           end11
+	XORQ         R10, R10
+	BTSQ         DI, R10
+	DECQ         R10
+	KMOVW        R10, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -226,10 +237,20 @@ tail9:
 	VMULPS       Z5, Z6, Z4
 	VMOVUPS      Z4, K1, (AX)
 	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       (BX), Z4, Z4
-	VMOVUPS      Z4, (BX)
+	VADDPS       (R9), Z4, Z4
+	VMOVUPS      Z4, (R9)
 
-done10:
+end11:
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+
+add12:
+	VADDPS  (BX), Z12, Z12
+	VADDPS  64(BX), Z13, Z13
+	VMOVUPS Z12, (BX)
+	VMOVUPS Z13, 64(BX)
+	TESTQ   DX, DX
+	JNE     again6
 	VZEROUPPER
 	RET
 
@@ -413,12 +434,13 @@ DATA tl<>+56(SB)/4, $0xb2d4a58a
 DATA tl<>+60(SB)/4, $0xb24116de
 GLOBL tl<>(SB), RODATA|NOPTR, $64
 
-// func sumExp(x *float32, n int, m float32, sum *[32]float32)
-// Requires: AVX, AVX512F
-TEXT ·sumExp(SB), NOSPLIT, $0-32
+// func sumExp(x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·sumExp(SB), NOSPLIT, $0-40
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         sum+24(FP), DX
+	MOVQ         block+32(FP), BX
 	VBROADCASTSS m+16(FP), Z3
 	VMOVUPS      splatc2b00000<>+0(SB), Z0
 	VMOVUPS      splat4b4003f8<>+0(SB), Z1
@@ -430,13 +452,20 @@ TEXT ·sumExp(SB), NOSPLIT, $0-32
 	VMOVUPS      splat343fbe8e<>+0(SB), Z21
 	VMOVUPS      splat3db17200<>+0(SB), Z20
 	VMOVUPS      splat4138aa3b<>+0(SB), Z19
-	SUBQ         $+32, CX
-	JL           vecs12
-	VMOVUPS      (DX), Z12
-	VMOVUPS      64(DX), Z13
-	PCALIGN      $0x20
+	MOVQ         $0x00000400, DI
 
-block11:
+again13:
+	MOVQ    CX, SI
+	CMPQ    CX, DI
+	CMOVQGT DI, SI
+	SUBQ    SI, CX
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	SUBQ    $+32, SI
+	JL      rest15
+	PCALIGN $0x20
+
+block14:
 	VMOVUPS      (AX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -480,16 +509,19 @@ block11:
 	VMULPS       Z9, Z10, Z8
 	VADDPS       Z8, Z13, Z13
 	SUBQ         $-128, AX
-	SUBQ         $+32, CX
-	JGE          block11
-	VMOVUPS      Z12, (DX)
-	VMOVUPS      Z13, 64(DX)
+	SUBQ         $+32, SI
+	JGE          block14
 
-vecs12:
-	ADDQ $+16, CX
-	JL   tail14
+rest15:
+	ADDQ    $+32, SI
+	JZ      add19
+	VMOVUPS Z12, (BX)
+	VMOVUPS Z13, 64(BX)
+	MOVQ    BX, R8
+	SUBQ    $+16, SI
+	JL      tail17
 
-vec13:
+vec16:
 	VMOVUPS      (AX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -510,20 +542,20 @@ vec13:
 	VPSRLD       $0x03, Z5, Z5
 	VPSLLD       $0x17, Z5, Z5
 	VMULPS       Z5, Z6, Z4
-	VADDPS       (DX), Z4, Z4
-	VMOVUPS      Z4, (DX)
+	VADDPS       (R8), Z4, Z4
+	VMOVUPS      Z4, (R8)
 	ADDQ         $+64, AX
-	ADDQ         $+64, DX
-	SUBQ         $+16, CX
-	JGE          vec13
+	ADDQ         $+64, R8
+	SUBQ         $+16, SI
+	JGE          vec16
 
-tail14:
-	ADDQ         $+16, CX
-	JZ           done15
-	XORQ         BX, BX
-	BTSQ         CX, BX
-	DECQ         BX
-	KMOVW        BX, K1
+tail17:
+	ADDQ         $+16, SI
+	JZ           end18
+	XORQ         R9, R9
+	BTSQ         SI, R9
+	DECQ         R9
+	KMOVW        R9, K1
 	VMOVUPS.Z    (AX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -545,10 +577,20 @@ tail14:
 	VPSLLD       $0x17, Z5, Z5
 	VMULPS       Z5, Z6, Z4
 	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       (DX), Z4, Z4
-	VMOVUPS      Z4, (DX)
+	VADDPS       (R8), Z4, Z4
+	VMOVUPS      Z4, (R8)
 
-done15:
+end18:
+	VMOVUPS (BX), Z12
+	VMOVUPS 64(BX), Z13
+
+add19:
+	VADDPS  (DX), Z12, Z12
+	VADDPS  64(DX), Z13, Z13
+	VMOVUPS Z12, (DX)
+	VMOVUPS Z13, 64(DX)
+	TESTQ   CX, CX
+	JNE     again13
 	VZEROUPPER
 	RET
 
@@ -560,10 +602,10 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+32, DX
-	JL           vec17
+	JL           vec21
 	PCALIGN      $0x20
 
-pair16:
+pair20:
 	VMOVUPS (CX), Z4
 	VDIVPS  Z0, Z4, Z4
 	VMOVUPS Z4, (AX)
@@ -573,11 +615,11 @@ pair16:
 	ADDQ    $+128, CX
 	ADDQ    $+128, AX
 	SUBQ    $+32, DX
-	JGE     pair16
+	JGE     pair20
 
-vec17:
+vec21:
 	ADDQ    $+16, DX
-	JL      tail18
+	JL      tail22
 	VMOVUPS (CX), Z4
 	VDIVPS  Z0, Z4, Z4
 	VMOVUPS Z4, (AX)
@@ -585,9 +627,9 @@ vec17:
 	ADDQ    $+64, AX
 	SUBQ    $+16, DX
 
-tail18:
+tail22:
 	ADDQ      $+16, DX
-	JZ        done19
+	JZ        done23
 	XORQ      BX, BX
 	BTSQ      DX, BX
 	DECQ      BX
@@ -596,7 +638,7 @@ tail18:
 	VDIVPS    Z0, Z4, Z4
 	VMOVUPS   Z4, K1, (AX)
 
-done19:
+done23:
 	VZEROUPPER
 	RET
 
@@ -609,10 +651,10 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+32, DX
-	JL           vec21
+	JL           vec25
 	PCALIGN      $0x20
 
-pair20:
+pair24:
 	VMOVUPS     (CX), Z4
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, (AX)
@@ -622,11 +664,11 @@ pair20:
 	ADDQ        $+128, CX
 	ADDQ        $+128, AX
 	SUBQ        $+32, DX
-	JGE         pair20
+	JGE         pair24
 
-vec21:
+vec25:
 	ADDQ        $+16, DX
-	JL          tail22
+	JL          tail26
 	VMOVUPS     (CX), Z4
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, (AX)
@@ -634,9 +676,9 @@ vec21:
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
 
-tail22:
+tail26:
 	ADDQ        $+16, DX
-	JZ          done23
+	JZ          done27
 	XORQ        BX, BX
 	BTSQ        DX, BX
 	DECQ        BX
@@ -645,6 +687,6 @@ tail22:
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, K1, (AX)
 
-done23:
+done27:
 	VZEROUPPER
 	RET

@@ -2,13 +2,12 @@
 
 package neon
 
-// dot returns the inner product of n elements of x and y, as [tile.Dot].
+// dot returns the inner product of up to [tile.SumPart] elements of x and y, as [tile.Dot].
 //
 //go:noescape
 func dot(x *float32, y *float32, n int) float32
 
-// dotAdd continues the 32 lanes acc of a long inner product by n elements,
-// a multiple of 32 but for the last part of a vector.
+// dotAdd adds the lanes of the blocks of an inner product to the 32 lanes acc.
 //
 //go:noescape
 func dotAdd(acc *[32]float32, x *float32, y *float32, n int)

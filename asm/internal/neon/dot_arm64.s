@@ -7,6 +7,8 @@ TEXT ·dot(SB), NOSPLIT, $0-28
 	MOVD    x+0(FP), R0
 	MOVD    y+8(FP), R1
 	MOVD    n+16(FP), R2
+	CMP     $1024, R2
+	BGT     long1
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -16,10 +18,10 @@ TEXT ·dot(SB), NOSPLIT, $0-28
 	VMOVI   $0, V6.B16
 	VMOVI   $0, V7.B16
 	SUBS    $32, R2, R2
-	BLT     rest3
+	BLT     rest4
 	PCALIGN $16
 
-block2:
+block3:
 	FLDPQ (R0), (F8, F9)
 	FLDPQ (R1), (F10, F11)
 	WORD  $0x4e2acd00 // fmla v0.4s, v8.4s, v10.4s
@@ -39,136 +41,136 @@ block2:
 	ADD   $128, R0, R0
 	ADD   $128, R1, R1
 	SUBS  $32, R2, R2
-	BGE   block2
+	BGE   block3
 
-rest3:
+rest4:
 	ADD   $32, R2, R2
-	CBZ   R2, done1
+	CBZ   R2, done2
 	VMOVI $0, V8.B16
 	AND   $-4, R2, R3
 	ADD   R3<<2, R0, R3
 	AND   $3, R2, R4
 	VMOVI $0, V9.B16
 	CMP   $1, R4
-	BLT   loaded4
+	BLT   loaded5
 	FMOVS (R3), F9
 	CMP   $2, R4
-	BLT   loaded4
+	BLT   loaded5
 	FMOVD (R3), F9
 	CMP   $3, R4
-	BLT   loaded4
+	BLT   loaded5
 	ADD   $8, R3, R3
 	VLD1  (R3), V9.S[2]
 
-loaded4:
+loaded5:
 	AND   $-4, R2, R3
 	ADD   R3<<2, R1, R3
 	AND   $3, R2, R4
 	VMOVI $0, V10.B16
 	CMP   $1, R4
-	BLT   loaded5
+	BLT   loaded6
 	FMOVS (R3), F10
 	CMP   $2, R4
-	BLT   loaded5
+	BLT   loaded6
 	FMOVD (R3), F10
 	CMP   $3, R4
-	BLT   loaded5
+	BLT   loaded6
 	ADD   $8, R3, R3
 	VLD1  (R3), V10.S[2]
 
-loaded5:
+loaded6:
 	LSR   $2, R2, R2
 	SUBS  $1, R2, R2
-	BLT   last6
+	BLT   last7
 	FMOVQ (R0), F11
 	FMOVQ (R1), F12
 	WORD  $0x4e2ccd60 // fmla v0.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last8
+	BLT   last9
 	FMOVQ 16(R0), F11
 	FMOVQ 16(R1), F12
 	WORD  $0x4e2ccd61 // fmla v1.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last10
+	BLT   last11
 	FMOVQ 32(R0), F11
 	FMOVQ 32(R1), F12
 	WORD  $0x4e2ccd62 // fmla v2.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last12
+	BLT   last13
 	FMOVQ 48(R0), F11
 	FMOVQ 48(R1), F12
 	WORD  $0x4e2ccd63 // fmla v3.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last14
+	BLT   last15
 	FMOVQ 64(R0), F11
 	FMOVQ 64(R1), F12
 	WORD  $0x4e2ccd64 // fmla v4.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last16
+	BLT   last17
 	FMOVQ 80(R0), F11
 	FMOVQ 80(R1), F12
 	WORD  $0x4e2ccd65 // fmla v5.4s, v11.4s, v12.4s
 	SUBS  $1, R2, R2
-	BLT   last18
+	BLT   last19
 	FMOVQ 96(R0), F11
 	FMOVQ 96(R1), F12
 	WORD  $0x4e2ccd66 // fmla v6.4s, v11.4s, v12.4s
 
-last20:
+last21:
 	WORD $0x4e2acd27 // fmla v7.4s, v9.4s, v10.4s
-	B    beyond21
+	B    beyond22
 
-last18:
+last19:
 	WORD $0x4e2acd26 // fmla v6.4s, v9.4s, v10.4s
-	B    beyond19
+	B    beyond20
 
-last16:
+last17:
 	WORD $0x4e2acd25 // fmla v5.4s, v9.4s, v10.4s
-	B    beyond17
+	B    beyond18
 
-last14:
+last15:
 	WORD $0x4e2acd24 // fmla v4.4s, v9.4s, v10.4s
-	B    beyond15
+	B    beyond16
 
-last12:
+last13:
 	WORD $0x4e2acd23 // fmla v3.4s, v9.4s, v10.4s
-	B    beyond13
+	B    beyond14
 
-last10:
+last11:
 	WORD $0x4e2acd22 // fmla v2.4s, v9.4s, v10.4s
-	B    beyond11
+	B    beyond12
 
-last8:
+last9:
 	WORD $0x4e2acd21 // fmla v1.4s, v9.4s, v10.4s
-	B    beyond9
+	B    beyond10
 
-last6:
+last7:
 	WORD $0x4e2acd20 // fmla v0.4s, v9.4s, v10.4s
-	B    beyond7
+	B    beyond8
 
-beyond7:
+beyond8:
 	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
 
-beyond9:
+beyond10:
 	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
 
-beyond11:
+beyond12:
 	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
 
-beyond13:
+beyond14:
 	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
 
-beyond15:
+beyond16:
 	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
 
-beyond17:
+beyond18:
 	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
 
-beyond19:
+beyond20:
 	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
 
-beyond21:
-done1:
+beyond22:
+done2:
 	WORD  $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
 	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
 	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
@@ -182,174 +184,396 @@ done1:
 	FMOVS F0, ret+24(FP)
 	RET
 
-// func dotAdd(acc *[32]float32, x *float32, y *float32, n int)
-TEXT ·dotAdd(SB), NOSPLIT, $0-32
-	MOVD    acc+0(FP), R0
-	MOVD    x+8(FP), R1
-	MOVD    y+16(FP), R2
-	MOVD    n+24(FP), R3
-	FLDPQ   (R0), (F0, F1)
-	FLDPQ   32(R0), (F2, F3)
-	FLDPQ   64(R0), (F4, F5)
-	FLDPQ   96(R0), (F6, F7)
+long1:
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	MOVD  $0x400, R4
+
+again23:
+	CMP     $1024, R2
+	CSEL    LT, R2, R4, R3
+	SUB     R3, R2, R2
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
 	SUBS    $32, R3, R3
-	BLT     rest24
+	BLT     rest26
 	PCALIGN $16
 
-block23:
-	FLDPQ (R1), (F8, F9)
-	FLDPQ (R2), (F10, F11)
-	WORD  $0x4e2acd00 // fmla v0.4s, v8.4s, v10.4s
-	WORD  $0x4e2bcd21 // fmla v1.4s, v9.4s, v11.4s
-	FLDPQ 32(R1), (F8, F9)
-	FLDPQ 32(R2), (F10, F11)
-	WORD  $0x4e2acd02 // fmla v2.4s, v8.4s, v10.4s
-	WORD  $0x4e2bcd23 // fmla v3.4s, v9.4s, v11.4s
-	FLDPQ 64(R1), (F8, F9)
-	FLDPQ 64(R2), (F10, F11)
-	WORD  $0x4e2acd04 // fmla v4.4s, v8.4s, v10.4s
-	WORD  $0x4e2bcd25 // fmla v5.4s, v9.4s, v11.4s
-	FLDPQ 96(R1), (F8, F9)
-	FLDPQ 96(R2), (F10, F11)
-	WORD  $0x4e2acd06 // fmla v6.4s, v8.4s, v10.4s
-	WORD  $0x4e2bcd27 // fmla v7.4s, v9.4s, v11.4s
+block25:
+	FLDPQ (R0), (F16, F17)
+	FLDPQ (R1), (F18, F19)
+	WORD  $0x4e32ce00 // fmla v0.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce21 // fmla v1.4s, v17.4s, v19.4s
+	FLDPQ 32(R0), (F16, F17)
+	FLDPQ 32(R1), (F18, F19)
+	WORD  $0x4e32ce02 // fmla v2.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce23 // fmla v3.4s, v17.4s, v19.4s
+	FLDPQ 64(R0), (F16, F17)
+	FLDPQ 64(R1), (F18, F19)
+	WORD  $0x4e32ce04 // fmla v4.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce25 // fmla v5.4s, v17.4s, v19.4s
+	FLDPQ 96(R0), (F16, F17)
+	FLDPQ 96(R1), (F18, F19)
+	WORD  $0x4e32ce06 // fmla v6.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce27 // fmla v7.4s, v17.4s, v19.4s
+	ADD   $128, R0, R0
 	ADD   $128, R1, R1
-	ADD   $128, R2, R2
 	SUBS  $32, R3, R3
-	BGE   block23
+	BGE   block25
 
-rest24:
+rest26:
 	ADD   $32, R3, R3
-	CBZ   R3, done22
-	VMOVI $0, V8.B16
-	AND   $-4, R3, R4
-	ADD   R4<<2, R1, R4
-	AND   $3, R3, R5
-	VMOVI $0, V9.B16
-	CMP   $1, R5
-	BLT   loaded25
-	FMOVS (R4), F9
-	CMP   $2, R5
-	BLT   loaded25
-	FMOVD (R4), F9
-	CMP   $3, R5
-	BLT   loaded25
-	ADD   $8, R4, R4
-	VLD1  (R4), V9.S[2]
+	CBZ   R3, done24
+	VMOVI $0, V16.B16
+	AND   $-4, R3, R5
+	ADD   R5<<2, R0, R5
+	AND   $3, R3, R6
+	VMOVI $0, V17.B16
+	CMP   $1, R6
+	BLT   loaded27
+	FMOVS (R5), F17
+	CMP   $2, R6
+	BLT   loaded27
+	FMOVD (R5), F17
+	CMP   $3, R6
+	BLT   loaded27
+	ADD   $8, R5, R5
+	VLD1  (R5), V17.S[2]
 
-loaded25:
-	AND   $-4, R3, R4
-	ADD   R4<<2, R2, R4
-	AND   $3, R3, R5
-	VMOVI $0, V10.B16
-	CMP   $1, R5
-	BLT   loaded26
-	FMOVS (R4), F10
-	CMP   $2, R5
-	BLT   loaded26
-	FMOVD (R4), F10
-	CMP   $3, R5
-	BLT   loaded26
-	ADD   $8, R4, R4
-	VLD1  (R4), V10.S[2]
+loaded27:
+	AND   $-4, R3, R5
+	ADD   R5<<2, R1, R5
+	AND   $3, R3, R6
+	VMOVI $0, V18.B16
+	CMP   $1, R6
+	BLT   loaded28
+	FMOVS (R5), F18
+	CMP   $2, R6
+	BLT   loaded28
+	FMOVD (R5), F18
+	CMP   $3, R6
+	BLT   loaded28
+	ADD   $8, R5, R5
+	VLD1  (R5), V18.S[2]
 
-loaded26:
+loaded28:
 	LSR   $2, R3, R3
 	SUBS  $1, R3, R3
-	BLT   last27
-	FMOVQ (R1), F11
-	FMOVQ (R2), F12
-	WORD  $0x4e2ccd60 // fmla v0.4s, v11.4s, v12.4s
-	SUBS  $1, R3, R3
 	BLT   last29
-	FMOVQ 16(R1), F11
-	FMOVQ 16(R2), F12
-	WORD  $0x4e2ccd61 // fmla v1.4s, v11.4s, v12.4s
+	FMOVQ (R0), F19
+	FMOVQ (R1), F20
+	WORD  $0x4e34ce60 // fmla v0.4s, v19.4s, v20.4s
 	SUBS  $1, R3, R3
 	BLT   last31
-	FMOVQ 32(R1), F11
-	FMOVQ 32(R2), F12
-	WORD  $0x4e2ccd62 // fmla v2.4s, v11.4s, v12.4s
+	FMOVQ 16(R0), F19
+	FMOVQ 16(R1), F20
+	WORD  $0x4e34ce61 // fmla v1.4s, v19.4s, v20.4s
 	SUBS  $1, R3, R3
 	BLT   last33
-	FMOVQ 48(R1), F11
-	FMOVQ 48(R2), F12
-	WORD  $0x4e2ccd63 // fmla v3.4s, v11.4s, v12.4s
+	FMOVQ 32(R0), F19
+	FMOVQ 32(R1), F20
+	WORD  $0x4e34ce62 // fmla v2.4s, v19.4s, v20.4s
 	SUBS  $1, R3, R3
 	BLT   last35
-	FMOVQ 64(R1), F11
-	FMOVQ 64(R2), F12
-	WORD  $0x4e2ccd64 // fmla v4.4s, v11.4s, v12.4s
+	FMOVQ 48(R0), F19
+	FMOVQ 48(R1), F20
+	WORD  $0x4e34ce63 // fmla v3.4s, v19.4s, v20.4s
 	SUBS  $1, R3, R3
 	BLT   last37
-	FMOVQ 80(R1), F11
-	FMOVQ 80(R2), F12
-	WORD  $0x4e2ccd65 // fmla v5.4s, v11.4s, v12.4s
+	FMOVQ 64(R0), F19
+	FMOVQ 64(R1), F20
+	WORD  $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
 	SUBS  $1, R3, R3
 	BLT   last39
-	FMOVQ 96(R1), F11
-	FMOVQ 96(R2), F12
-	WORD  $0x4e2ccd66 // fmla v6.4s, v11.4s, v12.4s
+	FMOVQ 80(R0), F19
+	FMOVQ 80(R1), F20
+	WORD  $0x4e34ce65 // fmla v5.4s, v19.4s, v20.4s
+	SUBS  $1, R3, R3
+	BLT   last41
+	FMOVQ 96(R0), F19
+	FMOVQ 96(R1), F20
+	WORD  $0x4e34ce66 // fmla v6.4s, v19.4s, v20.4s
+
+last43:
+	WORD $0x4e32ce27 // fmla v7.4s, v17.4s, v18.4s
+	B    beyond44
 
 last41:
-	WORD $0x4e2acd27 // fmla v7.4s, v9.4s, v10.4s
+	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
 	B    beyond42
 
 last39:
-	WORD $0x4e2acd26 // fmla v6.4s, v9.4s, v10.4s
+	WORD $0x4e32ce25 // fmla v5.4s, v17.4s, v18.4s
 	B    beyond40
 
 last37:
-	WORD $0x4e2acd25 // fmla v5.4s, v9.4s, v10.4s
+	WORD $0x4e32ce24 // fmla v4.4s, v17.4s, v18.4s
 	B    beyond38
 
 last35:
-	WORD $0x4e2acd24 // fmla v4.4s, v9.4s, v10.4s
+	WORD $0x4e32ce23 // fmla v3.4s, v17.4s, v18.4s
 	B    beyond36
 
 last33:
-	WORD $0x4e2acd23 // fmla v3.4s, v9.4s, v10.4s
+	WORD $0x4e32ce22 // fmla v2.4s, v17.4s, v18.4s
 	B    beyond34
 
 last31:
-	WORD $0x4e2acd22 // fmla v2.4s, v9.4s, v10.4s
+	WORD $0x4e32ce21 // fmla v1.4s, v17.4s, v18.4s
 	B    beyond32
 
 last29:
-	WORD $0x4e2acd21 // fmla v1.4s, v9.4s, v10.4s
+	WORD $0x4e32ce20 // fmla v0.4s, v17.4s, v18.4s
 	B    beyond30
 
-last27:
-	WORD $0x4e2acd20 // fmla v0.4s, v9.4s, v10.4s
-	B    beyond28
-
-beyond28:
-	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
-
 beyond30:
-	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
 
 beyond32:
-	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
 
 beyond34:
-	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	WORD $0x4e30d463 // fadd v3.4s, v3.4s, v16.4s
 
 beyond36:
-	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
 
 beyond38:
-	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
 
 beyond40:
-	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
 
 beyond42:
-done22:
-	FSTPQ (F0, F1), (R0)
-	FSTPQ (F2, F3), 32(R0)
-	FSTPQ (F4, F5), 64(R0)
-	FSTPQ (F6, F7), 96(R0)
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+
+beyond44:
+done24:
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD  $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD  $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD  $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD  $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD  $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD  $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD  $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
+	CBNZ  R2, again23
+	WORD  $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	WORD  $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
+	WORD  $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	WORD  $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
+	WORD  $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD  $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
+	WORD  $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	VEXT  $8, V8.B16, V8.B16, V0.B16
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD  $0x7e30d908 // faddp s8, v8.2s
+	FMOVS F8, ret+24(FP)
+	RET
+
+// func dotAdd(acc *[32]float32, x *float32, y *float32, n int)
+TEXT ·dotAdd(SB), NOSPLIT, $0-32
+	MOVD  acc+0(FP), R0
+	MOVD  x+8(FP), R1
+	MOVD  y+16(FP), R2
+	MOVD  n+24(FP), R3
+	FLDPQ (R0), (F8, F9)
+	FLDPQ 32(R0), (F10, F11)
+	FLDPQ 64(R0), (F12, F13)
+	FLDPQ 96(R0), (F14, F15)
+	MOVD  $0x400, R5
+
+again45:
+	CMP     $1024, R3
+	CSEL    LT, R3, R5, R4
+	SUB     R4, R3, R3
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	SUBS    $32, R4, R4
+	BLT     rest48
+	PCALIGN $16
+
+block47:
+	FLDPQ (R1), (F16, F17)
+	FLDPQ (R2), (F18, F19)
+	WORD  $0x4e32ce00 // fmla v0.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce21 // fmla v1.4s, v17.4s, v19.4s
+	FLDPQ 32(R1), (F16, F17)
+	FLDPQ 32(R2), (F18, F19)
+	WORD  $0x4e32ce02 // fmla v2.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce23 // fmla v3.4s, v17.4s, v19.4s
+	FLDPQ 64(R1), (F16, F17)
+	FLDPQ 64(R2), (F18, F19)
+	WORD  $0x4e32ce04 // fmla v4.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce25 // fmla v5.4s, v17.4s, v19.4s
+	FLDPQ 96(R1), (F16, F17)
+	FLDPQ 96(R2), (F18, F19)
+	WORD  $0x4e32ce06 // fmla v6.4s, v16.4s, v18.4s
+	WORD  $0x4e33ce27 // fmla v7.4s, v17.4s, v19.4s
+	ADD   $128, R1, R1
+	ADD   $128, R2, R2
+	SUBS  $32, R4, R4
+	BGE   block47
+
+rest48:
+	ADD   $32, R4, R4
+	CBZ   R4, done46
+	VMOVI $0, V16.B16
+	AND   $-4, R4, R6
+	ADD   R6<<2, R1, R6
+	AND   $3, R4, R7
+	VMOVI $0, V17.B16
+	CMP   $1, R7
+	BLT   loaded49
+	FMOVS (R6), F17
+	CMP   $2, R7
+	BLT   loaded49
+	FMOVD (R6), F17
+	CMP   $3, R7
+	BLT   loaded49
+	ADD   $8, R6, R6
+	VLD1  (R6), V17.S[2]
+
+loaded49:
+	AND   $-4, R4, R6
+	ADD   R6<<2, R2, R6
+	AND   $3, R4, R7
+	VMOVI $0, V18.B16
+	CMP   $1, R7
+	BLT   loaded50
+	FMOVS (R6), F18
+	CMP   $2, R7
+	BLT   loaded50
+	FMOVD (R6), F18
+	CMP   $3, R7
+	BLT   loaded50
+	ADD   $8, R6, R6
+	VLD1  (R6), V18.S[2]
+
+loaded50:
+	LSR   $2, R4, R4
+	SUBS  $1, R4, R4
+	BLT   last51
+	FMOVQ (R1), F19
+	FMOVQ (R2), F20
+	WORD  $0x4e34ce60 // fmla v0.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last53
+	FMOVQ 16(R1), F19
+	FMOVQ 16(R2), F20
+	WORD  $0x4e34ce61 // fmla v1.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last55
+	FMOVQ 32(R1), F19
+	FMOVQ 32(R2), F20
+	WORD  $0x4e34ce62 // fmla v2.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last57
+	FMOVQ 48(R1), F19
+	FMOVQ 48(R2), F20
+	WORD  $0x4e34ce63 // fmla v3.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last59
+	FMOVQ 64(R1), F19
+	FMOVQ 64(R2), F20
+	WORD  $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last61
+	FMOVQ 80(R1), F19
+	FMOVQ 80(R2), F20
+	WORD  $0x4e34ce65 // fmla v5.4s, v19.4s, v20.4s
+	SUBS  $1, R4, R4
+	BLT   last63
+	FMOVQ 96(R1), F19
+	FMOVQ 96(R2), F20
+	WORD  $0x4e34ce66 // fmla v6.4s, v19.4s, v20.4s
+
+last65:
+	WORD $0x4e32ce27 // fmla v7.4s, v17.4s, v18.4s
+	B    beyond66
+
+last63:
+	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
+	B    beyond64
+
+last61:
+	WORD $0x4e32ce25 // fmla v5.4s, v17.4s, v18.4s
+	B    beyond62
+
+last59:
+	WORD $0x4e32ce24 // fmla v4.4s, v17.4s, v18.4s
+	B    beyond60
+
+last57:
+	WORD $0x4e32ce23 // fmla v3.4s, v17.4s, v18.4s
+	B    beyond58
+
+last55:
+	WORD $0x4e32ce22 // fmla v2.4s, v17.4s, v18.4s
+	B    beyond56
+
+last53:
+	WORD $0x4e32ce21 // fmla v1.4s, v17.4s, v18.4s
+	B    beyond54
+
+last51:
+	WORD $0x4e32ce20 // fmla v0.4s, v17.4s, v18.4s
+	B    beyond52
+
+beyond52:
+	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
+
+beyond54:
+	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
+
+beyond56:
+	WORD $0x4e30d463 // fadd v3.4s, v3.4s, v16.4s
+
+beyond58:
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+
+beyond60:
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
+
+beyond62:
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+
+beyond64:
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+
+beyond66:
+done46:
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD  $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD  $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD  $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD  $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD  $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD  $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD  $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
+	CBNZ  R3, again45
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
+	FSTPQ (F12, F13), 64(R0)
+	FSTPQ (F14, F15), 96(R0)
 	RET
 
 // func fold(acc *[32]float32) float32

@@ -54,52 +54,63 @@ rest4:
 	FMOVS F2, ret+16(FP)
 	RET
 
-// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32)
-TEXT ·expSum(SB), NOSPLIT, $0-40
-	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F30, F31)
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F28, F29)
-	MOVD    $0x3020100, R0
-	VDUP    R0, V23.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V22.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V21.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V20.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V19.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V18.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V17.S4
-	MOVD    $coefficients<>(SB), R4
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V14.S4
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V13.S4
-	MOVD    dst+0(FP), R0
-	MOVD    x+8(FP), R1
-	MOVD    n+16(FP), R2
-	MOVD    sum+32(FP), R3
-	FMOVS   m+24(FP), F0
-	VDUP    V0.S[0], V0.S4
-	FLDPQ   (R3), (F1, F2)
-	FLDPQ   32(R3), (F3, F4)
-	FLDPQ   64(R3), (F5, F6)
-	FLDPQ   96(R3), (F7, F8)
-	SUBS    $32, R2, R2
-	BLT     rest6
+// func expSum(dst *float32, x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+TEXT ·expSum(SB), NOSPLIT, $0-48
+	MOVD  $tl<>(SB), R0
+	FLDPQ (R0), (F30, F31)
+	MOVD  $th<>(SB), R0
+	FLDPQ (R0), (F28, F29)
+	MOVD  $0x3020100, R0
+	VDUP  R0, V23.S4
+	MOVD  $0x4040404, R0
+	VDUP  R0, V22.S4
+	MOVD  $0x7, R0
+	VDUP  R0, V21.S4
+	MOVD  $0x3d2ab1d8, R0
+	VDUP  R0, V20.S4
+	MOVD  $0x343fbe8e, R0
+	VDUP  R0, V19.S4
+	MOVD  $0x3db17200, R0
+	VDUP  R0, V18.S4
+	MOVD  $0x4b4003f8, R0
+	VDUP  R0, V17.S4
+	MOVD  $coefficients<>(SB), R7
+	MOVD  $0x4138aa3b, R0
+	VDUP  R0, V14.S4
+	MOVD  $0xc2b00000, R0
+	VDUP  R0, V13.S4
+	MOVD  dst+0(FP), R0
+	MOVD  x+8(FP), R1
+	MOVD  n+16(FP), R2
+	MOVD  sum+32(FP), R3
+	MOVD  block+40(FP), R4
+	FMOVS m+24(FP), F0
+	VDUP  V0.S[0], V0.S4
+	MOVD  $0x400, R6
+
+again5:
+	CMP     $1024, R2
+	CSEL    LT, R2, R6, R5
+	SUB     R5, R2, R2
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	SUBS    $32, R5, R5
+	BLT     rest8
 	PCALIGN $16
 
-block5:
+block7:
 	FLDPQ (R1), (F9, F10)
 	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R4), (F15, F16)
+	FLDPQ (R7), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -108,10 +119,10 @@ block5:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R4), (F11, F12)
+	FLDPQ 32(R7), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R4), (F24, F25)
+	FLDPQ 64(R7), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -146,7 +157,7 @@ block5:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R4), (F15, F16)
+	FLDPQ (R7), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -155,10 +166,10 @@ block5:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R4), (F11, F12)
+	FLDPQ 32(R7), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R4), (F24, F25)
+	FLDPQ 64(R7), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -193,7 +204,7 @@ block5:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R4), (F15, F16)
+	FLDPQ (R7), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -202,10 +213,10 @@ block5:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R4), (F11, F12)
+	FLDPQ 32(R7), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R4), (F24, F25)
+	FLDPQ 64(R7), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -240,7 +251,7 @@ block5:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R4), (F15, F16)
+	FLDPQ (R7), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -249,10 +260,10 @@ block5:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R4), (F11, F12)
+	FLDPQ 32(R7), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R4), (F24, F25)
+	FLDPQ 64(R7), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -284,31 +295,33 @@ block5:
 	FSTPQ (F9, F10), 96(R0)
 	ADD   $128, R1, R1
 	ADD   $128, R0, R0
-	SUBS  $32, R2, R2
-	BGE   block5
+	SUBS  $32, R5, R5
+	BGE   block7
 
-rest6:
-	ADD     $32, R2, R2
-	FSTPQ   (F1, F2), (R3)
-	FSTPQ   (F3, F4), 32(R3)
-	FSTPQ   (F5, F6), 64(R3)
-	FSTPQ   (F7, F8), 96(R3)
-	SUBS    $4, R2, R2
-	BLT     rest8
+rest8:
+	ADD     $32, R5, R5
+	CBZ     R5, add6
+	FSTPQ   (F1, F2), (R4)
+	FSTPQ   (F3, F4), 32(R4)
+	FSTPQ   (F5, F6), 64(R4)
+	FSTPQ   (F7, F8), 96(R4)
+	MOVD    R4, R8
+	SUBS    $4, R5, R5
+	BLT     rest10
 	PCALIGN $16
 
-block7:
+block9:
 	FMOVQ (R1), F1
 	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
 	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
-	FMOVQ (R4), F3
+	FMOVQ (R7), F3
 	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
 	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
 	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
 	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
-	FMOVQ 32(R4), F2
+	FMOVQ 32(R7), F2
 	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
-	FMOVQ 64(R4), F4
+	FMOVQ 64(R7), F4
 	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
 	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
@@ -324,31 +337,31 @@ block7:
 	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
 	FMOVQ F1, (R0)
 	ADD   $16, R0, R0
-	FMOVQ (R3), F2
+	FMOVQ (R8), F2
 	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	FMOVQ F2, (R3)
+	FMOVQ F2, (R8)
 	ADD   $16, R1, R1
-	ADD   $16, R3, R3
-	SUBS  $4, R2, R2
-	BGE   block7
+	ADD   $16, R8, R8
+	SUBS  $4, R5, R5
+	BGE   block9
 
-rest8:
-	ADD     $4, R2, R2
-	CBZ     R2, rest10
+rest10:
+	ADD     $4, R5, R5
+	CBZ     R5, rest12
 	PCALIGN $16
 
-block9:
+block11:
 	FMOVS (R1), F1
 	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
 	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
-	FMOVQ (R4), F3
+	FMOVQ (R7), F3
 	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
 	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
 	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
 	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
-	FMOVQ 32(R4), F2
+	FMOVQ 32(R7), F2
 	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
-	FMOVQ 64(R4), F4
+	FMOVQ 64(R7), F4
 	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
 	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
@@ -364,15 +377,38 @@ block9:
 	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
 	FMOVS F1, (R0)
 	ADD   $4, R0, R0
-	FMOVS (R3), F2
+	FMOVS (R8), F2
 	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	FMOVS F2, (R3)
+	FMOVS F2, (R8)
 	ADD   $4, R1, R1
-	ADD   $4, R3, R3
-	SUBS  $1, R2, R2
-	BNE   block9
+	ADD   $4, R8, R8
+	SUBS  $1, R5, R5
+	BNE   block11
 
-rest10:
+rest12:
+	FLDPQ (R4), (F1, F2)
+	FLDPQ 32(R4), (F3, F4)
+	FLDPQ 64(R4), (F5, F6)
+	FLDPQ 96(R4), (F7, F8)
+
+add6:
+	FLDPQ (R3), (F9, F10)
+	WORD  $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD  $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	FSTPQ (F9, F10), (R3)
+	FLDPQ 32(R3), (F1, F2)
+	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD  $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FSTPQ (F1, F2), 32(R3)
+	FLDPQ 64(R3), (F1, F2)
+	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FSTPQ (F1, F2), 64(R3)
+	FLDPQ 96(R3), (F1, F2)
+	WORD  $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	WORD  $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FSTPQ (F1, F2), 96(R3)
+	CBNZ  R2, again5
 	RET
 
 DATA th<>+0(SB)/4, $0x3f800000
@@ -395,51 +431,62 @@ DATA tl<>+24(SB)/4, $0xb2d4a58a
 DATA tl<>+28(SB)/4, $0xb24116de
 GLOBL tl<>(SB), RODATA|NOPTR, $32
 
-// func sumExp(x *float32, n int, m float32, sum *[32]float32)
-TEXT ·sumExp(SB), NOSPLIT, $0-32
-	MOVD    $tl<>(SB), R0
-	FLDPQ   (R0), (F30, F31)
-	MOVD    $th<>(SB), R0
-	FLDPQ   (R0), (F28, F29)
-	MOVD    $0x3020100, R0
-	VDUP    R0, V23.S4
-	MOVD    $0x4040404, R0
-	VDUP    R0, V22.S4
-	MOVD    $0x7, R0
-	VDUP    R0, V21.S4
-	MOVD    $0x3d2ab1d8, R0
-	VDUP    R0, V20.S4
-	MOVD    $0x343fbe8e, R0
-	VDUP    R0, V19.S4
-	MOVD    $0x3db17200, R0
-	VDUP    R0, V18.S4
-	MOVD    $0x4b4003f8, R0
-	VDUP    R0, V17.S4
-	MOVD    $coefficients<>(SB), R3
-	MOVD    $0x4138aa3b, R0
-	VDUP    R0, V14.S4
-	MOVD    $0xc2b00000, R0
-	VDUP    R0, V13.S4
-	MOVD    x+0(FP), R0
-	MOVD    n+8(FP), R1
-	MOVD    sum+24(FP), R2
-	FMOVS   m+16(FP), F0
-	VDUP    V0.S[0], V0.S4
-	FLDPQ   (R2), (F1, F2)
-	FLDPQ   32(R2), (F3, F4)
-	FLDPQ   64(R2), (F5, F6)
-	FLDPQ   96(R2), (F7, F8)
-	SUBS    $32, R1, R1
-	BLT     rest12
+// func sumExp(x *float32, n int, m float32, sum *[32]float32, block *[32]float32)
+TEXT ·sumExp(SB), NOSPLIT, $0-40
+	MOVD  $tl<>(SB), R0
+	FLDPQ (R0), (F30, F31)
+	MOVD  $th<>(SB), R0
+	FLDPQ (R0), (F28, F29)
+	MOVD  $0x3020100, R0
+	VDUP  R0, V23.S4
+	MOVD  $0x4040404, R0
+	VDUP  R0, V22.S4
+	MOVD  $0x7, R0
+	VDUP  R0, V21.S4
+	MOVD  $0x3d2ab1d8, R0
+	VDUP  R0, V20.S4
+	MOVD  $0x343fbe8e, R0
+	VDUP  R0, V19.S4
+	MOVD  $0x3db17200, R0
+	VDUP  R0, V18.S4
+	MOVD  $0x4b4003f8, R0
+	VDUP  R0, V17.S4
+	MOVD  $coefficients<>(SB), R6
+	MOVD  $0x4138aa3b, R0
+	VDUP  R0, V14.S4
+	MOVD  $0xc2b00000, R0
+	VDUP  R0, V13.S4
+	MOVD  x+0(FP), R0
+	MOVD  n+8(FP), R1
+	MOVD  sum+24(FP), R2
+	MOVD  block+32(FP), R3
+	FMOVS m+16(FP), F0
+	VDUP  V0.S[0], V0.S4
+	MOVD  $0x400, R5
+
+again13:
+	CMP     $1024, R1
+	CSEL    LT, R1, R5, R4
+	SUB     R4, R1, R1
+	VMOVI   $0, V1.B16
+	VMOVI   $0, V2.B16
+	VMOVI   $0, V3.B16
+	VMOVI   $0, V4.B16
+	VMOVI   $0, V5.B16
+	VMOVI   $0, V6.B16
+	VMOVI   $0, V7.B16
+	VMOVI   $0, V8.B16
+	SUBS    $32, R4, R4
+	BLT     rest16
 	PCALIGN $16
 
-block11:
+block15:
 	FLDPQ (R0), (F9, F10)
 	WORD  $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R3), (F15, F16)
+	FLDPQ (R6), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -448,10 +495,10 @@ block11:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R3), (F11, F12)
+	FLDPQ 32(R6), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R3), (F24, F25)
+	FLDPQ 64(R6), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -485,7 +532,7 @@ block11:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R3), (F15, F16)
+	FLDPQ (R6), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -494,10 +541,10 @@ block11:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R3), (F11, F12)
+	FLDPQ 32(R6), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R3), (F24, F25)
+	FLDPQ 64(R6), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -531,7 +578,7 @@ block11:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R3), (F15, F16)
+	FLDPQ (R6), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -540,10 +587,10 @@ block11:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R3), (F11, F12)
+	FLDPQ 32(R6), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R3), (F24, F25)
+	FLDPQ 64(R6), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -577,7 +624,7 @@ block11:
 	WORD  $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
 	WORD  $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD  $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
-	FLDPQ (R3), (F15, F16)
+	FLDPQ (R6), (F15, F16)
 	WORD  $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
 	WORD  $0x4e2acdd0 // fmla v16.4s, v14.4s, v10.4s
 	WORD  $0x4eb1d5eb // fsub v11.4s, v15.4s, v17.4s
@@ -586,10 +633,10 @@ block11:
 	WORD  $0x4eb2cd8a // fmls v10.4s, v12.4s, v18.4s
 	WORD  $0x4eb3cd69 // fmls v9.4s, v11.4s, v19.4s
 	WORD  $0x4eb3cd8a // fmls v10.4s, v12.4s, v19.4s
-	FLDPQ 32(R3), (F11, F12)
+	FLDPQ 32(R6), (F11, F12)
 	WORD  $0x4e29ce8b // fmla v11.4s, v20.4s, v9.4s
 	WORD  $0x4e2ace8c // fmla v12.4s, v20.4s, v10.4s
-	FLDPQ 64(R3), (F24, F25)
+	FLDPQ 64(R6), (F24, F25)
 	WORD  $0x4e29cd78 // fmla v24.4s, v11.4s, v9.4s
 	WORD  $0x4e2acd99 // fmla v25.4s, v12.4s, v10.4s
 	WORD  $0x6e29dd2b // fmul v11.4s, v9.4s, v9.4s
@@ -619,31 +666,33 @@ block11:
 	WORD  $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
 	WORD  $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
 	ADD   $128, R0, R0
-	SUBS  $32, R1, R1
-	BGE   block11
+	SUBS  $32, R4, R4
+	BGE   block15
 
-rest12:
-	ADD     $32, R1, R1
-	FSTPQ   (F1, F2), (R2)
-	FSTPQ   (F3, F4), 32(R2)
-	FSTPQ   (F5, F6), 64(R2)
-	FSTPQ   (F7, F8), 96(R2)
-	SUBS    $4, R1, R1
-	BLT     rest14
+rest16:
+	ADD     $32, R4, R4
+	CBZ     R4, add14
+	FSTPQ   (F1, F2), (R3)
+	FSTPQ   (F3, F4), 32(R3)
+	FSTPQ   (F5, F6), 64(R3)
+	FSTPQ   (F7, F8), 96(R3)
+	MOVD    R3, R7
+	SUBS    $4, R4, R4
+	BLT     rest18
 	PCALIGN $16
 
-block13:
+block17:
 	FMOVQ (R0), F1
 	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
 	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
-	FMOVQ (R3), F3
+	FMOVQ (R6), F3
 	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
 	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
 	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
 	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
-	FMOVQ 32(R3), F2
+	FMOVQ 32(R6), F2
 	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
-	FMOVQ 64(R3), F4
+	FMOVQ 64(R6), F4
 	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
 	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
@@ -657,31 +706,31 @@ block13:
 	VUSHR $3, V3.S4, V3.S4
 	VSHL  $23, V3.S4, V3.S4
 	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
-	FMOVQ (R2), F2
+	FMOVQ (R7), F2
 	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	FMOVQ F2, (R2)
+	FMOVQ F2, (R7)
 	ADD   $16, R0, R0
-	ADD   $16, R2, R2
-	SUBS  $4, R1, R1
-	BGE   block13
+	ADD   $16, R7, R7
+	SUBS  $4, R4, R4
+	BGE   block17
 
-rest14:
-	ADD     $4, R1, R1
-	CBZ     R1, rest16
+rest18:
+	ADD     $4, R4, R4
+	CBZ     R4, rest20
 	PCALIGN $16
 
-block15:
+block19:
 	FMOVS (R0), F1
 	WORD  $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
 	WORD  $0x4e2df421 // fmax v1.4s, v1.4s, v13.4s
-	FMOVQ (R3), F3
+	FMOVQ (R6), F3
 	WORD  $0x4e21cdc3 // fmla v3.4s, v14.4s, v1.4s
 	WORD  $0x4eb1d462 // fsub v2.4s, v3.4s, v17.4s
 	WORD  $0x4eb2cc41 // fmls v1.4s, v2.4s, v18.4s
 	WORD  $0x4eb3cc41 // fmls v1.4s, v2.4s, v19.4s
-	FMOVQ 32(R3), F2
+	FMOVQ 32(R6), F2
 	WORD  $0x4e21ce82 // fmla v2.4s, v20.4s, v1.4s
-	FMOVQ 64(R3), F4
+	FMOVQ 64(R6), F4
 	WORD  $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD  $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
 	WORD  $0x4e22cc81 // fmla v1.4s, v4.4s, v2.4s
@@ -695,15 +744,38 @@ block15:
 	VUSHR $3, V3.S4, V3.S4
 	VSHL  $23, V3.S4, V3.S4
 	WORD  $0x6e23dc81 // fmul v1.4s, v4.4s, v3.4s
-	FMOVS (R2), F2
+	FMOVS (R7), F2
 	WORD  $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	FMOVS F2, (R2)
+	FMOVS F2, (R7)
 	ADD   $4, R0, R0
-	ADD   $4, R2, R2
-	SUBS  $1, R1, R1
-	BNE   block15
+	ADD   $4, R7, R7
+	SUBS  $1, R4, R4
+	BNE   block19
 
-rest16:
+rest20:
+	FLDPQ (R3), (F1, F2)
+	FLDPQ 32(R3), (F3, F4)
+	FLDPQ 64(R3), (F5, F6)
+	FLDPQ 96(R3), (F7, F8)
+
+add14:
+	FLDPQ (R2), (F9, F10)
+	WORD  $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD  $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	FSTPQ (F9, F10), (R2)
+	FLDPQ 32(R2), (F1, F2)
+	WORD  $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD  $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FSTPQ (F1, F2), 32(R2)
+	FLDPQ 64(R2), (F1, F2)
+	WORD  $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD  $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FSTPQ (F1, F2), 64(R2)
+	FLDPQ 96(R2), (F1, F2)
+	WORD  $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	WORD  $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FSTPQ (F1, F2), 96(R2)
+	CBNZ  R1, again13
 	RET
 
 // func div(dst *float32, x *float32, n int, d float32)
@@ -714,10 +786,10 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVD    x+8(FP), R1
 	MOVD    n+16(FP), R2
 	SUBS    $8, R2, R2
-	BLT     rest18
+	BLT     rest22
 	PCALIGN $16
 
-block17:
+block21:
 	FLDPQ (R1), (F1, F2)
 	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
 	WORD  $0x6e20fc42 // fdiv v2.4s, v2.4s, v0.4s
@@ -725,38 +797,38 @@ block17:
 	ADD   $32, R1, R1
 	ADD   $32, R0, R0
 	SUBS  $8, R2, R2
-	BGE   block17
+	BGE   block21
 
-rest18:
+rest22:
 	ADD     $8, R2, R2
 	SUBS    $4, R2, R2
-	BLT     rest20
+	BLT     rest24
 	PCALIGN $16
 
-block19:
+block23:
 	FMOVQ (R1), F1
 	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
 	FMOVQ F1, (R0)
 	ADD   $16, R1, R1
 	ADD   $16, R0, R0
 	SUBS  $4, R2, R2
-	BGE   block19
+	BGE   block23
 
-rest20:
+rest24:
 	ADD     $4, R2, R2
-	CBZ     R2, rest22
+	CBZ     R2, rest26
 	PCALIGN $16
 
-block21:
+block25:
 	FMOVS (R1), F1
 	WORD  $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
 	FMOVS F1, (R0)
 	ADD   $4, R1, R1
 	ADD   $4, R0, R0
 	SUBS  $1, R2, R2
-	BNE   block21
+	BNE   block25
 
-rest22:
+rest26:
 	RET
 
 // func scale(dst *float32, x *float32, n int, f float32)
@@ -767,10 +839,10 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVD    x+8(FP), R1
 	MOVD    n+16(FP), R2
 	SUBS    $8, R2, R2
-	BLT     rest24
+	BLT     rest28
 	PCALIGN $16
 
-block23:
+block27:
 	FLDPQ (R1), (F1, F2)
 	VMOVI $0, V3.B16
 	WORD  $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
@@ -782,15 +854,15 @@ block23:
 	ADD   $32, R1, R1
 	ADD   $32, R0, R0
 	SUBS  $8, R2, R2
-	BGE   block23
+	BGE   block27
 
-rest24:
+rest28:
 	ADD     $8, R2, R2
 	SUBS    $4, R2, R2
-	BLT     rest26
+	BLT     rest30
 	PCALIGN $16
 
-block25:
+block29:
 	FMOVQ (R1), F1
 	VMOVI $0, V2.B16
 	WORD  $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
@@ -799,14 +871,14 @@ block25:
 	ADD   $16, R1, R1
 	ADD   $16, R0, R0
 	SUBS  $4, R2, R2
-	BGE   block25
+	BGE   block29
 
-rest26:
+rest30:
 	ADD     $4, R2, R2
-	CBZ     R2, rest28
+	CBZ     R2, rest32
 	PCALIGN $16
 
-block27:
+block31:
 	FMOVS (R1), F1
 	VMOVI $0, V2.B16
 	WORD  $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
@@ -815,9 +887,9 @@ block27:
 	ADD   $4, R1, R1
 	ADD   $4, R0, R0
 	SUBS  $1, R2, R2
-	BNE   block27
+	BNE   block31
 
-rest28:
+rest32:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x4b4003f8
