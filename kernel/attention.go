@@ -21,10 +21,10 @@ type Options struct {
 	// Len of q).
 	Causal bool
 
-	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and does
-	// not allocate; 0 adapts, so that calls in flight share the GOMAXPROCS processors and, where
-	// there are as many, each runs on its own goroutine. Results do not depend on it. Calls of less
-	// than 0.1 ms are not shared. The other goroutines end with the call, but for one thing: while calls
+	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and,
+	// once its scratch memory is there, does not allocate; 0 adapts, so that calls in flight share the
+	// GOMAXPROCS processors and, where there are as many, each runs on its own goroutine. Results do
+	// not depend on it. Calls of less than 0.1 ms are not shared. The other goroutines end with the call, but for one thing: while calls
 	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
 	// the next. Where calls do not, they do so after one call in 16.
 	Workers int
@@ -250,13 +250,14 @@ func (w *worker) size(j *job) {
 // cut splits x after n elements.
 func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
 
-// aligned returns buf or new memory with room for n elements from the start of a cache line.
+// aligned returns buf or new memory with room for n elements from the start of a cache line. What was too
+// little becomes half as much again at least, so that a size that grows step by step allocates rarely.
 func aligned(buf []float32, n int) []float32 {
 	if cap(buf) >= n {
 		return buf[:n]
 	}
 	const line = 16 // elements
-	buf = make([]float32, n+line)
+	buf = make([]float32, max(n, cap(buf)+cap(buf)/2)+line)
 	skip := -(uintptr(unsafe.Pointer(&buf[0])) / 4) % line
 	return buf[skip:][:n]
 }

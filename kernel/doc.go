@@ -11,6 +11,11 @@
 // instruction set, with the build tag purego, or where GODEBUG turns features off (cpu.avx2=off,
 // cpu.asimd=off). Every choice computes the same bits: package generic defines them.
 //
+// Scratch memory comes from pools: the first calls of their size allocate it, a few tiles a worker in
+// [Attention], blocks of the operands in [MatMul], and in [SelfAttention] what it says; later calls do not,
+// until garbage collections have found the pools unused. A size that grows call by call gets half as much
+// again each time that it does not fit.
+//
 // Results do not depend on the number of workers, on the other members of a batch, on strides or on
 // alignment, and a row of a causal prefill equals the decoding of its query against its prefix, bit
 // for bit. They do depend on the floating-point environment of the thread, as all float arithmetic of Go

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -257,21 +258,21 @@ func TestBadSelfAttention(t *testing.T) {
 		change func(l *layer, dst, x *Matrix)
 	}{
 		{"Heads is -1, want 0 or more", func(l *layer, dst, x *Matrix) { l.Heads = -1 }},
-		{"KVHeads is 3, want a divisor of 4, the query heads", func(l *layer, dst, x *Matrix) { l.KVHeads = 3 }},
-		{"KVHeads is -2, want a divisor of 4, the query heads", func(l *layer, dst, x *Matrix) { l.KVHeads = -2 }},
+		{"KVHeads is 3, want a divisor of Heads = 4", func(l *layer, dst, x *Matrix) { l.KVHeads = 3 }},
+		{"KVHeads is -2, want a divisor of Heads = 4", func(l *layer, dst, x *Matrix) { l.KVHeads = -2 }},
 		{"x is 9 x -8, want 0 or more rows and columns", func(l *layer, dst, x *Matrix) { x.Cols = -8 }},
-		{"x is 9 x 0, want a model dim of 1 or more", func(l *layer, dst, x *Matrix) { x.Cols = 0 }},
+		{"x is 9 x 0, want 1 or more columns, the model dim", func(l *layer, dst, x *Matrix) { x.Cols = 0 }},
 		{"x.Data has 5 elements, want 72 or more for 9 x 8 with stride 8", func(l *layer, dst, x *Matrix) { x.Data = x.Data[:5] }},
-		{"WQ is 8 x 12, want 7 rows", func(l *layer, dst, x *Matrix) { x.Cols = 7 }},
-		{"WK is 7 x 6, want 8 rows", func(l *layer, dst, x *Matrix) { l.WK.Rows = 7 }},
-		{"WV is 7 x 10, want 8 rows", func(l *layer, dst, x *Matrix) { l.WV.Rows = 7 }},
-		{"WO is 19 x 7, want 20 rows", func(l *layer, dst, x *Matrix) { l.WO.Rows = 19 }},
+		{"WQ is 8 x 12, want 7 rows, the columns of x", func(l *layer, dst, x *Matrix) { x.Cols = 7 }},
+		{"WK is 7 x 6, want 8 rows, the columns of x", func(l *layer, dst, x *Matrix) { l.WK.Rows = 7 }},
+		{"WV is 7 x 10, want 8 rows, the columns of x", func(l *layer, dst, x *Matrix) { l.WV.Rows = 7 }},
+		{"WO is 19 x 7, want 20 rows, WV.Cols * Heads / KVHeads", func(l *layer, dst, x *Matrix) { l.WO.Rows = 19 }},
 		{"WQ.Stride is 1, want 12 or more, its columns", func(l *layer, dst, x *Matrix) { l.WQ.Stride = 1 }},
-		{"WQ has 11 columns, want 4 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WQ.Cols, l.BQ = 11, nil }},
-		{"WK has 5 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 5, nil }},
-		{"WK has 4 columns, want 6, as many a head as WQ", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 4, nil }},
-		{"WV has 9 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV.Cols, l.BV = 9, nil }},
-		{"WV has 0 columns, want 2 heads of 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV = Matrix{Rows: 8}; l.BV = nil }},
+		{"WQ has 11 columns, want a multiple of Heads = 4, each head 1 to 1024", func(l *layer, dst, x *Matrix) { l.WQ.Cols, l.BQ = 11, nil }},
+		{"WK has 5 columns, want a multiple of KVHeads = 2, each head 1 to 1024", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 5, nil }},
+		{"WK has 4 columns, want 6, KVHeads = 2 heads of 3 as in WQ", func(l *layer, dst, x *Matrix) { l.WK.Cols, l.BK = 4, nil }},
+		{"WV has 9 columns, want a multiple of KVHeads = 2, each head 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV.Cols, l.BV = 9, nil }},
+		{"WV has 0 columns, want a multiple of KVHeads = 2, each head 1 to 1024", func(l *layer, dst, x *Matrix) { l.WV = Matrix{Rows: 8}; l.BV = nil }},
 		{"BQ has 11 elements, want 12, the columns of WQ", func(l *layer, dst, x *Matrix) { l.BQ = l.BQ[:11] }},
 		{"BK has 0 elements, want 6, the columns of WK", func(l *layer, dst, x *Matrix) { l.BK = []float32{} }},
 		{"BV has 11 elements, want 10, the columns of WV", func(l *layer, dst, x *Matrix) { l.BV = make([]float32, 11) }},
@@ -310,22 +311,72 @@ func TestBadSelfAttention(t *testing.T) {
 		require.EqualError(t, l.Forward(dst, newMatrix(r, 9, 8, 8, asmtest.Normal), &c.o), c.want)
 		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
 	}
-	for name, data := range map[string][]float32{"WQ": l.WQ.Data, "WK": l.WK.Data, "BQ": l.BQ, "BK": l.BK} {
-		x, dst := newMatrix(r, 9, 8, 8, asmtest.Normal), Matrix{Rows: 1, Cols: 9, Stride: 9, Data: data}
-		if len(data) < 9 { // share the end alone
-			dst.Data = make([]float32, 9)
-			copy(dst.Data, data)
-			switch name {
-			case "BQ":
-				l.BQ = dst.Data[9-len(data):]
-			case "BK":
-				l.BK = dst.Data[9-len(data):]
-			}
-		}
+	for _, c := range []struct {
+		want   string
+		change func(dst *Matrix, head *int, tokens *[]int)
+	}{
+		{"head is 4, want one of Heads = 4", func(dst *Matrix, head *int, tokens *[]int) { *head = 4 }},
+		{"head is -1, want one of Heads = 4", func(dst *Matrix, head *int, tokens *[]int) { *head = -1 }},
+		{"tokens[1] is 9, want one of the 9 of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{0, 9} }},
+		{"tokens[0] is -1, want one of the 9 of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{-1, 9} }},
+		{"dst is 2 x 9, want 1 x 9, the chosen tokens by those of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{3} }},
+		{"dst is 2 x 8, want 2 x 9, the chosen tokens by those of x", func(dst *Matrix, head *int, tokens *[]int) { dst.Cols = 8 }},
+		{"dst.Data shares memory with WQ", func(dst *Matrix, head *int, tokens *[]int) { dst.Data = l.WQ.Data }},
+		{"dst.Data shares memory with WK", func(dst *Matrix, head *int, tokens *[]int) { dst.Data = l.WK.Data }},
+		{"dst.Data shares memory with BQ", func(dst *Matrix, head *int, tokens *[]int) { l.BQ = dst.Data[6:] }},
+		{"dst.Data shares memory with BK", func(dst *Matrix, head *int, tokens *[]int) { l.BK = dst.Data[12:] }},
+	} {
+		bq, bk := l.BQ, l.BK
+		dst, head, tokens := Matrix{2, 9, 9, make([]float32, 18)}, 3, []int{0, 8}
+		x := newMatrix(r, 9, 8, 8, asmtest.Normal)
+		require.NoError(t, l.Weights(dst, x, head, tokens, nil))
+		c.change(&dst, &head, &tokens)
 		before := slices.Clone(dst.Data)
-		require.EqualError(t, l.Weights(dst, x, 0, []int{0}, nil), "attn: dst.Data shares memory with "+name)
-		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "Weights over %s", name)
+		require.EqualError(t, l.Weights(dst, x, head, tokens, nil), "attn: "+c.want)
+		require.Equal(t, bitsOf(before), bitsOf(dst.Data), "%s: nothing is written", c.want)
+		l.BQ, l.BK = bq, bk
 	}
+	l = nil
+	const isNil = "attn: the *SelfAttention is nil, want a layer"
+	require.EqualError(t, l.Forward(Matrix{}, Matrix{}, nil), isNil)
+	require.EqualError(t, l.Weights(Matrix{}, Matrix{}, 0, nil, nil), isNil)
+}
+
+// Sizes whose products no int or no machine holds.
+func TestLayerTooLarge(t *testing.T) {
+	ones := func(rows, cols int) Matrix { return Matrix{rows, cols, cols, slices.Repeat([]float32{1}, rows*cols)} }
+	for _, c := range []struct{ tokens, heads, d int }{{1_000_000, 1000, 1024}, {65_537, 65_537, 1}} {
+		cols := c.heads * c.d
+		w := ones(1, cols)
+		l := &SelfAttention{Heads: c.heads, WQ: w, WK: w, WV: w, WO: ones(cols, 1)}
+		dst, x := ones(c.tokens, 1), ones(c.tokens, 1)
+		for _, workers := range []int{1, 2} {
+			require.EqualError(t, l.Forward(dst, x, &Options{Workers: workers}), fmt.Sprintf(
+				"attn: K and V of %d tokens, with %d and %d columns, take %d bytes, want at most 1073741824", c.tokens, cols, cols, 8*int64(c.tokens)*int64(cols)))
+		}
+		require.Equal(t, ones(c.tokens, 1), dst, "nothing is written")
+	}
+	f := forward{x: Matrix{Rows: 50_000, Cols: 100}} // what x takes is the measure
+	require.NoError(t, f.checkMemory("K and V", 3200, 3200))
+	require.EqualError(t, f.checkMemory("K and V", 3200, 3201), "attn: K and V of 50000 tokens, with 3200 and 3201 columns, take 1280200000 bytes, want at most 1280000000")
+
+	tokens := ones(200_000, 1)
+	l := &SelfAttention{WQ: ones(1, 1024), WK: ones(1, 1024), WV: ones(1, 1)}
+	require.EqualError(t, l.Weights(ones(1, 200_000), tokens, 0, []int{0}, nil),
+		"attn: Q and K of a head of 200000 tokens, with 1024 and 1024 columns, take 1638400000 bytes, want at most 1073741824")
+
+	// Weights without elements have any number of columns.
+	none := func(cols int) Matrix { return Matrix{Cols: cols} }
+	l = &SelfAttention{Heads: math.MaxInt, KVHeads: 1, WQ: none(math.MaxInt), WK: none(1), WV: none(2)}
+	require.EqualError(t, l.Forward(Matrix{}, Matrix{}, nil), fmt.Sprintf("attn: Heads is %d, with heads of 2 as in WV: their size overflows int", math.MaxInt))
+
+	if math.MaxInt == math.MaxInt32 || os.Getenv("ATTN_EMULATED") != "" {
+		t.Skip("an emulator keeps books on every page that is reserved")
+	}
+	n := math.MaxInt>>20 + 2 // 2^43 + 1
+	x := Matrix{n, 1, 1, asmtest.Sparse(t, n)}
+	l = &SelfAttention{Heads: 1 << 11, WQ: ones(1, 1<<21), WK: ones(1, 1<<21), WV: ones(1, 1<<21)}
+	require.EqualError(t, l.Forward(Matrix{}, x, nil), "attn: x is 8796093022209 x 1, want at most 2147483647 rows")
 }
 
 func TestBadWeights(t *testing.T) {

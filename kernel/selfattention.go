@@ -1,7 +1,10 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 	"sync"
 )
 
@@ -29,11 +32,18 @@ type SelfAttention struct {
 }
 
 // Forward computes the contextual vectors of the tokens x, tokens x model dim, into dst, tokens x
-// output dim. opts, which may be nil, are those of [Attention]. dst must not share memory with the
-// layer or x.
+// output dim. opts, which may be nil, are those of [Attention]. dst must not share an element with
+// the layer or x.
 //
-// It returns an error that names the argument, before it writes, if shapes, strides, lengths,
-// overlaps or options are wrong. Layers may be shared between goroutines.
+// It takes memory for K and V of all tokens, tokens x (WK.Cols + WV.Cols) elements, and for Q and the
+// heads of a block of tokens: 64 MiB each, or one token if that is more. K and V may take 1 GiB or,
+// if that is more, 64 times the bytes of x (known layers take up to 32 times as much): larger ones
+// are refused, so that wrong sizes are an error and not the end of the process. The first calls
+// allocate this memory, half as much again where the last tokens did not fit; then a pool keeps it, until
+// garbage collections find it unused.
+//
+// It returns an error that names the argument, before it writes, if the layer is nil, or shapes,
+// strides, lengths, overlaps or options are wrong. Layers may be shared between goroutines.
 func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	f, err := l.plan(x, opts)
 	if err != nil {
@@ -48,26 +58,46 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	if err := f.checkApart(dst); err != nil {
 		return err
 	}
-	if dst.Data == nil {
+	if err := f.checkMemory("K and V", f.WK.Cols, f.WV.Cols); err != nil {
+		return err
+	}
+	return f.run(dst)
+}
+
+// run is Forward, checked: all keys and values, then block by block of tokens the rest.
+func (f *forward) run(dst Matrix) error {
+	if len(dst.Data) == 0 {
 		return nil
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	q, k, v := f.queries(buf), f.keys(buf), f.values(buf)
-	if len(l.WO.Data) == 0 {
-		out := headView(dst, f.heads)
-		return Attention(out, q, k, v, &f.opts)
+	k := buf.project(0, f.x, f.WK, f.BK, f.workers)
+	v := buf.project(1, f.x, f.WV, f.BV, f.workers)
+	for first := 0; first < f.x.Rows; first += f.block {
+		n := min(f.block, f.x.Rows-first)
+		if f.opts.Causal {
+			// The last token of the block is the last one that it sees.
+			k.Rows, v.Rows = first+n, first+n
+		}
+		out := dst.rowsFrom(first, n)
+		mix := out
+		if f.projects {
+			mix = buf.matrix(2, n, f.WO.Rows)
+		}
+		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.workers)
+		if err := Attention(headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads), &f.opts); err != nil {
+			return err
+		}
+		if f.projects {
+			project(out, mix, f.WO, f.BO, f.workers)
+		}
 	}
-	mix := buf.matrix(3, f.x.Rows, f.heads*v.Dim)
-	if err := Attention(headView(mix, f.heads), q, k, v, &f.opts); err != nil {
-		return err
-	}
-	project(dst, mix, l.WO, l.BO, f.workers)
 	return nil
 }
 
 // Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst
-// is len(tokens) x the tokens of x.
+// is len(tokens) x the tokens of x. It takes memory for Q and K of this head, tokens x 2*d elements, which
+// is refused and kept as that of [SelfAttention.Forward].
 func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Options) error {
 	f, err := l.plan(x, opts)
 	if err != nil {
@@ -76,52 +106,94 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	if dst, err = dst.resolve("dst"); err != nil {
 		return err
 	}
+	if head < 0 || head >= f.Heads {
+		return fmt.Errorf("attn: head is %d, want one of Heads = %d", head, f.Heads)
+	}
+	for i, token := range tokens {
+		if token < 0 || token >= f.x.Rows {
+			return fmt.Errorf("attn: tokens[%d] is %d, want one of the %d of x", i, token, f.x.Rows)
+		}
+	}
+	if dst.Rows != len(tokens) || dst.Cols != f.x.Rows {
+		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the chosen tokens by those of x", dst.Rows, dst.Cols, len(tokens), f.x.Rows)
+	}
 	if err := f.checkApart(dst); err != nil {
 		return err
 	}
+	d := f.WQ.Cols / f.Heads
+	if err := f.checkMemory("Q and K of a head", d, d); err != nil {
+		return err
+	}
+	if len(dst.Data) == 0 {
+		return nil
+	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	return AttentionWeights(dst, f.queries(buf), f.keys(buf), 0, head, tokens, &f.opts)
+	one := func(i, head int, w Matrix, bias []float32) Tensor {
+		if bias != nil {
+			bias = bias[head*d:][:d]
+		}
+		return headView(buf.project(i, f.x, Matrix{w.Rows, d, w.Stride, w.Data[head*d:]}, bias, f.workers), 1)
+	}
+	return AttentionWeights(dst, one(0, head, f.WQ, f.BQ), one(1, head/(f.Heads/f.KVHeads), f.WK, f.BK), 0, 0, tokens, &f.opts)
 }
 
-// checkApart returns an error if dst shares memory with x or the layer.
+// checkApart returns an error if dst shares an element with x or the layer.
 func (f *forward) checkApart(dst Matrix) error {
-	for _, in := range [...]struct {
-		name string
-		data []float32
-	}{{"x", f.x.Data}, {"WQ", f.WQ.Data}, {"WK", f.WK.Data}, {"WV", f.WV.Data}, {"WO", f.WO.Data}, {"BQ", f.BQ}, {"BK", f.BK}, {"BV", f.BV}, {"BO", f.BO}} {
-		if overlap(dst.Data, in.data) {
-			return fmt.Errorf("attn: dst.Data shares memory with %s", in.name)
-		}
+	name := shared(dst.footprint(), operand{"x", f.x.footprint()},
+		operand{"WQ", f.WQ.footprint()}, operand{"WK", f.WK.footprint()}, operand{"WV", f.WV.footprint()}, operand{"WO", f.WO.footprint()},
+		operand{"BQ", vectorFootprint(f.BQ)}, operand{"BK", vectorFootprint(f.BK)}, operand{"BV", vectorFootprint(f.BV)}, operand{"BO", vectorFootprint(f.BO)})
+	if name != "" {
+		return fmt.Errorf("attn: dst.Data shares memory with %s", name)
 	}
 	return nil
 }
 
-// A forward is one use of a layer, checked.
-type forward struct {
-	*SelfAttention
-	x              Matrix
-	opts           Options
-	workers        int
-	heads, kvHeads int
-	outDim         int
+// checkMemory returns an error if two matrices of all tokens, with so many columns, would take too much.
+func (f *forward) checkMemory(what string, cols1, cols2 int) error {
+	const least, times = 1 << 30, 64
+	row, given := 4*(uint64(cols1)+uint64(cols2)), 4*uint64(f.x.Rows)*uint64(f.x.Cols) // bytes
+	over, bytes := bits.Mul64(uint64(f.x.Rows), row)
+	if over > 0 {
+		bytes = math.MaxUint64
+	}
+	if most := min(max(least, times*given), math.MaxInt); bytes > most {
+		return fmt.Errorf("attn: %s of %d tokens, with %d and %d columns, take %d bytes, want at most %d", what, f.x.Rows, cols1, cols2, bytes, most)
+	}
+	return nil
 }
 
-func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
-	f := forward{SelfAttention: l, heads: l.Heads, kvHeads: l.KVHeads}
-	if f.heads == 0 {
-		f.heads = 1
+// A forward is one use of a layer, checked, with Heads and KVHeads set.
+type forward struct {
+	SelfAttention
+	x        Matrix
+	opts     Options
+	workers  int
+	projects bool // by WO
+	outDim   int
+	block    int // tokens whose Q and heads exist at the same time
+}
+
+// blockSize elements of Q, or of the heads' outputs, are the most of a block of tokens, if it is not one.
+const blockSize = 1 << 24
+
+func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
+	if l == nil {
+		return f, errors.New("attn: the *SelfAttention is nil, want a layer")
 	}
-	if f.kvHeads == 0 {
-		f.kvHeads = f.heads
+	f.SelfAttention = *l
+	if f.Heads == 0 {
+		f.Heads = 1
 	}
-	if f.heads < 0 {
-		return f, fmt.Errorf("attn: Heads is %d, want 0 or more", f.heads)
+	if f.KVHeads == 0 {
+		f.KVHeads = f.Heads
 	}
-	if f.kvHeads < 0 || f.heads%f.kvHeads != 0 {
-		return f, fmt.Errorf("attn: KVHeads is %d, want a divisor of %d, the query heads", f.kvHeads, f.heads)
+	if f.Heads < 0 {
+		return f, fmt.Errorf("attn: Heads is %d, want 0 or more", f.Heads)
 	}
-	var err error
+	if f.KVHeads < 0 || f.Heads%f.KVHeads != 0 {
+		return f, fmt.Errorf("attn: KVHeads is %d, want a divisor of Heads = %d", f.KVHeads, f.Heads)
+	}
 	if f.opts, f.workers, err = opts.resolve(); err != nil {
 		return f, err
 	}
@@ -129,63 +201,65 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (forward, error) {
 		return f, err
 	}
 	if f.x.Cols == 0 && f.x.Rows > 0 {
-		return f, fmt.Errorf("attn: x is %d x 0, want a model dim of 1 or more", f.x.Rows)
+		return f, fmt.Errorf("attn: x is %d x 0, want 1 or more columns, the model dim", f.x.Rows)
 	}
-	for _, p := range []struct {
-		name  string
-		w     Matrix
-		bias  []float32
-		heads int
-	}{{"WQ", l.WQ, l.BQ, f.heads}, {"WK", l.WK, l.BK, f.kvHeads}, {"WV", l.WV, l.BV, f.kvHeads}} {
-		if err := checkProjection(p.name, p.w, p.bias, f.x.Cols); err != nil {
-			return f, err
-		}
-		if p.w.Cols == 0 || p.w.Cols%p.heads != 0 || p.w.Cols/p.heads > maxDim {
-			return f, fmt.Errorf("attn: %s has %d columns, want %d heads of 1 to %d", p.name, p.w.Cols, p.heads, maxDim)
-		}
+	if f.x.Rows > math.MaxInt32 {
+		return f, fmt.Errorf("attn: x is %d x %d, want at most %d rows", f.x.Rows, f.x.Cols, math.MaxInt32)
 	}
-	if l.WQ.Cols/f.heads != l.WK.Cols/f.kvHeads {
-		return f, fmt.Errorf("attn: WK has %d columns, want %d, as many a head as WQ", l.WK.Cols, l.WQ.Cols/f.heads*f.kvHeads)
-	}
-	f.outDim = l.WV.Cols / f.kvHeads * f.heads
-	if len(l.WO.Data) == 0 {
-		if l.BO != nil {
-			return f, fmt.Errorf("attn: BO has %d elements, want none without WO", len(l.BO))
-		}
-		return f, nil
-	}
-	if err := checkProjection("WO", l.WO, l.BO, f.outDim); err != nil {
+	if f.WQ, err = resolveHeads("WQ", f.WQ, f.BQ, f.x.Cols, "Heads", f.Heads); err != nil {
 		return f, err
 	}
-	f.outDim = l.WO.Cols
+	if f.WK, err = resolveHeads("WK", f.WK, f.BK, f.x.Cols, "KVHeads", f.KVHeads); err != nil {
+		return f, err
+	}
+	if f.WV, err = resolveHeads("WV", f.WV, f.BV, f.x.Cols, "KVHeads", f.KVHeads); err != nil {
+		return f, err
+	}
+	if d := f.WQ.Cols / f.Heads; d != f.WK.Cols/f.KVHeads {
+		return f, fmt.Errorf("attn: WK has %d columns, want %d, KVHeads = %d heads of %d as in WQ", f.WK.Cols, d*f.KVHeads, f.KVHeads, d)
+	}
+	e := f.WV.Cols / f.KVHeads
+	mix, ok := product(e, f.Heads)
+	if !ok {
+		return f, fmt.Errorf("attn: Heads is %d, with heads of %d as in WV: their size overflows int", f.Heads, e)
+	}
+	f.outDim = mix
+	f.block = max(1, blockSize/max(f.WQ.Cols, mix))
+	if f.projects = len(l.WO.Data) > 0; !f.projects {
+		if f.BO != nil {
+			return f, fmt.Errorf("attn: BO has %d elements, want none without WO", len(f.BO))
+		}
+		f.WO = Matrix{}
+		return f, nil
+	}
+	if f.WO, err = resolveProjection("WO", f.WO, f.BO, mix, "WV.Cols * Heads / KVHeads"); err != nil {
+		return f, err
+	}
+	f.outDim = f.WO.Cols
 	return f, nil
 }
 
-// checkProjection checks a projection of rows, whose name begins with W; that of its bias begins
-// with B.
-func checkProjection(name string, w Matrix, bias []float32, rows int) error {
-	w, err := w.resolve(name)
-	if err != nil {
-		return err
+// resolveHeads checks and resolves a projection of x to heads, whose number is in the field headsName.
+func resolveHeads(name string, w Matrix, bias []float32, model int, headsName string, heads int) (Matrix, error) {
+	w, err := resolveProjection(name, w, bias, model, "the columns of x")
+	if err == nil && (w.Cols == 0 || w.Cols%heads != 0 || w.Cols/heads > maxDim) {
+		err = fmt.Errorf("attn: %s has %d columns, want a multiple of %s = %d, each head 1 to %d", name, w.Cols, headsName, heads, maxDim)
 	}
-	if w.Rows != rows {
-		return fmt.Errorf("attn: %s is %d x %d, want %d rows", name, w.Rows, w.Cols, rows)
-	}
-	if bias != nil && len(bias) != w.Cols {
-		return fmt.Errorf("attn: B%s has %d elements, want %d, the columns of %s", name[1:], len(bias), w.Cols, name)
-	}
-	return nil
+	return w, err
 }
 
-func (f *forward) queries(buf *layerScratch) Tensor { return f.project(buf, 0, f.WQ, f.BQ, f.heads) }
-func (f *forward) keys(buf *layerScratch) Tensor    { return f.project(buf, 1, f.WK, f.BK, f.kvHeads) }
-func (f *forward) values(buf *layerScratch) Tensor  { return f.project(buf, 2, f.WV, f.BV, f.kvHeads) }
-
-// project computes one projection of all tokens, in matrix number i of buf.
-func (f *forward) project(buf *layerScratch, i int, w Matrix, bias []float32, heads int) Tensor {
-	m := buf.matrix(i, f.x.Rows, w.Cols)
-	project(m, f.x, w, bias, f.workers)
-	return headView(m, heads)
+// resolveProjection checks and resolves a projection, whose name begins with W, of as many rows as why
+// says; the name of its bias begins with B.
+func resolveProjection(name string, w Matrix, bias []float32, rows int, why string) (Matrix, error) {
+	w, err := w.resolve(name)
+	switch {
+	case err != nil:
+	case w.Rows != rows:
+		err = fmt.Errorf("attn: %s is %d x %d, want %d rows, %s", name, w.Rows, w.Cols, rows, why)
+	case bias != nil && len(bias) != w.Cols:
+		err = fmt.Errorf("attn: B%s has %d elements, want %d, the columns of %s", name[1:], len(bias), w.Cols, name)
+	}
+	return w, err
 }
 
 // project computes y = x.w + bias; the chains start from the bias.
@@ -196,6 +270,11 @@ func project(y, x, w Matrix, bias []float32, workers int) {
 		}
 	}
 	matMul(y, x, w, bias != nil, workers)
+}
+
+// rowsFrom returns n rows of m from one of them on.
+func (m Matrix) rowsFrom(first, n int) Matrix {
+	return Matrix{n, m.Cols, m.Stride, m.Data[first*m.Stride:][:(n-1)*m.Stride+m.Cols]}
 }
 
 // headView is a matrix of tokens x heads*dim as a tensor.
@@ -212,4 +291,11 @@ var layers = sync.Pool{New: func() any { return new(layerScratch) }}
 func (s *layerScratch) matrix(i, rows, cols int) Matrix {
 	s.m[i] = aligned(s.m[i], rows*cols)
 	return Matrix{Rows: rows, Cols: cols, Stride: cols, Data: s.m[i]}
+}
+
+// project computes x.w + bias in matrix number i.
+func (s *layerScratch) project(i int, x, w Matrix, bias []float32, workers int) Matrix {
+	y := s.matrix(i, x.Rows, w.Cols)
+	project(y, x, w, bias, workers)
+	return y
 }

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
 	"github.com/stretchr/testify/require"
 )
 
@@ -186,6 +190,98 @@ func TestLayerWithoutTokens(t *testing.T) {
 	require.NoError(t, l.Forward(newMatrix(r, 9, 6, 6, asmtest.Normal), newMatrix(r, 9, 8, 8, asmtest.Normal), nil))
 	require.NoError(t, l.Forward(Matrix{0, 6, 6, nil}, Matrix{0, 8, 8, nil}, nil))
 	require.NoError(t, l.Weights(Matrix{}, Matrix{0, 8, 8, nil}, 1, nil, nil))
+}
+
+// Blocks of tokens change no bit.
+func TestLayerInBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 9))
+	testLayers(r, func(what string, l *SelfAttention, x Matrix, o Options) {
+		if r.IntN(8) == 0 { // longer than a tile, and with anything in it
+			x = newMatrix(r, 2*generic.TileKeys+r.IntN(40), 13, 15, asmtest.Kind(r.IntN(int(asmtest.Kinds))))
+		}
+		f, err := l.plan(x, &o)
+		require.NoError(t, err, what)
+		want, got := newMatrix(r, x.Rows, f.outDim, f.outDim+1, asmtest.Normal), newMatrix(r, x.Rows, f.outDim, f.outDim, asmtest.Normal)
+		require.GreaterOrEqual(t, f.block, x.Rows, "all of these are one block")
+		require.NoError(t, f.run(want), what)
+		f.block = 1 + r.IntN(min(x.Rows, 100))
+		require.NoError(t, f.run(got), what)
+		for i, row := range want.rows() {
+			asmtest.Equal(t, row, got.rows()[i], "%s: row %d of %d tokens in blocks of %d", what, i, x.Rows, f.block)
+		}
+	})
+}
+
+// Q and the heads of all tokens are never in memory if they are large.
+func TestLayerMemory(t *testing.T) {
+	if Backend() == "generic" || os.Getenv("ATTN_EMULATED") != "" {
+		t.Skip("takes a minute")
+	}
+	const n, tokens = 1 << 10, 33
+	const cols = n * maxDim
+	matrix := func(rows, cols int) Matrix { return Matrix{rows, cols, cols, make([]float32, rows*cols)} }
+	l := &SelfAttention{Heads: n, KVHeads: 1, WQ: matrix(1, cols), WK: matrix(1, maxDim), WV: matrix(1, maxDim), WO: matrix(cols, 1)}
+	dst, x := matrix(tokens, 1), matrix(tokens, 1)
+	empty := func() { runtime.GC(); runtime.GC() } // the pools
+	defer empty()
+	empty()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.NoError(t, l.Forward(dst, x, &Options{Workers: 1}))
+	runtime.ReadMemStats(&after)
+	bytes := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%d MiB, of %d for all tokens", bytes>>20, 2*tokens*cols*4>>20)
+	require.Less(t, bytes, uint64(2*tokens*cols*4*2/3))
+}
+
+// dst may lie between the rows of what is read, and must not share an element with it.
+func TestLayerBetweenRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 9))
+	l := newLayer(r, 8, 2, 1, 4, 4, 6, true, asmtest.Normal)
+	x, want := newMatrix(r, 40, 8, 8, asmtest.Normal), newMatrix(r, 40, 6, 6, asmtest.Normal)
+	require.NoError(t, l.Forward(want, x, nil))
+	memory := newMatrix(r, 40, 14, 14, asmtest.Normal)
+	dst, between := Matrix{40, 6, 14, memory.Data}, Matrix{40, 8, 14, memory.Data[6:]}
+	for i, row := range between.rows() {
+		copy(row, x.rows()[i])
+	}
+	require.NoError(t, l.Forward(dst, between, nil))
+	for i, row := range want.rows() {
+		asmtest.Equal(t, row, dst.rows()[i], "row %d", i)
+		asmtest.Equal(t, x.rows()[i], between.rows()[i], "row %d of x", i)
+	}
+	between.Data = memory.Data[5:]
+	require.EqualError(t, l.Forward(dst, between, nil), "attn: dst.Data shares memory with x")
+	between.Data = memory.Data[7:]
+	between.Rows, dst.Rows = 39, 39
+	require.EqualError(t, l.Forward(dst, between, nil), "attn: dst.Data shares memory with x")
+}
+
+// A layer that gets one more token with each call allocates rarely, and a few times what it needs last.
+func TestLayerThatGrows(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools drop values at random under the race detector")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))  // each P has a pool of its own
+	runtime.GC()
+	runtime.GC()
+	r := rand.New(rand.NewPCG(9, 9))
+	l := newLayer(r, 32, 4, 4, 16, 16, 32, true, asmtest.Normal)
+	const most = 300
+	x, dst := newMatrix(r, most, 32, 32, asmtest.Normal), newMatrix(r, most, 32, 32, asmtest.Normal)
+	var before, after runtime.MemStats
+	for n := 1; n <= most; n++ {
+		if n == 2 { // all but the matrices has its size
+			runtime.ReadMemStats(&before)
+		}
+		x.Rows, dst.Rows = n, n
+		require.NoError(t, l.Forward(dst, x, &Options{Workers: 1, Causal: true}))
+	}
+	runtime.ReadMemStats(&after)
+	bytes, last := after.TotalAlloc-before.TotalAlloc, uint64(4*most*4*16*4)
+	t.Logf("%d bytes, where %d do at last", bytes, last)
+	require.Less(t, bytes, 5*last)
 }
 
 // One layer serves many goroutines.

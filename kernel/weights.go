@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
@@ -61,14 +62,15 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	j.itemRows = 1
 	w.size(j)
 	keys := k.head(batch, head/j.group)
-	var max []float32 // of each tile
+	maxima := tileMaxima.Get().(*[]float32)
+	*maxima = aligned(*maxima, ceilDiv(k.Len, generic.TileKeys))
 	for i, query := range queries {
 		row := dst.Data[i*dst.Stride:][:k.Len]
 		zero(row)
 		p := w.loadRows(j, 0, batch, head/j.group, query*j.group+head%j.group, 1)
 		limit := int(p.limit[0])
 		state := newRow()
-		max = max[:0]
+		max := (*maxima)[:0]
 		for first := 0; first < limit; first += generic.TileKeys {
 			n := min(generic.TileKeys, limit-first)
 			asm.RowScores(w.s, p.q, p.width, 1, tile.Rows{Data: keys[first*k.LenStride:], Len: n, Dim: q.Dim, Stride: k.LenStride})
@@ -90,7 +92,11 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 			finishRow(tile, tile, state.sum)
 		}
 	}
+	tileMaxima.Put(maxima)
 	j.release()
 	scratch.Put(w)
 	return nil
 }
+
+// tileMaxima holds the maximum of each tile of a row of weights.
+var tileMaxima = sync.Pool{New: func() any { return new([]float32) }}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
 	"github.com/stretchr/testify/require"
 )
 
@@ -116,4 +117,20 @@ func TestWeightsOfNaN(t *testing.T) {
 			require.Equal(t, j <= 150, w != w, "%g: weight %d is %g", bad, j, w)
 		}
 	}
+}
+
+// Rows of many tiles need no new memory.
+func TestWeightsAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools drop values at random under the race detector")
+	}
+	r := rand.New(rand.NewPCG(5, 8))
+	n := 40 * generic.TileKeys
+	p := newProblem(r, shape{1, 1, 1, 2, n, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	w := newMatrix(r, 2, n, n, asmtest.Normal)
+	require.Zero(t, testing.AllocsPerRun(20, func() {
+		if err := AttentionWeights(w, p.q, p.k, 0, 0, []int{0, 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}))
 }
