@@ -536,6 +536,7 @@ func drawWeights(t testing.TB, s *source) call {
 			for i, row := range dstRows {
 				if n == (b*q1.Heads+h)*q1.Len+queries[i] {
 					attend(row, qRows[n], kRows, identity, first, seen, o.Scale)
+					clear(row[seen:]) // also of a row that is NaN
 				}
 			}
 		}, o.Causal)
