@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/stretchr/testify/require"
 )
 
@@ -68,7 +70,7 @@ func TestPrefillEqualsDecode(t *testing.T) {
 // Few queries against many keys are split over workers by keys.
 func TestSplitKeys(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
-	const span = spanTiles * generic.TileKeys
+	const span = plan.StretchTiles * generic.TileKeys
 	for _, lk := range []int{span - 1, span, span + 1, 2*span + 1, 12345, 40000} {
 		for _, s := range []shape{{1, 1, 1, 1, lk, 12, 12}, {1, 4, 1, 1, lk, 8, 5}, {1, 6, 2, 2, lk, 4, 8}, {2, 1, 1, 5, lk, 3, 3}} {
 			p := newProblem(r, s, func() layout { return anyLayout(r) }, pick(r, asmtest.Normal, asmtest.Wide), Options{Causal: true, Workers: 1})
@@ -225,11 +227,14 @@ func TestShards(t *testing.T) {
 			asm.RowValues(tiles[i].o[:], s, tiles[i].sum[:], 1, tile.Rows{Data: p.v.Data[first*vdim:], Len: keys, Dim: vdim, Stride: vdim})
 		}
 		acc, out := make([]float32, vdim), make([]float32, vdim)
-		state := newRow()
+		M, L := float32(math.Inf(-1)), float32(0)
 		for i := range tiles {
-			state.merge(acc, tiles[i].o[:], tiles[i].max, tiles[i].sum[0])
+			var a, b float32
+			M, a, b = generic.Merge(M, tiles[i].max)
+			L = generic.MergeSum(L, tiles[i].sum[0], a, b)
+			asm.MergeRow(acc, tiles[i].o[:], a, b)
 		}
-		finishRow(out, acc, state.sum)
+		asm.Scale(out, acc, tile.Inverse(L))
 		asmtest.Equal(t, p.attend(t), out, "%d keys", n)
 	}
 }

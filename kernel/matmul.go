@@ -7,6 +7,8 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/queue"
 )
 
@@ -97,7 +99,7 @@ func matMul(c, a, b Matrix, add bool, workers int) {
 	}
 	p := products.Get().(*matrixProduct)
 	p.c, p.a, p.b, p.add = c, a, b, add
-	call := queue.Call{Useful: usefulWorkers(c.Rows, c.Cols, a.Cols), Adapt: workers == 0}
+	call := queue.Call{Useful: queue.Useful(float64(c.Rows) * float64(c.Cols) * float64(a.Cols)), Adapt: workers == 0}
 	workers = min(queue.Workers(workers), call.Useful)
 	// Items are blocks of columns, and of rows too where those are too few.
 	p.m, p.n = c.Rows, min(blockN, c.Cols)
@@ -130,8 +132,8 @@ var products = sync.Pool{New: func() any { return new(matrixProduct) }}
 func (p *matrixProduct) Work(h *queue.Hand) {
 	buf := packs.Get().(*packed)
 	k, low := min(blockK, p.a.Cols), p.c.Rows <= lowRows
-	buf.a = aligned(buf.a, k*min(blockM, p.m))
-	buf.b = aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, tile.MaxPanel)*tile.MaxPanel)
+	buf.a = memory.Aligned(buf.a, k*min(blockM, p.m))
+	buf.b = memory.Aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, tile.MaxPanel)*tile.MaxPanel)
 	for {
 		i, _, ok := h.Next()
 		if !ok {
@@ -211,7 +213,7 @@ func (p *matrixProduct) lowItem(buf *packed, col int) {
 				copy(buf.c[r*generic.TileKeys:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
 			}
 			v := tile.Rows{Data: b, Len: k, Dim: n, Stride: p.b.Stride}
-			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], padRows(rows), v)
+			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], plan.PadRows(rows), v)
 		}
 	}
 	for i := range m {
@@ -233,8 +235,8 @@ func pack(dst, b []float32, stride, k, n int) {
 				case j+width > n:
 					c := copy(to[:width], from[:n-j])
 					clear(to[c:width])
-				case width == narrowPanel:
-					*(*[narrowPanel]float32)(to) = [narrowPanel]float32(from)
+				case width == asm.NarrowPanel:
+					*(*[asm.NarrowPanel]float32)(to) = [asm.NarrowPanel]float32(from)
 				default:
 					*(*[tile.MaxPanel]float32)(to) = [tile.MaxPanel]float32(from)
 				}
@@ -242,3 +244,5 @@ func pack(dst, b []float32, stride, k, n int) {
 		}
 	}
 }
+
+func ceilDiv(x, y int) int { return (x + y - 1) / y }

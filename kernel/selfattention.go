@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"sync"
+
+	"github.com/selfattn/attn/kernel/internal/memory"
 )
 
 // SelfAttention is the self-attention layer: learned projections turn the vectors of the tokens
@@ -289,7 +291,7 @@ type layerScratch struct{ m [4][]float32 }
 var layers = sync.Pool{New: func() any { return new(layerScratch) }}
 
 func (s *layerScratch) matrix(i, rows, cols int) Matrix {
-	s.m[i] = aligned(s.m[i], rows*cols)
+	s.m[i] = memory.Aligned(s.m[i], rows*cols)
 	return Matrix{Rows: rows, Cols: cols, Stride: cols, Data: s.m[i]}
 }
 

@@ -2,11 +2,8 @@ package kernel
 
 import (
 	"fmt"
-	"sync"
 
-	"github.com/selfattn/attn/asm"
-	"github.com/selfattn/attn/generic"
-	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/stages"
 )
 
 // AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights of query
@@ -54,49 +51,6 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-
-	// One query at a time, as one row of a job.
-	j := jobs.Get().(*job)
-	w := scratch.Get().(*worker)
-	j.plan(q, q, k, k, o, 1)
-	j.itemRows = 1
-	w.size(j)
-	keys := k.head(batch, head/j.group)
-	maxima := tileMaxima.Get().(*[]float32)
-	*maxima = aligned(*maxima, ceilDiv(k.Len, generic.TileKeys))
-	for i, query := range queries {
-		row := dst.Data[i*dst.Stride:][:k.Len]
-		zero(row)
-		p := w.loadRows(j, 0, batch, head/j.group, query*j.group+head%j.group, 1)
-		limit := int(p.limit[0])
-		state := newRow()
-		max := (*maxima)[:0]
-		for first := 0; first < limit; first += generic.TileKeys {
-			n := min(generic.TileKeys, limit-first)
-			asm.RowScores(w.s, p.q, p.width, 1, tile.Rows{Data: keys[first*k.LenStride:], Len: n, Dim: q.Dim, Stride: k.LenStride})
-			m := asm.RowWeights(w.s[:n])
-			max = append(max, m)
-			copy(row[first:], w.s[:n])
-			var sum float32
-			for _, p := range w.s[:n] {
-				sum += p
-			}
-			state.mergeSum(m, sum)
-		}
-		for t, m := range max {
-			_, _, b := generic.Merge(state.max, m)
-			tile := row[t*generic.TileKeys : min((t+1)*generic.TileKeys, limit)]
-			for c := range tile {
-				tile[c] *= b
-			}
-			finishRow(tile, tile, state.sum)
-		}
-	}
-	tileMaxima.Put(maxima)
-	j.release()
-	scratch.Put(w)
+	stages.Weights(dst.Data, dst.Stride, o.arguments(q, k), batch, head, queries)
 	return nil
 }
-
-// tileMaxima holds the maximum of each tile of a row of weights.
-var tileMaxima = sync.Pool{New: func() any { return new([]float32) }}

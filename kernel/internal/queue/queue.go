@@ -21,6 +21,13 @@ func Workers(n int) int {
 	return min(n, MaxWorkers)
 }
 
+// Useful returns how many goroutines so many multiply-adds are worth: one for each 0.1 ms, at 25 of them
+// a nanosecond.
+func Useful(multiplyAdds float64) int {
+	const each = 25 * 100_000
+	return 1 + int(min(multiplyAdds/each, MaxWorkers-1))
+}
+
 // inFlight counts the calls that several workers could share, whether they do or not.
 var inFlight atomic.Int32
 

@@ -1,0 +1,280 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/queue"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+)
+
+const (
+	// NarrowPanel is the width of a panel for up to as many queries, and of all panels but those of
+	// AVX-512.
+	NarrowPanel = asm.NarrowPanel
+
+	// blockRows queries go through a tile of keys one panel after the other, so that keys and values come
+	// from memory once for all of them, and from L2 for each panel. Where values are copied, twice as many
+	// share the copy.
+	blockRows = 64
+
+	// MaxPanels is the most panels of an item.
+	MaxPanels = 2 * blockRows / NarrowPanel
+
+	// StretchTiles tiles, of one KV head or of several, meet few queries together: all their keys are read
+	// before their values. They are the share of a worker where the keys of a call are split.
+	StretchTiles = 8
+
+	// farRows elements or more between the rows of v make each tile of them be copied: its columns are
+	// read group by group, and rows so far apart share few sets of the caches. Wide panels read larger
+	// groups, and gain nothing.
+	farRows = 512
+
+	// page is a page of memory, in elements.
+	page = 1024
+)
+
+// A Shape is all that a plan depends on.
+type Shape struct {
+	Q, K, V   *source.Tensor // without their Data
+	Sequences []sight.Sequence
+	Workers   int // at most
+	Wide      int // queries of the widest panel that this CPU has
+}
+
+// A Plan is how a call is cut into items, which are numbered through all sequences.
+type Plan struct {
+	Cuts    []Cut // one for each sequence
+	Items   int
+	Workers int // goroutines that share the items
+	Useful  int // goroutines that the work is worth
+	Group   int // query heads of a KV head
+	Wide    int // queries of the widest panel
+	Shared  int // KV heads of all sequences, if items share the merging of some of them
+	Scratch Scratch
+
+	kvHeads   int
+	pageApart bool // the keys lie a multiple of a page apart
+}
+
+// A Cut is how the work of a sequence is cut. An item is some queries of one or several KV heads, for
+// all query heads that share them, against all keys or a part of them.
+type Cut struct {
+	Rows       int  // queries of a KV head, those of all its query heads
+	TailRows   int  // how many of them, the last ones, go row by row
+	ItemRows   int  // queries of an item and KV head
+	Blocks     int  // items along the queries of a KV head
+	Together   int  // items of neighbouring queries that are computed at once
+	Heads      int  // KV heads of an item
+	HeadGroups int  // items along the KV heads
+	Stretch    int  // tiles of a KV head that meet the tail rows together
+	Parts      int  // items along the keys
+	PartKeys   int  // keys of a part, of which the last one may have less
+	CopyValues bool // panels take each tile of values from a copy
+	First      int  // the number of the first item
+}
+
+// Scratch is the memory of one worker, in elements.
+type Scratch struct{ Queries, Outputs, Values, Scores, Mixes int }
+
+// New returns the plan of a call. cuts is memory for its Cuts, or nil.
+func New(s Shape, cuts []Cut) Plan {
+	p := Plan{
+		Cuts: cuts[:0], Group: s.Q.Heads / s.K.Heads, Wide: s.Wide, kvHeads: s.K.Heads,
+		pageApart: s.K.LenStride > 0 && s.K.LenStride%page == 0,
+		// A tile of a panel, and one of rows that are computed again.
+		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim)},
+	}
+	work := 0.0
+	for i := range s.Sequences {
+		q := &s.Sequences[i]
+		c := p.cut(&s, q)
+		p.Cuts = append(p.Cuts, c)
+		p.Items += c.HeadGroups * c.Blocks * c.Parts
+		if c.Parts > 1 {
+			p.Shared = len(s.Sequences) * s.K.Heads
+		}
+		p.Scratch.add(&s, &c, q, p.ScoreRows(c.TailRows))
+		// Few queries are as slow as the reading of their keys: as slow as 5.
+		work += float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5))
+	}
+	p.Useful = queue.Useful(work)
+	p.Workers = min(s.Workers, p.Useful, p.Items)
+	return p
+}
+
+func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
+	rows := q.Queries * p.Group
+	c := Cut{Rows: rows, TailRows: tailRows(rows, q.Keys), Heads: 1, Parts: 1, PartKeys: q.Keys, First: p.Items}
+	if c.TailRows < rows {
+		c.ItemRows = p.Width(blockRows)
+		c.Together = blockRows / c.ItemRows
+		if c.CopyValues = c.ItemRows == NarrowPanel && s.V.LenStride >= farRows && rows > blockRows; c.CopyValues {
+			c.Together *= 2
+		}
+		c.Blocks = ceilDiv(rows, c.ItemRows)
+	} else {
+		c.ItemRows, c.Together, c.Blocks = rows, 1, min(1, rows)
+		// Heads that are neighbours in memory go together, unless that leaves fewer items to several
+		// workers.
+		neighbours := s.K.HeadStride < s.K.LenStride || s.V.HeadStride < s.V.LenStride
+		if neighbours && (s.Workers == 1 || q.Keys >= StretchTiles*tile.Keys) {
+			c.Heads = min(s.K.Heads, StretchTiles)
+		}
+	}
+	c.HeadGroups = ceilDiv(s.K.Heads, c.Heads)
+	c.Stretch = StretchTiles / c.Heads
+	if s.Workers > 1 && c.TailRows == rows && len(s.Sequences)*c.HeadGroups < 4*s.Workers {
+		c.PartKeys = c.Stretch * tile.Keys
+		c.Parts = max(1, ceilDiv(q.Keys, c.PartKeys))
+	}
+	return c
+}
+
+// tailRows returns how many of n queries go row by row: those behind full panels, if they are few. Less
+// than 8 keys are not a block of a kernel for rows, which takes them one by one.
+func tailRows(n, keys int) int {
+	if tail := n % NarrowPanel; tail <= tile.MaxRows && (n == 1 || keys >= 8) {
+		return tail
+	}
+	return 0
+}
+
+// add makes room for a cut.
+func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
+	lanes := ceilDiv(max(c.Together*c.ItemRows, c.Heads*NarrowPanel), tile.MaxPanel) * tile.MaxPanel
+	m.Queries = max(m.Queries, lanes*tile.Pad(s.Q.Dim))
+	m.Outputs = max(m.Outputs, lanes*tile.Pad(s.V.Dim))
+	if c.CopyValues {
+		m.Values = tile.Keys * s.V.Dim
+	}
+	if c.TailRows > 0 {
+		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows
+		m.Scores = max(m.Scores, rows*tile.Keys)
+		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
+	}
+}
+
+// Width returns the width of the next panel for n more queries: the widest one that they fill by more
+// than half.
+func (p *Plan) Width(n int) int {
+	if n > NarrowPanel {
+		return p.Wide
+	}
+	return NarrowPanel
+}
+
+// PadRows returns how many queries are computed for n that go row by row.
+func PadRows(n int) int {
+	switch {
+	case n <= 1:
+		return n
+	case n <= 4:
+		return 4
+	}
+	return tile.MaxRows
+}
+
+// ScoreRows is PadRows for scores. The kernel for one query reads 16 keys side by side, that for four
+// 8: as many as a set of L1 has ways, if the keys are a multiple of a page apart.
+func (p *Plan) ScoreRows(n int) int {
+	if n == 1 && p.pageApart {
+		return 4
+	}
+	return PadRows(n)
+}
+
+// An Item is one or several neighbouring items.
+type Item struct {
+	Cut         *Cut
+	Sequence    int        // its number
+	Head, Heads int        // the first KV head, and how many
+	Row, Rows   int        // the first query of each KV head, and how many, with the tail
+	TailRows    int        // how many of Rows, the last ones, go row by row
+	Keys        sight.Keys // that the item is compared with
+	Part        int        // the number of these keys among the parts
+}
+
+// find returns the sequence of item i.
+func (p *Plan) find(i int) (sequence int) {
+	lo, hi := 0, len(p.Cuts) // the cuts below lo begin at i or before, those from hi on behind it
+	for lo < hi {
+		if mid := (lo + hi) / 2; p.Cuts[mid].First <= i {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo - 1
+}
+
+// Together returns how many items, from i on, are best computed at once.
+func (p *Plan) Together(i int) int {
+	c := &p.Cuts[p.find(i)]
+	return min(c.Together, c.Blocks-(i-c.First)%c.Blocks)
+}
+
+// Item returns the n items from i on, which Together allows.
+func (p *Plan) Item(i, n int) Item {
+	sequence := p.find(i)
+	c := &p.Cuts[sequence]
+	i -= c.First
+	part, block, group := i%c.Parts, i/c.Parts%c.Blocks, i/c.Parts/c.Blocks
+	it := Item{Cut: c, Sequence: sequence, Part: part}
+	it.Head = group * c.Heads
+	it.Heads = min(c.Heads, p.kvHeads-it.Head)
+	// The last queries see the most keys when causal: they go first.
+	it.Row = (c.Blocks - block - n) * c.ItemRows
+	it.Rows = min(n*c.ItemRows, c.Rows-it.Row)
+	if it.Row+it.Rows == c.Rows {
+		it.TailRows = c.TailRows
+	}
+	it.Keys = sight.Keys{From: part * c.PartKeys, To: (part + 1) * c.PartKeys}
+	return it
+}
+
+// String describes the plan in a line.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d items for %d workers", p.Items, p.Workers)
+	for i := 0; i < len(p.Cuts); {
+		c, n := p.Cuts[i], 1
+		for ; i+n < len(p.Cuts) && p.Cuts[i+n].like(c); n++ {
+		}
+		i += n
+		fmt.Fprintf(&b, "; %d sequences: %d queries of each of %d KV heads, %d an item", n, c.Rows, p.kvHeads, c.ItemRows)
+		if c.Together > 1 {
+			fmt.Fprintf(&b, ", %d items together", c.Together)
+		}
+		switch {
+		case c.TailRows == c.Rows:
+			b.WriteString(", row by row")
+		case c.TailRows > 0:
+			fmt.Fprintf(&b, ", the last %d row by row", c.TailRows)
+		}
+		if c.CopyValues {
+			b.WriteString(", values copied")
+		}
+		if c.Heads > 1 {
+			fmt.Fprintf(&b, ", %d KV heads together", c.Heads)
+		}
+		if c.Parts > 1 {
+			fmt.Fprintf(&b, ", keys in %d parts", c.Parts)
+		}
+	}
+	return b.String()
+}
+
+// like reports whether two cuts differ in no more than the numbers of their items.
+func (c Cut) like(d Cut) bool {
+	c.First = d.First
+	return c == d
+}
+
+// Size returns the number of elements.
+func (m Scratch) Size() int { return m.Queries + m.Outputs + m.Values + m.Scores + m.Mixes }
+
+func ceilDiv(x, y int) int { return (x + y - 1) / y }

@@ -1,0 +1,133 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+	"github.com/stretchr/testify/require"
+)
+
+// packed is a shape of packed tensors.
+func packed(batch, heads, kvHeads, queries, keys, dim int) Shape {
+	tensor := func(heads, n int) *source.Tensor {
+		return &source.Tensor{Batch: batch, Heads: heads, Len: n, Dim: dim, BatchStride: heads * n * dim, HeadStride: n * dim, LenStride: dim}
+	}
+	s := Shape{Q: tensor(heads, queries), K: tensor(kvHeads, keys), V: tensor(kvHeads, keys), Workers: 1, Wide: NarrowPanel}
+	for b := range batch {
+		s.Sequences = append(s.Sequences, sight.Sequence{Batch: b, Queries: queries, Keys: keys, Start: keys - queries})
+	}
+	return s
+}
+
+// tokens is a shape with the heads of a token side by side.
+func tokens(s Shape) Shape {
+	for _, t := range []*source.Tensor{s.Q, s.K, s.V} {
+		t.HeadStride, t.LenStride = t.Dim, t.Heads*t.Dim
+	}
+	return s
+}
+
+func with(s Shape, workers, wide int) Shape {
+	s.Workers, s.Wide = workers, wide
+	return s
+}
+
+// What is planned for the shapes that matter, as it is printed.
+func TestPlans(t *testing.T) {
+	const stretch = StretchTiles * tile.Keys
+	for _, c := range []struct {
+		name string
+		s    Shape
+		want string
+	}{
+		{"prefill, narrow panels", packed(2, 4, 4, 10*NarrowPanel, 1000, 64),
+			"80 items for 1 workers; 2 sequences: 160 queries of each of 4 KV heads, 16 an item, 4 items together"},
+		{"prefill, wide panels", with(packed(2, 4, 4, 10*NarrowPanel, 1000, 64), 1, tile.MaxPanel),
+			"40 items for 1 workers; 2 sequences: 160 queries of each of 4 KV heads, 32 an item, 2 items together"},
+		{"a tail", with(packed(1, 1, 1, 4*NarrowPanel+3, 1000, 64), 1, tile.MaxPanel),
+			"3 items for 1 workers; 1 sequences: 67 queries of each of 1 KV heads, 32 an item, 2 items together, the last 3 row by row"},
+		{"a tail that is no tail", with(packed(1, 1, 1, 4*NarrowPanel+tile.MaxRows+1, 1000, 64), 1, tile.MaxPanel),
+			"3 items for 1 workers; 1 sequences: 73 queries of each of 1 KV heads, 32 an item, 2 items together"},
+		{"values that are far apart", tokens(packed(1, 8, 8, 10*NarrowPanel, 1000, 64)),
+			"80 items for 1 workers; 1 sequences: 160 queries of each of 8 KV heads, 16 an item, 8 items together, values copied"},
+		{"decoding", packed(1, 8, 8, 1, stretch+1, 64),
+			"8 items for 1 workers; 1 sequences: 1 queries of each of 8 KV heads, 1 an item, row by row"},
+		{"decoding, heads side by side", tokens(packed(1, 8, 8, 1, stretch+1, 64)),
+			"1 items for 1 workers; 1 sequences: 1 queries of each of 8 KV heads, 1 an item, row by row, 8 KV heads together"},
+		{"decoding, groups", packed(1, 8, 2, 1, stretch+1, 64),
+			"2 items for 1 workers; 1 sequences: 4 queries of each of 2 KV heads, 4 an item, row by row"},
+		{"decoding, split", with(packed(1, 1, 1, 1, 40*stretch, 64), 2, NarrowPanel),
+			"40 items for 2 workers; 1 sequences: 1 queries of each of 1 KV heads, 1 an item, row by row, keys in 40 parts"},
+		{"too little for two", with(packed(1, 1, 1, 1, 100, 64), 2, NarrowPanel),
+			"1 items for 1 workers; 1 sequences: 1 queries of each of 1 KV heads, 1 an item, row by row"},
+		{"no keys", packed(1, 2, 2, 3, 0, 64),
+			"2 items for 1 workers; 1 sequences: 3 queries of each of 2 KV heads, 16 an item, 4 items together"},
+	} {
+		require.Equal(t, c.want, New(c.s, nil).String(), c.name)
+	}
+}
+
+// Every query of every head meets every key once, whatever the sequences.
+func TestItems(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 31))
+	for range 500 {
+		kvHeads, group := 1+r.IntN(10), 1+r.IntN(3)
+		s := packed(1, kvHeads*group, kvHeads, 1, 1, 1+r.IntN(200))
+		if r.IntN(2) == 0 {
+			s = tokens(s)
+		}
+		s.Workers, s.Wide = 1+r.IntN(5), []int{NarrowPanel, tile.MaxPanel}[r.IntN(2)]
+		s.Sequences = nil
+		for range 1 + r.IntN(4) {
+			q := sight.Sequence{Queries: []int{0, 1, 2, 5, 9, 30, 200}[r.IntN(7)], Keys: []int{0, 1, 7, 8, 300, 9000}[r.IntN(6)]}
+			s.Sequences = append(s.Sequences, q)
+		}
+		p := New(s, nil)
+		name := fmt.Sprintf("%+v %v", s.Sequences, p)
+		seen := map[[3]int]int{} // the next key of a sequence, head and row
+		for i := 0; i < p.Items; {
+			n := 1 + r.IntN(p.Together(i))
+			it := p.Item(i, n)
+			q := &s.Sequences[it.Sequence]
+			require.Positive(t, it.Rows, name)
+			require.Less(t, it.Rows-it.TailRows, tile.MaxPanel*MaxPanels+1, name)
+			if it.Heads > 1 || it.Cut.Parts > 1 {
+				require.Equal(t, it.Rows, it.TailRows, name)
+			}
+			require.LessOrEqual(t, it.Heads*it.Cut.Stretch, StretchTiles, name)
+			for head := it.Head; head < it.Head+it.Heads; head++ {
+				for row := it.Row; row < it.Row+it.Rows; row++ {
+					at := [3]int{it.Sequence, head, row}
+					require.Equal(t, it.Keys.From, seen[at], "%s: keys in order", name)
+					seen[at] = max(1, min(it.Keys.To, q.Keys))
+				}
+			}
+			i += n
+		}
+		want := 0
+		for sequence, q := range s.Sequences {
+			for head := range kvHeads {
+				for row := range q.Queries * group {
+					require.Equal(t, max(1, q.Keys), seen[[3]int{sequence, head, row}], "%s: sequence %d, head %d, row %d", name, sequence, head, row)
+					want++
+				}
+			}
+		}
+		require.Len(t, seen, want, name)
+		require.LessOrEqual(t, p.Workers, max(1, p.Items), name)
+	}
+}
+
+// A plan depends on nothing but the shape, and its memory for cuts changes nothing.
+func TestPure(t *testing.T) {
+	s := packed(3, 8, 2, 100, 500, 64)
+	p := New(s, nil)
+	require.Equal(t, p, New(s, nil))
+	buf := New(packed(9, 1, 1, 1, 1, 8), nil).Cuts
+	require.Equal(t, p, New(s, buf))
+	require.Zero(t, testing.AllocsPerRun(10, func() { New(s, buf) }))
+}

@@ -1,0 +1,106 @@
+package sight
+
+import (
+	"math"
+
+	"github.com/selfattn/attn/generic/tile"
+)
+
+// A Sequence is queries and the keys that they may see: rows of one batch member. Keys are counted
+// from its first one.
+type Sequence struct {
+	Batch          int // the batch member
+	Query, Queries int // the first row of the queries, and how many they are
+	Key, Keys      int // the first row of the keys and values, and how many they are
+	Start          int // the position of the first query among the keys
+}
+
+// A Rule hides keys from queries.
+type Rule struct {
+	Causal bool // a query sees the keys up to its own position
+}
+
+// Keys are the keys [From, To).
+type Keys struct{ From, To int }
+
+// Len returns the number of keys, 0 if From is beyond To.
+func (k Keys) Len() int { return max(0, k.To-k.From) }
+
+// And returns the keys that are in both.
+func (k Keys) And(o Keys) Keys { return Keys{max(k.From, o.From), min(k.To, o.To)} }
+
+// Hull returns the keys from the first to the last of both.
+func (k Keys) Hull(o Keys) Keys {
+	switch {
+	case k.Len() == 0:
+		return o
+	case o.Len() == 0:
+		return k
+	}
+	return Keys{min(k.From, o.From), max(k.To, o.To)}
+}
+
+// In returns those of the n keys from first on, counted from first.
+func (k Keys) In(first, n int) Keys { return Keys{clamp(k.From-first, n), clamp(k.To-first, n)} }
+
+func clamp(x, n int) int { return max(0, min(x, n)) }
+
+// Seen returns the keys that query number i of a sequence sees.
+func (r Rule) Seen(s *Sequence, i int) Keys {
+	to := s.Keys
+	if r.Causal {
+		to = clamp(s.Start+i+1, s.Keys)
+	}
+	return Keys{0, to}
+}
+
+// Lanes is what the queries of a panel see, one query to a lane.
+type Lanes struct {
+	From, To [tile.MaxPanel]int32 // the keys [From, To) of each lane
+	Any, All Keys                 // from the first to the last key that some lane sees; keys that all lanes see
+	width    int
+	lower    int // the end of the keys that the first half of the lanes sees
+}
+
+// Reset forgets all lanes.
+func (l *Lanes) Reset(width int) {
+	l.Any, l.All, l.width, l.lower = Keys{}, Keys{To: math.MaxInt}, width, 0
+}
+
+// Set says what lane r sees. After Reset each lane is set once.
+func (l *Lanes) Set(r int, k Keys) {
+	l.From[r], l.To[r] = int32(k.From), int32(k.To)
+	if r < l.width/2 {
+		l.lower = max(l.lower, k.To)
+	}
+	l.All, l.Any = l.All.And(k), l.Any.Hull(k)
+}
+
+// Lane returns the keys that lane r sees.
+func (l *Lanes) Lane(r int) Keys { return Keys{int(l.From[r]), int(l.To[r])} }
+
+// Hidden returns a bit for each lane that does not see a key.
+func (l *Lanes) Hidden(key int) (lanes uint32) {
+	for r := range l.width {
+		if k := l.Lane(r); key < k.From || key >= k.To {
+			lanes |= 1 << r
+		}
+	}
+	return lanes
+}
+
+// A Cover is what a panel sees of a tile, whose keys are counted from its first.
+type Cover struct {
+	Any, All Keys // from the first to the last key that some lane sees; keys that all lanes see
+	Upper    int  // how many of the last keys of Any only the second half of the lanes sees
+}
+
+// Cover returns what the lanes see of the tile of n keys from first on.
+func (l *Lanes) Cover(first, n int) Cover {
+	c := Cover{Any: l.Any.In(first, n), All: l.All.In(first, n)}
+	if c.All.Len() == 0 {
+		c.All = Keys{c.Any.From, c.Any.From}
+	}
+	c.Upper = c.Any.To - max(c.Any.From, clamp(l.lower-first, c.Any.To))
+	return c
+}

@@ -1,0 +1,117 @@
+package sight
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/stretchr/testify/require"
+)
+
+// sees is the definition: whether query i of a sequence sees a key.
+func sees(r Rule, s *Sequence, i, key int) bool {
+	return 0 <= key && key < s.Keys && !(r.Causal && key > s.Start+i)
+}
+
+func TestSeen(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 30))
+	for range 2000 {
+		s := Sequence{Queries: 1 + r.IntN(40), Keys: r.IntN(40), Start: r.IntN(60) - 30}
+		rule := Rule{Causal: r.IntN(2) == 0}
+		for i := range s.Queries {
+			k := rule.Seen(&s, i)
+			for key := -1; key <= s.Keys; key++ {
+				require.Equal(t, sees(rule, &s, i, key), k.From <= key && key < k.To, "%v %+v: query %d, key %d", rule, s, i, key)
+			}
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	contains := func(k Keys, key int) bool { return k.From <= key && key < k.To }
+	r := rand.New(rand.NewPCG(2, 30))
+	for range 5000 {
+		a, b := Keys{r.IntN(12), r.IntN(12)}, Keys{r.IntN(12), r.IntN(12)}
+		first, n := r.IntN(12), r.IntN(12)
+		count := 0
+		for key := range 24 {
+			if contains(a, key) {
+				count++
+			}
+			require.Equal(t, contains(a, key) && contains(b, key), contains(a.And(b), key), "%v and %v", a, b)
+			if contains(a, key) || contains(b, key) {
+				require.True(t, contains(a.Hull(b), key), "hull of %v and %v", a, b)
+			}
+			require.Equal(t, contains(a, first+key) && key < n, contains(a.In(first, n), key), "%v in %d keys from %d on", a, n, first)
+		}
+		require.Equal(t, count, a.Len(), "%v", a)
+		if h := a.Hull(b); h.Len() > 0 {
+			for _, end := range []int{h.From, h.To - 1} {
+				require.True(t, contains(a, end) || contains(b, end), "hull of %v and %v: %v", a, b, h)
+			}
+		} else {
+			require.Zero(t, a.Len()+b.Len())
+		}
+	}
+}
+
+// What lanes see of a tile, against the keys of each lane: also of queries whose keys begin late or are none.
+func TestLanes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 30))
+	for range 3000 {
+		width := []int{16, tile.MaxPanel}[r.IntN(2)]
+		var l Lanes
+		l.Reset(width)
+		random := func() Keys {
+			from := r.IntN(40)
+			return Keys{from, from + r.IntN(60) - 5}
+		}
+		k, kind := random(), r.IntN(3)
+		for lane := range width {
+			switch kind {
+			case 0: // causal
+				k.From, k.To = 0, k.To+r.IntN(2)
+			case 1:
+				k = random()
+			}
+			l.Set(lane, k)
+			require.Equal(t, k, l.Lane(lane))
+		}
+		first, n := r.IntN(60), 1+r.IntN(60)
+		c := l.Cover(first, n)
+		some := func(key int) bool { return l.Hidden(first+key) != 1<<width-1 }
+		any := Keys{}
+		for key := range n {
+			if some(key) {
+				any = any.Hull(Keys{key, key + 1})
+			}
+			hidden := l.Hidden(first + key)
+			for lane := range width {
+				k := l.Lane(lane)
+				require.Equal(t, first+key < k.From || first+key >= k.To, hidden>>lane&1 == 1)
+			}
+			if hidden == 0 {
+				require.True(t, c.All.From <= key && key < c.All.To, "all lanes see key %d: %+v", key, c)
+			} else {
+				require.False(t, c.All.From <= key && key < c.All.To, "a lane does not see key %d: %+v", key, c)
+			}
+			if key >= c.Any.To-c.Upper && key < c.Any.To {
+				require.Zero(t, ^hidden&(1<<(width/2)-1), "a lower lane sees key %d: %+v", key, c)
+			}
+		}
+		if any.Len() == 0 {
+			require.Zero(t, c.Any.Len())
+			continue
+		}
+		require.True(t, c.Any.From <= any.From && any.To <= c.Any.To && c.Any.To <= n, "%v in %v", any, c.Any)
+		require.True(t, c.Any.From <= c.All.From && c.All.From <= c.All.To && c.All.To <= c.Any.To, "%+v", c)
+		if kind == 0 {
+			require.Equal(t, any, c.Any)
+			lower := 0
+			for key := any.From; key < any.To && l.Hidden(first+key)&(1<<(width/2)-1) != 1<<(width/2)-1; key++ {
+				lower++
+			}
+			require.Equal(t, any.Len()-lower, c.Upper)
+		}
+	}
+}

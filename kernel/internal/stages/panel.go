@@ -1,0 +1,208 @@
+package stages
+
+import (
+	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+)
+
+// A panel is queries of one KV head that go through the tiles of keys together, one to a lane.
+type panel struct {
+	state    tile.Panel
+	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
+	sees     sight.Lanes
+	q, acc   []float32 // [Dim][width] and [VDim][width]
+}
+
+// load packs the queries from row on, of the rows of a KV head. Lanes beyond the last query repeat it:
+// they compute and write the same again.
+func (p *panel) load(c *call, it *plan.Item, row int) {
+	at := c.cursor(it, it.Head, row)
+	p.sees.Reset(p.width())
+	for r := range p.width() {
+		p.src[r], p.dst[r] = at.q, at.dst
+		p.sees.Set(r, at.sees)
+		at.next()
+	}
+	asm.PackPanel(p.q, c.Q.Data, &p.src, p.width(), c.Q.Dim, c.scale)
+}
+
+// panelItem computes queries of a KV head: those of panels, and the tail behind them.
+func (w *worker) panelItem(it *plan.Item) {
+	s := &w.sequences[it.Sequence]
+	panels := w.loadPanels(it)
+	var any sight.Keys
+	for i := range panels {
+		any = any.Hull(panels[i].sees.Any)
+	}
+	const n = tile.Keys
+	for first := any.From / n * n; first < any.To; first += n {
+		last, next := first+n >= any.To, min(n, any.To-first-n)
+		keys, values := w.K.Rows(s, it.Head, first, min(n, any.To-first)), w.V.Rows(s, it.Head, first, min(n, any.To-first))
+		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
+		nextKeys, nextValues := w.K.Rows(s, it.Head, first+n, next), values
+		if it.Cut.CopyValues {
+			nextValues = w.V.Rows(s, it.Head, first+n, next)
+			values = source.Copy(w.values, values)
+		}
+		for i := range panels {
+			p := &panels[i]
+			if last && p.sees.Any.To > first {
+				if i > 0 {
+					nextValues = w.upcoming.take(p.pieces(w.Q.Dim, p.sees.Any.To-first))
+				}
+				nextKeys = w.upcoming.take(p.pieces(w.V.Dim, p.sees.Any.To-first))
+			}
+			w.panelTile(p, first, keys, values, nextValues, nextKeys)
+			nextKeys.Len, nextValues.Len = 0, 0
+		}
+	}
+	for i := range panels {
+		p := &panels[i]
+		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
+		if nan && p.sees.Any != p.sees.All {
+			w.repair(it, p)
+		}
+	}
+	if it.TailRows > 0 {
+		w.tail(it)
+	}
+}
+
+// loadPanels cuts the rows of an item, but its tail, into panels.
+func (w *worker) loadPanels(it *plan.Item) []panel {
+	panels, q, acc := w.panels[:0], w.queries, w.outputs
+	for row, end := it.Row, it.Row+it.Rows-it.TailRows; row < end; {
+		panels = panels[:len(panels)+1]
+		p := &panels[len(panels)-1]
+		p.state.Reset(w.plan.Width(end - row))
+		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
+		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
+		p.load(w.call, it, row)
+		// The first tile sets all of acc but the padding, unless there is none.
+		if p.sees.Any.Len() == 0 {
+			clear(p.acc)
+		} else {
+			clear(p.acc[w.V.Dim*p.width():])
+		}
+		row += p.width()
+	}
+	return panels
+}
+
+// panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
+// what is needed next.
+func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, aheadInMix tile.Rows) {
+	seen := p.sees.Cover(first, tile.Keys)
+	if seen.Any.Len() == 0 {
+		return
+	}
+	w.scoreTile(p, &seen, first, keys, aheadInScore)
+	asm.SoftmaxTile(w.scores, &p.state, seen.Any.To)
+	p.mix(w.scores, &seen, values, aheadInMix)
+}
+
+// scoreTile computes the scores of the keys that some lane sees, and hides them from the others.
+func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead tile.Rows) {
+	n, all := seen.Any.To, seen.All.To
+	if all < n {
+		all &^= 3 // no call for one to three keys
+	}
+	p.score(&p.state, w.scores, source.Part(keys, 0, all), 0, ahead)
+	if all == n {
+		return
+	}
+	upper := seen.Upper
+	if upper <= fewUpper {
+		upper = 0
+	}
+	// What these scores raise is ignored: MaskTile knows which of them count.
+	scores := w.scores[all*p.width():]
+	w.ignored.Width = p.width()
+	p.score(&w.ignored, scores, source.Part(keys, all, n), upper, tile.Rows{})
+	asm.MaskTile(scores, &p.state, &p.sees.To, n-all, first+all)
+}
+
+// fewUpper keys are scored for the whole panel in less time than for half of it in a call of its own.
+const fewUpper = 8
+
+// callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
+const callWork = 1 << 21
+
+// score computes the scores of keys, the last upper of which are for the second half of the lanes, and
+// raises the maxima of st.
+func (p *panel) score(st *tile.Panel, scores []float32, keys tile.Rows, upper int, ahead tile.Rows) {
+	most := callWork / (p.width() * keys.Dim)
+	for from := 0; from < keys.Len; from += most {
+		to := min(from+most, keys.Len)
+		asm.ScoreTile(scores[from*p.width():], st, p.q, source.Part(keys, from, to), min(to-from, max(0, to-(keys.Len-upper))), ahead)
+		ahead.Len = 0
+	}
+}
+
+// mix adds up the values of a tile by their weights, and merges them into the outputs.
+func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead tile.Rows) {
+	values.Len = seen.Any.To
+	most := callWork / (p.width() * values.Len)
+	for c := 0; c < values.Dim; c += most {
+		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, source.Columns(values, c, most), seen.Upper, ahead)
+		ahead.Len = 0
+	}
+}
+
+// repair computes rows again that a hidden key has made NaN: its weight is 0, but 0 times a value that
+// is NaN or infinite is NaN.
+func (w *worker) repair(it *plan.Item, p *panel) {
+	any, all := p.sees.Any, p.sees.All
+	if all.Len() == 0 {
+		all = sight.Keys{From: any.From, To: any.From}
+	}
+	harmed := w.harmed(it, p, sight.Keys{From: any.From, To: all.From}) | w.harmed(it, p, sight.Keys{From: all.To, To: any.To})
+	const n = tile.MaxRows
+	for r := 0; r < p.width(); r += n {
+		if harmed>>r&(1<<n-1) != 0 {
+			w.rows[0].lanes(p, r, n)
+			w.rowsAlone(it, w.rows[:1], w.merges[:1], any, 1)
+		}
+	}
+}
+
+// harmed returns the lanes from which a key with a value that is not finite is hidden.
+func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32) {
+	s := &w.sequences[it.Sequence]
+	for first := keys.From; first < keys.To; first += tile.Keys {
+		values := w.V.Rows(s, it.Head, first, min(tile.Keys, keys.To-first))
+		if w.finite(values) {
+			continue
+		}
+		for k := range values.Len {
+			if !w.finite(source.Part(values, k, k+1)) {
+				lanes |= p.sees.Hidden(first + k)
+			}
+		}
+	}
+	return lanes
+}
+
+// finite reports whether no value is NaN or infinite: it mixes them by weights of 0.
+func (w *worker) finite(values tile.Rows) bool {
+	weights, mix := w.scores[:values.Len], w.mixes[:tile.Pad(values.Dim)]
+	clear(weights)
+	clear(mix)
+	var sum [1]float32
+	asm.RowValues(mix, weights, sum[:], 1, values)
+	for _, x := range mix {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *panel) width() int { return p.state.Width }
+
+// pieces is about how many pieces are read ahead while a tile of n keys is computed for dim elements:
+// one for four steps of a microkernel, whose tiles have three rows to eight queries of a panel.
+func (p *panel) pieces(dim, n int) int { return n * dim * 2 / (3 * p.width()) }

@@ -1,0 +1,280 @@
+package stages
+
+import (
+	"math"
+
+	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/queue"
+	"github.com/selfattn/attn/kernel/internal/sight"
+)
+
+// A rows is few queries of one KV head that go through the keys row by row.
+type rows struct {
+	n        int
+	q        []float32 // element i of query r is q[i*width+r]
+	width    int
+	dst      [tile.MaxRows]int // offsets of the outputs
+	sees     [tile.MaxRows]sight.Keys
+	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
+}
+
+// load packs the n queries from row on, of the rows of a KV head.
+func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
+	at := c.cursor(it, head, row)
+	rs.n, rs.q = n, q
+	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
+		rs.width, rs.dst[0] = 1, at.dst
+		rs.see(0, at.sees)
+		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
+		return
+	}
+	rs.width = plan.NarrowPanel
+	var src [tile.MaxPanel]int
+	for r := range rs.width {
+		src[r] = at.q
+		if r < n {
+			rs.dst[r] = at.dst
+			rs.see(r, at.sees)
+		}
+		at.next()
+	}
+	asm.PackPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
+}
+
+// see says what row r sees, after those before it.
+func (rs *rows) see(r int, k sight.Keys) {
+	rs.sees[r] = k
+	if r == 0 {
+		rs.any, rs.all = k, k
+	} else {
+		rs.any, rs.all = rs.any.Hull(k), rs.all.And(k)
+	}
+}
+
+// lanes takes n lanes of a panel from lane r on.
+func (rs *rows) lanes(p *panel, r, n int) {
+	rs.n, rs.q, rs.width = n, p.q[r:], p.width()
+	for i := range n {
+		rs.dst[i] = p.dst[r+i]
+		rs.see(i, p.sees.Lane(r+i))
+	}
+}
+
+// rowItem computes the queries of some KV heads against a part of their keys.
+func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
+	rows := w.rows[:it.Heads]
+	for i := range rows {
+		rows[i].load(w.call, it, it.Head+i, it.Row, it.Rows, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
+	}
+	if it.Cut.Parts == 1 {
+		w.rowsAlone(it, rows, w.merges[:it.Heads], it.Keys, it.Cut.Stretch)
+		return
+	}
+	parts := w.stretch(it, rows, it.Keys.From, it.Cut.Stretch)
+	merges := w.shared[it.Sequence*w.K.Heads+it.Head:][:it.Heads]
+	h.Turn()
+	if it.Part == 0 {
+		w.reset(merges, it.Rows)
+	}
+	w.merge(merges, parts)
+	if it.Part == it.Cut.Parts-1 {
+		w.finish(merges, rows)
+	}
+}
+
+// tail computes the last queries of an item.
+func (w *worker) tail(it *plan.Item) {
+	rows := w.rows[:1]
+	rows[0].load(w.call, it, it.Head, it.Row+it.Rows-it.TailRows, it.TailRows, w.queries)
+	w.rowsAlone(it, rows, w.merges[:1], it.Keys, it.Cut.Stretch)
+}
+
+// rowsAlone computes rows, those of the KV heads from it.Head on, against all the keys that they see
+// among some, so many tiles at a time.
+func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sight.Keys, tiles int) {
+	w.reset(merges, rows[0].n)
+	for first := keys.From / tile.Keys * tile.Keys; first < keys.To; first += tiles * tile.Keys {
+		w.merge(merges, w.stretch(it, rows, first, tiles))
+	}
+	w.finish(merges, rows)
+}
+
+// A part is a tile of one KV head, for those of its rows that see a key of it.
+type part struct {
+	row, rows int        // the first of them, and how many
+	slot      int        // where their scores and mixes begin, in rows
+	first     int        // the first key of the tile, from which the others count
+	any, all  sight.Keys // from the first to the last key that some of the rows sees; keys that all of them see
+	max, sum  [tile.MaxRows]float32
+}
+
+// stretch takes rows of the KV heads from it.Head on through the tiles from key number first on, up to
+// merge. It returns what is to be merged, of a tile the parts of all heads, then those of the next tile.
+//
+// The order is that of memory: all keys of a stretch come before all of its values and, where the KV
+// heads of a token are neighbours, a few tokens of all heads come before the next.
+func (w *worker) stretch(it *plan.Item, rows []rows, first, tiles int) []part {
+	parts := w.cutParts(rows, first, tiles)
+	for i := 0; i < len(parts); i += len(rows) {
+		w.scoreParts(it, rows, parts[i:][:len(rows)])
+	}
+	for i := range parts {
+		w.weighPart(&rows[i%len(rows)], &parts[i])
+	}
+	for i := 0; i < len(parts); i += len(rows) {
+		w.mixParts(it, rows, parts[i:][:len(rows)])
+	}
+	return parts
+}
+
+// cutParts lists the parts of a stretch. What the rows of one head see, those of the others do too.
+func (w *worker) cutParts(rows []rows, first, tiles int) []part {
+	n, slot := 0, 0
+	for range tiles {
+		for range rows {
+			t := &w.parts[n]
+			if t.cut(&rows[0], first); t.rows == 0 {
+				break
+			}
+			t.slot = slot
+			slot += w.plan.ScoreRows(t.rows)
+			n++
+		}
+		first += tile.Keys
+	}
+	return w.parts[:n]
+}
+
+// cut sets t to what rows see of the tile from key number first on: t.rows is 0 if that is nothing.
+func (t *part) cut(rs *rows, first int) {
+	t.first, t.row, t.rows = first, 0, rs.n
+	t.any, t.all = rs.any.In(first, tile.Keys), rs.all.In(first, tile.Keys)
+	if t.any.Len() == 0 {
+		t.rows = 0
+	}
+	if t.any == t.all {
+		return
+	}
+	for ; t.rows > 0 && rs.seen(t, 0).Len() == 0; t.rows-- {
+		t.row++
+	}
+	for t.rows > 0 && rs.seen(t, t.rows-1).Len() == 0 {
+		t.rows--
+	}
+	t.any, t.all = sight.Keys{}, sight.Keys{To: tile.Keys}
+	for r := range t.rows {
+		k := rs.sees[t.row+r].In(first, tile.Keys)
+		t.any, t.all = t.any.Hull(k), t.all.And(k)
+	}
+	if t.all.Len() == 0 {
+		t.all = sight.Keys{From: t.any.From, To: t.any.From}
+	}
+}
+
+// seen returns the keys of t that its row r sees.
+func (rs *rows) seen(t *part, r int) sight.Keys {
+	if t.any == t.all {
+		return t.any
+	}
+	return rs.sees[t.row+r].In(t.first, tile.Keys)
+}
+
+// scores returns the scores of a part, and later its weights: those of its row r begin at r*TileKeys.
+func (t *part) scores(w *worker) []float32 { return w.scores[t.slot*tile.Keys:] }
+
+// mixes returns the mixes of a part, rows of the padded VDim.
+func (t *part) mixes(w *worker) []float32 { return w.mixes[t.slot*tile.Pad(w.V.Dim):] }
+
+// scoreParts computes the scores of a tile of neighbouring KV heads.
+func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
+	t := &parts[0]
+	// Whole vectors: less than 8 keys overwrite 16 scores.
+	chunks := w.chunks(t.any.From&^15, t.any.To, len(parts))
+	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
+		for i := range parts {
+			t, q := &parts[i], &rows[i]
+			keys := w.K.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
+			asm.RowScores(t.scores(w)[from:], q.q[t.row:], q.width, w.plan.ScoreRows(t.rows), keys)
+		}
+	}
+}
+
+// weighPart turns the scores that each row sees into weights.
+func (w *worker) weighPart(rs *rows, t *part) {
+	for r := range t.rows {
+		scores, seen := t.scores(w)[r*tile.Keys:], rs.seen(t, r)
+		// Hidden scores in front, from the start of a vector on.
+		from := seen.From &^ 15
+		for k := from; k < seen.From; k++ {
+			scores[k] = float32(math.Inf(-1))
+		}
+		t.max[r] = asm.RowWeights(scores[from:max(from, seen.To)])
+		t.sum[r] = 0
+	}
+}
+
+// mixParts mixes the values of a tile of neighbouring KV heads: together those that all rows see, and
+// alone what a row sees before and behind them, in the order of the keys.
+func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
+	for i := range parts {
+		t := &parts[i]
+		clear(t.mixes(w)[:plan.PadRows(t.rows)*tile.Pad(w.V.Dim)])
+		if t.any.From < t.all.From {
+			for r := range t.rows {
+				seen := rows[i].seen(t, r)
+				w.mixRow(it, i, t, r, sight.Keys{From: seen.From, To: min(seen.To, t.all.From)})
+			}
+		}
+	}
+	chunks := w.chunks(parts[0].all.From, parts[0].all.To, len(parts))
+	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
+		for i := range parts {
+			t := &parts[i]
+			values := w.V.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
+			asm.RowValues(t.mixes(w), t.scores(w)[from:], t.sum[:], plan.PadRows(t.rows), values)
+		}
+	}
+	for i := range parts {
+		t := &parts[i]
+		if t.all.To < t.any.To {
+			for r := range t.rows {
+				seen := rows[i].seen(t, r)
+				w.mixRow(it, i, t, r, sight.Keys{From: max(seen.From, t.all.To), To: seen.To})
+			}
+		}
+	}
+}
+
+// mixRow mixes values for row r of the part of head i of an item alone.
+func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
+	if k.Len() == 0 {
+		return
+	}
+	values := w.V.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
+	asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
+}
+
+// chunks are runs of keys of a tile.
+type chunks struct{ from, end, size int }
+
+// chunks cuts keys of a tile that several KV heads read in turn.
+func (w *worker) chunks(from, end, heads int) chunks {
+	size := tile.Keys
+	if heads > 1 {
+		size = max(16, 2048/w.K.Dim&^15) // of 8 KiB: small against L2, large against a call
+	}
+	return chunks{from, end, size}
+}
+
+// next returns the next keys. The last ones are no less than 8, which the kernels take one by one, if
+// there is more than one chunk.
+func (c *chunks) next() (from, to int, ok bool) {
+	from, to = c.from, c.from+c.size
+	if to+8 > c.end {
+		to = c.end
+	}
+	c.from = to
+	return from, to, from < to
+}

@@ -1,0 +1,61 @@
+package stages
+
+import (
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+)
+
+// Weights sets the rows of dst, stride apart, to the weights of chosen queries in one head over all keys.
+// It walks the stages of a row and stops before mix. Dst and V of a are not used.
+func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []int) {
+	a.Dst, a.V, a.Workers = a.Q, a.K, 1
+	c := newCall(a)
+	w := newWorker(c)
+	it := plan.Item{Cut: &c.plan.Cuts[batch], Sequence: batch, Head: head / c.plan.Group, Heads: 1}
+	for i, query := range queries {
+		w.weights(dst[i*stride:][:a.K.Len], &it, query*c.plan.Group+head%c.plan.Group)
+	}
+	w.release()
+	c.release()
+}
+
+// weights computes the weights of a row of the KV head of an item.
+func (w *worker) weights(dst []float32, it *plan.Item, row int) {
+	rows, m := w.rows[:1], &w.merges[0]
+	rows[0].load(w.call, it, it.Head, row, 1, w.queries)
+	w.reset(w.merges[:1], 1)
+	w.tileMax = w.tileMax[:0]
+	for first := 0; first < len(dst); first += tile.Keys {
+		out := dst[first:min(first+tile.Keys, len(dst))]
+		clear(out)
+		parts := w.cutParts(rows, first, 1)
+		if len(parts) == 0 {
+			continue
+		}
+		t := &parts[0]
+		w.scoreParts(it, rows, parts)
+		w.weighPart(&rows[0], t)
+		seen := t.any
+		out = out[seen.From:seen.To]
+		copy(out, t.scores(w)[seen.From:])
+		for _, p := range out {
+			t.sum[0] += p
+		}
+		m.add(0, t.max[0], t.sum[0])
+		w.tileMax = append(w.tileMax, tileMax{first + seen.From, first + seen.To, t.max[0]})
+	}
+	for _, t := range w.tileMax {
+		_, _, b := tile.Merge(m.max[0], t.max)
+		out := dst[t.from:t.to]
+		for k := range out {
+			out[k] *= b
+		}
+		divide(out, out, m.sum[0])
+	}
+}
+
+// tileMax is the maximum of the weights of the keys [from, to), which are of one tile.
+type tileMax struct {
+	from, to int
+	max      float32
+}

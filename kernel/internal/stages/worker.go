@@ -1,0 +1,76 @@
+package stages
+
+import (
+	"sync"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/queue"
+)
+
+// A worker is one goroutine of a call, with its scratch memory.
+type worker struct {
+	*call
+	memory   []float32 // what the slices below are cut from
+	queries  []float32 // of panels and rows, packed
+	outputs  []float32 // of panels, so far
+	values   []float32 // a tile of them, if copied
+	scores   []float32 // of a tile, or of parts, and then their weights
+	mixes    []float32 // of parts
+	panels   [plan.MaxPanels]panel
+	rows     [plan.StretchTiles]rows  // of the KV heads of an item
+	merges   [plan.StretchTiles]merge // of rows
+	parts    [plan.StretchTiles]part
+	tileMax  []tileMax
+	ignored  tile.Panel // takes the maxima of scores that are not yet hidden
+	upcoming upcoming
+}
+
+var workers = sync.Pool{New: func() any { return new(worker) }}
+
+// newWorker returns a worker with memory for the items of c.
+func newWorker(c *call) *worker {
+	w := workers.Get().(*worker)
+	m := &c.plan.Scratch
+	w.call = c
+	w.memory = memory.Aligned(w.memory, m.Size())
+	rest := w.memory
+	for _, part := range [...]struct {
+		s *[]float32
+		n int
+	}{{&w.queries, m.Queries}, {&w.outputs, m.Outputs}, {&w.values, m.Values}, {&w.scores, m.Scores}, {&w.mixes, m.Mixes}} {
+		*part.s, rest = cut(rest, part.n)
+	}
+	return w
+}
+
+// release puts w back, without keeping data alive.
+func (w *worker) release() {
+	w.call = nil
+	w.upcoming.forget()
+	workers.Put(w)
+}
+
+// cut splits x after n elements.
+func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
+
+// Work computes items until there are none.
+func (c *call) Work(h *queue.Hand) {
+	w := newWorker(c)
+	for {
+		i, n, ok := h.Next()
+		if !ok {
+			break
+		}
+		it := c.plan.Item(i, n)
+		if it.TailRows == it.Rows {
+			w.rowItem(&it, h)
+			continue
+		}
+		// The other workers are likely to take as many items before this one takes the next.
+		w.upcoming.expect(c, &it, i+n*c.plan.Workers)
+		w.panelItem(&it)
+	}
+	w.release()
+}
