@@ -127,13 +127,13 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
-// MaskTile is [tile.MaskTile].
-func MaskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
+// HideTile is [tile.HideTile].
+func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	if level >= levelNEON {
-		neon.MaskTile(s, st, limit, n, first)
+		neon.HideTile(s, st, lanes, n)
 		return
 	}
-	tile.MaskTile(s, st, limit, n, first)
+	tile.HideTile(s, st, lanes, n)
 }
 
 // SoftmaxTile is [tile.SoftmaxTile].

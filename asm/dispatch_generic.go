@@ -77,9 +77,9 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
-// MaskTile is [tile.MaskTile].
-func MaskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
-	tile.MaskTile(s, st, limit, n, first)
+// HideTile is [tile.HideTile].
+func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
+	tile.HideTile(s, st, lanes, n)
 }
 
 // SoftmaxTile is [tile.SoftmaxTile].

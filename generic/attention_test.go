@@ -226,7 +226,15 @@ func TestPanelEqualsRow(t *testing.T) {
 				upper = size - max(0, min(size, seen-first))
 			}
 			tile.ScoreTile(s, &tile.Panel{Width: w}, packed, tile.Rows{Data: k[first*kStride:], Len: size, Dim: dim, Stride: kStride}, upper, tile.Rows{})
-			tile.MaskTile(s, &st, &limit, size, first)
+			var lanes [TileKeys]uint32
+			for j := range size {
+				for i := range w {
+					if first+j < int(limit[i]) {
+						lanes[j] |= 1 << i
+					}
+				}
+			}
+			tile.HideTile(s, &st, &lanes, size)
 			tile.SoftmaxTile(s, &st, size)
 			tile.ValueTile(acc, s, &st, tile.Rows{Data: v[first*vStride:], Len: size, Dim: vdim, Stride: vStride}, upper, tile.Rows{})
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"

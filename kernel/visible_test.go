@@ -9,6 +9,7 @@ import (
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,7 +20,7 @@ import (
 var visibleShapes = []shape{
 	{1, 1, 1, 20, 20, 8, 8}, {1, 2, 2, edge + 40, edge + 40, 5, 9}, {2, 4, 2, 17, edge + 12, 16, 3}, {1, 1, 1, 100, 30, 4, 4},
 	{1, 1, 1, 40, edge, 3, 5}, {1, 1, 1, 40, 2*edge + 10, 8, 8}, {1, 2, 1, 20, 3*edge + 1, 4, 17},
-	{1, 2, 1, 4, edge + 44, 8, 8}, {1, 8, 1, 1, edge + 2, 8, 8}, {1, 1, 1, 3, 2*spanTiles*edge + edge/2, 4, 4},
+	{1, 2, 1, 4, edge + 44, 8, 8}, {1, 8, 1, 1, edge + 2, 8, 8}, {1, 1, 1, 3, 2*plan.StretchTiles*edge + edge/2, 4, 4},
 }
 
 const edge = generic.TileKeys

@@ -134,9 +134,9 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 	dst := make([]float32, queries*dim)
 	for first := 0; first < queries; first += w {
 		var offset [tile.MaxPanel]int
-		var limit [tile.MaxPanel]int32
+		var limit [tile.MaxPanel]int
 		for i := range w {
-			offset[i], limit[i] = (first+i)*dim, int32(keys-queries+first+i)
+			offset[i], limit[i] = (first+i)*dim, keys-queries+first+i
 		}
 		packed, acc, s := make([]float32, pad*w), make([]float32, pad*w), make([]float32, tile.Keys*w)
 		impl.PackPanel(packed, q, &offset, w, dim, 3)
@@ -149,7 +149,15 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 				for i := range w {
 					st.TileMax[i] = negInf
 				}
-				impl.MaskTile(s, &st, &limit, n, j)
+				var lanes [tile.Keys]uint32
+				for key := range n {
+					for i := range w {
+						if j+key < limit[i] {
+							lanes[key] |= 1 << i
+						}
+					}
+				}
+				impl.HideTile(s, &st, &lanes, n)
 			}
 			impl.SoftmaxTile(s, &st, n)
 			impl.ValueTile(acc, s, &st, tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, tile.Rows{})

@@ -343,18 +343,17 @@ func TestPanel(t *testing.T) {
 					sameState("ScoreTile")
 
 					if r.IntN(2) == 0 {
-						limit := variable(m, [tile.MaxPanel]int32{})
-						first := r.IntN(5) * tile.Keys
-						for i := range limit {
-							limit[i] = int32(first + r.IntN(n+20) - 10)
+						lanes := variable(m, [tile.Keys]uint32{})
+						for i := range lanes {
+							lanes[i] = r.Uint32() | uint32(-(r.IntN(4) / 3))
 						}
 						for i := range w {
 							st1.TileMax[i], st2.TileMax[i] = negInf, negInf
 						}
-						ref.MaskTile(s1, &st1, limit, n, first)
-						impl.MaskTile(s2, st2, limit, n, first)
-						Equal(t, s1, s2, "MaskTile %s", what)
-						sameState("MaskTile")
+						ref.HideTile(s1, &st1, lanes, n)
+						impl.HideTile(s2, st2, lanes, n)
+						Equal(t, s1, s2, "HideTile %s", what)
+						sameState("HideTile")
 					}
 					ref.SoftmaxTile(s1, &st1, n)
 					impl.SoftmaxTile(s2, st2, n)

@@ -22,7 +22,7 @@ type Impl struct {
 	MatMulTile  func(c, a tile.Rows, b []float32, add bool)
 	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
 	ScoreTile   func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
-	MaskTile    func(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)
+	HideTile    func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile func(s []float32, st *tile.Panel, n int)
 	ValueTile   func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
 	FinishPanel func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
@@ -47,7 +47,7 @@ func Generic(w int) Impl {
 		MatMulTile:  tile.MatMulTile,
 		PackPanel:   tile.PackPanel,
 		ScoreTile:   tile.ScoreTile,
-		MaskTile:    tile.MaskTile,
+		HideTile:    tile.HideTile,
 		SoftmaxTile: tile.SoftmaxTile,
 		ValueTile:   tile.ValueTile,
 		FinishPanel: tile.FinishPanel,

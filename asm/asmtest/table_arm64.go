@@ -18,7 +18,7 @@ var Impls = []Impl{{
 	MatMulTile:  neon.MatMulTile,
 	PackPanel:   neon.PackPanel,
 	ScoreTile:   neon.ScoreTile,
-	MaskTile:    neon.MaskTile,
+	HideTile:    neon.HideTile,
 	SoftmaxTile: neon.SoftmaxTile,
 	ValueTile:   neon.ValueTile,
 	FinishPanel: neon.FinishPanel,

@@ -37,7 +37,7 @@ func TestWords(t *testing.T) {
 	three := map[string]func(*Asm, V, V, V){
 		"FADD": (*Asm).FADD, "FSUB": (*Asm).FSUB, "FMUL": (*Asm).FMUL, "FDIV": (*Asm).FDIV,
 		"FMLA": (*Asm).FMLA, "FMLS": (*Asm).FMLS, "FMAX": (*Asm).FMAX, "FMIN": (*Asm).FMIN, "FMAXNM": (*Asm).FMAXNM,
-		"FCMEQ": (*Asm).FCMEQ, "FCMGT": (*Asm).FCMGT, "CMGT": (*Asm).CMGT, "MUL": (*Asm).MULV,
+		"FCMEQ": (*Asm).FCMEQ, "FCMGT": (*Asm).FCMGT, "CMTST": (*Asm).CMTST, "MUL": (*Asm).MULV,
 	}
 	two := map[string]func(*Asm, V, V){"FRINTP": (*Asm).FRINTP, "FCVTNS": (*Asm).FCVTNS}
 	check := func(op string, want []string, emit func(*Asm)) {

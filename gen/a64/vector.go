@@ -59,7 +59,7 @@ var (
 		"fadd": 0x4E20D400, "fsub": 0x4EA0D400, "fmul": 0x6E20DC00, "fdiv": 0x6E20FC00,
 		"fmla": 0x4E20CC00, "fmls": 0x4EA0CC00, "fmax": 0x4E20F400, "fmin": 0x4EA0F400,
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
-		"mul": 0x4EA09C00, "cmgt": 0x4EA03400,
+		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00,
 	}
 	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
@@ -98,10 +98,10 @@ func (a *Asm) FMAXNM(d, n, m V) { a.three(define, "fmaxnm", d, n, m) }
 func (a *Asm) FRINTP(d, n V) { a.two("frintp", d, n) }
 func (a *Asm) FCVTNS(d, n V) { a.two("fcvtns", d, n) }
 
-// Comparisons set all bits of a lane or none. CMGT is of int32.
+// Comparisons set all bits of a lane or none. CMTST does where n and m share a bit.
 func (a *Asm) FCMEQ(d, n, m V) { a.three(define, "fcmeq", d, n, m) }
 func (a *Asm) FCMGT(d, n, m V) { a.three(define, "fcmgt", d, n, m) }
-func (a *Asm) CMGT(d, n, m V)  { a.three(define, "cmgt", d, n, m) }
+func (a *Asm) CMTST(d, n, m V) { a.three(define, "cmtst", d, n, m) }
 
 // FMLAElement is d += n * m[lane], rounded once.
 func (a *Asm) FMLAElement(d, n, m V, lane int) {

@@ -18,9 +18,9 @@ func genPanel(g *gen) {
 	g.finishPanel()
 	g.RET()
 
-	g.Begin("maskTile", "func(s *float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)",
-		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].")
-	g.maskTile()
+	g.Begin("hideTile", "func(s *float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)",
+		"hideTile hides keys from the lanes whose bit is not set, as [tile.HideTile].")
+	g.hideTile()
 	g.RET()
 }
 
@@ -125,22 +125,29 @@ func (g *gen) finishPanel() {
 	g.Result(x)
 }
 
-// maskTile: V16-V19 limits, V24-V27 maxima.
-func (g *gen) maskTile() {
-	s, st, limit, n, first := g.Param("s"), g.Param("st"), g.Param("limit"), g.Param("n"), g.Param("first")
-	hidden, one, key := g.splat(negInf), g.splatBits(1), g.V()
-	g.DUPX(key, first)
-	g.load(grid(16, 4), limit, 0)
+// hideTile: V16-V19 the bits of the lanes, V24-V27 maxima.
+func (g *gen) hideTile() {
+	s, st, lanes, n := g.Param("s"), g.Param("st"), g.Param("lanes"), g.Param("n")
+	hidden, seen, word, table := g.splat(negInf), g.V(), g.X(), g.X()
+	var bits []uint32
+	for lane := range panel {
+		bits = append(bits, 1<<lane)
+	}
+	g.Table("bits", bits...)
+	g.Address(table, "bits")
+	g.load(grid(16, 4), table, 0)
 	g.load(grid(24, 4), st, layout.TileMax)
 	g.Blocks(n, 1, func() {
+		g.LDRW(word, mem(lanes, 0))
+		g.DUPX(seen, word)
 		g.load(grid(0, 4), s, 0)
 		for i := range a64.V(4) {
-			g.CMGT(4, 16+i, key)
+			g.CMTST(4, 16+i, seen)
 			g.BIF(i, hidden, 4)
 			g.raise(24+i, i, 4)
 		}
 		g.store(grid(0, 4), s, 0)
-		g.ADDV(key, key, one)
+		g.ADDI(lanes, lanes, 4)
 		g.ADDI(s, s, 4*panel)
 	})
 	g.store(grid(24, 4), st, layout.TileMax)

@@ -51,9 +51,8 @@ var Kernels = []Kernel{
 			{"k", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
 		Hints: map[string][]string{"scoreTile": aheadRows},
 	}, {
-		Name: "MaskTile", Width: "st.Width",
-		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"limit", limits, read()},
-			{"n", integer, value}, {"first", integer, value}},
+		Name: "HideTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"lanes", bits, read()}, {"n", integer, value}},
 	}, {
 		Name: "SoftmaxTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"n", integer, value}},

@@ -46,7 +46,7 @@ const (
 	lanes   = "*[tile.Lanes]float32"
 	state   = "*tile.Panel"
 	offsets = "*[tile.MaxPanel]int"
-	limits  = "*[tile.MaxPanel]int32"
+	bits    = "*[tile.Keys]uint32"
 	rows    = "tile.Rows"
 	integer = "int"
 	float   = "float32"

@@ -23,7 +23,7 @@ func Signature(expr string) (*gotypes.Signature, error) {
 	state := types.NewTypeName(token.NoPos, pkg, "Panel", nil)
 	types.NewNamed(state, types.NewStruct(nil, nil), nil)
 	pkg.Scope().Insert(state)
-	for name, n := range map[string]int64{"Lanes": tile.Lanes, "MaxPanel": tile.MaxPanel} {
+	for name, n := range map[string]int64{"Lanes": tile.Lanes, "MaxPanel": tile.MaxPanel, "Keys": tile.Keys} {
 		pkg.Scope().Insert(types.NewConst(token.NoPos, pkg, name, types.Typ[types.UntypedInt], constant.MakeInt64(n)))
 	}
 	importer := types.NewPackage("", "")

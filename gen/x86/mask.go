@@ -115,14 +115,27 @@ func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {
 	g.ORL(b, bits)
 }
 
-// whereGreater sets the lanes of x to those of m where the integers a are greater than b, else to
-// those of other; t is scratch.
-func (g *gen) whereGreater(a, b reg.VecPhysical, m Mem, other, x, t reg.VecPhysical) {
+// whereBits returns a function that sets the lanes of x to those of m, which are half h of a panel, where
+// their bit of the word at bits is set, else to those of other; t and shifts are scratch.
+func (g *gen) whereBits(bits reg.GPVirtual, other, x, t reg.VecPhysical, shifts ...reg.VecPhysical) func(h int, m Mem) {
 	if g.avx512() {
-		g.VPCMPGTD(b, a, reg.K1)
-		g.VBLENDMPS(m, other, reg.K1, x)
-	} else {
-		g.VPCMPGTD(b, a, t)
+		g.zero(x) // the blend does not read it, but avo thinks so
+		return func(h int, m Mem) {
+			g.KMOVW(mem(bits, 2*h), reg.K1)
+			g.VBLENDMPS(m, other, reg.K1, x)
+		}
+	}
+	// A lane's bit becomes its sign, which is what a blend looks at.
+	for h := range 2 {
+		var by []uint32
+		for lane := range g.lanes {
+			by = append(by, uint32(31-h*g.lanes-lane))
+		}
+		g.VMOVUPS(g.words(fmt.Sprintf("lanes%d", h), by...), shifts[h])
+	}
+	return func(h int, m Mem) {
+		g.VPBROADCASTD(mem(bits, 0), t)
+		g.VPSLLVD(shifts[h], t, t)
 		g.VBLENDVPS(t, m, other, x)
 	}
 }

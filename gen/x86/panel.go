@@ -23,9 +23,9 @@ func genPanel(g *gen) {
 	g.finishPanel()
 	g.end()
 
-	g.begin("maskTile", "func(s *float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int)",
-		"maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].")
-	g.maskTile()
+	g.begin("hideTile", "func(s *float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)",
+		"hideTile hides keys from the lanes whose bit is not set, as [tile.HideTile].")
+	g.hideTile()
 	g.end()
 }
 
@@ -180,29 +180,24 @@ func (g *gen) transpose(n int) {
 	g.VUNPCKLPD(Y(5), Y(2), Y(2))
 }
 
-// maskTile: the limits and maxima of a panel stay in registers.
-func (g *gen) maskTile() {
-	s, st, limit, n := g.ptr("s"), g.ptr("st"), g.ptr("limit"), g.ptr("n")
-	limits, maxima := g.V, func(h int) reg.VecPhysical { return g.V(2 + h) }
-	x, t, hidden, key, one := g.V(4), g.V(5), g.V(6), g.V(7), g.V(8)
+// hideTile: the maxima of a panel stay in registers.
+func (g *gen) hideTile() {
+	s, st, lanes, n := g.ptr("s"), g.ptr("st"), g.ptr("lanes"), g.ptr("n")
+	maxima := g.V
+	x, t, hidden := g.V(2), g.V(3), g.V(4)
 	for h := range 2 {
-		g.VMOVUPS(mem(limit, g.w()*h), limits(h))
 		g.VMOVUPS(mem(st, offTileMax+g.w()*h), maxima(h))
 	}
 	g.VMOVUPS(g.splat(negInf), hidden)
-	g.VPBROADCASTD(g.words("one", 1), one)
-	g.VPBROADCASTD(g.param("first"), key)
-	if g.avx512() {
-		g.zero(x) // the blend does not read it, but avo thinks so
-	}
+	where := g.whereBits(lanes, hidden, x, t, g.V(5), g.V(6))
 	loop := g.label("key")
 	g.Label(loop)
 	for h := range 2 {
-		g.whereGreater(limits(h), key, mem(s, g.w()*h), hidden, x, t)
+		where(h, mem(s, g.w()*h))
 		g.VMOVUPS(x, mem(s, g.w()*h))
 		g.VMAXPS(maxima(h), x, maxima(h))
 	}
-	g.VPADDD(one, key, key)
+	g.ADDQ(I8(4), lanes)
 	g.ADDQ(I32(g.row()), s)
 	g.DECQ(n)
 	g.JNZ(LabelRef(loop))

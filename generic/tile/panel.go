@@ -78,13 +78,13 @@ func ScoreTile(s []float32, st *Panel, q []float32, k Rows, upper int, ahead Row
 	}
 }
 
-// MaskTile hides keys: it sets s[j*w+r] to -Inf unless first+j < limit[r], and raises st.TileMax[r]
-// to the maximum of the others.
-func MaskTile(s []float32, st *Panel, limit *[MaxPanel]int32, n, first int) {
+// HideTile hides n keys: it sets s[j*w+r] to -Inf unless bit r of lanes[j] is set, and raises
+// st.TileMax[r] to the maximum of the others.
+func HideTile(s []float32, st *Panel, lanes *[Keys]uint32, n int) {
 	w := st.Width
-	for j := range n {
+	for j, seen := range lanes[:n] {
 		for r := range w {
-			if first+j >= int(limit[r]) {
+			if seen>>r&1 == 0 {
 				s[j*w+r] = float32(math.Inf(-1))
 			}
 			st.TileMax[r] = maxNum(s[j*w+r], st.TileMax[r])

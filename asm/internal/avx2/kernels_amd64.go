@@ -205,14 +205,14 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	}
 }
 
-// MaskTile is [tile.MaskTile].
+// HideTile is [tile.HideTile].
 //
 //go:noinline
-func MaskTile(s []float32, st *tile.Panel, limit *[tile.MaxPanel]int32, n, first int) {
+func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	race.Write(s, n*PanelWidth)
 	race.WriteVar(st)
-	race.ReadVar(limit)
-	maskTile(&s[0], st, limit, n, first)
+	race.ReadVar(lanes)
+	hideTile(&s[0], st, lanes, n)
 }
 
 // SoftmaxTile is [tile.SoftmaxTile].

@@ -15,7 +15,7 @@ func packPanel(dst *float32, src *float32, offset *[32]int, dim int, scale float
 //go:noescape
 func finishPanel(dst *float32, offset *[32]int, acc *float32, st *tile.Panel, dim int) int64
 
-// maskTile hides the keys j of a tile with first+j >= limit from a query, as [tile.MaskTile].
+// hideTile hides keys from the lanes whose bit is not set, as [tile.HideTile].
 //
 //go:noescape
-func maskTile(s *float32, st *tile.Panel, limit *[32]int32, n int, first int)
+func hideTile(s *float32, st *tile.Panel, lanes *[256]uint32, n int)

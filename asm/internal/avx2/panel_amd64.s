@@ -538,36 +538,36 @@ GLOBL tail8<>(SB), RODATA|NOPTR, $60
 DATA unit<>+0(SB)/4, $0x3f800000
 GLOBL unit<>(SB), RODATA|NOPTR, $4
 
-// func maskTile(s *float32, st *tile.Panel, limit *[32]int32, n int, first int)
+// func hideTile(s *float32, st *tile.Panel, lanes *[256]uint32, n int)
 // Requires: AVX, AVX2
-TEXT ·maskTile(SB), NOSPLIT, $0-40
-	MOVQ         s+0(FP), AX
-	MOVQ         st+8(FP), CX
-	MOVQ         limit+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VMOVUPS      (DX), Y0
-	VMOVUPS      (CX), Y2
-	VMOVUPS      32(DX), Y1
-	VMOVUPS      32(CX), Y3
-	VMOVUPS      splatff800000<>+0(SB), Y6
-	VPBROADCASTD one<>+0(SB), Y8
-	VPBROADCASTD first+32(FP), Y7
+TEXT ·hideTile(SB), NOSPLIT, $0-32
+	MOVQ    s+0(FP), AX
+	MOVQ    st+8(FP), CX
+	MOVQ    lanes+16(FP), DX
+	MOVQ    n+24(FP), BX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VMOVUPS splatff800000<>+0(SB), Y4
+	VMOVUPS lanes0<>+0(SB), Y5
+	VMOVUPS lanes1<>+0(SB), Y6
 
 key13:
-	VPCMPGTD  Y7, Y0, Y5
-	VBLENDVPS Y5, (AX), Y6, Y4
-	VMOVUPS   Y4, (AX)
-	VMAXPS    Y2, Y4, Y2
-	VPCMPGTD  Y7, Y1, Y5
-	VBLENDVPS Y5, 32(AX), Y6, Y4
-	VMOVUPS   Y4, 32(AX)
-	VMAXPS    Y3, Y4, Y3
-	VPADDD    Y8, Y7, Y7
-	ADDQ      $+64, AX
-	DECQ      BX
-	JNZ       key13
-	VMOVUPS   Y2, (CX)
-	VMOVUPS   Y3, 32(CX)
+	VPBROADCASTD (DX), Y3
+	VPSLLVD      Y5, Y3, Y3
+	VBLENDVPS    Y3, (AX), Y4, Y2
+	VMOVUPS      Y2, (AX)
+	VMAXPS       Y0, Y2, Y0
+	VPBROADCASTD (DX), Y3
+	VPSLLVD      Y6, Y3, Y3
+	VBLENDVPS    Y3, 32(AX), Y4, Y2
+	VMOVUPS      Y2, 32(AX)
+	VMAXPS       Y1, Y2, Y1
+	ADDQ         $+4, DX
+	ADDQ         $+64, AX
+	DECQ         BX
+	JNZ          key13
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
 	VZEROUPPER
 	RET
 
@@ -581,5 +581,22 @@ DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
-DATA one<>+0(SB)/4, $0x00000001
-GLOBL one<>(SB), RODATA|NOPTR, $4
+DATA lanes0<>+0(SB)/4, $0x0000001f
+DATA lanes0<>+4(SB)/4, $0x0000001e
+DATA lanes0<>+8(SB)/4, $0x0000001d
+DATA lanes0<>+12(SB)/4, $0x0000001c
+DATA lanes0<>+16(SB)/4, $0x0000001b
+DATA lanes0<>+20(SB)/4, $0x0000001a
+DATA lanes0<>+24(SB)/4, $0x00000019
+DATA lanes0<>+28(SB)/4, $0x00000018
+GLOBL lanes0<>(SB), RODATA|NOPTR, $32
+
+DATA lanes1<>+0(SB)/4, $0x00000017
+DATA lanes1<>+4(SB)/4, $0x00000016
+DATA lanes1<>+8(SB)/4, $0x00000015
+DATA lanes1<>+12(SB)/4, $0x00000014
+DATA lanes1<>+16(SB)/4, $0x00000013
+DATA lanes1<>+20(SB)/4, $0x00000012
+DATA lanes1<>+24(SB)/4, $0x00000011
+DATA lanes1<>+28(SB)/4, $0x00000010
+GLOBL lanes1<>(SB), RODATA|NOPTR, $32

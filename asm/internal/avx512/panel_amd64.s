@@ -1010,37 +1010,33 @@ GLOBL tail8<>(SB), RODATA|NOPTR, $60
 DATA unit<>+0(SB)/4, $0x3f800000
 GLOBL unit<>(SB), RODATA|NOPTR, $4
 
-// func maskTile(s *float32, st *tile.Panel, limit *[32]int32, n int, first int)
+// func hideTile(s *float32, st *tile.Panel, lanes *[256]uint32, n int)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·maskTile(SB), NOSPLIT, $0-40
-	MOVQ         s+0(FP), AX
-	MOVQ         st+8(FP), CX
-	MOVQ         limit+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VMOVUPS      (DX), Z0
-	VMOVUPS      (CX), Z2
-	VMOVUPS      64(DX), Z1
-	VMOVUPS      64(CX), Z3
-	VMOVUPS      splatff800000<>+0(SB), Z6
-	VPBROADCASTD one<>+0(SB), Z8
-	VPBROADCASTD first+32(FP), Z7
-	VXORPS       Z4, Z4, Z4
+TEXT ·hideTile(SB), NOSPLIT, $0-32
+	MOVQ    s+0(FP), AX
+	MOVQ    st+8(FP), CX
+	MOVQ    lanes+16(FP), DX
+	MOVQ    n+24(FP), BX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS splatff800000<>+0(SB), Z4
+	VXORPS  Z2, Z2, Z2
 
 key25:
-	VPCMPGTD  Z7, Z0, K1
-	VBLENDMPS (AX), Z6, K1, Z4
-	VMOVUPS   Z4, (AX)
-	VMAXPS    Z2, Z4, Z2
-	VPCMPGTD  Z7, Z1, K1
-	VBLENDMPS 64(AX), Z6, K1, Z4
-	VMOVUPS   Z4, 64(AX)
-	VMAXPS    Z3, Z4, Z3
-	VPADDD    Z8, Z7, Z7
+	KMOVW     (DX), K1
+	VBLENDMPS (AX), Z4, K1, Z2
+	VMOVUPS   Z2, (AX)
+	VMAXPS    Z0, Z2, Z0
+	KMOVW     2(DX), K1
+	VBLENDMPS 64(AX), Z4, K1, Z2
+	VMOVUPS   Z2, 64(AX)
+	VMAXPS    Z1, Z2, Z1
+	ADDQ      $+4, DX
 	ADDQ      $+128, AX
 	DECQ      BX
 	JNZ       key25
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   Z3, 64(CX)
+	VMOVUPS   Z0, (CX)
+	VMOVUPS   Z1, 64(CX)
 	VZEROUPPER
 	RET
 
@@ -1061,6 +1057,3 @@ DATA splatff800000<>+52(SB)/4, $0xff800000
 DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
-
-DATA one<>+0(SB)/4, $0x00000001
-GLOBL one<>(SB), RODATA|NOPTR, $4

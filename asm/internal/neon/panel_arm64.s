@@ -596,47 +596,46 @@ rest32:
 	MOVD R0, ret+40(FP)
 	RET
 
-// func maskTile(s *float32, st *tile.Panel, limit *[32]int32, n int, first int)
-TEXT ·maskTile(SB), NOSPLIT, $0-40
+// func hideTile(s *float32, st *tile.Panel, lanes *[256]uint32, n int)
+TEXT ·hideTile(SB), NOSPLIT, $0-32
 	MOVD    s+0(FP), R0
 	MOVD    st+8(FP), R1
-	MOVD    limit+16(FP), R2
+	MOVD    lanes+16(FP), R2
 	MOVD    n+24(FP), R3
-	MOVD    first+32(FP), R4
-	MOVD    $0xff800000, R5
-	VDUP    R5, V5.S4
-	MOVD    $0x1, R5
-	VDUP    R5, V6.S4
-	VDUP    R4, V7.S4
-	FLDPQ   (R2), (F16, F17)
-	FLDPQ   32(R2), (F18, F19)
+	MOVD    $0xff800000, R4
+	VDUP    R4, V5.S4
+	MOVD    $bits<>(SB), R4
+	FLDPQ   (R4), (F16, F17)
+	FLDPQ   32(R4), (F18, F19)
 	FLDPQ   (R1), (F24, F25)
 	FLDPQ   32(R1), (F26, F27)
 	CBZ     R3, rest34
 	PCALIGN $16
 
 block33:
+	MOVWU (R2), R4
+	VDUP  R4, V6.S4
 	FLDPQ (R0), (F0, F1)
 	FLDPQ 32(R0), (F2, F3)
-	WORD  $0x4ea73604 // cmgt v4.4s, v16.4s, v7.4s
+	WORD  $0x4ea68e04 // cmtst v4.4s, v16.4s, v6.4s
 	VBIF  V4.B16, V5.B16, V0.B16
 	WORD  $0x6eb8e404 // fcmgt v4.4s, v0.4s, v24.4s
 	VBIT  V4.B16, V0.B16, V24.B16
-	WORD  $0x4ea73624 // cmgt v4.4s, v17.4s, v7.4s
+	WORD  $0x4ea68e24 // cmtst v4.4s, v17.4s, v6.4s
 	VBIF  V4.B16, V5.B16, V1.B16
 	WORD  $0x6eb9e424 // fcmgt v4.4s, v1.4s, v25.4s
 	VBIT  V4.B16, V1.B16, V25.B16
-	WORD  $0x4ea73644 // cmgt v4.4s, v18.4s, v7.4s
+	WORD  $0x4ea68e44 // cmtst v4.4s, v18.4s, v6.4s
 	VBIF  V4.B16, V5.B16, V2.B16
 	WORD  $0x6ebae444 // fcmgt v4.4s, v2.4s, v26.4s
 	VBIT  V4.B16, V2.B16, V26.B16
-	WORD  $0x4ea73664 // cmgt v4.4s, v19.4s, v7.4s
+	WORD  $0x4ea68e64 // cmtst v4.4s, v19.4s, v6.4s
 	VBIF  V4.B16, V5.B16, V3.B16
 	WORD  $0x6ebbe464 // fcmgt v4.4s, v3.4s, v27.4s
 	VBIT  V4.B16, V3.B16, V27.B16
 	FSTPQ (F0, F1), (R0)
 	FSTPQ (F2, F3), 32(R0)
-	VADD  V6.S4, V7.S4, V7.S4
+	ADD   $4, R2, R2
 	ADD   $64, R0, R0
 	SUBS  $1, R3, R3
 	BNE   block33
@@ -645,3 +644,21 @@ rest34:
 	FSTPQ (F24, F25), (R1)
 	FSTPQ (F26, F27), 32(R1)
 	RET
+
+DATA bits<>+0(SB)/4, $0x00000001
+DATA bits<>+4(SB)/4, $0x00000002
+DATA bits<>+8(SB)/4, $0x00000004
+DATA bits<>+12(SB)/4, $0x00000008
+DATA bits<>+16(SB)/4, $0x00000010
+DATA bits<>+20(SB)/4, $0x00000020
+DATA bits<>+24(SB)/4, $0x00000040
+DATA bits<>+28(SB)/4, $0x00000080
+DATA bits<>+32(SB)/4, $0x00000100
+DATA bits<>+36(SB)/4, $0x00000200
+DATA bits<>+40(SB)/4, $0x00000400
+DATA bits<>+44(SB)/4, $0x00000800
+DATA bits<>+48(SB)/4, $0x00001000
+DATA bits<>+52(SB)/4, $0x00002000
+DATA bits<>+56(SB)/4, $0x00004000
+DATA bits<>+60(SB)/4, $0x00008000
+GLOBL bits<>(SB), RODATA|NOPTR, $64

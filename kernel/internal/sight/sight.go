@@ -79,6 +79,25 @@ func (l *Lanes) Set(r int, k Keys) {
 // Lane returns the keys that lane r sees.
 func (l *Lanes) Lane(r int) Keys { return Keys{int(l.From[r]), int(l.To[r])} }
 
+// Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys.
+func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
+	clear(bits[:n])
+	for r := range l.width {
+		// Where a lane begins to see and where it ends.
+		if k := l.Lane(r).In(first, n); k.Len() > 0 {
+			bits[k.From] ^= 1 << r
+			if k.To < n {
+				bits[k.To] ^= 1 << r
+			}
+		}
+	}
+	seen := uint32(0)
+	for i := range bits[:n] {
+		seen ^= bits[i]
+		bits[i] = seen
+	}
+}
+
 // Hidden returns a bit for each lane that does not see a key.
 func (l *Lanes) Hidden(key int) (lanes uint32) {
 	for r := range l.width {

@@ -79,6 +79,8 @@ func TestLanes(t *testing.T) {
 		}
 		first, n := r.IntN(60), 1+r.IntN(60)
 		c := l.Cover(first, n)
+		bits := [tile.Keys]uint32{1, 2, 3} // of a tile before
+		l.Bits(&bits, first, n)
 		some := func(key int) bool { return l.Hidden(first+key) != 1<<width-1 }
 		any := Keys{}
 		for key := range n {
@@ -90,6 +92,7 @@ func TestLanes(t *testing.T) {
 				k := l.Lane(lane)
 				require.Equal(t, first+key < k.From || first+key >= k.To, hidden>>lane&1 == 1)
 			}
+			require.Equal(t, hidden, ^bits[key]&(1<<width-1), "key %d of %+v", key, l)
 			if hidden == 0 {
 				require.True(t, c.All.From <= key && key < c.All.To, "all lanes see key %d: %+v", key, c)
 			} else {

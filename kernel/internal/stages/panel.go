@@ -100,29 +100,40 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 		return
 	}
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
-	asm.SoftmaxTile(w.scores, &p.state, seen.Any.To)
+	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
 	p.mix(w.scores, &seen, values, aheadInMix)
 }
 
 // scoreTile computes the scores of the keys that some lane sees, and hides them from the others.
 func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead tile.Rows) {
-	n, all := seen.Any.To, seen.All.To
-	if all < n {
-		all &^= 3 // no call for one to three keys
+	any, all := seen.Any, seen.All
+	// No call for one to three keys that all lanes see.
+	if rest := all.Len() & 3; all.To < any.To {
+		all.To -= rest
+	} else if all.From > any.From {
+		all.From += rest
 	}
-	p.score(&p.state, w.scores, source.Part(keys, 0, all), 0, ahead)
-	if all == n {
-		return
+	p.score(&p.state, w.scores[(all.From-any.From)*p.width():], source.Part(keys, all.From, all.To), 0, ahead)
+	if all.From > any.From {
+		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys)
 	}
-	upper := seen.Upper
+	if all.To < any.To {
+		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, first, keys)
+	}
+}
+
+// scoreEdge computes the scores of keys that some lanes do not see; those of the tile begin at key number
+// start, and the last upper are for the second half of the panel.
+func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys tile.Rows) {
+	scores := w.scores[(edge.From-start)*p.width():]
 	if upper <= fewUpper {
 		upper = 0
 	}
-	// What these scores raise is ignored: MaskTile knows which of them count.
-	scores := w.scores[all*p.width():]
+	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
-	p.score(&w.ignored, scores, source.Part(keys, all, n), upper, tile.Rows{})
-	asm.MaskTile(scores, &p.state, &p.sees.To, n-all, first+all)
+	p.score(&w.ignored, scores, source.Part(keys, edge.From, edge.To), upper, tile.Rows{})
+	p.sees.Bits(&w.lanes, first+edge.From, edge.Len())
+	asm.HideTile(scores, &p.state, &w.lanes, edge.Len())
 }
 
 // fewUpper keys are scored for the whole panel in less time than for half of it in a call of its own.
@@ -144,7 +155,7 @@ func (p *panel) score(st *tile.Panel, scores []float32, keys tile.Rows, upper in
 
 // mix adds up the values of a tile by their weights, and merges them into the outputs.
 func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead tile.Rows) {
-	values.Len = seen.Any.To
+	values = source.Part(values, seen.Any.From, seen.Any.To)
 	most := callWork / (p.width() * values.Len)
 	for c := 0; c < values.Dim; c += most {
 		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, source.Columns(values, c, most), seen.Upper, ahead)

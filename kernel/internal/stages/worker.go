@@ -23,7 +23,8 @@ type worker struct {
 	merges   [plan.StretchTiles]merge // of rows
 	parts    [plan.StretchTiles]part
 	tileMax  []tileMax
-	ignored  tile.Panel // takes the maxima of scores that are not yet hidden
+	lanes    [tile.Keys]uint32 // which lanes see a key
+	ignored  tile.Panel        // takes the maxima of scores that are not yet hidden
 	upcoming upcoming
 }
 
