@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"runtime/debug"
 	"testing"
 	"unsafe"
@@ -126,6 +127,16 @@ func tileLengths(r *rand.Rand, step int) []int {
 		list = append(list, n)
 	}
 	return list
+}
+
+// No kernel of the table is without a test here.
+func TestEveryKernelIsTested(t *testing.T) {
+	tests := read(t, "kernels_test.go")
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Impl]()) {
+		if field.Type.Kind() == reflect.Func {
+			require.Contains(t, tests, "impl."+field.Name+"(", "%s of an implementation is compared with nothing", field.Name)
+		}
+	}
 }
 
 func TestVectors(t *testing.T) {

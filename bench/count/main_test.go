@@ -8,7 +8,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	c, err := parse("12 github.com/selfattn/attn/asm/neon.exp.abi0\n30 github.com/selfattn/attn/kernel.(*panel).load\n")
+	c, err := parse("12 github.com/selfattn/attn/asm/internal/neon.exp.abi0\n30 github.com/selfattn/attn/kernel.(*panel).load\n")
 	require.NoError(t, err)
 	require.Equal(t, map[string]float64{"exp": 12, "kernel.(*panel).load": 30}, c)
 	for _, bad := range []string{"", "12\n", "twelve github.com/selfattn/attn/kernel.f\n"} {

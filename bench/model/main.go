@@ -52,7 +52,7 @@ import (
 	"text/tabwriter"
 )
 
-// A set is an instruction set with kernels in asm/<name>.
+// A set is an instruction set with kernels in asm/internal/<name>.
 type set struct {
 	name   string
 	goarch string
@@ -131,7 +131,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 		}
 		var loops [][]string
 		for _, k := range kernels {
-			loop, err := llvm.innerLoop(binary, fmt.Sprintf("github.com/selfattn/attn/asm/%s.%s.abi0", s.name, k), s.fma)
+			loop, err := llvm.innerLoop(binary, fmt.Sprintf("github.com/selfattn/attn/asm/internal/%s.%s.abi0", s.name, k), s.fma)
 			if err != nil {
 				return err
 			}

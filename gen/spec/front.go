@@ -121,39 +121,8 @@ func writeGo(path string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	return os.WriteFile(path, text, 0o644)
-}
-
-// Stale compares the committed files of a directory with what write writes, and says what is not
-// the same: a file that differs, one that is missing, or assembly that comes from no generator.
-func Stale(committed, fresh string, write func(dir string) error) (found []string, err error) {
-	if err := write(fresh); err != nil {
-		return nil, err
-	}
-	files, err := os.ReadDir(fresh)
-	if err != nil {
-		return nil, err
-	}
-	generated := map[string]bool{}
-	for _, f := range files {
-		generated[f.Name()] = true
-		want, err := os.ReadFile(filepath.Join(fresh, f.Name()))
-		if err != nil {
-			return nil, err
-		}
-		got, err := os.ReadFile(filepath.Join(committed, f.Name()))
-		if err != nil || !bytes.Equal(got, want) {
-			found = append(found, fmt.Sprintf("%s is not what its generator writes: run make generate", f.Name()))
-		}
-	}
-	assembly, err := filepath.Glob(filepath.Join(committed, "*.s"))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range assembly {
-		if !generated[filepath.Base(path)] {
-			found = append(found, path+" comes from no generator")
-		}
-	}
-	return found, nil
 }

@@ -1,5 +1,5 @@
 // Package vector describes what the kernels compute along vectors, once for all instruction sets:
-// the exponentials, whose arithmetic package generic explains. A generator lowers it through a
+// the exponentials, whose constants package exponent explains. A generator lowers it through a
 // [Machine].
 //
 // Loops are not described here. Their tails are masked with one instruction set and go element by

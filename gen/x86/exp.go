@@ -5,6 +5,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic/tile/exponent"
 )
 
 // exponential is a machine for one of package vector's exponentials, which keeps constants in
@@ -21,7 +22,7 @@ func (g *gen) exponential(least, magic float32) machine {
 func genExp(g *gen) {
 	g.begin("exp", "func(dst, x *float32, n int)",
 		"exp sets dst[i] = e^x[i] for n elements, as [tile.Exp].")
-	m := g.exponential(vector.ExpMin, vector.Magic)
+	m := g.exponential(exponent.ExpMin, exponent.Magic)
 	g.elementwise(func(x, a, b, c reg.VecPhysical) { vector.Exp(m, group(x), group(a), group(b), group(c)) })
 	g.end()
 }

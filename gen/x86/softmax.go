@@ -7,6 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic/tile/exponent"
 )
 
 // Row softmax is three passes: maximum, exponentials with their sum, quotient. Each is a function
@@ -112,7 +113,7 @@ func (g *gen) expSum(store bool) {
 	}
 	x, n, sum, block := g.ptr("x"), g.ptr("n"), g.ptr("sum"), g.ptr("block")
 	g.VBROADCASTSS(g.param("m"), g.V(3))
-	e := g.exponential(vector.NegMin, vector.MagicB)
+	e := g.exponential(exponent.NegMin, exponent.MagicB)
 	exp := func(r int) {
 		g.VSUBPS(g.V(3), g.V(r), g.V(r))
 		vector.ExpNeg(e, group(g.V(r)), group(g.V(r+1)), group(g.V(r+2)), group(g.V(r+3)))

@@ -5,6 +5,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"github.com/selfattn/attn/gen/vector"
+	"github.com/selfattn/attn/generic/tile/exponent"
 )
 
 // Weights: one pass in place over the scores of a tile, [key][panel]. The exponential is a long
@@ -108,7 +109,7 @@ func genWeight(g *gen) {
 }
 
 // exp2 is the machine of exp2s.
-func (g *gen) exp2() machine { return g.machine(g.V(12), 15, g.splat(-vector.TwoMin)) }
+func (g *gen) exp2() machine { return g.machine(g.V(12), 15, g.splat(-exponent.TwoMin)) }
 
 // exp2s is 2^-x of n vectors in lockstep: x is V0, V3, V6, ..., scratch is the two registers behind
 // each, V12 is shared and V15 the greatest argument.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/generic/internal/check"
+	"github.com/selfattn/attn/generic/tile/exponent"
 )
 
 // Every float32 has an index, in increasing order from the negative NaN to the positive ones.
@@ -132,7 +133,7 @@ func (e exponential) check(t *testing.T, normal, subnormal extreme) {
 
 // Every argument around the places where an exponential changes its ways.
 func TestExponentialsNearEdges(t *testing.T) {
-	near := append([]float32{math.Float32frombits(firstOverflow), expMin, expMax, negMin, twoMin, -125, -87.33654, -103.2789,
+	near := append([]float32{math.Float32frombits(firstOverflow), exponent.ExpMin, exponent.ExpMax, exponent.NegMin, exponent.TwoMin, -125, -87.33654, -103.2789,
 		0x1p-24, -0x1p-24, -0x1p-25}, check.Edges...)
 	for n := -150; n <= 128; n++ {
 		near = append(near, float32(n), float32(float64(n)*math.Ln2), float32((float64(n)+0.5)*math.Ln2/8))
