@@ -131,16 +131,16 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 }
 
 // MatMulTile is [tile.MatMulTile].
-func MatMulTile(c, a tile.Rows, b []float32, add bool) {
+func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.MatMulTile(c, a, b, add)
+		avx512.MatMulTile(c, a, start, b, add)
 		return
 	}
-	if level >= levelAVX2 {
-		avx2.MatMulTile(c, a, b, add)
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
+		avx2.MatMulTile(c, a, start, b, add)
 		return
 	}
-	tile.MatMulTile(c, a, b, add)
+	tile.MatMulTile(c, a, start, b, add)
 }
 
 // PackPanel is [tile.PackPanel].

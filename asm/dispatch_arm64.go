@@ -101,12 +101,12 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 }
 
 // MatMulTile is [tile.MatMulTile].
-func MatMulTile(c, a tile.Rows, b []float32, add bool) {
-	if level >= levelNEON {
-		neon.MatMulTile(c, a, b, add)
+func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
+	if level >= levelNEON && c.Dim == neon.PanelWidth {
+		neon.MatMulTile(c, a, start, b, add)
 		return
 	}
-	tile.MatMulTile(c, a, b, add)
+	tile.MatMulTile(c, a, start, b, add)
 }
 
 // PackPanel is [tile.PackPanel].

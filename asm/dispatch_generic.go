@@ -63,8 +63,8 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 }
 
 // MatMulTile is [tile.MatMulTile].
-func MatMulTile(c, a tile.Rows, b []float32, add bool) {
-	tile.MatMulTile(c, a, b, add)
+func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
+	tile.MatMulTile(c, a, start, b, add)
 }
 
 // PackPanel is [tile.PackPanel].

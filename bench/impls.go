@@ -9,7 +9,6 @@ import (
 	"github.com/selfattn/attn/bench/internal/quiet"
 	"github.com/selfattn/attn/fuzz"
 	"github.com/selfattn/attn/generic"
-	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -183,17 +182,8 @@ func baselines() []impl {
 	}, textbook}
 }
 
-// genericMatMul multiplies matrices whose columns are multiples of 16.
 func genericMatMul(c, a, b kernel.Matrix, _ int) {
-	const width = 16
-	panel := make([]float32, b.Rows*width)
-	for j := 0; j < b.Cols; j += width {
-		for i := range b.Rows {
-			copy(panel[i*width:][:width], b.Data[i*b.Stride+j:])
-		}
-		tile.MatMulTile(tile.Rows{Data: c.Data[j:], Len: c.Rows, Dim: width, Stride: c.Stride},
-			tile.Rows{Data: a.Data, Len: a.Rows, Dim: a.Cols, Stride: a.Stride}, panel, false)
-	}
+	generic.MatMul(c.Data, c.Stride, a.Data, a.Stride, b.Data, b.Stride, a.Rows, a.Cols, b.Cols)
 }
 
 // eachHead calls f with the rows of each query head.

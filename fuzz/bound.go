@@ -68,18 +68,23 @@ func Dot(x, y []float32) (want, bound float64) {
 	return products(x, y, func(n, size float64) float64 { return g*size + n*eta*(1+g) })
 }
 
-// Chain returns the inner product of x and y and the error bound of one element of kernel.MatMul,
-// one chain of n FMAs:
+// Chain returns the inner product of x and y and the error bound of one element of kernel.MatMul:
 //
-//	n*(u*S + eta),  S = sum |x_i*y_i|
+//	E + (ceil(n/1024)-1)*u*(S+E),  S = sum |x_i*y_i|,  E = min(n, 1024)*u*S + n*eta
 //
+// E is what the chains of 1024 FMAs are off by, and the rest what their sum, of values that are S+E
+// together at most, is off by: k additions err by at most k*u times that (the theorem below, for sums).
+// One chain of n FMAs and the size S is off by n*(u*S + eta).
 // Unlike gamma(n)*S it holds for every n (Jeannerod and Rump, Improved error bounds for inner products
 // in floating-point arithmetic, 2013). By induction: the FMA that adds the product p to a sum s, of n-1
 // products of the size S, adds an error of at most |p|, as s itself is a float32; and of eta if the
 // result is subnormal, else of u*|s+p|. If |p| <= u*S+eta, the first is small enough. Otherwise
 // u*|s+p| <= u*(S+|p|) + u*(n-1)*(u*S+eta), where the last term is less than u*(n-1)*|p|.
 func Chain(x, y []float32) (want, bound float64) {
-	return products(x, y, func(n, size float64) float64 { return n * (u*size + eta) })
+	return products(x, y, func(n, size float64) float64 {
+		e := min(n, generic.ProductTerms)*u*size + n*eta
+		return e + max(0, math.Ceil(n/generic.ProductTerms)-1)*u*(size+e)
+	})
 }
 
 // products is the inner product, with a bound of n and sum |x_i*y_i|. To it comes the error of the two

@@ -8,7 +8,7 @@ import (
 )
 
 func FuzzMatMul(f *testing.F) {
-	// Draws: limit of k (8, 40, 600), k, limit of columns (8, 40, 600), columns, limit of rows (8, 40, 600),
+	// Draws: limit of k (8, 40, 600, 3000), k, limit of columns (8, 40, 600), columns, limit of rows (8, 40, 600),
 	// rows; for a, b, c: gap between rows, alignment; distribution of a.
 	for _, k := range []int{0, 1, 2, 31, 255, 256, 257, 513} { // blocks of 256
 		f.Add(seed(2, k, 1, 17, 1, 7, k%3, k%16))
@@ -19,11 +19,14 @@ func FuzzMatMul(f *testing.F) {
 	for _, rows := range []int{0, 1, 5, 6, 7, 191, 192, 193, 385} { // blocks of 192
 		f.Add(seed(1, 9, 1, 16, 2, rows, 2, 1))
 	}
+	for _, k := range []int{1023, 1024, 1025, 2048, 2050} { // chains of 1024
+		f.Add(seed(3, k, 0, 5, 0, 3))
+	}
 	f.Add(seed(1, 20, 1, 20, 1, 20, 0, 0, 0, 0, 0, 0, 9)) // NaN
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const work = 100_000
 		s := newSource(data)
-		k := s.Size(0, work, 8, 40, 600)
+		k := s.Size(0, work, 8, 40, 600, 3000)
 		n := s.Size(0, work/max(k, 1), 8, 40, 600)
 		m := s.Size(0, work/max(k*n, 1), 8, 40, 600)
 		a, b, c := newMatrix(s, m, k), newMatrix(s, k, n), newMatrix(s, m, n)
@@ -78,8 +81,15 @@ func checkMatMul(t *testing.T, c, a, b kernel.Matrix) {
 
 // chain is the contract of an element of a matrix product.
 func chain(x, y []float32) (acc float32) {
-	for i := range x {
-		acc = generic.FMA(x[i], y[i], acc)
+	for first := 0; first < len(x); first += generic.ProductTerms {
+		s := float32(0)
+		for i := first; i < min(first+generic.ProductTerms, len(x)); i++ {
+			s = generic.FMA(x[i], y[i], s)
+		}
+		if first > 0 {
+			s = acc + s
+		}
+		acc = s
 	}
 	return acc
 }

@@ -12,10 +12,11 @@
 // roundings are meant the code says float32(x*y) + z, because the Go compiler fuses a bare x*y + z
 // on some architectures; where one rounding is meant it calls [FMA].
 //
-//   - Chains. Every element of a matrix product, every score q.k and every
-//     column of an attention tile is one chain: it starts at +0 and does
-//     acc = FMA(a[i], b[i], acc) for i increasing. A chain does not depend on
-//     the width of a vector or on the shape of a microkernel.
+//   - Chains. Every score q.k and every column of an attention tile is one chain:
+//     it starts at +0 and does acc = FMA(a[i], b[i], acc) for i increasing. An
+//     element of a matrix product is the sum of a chain for each [ProductTerms]
+//     terms. A chain does not depend on the width of a vector or on the shape of
+//     a microkernel.
 //   - Lanes. [Dot] and the sum of [Softmax] use [Lanes] = 32 accumulators,
 //     element i going to lane i mod 32. They fold by halves: lane l is added to
 //     lane l+16, then l+8, l+4, l+2, l+1. A tail acts as if padded by +0.

@@ -15,7 +15,7 @@ func TestMatMul(t *testing.T) {
 	a, b := check.Wides(r, m*k, 20), check.Wides(r, k*width, 20)
 	whole, parts := check.Wides(r, m*ldc, 20), make([]float32, m*width)
 	MatMul(whole, ldc, a, k, b, width, m, k, width)
-	tile.MatMulTile(tile.Rows{Data: parts, Len: m, Dim: width, Stride: width}, tile.Rows{Data: a, Len: m, Dim: k, Stride: k}, b, false)
+	tile.MatMulTile(tile.Rows{Data: parts, Len: m, Dim: width, Stride: width}, tile.Rows{Data: a, Len: m, Dim: k, Stride: k}, tile.Rows{}, b, false)
 	for i := range m {
 		for j := range width {
 			if !check.Same(whole[i*ldc+j], parts[i*width+j]) {

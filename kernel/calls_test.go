@@ -80,6 +80,19 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	calls = append(calls, call{"SelfAttention.Weights", weights.Data, func(workers int) error {
 		return l.Weights(weights, tokens, 1, []int{5, 69}, &Options{Workers: workers})
 	}})
+
+	wide, few, long := newMatrix(r, 20, 3000, 3001, kind), newMatrix(r, 3000, 5, 5, kind), newMatrix(r, 20, 5, 5, kind)
+	calls = append(calls, call{"MatMul of many terms", long.Data, func(workers int) error {
+		return MatMul(long, wide, few, &MatMulOptions{Workers: workers})
+	}})
+	bias, biased := asmtest.Fill(r, make([]float32, 90), kind), newMatrix(r, 201, 90, 93, kind)
+	packed, err := Pack(b, nil)
+	if err != nil {
+		panic(err)
+	}
+	calls = append(calls, call{"MatMulPacked", biased.Data, func(workers int) error {
+		return MatMulPacked(biased, a, packed, &MatMulOptions{Bias: bias, Workers: workers})
+	}})
 	return calls
 }
 

@@ -28,6 +28,8 @@ var golden = []uint64{
 	0x255acdc9f67e1346, // AttentionWeights
 	0x3415f1f2d926d573, // SelfAttention.Forward
 	0x763ded2499188db5, // SelfAttention.Weights
+	0xf3fd58e61a9dd7b9, // MatMul of many terms
+	0x3b05184da91a0bc3, // MatMulPacked
 }
 
 func TestDigests(t *testing.T) {

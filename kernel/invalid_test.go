@@ -248,6 +248,49 @@ func TestBadMatMul(t *testing.T) {
 		require.EqualError(t, MatMul(m, a, b, nil), "attn: "+c.want)
 		require.Equal(t, before, memory, "%s: nothing is written", c.want)
 	}
+	memory := make([]float32, 100)
+	m := func(rows, cols int, data []float32) Matrix { return Matrix{rows, cols, cols, data} }
+	for _, c := range []struct {
+		want    string
+		c, a, b Matrix
+		o       MatMulOptions
+	}{
+		{"b is 4 x 5, want 3 rows, the rows of a", m(4, 5, memory), m(3, 4, memory[20:]), m(4, 5, memory[40:]), MatMulOptions{TransA: true}},
+		{"b is 5 x 4 and transposed, want 3 columns, the columns of a", m(3, 5, memory), m(4, 3, memory[20:]), m(5, 4, memory[40:]), MatMulOptions{TransB: true}},
+		{"b is 5 x 4 and transposed, want 3 columns, the rows of a", m(3, 5, memory), m(3, 4, memory[20:]), m(5, 4, memory[40:]), MatMulOptions{TransA: true, TransB: true}},
+		{"c is 3 x 5, want 4 x 5, the columns of a by the columns of b", m(3, 5, memory), m(3, 4, memory[20:]), m(3, 5, memory[40:]), MatMulOptions{TransA: true}},
+		{"c is 3 x 5, want 3 x 4, the rows of a by the rows of b", m(3, 5, memory), m(3, 5, memory[20:]), m(4, 5, memory[40:]), MatMulOptions{TransB: true}},
+		{"MatMulOptions.Bias has 4 elements, want 5, the columns of c", m(3, 5, memory), m(3, 4, memory[20:]), m(4, 5, memory[40:]), MatMulOptions{Bias: memory[90:94]}},
+		{"MatMulOptions.Bias has 0 elements, want 5, the columns of c", m(3, 5, memory), m(3, 4, memory[20:]), m(4, 5, memory[40:]), MatMulOptions{Bias: []float32{}}},
+		{"c.Data shares memory with MatMulOptions.Bias", m(3, 5, memory), m(3, 4, memory[20:]), m(4, 5, memory[40:]), MatMulOptions{Bias: memory[14:19]}},
+	} {
+		require.EqualError(t, MatMul(c.c, c.a, c.b, &c.o), "attn: "+c.want)
+		if c.o.TransB {
+			continue
+		}
+		p, err := Pack(c.b, nil)
+		require.NoError(t, err)
+		require.EqualError(t, MatMulPacked(c.c, c.a, p, &c.o), "attn: "+c.want)
+	}
+	require.Equal(t, make([]float32, 100), memory, "nothing is written")
+	p, err := Pack(m(4, 5, memory), nil)
+	require.NoError(t, err)
+	require.EqualError(t, MatMulPacked(Matrix{}, Matrix{}, nil, nil), "attn: b is nil, want what Pack returned")
+	require.EqualError(t, MatMulPacked(m(3, 5, memory), m(3, 4, memory[20:]), p, &MatMulOptions{TransB: true}),
+		"attn: MatMulOptions.TransB is set, want PackOptions.Trans when b is packed")
+	require.EqualError(t, MatMulPacked(m(3, 5, memory), m(3, 4, memory[20:]), p, &MatMulOptions{Workers: -1}),
+		"attn: MatMulOptions.Workers is -1, want 0 or more")
+	for _, b := range []struct {
+		want string
+		b    Matrix
+	}{
+		{"b is 4 x -5, want 0 or more rows and columns", Matrix{4, -5, 5, memory}},
+		{"b.Stride is 4, want 5 or more, its columns", Matrix{4, 5, 4, memory}},
+		{"b.Data has 19 elements, want 20 or more for 4 x 5 with stride 5", Matrix{4, 5, 5, memory[:19]}},
+	} {
+		_, err := Pack(b.b, &PackOptions{Trans: true})
+		require.EqualError(t, err, "attn: "+b.want)
+	}
 	require.EqualError(t, MatMul(Matrix{}, Matrix{}, Matrix{}, &MatMulOptions{Workers: -1}), "attn: MatMulOptions.Workers is -1, want 0 or more")
 }
 

@@ -12,67 +12,121 @@ import (
 	"github.com/selfattn/attn/kernel/internal/queue"
 )
 
-// MatMulOptions are the options of [MatMul]. The zero value is a plain product on all cores.
+// MatMulOptions are the options of [MatMul] and [MatMulPacked]. The zero value is a plain product on
+// all cores.
 type MatMulOptions struct {
+	// TransA and TransB take the transpose of a or b: a is stored with a row for each column of the
+	// factor, b with a row for each column of c.
+	TransA, TransB bool
+
+	// Add adds the product to c, instead of replacing c.
+	Add bool
+
+	// Bias, an element for each column of c, is added to every row. It must not share memory with c.
+	Bias []float32
+
 	// Workers is the number of goroutines that share the work, as in [Options]. Results do not
 	// depend on it.
 	Workers int
 }
 
-// MatMul computes the matrix product c = a.b, with c of a.Rows x b.Cols and a.Cols = b.Rows. opts
-// may be nil.
+// MatMul computes the matrix product c = a.b, with c of a.Rows x b.Cols and a.Cols = b.Rows, rows and
+// columns of a factor that is transposed being swapped. opts may be nil.
 //
-// Each element is one chain of fused multiply-adds in increasing index, so that with u = 2^-24 and
-// n = a.Cols its error is at most n*(u*sum |a_ik*b_kj| + 2^-150), unless a partial sum of the products
-// overflows. If n is 0, c becomes 0.
+// Element (i, j) is the sum (s_0 + s_1) + ..., from the left, where s_t is a chain of fused multiply-adds
+// of [generic.ProductTerms] terms, or what is left, in increasing index. s_0 starts from the bias and the
+// others from +0; with Add the sum is ((c_ij + s_0) + s_1) + ... instead. Without terms s_0 is what it
+// starts from. With u = 2^-24, n terms and S = sum |a_ik*b_kj| + |bias_j|, chains are off by at most E =
+// min(n, 1024)*u*S + n*2^-150 together, and the element by E + (ceil(n/1024)-1)*u*(S+E), or with Add by
+// E + ceil(n/1024)*u*(S+E+|c_ij|), unless a partial sum overflows.
 //
 // It returns an error that names the argument, before it writes, if shapes, strides, lengths of Data
-// or options are wrong, or c shares an element with a or b.
+// or options are wrong, or c shares an element with a, b or the bias.
 func MatMul(c, a, b Matrix, opts *MatMulOptions) error {
 	if opts == nil {
 		opts = new(MatMulOptions)
 	}
-	workers, err := workerCount("MatMulOptions", opts.Workers)
+	b, err := b.resolve("b")
 	if err != nil {
 		return err
 	}
-	if c, a, b, err = checkMatMul(c, a, b); err != nil {
+	p := matrixProduct{b: b, transB: opts.TransB}
+	if err := p.check(c, a, opts); err != nil {
 		return err
 	}
-	matMul(c, a, b, false, workers)
+	if p.c.footprint().meets(b.footprint()) {
+		return fmt.Errorf("attn: c.Data shares memory with b.Data")
+	}
+	p.run()
 	return nil
 }
 
-func checkMatMul(c, a, b Matrix) (_, _, _ Matrix, err error) {
-	if c, err = c.resolve("c"); err != nil {
-		return
-	}
-	if a, err = a.resolve("a"); err != nil {
-		return
-	}
-	if b, err = b.resolve("b"); err != nil {
-		return
-	}
-	switch {
-	case b.Rows != a.Cols:
-		err = fmt.Errorf("attn: b is %d x %d, want %d rows, the columns of a", b.Rows, b.Cols, a.Cols)
-	case c.Rows != a.Rows || c.Cols != b.Cols:
-		err = fmt.Errorf("attn: c is %d x %d, want %d x %d, the rows of a by the columns of b", c.Rows, c.Cols, a.Rows, b.Cols)
-	default:
-		if name := shared(c.footprint(), operand{"a.Data", a.footprint()}, operand{"b.Data", b.footprint()}); name != "" {
-			err = fmt.Errorf("attn: c.Data shares memory with %s", name)
-		}
-	}
-	return c, a, b, err
+// A matrixProduct is m x n elements of k terms, checked.
+type matrixProduct struct {
+	c, a           Matrix
+	b              Matrix    // or
+	packed         *Packed   // instead
+	transA, transB bool      // what is stored is the transpose
+	flip           bool      // of c too, whose rows are m nevertheless
+	bias           []float32 // an element a column of c, or nil
+	add            bool
+	workers        int
+	m, n, k        int
 }
 
-// The blocks of a matrix product: a packed panel of b (blockK x 16 or 32) is read again and again
-// while it meets blockM rows of a, which stay in L2 while they meet blockN columns of b. Rows of a
-// that lie a multiple of a page apart would share few sets of the caches: they are copied.
+// check sets the arguments besides b, if they are right.
+func (p *matrixProduct) check(c, a Matrix, opts *MatMulOptions) (err error) {
+	if p.workers, err = workerCount("MatMulOptions", opts.Workers); err != nil {
+		return err
+	}
+	if p.c, err = c.resolve("c"); err != nil {
+		return err
+	}
+	if p.a, err = a.resolve("a"); err != nil {
+		return err
+	}
+	p.transA, p.add, p.bias = opts.TransA, opts.Add, opts.Bias
+	p.k, p.n = p.b.Rows, p.b.Cols
+	if p.packed != nil {
+		p.k, p.n = p.packed.rows, p.packed.cols
+	}
+	if p.transB {
+		p.k, p.n = p.n, p.k
+	}
+	p.m = a.Rows
+	terms := a.Cols
+	if p.transA {
+		p.m, terms = terms, p.m
+	}
+	switch {
+	case terms != p.k && p.transB:
+		return fmt.Errorf("attn: b is %d x %d and transposed, want %d columns, the %s of a", p.n, p.k, terms, sides[!p.transA])
+	case terms != p.k:
+		return fmt.Errorf("attn: b is %d x %d, want %d rows, the %s of a", p.k, p.n, terms, sides[!p.transA])
+	case c.Rows != p.m || c.Cols != p.n:
+		return fmt.Errorf("attn: c is %d x %d, want %d x %d, the %s of a by the %s of b", c.Rows, c.Cols, p.m, p.n, sides[p.transA], sides[!p.transB])
+	case opts.Bias != nil && len(opts.Bias) != p.n:
+		return fmt.Errorf("attn: MatMulOptions.Bias has %d elements, want %d, the columns of c", len(opts.Bias), p.n)
+	}
+	bias := Matrix{1, p.n, p.n, p.bias}
+	if p.bias == nil {
+		bias = Matrix{}
+	}
+	if name := shared(p.c.footprint(), operand{"a.Data", p.a.footprint()}, operand{"MatMulOptions.Bias", bias.footprint()}); name != "" {
+		return fmt.Errorf("attn: c.Data shares memory with %s", name)
+	}
+	return nil
+}
+
+// sides are what the rows, or with true the columns, of a factor are in what is stored.
+var sides = map[bool]string{false: "rows", true: "columns"}
+
+// The blocks of a matrix product. A block of a, blockM x ProductTerms, stays in L2 while it meets one
+// packed panel of b after the other (ProductTerms x 16 or 32); blockB elements of b are packed at a
+// time. Rows of a that lie a multiple of a page apart would share few sets of the caches: they are copied.
 const (
-	blockK = 512
 	blockM = 96
-	blockN = 2048
+	blockB = 1 << 20
 	page   = 1024 // elements
 )
 
@@ -84,110 +138,262 @@ const (
 	lowBlock = 64
 )
 
-// matMul computes c = a.b, or c += a.b, of checked matrices. workers is as in [Options].
-func matMul(c, a, b Matrix, add bool, workers int) {
-	if len(c.Data) == 0 {
+// Up to fewColumns columns of c are computed as rows of its transpose, in which the long operand is read
+// once, as panels of its rows, instead of meeting a panel of hardly any columns.
+const fewColumns = 8
+
+// run computes the product.
+func (p *matrixProduct) run() {
+	if len(p.c.Data) == 0 {
 		return
 	}
-	if a.Cols == 0 {
-		if !add {
-			for i := range c.Rows {
-				zero(c.Data[i*c.Stride:][:c.Cols])
-			}
-		}
+	if p.k == 0 {
+		p.empty()
 		return
 	}
-	p := products.Get().(*matrixProduct)
-	p.c, p.a, p.b, p.add = c, a, b, add
-	call := queue.Call{Useful: queue.Useful(float64(c.Rows) * float64(c.Cols) * float64(a.Cols)), Adapt: workers == 0}
-	workers = min(queue.Workers(workers), call.Useful)
+	p.turn()
+	s := products.Get().(*sharedProduct)
+	s.matrixProduct = *p
+	// A row takes as long as four, which read as much.
+	call := queue.Call{Useful: queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k)), Adapt: p.workers == 0}
+	workers := min(queue.Workers(p.workers), call.Useful)
 	// Items are blocks of columns, and of rows too where those are too few.
-	p.m, p.n = c.Rows, min(blockN, c.Cols)
+	s.rows, s.cols = p.m, p.n
+	if p.packed == nil {
+		s.cols = min(p.n, blockB/tile.Pad(min(p.k, generic.ProductTerms))/tile.MaxPanel*tile.MaxPanel)
+	}
 	if workers > 1 {
-		for p.n > 4*tile.MaxPanel && ceilDiv(c.Cols, p.n) < 2*workers {
-			p.n = ceilDiv(p.n/2, tile.MaxPanel) * tile.MaxPanel
+		for s.cols > 4*tile.MaxPanel && ceilDiv(p.n, s.cols) < 2*workers {
+			s.cols = ceilDiv(s.cols/2, tile.MaxPanel) * tile.MaxPanel
 		}
-		for p.m > blockM && ceilDiv(c.Cols, p.n)*ceilDiv(c.Rows, p.m) < 4*workers {
-			p.m = ceilDiv(p.m, 2)
+		for s.rows > blockM && ceilDiv(p.n, s.cols)*ceilDiv(p.m, s.rows) < 4*workers {
+			s.rows = ceilDiv(s.rows, 2)
 		}
 	}
-	p.columns = ceilDiv(c.Cols, p.n)
-	call.Items, call.Workers = p.columns*ceilDiv(c.Rows, p.m), workers
-	queue.Share(call, p)
-	p.c, p.a, p.b = Matrix{}, Matrix{}, Matrix{}
-	products.Put(p)
+	s.columns = ceilDiv(p.n, s.cols)
+	call.Items, call.Workers = s.columns*ceilDiv(p.m, s.rows), workers
+	queue.Share(call, s)
+	s.matrixProduct = matrixProduct{}
+	products.Put(s)
 }
 
-// A matrixProduct is one call of matMul, cut into items of m x n elements of c.
-type matrixProduct struct {
-	c, a, b Matrix
-	add     bool
-	m, n    int
-	columns int
+// turn takes the transpose of a product of few columns.
+func (p *matrixProduct) turn() {
+	switch {
+	case p.packed != nil && p.packed.few != nil:
+		p.transB, p.transA = !p.transA, false
+		p.a, p.b, p.packed = Matrix{p.n, p.k, p.k, p.packed.few}, p.a, nil
+	case p.packed == nil && p.n <= fewColumns && p.n < p.m:
+		p.transA, p.transB = !p.transB, !p.transA
+		p.a, p.b = p.b, p.a
+	default:
+		return
+	}
+	p.m, p.n, p.flip = p.n, p.m, true
 }
 
-var products = sync.Pool{New: func() any { return new(matrixProduct) }}
+// empty computes a product without terms.
+func (p *matrixProduct) empty() {
+	for i := range p.c.Rows {
+		row := p.c.Data[i*p.c.Stride:][:p.c.Cols]
+		if !p.add {
+			zero(row)
+			move(row, p.bias)
+			continue
+		}
+		for j := range row {
+			s := float32(0)
+			if p.bias != nil {
+				s = p.bias[j]
+			}
+			row[j] += s
+		}
+	}
+}
+
+// A sharedProduct is a product that is cut into items of rows x cols elements.
+type sharedProduct struct {
+	matrixProduct
+	rows, cols int
+	columns    int // of items
+}
+
+var products = sync.Pool{New: func() any { return new(sharedProduct) }}
 
 // Work computes items of p on one goroutine.
-func (p *matrixProduct) Work(h *queue.Hand) {
-	buf := packs.Get().(*packed)
-	k, low := min(blockK, p.a.Cols), p.c.Rows <= lowRows
-	buf.a = memory.Aligned(buf.a, k*min(blockM, p.m))
-	buf.b = memory.Aligned(buf.b, max(k, lowRows)*ceilDiv(p.n, tile.MaxPanel)*tile.MaxPanel)
+func (p *sharedProduct) Work(h *queue.Hand) {
+	buf := packs.Get().(*packing)
 	for {
 		i, _, ok := h.Next()
 		if !ok {
 			break
 		}
-		if low {
-			p.lowItem(buf, i*p.n)
-		} else {
-			p.item(buf, i/p.columns*p.m, i%p.columns*p.n)
+		row, col := i/p.columns*p.rows, i%p.columns*p.cols
+		switch {
+		case p.packed != nil:
+			p.item(buf, row, col)
+		case p.m <= fewColumns && p.transB && p.bias == nil:
+			p.scoreItem(buf, col)
+		case p.m <= lowRows && !p.transB && !p.flip:
+			p.lowItem(buf, col)
+		default:
+			p.item(buf, row, col)
 		}
 	}
 	packs.Put(buf)
 }
 
-// packed is the scratch memory of one goroutine.
-type packed struct {
-	a       []float32                       // a block of a
-	b       []float32                       // a block of b, in panels, or of c
-	c       [blockM * tile.MaxPanel]float32 // the last columns of c, if less than a panel, or rows of a
-	ignored [lowGroup]float32               // sums
+// packing is the scratch memory of one goroutine.
+type packing struct {
+	a       []float32                           // a block of a
+	b       []float32                           // a block of b, in panels, or of c
+	c       [blockM * tile.MaxPanel]float32     // a tile of c, or rows of a
+	start   [fewColumns * tile.MaxPanel]float32 // what chains start from
+	offset  [tile.MaxPanel]int
+	ignored [lowGroup]float32 // sums
 }
 
-var packs = sync.Pool{New: func() any { return new(packed) }}
+var packs = sync.Pool{New: func() any { return new(packing) }}
 
 // item computes the elements of c from (row, col) on.
-func (p *matrixProduct) item(buf *packed, row, col int) {
-	m, n := min(p.m, p.c.Rows-row), min(p.n, p.c.Cols-col)
-	for first := 0; first < p.a.Cols; first += blockK {
-		k := min(blockK, p.a.Cols-first)
-		add := p.add || first > 0
-		pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
-		for i := row; i < row+m; i += blockM {
-			rows := min(blockM, row+m-i)
-			a, lda := p.a.Data[i*p.a.Stride+first:], p.a.Stride
-			if lda%page == 0 {
-				for r := range rows {
-					copy(buf.a[r*k:][:k], a[r*lda:])
-				}
-				a, lda = buf.a, k
-			}
+func (p *sharedProduct) item(buf *packing, row, col int) {
+	m, n := min(p.rows, p.m-row), min(p.cols, p.n-col)
+	blocks := ceilDiv(m, blockM)
+	for first := 0; first < p.k; first += generic.ProductTerms {
+		k := min(generic.ProductTerms, p.k-first)
+		if p.packed == nil {
+			buf.b = memory.Aligned(buf.b, tile.Pad(k)*ceilDiv(n, tile.MaxPanel)*tile.MaxPanel)
+		}
+		if p.packed == nil && !p.transB {
+			pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
+		}
+		for i, block := row, 0; block < blocks; block++ {
+			rows := (m + block) / blocks // equal, or one more
+			a := p.block(buf, i, rows, first, k)
 			for j, width := 0, 0; j < n; j += width {
-				width = asm.PanelWidth(n - j)
-				c, b := p.c.Data[i*p.c.Stride+col+j:], buf.b[j*k:]
-				block := tile.Rows{Data: a, Len: rows, Dim: k, Stride: lda}
-				if j+width <= n {
-					asm.MatMulTile(tile.Rows{Data: c, Len: rows, Dim: width, Stride: p.c.Stride}, block, b, add)
-					continue
+				var b []float32
+				if p.packed != nil {
+					b, width = p.packed.panel(col+j, first, k)
+				} else if b, width = buf.b[j*k:], asm.PanelWidth(n-j); p.transB && block == 0 {
+					if blocks == 1 {
+						b = buf.b
+					}
+					packTransposed(b, p.b, col+j, first, k, width, &buf.offset)
 				}
-				for r := range rows {
-					copy(buf.c[r*width:], c[r*p.c.Stride:][:n-j])
+				p.tiles(buf, a, b, i, col+j, width, first)
+			}
+			i += rows
+		}
+	}
+}
+
+// block returns k terms of rows of a: where they are, or a copy of them.
+func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
+	if !p.transA && p.a.Stride%page != 0 {
+		return tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride}
+	}
+	const apart = 16 // elements, so that rows do not share cache sets
+	a := tile.Rows{Len: rows, Dim: k, Stride: tile.Pad(k) + apart}
+	buf.a = memory.Aligned(buf.a, rows*a.Stride)
+	a.Data = buf.a
+	if !p.transA {
+		for r := range rows {
+			copy(a.Row(r), p.a.Data[(i+r)*p.a.Stride+first:])
+		}
+		return a
+	}
+	for t, width := 0, 0; t < k; t += width {
+		width = asm.PanelWidth(k - t)
+		for q := range width {
+			buf.offset[q] = (first+min(t+q, k-1))*p.a.Stride + i
+		}
+		asm.PackPanel(buf.c[:], p.a.Data, &buf.offset, width, rows, 1)
+		for r := range rows {
+			copy(a.Row(r)[t:], buf.c[r*width:][:width])
+		}
+	}
+	return a
+}
+
+// tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.
+func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b []float32, i, j, width, first int) {
+	left, add := min(width, p.n-j), p.add || first > 0
+	var start tile.Rows
+	if p.bias != nil && first == 0 {
+		start = tile.Rows{Data: buf.start[:], Len: a.Len, Dim: width}
+		switch {
+		case p.flip:
+			start.Stride = width
+			for r := range a.Len {
+				for x := range width {
+					start.Data[r*width+x] = p.bias[i+r]
 				}
-				asm.MatMulTile(tile.Rows{Data: buf.c[:], Len: rows, Dim: width, Stride: width}, block, b, add)
-				for r := range rows {
-					copy(c[r*p.c.Stride:][:n-j], buf.c[r*width:])
+			}
+		case left == width:
+			start.Data = p.bias[j:]
+		default:
+			clear(start.Data[copy(start.Data, p.bias[j:]):width])
+		}
+	}
+	if !p.flip && left == width {
+		asm.MatMulTile(tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a, start, b, add)
+		return
+	}
+	c := tile.Rows{Data: buf.c[:], Len: a.Len, Dim: width, Stride: width}
+	if add {
+		for r := range a.Len {
+			if !p.flip {
+				copy(c.Row(r), p.c.Data[(i+r)*p.c.Stride+j:][:left])
+				continue
+			}
+			for x := range left {
+				c.Data[r*width+x] = p.c.Data[(j+x)*p.c.Stride+i+r]
+			}
+		}
+	}
+	asm.MatMulTile(c, a, start, b, add)
+	for r := range a.Len {
+		if !p.flip {
+			copy(p.c.Data[(i+r)*p.c.Stride+j:][:left], c.Row(r))
+			continue
+		}
+		for x := range left {
+			p.c.Data[(j+x)*p.c.Stride+i+r] = c.Data[r*width+x]
+		}
+	}
+}
+
+// scoreItem computes the columns of c from col on as the scores of queries, the rows of a, against keys, the
+// stored rows of b, whose chains start from +0.
+func (p *sharedProduct) scoreItem(buf *packing, col int) {
+	n, rows := min(p.cols, p.n-col), plan.PadRows(p.m)
+	for first := 0; first < p.k; first += generic.ProductTerms {
+		k, add := min(generic.ProductTerms, p.k-first), p.add || first > 0
+		buf.a = memory.Aligned(buf.a, k*rows)
+		clear(buf.a)
+		for r := range p.m {
+			for t := range k {
+				i, j := r, first+t
+				if p.transA {
+					i, j = j, i
+				}
+				buf.a[t*rows+r] = p.a.Data[i*p.a.Stride+j]
+			}
+		}
+		for j := col; j < col+n; j += tile.Keys {
+			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(tile.Keys, col+n-j), Dim: k, Stride: p.b.Stride}
+			asm.RowScores(buf.c[:], buf.a, rows, rows, keys)
+			for r := range p.m {
+				for x, s := range buf.c[r*tile.Keys:][:keys.Len] {
+					i, j := r, j+x
+					if p.flip {
+						i, j = j, i
+					}
+					c := &p.c.Data[i*p.c.Stride+j]
+					if add {
+						s = *c + s
+					}
+					*c = s
 				}
 			}
 		}
@@ -195,50 +401,45 @@ func (p *matrixProduct) item(buf *packed, row, col int) {
 }
 
 // lowItem computes the columns of c from col on as the mixes of values that rows of b are.
-func (p *matrixProduct) lowItem(buf *packed, col int) {
-	m, n := p.c.Rows, min(p.n, p.c.Cols-col)
+func (p *sharedProduct) lowItem(buf *packing, col int) {
+	n := min(p.cols, p.n-col)
 	ld := tile.Pad(n)
-	for i := range m {
-		row := buf.b[i*ld:][:n]
-		if clear(row); p.add {
-			copy(row, p.c.Data[i*p.c.Stride+col:])
-		}
-	}
-	for first := 0; first < p.a.Cols; first += lowBlock {
-		k := min(lowBlock, p.a.Cols-first)
-		b := p.b.Data[first*p.b.Stride+col:]
-		for i := 0; i < m; i += lowGroup {
-			rows := min(lowGroup, m-i)
-			for r := range rows {
-				copy(buf.c[r*generic.TileKeys:][:k], p.a.Data[(i+r)*p.a.Stride+first:])
+	buf.b = memory.Aligned(buf.b, ceilDiv(p.m, lowGroup)*lowGroup*ld)
+	for first := 0; first < p.k; first += lowBlock {
+		begin := first%generic.ProductTerms == 0
+		if begin { // a chain
+			for i := range p.m {
+				row := buf.b[i*ld:][:n]
+				if clear(row); p.bias != nil && first == 0 {
+					copy(row, p.bias[col:])
+				}
 			}
-			v := tile.Rows{Data: b, Len: k, Dim: n, Stride: p.b.Stride}
+		}
+		k := min(lowBlock, p.k-first)
+		v := tile.Rows{Data: p.b.Data[first*p.b.Stride+col:], Len: k, Dim: n, Stride: p.b.Stride}
+		for i := 0; i < p.m; i += lowGroup {
+			rows := min(lowGroup, p.m-i)
+			for r := range rows {
+				weights := buf.c[r*generic.TileKeys:][:k]
+				if !p.transA {
+					copy(weights, p.a.Data[(i+r)*p.a.Stride+first:])
+					continue
+				}
+				for t := range weights {
+					weights[t] = p.a.Data[(first+t)*p.a.Stride+i+r]
+				}
+			}
 			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], plan.PadRows(rows), v)
 		}
-	}
-	for i := range m {
-		copy(p.c.Data[i*p.c.Stride+col:][:n], buf.b[i*ld:])
-	}
-}
-
-// pack copies k rows of n columns into panels, padded by zeros: a few rows at a time, so that
-// neither b nor the panels are touched in too many places.
-func pack(dst, b []float32, stride, k, n int) {
-	const few = 8
-	for first := 0; first < k; first += few {
-		last := min(first+few, k)
-		for j, width := 0, 0; j < n; j += width {
-			width = asm.PanelWidth(n - j)
-			for i := first; i < last; i++ {
-				from, to := b[i*stride+j:], dst[j*k+i*width:]
-				switch {
-				case j+width > n:
-					c := copy(to[:width], from[:n-j])
-					clear(to[c:width])
-				case width == asm.NarrowPanel:
-					*(*[asm.NarrowPanel]float32)(to) = [asm.NarrowPanel]float32(from)
-				default:
-					*(*[tile.MaxPanel]float32)(to) = [tile.MaxPanel]float32(from)
+		if end := first + k; end%generic.ProductTerms == 0 || end == p.k {
+			add := p.add || end > generic.ProductTerms
+			for i := range p.m {
+				row := p.c.Data[i*p.c.Stride+col:][:n]
+				for j, s := range buf.b[i*ld:][:n] {
+					if add {
+						s = row[j] + s
+					}
+					row[j] = s
 				}
 			}
 		}

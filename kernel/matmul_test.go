@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
@@ -120,4 +121,104 @@ func TestMatMulBound(t *testing.T) {
 		}
 		t.Logf("kind %d: error at most %.3f of the bound", kind, worst)
 	}
+}
+
+// A factor is a matrix, and how it is handed over: transposed or not, in a view with a stride.
+func newFactor(r *rand.Rand, rows, cols int, trans bool, kind asmtest.Kind) (stored, plain Matrix) {
+	plain = newMatrix(r, rows, cols, cols, kind)
+	if !trans {
+		stored = newMatrix(r, rows, cols, cols+pick(r, 0, 1, 9, 1024-cols%1024), kind)
+		for i := range rows {
+			copy(stored.Data[i*stored.Stride:], plain.Data[i*cols:][:cols])
+		}
+		return stored, plain
+	}
+	stored = newMatrix(r, cols, rows, rows+pick(r, 0, 1, 9, 1024-rows%1024), kind)
+	for i := range rows {
+		for j := range cols {
+			stored.Data[j*stored.Stride+i] = plain.Data[i*cols+j]
+		}
+	}
+	return stored, plain
+}
+
+// Every option, packed or not, gives the bits of the contract.
+func TestMatMulOptions(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 7))
+	sizes := []int{1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 25, 31, 32, 33, 48, 49, 63, 65, 97, 130}
+	terms := []int{0, 1, 2, 3, 4, 5, 17, 64, generic.ProductTerms - 1, generic.ProductTerms, generic.ProductTerms + 1, 3000}
+	for range trials(2000) {
+		m, n, k := pick(r, sizes...), pick(r, sizes...), pick(r, terms...)
+		if m*n*k > 1<<21 {
+			m = pick(r, 1, 3, 17)
+		}
+		kind := asmtest.Kind(r.IntN(int(asmtest.Kinds)))
+		o := MatMulOptions{TransA: r.IntN(2) == 0, TransB: r.IntN(2) == 0, Add: r.IntN(2) == 0, Workers: 1 + r.IntN(4)}
+		if r.IntN(2) == 0 {
+			o.Bias = asmtest.Fill(r, make([]float32, n), kind)
+			for range n {
+				o.Bias[r.IntN(n)] = float32(math.Copysign(0, -1))
+			}
+		}
+		a, plainA := newFactor(r, m, k, o.TransA, kind)
+		b, plainB := newFactor(r, k, n, o.TransB, kind)
+		c := newMatrix(r, m, n, n+pick(r, 0, 5), kind)
+		want := slices.Clone(c.Data)
+		generic.Product{Bias: o.Bias, Add: o.Add}.MatMul(want, c.Stride, plainA.Data, k, plainB.Data, n, m, k, n)
+		what := fmt.Sprintf("%d x %d x %d, %+v", m, k, n, o)
+		got := c
+		got.Data = slices.Clone(c.Data)
+		require.NoError(t, MatMul(got, a, b, &o), what)
+		asmtest.Equal(t, want, got.Data, "%s", what)
+
+		packed, err := Pack(b, &PackOptions{Trans: o.TransB})
+		require.NoError(t, err, what)
+		for i := range b.Data { // it was copied
+			b.Data[i] = nan
+		}
+		o.TransB = false
+		require.NoError(t, MatMulPacked(c, a, packed, &o), what)
+		asmtest.Equal(t, want, c.Data, "packed: %s", what)
+	}
+}
+
+// Goroutines share a Packed.
+func TestPackedShared(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 7))
+	for _, n := range []int{5, 300} {
+		a, b := newMatrix(r, 20, 130, 130, asmtest.Normal), newMatrix(r, 130, n, n, asmtest.Normal)
+		packed, err := Pack(b, nil)
+		require.NoError(t, err)
+		var all sync.WaitGroup
+		for rows := 1; rows <= 20; rows++ {
+			a, c := Matrix{rows, 130, 130, a.Data}, newMatrix(r, rows, n, n, asmtest.Normal)
+			want := slices.Clone(c.Data)
+			generic.MatMul(want, n, a.Data, 130, b.Data, n, rows, 130, n)
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				for range 10 {
+					if err := MatMulPacked(c, a, packed, &MatMulOptions{Workers: 1 + rows%3}); err != nil {
+						t.Error(err)
+					}
+				}
+				for i := range want {
+					if !asmtest.SameBits(want[i], c.Data[i]) {
+						t.Errorf("%d x %d: element %d is %g, want %g", rows, n, i, c.Data[i], want[i])
+						return
+					}
+				}
+			}()
+		}
+		all.Wait()
+	}
+}
+
+// Errors do not grow with the number of terms as they would in one chain.
+func TestLongMatMul(t *testing.T) {
+	const k = 1 << 20
+	ones, tenths, c := slices.Repeat([]float32{1}, k), slices.Repeat([]float32{0.1}, k), make([]float32, 1)
+	require.NoError(t, MatMul(Matrix{1, 1, 1, c}, Matrix{1, k, k, ones}, Matrix{k, 1, 1, tenths}, nil))
+	exact := k * float64(float32(0.1))
+	require.InEpsilon(t, exact, c[0], 2e-5) // one chain is off by 9e-3
 }

@@ -264,14 +264,10 @@ func resolveProjection(name string, w Matrix, bias []float32, rows int, why stri
 	return w, err
 }
 
-// project computes y = x.w + bias; the chains start from the bias.
+// project computes y = x.w + bias.
 func project(y, x, w Matrix, bias []float32, workers int) {
-	if bias != nil {
-		for i := range y.Rows {
-			move(y.Data[i*y.Stride:][:y.Cols], bias)
-		}
-	}
-	matMul(y, x, w, bias != nil, workers)
+	p := matrixProduct{c: y, a: x, b: w, bias: bias, workers: workers, m: y.Rows, n: y.Cols, k: x.Cols}
+	p.run()
 }
 
 // rowsFrom returns n rows of m from one of them on.

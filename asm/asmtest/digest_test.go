@@ -119,8 +119,9 @@ func product(impl Impl, r *rand.Rand) []float32 {
 			copy(packed[p*w:][:w], b[p*n+col:])
 		}
 		const half = 150
-		impl.MatMulTile(tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}, tile.Rows{Data: a, Len: m, Dim: half, Stride: k}, packed, false)
-		impl.MatMulTile(tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}, tile.Rows{Data: a[half:], Len: m, Dim: k - half, Stride: k}, packed[half*w:], true)
+		to := tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}
+		impl.MatMulTile(to, tile.Rows{Data: a, Len: m, Dim: half, Stride: k}, tile.Rows{}, packed, false)
+		impl.MatMulTile(to, tile.Rows{Data: a[half:], Len: m, Dim: k - half, Stride: k}, to, packed[half*w:], false)
 	}
 	return c
 }

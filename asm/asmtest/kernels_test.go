@@ -268,7 +268,7 @@ func TestExpBits(t *testing.T) {
 func TestMatMulTile(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(7, 8))
-		fences(t, 4, 40*80, func(mem *memory) {
+		fences(t, 6, 40*80, func(mem *memory) {
 			for m := 1; m <= 26; m++ {
 				for _, k := range []int{1, 2, 3, 4, 5, 7, 8, 11, 12, 64} {
 					for kind := range Kinds {
@@ -276,9 +276,23 @@ func TestMatMulTile(t *testing.T) {
 						a, b, c := mem.matrix(r, m, k, kind), Fill(r, mem.vector(w*k), kind), mem.matrix(r, m, w, kind)
 						want := c.clone()
 						add := r.IntN(2) == 0
-						tile.MatMulTile(want.rows(), a.rows(), b, add)
-						impl.MatMulTile(c.rows(), a.rows(), b, add)
-						equalMatrix(t, want, c, "m=%d k=%d add=%v kind=%d", m, k, add, kind)
+						var start tile.Rows // of +0, the rows of a matrix, a row that all share, or c itself
+						from := r.IntN(4)
+						switch from {
+						case 1:
+							start = mem.matrix(r, m, w, kind).rows()
+						case 2:
+							start = tile.Rows{Data: Fill(r, mem.vector(w), kind), Len: m, Dim: w}
+						case 3:
+							start = c.rows()
+						}
+						wantStart := start
+						if from == 3 {
+							wantStart = want.rows()
+						}
+						tile.MatMulTile(want.rows(), a.rows(), wantStart, b, add)
+						impl.MatMulTile(c.rows(), a.rows(), start, b, add)
+						equalMatrix(t, want, c, "m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
 					}
 				}
 			}

@@ -19,7 +19,7 @@ type Impl struct {
 	Div         func(dst, x []float32, d float32)
 	Scale       func(dst, x []float32, f float32)
 	Fold        func(sum *[tile.Lanes]float32) float32
-	MatMulTile  func(c, a tile.Rows, b []float32, add bool)
+	MatMulTile  func(c, a, start tile.Rows, b []float32, add bool)
 	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
 	ScoreTile   func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
 	HideTile    func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)

@@ -4,6 +4,7 @@ package main
 
 // hints are the parameters of assembly functions that only say what to prefetch.
 var hints = map[string][]string{
+	"matMulTile": {"ahead"},
 	"scoreTile":  {"ahead", "rows", "width", "wrap", "left"},
 	"valueTile":  {"ahead", "rows", "width", "wrap", "left"},
 	"rowScores1": {"ahead", "wrap", "left"},

@@ -39,8 +39,10 @@ var Kernels = []Kernel{
 		Name: "Fold", Result: float, Wide: never,
 		Params: []Param{{"sum", lanes, read()}},
 	}, {
-		Name: "MatMulTile", Width: "c.Dim",
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")}, {"add", flag, value}},
+		Name: "MatMulTile", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")},
+			{"add", flag, value}},
+		Hints: map[string][]string{"matMulTile": {"ahead"}},
 	}, {
 		Name: "PackPanel", Width: "w", Odd: true,
 		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},

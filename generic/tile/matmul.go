@@ -1,23 +1,26 @@
 package tile
 
-// MatMulTile sets c = a.b or, with add, continues it, a of c.Len rows and b a packed panel of a.Dim
-// rows of c.Dim columns:
+// MatMulTile sets c or, with add, adds to it a block of a matrix product, a of c.Len rows and b a
+// packed panel of a.Dim rows of c.Dim columns:
 //
-//	c[i][j] = chain over p < a.Dim of FMA(a[i][p], b[p*c.Dim+j], .)
+//	s[i][j] = chain over p < a.Dim of FMA(a[i][p], b[p*c.Dim+j], .)
 //
-// starting from +0, or from c[i][j] where add is set.
-func MatMulTile(c, a Rows, b []float32, add bool) {
+// starting from start[i][j], whose stride may be 0, or from +0 where start has no rows.
+func MatMulTile(c, a, start Rows, b []float32, add bool) {
 	for i := range c.Len {
 		row, terms := c.Row(i), a.Row(i)
 		for j := range row {
-			acc := float32(0)
-			if add {
-				acc = row[j]
+			s := float32(0)
+			if start.Len > 0 {
+				s = start.Row(i)[j]
 			}
 			for p, v := range terms {
-				acc = FMA(v, b[p*c.Dim+j], acc)
+				s = FMA(v, b[p*c.Dim+j], s)
 			}
-			row[j] = acc
+			if add {
+				s = row[j] + s
+			}
+			row[j] = s
 		}
 	}
 }

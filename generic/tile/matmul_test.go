@@ -23,7 +23,11 @@ func TestMatMulTileBound(t *testing.T) {
 				m, lda, ldc := 1+r.IntN(4), k+r.IntN(3), width+r.IntN(3)
 				a, b, c := kind(m*lda), kind(k*width), kind(m*ldc)
 				before := append([]float32(nil), c...)
-				MatMulTile(Rows{c, m, width, ldc}, Rows{a, m, k, lda}, b, add)
+				start := Rows{kind(width), m, width, 0} // of every row, or +0
+				if r.IntN(2) == 0 {
+					start.Len = 0
+				}
+				MatMulTile(Rows{c, m, width, ldc}, Rows{a, m, k, lda}, start, b, add)
 				column := make([]float32, k)
 				for i := range m {
 					for j := range ldc {
@@ -37,13 +41,16 @@ func TestMatMulTileBound(t *testing.T) {
 						for p := range k {
 							column[p] = b[p*width+j]
 						}
-						z := float32(0)
-						if add {
-							z = before[at]
+						z, old := float32(0), float32(0)
+						if start.Len > 0 {
+							z = start.Data[j]
 						}
-						want, abs := check.ExactDot(z, a[i*lda:][:k], column)
+						if add {
+							old = before[at]
+						}
+						want, abs := check.ExactDot(z, append([]float32{old}, a[i*lda:][:k]...), append([]float32{1}, column...))
 						bound, _ := abs.Float64()
-						w.Check(t, check.Ratio(c[at], want, check.Gamma(k)*bound+float64(k)*0x1p-150), "k=%d add=%v", k, add)
+						w.Check(t, check.Ratio(c[at], want, check.Gamma(k+1)*bound+float64(k)*0x1p-150), "k=%d add=%v", k, add)
 					}
 				}
 			}
@@ -52,16 +59,17 @@ func TestMatMulTileBound(t *testing.T) {
 	t.Logf("largest error: %.2f of the bound", w)
 }
 
-// Cutting k into parts that continue each other changes no bit.
+// Cutting k into parts that start from each other changes no bit.
 func TestMatMulTileParts(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	const m, k = 3, 50
 	a, b := check.Wides(r, m*k, 20), check.Wides(r, k*width, 20)
 	whole, parts := make([]float32, m*width), make([]float32, m*width)
-	MatMulTile(Rows{whole, m, width, width}, Rows{a, m, k, k}, b, false)
+	MatMulTile(Rows{whole, m, width, width}, Rows{a, m, k, k}, Rows{}, b, false)
 	for cut := 1; cut < k; cut++ {
-		MatMulTile(Rows{parts, m, width, width}, Rows{a, m, cut, k}, b, false)
-		MatMulTile(Rows{parts, m, width, width}, Rows{a[cut:], m, k - cut, k}, b[cut*width:], true)
+		c := Rows{parts, m, width, width}
+		MatMulTile(c, Rows{a, m, cut, k}, Rows{}, b, false)
+		MatMulTile(c, Rows{a[cut:], m, k - cut, k}, c, b[cut*width:], false)
 		for i := range whole {
 			if !check.Same(whole[i], parts[i]) {
 				t.Fatalf("cut at %d: element %d is %g, want %g", cut, i, parts[i], whole[i])

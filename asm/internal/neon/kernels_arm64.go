@@ -164,16 +164,27 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 // MatMulTile is [tile.MatMulTile].
 //
 //go:noinline
-func MatMulTile(c, a tile.Rows, b []float32, add bool) {
+func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
 	flag := 0
 	if add {
 		flag = 1
 	}
-	small, big, rest := groups(c.Len)
-	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, flag, small, big, rest)
+	var first *float32
+	if start.Len > 0 {
+		first = &start.Data[0]
+	}
+	// The first tile prefetches the panel behind b or, where it is the only one, what it reads itself
+	// a little later.
+	tiles := (c.Len + 6 - 1) / 6
+	ahead := 4 * a.Dim * PanelWidth
+	if tiles == 1 {
+		ahead = 8 << 10
+	}
+	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // PackPanel is [tile.PackPanel].

@@ -2,8 +2,8 @@
 
 package neon
 
-// matMulTile computes the columns of a panel for the rows of small, big and rest tiles of a
-// product, as [tile.MatMulTile].
+// matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones
+// of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies ahead bytes further on.
 //
 //go:noescape
-func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, small int, big int, rest int)
+func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)

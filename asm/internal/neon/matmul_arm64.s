@@ -2,265 +2,62 @@
 
 #include "textflag.h"
 
-// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, add int, small int, big int, rest int)
-TEXT ·matMulTile(SB), NOSPLIT, $0-80
+// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVD    c+0(FP), R0
-	MOVD    b+32(FP), R1
-	MOVD    k+40(FP), R2
-	MOVD    add+48(FP), R3
+	MOVD    k+40(FP), R1
+	MOVD    start+48(FP), R2
+	MOVD    ahead+72(FP), R3
 	MOVD    ldc+8(FP), R4
 	LSL     $2, R4, R4
 	MOVD    a+16(FP), R5
 	MOVD    lda+24(FP), R6
 	LSL     $2, R6, R6
-	MOVD    small+56(FP), R15
-	CBZ     R15, rest2
+	MOVD    higher+88(FP), R13
+	MOVD    tiles+96(FP), R14
+	CBZ     R14, rest2
 	PCALIGN $16
 
 block1:
-	MOVD  R1, R14
-	MOVD  $0x0, R7
-	ADD   R6, R5, R8
-	ADD   R6, R8, R9
-	ADD   R6, R9, R10
-	ADD   R6, R10, R11
-	CBZ   R3, zero3
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F4, F5)
-	FLDPQ 32(R13), (F6, F7)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F8, F9)
-	FLDPQ 32(R13), (F10, F11)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F12, F13)
-	FLDPQ 32(R13), (F14, F15)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F16, F17)
-	FLDPQ 32(R13), (F18, F19)
-	B     set4
+	MOVD height+80(FP), R15
+	CBZ  R13, even3
+	ADD  $1, R15, R15
+	SUBS $1, R13, R13
 
-zero3:
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
-	VMOVI $0, V11.B16
-	VMOVI $0, V12.B16
-	VMOVI $0, V13.B16
-	VMOVI $0, V14.B16
-	VMOVI $0, V15.B16
-	VMOVI $0, V16.B16
-	VMOVI $0, V17.B16
-	VMOVI $0, V18.B16
-	VMOVI $0, V19.B16
-
-set4:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest6
-	PCALIGN $16
-
-block5:
-	FMOVS (R5)(R7), F24
-	FMOVS (R8)(R7), F25
-	FMOVS (R9)(R7), F26
-	FMOVS (R10)(R7), F27
-	FMOVS (R11)(R7), F28
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block5
-
-rest6:
-	CBZ     R19, rest8
-	PCALIGN $16
-
-block7:
-	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
-	WORD  $0x3ce76919 // ldr q25, [x8,x7]
-	WORD  $0x3ce7693a // ldr q26, [x9,x7]
-	WORD  $0x3ce7695b // ldr q27, [x10,x7]
-	WORD  $0x3ce7697c // ldr q28, [x11,x7]
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
-	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
-	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	FLDPQ 64(R14), (F30, F31)
-	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
-	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 96(R14), (F30, F31)
-	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
-	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
-	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
-	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	FLDPQ 128(R14), (F30, F31)
-	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
-	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
-	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
-	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 160(R14), (F30, F31)
-	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
-	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
-	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
-	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
-	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	FLDPQ 192(R14), (F30, F31)
-	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
-	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
-	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
-	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 224(R14), (F30, F31)
-	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
-	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
-	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
-	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
-	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block7
-
-rest8:
-	FSTPQ (F0, F1), (R0)
-	FSTPQ (F2, F3), 32(R0)
-	ADD   R4, R0, R0
-	FSTPQ (F4, F5), (R0)
-	FSTPQ (F6, F7), 32(R0)
-	ADD   R4, R0, R0
-	FSTPQ (F8, F9), (R0)
-	FSTPQ (F10, F11), 32(R0)
-	ADD   R4, R0, R0
-	FSTPQ (F12, F13), (R0)
-	FSTPQ (F14, F15), 32(R0)
-	ADD   R4, R0, R0
-	FSTPQ (F16, F17), (R0)
-	FSTPQ (F18, F19), 32(R0)
-	ADD   R4, R0, R0
-	ADD   R6, R11, R5
-	SUBS  $1, R15, R15
-	BNE   block1
-
-rest2:
-	MOVD    big+64(FP), R15
-	CBZ     R15, rest10
-	PCALIGN $16
-
-block9:
-	MOVD  R1, R14
+even3:
+	CMP   $6, R15
+	BNE   next5
+	MOVD  b+32(FP), R19
 	MOVD  $0x0, R7
 	ADD   R6, R5, R8
 	ADD   R6, R8, R9
 	ADD   R6, R9, R10
 	ADD   R6, R10, R11
 	ADD   R6, R11, R12
-	CBZ   R3, zero11
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F4, F5)
-	FLDPQ 32(R13), (F6, F7)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F8, F9)
-	FLDPQ 32(R13), (F10, F11)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F12, F13)
-	FLDPQ 32(R13), (F14, F15)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F16, F17)
-	FLDPQ 32(R13), (F18, F19)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F20, F21)
-	FLDPQ 32(R13), (F22, F23)
-	B     set12
+	CBZ   R2, zero6
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F4, F5)
+	FLDPQ 32(R2), (F6, F7)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F8, F9)
+	FLDPQ 32(R2), (F10, F11)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F12, F13)
+	FLDPQ 32(R2), (F14, F15)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F16, F17)
+	FLDPQ 32(R2), (F18, F19)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F20, F21)
+	FLDPQ 32(R2), (F22, F23)
+	ADD   R15, R2, R2
+	B     set7
 
-zero11:
+zero6:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -286,20 +83,20 @@ zero11:
 	VMOVI $0, V22.B16
 	VMOVI $0, V23.B16
 
-set12:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest14
+set7:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest9
 	PCALIGN $16
 
-block13:
+block8:
 	FMOVS (R5)(R7), F24
 	FMOVS (R8)(R7), F25
 	FMOVS (R9)(R7), F26
 	FMOVS (R10)(R7), F27
 	FMOVS (R11)(R7), F28
 	FMOVS (R12)(R7), F29
-	FLDPQ (R14), (F30, F31)
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -312,7 +109,7 @@ block13:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -325,23 +122,25 @@ block13:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   $64, R14, R14
+	ADD   $64, R19, R19
 	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block13
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block8
 
-rest14:
-	CBZ     R19, rest16
+rest9:
+	CBZ     R21, rest11
 	PCALIGN $16
 
-block15:
+block10:
 	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
 	WORD  $0x3ce76919 // ldr q25, [x8,x7]
 	WORD  $0x3ce7693a // ldr q26, [x9,x7]
 	WORD  $0x3ce7695b // ldr q27, [x10,x7]
 	WORD  $0x3ce7697c // ldr q28, [x11,x7]
 	WORD  $0x3ce7699d // ldr q29, [x12,x7]
-	FLDPQ (R14), (F30, F31)
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -354,7 +153,7 @@ block15:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -367,7 +166,7 @@ block15:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R19), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -380,7 +179,7 @@ block15:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R19), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -393,7 +192,7 @@ block15:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R19), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -406,7 +205,7 @@ block15:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R19), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -419,7 +218,7 @@ block15:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R19), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -432,7 +231,7 @@ block15:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R19), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -445,240 +244,123 @@ block15:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   $256, R14, R14
+	ADD   $256, R19, R19
 	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block15
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block10
 
-rest16:
+rest11:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set12
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set12:
 	FSTPQ (F0, F1), (R0)
 	FSTPQ (F2, F3), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set13
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+
+set13:
 	FSTPQ (F4, F5), (R0)
 	FSTPQ (F6, F7), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set14
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
+	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
+	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
+	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
+
+set14:
 	FSTPQ (F8, F9), (R0)
 	FSTPQ (F10, F11), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set15
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
+	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
+	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
+	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
+
+set15:
 	FSTPQ (F12, F13), (R0)
 	FSTPQ (F14, F15), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set16
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
+	WORD  $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
+	WORD  $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
+	WORD  $0x4e33d773 // fadd v19.4s, v27.4s, v19.4s
+
+set16:
 	FSTPQ (F16, F17), (R0)
 	FSTPQ (F18, F19), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set17
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e34d714 // fadd v20.4s, v24.4s, v20.4s
+	WORD  $0x4e35d735 // fadd v21.4s, v25.4s, v21.4s
+	WORD  $0x4e36d756 // fadd v22.4s, v26.4s, v22.4s
+	WORD  $0x4e37d777 // fadd v23.4s, v27.4s, v23.4s
+
+set17:
 	FSTPQ (F20, F21), (R0)
 	FSTPQ (F22, F23), 32(R0)
 	ADD   R4, R0, R0
 	ADD   R6, R12, R5
-	SUBS  $1, R15, R15
-	BNE   block9
+	B     end4
 
-rest10:
-	MOVD  rest+72(FP), R15
-	CMP   $1, R15
+next5:
+	CMP   $5, R15
 	BNE   next18
-	MOVD  R1, R14
-	MOVD  $0x0, R7
-	CBZ   R3, zero19
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	B     set20
-
-zero19:
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-
-set20:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest22
-	PCALIGN $16
-
-block21:
-	FMOVS (R5)(R7), F24
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block21
-
-rest22:
-	CBZ     R19, rest24
-	PCALIGN $16
-
-block23:
-	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	FLDPQ 64(R14), (F30, F31)
-	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 96(R14), (F30, F31)
-	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	FLDPQ 128(R14), (F30, F31)
-	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 160(R14), (F30, F31)
-	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	FLDPQ 192(R14), (F30, F31)
-	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 224(R14), (F30, F31)
-	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block23
-
-rest24:
-	FSTPQ (F0, F1), (R0)
-	FSTPQ (F2, F3), 32(R0)
-	B     end17
-
-next18:
-	CMP   $2, R15
-	BNE   next25
-	MOVD  R1, R14
-	MOVD  $0x0, R7
-	ADD   R6, R5, R8
-	CBZ   R3, zero26
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F4, F5)
-	FLDPQ 32(R13), (F6, F7)
-	B     set27
-
-zero26:
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-
-set27:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest29
-	PCALIGN $16
-
-block28:
-	FMOVS (R5)(R7), F24
-	FMOVS (R8)(R7), F25
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   $64, R14, R14
-	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block28
-
-rest29:
-	CBZ     R19, rest31
-	PCALIGN $16
-
-block30:
-	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
-	WORD  $0x3ce76919 // ldr q25, [x8,x7]
-	FLDPQ (R14), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R14), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	FLDPQ 64(R14), (F30, F31)
-	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 96(R14), (F30, F31)
-	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FLDPQ 128(R14), (F30, F31)
-	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
-	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 160(R14), (F30, F31)
-	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
-	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	FLDPQ 192(R14), (F30, F31)
-	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
-	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 224(R14), (F30, F31)
-	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
-	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   $256, R14, R14
-	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block30
-
-rest31:
-	FSTPQ (F0, F1), (R0)
-	FSTPQ (F2, F3), 32(R0)
-	ADD   R4, R0, R0
-	FSTPQ (F4, F5), (R0)
-	FSTPQ (F6, F7), 32(R0)
-	B     end17
-
-next25:
-	CMP   $3, R15
-	BNE   next32
-	MOVD  R1, R14
+	MOVD  b+32(FP), R19
 	MOVD  $0x0, R7
 	ADD   R6, R5, R8
 	ADD   R6, R8, R9
-	CBZ   R3, zero33
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F4, F5)
-	FLDPQ 32(R13), (F6, F7)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F8, F9)
-	FLDPQ 32(R13), (F10, F11)
-	B     set34
+	ADD   R6, R9, R10
+	ADD   R6, R10, R11
+	CBZ   R2, zero19
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F4, F5)
+	FLDPQ 32(R2), (F6, F7)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F8, F9)
+	FLDPQ 32(R2), (F10, F11)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F12, F13)
+	FLDPQ 32(R2), (F14, F15)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F16, F17)
+	FLDPQ 32(R2), (F18, F19)
+	ADD   R15, R2, R2
+	B     set20
 
-zero33:
+zero19:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -691,140 +373,255 @@ zero33:
 	VMOVI $0, V9.B16
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
 
-set34:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest36
+set20:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest22
 	PCALIGN $16
 
-block35:
+block21:
 	FMOVS (R5)(R7), F24
 	FMOVS (R8)(R7), F25
 	FMOVS (R9)(R7), F26
-	FLDPQ (R14), (F30, F31)
+	FMOVS (R10)(R7), F27
+	FMOVS (R11)(R7), F28
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   $64, R14, R14
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	ADD   $64, R19, R19
 	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block35
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block21
 
-rest36:
-	CBZ     R19, rest38
+rest22:
+	CBZ     R21, rest24
 	PCALIGN $16
 
-block37:
+block23:
 	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
 	WORD  $0x3ce76919 // ldr q25, [x8,x7]
 	WORD  $0x3ce7693a // ldr q26, [x9,x7]
-	FLDPQ (R14), (F30, F31)
+	WORD  $0x3ce7695b // ldr q27, [x10,x7]
+	WORD  $0x3ce7697c // ldr q28, [x11,x7]
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	FLDPQ 64(R19), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
+	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
+	FLDPQ 96(R19), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
+	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
+	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
+	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
+	FLDPQ 128(R19), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
+	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
+	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
+	FLDPQ 160(R19), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
+	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
+	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
+	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
+	FLDPQ 192(R19), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
+	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
+	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
+	FLDPQ 224(R19), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   $256, R14, R14
+	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
+	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
+	ADD   $256, R19, R19
 	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block37
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block23
 
-rest38:
+rest24:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set25
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set25:
 	FSTPQ (F0, F1), (R0)
 	FSTPQ (F2, F3), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set26
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+
+set26:
 	FSTPQ (F4, F5), (R0)
 	FSTPQ (F6, F7), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set27
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
+	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
+	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
+	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
+
+set27:
 	FSTPQ (F8, F9), (R0)
 	FSTPQ (F10, F11), 32(R0)
-	B     end17
+	ADD   R4, R0, R0
+	CBZ   R15, set28
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
+	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
+	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
+	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
 
-next32:
+set28:
+	FSTPQ (F12, F13), (R0)
+	FSTPQ (F14, F15), 32(R0)
+	ADD   R4, R0, R0
+	CBZ   R15, set29
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
+	WORD  $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
+	WORD  $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
+	WORD  $0x4e33d773 // fadd v19.4s, v27.4s, v19.4s
+
+set29:
+	FSTPQ (F16, F17), (R0)
+	FSTPQ (F18, F19), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R11, R5
+	B     end4
+
+next18:
 	CMP   $4, R15
-	BNE   next39
-	MOVD  R1, R14
+	BNE   next30
+	MOVD  b+32(FP), R19
 	MOVD  $0x0, R7
 	ADD   R6, R5, R8
 	ADD   R6, R8, R9
 	ADD   R6, R9, R10
-	CBZ   R3, zero40
-	MOVD  R0, R13
-	FLDPQ (R13), (F0, F1)
-	FLDPQ 32(R13), (F2, F3)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F4, F5)
-	FLDPQ 32(R13), (F6, F7)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F8, F9)
-	FLDPQ 32(R13), (F10, F11)
-	ADD   R4, R13, R13
-	FLDPQ (R13), (F12, F13)
-	FLDPQ 32(R13), (F14, F15)
-	B     set41
+	CBZ   R2, zero31
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F4, F5)
+	FLDPQ 32(R2), (F6, F7)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F8, F9)
+	FLDPQ 32(R2), (F10, F11)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F12, F13)
+	FLDPQ 32(R2), (F14, F15)
+	ADD   R15, R2, R2
+	B     set32
 
-zero40:
+zero31:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -842,18 +639,18 @@ zero40:
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
 
-set41:
-	AND     $3, R2, R13
-	LSR     $2, R2, R19
-	CBZ     R13, rest43
+set32:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest34
 	PCALIGN $16
 
-block42:
+block33:
 	FMOVS (R5)(R7), F24
 	FMOVS (R8)(R7), F25
 	FMOVS (R9)(R7), F26
 	FMOVS (R10)(R7), F27
-	FLDPQ (R14), (F30, F31)
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -862,7 +659,7 @@ block42:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -871,21 +668,23 @@ block42:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   $64, R14, R14
+	ADD   $64, R19, R19
 	ADD   $4, R7, R7
-	SUBS  $1, R13, R13
-	BNE   block42
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block33
 
-rest43:
-	CBZ     R19, rest45
+rest34:
+	CBZ     R21, rest36
 	PCALIGN $16
 
-block44:
+block35:
 	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
 	WORD  $0x3ce76919 // ldr q25, [x8,x7]
 	WORD  $0x3ce7693a // ldr q26, [x9,x7]
 	WORD  $0x3ce7695b // ldr q27, [x10,x7]
-	FLDPQ (R14), (F30, F31)
+	FLDPQ (R19), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -894,7 +693,7 @@ block44:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R14), (F30, F31)
+	FLDPQ 32(R19), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -903,7 +702,7 @@ block44:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	FLDPQ 64(R14), (F30, F31)
+	FLDPQ 64(R19), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -912,7 +711,7 @@ block44:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 96(R14), (F30, F31)
+	FLDPQ 96(R19), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -921,7 +720,7 @@ block44:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	FLDPQ 128(R14), (F30, F31)
+	FLDPQ 128(R19), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -930,7 +729,7 @@ block44:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 160(R14), (F30, F31)
+	FLDPQ 160(R19), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -939,7 +738,7 @@ block44:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	FLDPQ 192(R14), (F30, F31)
+	FLDPQ 192(R19), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -948,7 +747,7 @@ block44:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 224(R14), (F30, F31)
+	FLDPQ 224(R19), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -957,25 +756,488 @@ block44:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   $256, R14, R14
+	ADD   $256, R19, R19
 	ADD   $16, R7, R7
-	SUBS  $1, R19, R19
-	BNE   block44
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block35
 
-rest45:
+rest36:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set37
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set37:
 	FSTPQ (F0, F1), (R0)
 	FSTPQ (F2, F3), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set38
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+
+set38:
 	FSTPQ (F4, F5), (R0)
 	FSTPQ (F6, F7), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set39
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
+	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
+	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
+	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
+
+set39:
 	FSTPQ (F8, F9), (R0)
 	FSTPQ (F10, F11), 32(R0)
 	ADD   R4, R0, R0
+	CBZ   R15, set40
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
+	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
+	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
+	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
+
+set40:
 	FSTPQ (F12, F13), (R0)
 	FSTPQ (F14, F15), 32(R0)
-	B     end17
+	ADD   R4, R0, R0
+	ADD   R6, R10, R5
+	B     end4
 
-next39:
-end17:
+next30:
+	CMP   $3, R15
+	BNE   next41
+	MOVD  b+32(FP), R19
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	ADD   R6, R8, R9
+	CBZ   R2, zero42
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F4, F5)
+	FLDPQ 32(R2), (F6, F7)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F8, F9)
+	FLDPQ 32(R2), (F10, F11)
+	ADD   R15, R2, R2
+	B     set43
+
+zero42:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+
+set43:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest45
+	PCALIGN $16
+
+block44:
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FMOVS (R9)(R7), F26
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	ADD   $64, R19, R19
+	ADD   $4, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block44
+
+rest45:
+	CBZ     R21, rest47
+	PCALIGN $16
+
+block46:
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	WORD  $0x3ce7693a // ldr q26, [x9,x7]
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	FLDPQ 64(R19), (F30, F31)
+	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
+	FLDPQ 96(R19), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	FLDPQ 128(R19), (F30, F31)
+	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
+	FLDPQ 160(R19), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	FLDPQ 192(R19), (F30, F31)
+	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
+	FLDPQ 224(R19), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	ADD   $256, R19, R19
+	ADD   $16, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block46
+
+rest47:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set48
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set48:
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	CBZ   R15, set49
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+
+set49:
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	CBZ   R15, set50
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
+	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
+	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
+	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
+
+set50:
+	FSTPQ (F8, F9), (R0)
+	FSTPQ (F10, F11), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R9, R5
+	B     end4
+
+next41:
+	CMP   $2, R15
+	BNE   next51
+	MOVD  b+32(FP), R19
+	MOVD  $0x0, R7
+	ADD   R6, R5, R8
+	CBZ   R2, zero52
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	FLDPQ (R2), (F4, F5)
+	FLDPQ 32(R2), (F6, F7)
+	ADD   R15, R2, R2
+	B     set53
+
+zero52:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+
+set53:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest55
+	PCALIGN $16
+
+block54:
+	FMOVS (R5)(R7), F24
+	FMOVS (R8)(R7), F25
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	ADD   $64, R19, R19
+	ADD   $4, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block54
+
+rest55:
+	CBZ     R21, rest57
+	PCALIGN $16
+
+block56:
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	WORD  $0x3ce76919 // ldr q25, [x8,x7]
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	FLDPQ 64(R19), (F30, F31)
+	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	FLDPQ 96(R19), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	FLDPQ 128(R19), (F30, F31)
+	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
+	FLDPQ 160(R19), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	FLDPQ 192(R19), (F30, F31)
+	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
+	FLDPQ 224(R19), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	ADD   $256, R19, R19
+	ADD   $16, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block56
+
+rest57:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set58
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set58:
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	CBZ   R15, set59
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+
+set59:
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R8, R5
+	B     end4
+
+next51:
+	MOVD  b+32(FP), R19
+	MOVD  $0x0, R7
+	CBZ   R2, zero61
+	MOVD  lds+56(FP), R15
+	LSL   $2, R15, R15
+	FLDPQ (R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	ADD   R15, R2, R2
+	B     set62
+
+zero61:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+
+set62:
+	AND     $3, R1, R20
+	LSR     $2, R1, R21
+	CBZ     R20, rest64
+	PCALIGN $16
+
+block63:
+	FMOVS (R5)(R7), F24
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	ADD   $64, R19, R19
+	ADD   $4, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	SUBS  $1, R20, R20
+	BNE   block63
+
+rest64:
+	CBZ     R21, rest66
+	PCALIGN $16
+
+block65:
+	WORD  $0x3ce768b8 // ldr q24, [x5,x7]
+	FLDPQ (R19), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	FLDPQ 32(R19), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	FLDPQ 64(R19), (F30, F31)
+	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
+	FLDPQ 96(R19), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	FLDPQ 128(R19), (F30, F31)
+	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
+	FLDPQ 160(R19), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	FLDPQ 192(R19), (F30, F31)
+	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
+	FLDPQ 224(R19), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	ADD   $256, R19, R19
+	ADD   $16, R7, R7
+	ADD   R3, R19, R15
+	PRFM  (R15), PLDL2KEEP
+	PRFM  64(R15), PLDL2KEEP
+	PRFM  128(R15), PLDL2KEEP
+	PRFM  192(R15), PLDL2KEEP
+	SUBS  $1, R21, R21
+	BNE   block65
+
+rest66:
+	MOVD  add+64(FP), R15
+	CBZ   R15, set67
+	FLDPQ (R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
+	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
+	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
+
+set67:
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R4, R0, R0
+	ADD   R6, R5, R5
+
+next60:
+end4:
+	MOVD $0x0, R3
+	SUBS $1, R14, R14
+	BNE  block1
+
+rest2:
 	RET

@@ -238,7 +238,7 @@ func newCanary() func() (flops int) {
 	a, b, c := make([]float32, rows*k), make([]float32, k*cols), make([]float32, rows*cols)
 	return func() int {
 		for range calls {
-			impl.MatMulTile(tile.Rows{Data: c, Len: rows, Dim: cols, Stride: cols}, tile.Rows{Data: a, Len: rows, Dim: k, Stride: k}, b, false)
+			impl.MatMulTile(tile.Rows{Data: c, Len: rows, Dim: cols, Stride: cols}, tile.Rows{Data: a, Len: rows, Dim: k, Stride: k}, tile.Rows{}, b, false)
 		}
 		return calls * 2 * rows * k * cols
 	}
