@@ -99,7 +99,7 @@ func New(s Shape, cuts []Cut) Plan {
 		}
 		p.Scratch.add(&s, &c, q, p.ScoreRows(c.TailRows))
 		// Few queries are as slow as the reading of their keys: as slow as 5.
-		work += float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5))
+		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
 	}
 	p.Useful = queue.Useful(work)
 	p.Workers = min(s.Workers, p.Useful, p.Items)
