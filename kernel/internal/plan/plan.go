@@ -75,6 +75,7 @@ type Cut struct {
 	PartKeys   int  // keys of a part, of which the last one may have less
 	CopyValues bool // panels take each tile of values from a copy
 	First      int  // the number of the first item
+	FirstRun   int  // the number of the first run of items, of which each group of KV heads is one
 }
 
 // Scratch is the memory of one worker, in elements.
@@ -88,11 +89,15 @@ func New(s Shape, cuts []Cut) Plan {
 		// A tile of a panel, and one of rows that are computed again.
 		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim)},
 	}
-	work := 0.0
+	work, runs := 0.0, 0
 	for i := range s.Sequences {
 		q := &s.Sequences[i]
 		c := p.cut(&s, q)
+		c.FirstRun = runs
 		p.Cuts = append(p.Cuts, c)
+		if c.Blocks > 0 {
+			runs += c.HeadGroups
+		}
 		p.Items += c.HeadGroups * c.Blocks * c.Parts
 		if c.Parts > 1 {
 			p.Shared = len(s.Sequences) * s.K.Heads
@@ -211,10 +216,20 @@ func (p *Plan) find(i int) (sequence int) {
 	return lo - 1
 }
 
+// Run returns the run of item i, in which neighbours are computed together or, if they are parts of
+// the keys of the same queries, in turn: the run's number, its first item, how many it has, and the most
+// that are computed at once.
+func (p *Plan) Run(i int) (number, first, n, block int) {
+	c := &p.Cuts[p.find(i)]
+	n = c.Blocks * c.Parts
+	run := (i - c.First) / n
+	return c.FirstRun + run, c.First + run*n, n, c.Together
+}
+
 // Together returns how many items, from i on, are best computed at once.
 func (p *Plan) Together(i int) int {
-	c := &p.Cuts[p.find(i)]
-	return min(c.Together, c.Blocks-(i-c.First)%c.Blocks)
+	_, first, n, block := p.Run(i)
+	return min(block, first+n-i)
 }
 
 // Item returns the n items from i on, which Together allows.
@@ -270,7 +285,7 @@ func (p Plan) String() string {
 
 // like reports whether two cuts differ in no more than the numbers of their items.
 func (c Cut) like(d Cut) bool {
-	c.First = d.First
+	c.First, c.FirstRun = d.First, d.FirstRun
 	return c == d
 }
 

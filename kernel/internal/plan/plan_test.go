@@ -108,6 +108,19 @@ func TestItems(t *testing.T) {
 			}
 			i += n
 		}
+		number := -1 // groups are numbered through, each of items of the same queries and KV heads
+		for i := 0; i < p.Items; {
+			group, first, n, _ := p.Run(i)
+			number++
+			require.Equal(t, [2]int{number, i}, [2]int{group, first}, name)
+			for j := i; j < i+n; j++ {
+				require.Equal(t, p.Item(i, 1).Sequence, p.Item(j, 1).Sequence, name)
+				require.Equal(t, p.Item(i, 1).Head, p.Item(j, 1).Head, name)
+				again, _, _, _ := p.Run(j)
+				require.Equal(t, group, again, name)
+			}
+			i += n
+		}
 		want := 0
 		for sequence, q := range s.Sequences {
 			for head := range kvHeads {

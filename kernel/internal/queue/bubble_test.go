@@ -19,11 +19,11 @@ func TestBubbles(t *testing.T) {
 	call := func() {
 		var n atomic.Int32
 		own := make(chan int, 100)
-		Share(Call{Items: 100, Group: 10, Workers: 4, Useful: 4, Turns: true}, together(4, each(func(h *Hand, i int) {
+		Share(Call{Items: 100, Workers: 4, Useful: 4, Turns: true}, inRuns{items: 100, run: 10, task: together(4, each(func(h *Hand, i int) {
 			h.Turn()
 			own <- i
 			n.Add(1)
-		})))
+		}))})
 		if n.Load() != 100 || len(own) != 100 {
 			t.Error(n.Load(), "items")
 		}

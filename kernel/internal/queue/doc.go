@@ -4,9 +4,9 @@
 // What may enter: who takes which item, who waits for whom, and what happens when an item panics.
 // Nothing here knows what an item is.
 //
-//   - Items are claimed in increasing order: one, or neighbours of one group, fewer towards the end.
+//   - Items are claimed in increasing order: one, or neighbours of one run, fewer towards the end.
 //   - A claimed item is always finished. Who stops a call, or panics, only stops the claiming.
-//   - Items of a group can take turns. A failing item passes its turn on, so that nobody waits forever.
+//   - Items of a run can take turns. A failing item passes its turn on, so that nobody waits forever.
 //   - A panic in a helper stops the call and is raised again in the goroutine of the caller, when no
 //     helper is at work any more.
 //

@@ -34,12 +34,10 @@ var inFlight atomic.Int32
 // A Call is work that is cut into items.
 type Call struct {
 	Items   int
-	Group   int          // so many neighbours are a group; 0 means all
-	Block   int          // the most items of a group that are claimed together; 0 means 1
 	Workers int          // the most goroutines
 	Useful  int          // how many the work is worth; a call that is worth one is not counted as in flight
 	Adapt   bool         // helpers leave when other calls need their processors
-	Turns   bool         // the items of a group take turns; Hand.Turn waits for one
+	Turns   bool         // the items of a run take turns; Hand.Turn waits for one
 	Stop    *atomic.Bool // may be nil; once it is true no more items are claimed
 }
 
@@ -47,13 +45,25 @@ type Call struct {
 // until there are none.
 type Task interface{ Work(h *Hand) }
 
+// A InRuns task has runs of neighbouring items. In others all are one run, claimed one by one.
+type InRuns interface {
+	Task
+	// Run returns the number of the run of an item, counted from 0 in the order of the items, its
+	// first item, how many it has, and the most of them that are claimed together.
+	Run(item int) (number, first, n, block int)
+}
+
+// run is Run of any task.
+func (s *shared) run(item int) (number, first, n, block int) {
+	if s.inRuns == nil {
+		return 0, 0, s.Items, 1
+	}
+	return s.inRuns.Run(item)
+}
+
 // Share does all items of a call. A panic of t.Work reaches the caller, from a helper as a *Panic.
 // No goroutine is in t.Work when Share returns or panics.
 func Share(c Call, t Task) {
-	c.Group, c.Block = min(c.Group, c.Items), max(c.Block, 1)
-	if c.Group <= 0 {
-		c.Group = max(c.Items, 1)
-	}
 	if c.Useful > 1 {
 		inFlight.Add(1)
 		defer inFlight.Add(-1)
@@ -62,19 +72,24 @@ func Share(c Call, t Task) {
 	if n <= 1 || c.Adapt && c.Useful <= small && !worthwhile() {
 		s := solos.Get().(*shared)
 		s.Call, s.workers = c, 1
+		s.inRuns, _ = t.(InRuns)
 		s.next.Store(0)
 		s.caller = Hand{shared: s}
 		t.Work(&s.caller)
-		s.Stop = nil
+		s.Stop, s.inRuns = nil, nil
 		solos.Put(s) // after a panic it is left to the collector
 		return
 	}
 	s := &shared{Call: c, task: t, workers: n, processors: runtime.GOMAXPROCS(0)}
 	s.changed.L = &s.mutex
+	s.inRuns, _ = t.(InRuns)
 	if c.Turns {
-		s.turns = make([]atomic.Int64, (c.Items-1)/c.Group+1)
-		for i := range s.turns {
-			s.turns[i].Store(int64(i * c.Group))
+		last, _, _, _ := s.run(c.Items - 1)
+		s.turns = make([]atomic.Int64, last+1)
+		for i := 0; i < c.Items; {
+			number, first, n, _ := s.run(i)
+			s.turns[number].Store(int64(first))
+			i = first + n
 		}
 	}
 	fault := debug.SetPanicOnFault(false)
@@ -95,12 +110,13 @@ var solos = sync.Pool{New: func() any { return new(shared) }}
 // A shared is a call under way.
 type shared struct {
 	Call
+	inRuns     InRuns // the task, if it is
 	task       Task
 	workers    int
 	processors int
 	caller     Hand
 	next       atomic.Int64   // item to be claimed
-	turns      []atomic.Int64 // of each group, the item whose turn it is
+	turns      []atomic.Int64 // of each run, the item whose turn it is
 	atWork     atomic.Int32   // helpers that are in task.Work
 
 	mutex    sync.Mutex // guards what follows, and what sleepers wait for
@@ -244,7 +260,8 @@ func (h *Hand) Next() (first, n int, ok bool) {
 		if first >= s.Items {
 			return 0, 0, false
 		}
-		n = min(s.Block, s.Group-first%s.Group, s.Items-first)
+		_, start, size, block := s.run(first)
+		n = min(block, start+size-first, s.Items-first)
 		if s.workers > 1 { // fewer towards the end, so that all finish together
 			n = max(1, min(n, (s.Items-first)/(4*s.workers)))
 		}
@@ -255,14 +272,15 @@ func (h *Hand) Next() (first, n int, ok bool) {
 	}
 }
 
-// Turn waits until all items of the group before those of h are finished. The turn of h lasts until
+// Turn waits until all items of the run before those of h are finished. The turn of h lasts until
 // it calls Next, returns or panics. Only calls with Turns have them; others have one goroutine.
 func (h *Hand) Turn() {
 	s := h.shared
 	if s.turns == nil {
 		return
 	}
-	turn := &s.turns[h.first/s.Group]
+	number, _, _, _ := s.run(h.first)
+	turn := &s.turns[number]
 	s.await(func() bool { return turn.Load() == int64(h.first) })
 }
 
@@ -272,7 +290,8 @@ func (h *Hand) finish() {
 	if h.n > 0 && s.turns != nil {
 		h.Turn()
 		s.mutex.Lock()
-		s.turns[h.first/s.Group].Store(int64(h.first + h.n))
+		number, _, _, _ := s.run(h.first)
+		s.turns[number].Store(int64(h.first + h.n))
 		s.wake()
 		s.mutex.Unlock()
 	}

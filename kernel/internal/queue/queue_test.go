@@ -66,21 +66,36 @@ func together(n int, f task) task {
 	return func(h *Hand) { g.come(); f(h) }
 }
 
+// A inRuns is a task with runs of equal size, but for the last one; run 0 means all.
+type inRuns struct {
+	task
+	items, run, block int
+}
+
+func (g inRuns) Run(i int) (number, first, n, block int) {
+	if g.run == 0 {
+		return 0, 0, g.items, max(1, g.block)
+	}
+	number = i / g.run
+	return number, number * g.run, min(g.run, g.items-number*g.run), max(1, g.block)
+}
+
 // processors sets GOMAXPROCS for a test.
 func processors(t *testing.T, n int) {
 	before := runtime.GOMAXPROCS(n)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
-// Each item is claimed once, in blocks of one group that only shrink towards the end.
+// Each item is claimed once, in blocks of one run that only shrink towards the end.
 func TestItems(t *testing.T) {
 	processors(t, 4)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 500 {
-		c := Call{Items: r.IntN(200), Group: r.IntN(20), Block: r.IntN(9), Workers: 1 + r.IntN(5), Useful: 1 + r.IntN(5), Turns: r.IntN(2) == 0}
+		c := Call{Items: r.IntN(200), Workers: 1 + r.IntN(5), Useful: 1 + r.IntN(5), Turns: r.IntN(2) == 0}
+		g := inRuns{items: c.Items, run: r.IntN(20), block: r.IntN(9)}
 		times := make([]atomic.Int32, c.Items)
 		var last atomic.Int64
-		Share(c, task(func(h *Hand) {
+		g.task = func(h *Hand) {
 			for {
 				first, n, ok := h.Next()
 				if !ok {
@@ -89,34 +104,36 @@ func TestItems(t *testing.T) {
 				if h.Workers() == 1 && int(last.Swap(int64(first+n))) != first {
 					t.Errorf("%+v: items out of order", c)
 				}
-				if n < 1 || n > max(1, c.Block) || c.Group > 0 && first/c.Group != (first+n-1)/c.Group {
+				if n < 1 || n > max(1, g.block) || g.run > 0 && first/g.run != (first+n-1)/g.run {
 					t.Errorf("%+v: %d items from %d on", c, n, first)
 				}
 				for i := first; i < first+n; i++ {
 					times[i].Add(1)
 				}
 			}
-		}))
+		}
+		Share(c, g)
 		for i := range times {
 			require.Equal(t, int32(1), times[i].Load(), "%+v: item %d", c, i)
 		}
 	}
 }
 
-// The items of a group do in their turn, one after the other, what order matters for; a panic of any of
+// The items of a run do in their turn, one after the other, what order matters for; a panic of any of
 // them leaves nobody waiting.
 func TestTurns(t *testing.T) {
 	processors(t, 4)
 	r := rand.New(rand.NewPCG(2, 1))
 	for round := range 400 {
-		c := Call{Items: 1 + r.IntN(60), Group: 1 + r.IntN(12), Workers: 2 + r.IntN(4), Useful: 9, Turns: true}
+		c := Call{Items: 1 + r.IntN(60), Workers: 2 + r.IntN(4), Useful: 9, Turns: true}
+		run := 1 + r.IntN(12)
 		seed, bad := r.Uint64(), -1
 		if round%2 == 0 {
 			bad = r.IntN(c.Items)
 		}
-		done := make([][]int, c.Items) // of each group: unsynchronized, as a turn is exclusive
+		done := make([][]int, c.Items) // of each run: unsynchronized, as a turn is exclusive
 		call := func() {
-			Share(c, together(min(c.Workers, c.Items), each(func(h *Hand, i int) {
+			Share(c, inRuns{items: c.Items, run: run, task: together(min(c.Workers, c.Items), each(func(h *Hand, i int) {
 				r := rand.New(rand.NewPCG(seed, uint64(i)))
 				for range r.IntN(3) {
 					runtime.Gosched()
@@ -125,11 +142,11 @@ func TestTurns(t *testing.T) {
 					panic(bad)
 				}
 				h.Turn()
-				done[i/c.Group] = append(done[i/c.Group], i)
+				done[i/run] = append(done[i/run], i)
 				if i == bad {
 					panic(bad)
 				}
-			})))
+			}))})
 		}
 		if bad >= 0 {
 			require.Panics(t, call)
@@ -140,7 +157,7 @@ func TestTurns(t *testing.T) {
 		for g, items := range done {
 			for j, i := range items {
 				if j > 0 {
-					require.Less(t, items[j-1], i, "group %d", g)
+					require.Less(t, items[j-1], i, "run %d", g)
 				}
 			}
 			n += len(items)
@@ -376,8 +393,8 @@ func TestStress(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(g), 2))
 			for time.Since(start) < duration {
 				asked := r.IntN(6)
-				c := Call{Items: 1 + r.IntN(50), Group: 1 + r.IntN(9), Block: r.IntN(5), Workers: Workers(asked), Useful: 1 + r.IntN(8),
-					Adapt: asked == 0, Turns: r.IntN(2) == 0}
+				c := Call{Items: 1 + r.IntN(50), Workers: Workers(asked), Useful: 1 + r.IntN(8), Adapt: asked == 0, Turns: r.IntN(2) == 0}
+				runs := inRuns{items: c.Items, run: 1 + r.IntN(9), block: r.IntN(5)}
 				bad := -1
 				if r.IntN(8) == 0 {
 					bad = r.IntN(c.Items)
@@ -392,7 +409,7 @@ func TestStress(t *testing.T) {
 							t.Errorf("%+v: panic %v", c, v)
 						}
 					}()
-					Share(c, each(func(h *Hand, i int) {
+					runs.task = each(func(h *Hand, i int) {
 						inside.Add(1)
 						defer inside.Add(-1)
 						if i == bad {
@@ -402,7 +419,8 @@ func TestStress(t *testing.T) {
 							h.Turn()
 						}
 						sum.Add(int64(i))
-					}))
+					})
+					Share(c, runs)
 					if want := int64(c.Items * (c.Items - 1) / 2); sum.Load() != want {
 						t.Errorf("%+v: sum of items %d, want %d", c, sum.Load(), want)
 					}

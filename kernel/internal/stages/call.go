@@ -56,10 +56,11 @@ func (c *call) release() {
 func Attention(a Arguments) {
 	c := newCall(a)
 	c.shareMerges()
-	first := &c.plan.Cuts[0]
 	queue.Share(queue.Call{
-		Items: c.plan.Items, Group: first.Blocks * first.Parts, Block: first.Together, Turns: first.Parts > 1,
-		Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0,
+		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0,
 	}, c)
 	c.release()
 }
+
+// Run is that of the plan.
+func (c *call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
