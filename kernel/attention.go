@@ -2,31 +2,10 @@ package kernel
 
 import (
 	"fmt"
-	"math"
 
-	"github.com/selfattn/attn/generic"
-	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
-
-// Options of [Attention]. The zero value is plain scaled dot-product attention.
-type Options struct {
-	// Scale multiplies the scores; 0 means 1/sqrt(Dim of q).
-	Scale float32
-
-	// Causal hides the future, with q at the end of k: query i sees the keys j <= i + (Len of k -
-	// Len of q).
-	Causal bool
-
-	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and,
-	// once its scratch memory is there, does not allocate; 0 adapts, so that calls in flight share the
-	// GOMAXPROCS processors and, where there are as many, each runs on its own goroutine. Results do
-	// not depend on it. Calls of less than 0.1 ms are not shared. The other goroutines end with the call, but for one thing: while calls
-	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
-	// the next. Where calls do not, they do so after one call in 16.
-	Workers int
-}
 
 // Attention computes dst = softmax(scale * Q.K^T + mask) . V for every batch and head: each query,
 // compared with every key that it sees, mixes their values by the shares of the softmax. opts may
@@ -64,49 +43,31 @@ type Options struct {
 // mixes, plus 2*u*(T + Lk/256 + 3) times their largest magnitude, T = min(Lk, 256). Package fuzz has the rigorous
 // bound of an instance, of all orders and with underflows, and tests that it holds.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
-	o, _, err := opts.resolve()
+	o, err := opts.resolve()
 	if err != nil {
 		return err
 	}
-	if dst, q, k, v, err = checkAttention(dst, q, k, v); err != nil {
+	return attention(dst, q, k, v, &o, 0, q.Len)
+}
+
+// attention is Attention of the rows from first on of so many queries, with resolved options.
+func attention(dst, q, k, v Tensor, o *Options, first, queries int) error {
+	dst, q, k, v, err := checkAttention(dst, q, k, v)
+	if err != nil {
 		return err
+	}
+	if err := o.check(&q, &k, queries); err != nil {
+		return err
+	}
+	if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
+		operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
+		return fmt.Errorf("attn: Options.LSE shares memory with %s", name)
 	}
 	if q.empty() {
 		return nil
 	}
-	a := o.arguments(q, k)
+	a := o.arguments(q, k, first, queries)
 	a.Dst, a.V = source.Tensor(dst), source.Tensor(v)
 	stages.Attention(a)
 	return nil
-}
-
-// arguments returns the arguments of the stages, but for dst and v.
-func (o *Options) arguments(q, k Tensor) stages.Arguments {
-	scale := o.Scale
-	if scale == 0 {
-		scale = float32(1 / math.Sqrt(float64(q.Dim)))
-	}
-	return stages.Arguments{
-		Q: source.Tensor(q), K: source.Tensor(k), Scale: scale, Sight: sight.Rule{Causal: o.Causal}, Workers: o.Workers,
-	}
-}
-
-// resolve returns the options, of which o may be nil, and its Workers.
-func (o *Options) resolve() (Options, int, error) {
-	if o == nil {
-		o = new(Options)
-	}
-	if s := generic.Log2Scale(o.Scale); s-s != 0 {
-		return *o, 0, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
-	}
-	workers, err := workerCount("Options", o.Workers)
-	return *o, workers, err
-}
-
-// workerCount checks the field Workers of options of that name.
-func workerCount(name string, n int) (int, error) {
-	if n < 0 {
-		return 0, fmt.Errorf("attn: %s.Workers is %d, want 0 or more", name, n)
-	}
-	return n, nil
 }

@@ -76,7 +76,7 @@ type matrixProduct struct {
 
 // check sets the arguments besides b, if they are right.
 func (p *matrixProduct) check(c, a Matrix, opts *MatMulOptions) (err error) {
-	if p.workers, err = workerCount("MatMulOptions", opts.Workers); err != nil {
+	if p.workers, err = opts.Workers, checkWorkers("MatMulOptions", opts.Workers); err != nil {
 		return err
 	}
 	if p.c, err = c.resolve("c"); err != nil {

@@ -73,25 +73,22 @@ func (f *forward) run(dst Matrix) error {
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	k := buf.project(0, f.x, f.WK, f.BK, f.workers)
-	v := buf.project(1, f.x, f.WV, f.BV, f.workers)
+	k := buf.project(0, f.x, f.WK, f.BK, f.opts.Workers)
+	v := buf.project(1, f.x, f.WV, f.BV, f.opts.Workers)
 	for first := 0; first < f.x.Rows; first += f.block {
 		n := min(f.block, f.x.Rows-first)
-		if f.opts.Causal {
-			// The last token of the block is the last one that it sees.
-			k.Rows, v.Rows = first+n, first+n
-		}
 		out := dst.rowsFrom(first, n)
 		mix := out
 		if f.projects {
 			mix = buf.matrix(2, n, f.WO.Rows)
 		}
-		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.workers)
-		if err := Attention(headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads), &f.opts); err != nil {
+		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.opts.Workers)
+		err := attention(headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads), &f.opts, first, f.x.Rows)
+		if err != nil {
 			return err
 		}
 		if f.projects {
-			project(out, mix, f.WO, f.BO, f.workers)
+			project(out, mix, f.WO, f.BO, f.opts.Workers)
 		}
 	}
 	return nil
@@ -135,7 +132,7 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 		if bias != nil {
 			bias = bias[head*d:][:d]
 		}
-		return headView(buf.project(i, f.x, Matrix{w.Rows, d, w.Stride, w.Data[head*d:]}, bias, f.workers), 1)
+		return headView(buf.project(i, f.x, Matrix{w.Rows, d, w.Stride, w.Data[head*d:]}, bias, f.opts.Workers), 1)
 	}
 	return AttentionWeights(dst, one(0, head, f.WQ, f.BQ), one(1, head/(f.Heads/f.KVHeads), f.WK, f.BK), 0, 0, tokens, &f.opts)
 }
@@ -170,7 +167,6 @@ type forward struct {
 	SelfAttention
 	x        Matrix
 	opts     Options
-	workers  int
 	projects bool // by WO
 	outDim   int
 	block    int // tokens whose Q and heads exist at the same time
@@ -196,7 +192,7 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if f.KVHeads < 0 || f.Heads%f.KVHeads != 0 {
 		return f, fmt.Errorf("attn: KVHeads is %d, want a divisor of Heads = %d", f.KVHeads, f.Heads)
 	}
-	if f.opts, f.workers, err = opts.resolve(); err != nil {
+	if f.opts, err = opts.resolve(); err != nil {
 		return f, err
 	}
 	if f.x, err = x.resolve("x"); err != nil {

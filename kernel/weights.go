@@ -16,7 +16,7 @@ import (
 // It returns an error that names the argument, before it writes, where Attention would, and if
 // batch, head, a query or the shape of dst is out of range, or dst shares an element with q or k.
 func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, opts *Options) error {
-	o, _, err := opts.resolve()
+	o, err := opts.resolve()
 	if err != nil {
 		return err
 	}
@@ -30,6 +30,9 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 		return err
 	}
 	if dst, err = dst.resolve("dst"); err != nil {
+		return err
+	}
+	if err = o.check(&q, &k, q.Len); err != nil {
 		return err
 	}
 	switch {
@@ -51,6 +54,6 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-	stages.Weights(dst.Data, dst.Stride, o.arguments(q, k), batch, head, queries)
+	stages.Weights(dst.Data, dst.Stride, o.arguments(q, k, 0, q.Len), batch, head, queries)
 	return nil
 }

@@ -69,6 +69,15 @@ func LogSum(m, s float32) float32 {
 	return float32(float64(m) + log(float64(s)))
 }
 
+// LogSum2 returns the natural logarithm of 2^m * s, rounded to float32: the log-sum-exp of a row of attention
+// whose maximum is m and whose sum is s; -Inf if s is 0.
+func LogSum2(m, s float32) float32 {
+	if s == 0 {
+		return float32(math.Inf(-1))
+	}
+	return float32(float64(float64(m)*math.Ln2) + log(float64(s)))
+}
+
 // log returns the natural logarithm of x >= 2^-126, or of NaN, within 3e-16 + 2 ulp of float64. The
 // standard library's is assembly on some machines, and its bits are not promised.
 func log(x float64) float64 {

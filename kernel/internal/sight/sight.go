@@ -15,9 +15,58 @@ type Sequence struct {
 	Start          int // the position of the first query among the keys
 }
 
-// A Rule hides keys from queries.
+// Lengths are what a caller says of sequences. Without any, each batch member is one, whose queries are at
+// the end of its keys.
+type Lengths struct {
+	Start                    []int // of each sequence, or one for all
+	KeyLen, QueryLen         []int // of each batch member
+	QueryOffsets, KeyOffsets []int // sequence i is the rows [o[i], o[i+1]) of the only batch member
+}
+
+// Sequences appends the sequences of tensors to s.
+func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
+	n := batch
+	if l.QueryOffsets != nil {
+		n = len(l.QueryOffsets) - 1
+	}
+	for i := range n {
+		q := Sequence{Batch: i, Queries: queries, Keys: keys}
+		if l.QueryOffsets != nil {
+			q.Batch, q.Query, q.Key = 0, l.QueryOffsets[i], l.KeyOffsets[i]
+			q.Queries, q.Keys = l.QueryOffsets[i+1]-q.Query, l.KeyOffsets[i+1]-q.Key
+		}
+		if l.QueryLen != nil {
+			q.Queries = l.QueryLen[i]
+		}
+		if l.KeyLen != nil {
+			q.Keys = l.KeyLen[i]
+		}
+		switch len(l.Start) {
+		case 0:
+			q.Start = q.Keys - q.Queries
+		case 1:
+			q.Start = l.Start[0]
+		default:
+			q.Start = l.Start[i]
+		}
+		s = append(s, q)
+	}
+	return s
+}
+
+// Cut leaves the queries that are among the n rows of q from first on, which become its only rows.
+func (s *Sequence) Cut(first, n int) {
+	before := clamp(first-s.Query, s.Queries)
+	s.Start = add(s.Start, before)
+	s.Query, s.Queries = clamp(s.Query+before-first, n), clamp(s.Query+s.Queries-first, n)
+	s.Queries -= s.Query
+}
+
+// A Rule hides keys by their distance from a query.
 type Rule struct {
-	Causal bool // a query sees the keys up to its own position
+	Causal      bool // a query sees no key behind its own position
+	Window      bool // nor one that is more than Left before or Right behind it
+	Left, Right int  // negative is no limit
 }
 
 // Keys are the keys [From, To).
@@ -46,12 +95,31 @@ func (k Keys) In(first, n int) Keys { return Keys{clamp(k.From-first, n), clamp(
 func clamp(x, n int) int { return max(0, min(x, n)) }
 
 // Seen returns the keys that query number i of a sequence sees.
-func (r Rule) Seen(s *Sequence, i int) Keys {
-	to := s.Keys
+func (r *Rule) Seen(s *Sequence, i int) Keys {
+	k := Keys{To: s.Keys}
 	if r.Causal {
-		to = clamp(s.Start+i+1, s.Keys)
+		k.To = clamp(add(s.Start, i+1), k.To)
 	}
-	return Keys{0, to}
+	// The sums with Start come first: those that overflow are beyond all keys with i too.
+	if r.Window && r.Right >= 0 {
+		k.To = clamp(add(add(s.Start, r.Right), i+1), k.To)
+	}
+	if r.Window && r.Left >= 0 {
+		k.From = clamp(add(add(s.Start, -r.Left), i), k.To)
+	}
+	return k
+}
+
+// add returns x+y, or the int that is next to it.
+func add(x, y int) int {
+	switch sum := x + y; {
+	case x > 0 && y > 0 && sum < 0:
+		return math.MaxInt
+	case x < 0 && y < 0 && sum >= 0:
+		return math.MinInt
+	default:
+		return sum
+	}
 }
 
 // Lanes is what the queries of a panel see, one query to a lane.

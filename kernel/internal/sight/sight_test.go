@@ -1,6 +1,8 @@
 package sight
 
 import (
+	"math"
+	"math/big"
 	"math/rand/v2"
 	"testing"
 
@@ -10,20 +12,51 @@ import (
 
 // sees is the definition: whether query i of a sequence sees a key.
 func sees(r Rule, s *Sequence, i, key int) bool {
-	return 0 <= key && key < s.Keys && !(r.Causal && key > s.Start+i)
+	at, k := new(big.Int).Add(big.NewInt(int64(s.Start)), big.NewInt(int64(i))), big.NewInt(int64(key))
+	before := new(big.Int).Sub(at, k)
+	switch {
+	case key < 0 || key >= s.Keys,
+		r.Causal && before.Sign() < 0,
+		r.Window && r.Left >= 0 && before.Cmp(big.NewInt(int64(r.Left))) > 0,
+		r.Window && r.Right >= 0 && before.Neg(before).Cmp(big.NewInt(int64(r.Right))) > 0:
+		return false
+	}
+	return true
 }
 
 func TestSeen(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 30))
-	for range 2000 {
-		s := Sequence{Queries: 1 + r.IntN(40), Keys: r.IntN(40), Start: r.IntN(60) - 30}
-		rule := Rule{Causal: r.IntN(2) == 0}
+	far := func(near int) int { // at times so far that sums overflow
+		if r.IntN(10) == 0 {
+			return []int{math.MinInt, math.MinInt + 20, math.MaxInt - 20, math.MaxInt}[r.IntN(4)]
+		}
+		return r.IntN(2*near) - near
+	}
+	for range 3000 {
+		s := Sequence{Queries: 1 + r.IntN(40), Keys: r.IntN(40), Start: far(60)}
+		rule := Rule{r.IntN(2) == 0, r.IntN(2) == 0, far(20), far(20)}
 		for i := range s.Queries {
 			k := rule.Seen(&s, i)
 			for key := -1; key <= s.Keys; key++ {
-				require.Equal(t, sees(rule, &s, i, key), k.From <= key && key < k.To, "%v %+v: query %d, key %d", rule, s, i, key)
+				require.Equal(t, sees(rule, &s, i, key), k.From <= key && key < k.To, "%+v %+v: query %d, key %d", rule, s, i, key)
 			}
+			require.True(t, 0 <= k.From && k.From <= k.To && k.To <= s.Keys, "%v", k)
 		}
+	}
+}
+
+func TestSequences(t *testing.T) {
+	for _, c := range []struct {
+		l    Lengths
+		want []Sequence
+	}{
+		{Lengths{}, []Sequence{{0, 0, 5, 0, 9, 4}, {1, 0, 5, 0, 9, 4}}},
+		{Lengths{Start: []int{-3}}, []Sequence{{0, 0, 5, 0, 9, -3}, {1, 0, 5, 0, 9, -3}}},
+		{Lengths{Start: []int{0, 7}}, []Sequence{{0, 0, 5, 0, 9, 0}, {1, 0, 5, 0, 9, 7}}},
+		{Lengths{KeyLen: []int{8, 0}, QueryLen: []int{5, 2}}, []Sequence{{0, 0, 5, 0, 8, 3}, {1, 0, 2, 0, 0, -2}}},
+		{Lengths{QueryOffsets: []int{1, 1, 3, 5}, KeyOffsets: []int{0, 4, 4, 9}}, []Sequence{{0, 1, 0, 0, 4, 4}, {0, 1, 2, 4, 0, -2}, {0, 3, 2, 4, 5, 3}}},
+	} {
+		require.Equal(t, c.want, c.l.Sequences(nil, 2, 5, 9), "%+v", c.l)
 	}
 }
 

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"math"
 	"sync"
 
 	"github.com/selfattn/attn/asm"
@@ -15,9 +16,13 @@ import (
 // Arguments are the checked arguments of a call.
 type Arguments struct {
 	Dst, Q, K, V source.Tensor
+	First        int     // number of the first row of Q and Dst among the queries
+	Queries      int     // how many there are, of which Q may be a part
 	Scale        float32 // of the scores
 	Sight        sight.Rule
-	Workers      int // at most; 0 adapts to what else runs
+	Lengths      sight.Lengths
+	LSE          []float32 // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
+	Workers      int       // at most; 0 adapts to what else runs
 }
 
 // A call is a call under way.
@@ -35,10 +40,9 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 func newCall(a Arguments) *call {
 	c := calls.Get().(*call)
 	c.Arguments, c.scale = a, generic.Log2Scale(a.Scale)
-	c.sequences = c.sequences[:0]
-	for b := range a.Q.Batch {
-		// The queries are at the end of the keys.
-		c.sequences = append(c.sequences, sight.Sequence{Batch: b, Queries: a.Q.Len, Keys: a.K.Len, Start: a.K.Len - a.Q.Len})
+	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
+	for i := range c.sequences {
+		c.sequences[i].Cut(a.First, a.Q.Len)
 	}
 	c.plan = plan.New(plan.Shape{
 		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Workers: queue.Workers(a.Workers), Wide: asm.PanelWidth(tile.MaxPanel),
@@ -55,6 +59,7 @@ func (c *call) release() {
 // Attention computes Dst.
 func Attention(a Arguments) {
 	c := newCall(a)
+	c.clearRest()
 	c.shareMerges()
 	queue.Share(queue.Call{
 		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0,
@@ -64,3 +69,36 @@ func Attention(a Arguments) {
 
 // Run is that of the plan.
 func (c *call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
+
+// clearRest writes the rows of Dst that are in no sequence: zeros, as if they saw no key.
+func (c *call) clearRest() {
+	row, batch := 0, 0 // the first one that may be left
+	for i := 0; i <= len(c.sequences); i++ {
+		next := &sight.Sequence{Batch: c.Dst.Batch} // behind the last one
+		if i < len(c.sequences) {
+			next = &c.sequences[i]
+		}
+		for ; batch < next.Batch; batch, row = batch+1, 0 {
+			c.clearRows(batch, row, c.Dst.Len)
+		}
+		c.clearRows(batch, row, next.Query)
+		row = next.Query + next.Queries
+	}
+}
+
+// clearRows writes the rows [from, to) of all heads.
+func (c *call) clearRows(batch, from, to int) {
+	for head := range c.Dst.Heads {
+		for i := from; i < to; i++ {
+			c.clearRow(batch, head, i)
+		}
+	}
+}
+
+//go:noinline
+func (c *call) clearRow(batch, head, i int) {
+	clear(c.Dst.Data[c.Dst.At(batch, head, i):][:c.Dst.Dim])
+	if c.LSE != nil {
+		c.LSE[(batch*c.Dst.Heads+head)*c.Queries+c.First+i] = float32(math.Inf(-1))
+	}
+}

@@ -8,6 +8,7 @@ import (
 // A cursor walks over the rows of a KV head: for each query all query heads of the group.
 type cursor struct {
 	q, dst int        // offsets of the row
+	lse    int        // its number among the rows [Batch][Heads][Lq]
 	sees   sight.Keys // the keys that it sees
 
 	call         *call
@@ -25,6 +26,7 @@ func (c *call) cursor(it *plan.Item, head, row int) cursor {
 	at := cursor{call: c, sequence: s, query: row / group, h: row % group, left: it.Cut.Rows - 1 - row}
 	at.q = c.Q.At(s.Batch, head*group+at.h, s.Query+at.query)
 	at.dst = c.Dst.At(s.Batch, head*group+at.h, s.Query+at.query)
+	at.lse = (s.Batch*c.Q.Heads+head*group+at.h)*c.Queries + c.First + s.Query + at.query
 	at.qHead, at.qNext = c.Q.HeadStride, c.Q.LenStride-(group-1)*c.Q.HeadStride
 	at.dstHead, at.dstNext = c.Dst.HeadStride, c.Dst.LenStride-(group-1)*c.Dst.HeadStride
 	at.sees = c.Sight.Seen(s, at.query)
@@ -40,10 +42,12 @@ func (at *cursor) next() {
 	if at.h++; at.h < at.call.plan.Group {
 		at.q += at.qHead
 		at.dst += at.dstHead
+		at.lse += at.call.Queries
 		return
 	}
 	at.h, at.query = 0, at.query+1
 	at.q += at.qNext
 	at.dst += at.dstNext
+	at.lse -= (at.call.plan.Group-1)*at.call.Queries - 1
 	at.sees = at.call.Sight.Seen(at.sequence, at.query)
 }

@@ -59,6 +59,9 @@ func (w *worker) finish(merges []merge, rows []rows) {
 	for i := range merges {
 		m, rs := &merges[i], &rows[i]
 		for r := range rs.n {
+			if w.LSE != nil {
+				w.LSE[rs.lse[r]] = tile.LogSum2(m.max[r], m.sum[r])
+			}
 			divide(w.Dst.Data[rs.dst[r]:][:w.Dst.Dim], m.acc[r*pad:], m.sum[r])
 		}
 	}

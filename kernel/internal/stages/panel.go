@@ -12,6 +12,7 @@ import (
 type panel struct {
 	state    tile.Panel
 	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
+	lse      [tile.MaxPanel]int // and in LSE
 	sees     sight.Lanes
 	q, acc   []float32 // [Dim][width] and [VDim][width]
 }
@@ -22,7 +23,7 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	at := c.cursor(it, it.Head, row)
 	p.sees.Reset(p.width())
 	for r := range p.width() {
-		p.src[r], p.dst[r] = at.q, at.dst
+		p.src[r], p.dst[r], p.lse[r] = at.q, at.dst, at.lse
 		p.sees.Set(r, at.sees)
 		at.next()
 	}
@@ -61,6 +62,11 @@ func (w *worker) panelItem(it *plan.Item) {
 	}
 	for i := range panels {
 		p := &panels[i]
+		if w.LSE != nil {
+			for r := range p.width() {
+				w.LSE[p.lse[r]] = tile.LogSum2(p.state.Max[r], p.state.Sum[r])
+			}
+		}
 		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 		if nan && p.sees.Any != p.sees.All {
 			w.repair(it, p)

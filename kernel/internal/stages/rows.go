@@ -15,7 +15,7 @@ type rows struct {
 	n        int
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
-	dst      [tile.MaxRows]int // offsets of the outputs
+	dst, lse [tile.MaxRows]int // offsets of the rows in dst and LSE
 	sees     [tile.MaxRows]sight.Keys
 	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
 }
@@ -25,7 +25,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	at := c.cursor(it, head, row)
 	rs.n, rs.q = n, q
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
-		rs.width, rs.dst[0] = 1, at.dst
+		rs.width, rs.dst[0], rs.lse[0] = 1, at.dst, at.lse
 		rs.see(0, at.sees)
 		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
 		return
@@ -35,7 +35,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	for r := range rs.width {
 		src[r] = at.q
 		if r < n {
-			rs.dst[r] = at.dst
+			rs.dst[r], rs.lse[r] = at.dst, at.lse
 			rs.see(r, at.sees)
 		}
 		at.next()
@@ -57,7 +57,7 @@ func (rs *rows) see(r int, k sight.Keys) {
 func (rs *rows) lanes(p *panel, r, n int) {
 	rs.n, rs.q, rs.width = n, p.q[r:], p.width()
 	for i := range n {
-		rs.dst[i] = p.dst[r+i]
+		rs.dst[i], rs.lse[i] = p.dst[r+i], p.lse[r+i]
 		rs.see(i, p.sees.Lane(r+i))
 	}
 }

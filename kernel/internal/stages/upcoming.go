@@ -25,11 +25,13 @@ func (u *upcoming) expect(c *call, now *plan.Item, i int) {
 	}
 	next := c.plan.Item(i, c.plan.Together(i))
 	s := &c.sequences[next.Sequence]
-	if next.Sequence != now.Sequence || next.Head != now.Head {
-		u.rows = append(u.rows, c.K.Rows(s, next.Head, 0, tile.Keys))
-	}
 	group := c.plan.Group
 	first, last := next.Row/group, (next.Row+next.Rows-1)/group
+	if next.Sequence != now.Sequence || next.Head != now.Head {
+		if keys := c.K.Rows(s, next.Head, c.Sight.Seen(s, first).From, tile.Keys); keys.Len > 0 {
+			u.rows = append(u.rows, keys)
+		}
+	}
 	for h := range group {
 		for _, t := range [...]*source.Tensor{&c.Q, &c.Dst} {
 			if len(u.rows) == cap(u.rows) {

@@ -11,13 +11,44 @@ func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []
 	a.Dst, a.V, a.Workers = a.Q, a.K, 1
 	c := newCall(a)
 	w := newWorker(c)
-	it := plan.Item{Cut: &c.plan.Cuts[batch], Sequence: batch, Head: head / c.plan.Group, Heads: 1}
 	for i, query := range queries {
-		w.weights(dst[i*stride:][:a.K.Len], &it, query*c.plan.Group+head%c.plan.Group)
+		row := dst[i*stride:][:a.K.Len]
+		n := c.sequence(batch, query)
+		if n < 0 {
+			clearParts(row)
+			continue
+		}
+		s := &c.sequences[n]
+		clearParts(row[:s.Key])
+		clearParts(row[s.Key+s.Keys:])
+		it := plan.Item{Cut: &c.plan.Cuts[n], Sequence: n, Head: head / c.plan.Group, Heads: 1}
+		w.weights(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group)
 	}
 	w.release()
 	c.release()
 }
+
+// sequence returns the number of the sequence that a row of q is in, or -1.
+func (c *call) sequence(batch, row int) int {
+	for i := range c.sequences {
+		if s := &c.sequences[i]; s.Batch == batch && s.Query <= row && row < s.Query+s.Queries {
+			return i
+		}
+	}
+	return -1
+}
+
+// clearParts clears a row of any length, a tile at a time: a long clear cannot be preempted.
+func clearParts(x []float32) {
+	for len(x) > 0 {
+		n := min(len(x), tile.Keys)
+		clearPart(x[:n])
+		x = x[n:]
+	}
+}
+
+//go:noinline
+func clearPart(x []float32) { clear(x) }
 
 // weights computes the weights of a row of the KV head of an item.
 func (w *worker) weights(dst []float32, it *plan.Item, row int) {
@@ -27,7 +58,7 @@ func (w *worker) weights(dst []float32, it *plan.Item, row int) {
 	w.tileMax = w.tileMax[:0]
 	for first := 0; first < len(dst); first += tile.Keys {
 		out := dst[first:min(first+tile.Keys, len(dst))]
-		clear(out)
+		clearPart(out)
 		parts := w.cutParts(rows, first, 1)
 		if len(parts) == 0 {
 			continue

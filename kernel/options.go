@@ -1,0 +1,164 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+	"github.com/selfattn/attn/kernel/internal/stages"
+)
+
+// Options of [Attention]. The zero value is plain scaled dot-product attention.
+type Options struct {
+	// Scale multiplies the scores; 0 means 1/sqrt(Dim of q).
+	Scale float32
+
+	// A query sees the keys that nothing hides: of all that is given, each hides some. A query that sees
+	// none gives zeros. Keys count from 0, and query i is at position Start + i among them.
+
+	// Causal hides the future: a query at position p sees the keys j <= p.
+	Causal bool
+
+	// Window hides what is far: nil is no limit.
+	Window *Window
+
+	// Start is the position of query 0 among the keys, one for each batch member or sequence, or one for
+	// all. Nil puts the last query at the last key: KeyLen - QueryLen, or where these are nil the Len of k
+	// less that of q. {0} puts the first query at the first key. Positions may be negative, or beyond the
+	// keys.
+	Start []int
+
+	// KeyLen is how many keys of each batch member exist: the padding behind them is hidden. QueryLen is
+	// how many queries exist: rows of dst behind them become zeros. Nil is all.
+	KeyLen, QueryLen []int
+
+	// QueryOffsets and KeyOffsets pack sequences of different lengths into one batch member, without
+	// padding: sequence i is the rows [o[i], o[i+1]) of q and dst, and of k and v, and sees nothing else.
+	// Positions and keys count from its first key. It has the bits of a call of its own. Both or none are
+	// given, of the same length, one more than there are sequences; offsets do not decrease. Rows of dst
+	// that are in no sequence become zeros.
+	QueryOffsets, KeyOffsets []int
+
+	// LSE, if it is not nil, receives the log-sum-exp of the scores of each row, the logarithm of what
+	// the softmax divides by: [Batch][Heads][Lq], packed. It is -Inf for a row that sees no key, or only
+	// scores of -Inf, NaN or +Inf for a row with a NaN or +Inf among its scores. With the error of a score
+	// as in [Attention], its own error is at most that of the largest score plus
+	// u*(|LSE| + 2*(min(Lk, 256) + Lk/256 + 3)).
+	LSE []float32
+
+	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and,
+	// once its scratch memory is there, does not allocate; 0 adapts, so that calls in flight share the
+	// GOMAXPROCS processors and, where there are as many, each runs on its own goroutine. Results do
+	// not depend on it. Calls of less than 0.1 ms are not shared. The other goroutines end with the call, but for one thing: while calls
+	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
+	// the next. Where calls do not, they do so after one call in 16.
+	Workers int
+}
+
+// A Window is the keys near a query: one at position p sees those from p-Left to p+Right. A negative number
+// is no limit.
+type Window struct{ Left, Right int }
+
+// arguments returns the arguments of the stages, but for dst and v; q is the rows from first on of so many
+// queries.
+func (o *Options) arguments(q, k Tensor, first, queries int) stages.Arguments {
+	scale := o.Scale
+	if scale == 0 {
+		scale = float32(1 / math.Sqrt(float64(q.Dim)))
+	}
+	a := stages.Arguments{
+		Q: source.Tensor(q), K: source.Tensor(k), First: first, Queries: queries, Scale: scale,
+		Sight:   sight.Rule{Causal: o.Causal},
+		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
+		LSE:     o.LSE, Workers: o.Workers,
+	}
+	if w := o.Window; w != nil {
+		a.Sight.Window, a.Sight.Left, a.Sight.Right = true, w.Left, w.Right
+	}
+	return a
+}
+
+// check returns an error if what o says of so many queries does not fit the resolved q and k.
+func (o *Options) check(q, k *Tensor, queries int) error {
+	members := "batch members"
+	n := q.Batch
+	if o.QueryOffsets != nil || o.KeyOffsets != nil {
+		switch {
+		case o.QueryOffsets == nil || o.KeyOffsets == nil || len(o.QueryOffsets) != len(o.KeyOffsets):
+			return fmt.Errorf("attn: Options.QueryOffsets has %d elements and KeyOffsets %d, want as many: one more than sequences", len(o.QueryOffsets), len(o.KeyOffsets))
+		case q.Batch != 1:
+			return fmt.Errorf("attn: q.Batch is %d with Options.QueryOffsets, want 1: sequences are packed into one batch member", q.Batch)
+		case o.KeyLen != nil || o.QueryLen != nil:
+			return fmt.Errorf("attn: Options.KeyLen has %d elements and QueryLen %d with KeyOffsets and QueryOffsets, which say the same: want them nil", len(o.KeyLen), len(o.QueryLen))
+		}
+		if err := checkOffsets("QueryOffsets", o.QueryOffsets, queries, "q"); err != nil {
+			return err
+		}
+		if err := checkOffsets("KeyOffsets", o.KeyOffsets, k.Len, "k"); err != nil {
+			return err
+		}
+		members, n = "sequences", len(o.QueryOffsets)-1
+	}
+	if o.Start != nil && len(o.Start) != 1 && len(o.Start) != n {
+		return fmt.Errorf("attn: Options.Start has %d elements, want 1, or one for each of the %d %s", len(o.Start), n, members)
+	}
+	if err := checkLengths("KeyLen", o.KeyLen, n, k.Len, "k"); err != nil {
+		return err
+	}
+	if err := checkLengths("QueryLen", o.QueryLen, n, queries, "q"); err != nil {
+		return err
+	}
+	if rows := q.Batch * q.Heads * queries; o.LSE != nil && len(o.LSE) != rows {
+		return fmt.Errorf("attn: Options.LSE has %d elements, want %d, [%d][%d][%d]", len(o.LSE), rows, q.Batch, q.Heads, queries)
+	}
+	return nil
+}
+
+// checkOffsets checks offsets of the rows of a tensor.
+func checkOffsets(name string, offsets []int, rows int, of string) error {
+	if len(offsets) == 0 {
+		return fmt.Errorf("attn: Options.%s has 0 elements, want one more than sequences", name)
+	}
+	least := 0
+	for i, o := range offsets {
+		if o < least || o > rows {
+			return fmt.Errorf("attn: Options.%s[%d] is %d, want %d to %d, the offset before it to the Len of %s", name, i, o, least, rows, of)
+		}
+		least = o
+	}
+	return nil
+}
+
+// checkLengths checks one length for each batch member.
+func checkLengths(name string, lengths []int, members, rows int, of string) error {
+	if lengths != nil && len(lengths) != members {
+		return fmt.Errorf("attn: Options.%s has %d elements, want %d, one for each batch member", name, len(lengths), members)
+	}
+	for i, n := range lengths {
+		if n < 0 || n > rows {
+			return fmt.Errorf("attn: Options.%s[%d] is %d, want 0 to %d, the Len of %s", name, i, n, rows, of)
+		}
+	}
+	return nil
+}
+
+// resolve returns the options, of which o may be nil.
+func (o *Options) resolve() (Options, error) {
+	if o == nil {
+		o = new(Options)
+	}
+	if s := generic.Log2Scale(o.Scale); s-s != 0 {
+		return *o, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
+	}
+	return *o, checkWorkers("Options", o.Workers)
+}
+
+// checkWorkers checks the field Workers of options of that name.
+func checkWorkers(name string, n int) error {
+	if n < 0 {
+		return fmt.Errorf("attn: %s.Workers is %d, want 0 or more", name, n)
+	}
+	return nil
+}

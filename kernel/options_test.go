@@ -1,0 +1,285 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/stretchr/testify/require"
+)
+
+// A rowView is one query row among the keys, by the words of the options.
+type rowView struct {
+	b, h, i  int    // the row of q and dst
+	from, to int    // the rows of k and v that its sequence has
+	sees     []bool // which of them the query sees
+}
+
+// views lists all rows of a problem. It decides key by key what Options say.
+func (p *problem) views() (all []rowView) {
+	for b := range p.q.Batch {
+		for h := range p.q.Heads {
+			for i := range p.q.Len {
+				v := rowView{b: b, h: h, i: i}
+				all = append(all, v)
+				p.see(&all[len(all)-1])
+			}
+		}
+	}
+	return all
+}
+
+func (p *problem) see(v *rowView) {
+	o, member, first, queries := &p.o, v.b, 0, p.q.Len
+	v.to = p.k.Len
+	if o.QueryOffsets != nil {
+		for member = 0; member < len(o.QueryOffsets)-1; member++ {
+			if o.QueryOffsets[member] <= v.i && v.i < o.QueryOffsets[member+1] {
+				break
+			}
+		}
+		if member == len(o.QueryOffsets)-1 {
+			v.to = 0
+			return
+		}
+		first = o.QueryOffsets[member]
+		queries = o.QueryOffsets[member+1] - first
+		v.from, v.to = o.KeyOffsets[member], o.KeyOffsets[member+1]
+	}
+	if o.KeyLen != nil {
+		v.to = o.KeyLen[member]
+	}
+	if o.QueryLen != nil {
+		queries = o.QueryLen[member]
+	}
+	start := v.to - v.from - queries
+	if len(o.Start) == 1 {
+		start = o.Start[0]
+	} else if o.Start != nil {
+		start = o.Start[member]
+	}
+	at := start + v.i - first
+	v.sees = make([]bool, v.to-v.from)
+	for j := range v.sees {
+		v.sees[j] = v.i-first < queries && (!o.Causal || j <= at)
+		if w := o.Window; w != nil {
+			v.sees[j] = v.sees[j] && (w.Left < 0 || at-j <= w.Left) && (w.Right < 0 || j-at <= w.Right)
+		}
+	}
+}
+
+// row computes the output and the log-sum-exp of a view by the contract of package generic: in each tile of
+// keys, counted from the first of the sequence, those that are seen go in order.
+func (p *problem) row(v rowView) (out []float32, lse float32) {
+	out, _, lse = p.rowOf(v)
+	return out, lse
+}
+
+// rowWeights are the weights of the keys of k.
+func (p *problem) rowWeights(v rowView) []float32 {
+	_, weights, _ := p.rowOf(v)
+	return weights
+}
+
+func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
+	k, values := rows(p.k), rows(p.v)
+	head := (v.b*p.k.Heads + v.h/(p.q.Heads/p.k.Heads)) * p.k.Len
+	q := make([]float32, p.q.Dim)
+	copy(q, rows(p.q)[(v.b*p.q.Heads+v.h)*p.q.Len+v.i])
+	tile.Scale(q, q, generic.Log2Scale(p.scale()))
+	M, L, acc := float32(math.Inf(-1)), float32(0), make([]float32, p.v.Dim)
+	weights = make([]float32, p.k.Len)
+	maxima := map[int]float32{}
+	for first := 0; first < len(v.sees); first += generic.TileKeys {
+		s, sum, o := []float32{}, float32(0), make([]float32, p.v.Dim)
+		var tileValues [][]float32
+		var seen []int
+		for j := first; j < min(first+generic.TileKeys, len(v.sees)); j++ {
+			if v.sees[j] {
+				score := float32(0)
+				for c, x := range k[head+v.from+j] {
+					score = generic.FMA(q[c], x, score)
+				}
+				s, tileValues, seen = append(s, score), append(tileValues, values[head+v.from+j]), append(seen, v.from+j)
+			}
+		}
+		m := tile.RowWeights(s)
+		for j, w := range s {
+			sum += w
+			weights[seen[j]], maxima[seen[j]] = w, m
+			for c, x := range tileValues[j] {
+				o[c] = generic.FMA(w, x, o[c])
+			}
+		}
+		var a, b float32
+		M, a, b = generic.Merge(M, m)
+		L = generic.MergeSum(L, sum, a, b)
+		tile.MergeRow(acc, o, a, b)
+	}
+	for j, m := range maxima {
+		_, _, b := generic.Merge(M, m)
+		weights[j] = generic.FMA(weights[j]*b, tile.Inverse(L), 0)
+	}
+	tile.Scale(acc, acc, tile.Inverse(L))
+	return acc, weights, tile.LogSum2(M, L)
+}
+
+// checkViews holds a call to the bits of row, and its log-sum-exp and weights too.
+func (p *problem) checkViews(t *testing.T, r *rand.Rand) {
+	t.Helper()
+	p.o.LSE = make([]float32, p.q.Batch*p.q.Heads*p.q.Len)
+	got := p.attend(t)
+	var want, lse []float32
+	for _, v := range p.views() {
+		out, l := p.row(v)
+		want, lse = append(want, out...), append(lse, l)
+	}
+	asmtest.Equal(t, want, got, "%v", p)
+	asmtest.Equal(t, lse, p.o.LSE, "LSE of %v", p)
+	for range 3 {
+		v := p.views()[r.IntN(len(lse))]
+		for j, w := range p.weights(t, v.b, v.h, v.i)[0] {
+			if j < v.from || j >= v.to || !v.sees[j-v.from] {
+				require.Equal(t, uint32(0), math.Float32bits(w), "weight of key %d of row %+v of %v", j, v, p)
+			}
+		}
+		asmtest.Equal(t, p.rowWeights(v), p.weights(t, v.b, v.h, v.i)[0], "weights of %+v of %v", v, p)
+	}
+}
+
+// randomOptions draws what hides keys from queries.
+func randomOptions(r *rand.Rand, s shape) Options {
+	o := Options{Causal: r.IntN(2) == 0, Workers: 1 + r.IntN(4)}
+	if r.IntN(2) == 0 {
+		near := pick(r, 3, 20, edge, 3*edge)
+		o.Window = &Window{r.IntN(near) - 1, r.IntN(near) - 1}
+	}
+	lengths := func(n, most int) (x []int) {
+		for range n {
+			x = append(x, pick(r, 0, most, r.IntN(most+1)))
+		}
+		return x
+	}
+	members := s.batch
+	switch r.IntN(3) {
+	case 0:
+		o.KeyLen = lengths(s.batch, s.lk)
+		if r.IntN(2) == 0 {
+			o.QueryLen = lengths(s.batch, s.lq)
+		}
+	case 1:
+		if s.batch > 1 {
+			break
+		}
+		members = 1 + r.IntN(5)
+		offsets := func(most int) []int {
+			x := []int{pick(r, 0, r.IntN(most+1))}
+			for range members {
+				x = append(x, x[len(x)-1]+r.IntN(most-x[len(x)-1]+1)/pick(r, 1, 3))
+			}
+			return x
+		}
+		o.QueryOffsets, o.KeyOffsets = offsets(s.lq), offsets(s.lk)
+	}
+	switch r.IntN(4) {
+	case 0:
+		o.Start = []int{r.IntN(2*s.lk+2) - s.lk/2}
+	case 1:
+		for range members {
+			o.Start = append(o.Start, r.IntN(2*s.lk+2)-s.lk/2)
+		}
+	}
+	return o
+}
+
+// Whatever hides keys, in any combination, each row has the bits of the contract.
+func TestOptionsRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 40))
+	for range trials(150) {
+		kvHeads := 1 + r.IntN(3)
+		s := shape{1 + r.IntN(2), kvHeads * (1 + r.IntN(4)), kvHeads, 1 + r.IntN(60), 1 + r.IntN(pick(r, 20, 20, 2*edge+44)), 1 + r.IntN(20), 1 + r.IntN(20)}
+		if r.IntN(3) == 0 {
+			s.lq = 1 + r.IntN(3) // decoding
+		}
+		p := newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Kind(r.IntN(int(asmtest.Kinds))), randomOptions(r, s))
+		p.checkViews(t, r)
+	}
+	for range trials(6) { // keys that are split among workers
+		s := shape{1, 2, 1, 1 + r.IntN(3), plan.StretchTiles*edge + r.IntN(2*plan.StretchTiles*edge), 4, 4}
+		newProblem(r, s, packedLayout, asmtest.Normal, randomOptions(r, s)).checkViews(t, r)
+	}
+}
+
+// A packed sequence has the bits of a call of its own.
+func TestPackedAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 40))
+	for range trials(60) {
+		s := shape{1, 4, 2, 100, 3*edge + 7, 8, 8}
+		p := newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Normal, Options{
+			Causal: r.IntN(2) == 0, QueryOffsets: []int{0, 1, 20, 20, 61, 99}, KeyOffsets: []int{3, 4, 2 * edge, 2*edge + 5, 2*edge + 9, 3 * edge}, Workers: 1 + r.IntN(3),
+		})
+		got := p.dst
+		require.NoError(t, Attention(got, p.q, p.k, p.v, &p.o))
+		for i := range len(p.o.QueryOffsets) - 1 {
+			q, n := p.o.QueryOffsets[i], p.o.QueryOffsets[i+1]-p.o.QueryOffsets[i]
+			k, keys := p.o.KeyOffsets[i], p.o.KeyOffsets[i+1]-p.o.KeyOffsets[i]
+			alone := &problem{dst: newTensor(r, 1, 4, n, 8, bhld, asmtest.Normal), q: view(p.q, 0, 1, 0, 4, q, n), k: view(p.k, 0, 1, 0, 2, k, keys), v: view(p.v, 0, 1, 0, 2, k, keys), o: Options{Causal: p.o.Causal}}
+			if n > 0 {
+				asmtest.Equal(t, alone.attend(t), flat(view(got, 0, 1, 0, 4, q, n)), "sequence %d of %v", i, p)
+			}
+		}
+	}
+}
+
+// Options that do not fit or contradict each other are refused by their name and the value.
+func TestBadOptions(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 40))
+	p := newProblem(r, shape{2, 4, 2, 5, 9, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	one := newProblem(r, shape{1, 4, 2, 5, 9, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	for _, c := range []struct {
+		p    *problem
+		o    Options
+		want []string
+	}{
+		{p, Options{Start: []int{}}, []string{"Start", "0 elements"}},
+		{p, Options{Start: []int{1, 2, 3}}, []string{"Start", "3 elements", "2 batch members"}},
+		{p, Options{KeyLen: []int{}}, []string{"KeyLen", "0 elements", "want 2"}},
+		{p, Options{KeyLen: []int{1}}, []string{"KeyLen", "1 elements", "want 2"}},
+		{p, Options{KeyLen: []int{9, 10}}, []string{"KeyLen[1] is 10", "0 to 9"}},
+		{p, Options{KeyLen: []int{-1, 9}}, []string{"KeyLen[0] is -1", "0 to 9"}},
+		{p, Options{QueryLen: []int{6, 0}}, []string{"QueryLen[0] is 6", "0 to 5"}},
+		{p, Options{QueryLen: []int{5}}, []string{"QueryLen", "1 elements"}},
+		{p, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}}, []string{"Batch is 2", "QueryOffsets"}},
+		{one, Options{QueryOffsets: []int{0, 5}}, []string{"QueryOffsets has 2", "KeyOffsets 0"}},
+		{one, Options{KeyOffsets: []int{0, 5}}, []string{"QueryOffsets has 0", "KeyOffsets 2"}},
+		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 5, 9}}, []string{"QueryOffsets has 2", "KeyOffsets 3"}},
+		{one, Options{QueryOffsets: []int{}, KeyOffsets: []int{}}, []string{"QueryOffsets has 0"}},
+		{one, Options{QueryOffsets: []int{0, 3, 2}, KeyOffsets: []int{0, 5, 9}}, []string{"QueryOffsets[2] is 2", "3 to 5"}},
+		{one, Options{QueryOffsets: []int{0, 3, 5}, KeyOffsets: []int{-1, 5, 9}}, []string{"KeyOffsets[0] is -1", "0 to 9"}},
+		{one, Options{QueryOffsets: []int{0, 3, 6}, KeyOffsets: []int{0, 5, 9}}, []string{"QueryOffsets[2] is 6", "3 to 5"}},
+		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, KeyLen: []int{9}}, []string{"KeyLen has 1", "KeyOffsets"}},
+		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, QueryLen: []int{5}}, []string{"QueryLen 1", "QueryOffsets"}},
+		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, Start: []int{1, 2}}, []string{"Start has 2", "1 sequences"}},
+		{p, Options{LSE: make([]float32, 41)}, []string{"LSE has 41", "want 40"}},
+		{p, Options{LSE: []float32{}}, []string{"LSE has 0", "want 40"}},
+		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
+		{p, Options{LSE: p.k.Data[:40]}, []string{"LSE", "k.Data"}},
+	} {
+		before := append([]float32(nil), c.p.dst.Data...)
+		err := Attention(c.p.dst, c.p.q, c.p.k, c.p.v, &c.o)
+		require.Error(t, err, "%+v", c.o)
+		for _, part := range append(c.want, "attn: ") {
+			require.True(t, strings.Contains(err.Error(), part), "%q of %q", part, err)
+		}
+		asmtest.Equal(t, before, c.p.dst.Data, "dst after %v", err)
+		if c.o.LSE == nil {
+			w := newMatrix(r, 1, 9, 9, asmtest.Normal)
+			require.Equal(t, err, AttentionWeights(w, c.p.q, c.p.k, 0, 0, []int{0}, &c.o))
+		}
+	}
+}
