@@ -169,6 +169,58 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
+// CapTile is [tile.CapTile].
+func CapTile(s []float32, st *tile.Panel, n int, cap, inverse float32) {
+	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
+		avx512.CapTile(s, st, n, cap, inverse)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.CapTile(s, st, n, cap, inverse)
+		return
+	}
+	tile.CapTile(s, st, n, cap, inverse)
+}
+
+// AlibiTile is [tile.AlibiTile].
+func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int) {
+	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
+		avx512.AlibiTile(s, st, position, slope, n, first)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.AlibiTile(s, st, position, slope, n, first)
+		return
+	}
+	tile.AlibiTile(s, st, position, slope, n, first)
+}
+
+// BiasTile is [tile.BiasTile].
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
+		avx512.BiasTile(s, st, bias, offset, n, ahead)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.BiasTile(s, st, bias, offset, n, ahead)
+		return
+	}
+	tile.BiasTile(s, st, bias, offset, n, ahead)
+}
+
+// BiasKeys is [tile.BiasKeys].
+func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
+	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
+		avx512.BiasKeys(s, st, bias, n)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.BiasKeys(s, st, bias, n)
+		return
+	}
+	tile.BiasKeys(s, st, bias, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
@@ -230,6 +282,45 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 		return
 	}
 	tile.RowScores(s, q, w, rows, k)
+}
+
+// CapRow is [tile.CapRow].
+func CapRow(s []float32, cap, inverse float32) {
+	if level >= levelAVX512 && len(s) >= 64 {
+		avx512.CapRow(s, cap, inverse)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.CapRow(s, cap, inverse)
+		return
+	}
+	tile.CapRow(s, cap, inverse)
+}
+
+// AlibiRow is [tile.AlibiRow].
+func AlibiRow(s []float32, position int, slope float32) {
+	if level >= levelAVX512 && len(s) >= 64 {
+		avx512.AlibiRow(s, position, slope)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.AlibiRow(s, position, slope)
+		return
+	}
+	tile.AlibiRow(s, position, slope)
+}
+
+// BiasRow is [tile.BiasRow].
+func BiasRow(s, bias []float32) {
+	if level >= levelAVX512 && len(s) >= 64 {
+		avx512.BiasRow(s, bias)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.BiasRow(s, bias)
+		return
+	}
+	tile.BiasRow(s, bias)
 }
 
 // RowWeights is [tile.RowWeights].

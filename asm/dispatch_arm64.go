@@ -127,6 +127,42 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
+// CapTile is [tile.CapTile].
+func CapTile(s []float32, st *tile.Panel, n int, cap, inverse float32) {
+	if level >= levelNEON {
+		neon.CapTile(s, st, n, cap, inverse)
+		return
+	}
+	tile.CapTile(s, st, n, cap, inverse)
+}
+
+// AlibiTile is [tile.AlibiTile].
+func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int) {
+	if level >= levelNEON {
+		neon.AlibiTile(s, st, position, slope, n, first)
+		return
+	}
+	tile.AlibiTile(s, st, position, slope, n, first)
+}
+
+// BiasTile is [tile.BiasTile].
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+	if level >= levelNEON {
+		neon.BiasTile(s, st, bias, offset, n, ahead)
+		return
+	}
+	tile.BiasTile(s, st, bias, offset, n, ahead)
+}
+
+// BiasKeys is [tile.BiasKeys].
+func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
+	if level >= levelNEON {
+		neon.BiasKeys(s, st, bias, n)
+		return
+	}
+	tile.BiasKeys(s, st, bias, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	if level >= levelNEON {
@@ -169,6 +205,33 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 		return
 	}
 	tile.RowScores(s, q, w, rows, k)
+}
+
+// CapRow is [tile.CapRow].
+func CapRow(s []float32, cap, inverse float32) {
+	if level >= levelNEON {
+		neon.CapRow(s, cap, inverse)
+		return
+	}
+	tile.CapRow(s, cap, inverse)
+}
+
+// AlibiRow is [tile.AlibiRow].
+func AlibiRow(s []float32, position int, slope float32) {
+	if level >= levelNEON {
+		neon.AlibiRow(s, position, slope)
+		return
+	}
+	tile.AlibiRow(s, position, slope)
+}
+
+// BiasRow is [tile.BiasRow].
+func BiasRow(s, bias []float32) {
+	if level >= levelNEON {
+		neon.BiasRow(s, bias)
+		return
+	}
+	tile.BiasRow(s, bias)
 }
 
 // RowWeights is [tile.RowWeights].

@@ -77,6 +77,26 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
+// CapTile is [tile.CapTile].
+func CapTile(s []float32, st *tile.Panel, n int, cap, inverse float32) {
+	tile.CapTile(s, st, n, cap, inverse)
+}
+
+// AlibiTile is [tile.AlibiTile].
+func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int) {
+	tile.AlibiTile(s, st, position, slope, n, first)
+}
+
+// BiasTile is [tile.BiasTile].
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+	tile.BiasTile(s, st, bias, offset, n, ahead)
+}
+
+// BiasKeys is [tile.BiasKeys].
+func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
+	tile.BiasKeys(s, st, bias, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	tile.HideTile(s, st, lanes, n)
@@ -100,6 +120,21 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // RowScores is [tile.RowScores].
 func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 	tile.RowScores(s, q, w, rows, k)
+}
+
+// CapRow is [tile.CapRow].
+func CapRow(s []float32, cap, inverse float32) {
+	tile.CapRow(s, cap, inverse)
+}
+
+// AlibiRow is [tile.AlibiRow].
+func AlibiRow(s []float32, position int, slope float32) {
+	tile.AlibiRow(s, position, slope)
+}
+
+// BiasRow is [tile.BiasRow].
+func BiasRow(s, bias []float32) {
+	tile.BiasRow(s, bias)
 }
 
 // RowWeights is [tile.RowWeights].

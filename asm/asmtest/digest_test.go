@@ -26,6 +26,7 @@ var golden = map[string]uint64{
 	"SumExp":              0xab351c729c0795ec,
 	"attention by panels": 0x55e463bec0c7a674,
 	"attention by rows":   0xafb6819652d14f48,
+	"edits of scores":     0xb0db3c530a6a82d9,
 }
 
 // draw returns n values of magnitudes from 2^-24 to 2, with edges strewn in or not. They are made
@@ -105,7 +106,45 @@ func digests(impl Impl) map[string]uint64 {
 	d["MatMulTile"] = digest(product(impl, r))
 	d["attention by panels"] = digest(byPanels(impl, r))
 	d["attention by rows"] = digest(byRows(impl, r, 1), byRows(impl, r, 4))
+	d["edits of scores"] = digest(edits(impl, rand.New(rand.NewPCG(19, 20))))
 	return d
+}
+
+// edits returns the scores of 32 queries after all edits, by panel and by row, and the maxima.
+func edits(impl Impl, r *rand.Rand) (out []float32) {
+	const queries, n, first, cap = 32, tile.Keys - 3, 5 * tile.Keys, float32(1.25)
+	w := impl.PanelWidth
+	scores, bias, keys := draw(r, queries*n, true), draw(r, queries*n, true), draw(r, n, true)
+	for q := 0; q < queries; q += w {
+		var offset [tile.MaxPanel]int
+		var position [tile.MaxPanel]int32
+		var slope [tile.MaxPanel]float32
+		s := make([]float32, n*w)
+		for i := range w {
+			offset[i], position[i], slope[i] = (q+i)*n, int32(first+n/2+q+i), float32(q+i-3)/64
+			for j := range n {
+				s[j*w+i] = scores[(q+i)*n+j]
+			}
+		}
+		var st tile.Panel
+		st.Reset(w)
+		impl.CapTile(s, &st, n, cap, 1/cap)
+		impl.AlibiTile(s, &st, &position, &slope, n, first)
+		impl.BiasTile(s, &st, bias, &offset, n, 0)
+		impl.BiasKeys(s, &st, keys, n)
+		for i := range w {
+			row := append(scores[(q+i)*n:][:n:n], make([]float32, 3)...)[:n]
+			impl.CapRow(row, cap, 1/cap)
+			impl.AlibiRow(row, int(position[i])-first, slope[i])
+			impl.BiasRow(row, bias[(q+i)*n:][:n])
+			impl.BiasRow(row, keys)
+			for j := range n {
+				out = append(out, s[j*w+i], row[j])
+			}
+			out = append(out, st.TileMax[i])
+		}
+	}
+	return out
 }
 
 // product returns 100 rows of 64 columns, in two blocks of k.

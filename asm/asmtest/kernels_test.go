@@ -504,3 +504,102 @@ func TestRows(t *testing.T) {
 		})
 	})
 }
+
+// The edits of scores: of all kinds of scores, biases, positions and slopes, for panels and rows.
+func TestEdits(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		w := impl.PanelWidth
+		ref := Generic(w)
+		r := rand.New(rand.NewPCG(17, 18))
+		step := 3
+		if testing.Short() {
+			step = 40
+		}
+		fences(t, 8, tile.Keys*(w+1), func(m *memory) {
+			for _, n := range tileLengths(r, step) {
+				kind := Kind(r.IntN(int(Kinds)))
+				what := fmt.Sprintf("n=%d kind=%d", n, kind)
+				var st1 tile.Panel
+				Fill(r, st1.TileMax[:], Normal)
+				st2 := variable(m, st1)
+				s1, s2 := Fill(r, make([]float32, n*w), kind), m.vector(n*w)
+				// step begins with the same scores each time.
+				tiles := func(kernel string, edit func(impl Impl, s []float32, st *tile.Panel)) {
+					t.Helper()
+					st1.Width, st2.Width = w, w
+					s := append([]float32(nil), s1...)
+					copy(s2, s1)
+					edit(ref, s, &st1)
+					edit(impl, s2, st2)
+					Equal(t, s, s2, "%s %s", kernel, what)
+					Equal(t, st1.TileMax[:], st2.TileMax[:], "%s maxima %s", kernel, what)
+				}
+				cap := float32(math.Ldexp(1+r.Float64(), r.IntN(60)-40+10*r.IntN(2)))
+				tiles("CapTile", func(impl Impl, s []float32, st *tile.Panel) { impl.CapTile(s, st, n, cap, 1/cap) })
+
+				position, slope := variable(m, [tile.MaxPanel]int32{}), variable(m, [tile.MaxPanel]float32{})
+				first := r.IntN(1<<20) * r.IntN(2) * tile.Keys
+				Fill(r, slope[:], Normal)
+				for i := range position {
+					position[i] = int32(min(first+r.IntN(3*n)-n, 1<<30))
+					if r.IntN(9) == 0 {
+						position[i] = int32(r.IntN(1<<31+1) - 1<<30)
+					}
+				}
+				tiles("AlibiTile", func(impl Impl, s []float32, st *tile.Panel) { impl.AlibiTile(s, st, position, slope, n, first) })
+
+				offset := variable(m, [tile.MaxPanel]int{})
+				bias := m.matrix(r, w, n, kind)
+				for i := range w {
+					offset[i] = i * bias.stride
+				}
+				tiles("BiasTile", func(impl Impl, s []float32, st *tile.Panel) {
+					impl.BiasTile(s, st, bias.x, offset, n, r.IntN(2000)-1000)
+				})
+				keys := Fill(r, m.vector(n), kind)
+				tiles("BiasKeys", func(impl Impl, s []float32, st *tile.Panel) { impl.BiasKeys(s, st, keys, n) })
+
+				// Of a row the scores may be written up to a multiple of 16.
+				row := func(kernel string, edit func(impl Impl, s []float32)) {
+					t.Helper()
+					s, room := append([]float32(nil), s1[:n]...), m.vector(tile.Pad(n))
+					copy(room, s)
+					edit(ref, s)
+					edit(impl, room[:n])
+					Equal(t, s, room[:n], "%s %s", kernel, what)
+				}
+				row("CapRow", func(impl Impl, s []float32) { impl.CapRow(s, cap, 1/cap) })
+				at := int(position[0]) - first
+				row("AlibiRow", func(impl Impl, s []float32) { impl.AlibiRow(s, at, slope[0]) })
+				row("BiasRow", func(impl Impl, s []float32) { impl.BiasRow(s, keys) })
+			}
+		})
+	})
+}
+
+// The cap where it bends, and of random bits.
+func TestCapBits(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		r := rand.New(rand.NewPCG(19, 20))
+		w := impl.PanelWidth
+		want, got := make([]float32, tile.Keys*w), make([]float32, tile.Keys*w)
+		for round := range 40 {
+			for i := range want {
+				if want[i] = float32(r.Float64()*18 - 9); round%4 == 0 {
+					want[i] = math.Float32frombits(r.Uint32())
+				}
+			}
+			copy(got, want)
+			for i := 0; i < len(want); i += tile.Keys {
+				x, y := append([]float32(nil), want[i:][:tile.Keys]...), append([]float32(nil), want[i:][:tile.Keys]...)
+				tile.CapRow(x, 1, 1)
+				impl.CapRow(y, 1, 1)
+				Equal(t, x, y, "CapRow")
+			}
+			st := tile.Panel{Width: w}
+			tile.CapTile(want, &st, tile.Keys, 1, 1)
+			impl.CapTile(got, &st, tile.Keys, 1, 1)
+			Equal(t, want, got, "CapTile")
+		}
+	})
+}

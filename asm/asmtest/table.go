@@ -22,11 +22,18 @@ type Impl struct {
 	MatMulTile  func(c, a, start tile.Rows, b []float32, add bool)
 	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
 	ScoreTile   func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
+	CapTile     func(s []float32, st *tile.Panel, n int, cap, inverse float32)
+	AlibiTile   func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
+	BiasTile    func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int)
+	BiasKeys    func(s []float32, st *tile.Panel, bias []float32, n int)
 	HideTile    func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile func(s []float32, st *tile.Panel, n int)
 	ValueTile   func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
 	FinishPanel func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
 	RowScores   func(s, q []float32, w, rows int, k tile.Rows)
+	CapRow      func(s []float32, cap, inverse float32)
+	AlibiRow    func(s []float32, position int, slope float32)
+	BiasRow     func(s, bias []float32)
 	RowWeights  func(s []float32) (m float32)
 	RowValues   func(o, p, sum []float32, rows int, v tile.Rows)
 	MergeRow    func(acc, o []float32, a, b float32)
@@ -47,11 +54,18 @@ func Generic(w int) Impl {
 		MatMulTile:  tile.MatMulTile,
 		PackPanel:   tile.PackPanel,
 		ScoreTile:   tile.ScoreTile,
+		CapTile:     tile.CapTile,
+		AlibiTile:   tile.AlibiTile,
+		BiasTile:    tile.BiasTile,
+		BiasKeys:    tile.BiasKeys,
 		HideTile:    tile.HideTile,
 		SoftmaxTile: tile.SoftmaxTile,
 		ValueTile:   tile.ValueTile,
 		FinishPanel: tile.FinishPanel,
 		RowScores:   tile.RowScores,
+		CapRow:      tile.CapRow,
+		AlibiRow:    tile.AlibiRow,
+		BiasRow:     tile.BiasRow,
 		RowWeights:  tile.RowWeights,
 		RowValues:   tile.RowValues,
 		MergeRow:    tile.MergeRow,

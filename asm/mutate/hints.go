@@ -6,6 +6,7 @@ package main
 var hints = map[string][]string{
 	"matMulTile": {"ahead"},
 	"scoreTile":  {"ahead", "rows", "width", "wrap", "left"},
+	"biasTile":   {"ahead"},
 	"valueTile":  {"ahead", "rows", "width", "wrap", "left"},
 	"rowScores1": {"ahead", "wrap", "left"},
 	"rowScores4": {"ahead", "wrap", "left"},

@@ -59,9 +59,9 @@ var (
 		"fadd": 0x4E20D400, "fsub": 0x4EA0D400, "fmul": 0x6E20DC00, "fdiv": 0x6E20FC00,
 		"fmla": 0x4E20CC00, "fmls": 0x4EA0CC00, "fmax": 0x4E20F400, "fmin": 0x4EA0F400,
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
-		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00,
+		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400,
 	}
-	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800}
+	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
 )
 
@@ -94,9 +94,10 @@ func (a *Asm) FMAX(d, n, m V)   { a.three(define, "fmax", d, n, m) }
 func (a *Asm) FMIN(d, n, m V)   { a.three(define, "fmin", d, n, m) }
 func (a *Asm) FMAXNM(d, n, m V) { a.three(define, "fmaxnm", d, n, m) }
 
-// FRINTP rounds up to an integer, FCVTNS converts to int32, to nearest even.
+// FRINTP rounds up to an integer, FCVTNS converts to int32, to nearest even, and SCVTF from it.
 func (a *Asm) FRINTP(d, n V) { a.two("frintp", d, n) }
 func (a *Asm) FCVTNS(d, n V) { a.two("fcvtns", d, n) }
+func (a *Asm) SCVTF(d, n V)  { a.two("scvtf", d, n) }
 
 // Comparisons set all bits of a lane or none. CMTST does where n and m share a bit.
 func (a *Asm) FCMEQ(d, n, m V) { a.three(define, "fcmeq", d, n, m) }
@@ -115,8 +116,9 @@ func (a *Asm) FMLAElement(d, n, m V, lane int) {
 func (a *Asm) FMAXV(d, n V) { a.word(define, fmaxv, "fmaxv s%d, v%d.4s", d.d(), n.n()) }
 func (a *Asm) FADDP(d, n V) { a.word(define, faddp, "faddp s%d, v%d.2s", d.d(), n.n()) }
 
-// Integers, lane by lane.
+// Integers, lane by lane. SABD is |n - m|.
 func (a *Asm) MULV(d, n, m V) { a.three(define, "mul", d, n, m) }
+func (a *Asm) SABD(d, n, m V) { a.three(define, "sabd", d, n, m) }
 func (a *Asm) ADDV(d, n, m V) { a.op(define, "VADD", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) SUBV(d, n, m V) { a.op(define, "VSUB", m.in("S4"), n.in("S4"), d.in("S4")) }
 

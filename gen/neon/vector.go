@@ -41,6 +41,7 @@ func (g *gen) Min(d, x, y []a64.V)                     { each(g.FMIN, d, x, y) }
 func (g *gen) Add(d, x, y []a64.V)                     { each(g.FADD, d, x, y) }
 func (g *gen) Sub(d, x, y []a64.V)                     { each(g.FSUB, d, x, y) }
 func (g *gen) Mul(d, x, y []a64.V)                     { each(g.FMUL, d, x, y) }
+func (g *gen) Div(d, x, y []a64.V)                     { each(g.FDIV, d, x, y) }
 func (g *gen) MulAdd(d, x, y []a64.V)                  { each(g.FMLA, d, x, y) }
 func (g *gen) MulSub(d, x, y []a64.V)                  { each(g.FMLS, d, x, y) }
 func (g *gen) AddInt(d, x, y []a64.V)                  { each(g.ADDV, d, x, y) }

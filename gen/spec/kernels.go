@@ -53,6 +53,22 @@ var Kernels = []Kernel{
 			{"k", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
 		Hints: map[string][]string{"scoreTile": aheadRows},
 	}, {
+		Name: "CapTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"n", integer, value},
+			{"cap", float, value}, {"inverse", float, value}},
+	}, {
+		Name: "AlibiTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"position", whole, read()}, {"slope", floats, read()},
+			{"n", integer, value}, {"first", integer, value}},
+	}, {
+		Name: "BiasTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("offset[:PanelWidth]", "n")},
+			{"offset", offsets, value}, {"n", integer, value}, {"ahead", integer, value}},
+		Hints: map[string][]string{"biasTile": {"ahead"}},
+	}, {
+		Name: "BiasKeys", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("n")}, {"n", integer, value}},
+	}, {
 		Name: "HideTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"lanes", bits, read()}, {"n", integer, value}},
 	}, {
@@ -74,6 +90,15 @@ var Kernels = []Kernel{
 		Hints: map[string][]string{
 			"rowScores1": {"ahead", "wrap", "left"}, "rowScores4": {"ahead", "wrap", "left"}, "rowScores8": {"ahead", "wrap", "left"},
 		},
+	}, {
+		Name: "CapRow", Elements: "s", Wide: "len(s) >= 64",
+		Params: []Param{{"s", vector, write("len(s)")}, {"cap", float, value}, {"inverse", float, value}},
+	}, {
+		Name: "AlibiRow", Elements: "s", Wide: "len(s) >= 64",
+		Params: []Param{{"s", vector, write("len(s)")}, {"position", integer, value}, {"slope", float, value}},
+	}, {
+		Name: "BiasRow", Elements: "s", Wide: "len(s) >= 64",
+		Params: []Param{{"s", vector, write("len(s)")}, {"bias", vector, read("len(s)")}},
 	}, {
 		Name: "RowWeights", Result: "m float32", Elements: "s", Wide: "len(s) >= 64",
 		Params: []Param{{"s", vector, write("len(s)")}},

@@ -47,6 +47,8 @@ const (
 	state   = "*tile.Panel"
 	offsets = "*[tile.MaxPanel]int"
 	bits    = "*[tile.Keys]uint32"
+	whole   = "*[tile.MaxPanel]int32"
+	floats  = "*[tile.MaxPanel]float32"
 	rows    = "tile.Rows"
 	integer = "int"
 	float   = "float32"

@@ -20,6 +20,7 @@ type Machine[R any] interface {
 	Add(d, x, y []R)            // x + y
 	Sub(d, x, y []R)            // x - y
 	Mul(d, x, y []R)            // x * y
+	Div(d, x, y []R)            // x / y
 	MulAdd(d, x, y []R)         // d + x*y, rounded once
 	MulSub(d, x, y []R)         // d - x*y, rounded once
 	AddInt(d, x, y []R)         // x + y

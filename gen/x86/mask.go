@@ -77,6 +77,7 @@ func (g *gen) clearBehind(x, mask reg.VecPhysical) {
 }
 
 const (
+	equal     = 0
 	unordered = 3
 	notEqual  = 4
 )
@@ -89,6 +90,17 @@ func (g *gen) zeroWhere(x reg.VecPhysical, y Op, t reg.VecPhysical) {
 	} else {
 		g.VCMPPS(U8(notEqual), y, x, t)
 		g.VANDPS(t, x, x)
+	}
+}
+
+// setWhere sets the lanes of x to those of y where z equals y; t is scratch.
+func (g *gen) setWhere(x, y, z, t reg.VecPhysical) {
+	if g.avx512() {
+		g.VCMPPS(U8(equal), y, z, reg.K1)
+		g.VBLENDMPS(y, x, reg.K1, x)
+	} else {
+		g.VCMPPS(U8(equal), y, z, t)
+		g.VBLENDVPS(t, y, x, x)
 	}
 }
 

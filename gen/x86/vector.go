@@ -90,6 +90,7 @@ func (m machine) Min(d, x, y []Op)    { each(m.g.VMINPS, d, y, x) }
 func (m machine) Add(d, x, y []Op)    { each(m.g.VADDPS, d, x, y) }
 func (m machine) Sub(d, x, y []Op)    { each(m.g.VSUBPS, d, x, y) }
 func (m machine) Mul(d, x, y []Op)    { each(m.g.VMULPS, d, x, y) }
+func (m machine) Div(d, x, y []Op)    { each(m.g.VDIVPS, d, x, y) }
 func (m machine) MulAdd(d, x, y []Op) { each(m.g.VFMADD231PS, d, x, y) }
 func (m machine) MulSub(d, x, y []Op) { each(m.g.VFNMADD231PS, d, x, y) }
 func (m machine) AddInt(d, x, y []Op) { each(m.g.VPADDD, d, x, y) }

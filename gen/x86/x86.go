@@ -42,6 +42,7 @@ var files = []struct {
 	{"matmul", genMatMul},
 	{"panel", genPanel},
 	{"score", genScore},
+	{"edit", genEdit},
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},

@@ -216,6 +216,46 @@ func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int,
 	}
 }
 
+// CapTile is [tile.CapTile].
+//
+//go:noinline
+func CapTile(s []float32, st *tile.Panel, n int, cap, inverse float32) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	capTile(&s[0], st, n, cap, inverse)
+}
+
+// AlibiTile is [tile.AlibiTile].
+//
+//go:noinline
+func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.ReadVar(position)
+	race.ReadVar(slope)
+	alibiTile(&s[0], st, position, slope, n, first)
+}
+
+// BiasTile is [tile.BiasTile].
+//
+//go:noinline
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.ReadAt(bias, offset[:PanelWidth], n)
+	biasTile(&s[0], st, &bias[0], offset, n, ahead)
+}
+
+// BiasKeys is [tile.BiasKeys].
+//
+//go:noinline
+func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.Read(bias, n)
+	biasKeys(&s[0], st, &bias[0], n)
+}
+
 // HideTile is [tile.HideTile].
 //
 //go:noinline
@@ -298,6 +338,32 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 		}
 		blocks(0, n/block, stride, 8)
 	}
+}
+
+// CapRow is [tile.CapRow].
+//
+//go:noinline
+func CapRow(s []float32, cap, inverse float32) {
+	race.Write(s, len(s))
+	capRow(&s[0], len(s), cap, inverse)
+}
+
+// AlibiRow is [tile.AlibiRow].
+//
+//go:noinline
+func AlibiRow(s []float32, position int, slope float32) {
+	race.Write(s, len(s))
+	alibiRow(&s[0], len(s), position, slope)
+}
+
+// BiasRow is [tile.BiasRow].
+//
+//go:noinline
+func BiasRow(s, bias []float32) {
+	bias = bias[:len(s)]
+	race.Write(s, len(s))
+	race.Read(bias, len(s))
+	biasRow(&s[0], &bias[0], len(s))
 }
 
 // RowWeights is [tile.RowWeights].
