@@ -47,27 +47,29 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	return attention(dst, q, k, v, &o, 0, q.Len)
+	return attention(&dst, &q, &k, &v, o, 0, q.Len)
 }
 
-// attention is Attention of the rows from first on of so many queries, with resolved options.
-func attention(dst, q, k, v Tensor, o *Options, first, queries int) error {
-	dst, q, k, v, err := checkAttention(dst, q, k, v)
-	if err != nil {
+// attention is Attention of the rows from first on of so many queries, with resolved options. It resolves the
+// tensors in place.
+func attention(dst, q, k, v *Tensor, o *Options, first, queries int) error {
+	if err := checkAttention(dst, q, k, v); err != nil {
 		return err
 	}
-	if err := o.check(&q, &k, queries); err != nil {
+	if err := o.check(q, k, queries); err != nil {
 		return err
 	}
-	if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
-		operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
-		return fmt.Errorf("attn: Options.LSE shares memory with %s", name)
+	if o.LSE != nil {
+		if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
+			operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
+			return fmt.Errorf("attn: Options.LSE shares memory with %s", name)
+		}
 	}
 	if q.empty() {
 		return nil
 	}
 	a := o.arguments(q, k, first, queries)
-	a.Dst, a.V = source.Tensor(dst), source.Tensor(v)
-	stages.Attention(a)
+	a.Dst, a.V = source.Tensor(*dst), source.Tensor(*v)
+	stages.Attention(&a)
 	return nil
 }

@@ -5,40 +5,46 @@ import (
 	"math"
 )
 
-// checkAttention resolves the tensors and checks that they fit together.
-func checkAttention(dst, q, k, v Tensor) (_, _, _, _ Tensor, err error) {
-	fail := func(err error) (_, _, _, _ Tensor, _ error) { return Tensor{}, Tensor{}, Tensor{}, Tensor{}, err }
-	if dst, err = dst.resolveWritten("dst"); err != nil {
-		return fail(err)
+// checkAttention resolves the tensors, in place, and checks that they fit together.
+func checkAttention(dst, q, k, v *Tensor) error {
+	if err := dst.resolveWritten("dst"); err != nil {
+		return err
 	}
-	if q, err = q.resolve("q"); err != nil {
-		return fail(err)
+	if err := q.resolve("q"); err != nil {
+		return err
 	}
-	if k, err = k.resolve("k"); err != nil {
-		return fail(err)
+	if err := k.resolve("k"); err != nil {
+		return err
 	}
-	if v, err = v.resolve("v"); err != nil {
-		return fail(err)
+	if err := v.resolve("v"); err != nil {
+		return err
 	}
-	if err = checkQueryKey(q, k); err != nil {
-		return fail(err)
+	if err := checkQueryKey(q, k); err != nil {
+		return err
 	}
 	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
 		dst.Len != q.Len || v.Len != k.Len || dst.Dim != v.Dim {
-		return fail(mismatch(dst, q, k, v))
+		return mismatch(dst, q, k, v)
 	}
-	if overlap(dst.Data, q.Data) && !dst.is(&q) && dst.footprint().meets(q.footprint()) {
-		return fail(fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view"))
+	switch {
+	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
+	case dst.meets(k):
+		return fmt.Errorf("attn: dst.Data shares memory with k.Data")
+	case dst.meets(v):
+		return fmt.Errorf("attn: dst.Data shares memory with v.Data")
 	}
-	if name := shared(dst.footprint(), operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
-		return fail(fmt.Errorf("attn: dst.Data shares memory with %s", name))
-	}
-	return dst, q, k, v, nil
+	return nil
 }
 
 // is reports whether t and x, resolved and not empty, are the same view, but for the number of rows.
 func (t *Tensor) is(x *Tensor) bool {
 	return t.Dim == x.Dim && t.BatchStride == x.BatchStride && t.HeadStride == x.HeadStride && t.LenStride == x.LenStride && &t.Data[0] == &x.Data[0]
+}
+
+// meets reports whether t and x, resolved, share an element.
+func (t *Tensor) meets(x *Tensor) bool {
+	return overlap(t.Data, x.Data) && t.footprint().meets(x.footprint())
 }
 
 // An operand is what a call reads: where it is, and what messages call it.
@@ -58,7 +64,7 @@ func shared(dst footprint, inputs ...operand) string {
 }
 
 // mismatch names the first size that is not as it must be.
-func mismatch(dst, q, k, v Tensor) error {
+func mismatch(dst, q, k, v *Tensor) error {
 	for _, c := range []struct {
 		name      string
 		got, want int
@@ -80,7 +86,7 @@ func mismatch(dst, q, k, v Tensor) error {
 }
 
 // checkQueryKey checks that resolved queries and keys fit together.
-func checkQueryKey(q, k Tensor) error {
+func checkQueryKey(q, k *Tensor) error {
 	switch {
 	case k.Batch != q.Batch:
 		return fmt.Errorf("attn: k.Batch is %d, want %d as of q", k.Batch, q.Batch)

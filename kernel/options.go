@@ -63,13 +63,13 @@ type Window struct{ Left, Right int }
 
 // arguments returns the arguments of the stages, but for dst and v; q is the rows from first on of so many
 // queries.
-func (o *Options) arguments(q, k Tensor, first, queries int) stages.Arguments {
+func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 	scale := o.Scale
 	if scale == 0 {
 		scale = float32(1 / math.Sqrt(float64(q.Dim)))
 	}
 	a := stages.Arguments{
-		Q: source.Tensor(q), K: source.Tensor(k), First: first, Queries: queries, Scale: scale,
+		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale,
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
 		LSE:     o.LSE, Workers: o.Workers,
@@ -144,15 +144,18 @@ func checkLengths(name string, lengths []int, members, rows int, of string) erro
 	return nil
 }
 
-// resolve returns the options, of which o may be nil.
-func (o *Options) resolve() (Options, error) {
+// defaults are the options of nil.
+var defaults Options
+
+// resolve returns the options, o or, if it is nil, the defaults.
+func (o *Options) resolve() (*Options, error) {
 	if o == nil {
-		o = new(Options)
+		o = &defaults
 	}
 	if s := generic.Log2Scale(o.Scale); s-s != 0 {
-		return *o, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
+		return o, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
 	}
-	return *o, checkWorkers("Options", o.Workers)
+	return o, checkWorkers("Options", o.Workers)
 }
 
 // checkWorkers checks the field Workers of options of that name.

@@ -83,8 +83,8 @@ func (f *forward) run(dst Matrix) error {
 			mix = buf.matrix(2, n, f.WO.Rows)
 		}
 		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.opts.Workers)
-		err := attention(headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads), &f.opts, first, f.x.Rows)
-		if err != nil {
+		heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
+		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, first, f.x.Rows); err != nil {
 			return err
 		}
 		if f.projects {
@@ -192,9 +192,11 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if f.KVHeads < 0 || f.Heads%f.KVHeads != 0 {
 		return f, fmt.Errorf("attn: KVHeads is %d, want a divisor of Heads = %d", f.KVHeads, f.Heads)
 	}
-	if f.opts, err = opts.resolve(); err != nil {
+	o, err := opts.resolve()
+	if err != nil {
 		return f, err
 	}
+	f.opts = *o
 	if f.x, err = x.resolve("x"); err != nil {
 		return f, err
 	}

@@ -47,9 +47,9 @@ const maxDim = 1024
 
 // resolve checks t, which is read, fills in sizes and strides that were left out, and cuts Data to
 // what t uses.
-func (t Tensor) resolve(name string) (Tensor, error) {
+func (t *Tensor) resolve(name string) error {
 	if t.Batch|t.Heads|t.Len|t.Dim|t.BatchStride|t.HeadStride|t.LenStride < 0 {
-		return t, t.negative(name)
+		return t.negative(name)
 	}
 	if t.Batch == 0 {
 		t.Batch = 1
@@ -58,27 +58,28 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 		t.Heads = 1
 	}
 	if t.Dim > maxDim || t.Dim == 0 && t.Len > 0 {
-		return t, fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
+		return fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
 	}
 	size, ok := t.size()
 	if !ok {
-		return t, fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
+		return fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
 	}
-	if t.packed() {
+	packed := t.packed()
+	if packed {
 		if len(t.Data) != size {
-			return t, t.notPacked(name, size)
+			return t.notPacked(name, size)
 		}
 		t.LenStride, t.HeadStride, t.BatchStride = t.Dim, t.Len*t.Dim, t.Heads*t.Len*t.Dim
 	}
 	if t.empty() {
 		t.Data, t.BatchStride, t.HeadStride, t.LenStride = nil, 0, 0, 0
-		return t, nil
+		return nil
 	}
 	// Strides that are never used, so that equal views compare as equal.
 	if t.Len == 1 {
 		t.LenStride = 0
 	} else if t.LenStride == 0 {
-		return t, fmt.Errorf("attn: %s.LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", name, t.Dim)
+		return fmt.Errorf("attn: %s.LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", name, t.Dim)
 	}
 	if t.Heads == 1 {
 		t.HeadStride = 0
@@ -86,6 +87,14 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 	if t.Batch == 1 {
 		t.BatchStride = 0
 	}
+	if packed {
+		return nil
+	}
+	return t.resolveStrides(name)
+}
+
+// resolveStrides is resolve for strides that the caller has set.
+func (t *Tensor) resolveStrides(name string) error {
 	dims := [...]dimension{{"LenStride", t.LenStride, t.Len}, {"HeadStride", t.HeadStride, t.Heads}, {"BatchStride", t.BatchStride, t.Batch}}
 	for _, i := range [...]int{0, 1, 0} { // by increasing stride
 		if dims[i].stride > dims[i+1].stride {
@@ -106,20 +115,20 @@ func (t Tensor) resolve(name string) (Tensor, error) {
 		}
 		steps, ok := product(d.size-1, d.stride)
 		if !ok || steps > math.MaxInt-extent {
-			return t, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
+			return fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
 		}
 		extent += steps
 	}
 	if len(t.Data) < extent {
-		return t, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s with BatchStride %d, HeadStride %d, LenStride %d",
+		return fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s with BatchStride %d, HeadStride %d, LenStride %d",
 			name, len(t.Data), extent, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
 	}
 	if near != nil && t.rowsMeet() {
-		return t, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s with BatchStride %d, HeadStride %d, LenStride %d)",
+		return fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s with BatchStride %d, HeadStride %d, LenStride %d)",
 			name, near.name, near.stride, want, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
 	}
 	t.Data = t.Data[:extent]
-	return t, nil
+	return nil
 }
 
 // A dimension is one of a tensor but Dim.
@@ -129,25 +138,24 @@ type dimension struct {
 }
 
 // resolveWritten is resolve for a tensor that is written: all its rows are its own.
-func (t Tensor) resolveWritten(name string) (Tensor, error) {
-	given := t
-	t, err := t.resolve(name)
-	if err != nil || t.empty() || given.packed() {
-		return t, err
+func (t *Tensor) resolveWritten(name string) error {
+	packed := t.packed()
+	if err := t.resolve(name); err != nil || t.empty() || packed {
+		return err
 	}
 	for _, d := range [...]dimension{{"HeadStride", t.HeadStride, t.Heads}, {"BatchStride", t.BatchStride, t.Batch}} {
 		if d.stride == 0 && d.size > 1 {
-			return t, fmt.Errorf("attn: %s.%s is 0: rows that are written overlap, want more for %s (set all strides, or none of a packed tensor)", name, d.name, t.shape())
+			return fmt.Errorf("attn: %s.%s is 0: rows that are written overlap, want more for %s (set all strides, or none of a packed tensor)", name, d.name, t.shape())
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // packed reports whether no stride is set.
-func (t Tensor) packed() bool { return t.BatchStride|t.HeadStride|t.LenStride == 0 }
+func (t *Tensor) packed() bool { return t.BatchStride|t.HeadStride|t.LenStride == 0 }
 
 // size returns the number of elements, shared ones counted again, and whether it fits an int.
-func (t Tensor) size() (int, bool) {
+func (t *Tensor) size() (int, bool) {
 	if t.empty() {
 		return 0, true
 	}
@@ -163,9 +171,9 @@ func (t Tensor) size() (int, bool) {
 
 // notPacked says that Data has not the size of a packed tensor and, if it has more, the strides that
 // use it all.
-func (t Tensor) notPacked(name string, size int) error {
+func (t *Tensor) notPacked(name string, size int) error {
 	hint := ""
-	one := t // row of each head
+	one := *t // row of each head
 	one.Len = 1
 	if each, ok := one.size(); ok && each > 0 && len(t.Data)/each > t.Len {
 		rows := len(t.Data) / each
@@ -175,7 +183,7 @@ func (t Tensor) notPacked(name string, size int) error {
 	return fmt.Errorf("attn: %s.Data has %d elements, want exactly %d for packed %s%s", name, len(t.Data), size, t.shape(), hint)
 }
 
-func (t Tensor) negative(name string) error {
+func (t *Tensor) negative(name string) error {
 	for _, f := range []struct {
 		name  string
 		value int
@@ -191,9 +199,9 @@ func (t Tensor) negative(name string) error {
 }
 
 // empty is for a tensor with sizes of 1 filled in.
-func (t Tensor) empty() bool { return t.Len == 0 }
+func (t *Tensor) empty() bool { return t.Len == 0 }
 
-func (t Tensor) shape() string {
+func (t *Tensor) shape() string {
 	return fmt.Sprintf("[%d][%d][%d][%d]", t.Batch, t.Heads, t.Len, t.Dim)
 }
 

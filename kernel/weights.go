@@ -20,13 +20,13 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if err != nil {
 		return err
 	}
-	if q, err = q.resolve("q"); err != nil {
+	if err = q.resolve("q"); err != nil {
 		return err
 	}
-	if k, err = k.resolve("k"); err != nil {
+	if err = k.resolve("k"); err != nil {
 		return err
 	}
-	if err = checkQueryKey(q, k); err != nil {
+	if err = checkQueryKey(&q, &k); err != nil {
 		return err
 	}
 	if dst, err = dst.resolve("dst"); err != nil {
@@ -54,6 +54,6 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-	stages.Weights(dst.Data, dst.Stride, o.arguments(q, k, 0, q.Len), batch, head, queries)
+	stages.Weights(dst.Data, dst.Stride, o.arguments(&q, &k, 0, q.Len), batch, head, queries)
 	return nil
 }

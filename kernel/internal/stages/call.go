@@ -37,9 +37,9 @@ type call struct {
 var calls = sync.Pool{New: func() any { return new(call) }}
 
 // newCall plans a call.
-func newCall(a Arguments) *call {
+func newCall(a *Arguments) *call {
 	c := calls.Get().(*call)
-	c.Arguments, c.scale = a, generic.Log2Scale(a.Scale)
+	c.Arguments, c.scale = *a, generic.Log2Scale(a.Scale)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	for i := range c.sequences {
 		c.sequences[i].Cut(a.First, a.Q.Len)
@@ -57,7 +57,7 @@ func (c *call) release() {
 }
 
 // Attention computes Dst.
-func Attention(a Arguments) {
+func Attention(a *Arguments) {
 	c := newCall(a)
 	c.clearRest()
 	c.shareMerges()

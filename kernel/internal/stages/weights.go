@@ -9,7 +9,7 @@ import (
 // It walks the stages of a row and stops before mix. Dst and V of a are not used.
 func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []int) {
 	a.Dst, a.V, a.Workers = a.Q, a.K, 1
-	c := newCall(a)
+	c := newCall(&a)
 	w := newWorker(c)
 	for i, query := range queries {
 		row := dst[i*stride:][:a.K.Len]
