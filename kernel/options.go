@@ -41,6 +41,9 @@ type Options struct {
 	// that are in no sequence become zeros.
 	QueryOffsets, KeyOffsets []int
 
+	// Mask hides keys one by one; nil hides none.
+	Mask *Mask
+
 	// LSE, if it is not nil, receives the log-sum-exp of the scores of each row, the logarithm of what
 	// the softmax divides by: [Batch][Heads][Lq], packed. It is -Inf for a row that sees no key, or only
 	// scores of -Inf, NaN or +Inf for a row with a NaN or +Inf among its scores. With the error of a score
@@ -55,6 +58,17 @@ type Options struct {
 	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
 	// the next. Where calls do not, they do so after one call in 16.
 	Workers int
+}
+
+// A Mask says which keys a query sees: row i of a batch member and query head sees row j of k only if element
+//
+//	Data[b*BatchStride + h*HeadStride + i*QueryStride + j]
+//
+// is true. Rows are those of the tensors, also where sequences are packed. Strides count elements; one of 0
+// gives all members, heads or queries the same row, as a mask of keys needs.
+type Mask struct {
+	Data                                 []bool
+	BatchStride, HeadStride, QueryStride int
 }
 
 // A Window is the keys near a query: one at position p sees those from p-Left to p+Right. A negative number
@@ -73,6 +87,9 @@ func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
 		LSE:     o.LSE, Workers: o.Workers,
+	}
+	if o.Mask != nil {
+		a.Sight.Mask = sight.Mask(*o.Mask)
 	}
 	if w := o.Window; w != nil {
 		a.Sight.Window, a.Sight.Left, a.Sight.Right = true, w.Left, w.Right
@@ -110,6 +127,11 @@ func (o *Options) check(q, k *Tensor, queries int) error {
 	if err := checkLengths("QueryLen", o.QueryLen, n, queries, "q"); err != nil {
 		return err
 	}
+	if m := o.Mask; m != nil {
+		if err := checkCover("Mask", len(m.Data), [3]int{m.BatchStride, m.HeadStride, m.QueryStride}, [4]int{q.Batch, q.Heads, queries, k.Len}); err != nil {
+			return err
+		}
+	}
 	if rows := q.Batch * q.Heads * queries; o.LSE != nil && len(o.LSE) != rows {
 		return fmt.Errorf("attn: Options.LSE has %d elements, want %d, [%d][%d][%d]", len(o.LSE), rows, q.Batch, q.Heads, queries)
 	}
@@ -127,6 +149,28 @@ func checkOffsets(name string, offsets []int, rows int, of string) error {
 			return fmt.Errorf("attn: Options.%s[%d] is %d, want %d to %d, the offset before it to the Len of %s", name, i, o, least, rows, of)
 		}
 		least = o
+	}
+	return nil
+}
+
+// checkCover returns an error unless the elements of a mask or bias, of which there are n, cover a shape
+// [batch][heads][queries][keys] with the strides of the first three.
+func checkCover(name string, n int, strides [3]int, shape [4]int) error {
+	extent, fits := shape[3], true
+	for i, stride := range strides {
+		if stride < 0 {
+			return fmt.Errorf("attn: Options.%s.%s is %d, want 0 or more", name, [...]string{"BatchStride", "HeadStride", "QueryStride"}[i], stride)
+		}
+		steps, ok := product(max(0, shape[i]-1), stride)
+		fits = fits && ok && steps <= math.MaxInt-extent
+		extent += steps
+	}
+	if !fits || n < extent && shape[0] > 0 && shape[1] > 0 && shape[2] > 0 {
+		want := fmt.Sprint(extent)
+		if !fits {
+			want = "more than an int counts"
+		}
+		return fmt.Errorf("attn: Options.%s.Data has %d elements, want %s for %v with strides %v", name, n, want, shape, strides)
 	}
 	return nil
 }

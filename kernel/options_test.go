@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
@@ -66,7 +67,8 @@ func (p *problem) see(v *rowView) {
 	at := start + v.i - first
 	v.sees = make([]bool, v.to-v.from)
 	for j := range v.sees {
-		v.sees[j] = v.i-first < queries && (!o.Causal || j <= at)
+		hidden := o.Mask != nil && !o.Mask.Data[v.b*o.Mask.BatchStride+v.h*o.Mask.HeadStride+v.i*o.Mask.QueryStride+v.from+j]
+		v.sees[j] = !hidden && v.i-first < queries && (!o.Causal || j <= at)
 		if w := o.Window; w != nil {
 			v.sees[j] = v.sees[j] && (w.Left < 0 || at-j <= w.Left) && (w.Right < 0 || j-at <= w.Right)
 		}
@@ -139,8 +141,10 @@ func (p *problem) checkViews(t *testing.T, r *rand.Rand) {
 		out, l := p.row(v)
 		want, lse = append(want, out...), append(lse, l)
 	}
+	got2 := p.o.LSE
+	p.o.LSE = nil // too long to print
 	asmtest.Equal(t, want, got, "%v", p)
-	asmtest.Equal(t, lse, p.o.LSE, "LSE of %v", p)
+	asmtest.Equal(t, lse, got2, "LSE of %v", p)
 	for range 3 {
 		v := p.views()[r.IntN(len(lse))]
 		for j, w := range p.weights(t, v.b, v.h, v.i)[0] {
@@ -186,6 +190,9 @@ func randomOptions(r *rand.Rand, s shape) Options {
 		}
 		o.QueryOffsets, o.KeyOffsets = offsets(s.lq), offsets(s.lk)
 	}
+	if r.IntN(2) == 0 {
+		o.Mask = randomMask(r, s)
+	}
 	switch r.IntN(4) {
 	case 0:
 		o.Start = []int{r.IntN(2*s.lk+2) - s.lk/2}
@@ -195,6 +202,29 @@ func randomOptions(r *rand.Rand, s shape) Options {
 		}
 	}
 	return o
+}
+
+// randomMask draws a mask: sparse, dense, of whole tiles, or of no false element, with strides of 0 at times.
+func randomMask(r *rand.Rand, s shape) *Mask {
+	m, n := &Mask{}, s.lk+r.IntN(3)
+	for _, d := range []struct {
+		stride *int
+		size   int
+	}{{&m.QueryStride, s.lq}, {&m.HeadStride, s.heads}, {&m.BatchStride, s.batch}} {
+		if r.IntN(3) > 0 {
+			*d.stride = n
+			n *= d.size
+		}
+	}
+	m.Data = make([]bool, n)
+	run, density := pick(r, 1, 1, 40, 2*edge), r.Float32()*1.4
+	for i := 0; i < n; i += run {
+		visible := r.Float32() < density
+		for j := i; j < min(i+run, n); j++ {
+			m.Data[j] = visible
+		}
+	}
+	return m
 }
 
 // Whatever hides keys, in any combination, each row has the bits of the contract.
@@ -265,6 +295,11 @@ func TestBadOptions(t *testing.T) {
 		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, KeyLen: []int{9}}, []string{"KeyLen has 1", "KeyOffsets"}},
 		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, QueryLen: []int{5}}, []string{"QueryLen 1", "QueryOffsets"}},
 		{one, Options{QueryOffsets: []int{0, 5}, KeyOffsets: []int{0, 9}, Start: []int{1, 2}}, []string{"Start has 2", "1 sequences"}},
+		{p, Options{Mask: &Mask{Data: make([]bool, 44), QueryStride: 9}}, []string{"Mask.Data has 44", "want 45"}},
+		{p, Options{Mask: &Mask{Data: make([]bool, 400), QueryStride: -9}}, []string{"Mask.QueryStride is -9"}},
+		{p, Options{Mask: &Mask{Data: make([]bool, 400), HeadStride: -1}}, []string{"Mask.HeadStride is -1"}},
+		{p, Options{Mask: &Mask{Data: make([]bool, 400), BatchStride: math.MaxInt, HeadStride: math.MaxInt}}, []string{"Mask.Data has 400", "int"}},
+		{p, Options{Mask: &Mask{}}, []string{"Mask.Data has 0", "want 9"}},
 		{p, Options{LSE: make([]float32, 41)}, []string{"LSE has 41", "want 40"}},
 		{p, Options{LSE: []float32{}}, []string{"LSE has 0", "want 40"}},
 		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
@@ -281,5 +316,69 @@ func TestBadOptions(t *testing.T) {
 			w := newMatrix(r, 1, 9, 9, asmtest.Normal)
 			require.Equal(t, err, AttentionWeights(w, c.p.q, c.p.k, 0, 0, []int{0}, &c.o))
 		}
+	}
+}
+
+// A key that is hidden never matters, whatever k and v hold there, on any path; where it is visible, its row is
+// NaN.
+func TestHiddenByOptions(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 40))
+	for range trials(120) {
+		s := shape{1, 4, 2, pick(r, 1, 3, 8, 20, 50), pick(r, 9, 40, edge+30, 3*edge), 1 + r.IntN(20), 1 + r.IntN(20)}
+		p := newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Normal, randomOptions(r, s))
+		want := p.attend(t)
+		bad := map[int]bool{}
+		for range 1 + r.IntN(5) {
+			key := r.IntN(s.lk)
+			bad[key] = true
+			for head := range s.kvHeads {
+				row := rows(p.v)[head*s.lk+key]
+				row[r.IntN(len(row))] = pick(r, nan, float32(math.Inf(1)), float32(math.Inf(-1)))
+				if r.IntN(2) == 0 {
+					rows(p.k)[head*s.lk+key][0] = nan
+				}
+			}
+		}
+		got := p.attend(t)
+		for n, v := range p.views() {
+			touched := false
+			for j, sees := range v.sees {
+				touched = touched || sees && bad[v.from+j]
+			}
+			if out := got[n*s.vdim:][:s.vdim]; touched {
+				require.False(t, allFinite(out), "row %+v of %v", v, p)
+			} else {
+				asmtest.Equal(t, want[n*s.vdim:][:s.vdim], out, "row %+v of %v", v, p)
+			}
+		}
+	}
+}
+
+func allFinite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// A bool that unsafe code has set to a byte other than 0 and 1 is true, and touches no other key or lane.
+func TestMaskBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 40))
+	for _, lq := range []int{1, 5, 16, 40} {
+		s := shape{1, 2, 1, lq, edge + 20, 8, 8}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Mask: &Mask{Data: make([]bool, lq*s.lk), QueryStride: s.lk}})
+		data := unsafe.Slice((*byte)(unsafe.Pointer(&p.o.Mask.Data[0])), len(p.o.Mask.Data))
+		for i := range data {
+			data[i] = byte(r.IntN(2))
+		}
+		want := p.attend(t)
+		for i := range data {
+			if data[i] != 0 {
+				data[i] = byte(1 + r.IntN(255))
+			}
+		}
+		asmtest.Equal(t, want, p.attend(t), "%d queries", lq)
 	}
 }

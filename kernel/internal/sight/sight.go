@@ -62,8 +62,9 @@ func (s *Sequence) Cut(first, n int) {
 	s.Queries -= s.Query
 }
 
-// A Rule hides keys by their distance from a query.
+// A Rule hides keys: by their distance from a query, and by a mask.
 type Rule struct {
+	Mask
 	Causal      bool // a query sees no key behind its own position
 	Window      bool // nor one that is more than Left before or Right behind it
 	Left, Right int  // negative is no limit
@@ -94,7 +95,7 @@ func (k Keys) In(first, n int) Keys { return Keys{clamp(k.From-first, n), clamp(
 
 func clamp(x, n int) int { return max(0, min(x, n)) }
 
-// Seen returns the keys that query number i of a sequence sees.
+// Seen returns the keys among which query number i of a sequence sees all but those that the mask hides.
 func (r *Rule) Seen(s *Sequence, i int) Keys {
 	k := Keys{To: s.Keys}
 	if r.Causal {
@@ -126,33 +127,50 @@ func add(x, y int) int {
 type Lanes struct {
 	From, To [tile.MaxPanel]int32 // the keys [From, To) of each lane
 	Any, All Keys                 // from the first to the last key that some lane sees; keys that all lanes see
+	mask     *Mask                // which hides keys in between, or nil
+	row      [tile.MaxPanel]int   // where the mask of each lane begins
 	width    int
 	lower    int // the end of the keys that the first half of the lanes sees
 }
 
-// Reset forgets all lanes.
-func (l *Lanes) Reset(width int) {
-	l.Any, l.All, l.width, l.lower = Keys{}, Keys{To: math.MaxInt}, width, 0
+// Reset forgets all lanes, and takes the rule that is theirs.
+func (l *Lanes) Reset(r *Rule, width int) {
+	l.Any, l.All, l.width, l.lower, l.mask = Keys{}, Keys{To: math.MaxInt}, width, 0, nil
+	if r.Mask.Data != nil {
+		l.mask = &r.Mask
+	}
 }
 
-// Set says what lane r sees. After Reset each lane is set once.
-func (l *Lanes) Set(r int, k Keys) {
-	l.From[r], l.To[r] = int32(k.From), int32(k.To)
+// Set says what lane r sees, and where its mask begins. After Reset each lane is set once.
+func (l *Lanes) Set(r int, k Keys, mask int) {
+	l.From[r], l.To[r], l.row[r] = int32(k.From), int32(k.To), mask
 	if r < l.width/2 {
 		l.lower = max(l.lower, k.To)
 	}
 	l.All, l.Any = l.All.And(k), l.Any.Hull(k)
 }
 
-// Lane returns the keys that lane r sees.
-func (l *Lanes) Lane(r int) Keys { return Keys{int(l.From[r]), int(l.To[r])} }
+// Lane returns the keys of which lane r sees all but those that the mask hides, and where that begins.
+func (l *Lanes) Lane(r int) (k Keys, mask int) { return Keys{int(l.From[r]), int(l.To[r])}, l.row[r] }
 
-// Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys.
+// Uniform reports whether all lanes see the same keys.
+func (l *Lanes) Uniform() bool { return l.Any == l.All && l.mask == nil }
+
+// Edges are the keys, before and behind others, that some lane may see and some not. With a mask, these
+// are all.
+func (l *Lanes) Edges() (before, behind Keys) {
+	if l.mask != nil || l.All.Len() == 0 {
+		return l.Any, Keys{}
+	}
+	return Keys{l.Any.From, l.All.From}, Keys{l.All.To, l.Any.To}
+}
+
+// Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 	clear(bits[:n])
 	for r := range l.width {
 		// Where a lane begins to see and where it ends.
-		if k := l.Lane(r).In(first, n); k.Len() > 0 {
+		if k := (Keys{int(l.From[r]), int(l.To[r])}).In(first, n); k.Len() > 0 {
 			bits[k.From] ^= 1 << r
 			if k.To < n {
 				bits[k.To] ^= 1 << r
@@ -169,7 +187,7 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 // Hidden returns a bit for each lane that does not see a key.
 func (l *Lanes) Hidden(key int) (lanes uint32) {
 	for r := range l.width {
-		if k := l.Lane(r); key < k.From || key >= k.To {
+		if k, mask := l.Lane(r); key < k.From || key >= k.To || l.mask != nil && !l.mask.Data[mask+key] {
 			lanes |= 1 << r
 		}
 	}
@@ -180,14 +198,44 @@ func (l *Lanes) Hidden(key int) (lanes uint32) {
 type Cover struct {
 	Any, All Keys // from the first to the last key that some lane sees; keys that all lanes see
 	Upper    int  // how many of the last keys of Any only the second half of the lanes sees
+	Masked   bool // bits tell who sees the keys of Any, and All is empty
 }
 
-// Cover returns what the lanes see of the tile of n keys from first on.
-func (l *Lanes) Cover(first, n int) Cover {
+// Cover returns what the lanes see of the tile of n keys from first on. If it is Masked, bits become those of
+// the keys of Any.
+func (l *Lanes) Cover(first, n int, bits *[tile.Keys]uint32) Cover {
 	c := Cover{Any: l.Any.In(first, n), All: l.All.In(first, n)}
+	if c.Any.Len() == 0 {
+		return c
+	}
 	if c.All.Len() == 0 {
 		c.All = Keys{c.Any.From, c.Any.From}
 	}
 	c.Upper = c.Any.To - max(c.Any.From, clamp(l.lower-first, c.Any.To))
+	if l.mask != nil {
+		l.cover(&c, first, bits)
+	}
 	return c
+}
+
+// cover makes c Masked, or empty, if the mask hides any key or all.
+func (l *Lanes) cover(c *Cover, first int, bits *[tile.Keys]uint32) {
+	n := c.Any.Len()
+	all, any := l.mask.pack(bits, l.row[:l.width], first+c.Any.From, n)
+	if all == 1<<l.width-1 {
+		return
+	}
+	if c.All != c.Any && any != 0 {
+		var near [tile.Keys]uint32
+		l.Bits(&near, first+c.Any.From, n)
+		any = 0
+		for i := range n {
+			bits[i] &= near[i]
+			any |= bits[i]
+		}
+	}
+	if any == 0 {
+		c.Any = Keys{}
+	}
+	c.Masked, c.All = true, Keys{c.Any.From, c.Any.From}
 }

@@ -34,7 +34,7 @@ func TestSeen(t *testing.T) {
 	}
 	for range 3000 {
 		s := Sequence{Queries: 1 + r.IntN(40), Keys: r.IntN(40), Start: far(60)}
-		rule := Rule{r.IntN(2) == 0, r.IntN(2) == 0, far(20), far(20)}
+		rule := Rule{Causal: r.IntN(2) == 0, Window: r.IntN(2) == 0, Left: far(20), Right: far(20)}
 		for i := range s.Queries {
 			k := rule.Seen(&s, i)
 			for key := -1; key <= s.Keys; key++ {
@@ -94,12 +94,20 @@ func TestLanes(t *testing.T) {
 	for range 3000 {
 		width := []int{16, tile.MaxPanel}[r.IntN(2)]
 		var l Lanes
-		l.Reset(width)
+		var rule Rule
+		if r.IntN(2) == 0 {
+			rule.Mask.Data = make([]bool, 200)
+			for i, density := 0, r.IntN(5); i < len(rule.Mask.Data); i++ {
+				rule.Mask.Data[i] = r.IntN(5) < density || density == 4
+			}
+		}
+		l.Reset(&rule, width)
 		random := func() Keys {
 			from := r.IntN(40)
 			return Keys{from, from + r.IntN(60) - 5}
 		}
-		k, kind := random(), r.IntN(3)
+		k, kind, same := random(), r.IntN(3), r.IntN(2)
+		var masks [tile.MaxPanel]int
 		for lane := range width {
 			switch kind {
 			case 0: // causal
@@ -107,12 +115,16 @@ func TestLanes(t *testing.T) {
 			case 1:
 				k = random()
 			}
-			l.Set(lane, k)
-			require.Equal(t, k, l.Lane(lane))
+			masks[lane] = r.IntN(1+same*20) + lane*same
+			l.Set(lane, k, masks[lane])
+			got, mask := l.Lane(lane)
+			require.Equal(t, k, got)
+			require.Equal(t, masks[lane], mask)
 		}
 		first, n := r.IntN(60), 1+r.IntN(60)
-		c := l.Cover(first, n)
-		bits := [tile.Keys]uint32{1, 2, 3} // of a tile before
+		masked := func(lane, key int) bool { return rule.Mask.Data != nil && !rule.Mask.Data[masks[lane]+key] }
+		lanes, bits := [tile.Keys]uint32{1, 2, 3}, [tile.Keys]uint32{1, 2, 3} // of a tile before
+		c := l.Cover(first, n, &lanes)
 		l.Bits(&bits, first, n)
 		some := func(key int) bool { return l.Hidden(first+key) != 1<<width-1 }
 		any := Keys{}
@@ -122,13 +134,17 @@ func TestLanes(t *testing.T) {
 			}
 			hidden := l.Hidden(first + key)
 			for lane := range width {
-				k := l.Lane(lane)
-				require.Equal(t, first+key < k.From || first+key >= k.To, hidden>>lane&1 == 1)
+				k, _ := l.Lane(lane)
+				far := first+key < k.From || first+key >= k.To
+				require.Equal(t, far || masked(lane, first+key), hidden>>lane&1 == 1)
+				require.Equal(t, far, bits[key]>>lane&1 == 0, "key %d of %+v", key, l)
 			}
-			require.Equal(t, hidden, ^bits[key]&(1<<width-1), "key %d of %+v", key, l)
-			if hidden == 0 {
+			if c.Masked && c.Any.From <= key && key < c.Any.To {
+				require.Equal(t, hidden, ^lanes[key-c.Any.From]&(1<<width-1), "key %d of %+v", key, l)
+			}
+			if hidden == 0 && !c.Masked {
 				require.True(t, c.All.From <= key && key < c.All.To, "all lanes see key %d: %+v", key, c)
-			} else {
+			} else if hidden != 0 {
 				require.False(t, c.All.From <= key && key < c.All.To, "a lane does not see key %d: %+v", key, c)
 			}
 			if key >= c.Any.To-c.Upper && key < c.Any.To {
@@ -141,7 +157,7 @@ func TestLanes(t *testing.T) {
 		}
 		require.True(t, c.Any.From <= any.From && any.To <= c.Any.To && c.Any.To <= n, "%v in %v", any, c.Any)
 		require.True(t, c.Any.From <= c.All.From && c.All.From <= c.All.To && c.All.To <= c.Any.To, "%+v", c)
-		if kind == 0 {
+		if kind == 0 && !c.Masked {
 			require.Equal(t, any, c.Any)
 			lower := 0
 			for key := any.From; key < any.To && l.Hidden(first+key)&(1<<(width/2)-1) != 1<<(width/2)-1; key++ {

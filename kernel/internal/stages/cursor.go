@@ -9,11 +9,13 @@ import (
 type cursor struct {
 	q, dst int        // offsets of the row
 	lse    int        // its number among the rows [Batch][Heads][Lq]
-	sees   sight.Keys // the keys that it sees
+	sees   sight.Keys // the keys among which it sees all that the mask does not hide
+	mask   int        // where its mask begins, as keys count
 
 	call         *call
 	sequence     *sight.Sequence
 	query, h     int // h of the group
+	head         int // h of all
 	left         int // rows behind this one
 	qHead, qNext int // to the next head, and to the first head of the next query
 	dstHead      int
@@ -29,7 +31,11 @@ func (c *call) cursor(it *plan.Item, head, row int) cursor {
 	at.lse = (s.Batch*c.Q.Heads+head*group+at.h)*c.Queries + c.First + s.Query + at.query
 	at.qHead, at.qNext = c.Q.HeadStride, c.Q.LenStride-(group-1)*c.Q.HeadStride
 	at.dstHead, at.dstNext = c.Dst.HeadStride, c.Dst.LenStride-(group-1)*c.Dst.HeadStride
+	at.head = head*group + at.h
 	at.sees = c.Sight.Seen(s, at.query)
+	if c.Sight.Mask.Data != nil {
+		at.mask = at.maskRow()
+	}
 	return at
 }
 
@@ -39,15 +45,26 @@ func (at *cursor) next() {
 		return
 	}
 	at.left--
-	if at.h++; at.h < at.call.plan.Group {
+	c := at.call
+	if at.h++; at.h < c.plan.Group {
+		at.head++
 		at.q += at.qHead
 		at.dst += at.dstHead
-		at.lse += at.call.Queries
-		return
+		at.lse += c.Queries
+	} else {
+		at.h, at.query = 0, at.query+1
+		at.head -= c.plan.Group - 1
+		at.q += at.qNext
+		at.dst += at.dstNext
+		at.lse -= (c.plan.Group-1)*c.Queries - 1
+		at.sees = c.Sight.Seen(at.sequence, at.query)
 	}
-	at.h, at.query = 0, at.query+1
-	at.q += at.qNext
-	at.dst += at.dstNext
-	at.lse -= (at.call.plan.Group-1)*at.call.Queries - 1
-	at.sees = at.call.Sight.Seen(at.sequence, at.query)
+	if c.Sight.Mask.Data != nil {
+		at.mask = at.maskRow()
+	}
+}
+
+func (at *cursor) maskRow() int {
+	s, c := at.sequence, at.call
+	return c.Sight.Row(s.Batch, at.head, c.First+s.Query+at.query, s.Key)
 }

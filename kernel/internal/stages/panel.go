@@ -15,16 +15,17 @@ type panel struct {
 	lse      [tile.MaxPanel]int // and in LSE
 	sees     sight.Lanes
 	q, acc   []float32 // [Dim][width] and [VDim][width]
+	started  bool      // some tile has been computed, of which the first one sets acc but for its padding
 }
 
 // load packs the queries from row on, of the rows of a KV head. Lanes beyond the last query repeat it:
 // they compute and write the same again.
 func (p *panel) load(c *call, it *plan.Item, row int) {
 	at := c.cursor(it, it.Head, row)
-	p.sees.Reset(p.width())
+	p.sees.Reset(&c.Sight, p.width())
 	for r := range p.width() {
 		p.src[r], p.dst[r], p.lse[r] = at.q, at.dst, at.lse
-		p.sees.Set(r, at.sees)
+		p.sees.Set(r, at.sees, at.mask)
 		at.next()
 	}
 	asm.PackPanel(p.q, c.Q.Data, &p.src, p.width(), c.Q.Dim, c.scale)
@@ -62,13 +63,16 @@ func (w *worker) panelItem(it *plan.Item) {
 	}
 	for i := range panels {
 		p := &panels[i]
+		if !p.started {
+			clear(p.acc)
+		}
 		if w.LSE != nil {
 			for r := range p.width() {
 				w.LSE[p.lse[r]] = tile.LogSum2(p.state.Max[r], p.state.Sum[r])
 			}
 		}
 		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
-		if nan && p.sees.Any != p.sees.All {
+		if nan && !p.sees.Uniform() {
 			w.repair(it, p)
 		}
 	}
@@ -87,12 +91,8 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
 		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
 		p.load(w.call, it, row)
-		// The first tile sets all of acc but the padding, unless there is none.
-		if p.sees.Any.Len() == 0 {
-			clear(p.acc)
-		} else {
-			clear(p.acc[w.V.Dim*p.width():])
-		}
+		p.started = false
+		clear(p.acc[w.V.Dim*p.width():])
 		row += p.width()
 	}
 	return panels
@@ -101,10 +101,11 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
 // what is needed next.
 func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, aheadInMix tile.Rows) {
-	seen := p.sees.Cover(first, tile.Keys)
+	seen := p.sees.Cover(first, tile.Keys, &w.lanes)
 	if seen.Any.Len() == 0 {
 		return
 	}
+	p.started = true
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
 	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
 	p.mix(w.scores, &seen, values, aheadInMix)
@@ -121,24 +122,30 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead t
 	}
 	p.score(&p.state, w.scores[(all.From-any.From)*p.width():], source.Part(keys, all.From, all.To), 0, ahead)
 	if all.From > any.From {
-		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys)
+		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
+		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, keys, tile.Rows{})
 	}
 	if all.To < any.To {
-		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, first, keys)
+		if !seen.Masked {
+			p.sees.Bits(&w.lanes, first+all.To, any.To-all.To)
+		}
+		if all.Len() > 0 {
+			ahead.Len = 0 // done
+		}
+		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, keys, ahead)
 	}
 }
 
-// scoreEdge computes the scores of keys that some lanes do not see; those of the tile begin at key number
-// start, and the last upper are for the second half of the panel.
-func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys tile.Rows) {
+// scoreEdge computes the scores of keys that some lanes do not see, as w.lanes tells; those of the tile begin
+// at key number start, and the last upper are for the second half of the panel.
+func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper int, keys, ahead tile.Rows) {
 	scores := w.scores[(edge.From-start)*p.width():]
 	if upper <= fewUpper {
 		upper = 0
 	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
-	p.score(&w.ignored, scores, source.Part(keys, edge.From, edge.To), upper, tile.Rows{})
-	p.sees.Bits(&w.lanes, first+edge.From, edge.Len())
+	p.score(&w.ignored, scores, source.Part(keys, edge.From, edge.To), upper, ahead)
 	asm.HideTile(scores, &p.state, &w.lanes, edge.Len())
 }
 
@@ -172,16 +179,13 @@ func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead tile.Row
 // repair computes rows again that a hidden key has made NaN: its weight is 0, but 0 times a value that
 // is NaN or infinite is NaN.
 func (w *worker) repair(it *plan.Item, p *panel) {
-	any, all := p.sees.Any, p.sees.All
-	if all.Len() == 0 {
-		all = sight.Keys{From: any.From, To: any.From}
-	}
-	harmed := w.harmed(it, p, sight.Keys{From: any.From, To: all.From}) | w.harmed(it, p, sight.Keys{From: all.To, To: any.To})
+	before, behind := p.sees.Edges()
+	harmed := w.harmed(it, p, before) | w.harmed(it, p, behind)
 	const n = tile.MaxRows
 	for r := 0; r < p.width(); r += n {
 		if harmed>>r&(1<<n-1) != 0 {
 			w.rows[0].lanes(p, r, n)
-			w.rowsAlone(it, w.rows[:1], w.merges[:1], any, 1)
+			w.rowsAlone(it, w.rows[:1], w.merges[:1], p.sees.Any, 1)
 		}
 	}
 }

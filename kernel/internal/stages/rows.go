@@ -17,7 +17,8 @@ type rows struct {
 	width    int
 	dst, lse [tile.MaxRows]int // offsets of the rows in dst and LSE
 	sees     [tile.MaxRows]sight.Keys
-	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
+	mask     [tile.MaxRows]int // where the mask of each begins
+	any, all sight.Keys        // from the first to the last key that some row sees; keys that all rows see
 }
 
 // load packs the n queries from row on, of the rows of a KV head.
@@ -26,7 +27,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	rs.n, rs.q = n, q
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
 		rs.width, rs.dst[0], rs.lse[0] = 1, at.dst, at.lse
-		rs.see(0, at.sees)
+		rs.see(0, at.sees, at.mask)
 		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
 		return
 	}
@@ -36,16 +37,16 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 		src[r] = at.q
 		if r < n {
 			rs.dst[r], rs.lse[r] = at.dst, at.lse
-			rs.see(r, at.sees)
+			rs.see(r, at.sees, at.mask)
 		}
 		at.next()
 	}
 	asm.PackPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
 }
 
-// see says what row r sees, after those before it.
-func (rs *rows) see(r int, k sight.Keys) {
-	rs.sees[r] = k
+// see says what row r sees, after those before it, and where its mask begins.
+func (rs *rows) see(r int, k sight.Keys, mask int) {
+	rs.sees[r], rs.mask[r] = k, mask
 	if r == 0 {
 		rs.any, rs.all = k, k
 	} else {
@@ -58,7 +59,8 @@ func (rs *rows) lanes(p *panel, r, n int) {
 	rs.n, rs.q, rs.width = n, p.q[r:], p.width()
 	for i := range n {
 		rs.dst[i], rs.lse[i] = p.dst[r+i], p.lse[r+i]
-		rs.see(i, p.sees.Lane(r+i))
+		k, mask := p.sees.Lane(r + i)
+		rs.see(i, k, mask)
 	}
 }
 
@@ -210,6 +212,13 @@ func (w *worker) weighPart(rs *rows, t *part) {
 		for k := from; k < seen.From; k++ {
 			scores[k] = float32(math.Inf(-1))
 		}
+		if w.Sight.Mask.Data != nil {
+			w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
+				for k := seen.From + hideFrom; k < seen.From+to; k++ {
+					scores[k] = float32(math.Inf(-1))
+				}
+			})
+		}
 		t.max[r] = asm.RowWeights(scores[from:max(from, seen.To)])
 		t.sum[r] = 0
 	}
@@ -245,6 +254,40 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 			}
 		}
 	}
+	if w.Sight.Mask.Data != nil {
+		for i := range parts {
+			for r := range parts[i].rows {
+				w.repairRow(it, i, &rows[i], &parts[i], r)
+			}
+		}
+	}
+}
+
+// repairRow mixes a row again, without the keys that the mask hides, if it is NaN: their weight is 0, but
+// 0 times a value that is NaN or infinite is NaN.
+func (w *worker) repairRow(it *plan.Item, i int, rs *rows, t *part, r int) {
+	mix := t.mixes(w)[r*tile.Pad(w.V.Dim):][:tile.Pad(w.V.Dim)]
+	if !hasNaN(mix[:w.V.Dim]) {
+		return
+	}
+	clear(mix)
+	t.sum[r] = 0
+	seen := rs.seen(t, r)
+	from := seen.From
+	w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
+		w.mixRow(it, i, t, r, sight.Keys{From: from, To: seen.From + hideFrom})
+		from = seen.From + to
+	})
+	w.mixRow(it, i, t, r, sight.Keys{From: from, To: seen.To})
+}
+
+func hasNaN(x []float32) bool {
+	for _, v := range x {
+		if v != v {
+			return true
+		}
+	}
+	return false
 }
 
 // mixRow mixes values for row r of the part of head i of an item alone.

@@ -82,6 +82,9 @@ func (w *worker) weights(dst []float32, it *plan.Item, row int) {
 			out[k] *= b
 		}
 		divide(out, out, m.sum[0])
+		if w.Sight.Mask.Data != nil { // a hidden key has no part in a NaN
+			w.Sight.EachHidden(rows[0].mask[0]+t.from, len(out), func(from, to int) { clear(out[from:to]) })
+		}
 	}
 }
 
