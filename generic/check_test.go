@@ -32,10 +32,16 @@ func TestArguments(t *testing.T) {
 		require.PanicsWithValue(t, want, call)
 		require.Equal(t, before, x, want)
 	}
-	// The least that is enough.
+	// The least that is enough, and neighbours, which do not overlap.
+	y := slices.Clone(x)
+	const n = TileKeys
+	k := make([]float32, (n-1)*4+3)
 	require.NotPanics(t, func() {
 		SoftmaxRows(nil, nil, 3)
+		Exp(y[:3], y[3:])
+		Exp(y[3:], y[:3])
 		MatMul(make([]float32, 4), 3, x[:4], 2, x[:3], 2, 2, 2, 1)
 		AttentionRow(make([]float32, 2), x[:1], x[:3], x, 3, 1, 2, 1)
+		AttentionRow(make([]float32, 3), x[:3], k, k, n, 4, 4, 1)
 	})
 }

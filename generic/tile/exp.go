@@ -19,12 +19,7 @@ func Exp(dst, x []float32) {
 }
 
 func exp(x float32) float32 {
-	if x < ExpMin { // comparisons let NaN pass
-		x = ExpMin
-	}
-	if x > ExpMax {
-		x = ExpMax
-	}
+	x = min(max(x, ExpMin), ExpMax) // NaN passes
 	z := FMA(x, PerLog, Magic)
 	n := z - Magic
 	r := FMA(n, -Ln2Hi, x)
@@ -39,9 +34,7 @@ func exp(x float32) float32 {
 // below -126 give +0: those below -87.37. Otherwise it has the bits of exp but for a last rounding
 // of subnormal results.
 func expm(x float32) float32 {
-	if x < NegMin {
-		x = NegMin
-	}
+	x = max(x, NegMin)
 	z := FMA(x, PerLog, MagicB)
 	n := z - MagicB
 	r := FMA(n, -Ln2Hi, x)
@@ -52,9 +45,7 @@ func expm(x float32) float32 {
 // exp2 returns 2^x for x <= 0, flushing x <= -125.5 to +0: the exponential of attention. The error
 // is at most 0.80 ulp.
 func exp2(x float32) float32 {
-	if x < TwoMin {
-		x = TwoMin
-	}
+	x = max(x, TwoMin)
 	z := x + Magic2
 	r := x - (z - Magic2)
 	y := FMA(T6, r, T5)

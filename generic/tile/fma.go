@@ -35,7 +35,7 @@ func fmaOdd(x, y, z float32) float32 {
 	b := math.Float64bits(s)
 	if b&1 == 0 {
 		// s is even and inexact: step towards the exact value, to an odd one.
-		if (e > 0) == (s > 0) {
+		if math.Signbit(e) == math.Signbit(s) {
 			b++
 		} else {
 			b--

@@ -223,10 +223,10 @@ func Merge(M, m float32) (max, a, b float32) {
 // MergeSum returns L' of package generic, or O' for an element of O and o.
 func MergeSum(L, l, a, b float32) float32 { return FMA(l, b, L*a) }
 
-// pow2Float returns 2^x for an integer -127 < x <= 0, else (and for NaN, the difference of two
+// pow2Float returns 2^x for an integer -126 <= x <= 0, else (and for NaN, the difference of two
 // infinities) 0.
 func pow2Float(x float32) float32 {
-	if x > -127 {
+	if x >= -126 {
 		return pow2(int32(x))
 	}
 	return 0

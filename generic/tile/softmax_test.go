@@ -94,7 +94,7 @@ func bigFloat(x float64) *big.Float { return new(big.Float).SetPrec(120).SetFloa
 func TestLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	x := []float64{1, 2, 0.5, math.Sqrt2, math.Sqrt2 / 2, math.Nextafter(math.Sqrt2/2, 0), math.Nextafter(math.Sqrt2/2, 1),
-		0x1p-126, math.MaxFloat32, 1 + 0x1p-23, 1 - 0x1p-24, math.E, 10}
+		0x1p-126, math.MaxFloat32, math.MaxFloat64, 1 + 0x1p-23, 1 - 0x1p-24, math.E, 10}
 	for range 500 {
 		x = append(x, math.Ldexp(1+r.Float64(), r.IntN(254)-126), 1+math.Ldexp(r.Float64(), -r.IntN(24)), 1-math.Ldexp(r.Float64(), -1-r.IntN(24)))
 	}
