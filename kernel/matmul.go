@@ -197,8 +197,8 @@ func (p *matrixProduct) empty() {
 	for i := range p.c.Rows {
 		row := p.c.Data[i*p.c.Stride:][:p.c.Cols]
 		if !p.add {
-			zero(row)
-			move(row, p.bias)
+			memory.Clear(row)
+			memory.Copy(row, p.bias)
 			continue
 		}
 		for j := range row {

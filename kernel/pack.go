@@ -53,7 +53,7 @@ func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 		for j := range p.cols {
 			column := p.few[j*p.rows:][:p.rows]
 			if opts.Trans {
-				move(column, b.Data[j*b.Stride:][:p.rows])
+				memory.Copy(column, b.Data[j*b.Stride:][:p.rows])
 				continue
 			}
 			for i := range column {

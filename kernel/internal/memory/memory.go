@@ -1,4 +1,4 @@
-// Package memory provides scratch memory.
+// Package memory provides scratch memory, and clears and copies long vectors so that the world can stop meanwhile.
 package memory
 
 import "unsafe"
@@ -14,3 +14,34 @@ func Aligned(buf []float32, n int) []float32 {
 	skip := -(uintptr(unsafe.Pointer(&buf[0])) / 4) % line
 	return buf[skip:][:n]
 }
+
+// Clearing and copying are assembly of the runtime, which cannot be preempted, as long as they take:
+// what may be long goes in parts. A loop is no preemption point for a stop of the world, whose signals
+// find it inside of the assembly nearly always; the stack check of a function that is not inlined is.
+
+// partLen elements are cleared or copied at a time: few enough for 0.1 ms even where each page is a fault.
+const partLen = 1 << 13
+
+// Clear sets x to 0.
+func Clear(x []float32) {
+	for len(x) > partLen {
+		clearPart(x[:partLen])
+		x = x[partLen:]
+	}
+	clearPart(x)
+}
+
+// Copy copies src to the beginning of dst, which has room for it.
+func Copy(dst, src []float32) {
+	for len(src) > partLen {
+		copyPart(dst, src[:partLen])
+		dst, src = dst[partLen:], src[partLen:]
+	}
+	copyPart(dst, src)
+}
+
+//go:noinline
+func clearPart(x []float32) { clear(x) }
+
+//go:noinline
+func copyPart(dst, src []float32) { copy(dst, src) }

@@ -7,6 +7,7 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/queue"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -95,9 +96,8 @@ func (c *call) clearRows(batch, from, to int) {
 	}
 }
 
-//go:noinline
 func (c *call) clearRow(batch, head, i int) {
-	clear(c.Dst.Data[c.Dst.At(batch, head, i):][:c.Dst.Dim])
+	memory.Clear(c.Dst.Data[c.Dst.At(batch, head, i):][:c.Dst.Dim])
 	if c.LSE != nil {
 		c.LSE[(batch*c.Dst.Heads+head)*c.Queries+c.First+i] = float32(math.Inf(-1))
 	}

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
 )
 
@@ -15,12 +16,12 @@ func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []
 		row := dst[i*stride:][:a.K.Len]
 		n := c.sequence(batch, query)
 		if n < 0 {
-			clearParts(row)
+			memory.Clear(row)
 			continue
 		}
 		s := &c.sequences[n]
-		clearParts(row[:s.Key])
-		clearParts(row[s.Key+s.Keys:])
+		memory.Clear(row[:s.Key])
+		memory.Clear(row[s.Key+s.Keys:])
 		it := plan.Item{Cut: &c.plan.Cuts[n], Sequence: n, Head: head / c.plan.Group, Heads: 1}
 		w.weights(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group)
 	}
@@ -38,18 +39,6 @@ func (c *call) sequence(batch, row int) int {
 	return -1
 }
 
-// clearParts clears a row of any length, a tile at a time: a long clear cannot be preempted.
-func clearParts(x []float32) {
-	for len(x) > 0 {
-		n := min(len(x), tile.Keys)
-		clearPart(x[:n])
-		x = x[n:]
-	}
-}
-
-//go:noinline
-func clearPart(x []float32) { clear(x) }
-
 // weights computes the weights of a row of the KV head of an item.
 func (w *worker) weights(dst []float32, it *plan.Item, row int) {
 	rows, m := w.rows[:1], &w.merges[0]
@@ -58,7 +47,7 @@ func (w *worker) weights(dst []float32, it *plan.Item, row int) {
 	w.tileMax = w.tileMax[:0]
 	for first := 0; first < len(dst); first += tile.Keys {
 		out := dst[first:min(first+tile.Keys, len(dst))]
-		clearPart(out)
+		memory.Clear(out)
 		parts := w.cutParts(rows, first, 1)
 		if len(parts) == 0 {
 			continue
