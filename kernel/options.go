@@ -46,7 +46,7 @@ type Options struct {
 
 	// LSE, if it is not nil, receives the log-sum-exp of the scores of each row, the logarithm of what
 	// the softmax divides by: [Batch][Heads][Lq], packed. It is -Inf for a row that sees no key, or only
-	// scores of -Inf, NaN or +Inf for a row with a NaN or +Inf among its scores. With the error of a score
+	// scores of -Inf, NaN or +Inf for a row with a NaN or +Inf among its scores. AttentionWeights leaves it alone. With the error of a score
 	// as in [Attention], its own error is at most that of the largest score plus
 	// u*(|LSE| + 2*(min(Lk, 256) + Lk/256 + 3)).
 	LSE []float32
@@ -132,8 +132,11 @@ func (o *Options) check(q, k *Tensor, queries int) error {
 			return err
 		}
 	}
-	if rows := q.Batch * q.Heads * queries; o.LSE != nil && len(o.LSE) != rows {
-		return fmt.Errorf("attn: Options.LSE has %d elements, want %d, [%d][%d][%d]", len(o.LSE), rows, q.Batch, q.Heads, queries)
+	if o.LSE != nil {
+		rows, ok := product(q.Batch, q.Heads)
+		if rows, ok2 := product(rows, queries); !ok || !ok2 || len(o.LSE) != rows {
+			return fmt.Errorf("attn: Options.LSE has %d elements, want one a row, [%d][%d][%d]", len(o.LSE), q.Batch, q.Heads, queries)
+		}
 	}
 	return nil
 }

@@ -300,8 +300,8 @@ func TestBadOptions(t *testing.T) {
 		{p, Options{Mask: &Mask{Data: make([]bool, 400), HeadStride: -1}}, []string{"Mask.HeadStride is -1"}},
 		{p, Options{Mask: &Mask{Data: make([]bool, 400), BatchStride: math.MaxInt, HeadStride: math.MaxInt}}, []string{"Mask.Data has 400", "int"}},
 		{p, Options{Mask: &Mask{}}, []string{"Mask.Data has 0", "want 9"}},
-		{p, Options{LSE: make([]float32, 41)}, []string{"LSE has 41", "want 40"}},
-		{p, Options{LSE: []float32{}}, []string{"LSE has 0", "want 40"}},
+		{p, Options{LSE: make([]float32, 41)}, []string{"LSE has 41", "[2][4][5]"}},
+		{p, Options{LSE: []float32{}}, []string{"LSE has 0", "[2][4][5]"}},
 		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
 		{p, Options{LSE: p.k.Data[:40]}, []string{"LSE", "k.Data"}},
 	} {
@@ -361,6 +361,19 @@ func allFinite(x []float32) bool {
 		}
 	}
 	return true
+}
+
+// Weights of one member do not list the others, which may be more than memory.
+func TestWeightsOfVastBatch(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 40))
+	p := newProblem(r, shape{1, 4, 2, 5, 9, 8, 8}, packedLayout, asmtest.Normal, Options{Causal: true, Mask: randomMask(r, shape{1, 4, 2, 5, 9, 8, 8})})
+	want := p.weights(t, 0, 3, 4)[0]
+	for _, x := range []*Tensor{&p.q, &p.k} {
+		*x = explicit(*x)
+		x.Batch, x.BatchStride = math.MaxInt/1024, 0
+	}
+	p.o.Mask.BatchStride = 0
+	asmtest.Equal(t, want, p.weights(t, math.MaxInt/1024-1, 3, 4)[0], "the last member")
 }
 
 // A bool that unsafe code has set to a byte other than 0 and 1 is true, and touches no other key or lane.

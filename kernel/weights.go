@@ -54,6 +54,7 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-	stages.Weights(dst.Data, dst.Stride, o.arguments(&q, &k, 0, q.Len), batch, head, queries)
+	a := o.arguments(&q, &k, 0, q.Len)
+	stages.Weights(dst.Data, dst.Stride, &a, batch, head, queries)
 	return nil
 }

@@ -69,5 +69,3 @@ func (w *worker) finish(merges []merge, rows []rows) {
 
 // divide writes x / sum.
 func divide(dst, x []float32, sum float32) { asm.Scale(dst, x[:len(dst)], tile.Inverse(sum)) }
-
-var _ = tile.Keys

@@ -97,6 +97,7 @@ func (w *worker) tail(it *plan.Item) {
 // among some, so many tiles at a time.
 func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sight.Keys, tiles int) {
 	w.reset(merges, rows[0].n)
+	keys = keys.And(rows[0].any)
 	for first := keys.From / tile.Keys * tile.Keys; first < keys.To; first += tiles * tile.Keys {
 		w.merge(merges, w.stretch(it, rows, first, tiles))
 	}

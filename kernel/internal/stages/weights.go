@@ -4,17 +4,19 @@ import (
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // Weights sets the rows of dst, stride apart, to the weights of chosen queries in one head over all keys.
 // It walks the stages of a row and stops before mix. Dst and V of a are not used.
-func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []int) {
-	a.Dst, a.V, a.Workers = a.Q, a.K, 1
-	c := newCall(&a)
+func Weights(dst []float32, stride int, a *Arguments, batch, head int, queries []int) {
+	one := a.member(batch)
+	one.Dst, one.V, one.Workers, one.LSE = one.Q, one.K, 1, nil
+	c := newCall(&one)
 	w := newWorker(c)
 	for i, query := range queries {
-		row := dst[i*stride:][:a.K.Len]
-		n := c.sequence(batch, query)
+		row := dst[i*stride:][:c.K.Len]
+		n := c.sequence(query)
 		if n < 0 {
 			memory.Clear(row)
 			continue
@@ -29,10 +31,29 @@ func Weights(dst []float32, stride int, a Arguments, batch, head int, queries []
 	c.release()
 }
 
-// sequence returns the number of the sequence that a row of q is in, or -1.
-func (c *call) sequence(batch, row int) int {
+// member returns the arguments of one batch member: the others may be more than there is memory for a list
+// of, where they share their rows.
+func (a *Arguments) member(batch int) Arguments {
+	one := *a
+	for _, t := range [...]*source.Tensor{&one.Q, &one.K} {
+		t.Data, t.Batch = t.Data[t.At(batch, 0, 0):], 1
+	}
+	if m := &one.Sight.Mask; m.Data != nil {
+		m.Data = m.Data[batch*m.BatchStride:]
+	}
+	l := &one.Lengths
+	for _, x := range [...]*[]int{&l.Start, &l.KeyLen, &l.QueryLen} {
+		if len(*x) == a.Q.Batch {
+			*x = (*x)[batch:][:1]
+		}
+	}
+	return one
+}
+
+// sequence returns the number of the sequence that a row of the only batch member is in, or -1.
+func (c *call) sequence(row int) int {
 	for i := range c.sequences {
-		if s := &c.sequences[i]; s.Batch == batch && s.Query <= row && row < s.Query+s.Queries {
+		if s := &c.sequences[i]; s.Query <= row && row < s.Query+s.Queries {
 			return i
 		}
 	}
