@@ -359,3 +359,16 @@ func MergeRow(acc, o []float32, a, b float32) {
 	}
 	tile.MergeRow(acc, o, a, b)
 }
+
+// Rotary is [tile.Rotary]. AVX-512 is faster only where there is something to shuffle: halves are loads and stores.
+func Rotary(x, cos, sin tile.Rows, interleaved bool) {
+	if level >= levelAVX512 && interleaved {
+		avx512.Rotary(x, cos, sin, interleaved)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.Rotary(x, cos, sin, interleaved)
+		return
+	}
+	tile.Rotary(x, cos, sin, interleaved)
+}

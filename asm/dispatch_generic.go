@@ -151,3 +151,8 @@ func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
 func MergeRow(acc, o []float32, a, b float32) {
 	tile.MergeRow(acc, o, a, b)
 }
+
+// Rotary is [tile.Rotary]. AVX-512 is faster only where there is something to shuffle: halves are loads and stores.
+func Rotary(x, cos, sin tile.Rows, interleaved bool) {
+	tile.Rotary(x, cos, sin, interleaved)
+}

@@ -10,14 +10,19 @@ func checkVectors(function string, dst, x []float32) {
 	if len(dst) != len(x) {
 		panic(fmt.Sprintf("attn: generic.%s: dst has %d elements, x %d", function, len(dst), len(x)))
 	}
-	if len(x) == 0 || &dst[0] == &x[0] {
-		return
-	}
-	const size = unsafe.Sizeof(x[0])
-	a, b, n := uintptr(unsafe.Pointer(&dst[0])), uintptr(unsafe.Pointer(&x[0])), size*uintptr(len(x))
-	if a < b+n && b < a+n {
+	if len(x) > 0 && &dst[0] != &x[0] && overlap(dst, x) {
 		panic(fmt.Sprintf("attn: generic.%s: dst overlaps x and is not x", function))
 	}
+}
+
+// overlap reports whether x and y share memory.
+func overlap(x, y []float32) bool {
+	if len(x) == 0 || len(y) == 0 {
+		return false
+	}
+	const size = unsafe.Sizeof(x[0])
+	a, b := uintptr(unsafe.Pointer(&x[0])), uintptr(unsafe.Pointer(&y[0]))
+	return a < b+size*uintptr(len(y)) && b < a+size*uintptr(len(x))
 }
 
 // checkRows panics unless x holds n rows of dim elements, stride apart.

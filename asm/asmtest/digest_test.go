@@ -22,6 +22,7 @@ var golden = map[string]uint64{
 	"ExpSum lanes":        0x9f3384298c358643,
 	"MatMulTile":          0xdd6f70ffc4d5d291,
 	"Max":                 0x7def08cb83ae89f1,
+	"Rotary":              0x9f52aa48a6c653fd,
 	"Scale":               0x90903f966b61a03c,
 	"SumExp":              0xab351c729c0795ec,
 	"attention by panels": 0x55e463bec0c7a674,
@@ -107,6 +108,7 @@ func digests(impl Impl) map[string]uint64 {
 	d["attention by panels"] = digest(byPanels(impl, r))
 	d["attention by rows"] = digest(byRows(impl, r, 1), byRows(impl, r, 4))
 	d["edits of scores"] = digest(edits(impl, rand.New(rand.NewPCG(19, 20))))
+	d["Rotary"] = digest(rotations(impl, rand.New(rand.NewPCG(21, 22))))
 	return d
 }
 
@@ -143,6 +145,20 @@ func edits(impl Impl, r *rand.Rand) (out []float32) {
 			}
 			out = append(out, st.TileMax[i])
 		}
+	}
+	return out
+}
+
+// rotations returns rows of many lengths, half-split and interleaved.
+func rotations(impl Impl, r *rand.Rand) (out []float32) {
+	const n, most = 9, 70
+	for cols := 1; cols <= most; cols++ {
+		rows := func(dim int) tile.Rows {
+			return tile.Rows{Data: draw(r, n*dim, cols%3 == 0), Len: n, Dim: dim, Stride: dim}
+		}
+		x := rows(2 * cols)
+		impl.Rotary(x, rows(cols), rows(cols), cols%2 == 0)
+		out = append(out, x.Data...)
 	}
 	return out
 }

@@ -603,3 +603,50 @@ func TestCapBits(t *testing.T) {
 		}
 	})
 }
+
+func TestRotary(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		r := rand.New(rand.NewPCG(17, 18))
+		fences(t, 4, 12*300, func(m *memory) {
+			for cols := range 67 {
+				cols++
+				for kind := range Kinds {
+					n := 1 + r.IntN(12)
+					x, cos, sin := m.matrix(r, n, 2*cols, kind), m.matrix(r, n, cols, kind), m.matrix(r, n, cols, kind)
+					a, b := cos.rows(), sin.rows()
+					if r.IntN(4) == 0 { // all rows at one position
+						a.Stride, b.Stride = 0, 0
+					}
+					for _, interleaved := range []bool{false, true} {
+						want := x.clone()
+						tile.Rotary(want.rows(), a, b, interleaved)
+						impl.Rotary(x.rows(), a, b, interleaved)
+						equalMatrix(t, want, x, "%d pairs of %d rows, interleaved %v, kind=%d", cols, n, interleaved, kind)
+					}
+				}
+			}
+		})
+	})
+}
+
+// More rows than one call of the assembly takes, of which the last is not whole, and rows that are longer.
+func TestLongRotary(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		r := rand.New(rand.NewPCG(19, 20))
+		fences(t, 3, 1<<17+1<<10, func(m *memory) {
+			for _, s := range [][2]int{{tile.Keys, 3}, {2*tile.Keys + 1, 17}, {3*tile.Keys - 1, 64}, {70, 600}, {2, tile.SumPart/2 + 3}} {
+				rows := func(dim int) tile.Rows {
+					return tile.Rows{Data: Fill(r, m.vector(s[0]*dim), Normal), Len: s[0], Dim: dim, Stride: dim}
+				}
+				for _, interleaved := range []bool{false, true} {
+					x, cos, sin := rows(2*s[1]), rows(s[1]), rows(s[1])
+					want := x
+					want.Data = append([]float32(nil), x.Data...)
+					tile.Rotary(want, cos, sin, interleaved)
+					impl.Rotary(x, cos, sin, interleaved)
+					Equal(t, want.Data, x.Data, "%d rows of %d pairs, interleaved %v", s[0], s[1], interleaved)
+				}
+			}
+		})
+	})
+}

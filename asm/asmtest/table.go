@@ -37,6 +37,7 @@ type Impl struct {
 	RowWeights  func(s []float32) (m float32)
 	RowValues   func(o, p, sum []float32, rows int, v tile.Rows)
 	MergeRow    func(acc, o []float32, a, b float32)
+	Rotary      func(x, cos, sin tile.Rows, interleaved bool)
 }
 
 // Generic returns the reference with panels of width w.
@@ -69,5 +70,6 @@ func Generic(w int) Impl {
 		RowWeights:  tile.RowWeights,
 		RowValues:   tile.RowValues,
 		MergeRow:    tile.MergeRow,
+		Rotary:      tile.Rotary,
 	}
 }

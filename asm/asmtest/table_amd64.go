@@ -34,6 +34,7 @@ var Impls = []Impl{{
 	RowWeights:  avx2.RowWeights,
 	RowValues:   avx2.RowValues,
 	MergeRow:    avx2.MergeRow,
+	Rotary:      avx2.Rotary,
 }, {
 	Name: "avx512", Supported: avx512.Supported, PanelWidth: avx512.PanelWidth,
 	Dot:         avx512.Dot,
@@ -62,4 +63,5 @@ var Impls = []Impl{{
 	RowWeights:  avx512.RowWeights,
 	RowValues:   avx512.RowValues,
 	MergeRow:    avx512.MergeRow,
+	Rotary:      avx512.Rotary,
 }}

@@ -33,4 +33,5 @@ var Impls = []Impl{{
 	RowWeights:  neon.RowWeights,
 	RowValues:   neon.RowValues,
 	MergeRow:    neon.MergeRow,
+	Rotary:      neon.Rotary,
 }}

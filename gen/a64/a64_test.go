@@ -39,7 +39,7 @@ func TestWords(t *testing.T) {
 		"FMLA": (*Asm).FMLA, "FMLS": (*Asm).FMLS, "FMAX": (*Asm).FMAX, "FMIN": (*Asm).FMIN, "FMAXNM": (*Asm).FMAXNM,
 		"FCMEQ": (*Asm).FCMEQ, "FCMGT": (*Asm).FCMGT, "CMTST": (*Asm).CMTST, "MUL": (*Asm).MULV,
 	}
-	two := map[string]func(*Asm, V, V){"FRINTP": (*Asm).FRINTP, "FCVTNS": (*Asm).FCVTNS}
+	two := map[string]func(*Asm, V, V){"FRINTP": (*Asm).FRINTP, "FCVTNS": (*Asm).FCVTNS, "FNEG": (*Asm).FNEG}
 	check := func(op string, want []string, emit func(*Asm)) {
 		t.Helper()
 		a := New()

@@ -61,7 +61,7 @@ var (
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
 		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400,
 	}
-	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800}
+	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800, "fneg": 0x6EA0F800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
 )
 
@@ -94,7 +94,9 @@ func (a *Asm) FMAX(d, n, m V)   { a.three(define, "fmax", d, n, m) }
 func (a *Asm) FMIN(d, n, m V)   { a.three(define, "fmin", d, n, m) }
 func (a *Asm) FMAXNM(d, n, m V) { a.three(define, "fmaxnm", d, n, m) }
 
-// FRINTP rounds up to an integer, FCVTNS converts to int32, to nearest even, and SCVTF from it.
+// FNEG changes the sign. FRINTP rounds up to an integer, FCVTNS converts to int32, to nearest even, and SCVTF from
+// it.
+func (a *Asm) FNEG(d, n V)   { a.two("fneg", d, n) }
 func (a *Asm) FRINTP(d, n V) { a.two("frintp", d, n) }
 func (a *Asm) FCVTNS(d, n V) { a.two("fcvtns", d, n) }
 func (a *Asm) SCVTF(d, n V)  { a.two("scvtf", d, n) }
@@ -167,6 +169,13 @@ func (a *Asm) TBL2(d, t, index V) {
 	}
 	a.op(define, "VTBL", index.in("B16"), form{"[V%d.B16, V%d.B16]", []register{t.register(), (t + 1).register()}}, d.in("B16"))
 }
+
+// UZP1 joins the even lanes of n and m, UZP2 the odd ones; ZIP1 and ZIP2 pair up the lanes of their low and
+// high halves.
+func (a *Asm) UZP1(d, n, m V) { a.op(define, "VUZP1", m.in("S4"), n.in("S4"), d.in("S4")) }
+func (a *Asm) UZP2(d, n, m V) { a.op(define, "VUZP2", m.in("S4"), n.in("S4"), d.in("S4")) }
+func (a *Asm) ZIP1(d, n, m V) { a.op(define, "VZIP1", m.in("S4"), n.in("S4"), d.in("S4")) }
+func (a *Asm) ZIP2(d, n, m V) { a.op(define, "VZIP2", m.in("S4"), n.in("S4"), d.in("S4")) }
 
 // TRN1 pairs up the even lanes of n and m, TRN2 the odd ones; ZIP1D and ZIP2D their low and high
 // halves.

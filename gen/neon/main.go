@@ -38,6 +38,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"rotary", genRotary},
 	{"limit", genLimit},
 }
 

@@ -110,5 +110,9 @@ var Kernels = []Kernel{
 	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},
+	}, {
+		Name: "Rotary", Wide: "interleaved",
+		Note:   "AVX-512 is faster only where there is something to shuffle: halves are loads and stores.",
+		Params: []Param{{"x", rows, write()}, {"cos", rows, read()}, {"sin", rows, read()}, {"interleaved", flag, value}},
 	},
 }

@@ -46,6 +46,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"rotary", genRotary},
 	{"limit", genLimit},
 }
 

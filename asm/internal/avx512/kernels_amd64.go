@@ -404,6 +404,29 @@ func MergeRow(acc, o []float32, a, b float32) {
 	mergeRow(&acc[0], &o[0], len(o), a, b)
 }
 
+// Rotary is [tile.Rotary].
+//
+//go:noinline
+func Rotary(x, cos, sin tile.Rows, interleaved bool) {
+	race.WriteRows(x.Data, x.Len, x.Dim, x.Stride)
+	race.ReadRows(cos.Data, cos.Len, cos.Dim, cos.Stride)
+	race.ReadRows(sin.Data, sin.Len, sin.Dim, sin.Stride)
+	n := min(max(1, part/x.Dim), tile.Keys) // where each row is on pages of its own
+	for i := 0; i < x.Len; i += n {
+		rotaryPart(x, cos, sin, interleaved, i, min(n, x.Len-i))
+	}
+}
+
+//go:noinline
+func rotaryPart(x, cos, sin tile.Rows, interleaved bool, i, n int) {
+	a, b, c := &x.Data[i*x.Stride], &cos.Data[i*cos.Stride], &sin.Data[i*sin.Stride]
+	if interleaved {
+		rotaryPairs(a, b, c, n, cos.Dim, x.Stride, cos.Stride, sin.Stride)
+	} else {
+		rotaryHalves(a, b, c, n, cos.Dim, x.Stride, cos.Stride, sin.Stride)
+	}
+}
+
 //go:noinline
 func addDot(acc *[tile.Lanes]float32, x, y []float32) { dotAdd(acc, &x[0], &y[0], len(x)) }
 
