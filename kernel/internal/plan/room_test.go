@@ -13,7 +13,7 @@ import (
 // The scratch memory of a worker holds every item, and not more than twice that.
 func TestRoom(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 31))
-	for range 2000 {
+	for range 300 {
 		kvHeads, group := 1+r.IntN(10), 1+r.IntN(3)
 		s := packed(1, kvHeads*group, kvHeads, 1, 1, 1+r.IntN(200))
 		s.V.Dim = 1 + r.IntN(200)

@@ -1,0 +1,154 @@
+package sight
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/stretchr/testify/require"
+)
+
+// draw fills a mask with runs of true and false, of which some true ones are bytes that no Go code writes.
+func draw(r *rand.Rand, n int) []bool {
+	data := make([]bool, n)
+	for i, run, seen := 0, 0, false; i < n; i++ {
+		if run--; run < 0 {
+			run, seen = r.IntN(20), r.IntN(3) > 0
+		}
+		if data[i] = seen; seen && r.IntN(20) == 0 {
+			*(*byte)(unsafe.Pointer(&data[i])) = []byte{2, 0x80, 0xff}[r.IntN(3)]
+		}
+	}
+	return data
+}
+
+// Where an element is, by the strides.
+func TestMaskRow(t *testing.T) {
+	m := Mask{BatchStride: 1000, HeadStride: 100, QueryStride: 10}
+	require.Equal(t, 2345, m.Row(2, 3, 4, 5))
+	require.Equal(t, 0, new(Mask).Row(2, 3, 4, 0), "one mask for all")
+}
+
+// The runs are the false elements, all of them, each as long as it can be.
+func TestEachHidden(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 30))
+	for range 2000 {
+		n, at := r.IntN(70), r.IntN(9)
+		m := Mask{Data: draw(r, at+n)} // nothing behind it may be read
+		want, end := slices.Clone(m.Data[at:]), -1
+		m.EachHidden(at, n, func(from, to int) {
+			require.True(t, end < from && from < to && to <= n, "a run from %d to %d of %d, after %d", from, to, n, end)
+			for i := from; i < to; i++ {
+				require.False(t, want[i], "element %d", i)
+				want[i] = true
+			}
+			end = to
+		})
+		require.NotContains(t, want, false, "hidden, and in no run")
+	}
+}
+
+// What lanes see of a tile through a mask and their keys together, key by key.
+func TestMaskedLanes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 30))
+	masked, empty, whole := 0, 0, 0
+	for range 4000 {
+		width, keys := []int{8, 16, tile.MaxPanel}[r.IntN(3)], 1+r.IntN(100)
+		stride := keys + r.IntN(3)
+		rule := Rule{Mask: Mask{Data: draw(r, width*stride)}}
+		switch r.IntN(4) {
+		case 0: // one mask for all
+			stride = 0
+		case 1:
+			for i := range rule.Data { // nothing hidden, but for one element
+				rule.Data[i] = true
+			}
+			rule.Data[r.IntN(len(rule.Data))] = r.IntN(2) == 0
+		}
+		var l Lanes
+		l.Reset(&rule, width)
+		k, causal := Keys{0, r.IntN(keys + 1)}, r.IntN(2) == 0
+		for lane := range width {
+			if causal {
+				k.To = min(k.To+r.IntN(2), keys)
+			}
+			l.Set(lane, k, lane*stride)
+			got, mask := l.Lane(lane)
+			require.True(t, got == k && mask == lane*stride)
+		}
+		require.False(t, l.Uniform(), "a mask")
+		before, behind := l.Edges()
+		first := r.IntN(keys)
+		n := 1 + r.IntN(min(tile.Keys, keys-first))
+		var bits [tile.Keys]uint32
+		c := l.Cover(first, n, &bits)
+		if c.Any.Len() == 0 {
+			empty++
+		}
+		if c.Masked {
+			masked++
+			require.Zero(t, c.All.Len())
+		} else if c.Any.Len() > 0 {
+			whole++
+		}
+		for key := range n {
+			seen := uint32(0)
+			for lane := range width {
+				if k, mask := l.Lane(lane); first+key < k.To && rule.Data[mask+first+key] {
+					seen |= 1 << lane
+				}
+			}
+			require.Equal(t, ^seen&uint32(1<<width-1), l.Hidden(first+key), "key %d", key)
+			inside := c.Any.From <= key && key < c.Any.To
+			switch {
+			case !inside:
+				require.Zero(t, seen, "key %d is not among %v", key, c.Any)
+			case c.Masked:
+				require.Equal(t, seen, bits[key-c.Any.From], "key %d", key)
+			case c.All.From <= key && key < c.All.To:
+				require.Equal(t, uint32(1<<width-1), seen, "key %d is said to be seen by all", key)
+			}
+			if seen != 0 && seen != 1<<width-1 {
+				at := first + key
+				require.True(t, before.From <= at && at < before.To || behind.From <= at && at < behind.To, "key %d is at no edge", at)
+			}
+		}
+	}
+	require.True(t, masked > 500 && empty > 100 && whole > 100, "%d masked, %d empty, %d whole", masked, empty, whole)
+}
+
+// Without a mask, lanes that see the same are uniform and have no edges; one that differs makes edges where it does.
+func TestEdges(t *testing.T) {
+	for _, c := range []struct {
+		last           Keys
+		uniform        bool
+		before, behind Keys
+	}{
+		{Keys{3, 9}, true, Keys{3, 3}, Keys{9, 9}}, {Keys{3, 12}, false, Keys{3, 3}, Keys{9, 12}}, {Keys{1, 9}, false, Keys{1, 3}, Keys{9, 9}},
+		{Keys{5, 7}, false, Keys{3, 5}, Keys{7, 9}}, {Keys{20, 22}, false, Keys{3, 22}, Keys{}},
+	} {
+		var l Lanes
+		l.Reset(new(Rule), 16)
+		for lane := range 16 {
+			l.Set(lane, Keys{3, 9}, 0)
+		}
+		l.Set(15, c.last, 0)
+		before, behind := l.Edges()
+		require.Equal(t, c.uniform, l.Uniform())
+		require.Equal(t, [2]Keys{c.before, c.behind}, [2]Keys{before, behind}, "%v", c.last)
+	}
+}
+
+// Sums that overflow are the int next to them, so that no position comes round to the keys.
+func TestAdd(t *testing.T) {
+	for _, c := range [][3]int{
+		{1, 2, 3}, {-1, 1, 0}, {0, 0, 0}, {math.MaxInt, 0, math.MaxInt}, {0, math.MinInt, math.MinInt}, {math.MaxInt, 1, math.MaxInt},
+		{1, math.MaxInt, math.MaxInt}, {math.MinInt, -1, math.MinInt}, {math.MinInt, math.MinInt, math.MinInt}, {-1, -math.MaxInt, math.MinInt},
+		{math.MaxInt, math.MinInt, -1}, {math.MaxInt - 1, 1, math.MaxInt}, {math.MaxInt/2 + 1, math.MaxInt/2 + 1, math.MaxInt},
+	} {
+		require.Equal(t, c[2], add(c[0], c[1]), "%d + %d", c[0], c[1])
+	}
+}
