@@ -60,6 +60,7 @@ var argumentTargets = []struct {
 	{"MatMul", drawMatMul},
 	{"SelfAttention", drawLayer},
 	{"vectors", drawVectors},
+	{"Rotary", drawRotary},
 	{"generic", drawGeneric},
 }
 
@@ -68,6 +69,7 @@ func FuzzWeightsArguments(f *testing.F)   { fuzzArguments(f, drawWeights) }
 func FuzzMatMulArguments(f *testing.F)    { fuzzArguments(f, drawMatMul) }
 func FuzzLayerArguments(f *testing.F)     { fuzzArguments(f, drawLayer) }
 func FuzzVectorArguments(f *testing.F)    { fuzzArguments(f, drawVectors) }
+func FuzzRotaryArguments(f *testing.F)    { fuzzArguments(f, drawRotary) }
 func FuzzGenericArguments(f *testing.F)   { fuzzArguments(f, drawGeneric) }
 
 const argumentSeeds = 400

@@ -115,6 +115,7 @@ func (c *checker) float(e ast.Expr) bool {
 
 // These functions of package math are exact; the others may be assembly whose bits differ.
 var exactMath = map[string]bool{
+	"FMA": true, "Frexp": true, "Ldexp": true, "RoundToEven": true,
 	"Ceil": true, "Sqrt": true, "Inf": true, "IsInf": true, "Signbit": true, "Float32bits": true, "Float32frombits": true, "Float64bits": true, "Float64frombits": true,
 }
 

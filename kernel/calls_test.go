@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -93,6 +94,16 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	calls = append(calls, call{"MatMulPacked", biased.Data, func(workers int) error {
 		return MatMulPacked(biased, a, packed, &MatMulOptions{Bias: bias, Workers: workers})
 	}})
+
+	for _, interleaved := range []bool{false, true} {
+		given := newTensor(r, 2, 3, 40, 70, tight, kind)
+		x, tables := given, NewRotaryTables(60, 66, 10000, interleaved)
+		x.Data = make([]float32, len(given.Data))
+		calls = append(calls, call{fmt.Sprintf("Rotary, interleaved %v", interleaved), x.Data, func(int) error {
+			copy(x.Data, given.Data)
+			return Rotary(x, tables.Cos, tables.Sin, []int{0, 20}, interleaved)
+		}})
+	}
 	return calls
 }
 

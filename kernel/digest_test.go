@@ -30,6 +30,8 @@ var golden = []uint64{
 	0x763ded2499188db5, // SelfAttention.Weights
 	0xf3fd58e61a9dd7b9, // MatMul of many terms
 	0x3b05184da91a0bc3, // MatMulPacked
+	0x6c13119d8c5681d4, // Rotary, half-split
+	0x8ac8b10c30478556, // interleaved
 }
 
 func TestDigests(t *testing.T) {

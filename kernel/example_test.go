@@ -186,3 +186,16 @@ func ExampleMatMul() {
 	// Output:
 	// [7 16]
 }
+
+// Two tokens of one head: the first is at position 7, so seven tokens came before. The table is made once.
+func ExampleRotary() {
+	tables := kernel.NewRotaryTables(2048, 4, 10000, false)
+	q := kernel.Tensor{Data: []float32{1, 1, 0, 0 /**/, 1, 1, 0, 0}, Len: 2, Dim: 4}
+	if err := kernel.Rotary(q, tables.Cos, tables.Sin, []int{7}, tables.Interleaved); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n%.3f\n", q.Data[:4], q.Data[4:])
+	// Output:
+	// [0.754 0.998 0.657 0.070]
+	// [-0.146 0.997 0.989 0.080]
+}

@@ -55,6 +55,10 @@ func TestStopTheWorld(t *testing.T) {
 			dst.Data = out
 			return Attention(dst, q, k, k, &Options{Workers: 1})
 		}},
+		{"Rotary", 1 << 24, func(out []float32) error {
+			table := Matrix{1 << 18, 32, 32, data}
+			return Rotary(Tensor{Data: out, Batch: 1, Heads: 1, Len: 1 << 18, Dim: 64}, table, table, nil, true)
+		}},
 		{"MatMul", 2048 * 2048, func(out []float32) error {
 			x := Matrix{2048, 2048, 2048, data}
 			c := x

@@ -71,6 +71,19 @@ func plants() (all []plant) {
 	c, a, b, f = product()
 	add("MatMul between its rows", false, f, func() { c.Data[90], a.Data[74], b.Data[90] = 1, 1, 1 })
 
+	rotary := func() (x Tensor, cos, sin Matrix, f func()) {
+		x, cos, sin = newTensor(r, 1, 2, 300, 20, gaps, asmtest.Normal), newMatrix(r, 300, 8, 9, asmtest.Normal), newMatrix(r, 300, 8, 9, asmtest.Normal)
+		return x, cos, sin, func() { must(Rotary(x, cos, sin, nil, len(all)%2 == 0)) }
+	}
+	x, _, _, f := rotary()
+	add("Rotary writes what is read", true, f, read(x.Data, x.HeadStride+299*x.LenStride+15))
+	_, cos, _, f := rotary()
+	add("Rotary reads cos that is written", true, f, write(cos.Data, 299*9+7))
+	_, _, sin, f := rotary()
+	add("Rotary reads sin that is written", true, f, write(sin.Data, 0))
+	x, cos, sin, f = rotary()
+	add("Rotary beside its pairs", false, f, func() { x.Data[16], x.Data[20], cos.Data[8], sin.Data[8] = 1, 1, 1, 1 })
+
 	// Heads of a buffer [Len][Heads][Dim] may be attended to at the same time.
 	const heads, dim = 2, 24
 	for _, s := range []struct {
