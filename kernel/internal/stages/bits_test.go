@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
@@ -20,62 +21,74 @@ type setting struct {
 	o                                        kernel.Options
 }
 
-// fill returns a tensor of normal numbers; the heads of a token are neighbours if stride is not 0.
-func fill(r *rand.Rand, heads, n, dim, stride int, size float64) kernel.Tensor {
-	t := kernel.Tensor{Batch: 1, Heads: heads, Len: n, Dim: dim, BatchStride: heads * n * dim, HeadStride: n * dim, LenStride: dim}
+// members is the batch of all settings.
+const members = 2
+
+// fill returns a tensor of normal numbers; the heads of a token are neighbours if stride is not 0. Behind it
+// is as much memory that belongs to nobody.
+func fill(r *rand.Rand, heads, n, dim, stride int) kernel.Tensor {
+	t := kernel.Tensor{Batch: members, Heads: heads, Len: n, Dim: dim, BatchStride: heads * n * dim, HeadStride: n * dim, LenStride: dim}
 	if stride > 0 {
 		stride = max(stride, heads*dim)
 		t.BatchStride, t.HeadStride, t.LenStride = n*stride, dim, stride
 	}
-	t.Data = make([]float32, t.BatchStride)
+	size := members * t.BatchStride
+	t.Data = make([]float32, size+64*t.LenStride)
 	for i := range t.Data {
-		t.Data[i] = float32(r.NormFloat64() * size)
+		t.Data[i] = float32(r.NormFloat64())
 	}
+	t.Data = t.Data[:size]
 	return t
 }
 
-func row(t *kernel.Tensor, head, i int) []float32 {
-	return t.Data[head*t.HeadStride+i*t.LenStride:][:t.Dim]
+func row(t *kernel.Tensor, b, head, i int) []float32 {
+	return t.Data[b*t.BatchStride+head*t.HeadStride+i*t.LenStride:][:t.Dim]
 }
 
 // sees is what the options say of query i and key j.
-func (s *setting) sees(i, j int) bool {
+func (s *setting) sees(b, head, i, j int) bool {
 	at := s.keys - s.queries + i
 	if s.o.Start != nil {
 		at = s.o.Start[0] + i
 	}
 	w := s.o.Window
+	if m := s.o.Mask; m != nil && !m.Data[b*m.BatchStride+head*m.HeadStride+i*m.QueryStride+j] {
+		return false
+	}
 	return !(s.o.Causal && j > at) && (w == nil || (w.Left < 0 || at-j <= w.Left) && (w.Right < 0 || j-at <= w.Right))
 }
 
 // check holds every row to generic.AttentionRow, for which a hidden key is one with a score of -Inf, by
 // one more dimension, and a value of 0.
 func (s *setting) check(t *testing.T, r *rand.Rand) {
-	q, k := fill(r, s.heads, s.queries, s.dim, s.stride, 1), fill(r, s.kvHeads, s.keys, s.dim, s.stride, 1)
-	v, dst := fill(r, s.kvHeads, s.keys, s.vdim, s.stride, 1), fill(r, s.heads, s.queries, s.vdim, s.stride, 1)
+	q, k := fill(r, s.heads, s.queries, s.dim, s.stride), fill(r, s.kvHeads, s.keys, s.dim, s.stride)
+	v, dst := fill(r, s.kvHeads, s.keys, s.vdim, s.stride), fill(r, s.heads, s.queries, s.vdim, s.stride)
 	for j := range s.keys { // scores grow on the whole, so that maxima do, and one value is not finite
-		row(&k, 0, j)[0] += float32(j) / 100
+		row(&k, 0, 0, j)[0] += float32(j) / 100
 	}
 	if s.keys > 0 {
-		row(&v, 0, r.IntN(s.keys))[0] = []float32{1, float32(math.Inf(1)), float32(math.NaN())}[r.IntN(3)]
+		row(&v, 0, 0, r.IntN(s.keys))[0] = []float32{1, float32(math.Inf(1)), float32(math.NaN())}[r.IntN(3)]
 	}
-	s.o.LSE, s.o.Scale = make([]float32, s.heads*s.queries), 0.5
+	s.o.LSE, s.o.Scale = make([]float32, members*s.heads*s.queries), 0.5
+	behind := slices.Clone(dst.Data[len(dst.Data):cap(dst.Data)])
 	require.NoError(t, kernel.Attention(dst, q, k, v, &s.o))
+	asmtest.Equal(t, behind, dst.Data[len(dst.Data):cap(dst.Data)], "behind dst")
 	name := fmt.Sprintf("%+v", *s)
 	dim := s.dim + 1
 	key, value := make([]float32, s.keys*dim), make([]float32, s.keys*s.vdim)
 	query, want := make([]float32, dim), make([]float32, s.vdim)
 	query[s.dim] = 1
-	for head := range s.heads {
+	for at := range members * s.heads {
+		b, head := at/s.heads, at%s.heads
 		kv := head / (s.heads / s.kvHeads)
 		for i := range s.queries {
 			sum, most := 0.0, math.Inf(-1)
-			copy(query, row(&q, head, i))
+			copy(query, row(&q, b, head, i))
 			scores := make([]float64, s.keys)
 			for j := range s.keys {
-				copy(key[j*dim:], row(&k, kv, j))
-				copy(value[j*s.vdim:][:s.vdim], row(&v, kv, j))
-				if key[j*dim+s.dim] = 0; !s.sees(i, j) {
+				copy(key[j*dim:], row(&k, b, kv, j))
+				copy(value[j*s.vdim:][:s.vdim], row(&v, b, kv, j))
+				if key[j*dim+s.dim] = 0; !s.sees(b, head, i, j) {
 					key[j*dim+s.dim] = float32(math.Inf(-1))
 					clear(value[j*s.vdim:][:s.vdim])
 				}
@@ -85,8 +98,8 @@ func (s *setting) check(t *testing.T, r *rand.Rand) {
 				most = math.Max(most, scores[j])
 			}
 			generic.AttentionRow(want, query, key, value, s.keys, dim, s.vdim, 0.5)
-			asmtest.Equal(t, want, row(&dst, head, i), "%s: head %d, row %d", name, head, i)
-			lse := s.o.LSE[head*s.queries+i]
+			asmtest.Equal(t, want, row(&dst, b, head, i), "%s: head %d, row %d", name, head, i)
+			lse := s.o.LSE[at*s.queries+i]
 			if math.IsInf(most, -1) {
 				require.Equal(t, float32(math.Inf(-1)), lse, "%s: head %d, row %d", name, head, i)
 				continue
@@ -106,14 +119,14 @@ func (s *setting) check(t *testing.T, r *rand.Rand) {
 	if s.keys == 0 || s.keys > 2*generic.TileKeys || s.queries == 0 {
 		return
 	}
-	head, i := r.IntN(s.heads), r.IntN(s.queries)
+	b, head, i := r.IntN(members), r.IntN(s.heads), r.IntN(s.queries)
 	weights := make([]float32, s.keys)
-	require.NoError(t, kernel.AttentionWeights(kernel.Matrix{Rows: 1, Cols: s.keys, Stride: s.keys, Data: weights}, q, k, 0, head, []int{i}, &kernel.Options{
-		Scale: 0.5, Causal: s.o.Causal, Window: s.o.Window, Start: s.o.Start}))
-	copy(query, row(&q, head, i))
+	require.NoError(t, kernel.AttentionWeights(kernel.Matrix{Rows: 1, Cols: s.keys, Stride: s.keys, Data: weights}, q, k, b, head, []int{i}, &kernel.Options{
+		Scale: 0.5, Causal: s.o.Causal, Window: s.o.Window, Start: s.o.Start, Mask: s.o.Mask}))
+	copy(query, row(&q, b, head, i))
 	for j := range s.keys {
-		copy(key[j*dim:], row(&k, head/(s.heads/s.kvHeads), j))
-		if key[j*dim+s.dim] = 0; !s.sees(i, j) {
+		copy(key[j*dim:], row(&k, b, head/(s.heads/s.kvHeads), j))
+		if key[j*dim+s.dim] = 0; !s.sees(b, head, i, j) {
 			key[j*dim+s.dim] = float32(math.Inf(-1))
 		}
 	}
@@ -145,6 +158,13 @@ func TestBits(t *testing.T) {
 		for i, o := range options {
 			s.o = o
 			s.o.Workers = 1 + i%2
+			if i == 1 && s.keys > 0 { // and a mask
+				s.o.Mask = &kernel.Mask{BatchStride: s.heads * s.queries * s.keys, HeadStride: s.queries * s.keys, QueryStride: s.keys,
+					Data: make([]bool, members*s.heads*s.queries*s.keys)}
+				for i := range s.o.Mask.Data {
+					s.o.Mask.Data[i] = i%50 != 0 && r.IntN(5) > 0
+				}
+			}
 			s.check(t, r)
 		}
 	}
