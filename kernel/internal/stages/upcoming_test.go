@@ -1,0 +1,83 @@
+package stages
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/source"
+	"github.com/stretchr/testify/require"
+)
+
+// What is listed is taken once, in order, and no more at a time than was asked for.
+func TestTake(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 14))
+	for range 500 {
+		data := make([]float32, 1000)
+		for i := range data {
+			data[i] = float32(i)
+		}
+		var u upcoming
+		var want, got []float32
+		for range r.IntN(4) {
+			rows := tile.Rows{Len: 1 + r.IntN(9), Dim: 1 + r.IntN(3*tile.Piece), Stride: r.IntN(50)}
+			rows.Data = data[r.IntN(100):]
+			u.rows = append(u.rows, rows)
+			for i := range rows.Len {
+				want = append(want, rows.Data[i*rows.Stride])
+			}
+		}
+		for u.taken < len(u.rows) {
+			pieces := r.IntN(20)
+			some := u.take(pieces)
+			for i := range some.Len {
+				got = append(got, some.Data[i*some.Stride])
+			}
+			require.LessOrEqual(t, some.Len*((some.Dim+tile.Piece-1)/tile.Piece), pieces)
+		}
+		require.Equal(t, want, got)
+		require.Zero(t, u.take(100).Len)
+	}
+}
+
+// An item expects the queries and the outputs of the next, and the keys that it begins with if they are of
+// another head.
+func TestExpect(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 14))
+	tensor := func(heads, n, dim int) source.Tensor {
+		x := packed(r, heads*n, dim)
+		x.Heads, x.Len, x.HeadStride, x.BatchStride = heads, n, n*dim, heads*n*dim
+		return x
+	}
+	const kvHeads, group, queries, keys = 3, 2, 100, 300
+	a := &Arguments{Dst: tensor(kvHeads*group, queries, 5), Q: tensor(kvHeads*group, queries, 7), K: tensor(kvHeads, keys, 7), V: tensor(kvHeads, keys, 5),
+		Queries: queries, Scale: 1, Workers: 1}
+	c := newCall(a)
+	var u upcoming
+	for i := 0; i < c.plan.Items; {
+		n := c.plan.Together(i)
+		now := c.plan.Item(i, n)
+		i += n
+		u.expect(c, &now, i)
+		if i >= c.plan.Items {
+			require.Empty(t, u.rows, "there is no next item")
+			break
+		}
+		next := c.plan.Item(i, c.plan.Together(i))
+		listed := u.rows
+		if next.Head != now.Head {
+			require.Same(t, &a.K.Data[a.K.At(0, next.Head, 0)], &listed[0].Data[0])
+			require.Equal(t, [3]int{tile.Keys, 7, 7}, [3]int{listed[0].Len, listed[0].Dim, listed[0].Stride})
+			listed = listed[1:]
+		}
+		require.Len(t, listed, 2*group)
+		first, last := next.Row/group, (next.Row+next.Rows-1)/group
+		for h := range group {
+			for j, x := range []*source.Tensor{&a.Q, &a.Dst} {
+				rows := listed[2*h+j]
+				require.Same(t, &x.Data[x.At(0, next.Head*group+h, first)], &rows.Data[0])
+				require.Equal(t, [3]int{last - first + 1, x.Dim, x.LenStride}, [3]int{rows.Len, rows.Dim, rows.Stride})
+			}
+		}
+	}
+}
