@@ -152,3 +152,22 @@ func TestAdd(t *testing.T) {
 		require.Equal(t, c[2], add(c[0], c[1]), "%d + %d", c[0], c[1])
 	}
 }
+
+// Bits beyond the keys that are asked for stay, also where there are none: at the end of a whole tile.
+func TestBitsOfTile(t *testing.T) {
+	for _, n := range []int{1, 5, tile.Keys - 1, tile.Keys} {
+		var l Lanes
+		l.Reset(new(Rule), 16)
+		for lane := range 16 {
+			l.Set(lane, Keys{0, n}, 0)
+		}
+		var bits, want [tile.Keys]uint32
+		for i := range bits {
+			if bits[i], want[i] = 5, 5; i < n {
+				want[i] = 1<<16 - 1
+			}
+		}
+		l.Bits(&bits, 0, n)
+		require.Equal(t, want, bits, "%d keys", n)
+	}
+}
