@@ -24,6 +24,13 @@ const (
 	// MaxPanels is the most panels of an item.
 	MaxPanels = 2 * blockRows / NarrowPanel
 
+	// fewKeys elements of keys, or less, of a head are neighbours of those of the next in any layout: an item
+	// of one such head is less work than to begin it.
+	fewKeys = 2048
+
+	// RowKeys keys are a block of the kernels for rows, which take less than that one by one.
+	RowKeys = 8
+
 	// StretchTiles tiles, of one KV head or of several, meet few queries together: all their keys are read
 	// before their values. They are the share of a worker where the keys of a call are split.
 	StretchTiles = 8
@@ -79,7 +86,7 @@ type Cut struct {
 }
 
 // Scratch is the memory of one worker, in elements.
-type Scratch struct{ Queries, Outputs, Values, Scores, Mixes int }
+type Scratch struct{ Queries, Outputs, Values, Keys, Scores, Mixes int }
 
 // New returns the plan of a call. cuts is memory for its Cuts, or nil.
 func New(s Shape, cuts []Cut) Plan {
@@ -125,7 +132,7 @@ func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
 		c.ItemRows, c.Together, c.Blocks = rows, 1, min(1, rows)
 		// Heads that are neighbours in memory go together, unless that leaves fewer items to several
 		// workers.
-		neighbours := s.K.HeadStride < s.K.LenStride || s.V.HeadStride < s.V.LenStride
+		neighbours := s.K.HeadStride < s.K.LenStride || s.V.HeadStride < s.V.LenStride || q.Keys*s.K.Dim <= fewKeys
 		if neighbours && (s.Workers == 1 || q.Keys >= StretchTiles*tile.Keys) {
 			c.Heads = min(s.K.Heads, StretchTiles)
 		}
@@ -158,6 +165,7 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 	}
 	if c.TailRows > 0 {
 		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows
+		m.Keys = RowKeys * s.K.Dim
 		m.Scores = max(m.Scores, rows*tile.Keys)
 		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
 	}
@@ -290,6 +298,6 @@ func (c Cut) like(d Cut) bool {
 }
 
 // Size returns the number of elements.
-func (m Scratch) Size() int { return m.Queries + m.Outputs + m.Values + m.Scores + m.Mixes }
+func (m Scratch) Size() int { return m.Queries + m.Outputs + m.Values + m.Keys + m.Scores + m.Mixes }
 
 func ceilDiv(x, y int) int { return (x + y - 1) / y }

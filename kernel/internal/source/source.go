@@ -43,6 +43,11 @@ func Columns(r tile.Rows, c, n int) tile.Rows {
 
 // Copy copies rows to buf, close together.
 func Copy(buf []float32, r tile.Rows) tile.Rows {
+	if r.Stride == r.Dim {
+		copy(buf, r.Data[:r.Len*r.Dim])
+		r.Data = buf
+		return r
+	}
 	for i := range r.Len {
 		copy(buf[i*r.Dim:][:r.Dim], r.Data[i*r.Stride:])
 	}

@@ -55,15 +55,20 @@ func (m *merge) add(r int, max, sum float32) (a, b float32) {
 
 // finish writes the outputs of rows.
 func (w *worker) finish(merges []merge, rows []rows) {
-	pad := tile.Pad(w.V.Dim)
 	for i := range merges {
-		m, rs := &merges[i], &rows[i]
-		for r := range rs.n {
-			if w.LSE != nil {
-				w.LSE[rs.lse[r]] = tile.LogSum2(m.max[r], m.sum[r])
-			}
-			divide(w.Dst.Data[rs.dst[r]:][:w.Dst.Dim], m.acc[r*pad:], m.sum[r])
+		m := &merges[i]
+		w.finishRows(&rows[i], &m.max, &m.sum, m.acc)
+	}
+}
+
+// finishRows writes the outputs of the rows of a KV head, whose mixes acc are rows of the padded VDim.
+func (w *worker) finishRows(rs *rows, max, sum *[tile.MaxRows]float32, acc []float32) {
+	pad := tile.Pad(w.V.Dim)
+	for r := range rs.n {
+		if w.LSE != nil {
+			w.LSE[rs.lse[r]] = tile.LogSum2(max[r], sum[r])
 		}
+		divide(w.Dst.Data[rs.dst[r]:][:w.Dst.Dim], acc[r*pad:], sum[r])
 	}
 }
 

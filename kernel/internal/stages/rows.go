@@ -8,6 +8,7 @@ import (
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/queue"
 	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // A rows is few queries of one KV head that go through the keys row by row.
@@ -96,9 +97,22 @@ func (w *worker) tail(it *plan.Item) {
 // rowsAlone computes rows, those of the KV heads from it.Head on, against all the keys that they see
 // among some, so many tiles at a time.
 func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sight.Keys, tiles int) {
-	w.reset(merges, rows[0].n)
 	keys = keys.And(rows[0].any)
-	for first := keys.From / tile.Keys * tile.Keys; first < keys.To; first += tiles * tile.Keys {
+	first := keys.From / tile.Keys * tile.Keys
+	if keys.To <= first+tile.Keys {
+		// One tile needs no merge: with nothing before it a is 0 and b is 1, or 0 where there is no finite
+		// score and the mix is 0 or NaN, so that FMA(o, b, 0*a) is o but for the sign of a zero, which the
+		// division makes +0. As with the sum.
+		if parts := w.stretch(it, rows, first, 1); len(parts) > 0 && parts[0].rows == rows[0].n {
+			for i := range parts {
+				t := &parts[i]
+				w.finishRows(&rows[i], &t.max, &t.sum, t.mixes(w))
+			}
+			return
+		}
+	}
+	w.reset(merges, rows[0].n)
+	for ; first < keys.To; first += tiles * tile.Keys {
 		w.merge(merges, w.stretch(it, rows, first, tiles))
 	}
 	w.finish(merges, rows)
@@ -199,6 +213,11 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
 			keys := w.K.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
+			if n := keys.Len; n > 1 && n < plan.RowKeys {
+				// A whole block: the scores of whatever is behind them are not used.
+				keys = source.Copy(w.keys, keys)
+				keys.Len = plan.RowKeys
+			}
 			asm.RowScores(t.scores(w)[from:], q.q[t.row:], q.width, w.plan.ScoreRows(t.rows), keys)
 		}
 	}

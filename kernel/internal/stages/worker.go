@@ -16,6 +16,7 @@ type worker struct {
 	queries  []float32 // of panels and rows, packed
 	outputs  []float32 // of panels, so far
 	values   []float32 // a tile of them, if copied
+	keys     []float32 // of less than a block for rows
 	scores   []float32 // of a tile, or of parts, and then their weights
 	mixes    []float32 // of parts
 	panels   [plan.MaxPanels]panel
@@ -40,7 +41,7 @@ func newWorker(c *call) *worker {
 	for _, part := range [...]struct {
 		s *[]float32
 		n int
-	}{{&w.queries, m.Queries}, {&w.outputs, m.Outputs}, {&w.values, m.Values}, {&w.scores, m.Scores}, {&w.mixes, m.Mixes}} {
+	}{{&w.queries, m.Queries}, {&w.outputs, m.Outputs}, {&w.values, m.Values}, {&w.keys, m.Keys}, {&w.scores, m.Scores}, {&w.mixes, m.Mixes}} {
 		*part.s, rest = cut(rest, part.n)
 	}
 	return w
