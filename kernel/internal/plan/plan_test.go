@@ -65,9 +65,32 @@ func TestPlans(t *testing.T) {
 		{"too little for two", with(packed(1, 1, 1, 1, 100, 64), 2, NarrowPanel),
 			"1 items for 1 workers; 1 sequences: 1 queries of each of 1 KV heads, 1 an item, row by row"},
 		{"no keys", packed(1, 2, 2, 3, 0, 64),
-			"2 items for 1 workers; 1 sequences: 3 queries of each of 2 KV heads, 16 an item, 4 items together"},
+			"1 items for 1 workers; 1 sequences: 3 queries of each of 2 KV heads, 3 an item, row by row, 2 KV heads together"},
 	} {
 		require.Equal(t, c.want, New(c.s, nil).String(), c.name)
+	}
+}
+
+// How few queries go, where both ways were measured and differ.
+func TestTailRows(t *testing.T) {
+	const narrow, wide = NarrowPanel, tile.MaxPanel
+	for _, c := range []struct{ n, keys, dim, wide, want int }{
+		{1, 1, 4, wide, 1}, {1, 7, 128, narrow, 1}, {4, 2, 16, narrow, 4}, {8, 64, 128, wide, 8}, // alone, row by row
+		{8, 1, 8, narrow, 0},                                            // but for many of them that have little to do
+		{narrow + 1, 1, 64, narrow, 1}, {narrow + 4, 32, 16, narrow, 4}, // beside one more panel
+		{narrow + 5, 4, 4, narrow, 0}, {narrow + 8, 16, 8, narrow, 0}, {narrow + 8, 64, 64, narrow, 8},
+		{narrow + 1, 4, 16, wide, 0}, {narrow + 4, 16, 16, wide, 0}, {narrow + 8, 24, 32, wide, 0}, // beside a wider panel
+		{narrow + 1, 32, 16, wide, 1}, {narrow + 4, 32, 64, wide, 4}, {narrow + 8, 64, 64, wide, 8},
+		{wide + 1, 1, 4, wide, 1}, {wide + 8, 4, 4, wide, 0}, {wide + 8, 256, 64, wide, 8}, // beside one more behind it
+		{8 * wide, 64, 64, wide, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, 0}, // no tail
+		{narrow + 8, 1 << 30, 1024, narrow, 8}, // nothing overflows
+	} {
+		s := with(packed(1, 1, 1, c.n, c.keys, c.dim), 1, c.wide)
+		require.Equal(t, c.want, New(s, nil).Cuts[0].TailRows, "%+v", c)
+		s.Scalar = true // where the padding of a panel takes as long as queries
+		if tail := c.n % narrow; tail <= tile.MaxRows {
+			require.Equal(t, tail, New(s, nil).Cuts[0].TailRows, "%+v", c)
+		}
 	}
 }
 

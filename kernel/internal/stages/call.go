@@ -46,7 +46,8 @@ func newCall(a *Arguments) *call {
 		c.sequences[i].Cut(a.First, a.Q.Len)
 	}
 	c.plan = plan.New(plan.Shape{
-		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Workers: queue.Workers(a.Workers), Wide: asm.PanelWidth(tile.MaxPanel),
+		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Workers: queue.Workers(a.Workers),
+		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
 	}, c.plan.Cuts)
 	return c
 }
