@@ -95,7 +95,7 @@ func New(s Shape, cuts []Cut) Plan {
 		Cuts: cuts[:0], Group: s.Q.Heads / s.K.Heads, Wide: s.Wide, kvHeads: s.K.Heads,
 		pageApart: s.K.LenStride > 0 && s.K.LenStride%page == 0,
 		// A tile of a panel, and one of rows that are computed again.
-		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim)},
+		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim},
 	}
 	work, runs := 0.0, 0
 	for i := range s.Sequences {
@@ -189,7 +189,6 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 	}
 	if c.TailRows > 0 {
 		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows
-		m.Keys = RowKeys * s.K.Dim
 		m.Scores = max(m.Scores, rows*tile.Keys)
 		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
 	}
