@@ -48,6 +48,7 @@ const (
 type Shape struct {
 	Q, K, V   *source.Tensor // without their Data
 	Sequences []sight.Sequence
+	Sight     *sight.Rule
 	Workers   int  // at most
 	Wide      int  // queries of the widest panel that this CPU has
 	Scalar    bool // the queries of a panel are computed one by one
@@ -121,7 +122,7 @@ func New(s Shape, cuts []Cut) Plan {
 
 func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
 	rows := q.Queries * p.Group
-	c := Cut{Rows: rows, TailRows: s.tailRows(rows, q.Keys), Heads: 1, Parts: 1, PartKeys: q.Keys, First: p.Items}
+	c := Cut{Rows: rows, TailRows: s.tailRows(rows, q), Heads: 1, Parts: 1, PartKeys: q.Keys, First: p.Items}
 	if c.TailRows < rows {
 		c.ItemRows = p.Width(blockRows)
 		c.Together = blockRows / c.ItemRows
@@ -151,16 +152,19 @@ func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
 // they are few and a panel for them would take longer, or a wide panel for them and the queries of a
 // narrow one. The times are 1/100 ns of a core of Zen 4, of which the ratios matter, without what is the
 // same either way. They fit the times of 1 to 8 queries behind 0, 16 and 32, with up to 256 keys and 128
-// elements: what is chosen takes at most 1.07 times as long as the other way, with AVX-512 and AVX2.
-func (s *Shape) tailRows(n, keys int) int {
+// elements, causal or not: what is chosen takes at most 1.09 times as long as the other way, with AVX-512
+// and AVX2.
+func (s *Shape) tailRows(n int, q *sight.Sequence) int {
 	t := n % NarrowPanel
-	if t > tile.MaxRows {
+	if t == 0 || t > tile.MaxRows {
 		return 0
 	}
 	if s.Scalar {
 		return t
 	}
-	keys = min(keys, 4096) // more decide nothing else
+	group := s.Q.Heads / s.K.Heads
+	first, last := s.Sight.Seen(q, (n-t)/group), s.Sight.Seen(q, (n-1)/group)
+	keys := min(first.Hull(last).Len(), 4096) // more decide nothing else
 	dims := s.Q.Dim + s.V.Dim
 	rows := 10000 + 3000*t + 30*t*keys
 	if PadRows(t) > 4 { // up to 4, they take little longer than to read the keys
@@ -172,6 +176,10 @@ func (s *Shape) tailRows(n, keys int) int {
 		panel += 13000
 	case (n-t)%s.Wide > 0: // one becomes a wide one
 		panel = 3000 + 40*dims + (30+21*dims)*keys
+	}
+	if first != last { // rows mix alone what others do not see, panels hide it
+		rows += 3000 * t
+		panel += 8000
 	}
 	if rows <= panel {
 		return t

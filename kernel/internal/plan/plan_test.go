@@ -16,7 +16,7 @@ func packed(batch, heads, kvHeads, queries, keys, dim int) Shape {
 	tensor := func(heads, n int) *source.Tensor {
 		return &source.Tensor{Batch: batch, Heads: heads, Len: n, Dim: dim, BatchStride: heads * n * dim, HeadStride: n * dim, LenStride: dim}
 	}
-	s := Shape{Q: tensor(heads, queries), K: tensor(kvHeads, keys), V: tensor(kvHeads, keys), Workers: 1, Wide: NarrowPanel}
+	s := Shape{Q: tensor(heads, queries), K: tensor(kvHeads, keys), V: tensor(kvHeads, keys), Sight: new(sight.Rule), Workers: 1, Wide: NarrowPanel}
 	for b := range batch {
 		s.Sequences = append(s.Sequences, sight.Sequence{Batch: b, Queries: queries, Keys: keys, Start: keys - queries})
 	}
@@ -74,18 +74,25 @@ func TestPlans(t *testing.T) {
 // How few queries go, where both ways were measured and differ.
 func TestTailRows(t *testing.T) {
 	const narrow, wide = NarrowPanel, tile.MaxPanel
-	for _, c := range []struct{ n, keys, dim, wide, want int }{
-		{1, 1, 4, wide, 1}, {1, 7, 128, narrow, 1}, {4, 2, 16, narrow, 4}, {8, 64, 128, wide, 8}, // alone, row by row
-		{8, 1, 8, narrow, 0},                                            // but for many of them that have little to do
-		{narrow + 1, 1, 64, narrow, 1}, {narrow + 4, 32, 16, narrow, 4}, // beside one more panel
-		{narrow + 5, 4, 4, narrow, 0}, {narrow + 8, 16, 8, narrow, 0}, {narrow + 8, 64, 64, narrow, 8},
-		{narrow + 1, 4, 16, wide, 0}, {narrow + 4, 16, 16, wide, 0}, {narrow + 8, 24, 32, wide, 0}, // beside a wider panel
-		{narrow + 1, 32, 16, wide, 1}, {narrow + 4, 32, 64, wide, 4}, {narrow + 8, 64, 64, wide, 8},
-		{wide + 1, 1, 4, wide, 1}, {wide + 8, 4, 4, wide, 0}, {wide + 8, 256, 64, wide, 8}, // beside one more behind it
-		{8 * wide, 64, 64, wide, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, 0}, // no tail
-		{narrow + 8, 1 << 30, 1024, narrow, 8}, // nothing overflows
+	for _, c := range []struct {
+		n, keys, dim, wide int
+		causal             bool
+		want               int
+	}{
+		{1, 1, 4, wide, false, 1}, {1, 7, 128, narrow, false, 1}, {4, 2, 16, narrow, false, 4}, {8, 64, 128, wide, false, 8}, // alone, row by row
+		{8, 1, 8, narrow, false, 0},                                                   // but for many of them that have little to do
+		{narrow + 1, 1, 64, narrow, false, 1}, {narrow + 4, 32, 16, narrow, false, 4}, // beside one more panel
+		{narrow + 5, 4, 4, narrow, false, 0}, {narrow + 8, 16, 8, narrow, false, 0}, {narrow + 8, 64, 64, narrow, false, 8},
+		{narrow + 1, 4, 16, wide, false, 0}, {narrow + 4, 16, 16, wide, false, 0}, {narrow + 8, 24, 32, wide, false, 0}, // beside a wider panel
+		{narrow + 1, 32, 16, wide, false, 1}, {narrow + 4, 32, 64, wide, false, 4}, {narrow + 8, 64, 64, wide, false, 8},
+		{wide + 1, 1, 4, wide, false, 1}, {wide + 8, 4, 4, wide, false, 0}, {wide + 8, 256, 64, wide, false, 8}, // beside one more behind it
+		{8, 16, 16, wide, false, 8}, {8, 16, 4, wide, true, 0}, {1, 16, 4, wide, true, 1}, // alone, causal or not
+		{narrow + 8, 40, 16, narrow, false, 8}, {narrow + 8, 40, 16, narrow, true, 0}, // behind a panel
+		{8 * wide, 64, 64, wide, false, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, false, 0}, // no tail
+		{narrow + 8, 1 << 30, 1024, narrow, false, 8}, // nothing overflows
 	} {
 		s := with(packed(1, 1, 1, c.n, c.keys, c.dim), 1, c.wide)
+		s.Sight.Causal = c.causal
 		require.Equal(t, c.want, New(s, nil).Cuts[0].TailRows, "%+v", c)
 		s.Scalar = true // where the padding of a panel takes as long as queries
 		if tail := c.n % narrow; tail <= tile.MaxRows {

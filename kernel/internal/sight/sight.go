@@ -2,6 +2,7 @@ package sight
 
 import (
 	"math"
+	"sort"
 
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -109,6 +110,26 @@ func (r *Rule) Seen(s *Sequence, i int) Keys {
 		k.From = clamp(add(add(s.Start, -r.Left), i), k.To)
 	}
 	return k
+}
+
+// Trim leaves the queries from the first to the last that may see a key.
+func (r *Rule) Trim(s *Sequence) {
+	// Both ends of what is seen grow with the number of the query.
+	first := s.firstQuery(func(i int) bool { return r.Seen(s, i).To > 0 })
+	s.Query, s.Queries, s.Start = s.Query+first, s.Queries-first, add(s.Start, first)
+	s.Queries = s.firstQuery(func(i int) bool { return r.Seen(s, i).From == s.Keys })
+}
+
+// firstQuery returns the number of the first query for which f is true, as it is for all behind it, or
+// Queries.
+func (s *Sequence) firstQuery(f func(i int) bool) int {
+	if s.Queries > 0 && f(0) == f(s.Queries-1) { // most often
+		if f(0) {
+			return 0
+		}
+		return s.Queries
+	}
+	return sort.Search(s.Queries, f)
 }
 
 // add returns x+y, or the int that is next to it.

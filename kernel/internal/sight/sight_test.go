@@ -42,6 +42,21 @@ func TestSeen(t *testing.T) {
 			}
 			require.True(t, 0 <= k.From && k.From <= k.To && k.To <= s.Keys, "%v", k)
 		}
+		// What is left keeps what it sees, and begins and ends with a query that sees something.
+		left := s
+		rule.Trim(&left)
+		for i := range s.Queries {
+			j := i - (left.Query - s.Query)
+			k := rule.Seen(&s, i)
+			if 0 <= j && j < left.Queries {
+				require.Equal(t, k, rule.Seen(&left, j), "%+v %+v: query %d", rule, s, i)
+			} else {
+				require.Zero(t, k.Len(), "%+v %+v: query %d", rule, s, i)
+			}
+			if left.Queries > 0 && rule.Left >= 0 && rule.Right >= 0 && (j == 0 || j == left.Queries-1) {
+				require.Positive(t, k.Len(), "%+v %+v: query %d", rule, s, i)
+			}
+		}
 	}
 }
 

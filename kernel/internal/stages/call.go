@@ -43,10 +43,12 @@ func newCall(a *Arguments) *call {
 	c.Arguments, c.scale = *a, generic.Log2Scale(a.Scale)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	for i := range c.sequences {
-		c.sequences[i].Cut(a.First, a.Q.Len)
+		s := &c.sequences[i]
+		s.Cut(a.First, a.Q.Len)
+		c.Sight.Trim(s)
 	}
 	c.plan = plan.New(plan.Shape{
-		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Workers: queue.Workers(a.Workers),
+		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
 		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
 	}, c.plan.Cuts)
 	return c
@@ -72,7 +74,7 @@ func Attention(a *Arguments) {
 // Run is that of the plan.
 func (c *call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
 
-// clearRest writes the rows of Dst that are in no sequence: zeros, as if they saw no key.
+// clearRest writes the rows of Dst that are in no sequence, or see no key: zeros.
 func (c *call) clearRest() {
 	row, batch := 0, 0 // the first one that may be left
 	for i := 0; i <= len(c.sequences); i++ {
