@@ -106,7 +106,7 @@ func (g *gen) finishPanel() {
 		g.VMOVUPS(Y(2), mem(st, offOldScale+32*part))
 	}
 	g.eights(func(part int, row [8]reg.GPVirtual) {
-		block, tail, done := g.label("block"), g.label("tail"), g.label("done")
+		block, tail, odd, done := g.label("block"), g.label("tail"), g.label("odd"), g.label("done")
 		i, n, acc := g.GP64(), g.ptr("dim"), g.ptr("acc")
 		g.XORQ(i, i)
 		rows := func(columns int, store func(y reg.VecPhysical, m Mem)) {
@@ -142,6 +142,11 @@ func (g *gen) finishPanel() {
 		g.Label(tail)
 		g.ADDQ(I8(8), n)
 		g.JZ(LabelRef(done))
+		g.CMPQ(n, U8(4)) // half a register, which some CPUs store faster than by a mask
+		g.JNE(LabelRef(odd))
+		rows(4, func(y reg.VecPhysical, m Mem) { g.VMOVUPS(y.AsX(), m) })
+		g.JMP(LabelRef(done))
+		g.Label(odd)
 		rows(7, func(y reg.VecPhysical, m Mem) { g.VMASKMOVPS(y, Y(11), m) })
 		g.Label(done)
 	}, dst)

@@ -306,7 +306,62 @@ block7:
 
 tail8:
 	ADDQ           $+8, R14
-	JZ             done9
+	JZ             done10
+	CMPQ           R14, $0x04
+	JNE            odd9
+	VBROADCASTF128 384(CX), Y8
+	VMOVUPS        (R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        64(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        128(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        192(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(R13*4)
+	VMOVUPS        X1, (SI)(R13*4)
+	VMOVUPS        X2, (DI)(R13*4)
+	VMOVUPS        X3, (R8)(R13*4)
+	VBROADCASTF128 400(CX), Y8
+	VMOVUPS        16(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        80(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        144(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        208(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(R13*4)
+	VMOVUPS        X1, (R10)(R13*4)
+	VMOVUPS        X2, (R11)(R13*4)
+	VMOVUPS        X3, (R12)(R13*4)
+	JMP            done10
+
+odd9:
 	VBROADCASTF128 384(CX), Y8
 	VMOVUPS        (R15), X4
 	VINSERTF128    $0x01, 256(R15), Y4, Y4
@@ -364,7 +419,7 @@ tail8:
 	VMASKMOVPS     Y2, Y11, (R11)(R13*4)
 	VMASKMOVPS     Y3, Y11, (R12)(R13*4)
 
-done9:
+done10:
 	MOVQ    64(DX), BX
 	LEAQ    (AX)(BX*4), BX
 	MOVQ    72(DX), SI
@@ -385,10 +440,10 @@ done9:
 	MOVQ    acc+16(FP), R13
 	XORQ    AX, AX
 	SUBQ    $+8, R12
-	JL      tail11
+	JL      tail12
 	PCALIGN $0x20
 
-block10:
+block11:
 	VBROADCASTF128 416(CX), Y8
 	VMOVUPS        32(R13), X4
 	VINSERTF128    $0x01, 288(R13), Y4, Y4
@@ -450,11 +505,66 @@ block10:
 	ADDQ           $+512, R13
 	ADDQ           $+8, AX
 	SUBQ           $+8, R12
-	JGE            block10
+	JGE            block11
 
-tail11:
+tail12:
 	ADDQ           $+8, R12
-	JZ             done12
+	JZ             done14
+	CMPQ           R12, $0x04
+	JNE            odd13
+	VBROADCASTF128 416(CX), Y8
+	VMOVUPS        32(R13), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        96(R13), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        160(R13), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        224(R13), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(AX*4)
+	VMOVUPS        X1, (SI)(AX*4)
+	VMOVUPS        X2, (DI)(AX*4)
+	VMOVUPS        X3, (R8)(AX*4)
+	VBROADCASTF128 432(CX), Y8
+	VMOVUPS        48(R13), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        112(R13), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        176(R13), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        240(R13), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(AX*4)
+	VMOVUPS        X1, (R10)(AX*4)
+	VMOVUPS        X2, (R11)(AX*4)
+	VMOVUPS        X3, (DX)(AX*4)
+	JMP            done14
+
+odd13:
 	VBROADCASTF128 416(CX), Y8
 	VMOVUPS        32(R13), X4
 	VINSERTF128    $0x01, 288(R13), Y4, Y4
@@ -512,7 +622,7 @@ tail11:
 	VMASKMOVPS     Y2, Y11, (R11)(AX*4)
 	VMASKMOVPS     Y3, Y11, (DX)(AX*4)
 
-done12:
+done14:
 	VMOVMSKPS Y10, AX
 	MOVQ      AX, ret+40(FP)
 	VZEROUPPER
@@ -551,7 +661,7 @@ TEXT ·hideTile(SB), NOSPLIT, $0-32
 	VMOVUPS lanes0<>+0(SB), Y5
 	VMOVUPS lanes1<>+0(SB), Y6
 
-key13:
+key15:
 	VPBROADCASTD (DX), Y3
 	VPSLLVD      Y5, Y3, Y3
 	VBLENDVPS    Y3, (AX), Y4, Y2
@@ -565,7 +675,7 @@ key13:
 	ADDQ         $+4, DX
 	ADDQ         $+64, AX
 	DECQ         BX
-	JNZ          key13
+	JNZ          key15
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	VZEROUPPER

@@ -482,7 +482,62 @@ block13:
 
 tail14:
 	ADDQ           $+8, R14
-	JZ             done15
+	JZ             done16
+	CMPQ           R14, $0x04
+	JNE            odd15
+	VBROADCASTF128 384(CX), Y8
+	VMOVUPS        (R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        128(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        256(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        384(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(R13*4)
+	VMOVUPS        X1, (SI)(R13*4)
+	VMOVUPS        X2, (DI)(R13*4)
+	VMOVUPS        X3, (R8)(R13*4)
+	VBROADCASTF128 400(CX), Y8
+	VMOVUPS        16(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        144(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        272(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        400(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(R13*4)
+	VMOVUPS        X1, (R10)(R13*4)
+	VMOVUPS        X2, (R11)(R13*4)
+	VMOVUPS        X3, (R12)(R13*4)
+	JMP            done16
+
+odd15:
 	VBROADCASTF128 384(CX), Y8
 	VMOVUPS        (R15), X4
 	VINSERTF128    $0x01, 512(R15), Y4, Y4
@@ -540,7 +595,7 @@ tail14:
 	VMASKMOVPS     Y2, Y11, (R11)(R13*4)
 	VMASKMOVPS     Y3, Y11, (R12)(R13*4)
 
-done15:
+done16:
 	MOVQ    64(DX), BX
 	LEAQ    (AX)(BX*4), BX
 	MOVQ    72(DX), SI
@@ -561,10 +616,10 @@ done15:
 	MOVQ    acc+16(FP), R15
 	XORQ    R13, R13
 	SUBQ    $+8, R14
-	JL      tail17
+	JL      tail18
 	PCALIGN $0x20
 
-block16:
+block17:
 	VBROADCASTF128 416(CX), Y8
 	VMOVUPS        32(R15), X4
 	VINSERTF128    $0x01, 544(R15), Y4, Y4
@@ -626,11 +681,66 @@ block16:
 	ADDQ           $+1024, R15
 	ADDQ           $+8, R13
 	SUBQ           $+8, R14
-	JGE            block16
+	JGE            block17
 
-tail17:
+tail18:
 	ADDQ           $+8, R14
-	JZ             done18
+	JZ             done20
+	CMPQ           R14, $0x04
+	JNE            odd19
+	VBROADCASTF128 416(CX), Y8
+	VMOVUPS        32(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        160(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        288(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        416(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(R13*4)
+	VMOVUPS        X1, (SI)(R13*4)
+	VMOVUPS        X2, (DI)(R13*4)
+	VMOVUPS        X3, (R8)(R13*4)
+	VBROADCASTF128 432(CX), Y8
+	VMOVUPS        48(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        176(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        304(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        432(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(R13*4)
+	VMOVUPS        X1, (R10)(R13*4)
+	VMOVUPS        X2, (R11)(R13*4)
+	VMOVUPS        X3, (R12)(R13*4)
+	JMP            done20
+
+odd19:
 	VBROADCASTF128 416(CX), Y8
 	VMOVUPS        32(R15), X4
 	VINSERTF128    $0x01, 544(R15), Y4, Y4
@@ -688,7 +798,7 @@ tail17:
 	VMASKMOVPS     Y2, Y11, (R11)(R13*4)
 	VMASKMOVPS     Y3, Y11, (R12)(R13*4)
 
-done18:
+done20:
 	MOVQ    128(DX), BX
 	LEAQ    (AX)(BX*4), BX
 	MOVQ    136(DX), SI
@@ -709,10 +819,10 @@ done18:
 	MOVQ    acc+16(FP), R15
 	XORQ    R13, R13
 	SUBQ    $+8, R14
-	JL      tail20
+	JL      tail22
 	PCALIGN $0x20
 
-block19:
+block21:
 	VBROADCASTF128 448(CX), Y8
 	VMOVUPS        64(R15), X4
 	VINSERTF128    $0x01, 576(R15), Y4, Y4
@@ -774,11 +884,66 @@ block19:
 	ADDQ           $+1024, R15
 	ADDQ           $+8, R13
 	SUBQ           $+8, R14
-	JGE            block19
+	JGE            block21
 
-tail20:
+tail22:
 	ADDQ           $+8, R14
-	JZ             done21
+	JZ             done24
+	CMPQ           R14, $0x04
+	JNE            odd23
+	VBROADCASTF128 448(CX), Y8
+	VMOVUPS        64(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        192(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        320(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        448(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(R13*4)
+	VMOVUPS        X1, (SI)(R13*4)
+	VMOVUPS        X2, (DI)(R13*4)
+	VMOVUPS        X3, (R8)(R13*4)
+	VBROADCASTF128 464(CX), Y8
+	VMOVUPS        80(R15), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        208(R15), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        336(R15), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        464(R15), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(R13*4)
+	VMOVUPS        X1, (R10)(R13*4)
+	VMOVUPS        X2, (R11)(R13*4)
+	VMOVUPS        X3, (R12)(R13*4)
+	JMP            done24
+
+odd23:
 	VBROADCASTF128 448(CX), Y8
 	VMOVUPS        64(R15), X4
 	VINSERTF128    $0x01, 576(R15), Y4, Y4
@@ -836,7 +1001,7 @@ tail20:
 	VMASKMOVPS     Y2, Y11, (R11)(R13*4)
 	VMASKMOVPS     Y3, Y11, (R12)(R13*4)
 
-done21:
+done24:
 	MOVQ    192(DX), BX
 	LEAQ    (AX)(BX*4), BX
 	MOVQ    200(DX), SI
@@ -857,10 +1022,10 @@ done21:
 	MOVQ    acc+16(FP), R13
 	XORQ    AX, AX
 	SUBQ    $+8, R12
-	JL      tail23
+	JL      tail26
 	PCALIGN $0x20
 
-block22:
+block25:
 	VBROADCASTF128 480(CX), Y8
 	VMOVUPS        96(R13), X4
 	VINSERTF128    $0x01, 608(R13), Y4, Y4
@@ -922,11 +1087,66 @@ block22:
 	ADDQ           $+1024, R13
 	ADDQ           $+8, AX
 	SUBQ           $+8, R12
-	JGE            block22
+	JGE            block25
 
-tail23:
+tail26:
 	ADDQ           $+8, R12
-	JZ             done24
+	JZ             done28
+	CMPQ           R12, $0x04
+	JNE            odd27
+	VBROADCASTF128 480(CX), Y8
+	VMOVUPS        96(R13), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        224(R13), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        352(R13), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        480(R13), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (BX)(AX*4)
+	VMOVUPS        X1, (SI)(AX*4)
+	VMOVUPS        X2, (DI)(AX*4)
+	VMOVUPS        X3, (R8)(AX*4)
+	VBROADCASTF128 496(CX), Y8
+	VMOVUPS        112(R13), X4
+	VFMADD213PS    Y9, Y8, Y4
+	VMOVUPS        240(R13), X5
+	VFMADD213PS    Y9, Y8, Y5
+	VMOVUPS        368(R13), X6
+	VFMADD213PS    Y9, Y8, Y6
+	VMOVUPS        496(R13), X7
+	VFMADD213PS    Y9, Y8, Y7
+	VCMPPS         $0x03, Y4, Y5, Y0
+	VORPS          Y0, Y10, Y10
+	VCMPPS         $0x03, Y6, Y7, Y0
+	VORPS          Y0, Y10, Y10
+	VUNPCKLPS      Y5, Y4, Y0
+	VUNPCKHPS      Y5, Y4, Y2
+	VUNPCKLPS      Y7, Y6, Y4
+	VUNPCKHPS      Y7, Y6, Y5
+	VUNPCKHPD      Y4, Y0, Y1
+	VUNPCKLPD      Y4, Y0, Y0
+	VUNPCKHPD      Y5, Y2, Y3
+	VUNPCKLPD      Y5, Y2, Y2
+	VMOVUPS        X0, (R9)(AX*4)
+	VMOVUPS        X1, (R10)(AX*4)
+	VMOVUPS        X2, (R11)(AX*4)
+	VMOVUPS        X3, (DX)(AX*4)
+	JMP            done28
+
+odd27:
 	VBROADCASTF128 480(CX), Y8
 	VMOVUPS        96(R13), X4
 	VINSERTF128    $0x01, 608(R13), Y4, Y4
@@ -984,7 +1204,7 @@ tail23:
 	VMASKMOVPS     Y2, Y11, (R11)(AX*4)
 	VMASKMOVPS     Y3, Y11, (DX)(AX*4)
 
-done24:
+done28:
 	VMOVMSKPS Y10, AX
 	MOVQ      AX, ret+40(FP)
 	VZEROUPPER
@@ -1022,7 +1242,7 @@ TEXT ·hideTile(SB), NOSPLIT, $0-32
 	VMOVUPS splatff800000<>+0(SB), Z4
 	VXORPS  Z2, Z2, Z2
 
-key25:
+key29:
 	KMOVW     (DX), K1
 	VBLENDMPS (AX), Z4, K1, Z2
 	VMOVUPS   Z2, (AX)
@@ -1034,7 +1254,7 @@ key25:
 	ADDQ      $+4, DX
 	ADDQ      $+128, AX
 	DECQ      BX
-	JNZ       key25
+	JNZ       key29
 	VMOVUPS   Z0, (CX)
 	VMOVUPS   Z1, 64(CX)
 	VZEROUPPER
