@@ -165,6 +165,9 @@ func (l *Lanes) Reset(r *Rule, width int) {
 // Set says what lane r sees, and where its mask begins. After Reset each lane is set once.
 func (l *Lanes) Set(r int, k Keys, mask int) {
 	l.From[r], l.To[r], l.row[r] = int32(k.From), int32(k.To), mask
+	if r > 0 && k == l.Any && k == l.All { // as all lanes before it
+		return
+	}
 	if r < l.width/2 {
 		l.lower = max(l.lower, k.To)
 	}
