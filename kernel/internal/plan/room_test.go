@@ -24,7 +24,7 @@ func TestRoom(t *testing.T) {
 		s.Sequences = []sight.Sequence{{Queries: 1 + r.IntN(200), Keys: 1 + r.IntN(5000)}, {Queries: 1 + r.IntN(3), Keys: 1 + r.IntN(5000)}}
 		p := New(s, nil)
 		// What panels and rows that are computed again need whatever the items are.
-		need := Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim)}
+		need := Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim}
 		for i := 0; i < p.Items; {
 			n := p.Together(i)
 			it := p.Item(i, n)
@@ -51,14 +51,14 @@ func TestRoom(t *testing.T) {
 		}
 		for name, room := range map[string][2]int{
 			"queries": {need.Queries, p.Scratch.Queries}, "outputs": {need.Outputs, p.Scratch.Outputs}, "values": {need.Values, p.Scratch.Values},
-			"scores": {need.Scores, p.Scratch.Scores}, "mixes": {need.Mixes, p.Scratch.Mixes},
+			"scores": {need.Scores, p.Scratch.Scores}, "mixes": {need.Mixes, p.Scratch.Mixes}, "keys": {need.Keys, p.Scratch.Keys},
 		} {
 			// Lanes are counted in whole wide panels.
 			wide := tile.MaxPanel * max(tile.Pad(s.Q.Dim), tile.Pad(s.V.Dim))
 			require.True(t, room[0] <= room[1] && room[1] <= 2*room[0]+wide, "%s: need %d, have %d: %v %+v", name, room[0], room[1], p, s.Sequences)
 		}
 		sc := p.Scratch
-		require.Equal(t, sc.Queries+sc.Outputs+sc.Values+sc.Scores+sc.Mixes, sc.Size())
+		require.Equal(t, sc.Queries+sc.Outputs+sc.Values+sc.Keys+sc.Scores+sc.Mixes, sc.Size())
 	}
 }
 
@@ -91,15 +91,13 @@ func TestWork(t *testing.T) {
 // Where each choice changes: a query more, a key more, a stride more.
 func TestEdges(t *testing.T) {
 	plan := func(s Shape) Cut { return New(s, nil).Cuts[0] }
-	// A tail of up to MaxRows queries goes row by row, if there are keys for a block or only one query.
+	// A tail of up to MaxRows queries goes row by row, where there are many keys.
 	for n := 1; n <= 3*NarrowPanel; n++ {
-		for _, keys := range []int{1, 7, 8, 100} {
-			tail := n % NarrowPanel
-			if tail > tile.MaxRows || keys < 8 && n > 1 {
-				tail = 0
-			}
-			require.Equal(t, tail, plan(packed(1, 1, 1, n, keys, 64)).TailRows, "%d queries, %d keys", n, keys)
+		tail := n % NarrowPanel
+		if tail > tile.MaxRows {
+			tail = 0
 		}
+		require.Equal(t, tail, plan(packed(1, 1, 1, n, 100, 64)).TailRows, "%d queries", n)
 	}
 	// A wide panel is for more than a narrow one holds.
 	p := New(with(packed(1, 1, 1, 100, 100, 64), 1, tile.MaxPanel), nil)
@@ -150,8 +148,12 @@ func TestEdges(t *testing.T) {
 		require.Equal(t, c.heads, plan(s).Heads, "%+v", c)
 	}
 	// One head is not its own neighbour: its rows may lie as close as heads would.
-	one := packed(1, 4, 4, 1, 1, 64) // HeadStride = LenStride
+	one := packed(1, 4, 4, 1, 100, 64)
+	one.K.LenStride, one.V.LenStride = one.K.HeadStride, one.V.HeadStride
 	require.Equal(t, 1, plan(one).Heads)
+	// Few keys are neighbours in any layout.
+	require.Equal(t, 4, plan(packed(1, 4, 4, 1, fewKeys/64, 64)).Heads)
+	require.Equal(t, 1, plan(packed(1, 4, 4, 1, fewKeys/64+1, 64)).Heads)
 	// Keys are split if there are less than four groups of KV heads to a worker, and more than a stretch of keys.
 	for _, c := range []struct{ heads, workers, keys, queries, parts int }{
 		{7, 2, stretch + 1, 1, 2}, {8, 2, stretch + 1, 1, 1}, {7, 2, stretch, 1, 1}, {7, 1, stretch + 1, 1, 1}, {1, 2, stretch + 1, 9, 1}, {1, 2, 0, 1, 1},
