@@ -170,6 +170,9 @@ func (s *Shape) tailRows(n int, q *sight.Sequence) int {
 	if PadRows(t) > 4 { // up to 4, they take little longer than to read the keys
 		rows += 10 * dims * keys
 	}
+	if 1 < keys && keys < RowKeys { // they are copied, and computed as a block
+		rows += 50 * dims
+	}
 	panel := 19000 + 90*dims + (250+21*dims)*keys
 	switch {
 	case n == t: // no panel is there to begin with

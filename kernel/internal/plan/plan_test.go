@@ -83,7 +83,7 @@ func TestTailRows(t *testing.T) {
 		{8, 1, 8, narrow, false, 0},                                                   // but for many of them that have little to do
 		{narrow + 1, 1, 64, narrow, false, 1}, {narrow + 4, 32, 16, narrow, false, 4}, // beside one more panel
 		{narrow + 5, 4, 4, narrow, false, 0}, {narrow + 8, 16, 8, narrow, false, 0}, {narrow + 8, 64, 64, narrow, false, 8},
-		{narrow + 1, 4, 16, wide, false, 0}, {narrow + 4, 16, 16, wide, false, 0}, {narrow + 8, 24, 32, wide, false, 0}, // beside a wider panel
+		{narrow + 1, 4, 16, wide, false, 0}, {narrow + 4, 16, 16, wide, false, 0}, {narrow + 8, 24, 32, wide, false, 0}, {narrow + 4, 7, 64, wide, false, 0}, // beside a wider panel
 		{narrow + 1, 32, 16, wide, false, 1}, {narrow + 4, 32, 64, wide, false, 4}, {narrow + 8, 64, 64, wide, false, 8},
 		{wide + 1, 1, 4, wide, false, 1}, {wide + 8, 4, 4, wide, false, 0}, {wide + 8, 256, 64, wide, false, 8}, // beside one more behind it
 		{8, 16, 16, wide, false, 8}, {8, 16, 4, wide, true, 0}, {1, 16, 4, wide, true, 1}, // alone, causal or not
