@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
@@ -60,8 +62,55 @@ func SoftmaxRows(dst, x []float32, cols int) {
 	if len(x)%cols != 0 {
 		panic(fmt.Sprintf("attn: SoftmaxRows: x has %d elements, want a multiple of %d, cols", len(x), cols))
 	}
+	if cols <= narrowRow {
+		softmaxNarrow(dst, x, cols)
+		return
+	}
 	for ; len(x) > 0; dst, x = dst[cols:], x[cols:] {
 		softmax(dst[:cols], x[:cols])
+	}
+}
+
+// narrowRow is the most columns of rows that go side by side, as a call for each takes longer.
+const narrowRow = 16
+
+// softmaxNarrow takes the exponentials of many rows in one call. A lane of a sum has one element or
+// none, so that of the sums only their folding is left.
+func softmaxNarrow(dst, x []float32, cols int) {
+	const most = 1 << 10
+	half := 1 << bits.Len(uint(cols-1)) / 2 // the first step that adds more than zeros
+	for n := 0; len(x) > 0; dst, x = dst[n:], x[n:] {
+		n = min(most/cols*cols, len(x))
+		for i := 0; i < n; i += cols {
+			row, to := x[i:][:cols], dst[i:][:cols]
+			m := float32(math.Inf(-1))
+			for _, v := range row {
+				if v > m {
+					m = v
+				}
+			}
+			m = tile.SafeMax(m + 0) // -0 becomes +0
+			for j, v := range row {
+				to[j] = v - m
+			}
+		}
+		var unused [tile.Lanes]float32
+		asm.ExpSum(dst[:n], dst[:n], 0, &unused)
+		for i := 0; i < n; i += cols {
+			row := dst[i:][:cols]
+			var sum [narrowRow]float32
+			copy(sum[:], row)
+			for h := half; h > 0; h /= 2 {
+				for l := range h {
+					sum[l] += sum[l+h]
+				}
+			}
+			if s := sum[0]; s != 0 {
+				for j := range row {
+					row[j] /= s
+				}
+			}
+		}
 	}
 }
 
