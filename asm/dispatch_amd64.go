@@ -59,6 +59,45 @@ func Exp(dst, x []float32) {
 	tile.Exp(dst, x)
 }
 
+// Gelu is [tile.Gelu].
+func Gelu(dst, x []float32) {
+	if level >= levelAVX512 && len(x) >= 64 {
+		avx512.Gelu(dst, x)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.Gelu(dst, x)
+		return
+	}
+	tile.Gelu(dst, x)
+}
+
+// GeluTanh is [tile.GeluTanh].
+func GeluTanh(dst, x []float32) {
+	if level >= levelAVX512 && len(x) >= 64 {
+		avx512.GeluTanh(dst, x)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.GeluTanh(dst, x)
+		return
+	}
+	tile.GeluTanh(dst, x)
+}
+
+// Silu is [tile.Silu].
+func Silu(dst, x []float32) {
+	if level >= levelAVX512 && len(x) >= 64 {
+		avx512.Silu(dst, x)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.Silu(dst, x)
+		return
+	}
+	tile.Silu(dst, x)
+}
+
 // Max is [tile.Max].
 func Max(x []float32) float32 {
 	if level >= levelAVX512 && len(x) >= 256 {

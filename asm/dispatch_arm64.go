@@ -48,6 +48,33 @@ func Exp(dst, x []float32) {
 	tile.Exp(dst, x)
 }
 
+// Gelu is [tile.Gelu].
+func Gelu(dst, x []float32) {
+	if level >= levelNEON {
+		neon.Gelu(dst, x)
+		return
+	}
+	tile.Gelu(dst, x)
+}
+
+// GeluTanh is [tile.GeluTanh].
+func GeluTanh(dst, x []float32) {
+	if level >= levelNEON {
+		neon.GeluTanh(dst, x)
+		return
+	}
+	tile.GeluTanh(dst, x)
+}
+
+// Silu is [tile.Silu].
+func Silu(dst, x []float32) {
+	if level >= levelNEON {
+		neon.Silu(dst, x)
+		return
+	}
+	tile.Silu(dst, x)
+}
+
 // Max is [tile.Max].
 func Max(x []float32) float32 {
 	if level >= levelNEON {

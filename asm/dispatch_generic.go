@@ -32,6 +32,21 @@ func Exp(dst, x []float32) {
 	tile.Exp(dst, x)
 }
 
+// Gelu is [tile.Gelu].
+func Gelu(dst, x []float32) {
+	tile.Gelu(dst, x)
+}
+
+// GeluTanh is [tile.GeluTanh].
+func GeluTanh(dst, x []float32) {
+	tile.GeluTanh(dst, x)
+}
+
+// Silu is [tile.Silu].
+func Silu(dst, x []float32) {
+	tile.Silu(dst, x)
+}
+
 // Max is [tile.Max].
 func Max(x []float32) float32 {
 	return tile.Max(x)

@@ -23,6 +23,9 @@ type impl struct {
 	dot          func(reps int, x, y []float32) float32 // the sum of reps inner products
 	exp, softmax func(dst, x []float32)
 	logSumExp    func(x []float32) float32
+	gelu         func(dst, x []float32)
+	geluTanh     func(dst, x []float32)
+	silu         func(dst, x []float32)
 	matMul       func(c, a, b kernel.Matrix, workers int)            // packed matrices
 	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
@@ -42,6 +45,7 @@ var errUnsupported = errors.New("not supported")
 func (b benchmark) runsOn(i impl) bool {
 	has := map[string]bool{
 		"Dot": i.dot != nil, "Exp": i.exp != nil, "Softmax": i.softmax != nil, "LogSumExp": i.logSumExp != nil,
+		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"MatMul": i.matMul != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
 		"Generate": i.step != nil, "SelfAttention": i.layer != nil,
 	}
@@ -116,6 +120,7 @@ var selected = func() impl {
 			return sum
 		},
 		exp: kernel.Exp, softmax: kernel.Softmax, logSumExp: kernel.LogSumExp,
+		gelu: kernel.GELU, geluTanh: kernel.GELUTanh, silu: kernel.SiLU,
 		matMul: func(c, a, b kernel.Matrix, workers int) {
 			must(kernel.MatMul(c, a, b, &kernel.MatMulOptions{Workers: workers}))
 		},
@@ -164,6 +169,7 @@ func baselines() []impl {
 			return sum
 		},
 		exp: generic.Exp, softmax: generic.Softmax, logSumExp: generic.LogSumExp,
+		gelu: generic.GELU, geluTanh: generic.GELUTanh, silu: generic.SiLU,
 		matMul: genericMatMul,
 		attention: calls(func(dst, q, k, v kernel.Tensor, o *kernel.Options) {
 			eachHead(dst, q, k, v, func(dst, q, k, v []float32, dim int) {

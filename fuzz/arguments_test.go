@@ -728,6 +728,9 @@ var vectorFunctions = [...]struct {
 }{
 	{name: "Dot", dot: kernel.Dot}, {name: "generic.Dot", dot: generic.Dot},
 	{name: "Exp", write: kernel.Exp, against: plainExp}, {name: "generic.Exp", write: generic.Exp, against: plainExp},
+	{name: "GELU", write: kernel.GELU, against: plainGELU}, {name: "generic.GELU", write: generic.GELU, against: plainGELU},
+	{name: "GELUTanh", write: kernel.GELUTanh, against: plainGELUTanh}, {name: "generic.GELUTanh", write: generic.GELUTanh, against: plainGELUTanh},
+	{name: "SiLU", write: kernel.SiLU, against: plainSiLU}, {name: "generic.SiLU", write: generic.SiLU, against: plainSiLU},
 	{name: "Softmax", write: kernel.Softmax, against: plainSoftmax}, {name: "generic.Softmax", write: generic.Softmax, against: plainSoftmax},
 	{name: "SoftmaxRows", rows: kernel.SoftmaxRows}, {name: "generic.SoftmaxRows", rows: generic.SoftmaxRows},
 	{name: "LogSumExp", sum: kernel.LogSumExp}, {name: "generic.LogSumExp", sum: generic.LogSumExp},
@@ -738,6 +741,26 @@ func plainExp(dst, x []float32) {
 		dst[i] = float32(math.Exp(float64(v)))
 	}
 }
+
+func plainGELU(dst, x []float32) {
+	for i, v := range x {
+		dst[i], _ = rounded(GELU(v))
+	}
+}
+
+func plainGELUTanh(dst, x []float32) {
+	for i, v := range x {
+		dst[i], _ = rounded(GELUTanh(v))
+	}
+}
+
+func plainSiLU(dst, x []float32) {
+	for i, v := range x {
+		dst[i], _ = rounded(SiLU(v))
+	}
+}
+
+func rounded(want, bound float64) (float32, float64) { return float32(want), bound }
 
 func plainSoftmax(dst, x []float32) {
 	var sum float64

@@ -122,6 +122,40 @@ func Exp(x float32) (want, bound float64) {
 	return want, ulps*ulp(want) + 2*u64*want
 }
 
+// GELU returns x*Phi(x) and the error bound of kernel.GELU. Both are +Inf for a NaN.
+func GELU(x float32) (want, bound float64) {
+	return activation(x, float64(x)/2*math.Erfc(-float64(x)*(math.Sqrt2/2)))
+}
+
+// GELUTanh returns x*(1+tanh(y))/2 and the error bound of kernel.GELUTanh. Both are +Inf for a NaN.
+func GELUTanh(x float32) (want, bound float64) {
+	v := float64(x)
+	return activation(x, v/(1+math.Exp(-2*math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v))))
+}
+
+// SiLU returns x/(1 + e^-x) and the error bound of kernel.SiLU. Both are +Inf for a NaN.
+func SiLU(x float32) (want, bound float64) {
+	return activation(x, float64(x)/(1+math.Exp(-float64(x))))
+}
+
+// activation returns the exact value and its bound, 2 ulp or, for x < -1, the larger one of that and
+// 2^-26 |x|.
+func activation(x float32, exact float64) (want, bound float64) {
+	switch {
+	case x != x:
+		return math.Inf(1), math.Inf(1)
+	case math.IsInf(float64(x), -1):
+		return math.Copysign(0, -1), 0
+	case math.IsInf(float64(x), 1):
+		return math.Inf(1), 0
+	}
+	bound = 2 * ulp(math.Abs(exact))
+	if x < -1 {
+		bound = math.Max(bound, -0x1p-26*float64(x))
+	}
+	return exact, bound + 4*u64*math.Abs(exact)
+}
+
 // ulp returns the distance of the float32 values around x > 0.
 func ulp(x float64) float64 {
 	_, e := math.Frexp(x)

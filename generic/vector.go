@@ -32,6 +32,34 @@ func Exp(dst, x []float32) {
 	tile.Exp(dst, x)
 }
 
+// GELU sets dst[i] = x[i]*Phi(x[i]), with the distribution function Phi of the normal distribution. It
+// panics, before it writes, if the lengths differ or dst overlaps x without being x.
+//
+// For x >= -1 the error is at most 2 ulp, below that 2 ulp or 2^-26*|x|, whichever is larger. Arguments
+// below -12.96 give -0.
+func GELU(dst, x []float32) {
+	checkVectors("GELU", dst, x)
+	tile.Gelu(dst, x)
+}
+
+// GELUTanh sets dst[i] = x[i]*(1 + tanh(y))/2, y = sqrt(2/pi)*(x[i] + 0.044715*x[i]^3), an approximation of
+// GELU. It panics, before it writes, if the lengths differ or dst overlaps x without being x.
+//
+// The error against this formula is that of [GELU]. Arguments below -10.06 give -0.
+func GELUTanh(dst, x []float32) {
+	checkVectors("GELUTanh", dst, x)
+	tile.GeluTanh(dst, x)
+}
+
+// SiLU sets dst[i] = x[i]/(1 + e^-x[i]). It panics, before it writes, if the lengths differ or dst overlaps
+// x without being x.
+//
+// The error is that of [GELU]. Arguments below -88.68 give -0.
+func SiLU(dst, x []float32) {
+	checkVectors("SiLU", dst, x)
+	tile.Silu(dst, x)
+}
+
 // Softmax sets dst[i] = e^x[i] / sum_j e^x[j]. It panics, before it writes, if the lengths differ or
 // dst overlaps x without being x.
 //

@@ -104,6 +104,12 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 			return Rotary(x, tables.Cos, tables.Sin, []int{0, 20}, interleaved)
 		}})
 	}
+	for _, a := range []struct {
+		name string
+		f    func(dst, x []float32)
+	}{{"GELU", GELU}, {"GELUTanh", GELUTanh}, {"SiLU", SiLU}} {
+		vector(a.name, len(x), func(out []float32) { a.f(out, x) })
+	}
 	return calls
 }
 

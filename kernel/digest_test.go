@@ -32,6 +32,9 @@ var golden = []uint64{
 	0x3b05184da91a0bc3, // MatMulPacked
 	0x6c13119d8c5681d4, // Rotary, half-split
 	0x8ac8b10c30478556, // interleaved
+	0xa02c14b12ccf39bc, // GELU
+	0xe9b78dea2af6dd2a, // GELUTanh
+	0x4a5a455ffc314907, // SiLU
 }
 
 func TestDigests(t *testing.T) {

@@ -169,6 +169,22 @@ func ExampleSoftmax() {
 	// [0.006 0.047 0.946]
 }
 
+func ExampleGELU() {
+	x := []float32{-10, -1, 0, 1, 10}
+	kernel.GELU(x, x)
+	fmt.Printf("%.4f\n", x)
+	// Output:
+	// [-0.0000 -0.1587 0.0000 0.8413 10.0000]
+}
+
+func ExampleSiLU() {
+	x := []float32{-10, -1, 0, 1, 10}
+	kernel.SiLU(x, x)
+	fmt.Printf("%.4f\n", x)
+	// Output:
+	// [-0.0005 -0.2689 0.0000 0.7311 9.9995]
+}
+
 func ExampleLogSumExp() {
 	fmt.Printf("%.3f\n", kernel.LogSumExp([]float32{1000, 1001, 1002})) // e^1000 alone is beyond float32
 	// Output:

@@ -39,6 +39,9 @@ func plants() (all []plant) {
 		f      func(dst, x []float32)
 	}{
 		{"Exp", true, Exp},
+		{"GELU", true, GELU},
+		{"GELUTanh", true, GELUTanh},
+		{"SiLU", true, SiLU},
 		{"Softmax", true, Softmax},
 		{"SoftmaxRows", true, func(dst, x []float32) { SoftmaxRows(dst, x, 27) }},
 		{"Dot", false, func(y, x []float32) { sink = Dot(y, x) }},

@@ -17,6 +17,9 @@ var elementwise = []struct {
 	f, oracle func(dst, x []float32)
 }{
 	{"Exp", Exp, generic.Exp},
+	{"GELU", GELU, generic.GELU},
+	{"GELUTanh", GELUTanh, generic.GELUTanh},
+	{"SiLU", SiLU, generic.SiLU},
 	{"Softmax", Softmax, generic.Softmax},
 	{"SoftmaxRows", func(dst, x []float32) { SoftmaxRows(dst, x, max(1, len(x))) }, generic.Softmax},
 }
@@ -65,8 +68,8 @@ func TestLongVectors(t *testing.T) {
 // SoftmaxRows is Softmax row by row.
 func TestSoftmaxRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
-	for _, cols := range []int{1, 2, 7, 8, 31, 32, 33, 100} {
-		for _, n := range []int{0, 1, 2, 9} {
+	for _, cols := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100} {
+		for _, n := range []int{0, 1, 2, 9, 1000} {
 			x := asmtest.Fill(r, make([]float32, n*cols), asmtest.WithEdges)
 			want, got := make([]float32, len(x)), make([]float32, len(x))
 			for i := range n {
@@ -93,6 +96,12 @@ func TestVectorSpecials(t *testing.T) {
 	e := []float32{0, float32(math.Copysign(0, -1)), -inf, inf, nan}
 	Exp(e, e)
 	asmtest.Equal(t, []float32{1, 1, 0, inf, nan}, e, "Exp")
+	negZero := float32(math.Copysign(0, -1))
+	for _, f := range []func(dst, x []float32){GELU, GELUTanh, SiLU} {
+		e := []float32{0, negZero, -inf, inf, nan, -nan, 0x1p-149, math.MaxFloat32, -math.MaxFloat32, 200, -200}
+		f(e, e)
+		asmtest.Equal(t, []float32{0, negZero, negZero, inf, nan, nan, 0, math.MaxFloat32, negZero, 200, negZero}, e, "an activation")
+	}
 	for _, f := range elementwise {
 		require.NotPanics(t, func() { f.f(nil, nil); f.f(nil, []float32{}); f.f([]float32{}, nil) }, f.name)
 	}
@@ -128,6 +137,9 @@ func TestVectorPanics(t *testing.T) {
 	} {
 		require.PanicsWithValue(t, "attn: "+c.want, c.f)
 		require.Equal(t, memory, x, "%s: nothing is written", c.want)
+	}
+	for name, f := range map[string]func(dst, x []float32){"GELU": GELU, "GELUTanh": GELUTanh, "SiLU": SiLU} {
+		require.PanicsWithValue(t, "attn: "+name+": dst has 5 elements, x 6", func() { f(x[:5], x) })
 	}
 	require.NotPanics(t, func() { Exp(x[3:], x[:3]) }, "neighbours do not overlap")
 }

@@ -13,6 +13,9 @@ type Impl struct {
 
 	Dot         func(x, y []float32) float32
 	Exp         func(dst, x []float32)
+	Gelu        func(dst, x []float32)
+	GeluTanh    func(dst, x []float32)
+	Silu        func(dst, x []float32)
 	Max         func(x []float32) float32
 	ExpSum      func(dst, x []float32, m float32, sum *[tile.Lanes]float32)
 	SumExp      func(x []float32, m float32, sum *[tile.Lanes]float32)
@@ -46,6 +49,9 @@ func Generic(w int) Impl {
 		Name: "generic", Supported: true, PanelWidth: w,
 		Dot:         tile.Dot,
 		Exp:         tile.Exp,
+		Gelu:        tile.Gelu,
+		GeluTanh:    tile.GeluTanh,
+		Silu:        tile.Silu,
 		Max:         tile.Max,
 		ExpSum:      tile.ExpSum,
 		SumExp:      tile.SumExp,

@@ -59,9 +59,9 @@ var (
 		"fadd": 0x4E20D400, "fsub": 0x4EA0D400, "fmul": 0x6E20DC00, "fdiv": 0x6E20FC00,
 		"fmla": 0x4E20CC00, "fmls": 0x4EA0CC00, "fmax": 0x4E20F400, "fmin": 0x4EA0F400,
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
-		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400,
+		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400, "umin": 0x6EA06C00,
 	}
-	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800, "fneg": 0x6EA0F800}
+	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800, "fneg": 0x6EA0F800, "fabs": 0x4EA0F800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
 )
 
@@ -101,6 +101,9 @@ func (a *Asm) FRINTP(d, n V) { a.two("frintp", d, n) }
 func (a *Asm) FCVTNS(d, n V) { a.two("fcvtns", d, n) }
 func (a *Asm) SCVTF(d, n V)  { a.two("scvtf", d, n) }
 
+// FABS clears the sign.
+func (a *Asm) FABS(d, n V) { a.two("fabs", d, n) }
+
 // Comparisons set all bits of a lane or none. CMTST does where n and m share a bit.
 func (a *Asm) FCMEQ(d, n, m V) { a.three(define, "fcmeq", d, n, m) }
 func (a *Asm) FCMGT(d, n, m V) { a.three(define, "fcmgt", d, n, m) }
@@ -118,7 +121,8 @@ func (a *Asm) FMLAElement(d, n, m V, lane int) {
 func (a *Asm) FMAXV(d, n V) { a.word(define, fmaxv, "fmaxv s%d, v%d.4s", d.d(), n.n()) }
 func (a *Asm) FADDP(d, n V) { a.word(define, faddp, "faddp s%d, v%d.2s", d.d(), n.n()) }
 
-// Integers, lane by lane. SABD is |n - m|.
+// Integers, lane by lane. SABD is |n - m|, UMIN the lesser one of those without a sign.
+func (a *Asm) UMIN(d, n, m V) { a.three(define, "umin", d, n, m) }
 func (a *Asm) MULV(d, n, m V) { a.three(define, "mul", d, n, m) }
 func (a *Asm) SABD(d, n, m V) { a.three(define, "sabd", d, n, m) }
 func (a *Asm) ADDV(d, n, m V) { a.op(define, "VADD", m.in("S4"), n.in("S4"), d.in("S4")) }

@@ -30,6 +30,7 @@ var files = []struct {
 }{
 	{"dot", genDot},
 	{"exp", genExp},
+	{"activation", genActivation},
 	{"softmax", genSoftmax},
 	{"matmul", genMatMul},
 	{"panel", genPanel},

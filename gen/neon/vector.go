@@ -42,6 +42,7 @@ func (g *gen) Add(d, x, y []a64.V)                     { each(g.FADD, d, x, y) }
 func (g *gen) Sub(d, x, y []a64.V)                     { each(g.FSUB, d, x, y) }
 func (g *gen) Mul(d, x, y []a64.V)                     { each(g.FMUL, d, x, y) }
 func (g *gen) Div(d, x, y []a64.V)                     { each(g.FDIV, d, x, y) }
+func (g *gen) MinBits(d, x, y []a64.V)                 { each(g.UMIN, d, x, y) }
 func (g *gen) MulAdd(d, x, y []a64.V)                  { each(g.FMLA, d, x, y) }
 func (g *gen) MulSub(d, x, y []a64.V)                  { each(g.FMLS, d, x, y) }
 func (g *gen) AddInt(d, x, y []a64.V)                  { each(g.ADDV, d, x, y) }
@@ -50,6 +51,12 @@ func (g *gen) ShiftLeft(d, x []a64.V, n int)           { shift(g.SHL, d, x, n) }
 func (g *gen) ShiftRight(d, x []a64.V, n int)          { shift(g.USHR, d, x, n) }
 func (g *gen) Step(y, r []a64.V, t float32) []a64.V    { return g.step(g.FMLA, y, r, t) }
 func (g *gen) StepNeg(y, r []a64.V, t float32) []a64.V { return g.step(g.FMLS, y, r, t) }
+
+func (g *gen) Abs(d, x []a64.V) {
+	for i := range d {
+		g.FABS(d[i], x[i])
+	}
+}
 
 // each emits an instruction for each register of d.
 func each(emit func(d, x, y a64.V), d, x, y []a64.V) {

@@ -21,6 +21,15 @@ var Kernels = []Kernel{
 		Name: "Exp", Elements: "x", Cut: true, Wide: wideVector,
 		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}},
 	}, {
+		Name: "Gelu", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}},
+	}, {
+		Name: "GeluTanh", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}},
+	}, {
+		Name: "Silu", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}},
+	}, {
 		Name: "Max", Result: float, Elements: "x", Wide: wideSum,
 		Params: []Param{{"x", vector, read("len(x)")}},
 	}, {

@@ -30,9 +30,14 @@ func Exp[R any](m Machine[R], x, a, b, c []R) {
 func ExpNeg[R any](m Machine[R], x, a, b, c []R) {
 	m.Max(x, x, m.Const(NegMin))
 	b, a = reduce(m, MagicB, x, a, b, c)
-	m.ShiftRight(a, a, 3) // 2^floor(n)
-	m.ShiftLeft(a, a, 23)
-	m.Mul(x, b, a)
+	scale(m, x, b, a)
+}
+
+// scale sets x to y*2^floor(n), for the biased 8n in the bits of z, which is destroyed.
+func scale[R any](m Machine[R], x, y, z []R) {
+	m.ShiftRight(z, z, 3) // 2^floor(n)
+	m.ShiftLeft(z, z, 23)
+	m.Mul(x, y, z)
 }
 
 // reduce returns e^x / 2^k, and 8n with magic's bias in the low bits.
@@ -41,17 +46,21 @@ func reduce[R any](m Machine[R], magic float32, x, a, b, c []R) (y, z []R) {
 	m.Sub(b, z, m.Const(magic))             // n
 	m.MulSub(x, b, m.Const(Ln2Hi))          // r = x - n*Ln2Hi
 	m.MulSub(x, b, m.Const(Ln2Lo))          //       - n*Ln2Lo
-	y = m.Step(m.Fill(b, E4), x, E3)
-	y = m.Step(y, x, 0.5)
-	m.Mul(c, x, x)
-	m.MulAdd(x, y, c) // p = r + r^2*(1/2 + ...)
-	// 2^(j/8) * (1+p) for the j in the low bits of z
+	return expTable(m, z, x, b, c), z
+}
+
+// expTable returns e^r * 2^(j/8) for the j in the low bits of z. r, b and c are destroyed.
+func expTable[R any](m Machine[R], z, r, b, c []R) (y []R) {
+	y = m.Step(m.Fill(b, E4), r, E3)
+	y = m.Step(y, r, 0.5)
+	m.Mul(c, r, r)
+	m.MulAdd(r, y, c) // p = r + r^2*(1/2 + ...)
 	i := m.Index(c, z)
 	m.Lookup(y, i, &High)
 	m.Lookup(c, i, &low)
-	m.MulAdd(c, y, x)
+	m.MulAdd(c, y, r) // 2^(j/8) * (1+p)
 	m.Add(y, y, c)
-	return y, z
+	return y
 }
 
 // Exp2Neg sets x to 2^-x for x >= 0, returned; a and b are scratch. It is the exp2 of package tile

@@ -21,6 +21,8 @@ type Machine[R any] interface {
 	Sub(d, x, y []R)            // x - y
 	Mul(d, x, y []R)            // x * y
 	Div(d, x, y []R)            // x / y
+	Abs(d, x []R)               // |x|
+	MinBits(d, x, y []R)        // the lesser one of unsigned integers
 	MulAdd(d, x, y []R)         // d + x*y, rounded once
 	MulSub(d, x, y []R)         // d - x*y, rounded once
 	AddInt(d, x, y []R)         // x + y

@@ -34,14 +34,14 @@ func genSoftmax(g *gen) {
 	g.begin("div", "func(dst, x *float32, n int, d float32)",
 		"div sets dst[i] = x[i] / d for n elements, as [tile.Div].")
 	g.VBROADCASTSS(g.param("d"), g.V(0))
-	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VDIVPS(g.V(0), x, x) })
+	g.elementwise(1, func(v [][]Op) { each(g.VDIVPS, v[0], v[0], group(g.V(0))) })
 	g.end()
 
 	g.begin("scale", "func(dst, x *float32, n int, f float32)",
 		"scale sets dst[i] = x[i]*f + 0 for n elements, as [tile.Scale].")
 	g.VBROADCASTSS(g.param("f"), g.V(0))
 	g.zero(g.V(1))
-	g.elementwise(func(x, _, _, _ reg.VecPhysical) { g.VFMADD213PS(g.V(1), g.V(0), x) })
+	g.elementwise(1, func(v [][]Op) { each(g.VFMADD213PS, v[0], group(g.V(0)), group(g.V(1))) })
 	g.end()
 }
 
@@ -126,12 +126,14 @@ func (g *gen) expSum(store bool) {
 	load := func(m Mem, v reg.VecPhysical) { g.VMOVUPS(m, v) }
 	save := func(m Mem, v reg.VecPhysical) { g.VMOVUPS(v, m) }
 	g.blocks(n, func(n reg.GPVirtual) {
-		loop, rest, vec, tail, end, add := g.label("block"), g.label("rest"), g.label("vec"), g.label("tail"), g.label("end"), g.label("add")
+		loop, short, vecs, vec, tail, end, add, next := g.label("block"), g.label("short"), g.label("vecs"), g.label("vec"),
+			g.label("tail"), g.label("end"), g.label("add"), g.label("next")
+		to, s := g.GP64(), g.GP64() // the lanes that the tail adds to
 		for i := range g.sums() {
 			g.zero(g.V(12 + i))
 		}
 		g.SUBQ(I8(32), n)
-		g.JL(LabelRef(rest))
+		g.JL(LabelRef(short))
 		g.loop(loop)
 		for i := range g.sums() {
 			r := 4 + 4*(i%2)
@@ -148,12 +150,16 @@ func (g *gen) expSum(store bool) {
 		}
 		g.SUBQ(I8(32), n)
 		g.JGE(LabelRef(loop))
-		g.Label(rest)
 		g.ADDQ(I8(32), n)
 		g.JZ(LabelRef(add))
 		lanes(save, block)
-		s := g.GP64()
-		g.MOVQ(block, s)
+		g.MOVQ(block, to)
+		g.JMP(LabelRef(vecs))
+		g.Label(short) // a lane has one element or none: it is added to the sum at once
+		g.ADDQ(I8(32), n)
+		g.MOVQ(sum, to)
+		g.Label(vecs)
+		g.MOVQ(to, s)
 		g.SUBQ(I8(g.lanes), n)
 		g.JL(LabelRef(tail))
 		g.Label(vec)
@@ -182,9 +188,12 @@ func (g *gen) expSum(store bool) {
 		g.VADDPS(mem(s, 0), g.V(4), g.V(4))
 		g.VMOVUPS(g.V(4), mem(s, 0))
 		g.Label(end)
+		g.CMPQ(to, sum)
+		g.JEQ(LabelRef(next))
 		lanes(load, block)
 		g.Label(add)
 		lanes(func(m Mem, v reg.VecPhysical) { g.VADDPS(m, v, v) }, sum)
 		lanes(save, sum)
+		g.Label(next)
 	})
 }

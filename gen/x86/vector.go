@@ -1,6 +1,7 @@
 package x86
 
 import (
+	"math"
 	"slices"
 
 	"github.com/mmcloughlin/avo/ir"
@@ -12,8 +13,8 @@ import (
 )
 
 // machine lowers package vector. AVX2 has few registers, and load slots to spare in an exponential:
-// it reads constants from memory, but for those that a kernel keeps in registers. AVX-512 keeps them
-// all, the others in V16 and on.
+// it reads constants from memory, but for those that a kernel keeps in registers. AVX-512 keeps all
+// that there is room for, the others in V16 and on.
 type machine struct {
 	g      *gen
 	kept   map[Mem]Op      // the registers of constants
@@ -39,7 +40,7 @@ func (m machine) constant(c Mem) Op {
 	if r, ok := m.kept[c]; ok {
 		return r
 	}
-	if !m.g.avx512() {
+	if !m.g.avx512() || 16+len(m.kept) == len(zmm) {
 		return c
 	}
 	r := m.g.V(16 + len(m.kept))
@@ -98,6 +99,12 @@ func (m machine) SubInt(d, x, y []Op) { each(m.g.VPSUBD, d, x, y) }
 
 func (m machine) ShiftLeft(d, x []Op, n int)  { each(m.g.VPSLLD, d, x, []Op{U8(n)}) }
 func (m machine) ShiftRight(d, x []Op, n int) { each(m.g.VPSRLD, d, x, []Op{U8(n)}) }
+
+func (m machine) Abs(d, x []Op) {
+	each(m.g.VANDPS, d, x, m.Const(math.Float32frombits(math.MaxInt32)))
+}
+
+func (m machine) MinBits(d, x, y []Op) { each(m.g.VPMINUD, d, x, y) }
 
 // VPERMPS looks at the low bits only.
 func (m machine) Index(_, x []Op) []Op { return x }

@@ -34,7 +34,11 @@ func exp(x float32) float32 {
 // below -126 give +0: those below -87.37. Otherwise it has the bits of exp but for a last rounding
 // of subnormal results.
 func expm(x float32) float32 {
-	x = max(x, NegMin)
+	return expBiased(max(x, NegMin))
+}
+
+// expBiased returns e^x where floor(n) is from -127, which gives +0, to 128, which gives +Inf.
+func expBiased(x float32) float32 {
 	z := FMA(x, PerLog, MagicB)
 	n := z - MagicB
 	r := FMA(n, -Ln2Hi, x)

@@ -17,60 +17,60 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 
 pair1:
 	VMOVUPS      (CX), Y4
-	VMAXPS       Y4, Y0, Y4
-	VMOVUPS      splat42b20000<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      splat4138aa3b<>+0(SB), Y5
-	VFMADD213PS  Y1, Y4, Y5
-	VSUBPS       Y1, Y5, Y6
-	VFNMADD231PS splat3db17200<>+0(SB), Y6, Y4
-	VFNMADD231PS splat343fbe8e<>+0(SB), Y6, Y4
-	VMOVUPS      splat3d2ab1d8<>+0(SB), Y6
-	VFMADD213PS  splat3e2aae4a<>+0(SB), Y4, Y6
-	VFMADD213PS  splat3f000000<>+0(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VPERMPS      Y2, Y5, Y6
-	VPERMPS      tl<>+0(SB), Y5, Y7
-	VFMADD231PS  Y4, Y6, Y7
-	VADDPS       Y7, Y6, Y6
-	VPSRLD       $0x03, Y5, Y7
-	VPSRLD       $0x04, Y5, Y5
-	VPSUBD       Y5, Y7, Y7
-	VPSLLD       $0x17, Y5, Y5
-	VPSLLD       $0x17, Y7, Y7
-	VPADDD       splat3f800000<>+0(SB), Y5, Y5
-	VPADDD       splat3f800000<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y6, Y6
-	VMULPS       Y7, Y6, Y4
-	VMOVUPS      Y4, (AX)
 	VMOVUPS      32(CX), Y8
+	VMAXPS       Y4, Y0, Y4
 	VMAXPS       Y8, Y0, Y8
+	VMOVUPS      splat42b20000<>+0(SB), Y5
 	VMOVUPS      splat42b20000<>+0(SB), Y9
+	VMINPS       Y4, Y5, Y4
 	VMINPS       Y8, Y9, Y8
+	VMOVUPS      splat4138aa3b<>+0(SB), Y5
 	VMOVUPS      splat4138aa3b<>+0(SB), Y9
+	VFMADD213PS  Y1, Y4, Y5
 	VFMADD213PS  Y1, Y8, Y9
+	VSUBPS       Y1, Y5, Y6
 	VSUBPS       Y1, Y9, Y10
+	VFNMADD231PS splat3db17200<>+0(SB), Y6, Y4
 	VFNMADD231PS splat3db17200<>+0(SB), Y10, Y8
+	VFNMADD231PS splat343fbe8e<>+0(SB), Y6, Y4
 	VFNMADD231PS splat343fbe8e<>+0(SB), Y10, Y8
+	VMOVUPS      splat3d2ab1d8<>+0(SB), Y6
 	VMOVUPS      splat3d2ab1d8<>+0(SB), Y10
+	VFMADD213PS  splat3e2aae4a<>+0(SB), Y4, Y6
 	VFMADD213PS  splat3e2aae4a<>+0(SB), Y8, Y10
+	VFMADD213PS  splat3f000000<>+0(SB), Y4, Y6
 	VFMADD213PS  splat3f000000<>+0(SB), Y8, Y10
+	VMULPS       Y4, Y4, Y7
 	VMULPS       Y8, Y8, Y11
+	VFMADD231PS  Y7, Y6, Y4
 	VFMADD231PS  Y11, Y10, Y8
+	VPERMPS      Y2, Y5, Y6
 	VPERMPS      Y2, Y9, Y10
+	VPERMPS      tl<>+0(SB), Y5, Y7
 	VPERMPS      tl<>+0(SB), Y9, Y11
+	VFMADD231PS  Y4, Y6, Y7
 	VFMADD231PS  Y8, Y10, Y11
+	VADDPS       Y7, Y6, Y6
 	VADDPS       Y11, Y10, Y10
+	VPSRLD       $0x03, Y5, Y7
 	VPSRLD       $0x03, Y9, Y11
+	VPSRLD       $0x04, Y5, Y5
 	VPSRLD       $0x04, Y9, Y9
+	VPSUBD       Y5, Y7, Y7
 	VPSUBD       Y9, Y11, Y11
+	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y11, Y11
+	VPADDD       splat3f800000<>+0(SB), Y5, Y5
 	VPADDD       splat3f800000<>+0(SB), Y9, Y9
+	VPADDD       splat3f800000<>+0(SB), Y7, Y7
 	VPADDD       splat3f800000<>+0(SB), Y11, Y11
+	VMULPS       Y5, Y6, Y6
 	VMULPS       Y9, Y10, Y10
+	VMULPS       Y7, Y6, Y4
 	VMULPS       Y11, Y10, Y8
+	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y8, 32(AX)
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
@@ -118,8 +118,8 @@ tail3:
 	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
-	VMOVUPS      (BX), Y12
-	VMASKMOVPS   (CX), Y12, Y4
+	VMOVUPS      (BX), Y3
+	VMASKMOVPS   (CX), Y3, Y4
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      splat42b20000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
@@ -146,7 +146,7 @@ tail3:
 	VPADDD       splat3f800000<>+0(SB), Y7, Y7
 	VMULPS       Y5, Y6, Y6
 	VMULPS       Y7, Y6, Y4
-	VMASKMOVPS   Y4, Y12, (AX)
+	VMASKMOVPS   Y4, Y3, (AX)
 
 done4:
 	VZEROUPPER

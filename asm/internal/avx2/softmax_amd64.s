@@ -118,7 +118,7 @@ again6:
 	VXORPS  Y14, Y14, Y14
 	VXORPS  Y15, Y15, Y15
 	SUBQ    $+32, DI
-	JL      rest8
+	JL      short8
 	PCALIGN $0x20
 
 block7:
@@ -214,19 +214,25 @@ block7:
 	SUBQ         $-128, AX
 	SUBQ         $+32, DI
 	JGE          block7
+	ADDQ         $+32, DI
+	JZ           add13
+	VMOVUPS      Y12, (SI)
+	VMOVUPS      Y13, 32(SI)
+	VMOVUPS      Y14, 64(SI)
+	VMOVUPS      Y15, 96(SI)
+	MOVQ         SI, R9
+	JMP          vecs9
 
-rest8:
-	ADDQ    $+32, DI
-	JZ      add12
-	VMOVUPS Y12, (SI)
-	VMOVUPS Y13, 32(SI)
-	VMOVUPS Y14, 64(SI)
-	VMOVUPS Y15, 96(SI)
-	MOVQ    SI, R9
-	SUBQ    $+8, DI
-	JL      tail10
+short8:
+	ADDQ $+32, DI
+	MOVQ BX, R9
 
-vec9:
+vecs9:
+	MOVQ R9, R10
+	SUBQ $+8, DI
+	JL   tail11
+
+vec10:
 	VMOVUPS      (CX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -249,20 +255,20 @@ vec9:
 	VMULPS       Y5, Y6, Y4
 	VMOVUPS      Y4, (AX)
 	ADDQ         $+32, AX
-	VADDPS       (R9), Y4, Y4
-	VMOVUPS      Y4, (R9)
+	VADDPS       (R10), Y4, Y4
+	VMOVUPS      Y4, (R10)
 	ADDQ         $+32, CX
-	ADDQ         $+32, R9
+	ADDQ         $+32, R10
 	SUBQ         $+8, DI
-	JGE          vec9
+	JGE          vec10
 
-tail10:
+tail11:
 	ADDQ         $+8, DI
-	JZ           end11
-	LEAQ         tail8<>+28(SB), R10
+	JZ           end12
+	LEAQ         tail8<>+28(SB), R11
 	SHLQ         $0x02, DI
-	SUBQ         DI, R10
-	VMOVUPS      (R10), Y12
+	SUBQ         DI, R11
+	VMOVUPS      (R11), Y12
 	VMASKMOVPS   (CX), Y12, Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -285,16 +291,18 @@ tail10:
 	VMULPS       Y5, Y6, Y4
 	VMASKMOVPS   Y4, Y12, (AX)
 	VANDPS       Y12, Y4, Y4
-	VADDPS       (R9), Y4, Y4
-	VMOVUPS      Y4, (R9)
+	VADDPS       (R10), Y4, Y4
+	VMOVUPS      Y4, (R10)
 
-end11:
+end12:
+	CMPQ    R9, BX
+	JEQ     next14
 	VMOVUPS (SI), Y12
 	VMOVUPS 32(SI), Y13
 	VMOVUPS 64(SI), Y14
 	VMOVUPS 96(SI), Y15
 
-add12:
+add13:
 	VADDPS  (BX), Y12, Y12
 	VADDPS  32(BX), Y13, Y13
 	VADDPS  64(BX), Y14, Y14
@@ -303,8 +311,10 @@ add12:
 	VMOVUPS Y13, 32(BX)
 	VMOVUPS Y14, 64(BX)
 	VMOVUPS Y15, 96(BX)
-	TESTQ   DX, DX
-	JNE     again6
+
+next14:
+	TESTQ DX, DX
+	JNE   again6
 	VZEROUPPER
 	RET
 
@@ -421,7 +431,7 @@ TEXT ·sumExp(SB), NOSPLIT, $0-40
 	VMOVUPS      th<>+0(SB), Y2
 	MOVQ         $0x00000400, DI
 
-again13:
+again15:
 	MOVQ    CX, SI
 	CMPQ    CX, DI
 	CMOVQGT DI, SI
@@ -431,10 +441,10 @@ again13:
 	VXORPS  Y14, Y14, Y14
 	VXORPS  Y15, Y15, Y15
 	SUBQ    $+32, SI
-	JL      rest15
+	JL      short17
 	PCALIGN $0x20
 
-block14:
+block16:
 	VMOVUPS      (AX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -521,20 +531,26 @@ block14:
 	VADDPS       Y8, Y15, Y15
 	SUBQ         $-128, AX
 	SUBQ         $+32, SI
-	JGE          block14
+	JGE          block16
+	ADDQ         $+32, SI
+	JZ           add22
+	VMOVUPS      Y12, (BX)
+	VMOVUPS      Y13, 32(BX)
+	VMOVUPS      Y14, 64(BX)
+	VMOVUPS      Y15, 96(BX)
+	MOVQ         BX, R8
+	JMP          vecs18
 
-rest15:
-	ADDQ    $+32, SI
-	JZ      add19
-	VMOVUPS Y12, (BX)
-	VMOVUPS Y13, 32(BX)
-	VMOVUPS Y14, 64(BX)
-	VMOVUPS Y15, 96(BX)
-	MOVQ    BX, R8
-	SUBQ    $+8, SI
-	JL      tail17
+short17:
+	ADDQ $+32, SI
+	MOVQ DX, R8
 
-vec16:
+vecs18:
+	MOVQ R8, R9
+	SUBQ $+8, SI
+	JL   tail20
+
+vec19:
 	VMOVUPS      (AX), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -555,20 +571,20 @@ vec16:
 	VPSRLD       $0x03, Y5, Y5
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y6, Y4
-	VADDPS       (R8), Y4, Y4
-	VMOVUPS      Y4, (R8)
+	VADDPS       (R9), Y4, Y4
+	VMOVUPS      Y4, (R9)
 	ADDQ         $+32, AX
-	ADDQ         $+32, R8
+	ADDQ         $+32, R9
 	SUBQ         $+8, SI
-	JGE          vec16
+	JGE          vec19
 
-tail17:
+tail20:
 	ADDQ         $+8, SI
-	JZ           end18
-	LEAQ         tail8<>+28(SB), R9
+	JZ           end21
+	LEAQ         tail8<>+28(SB), R10
 	SHLQ         $0x02, SI
-	SUBQ         SI, R9
-	VMOVUPS      (R9), Y12
+	SUBQ         SI, R10
+	VMOVUPS      (R10), Y12
 	VMASKMOVPS   (AX), Y12, Y4
 	VSUBPS       Y3, Y4, Y4
 	VMAXPS       Y4, Y0, Y4
@@ -590,16 +606,18 @@ tail17:
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y6, Y4
 	VANDPS       Y12, Y4, Y4
-	VADDPS       (R8), Y4, Y4
-	VMOVUPS      Y4, (R8)
+	VADDPS       (R9), Y4, Y4
+	VMOVUPS      Y4, (R9)
 
-end18:
+end21:
+	CMPQ    R8, DX
+	JEQ     next23
 	VMOVUPS (BX), Y12
 	VMOVUPS 32(BX), Y13
 	VMOVUPS 64(BX), Y14
 	VMOVUPS 96(BX), Y15
 
-add19:
+add22:
 	VADDPS  (DX), Y12, Y12
 	VADDPS  32(DX), Y13, Y13
 	VADDPS  64(DX), Y14, Y14
@@ -608,8 +626,10 @@ add19:
 	VMOVUPS Y13, 32(DX)
 	VMOVUPS Y14, 64(DX)
 	VMOVUPS Y15, 96(DX)
-	TESTQ   CX, CX
-	JNE     again13
+
+next23:
+	TESTQ CX, CX
+	JNE   again15
 	VZEROUPPER
 	RET
 
@@ -621,24 +641,24 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+16, DX
-	JL           vec21
+	JL           vec25
 	PCALIGN      $0x20
 
-pair20:
+pair24:
 	VMOVUPS (CX), Y4
+	VMOVUPS 32(CX), Y5
 	VDIVPS  Y0, Y4, Y4
+	VDIVPS  Y0, Y5, Y5
 	VMOVUPS Y4, (AX)
-	VMOVUPS 32(CX), Y8
-	VDIVPS  Y0, Y8, Y8
-	VMOVUPS Y8, 32(AX)
+	VMOVUPS Y5, 32(AX)
 	ADDQ    $+64, CX
 	ADDQ    $+64, AX
 	SUBQ    $+16, DX
-	JGE     pair20
+	JGE     pair24
 
-vec21:
+vec25:
 	ADDQ    $+8, DX
-	JL      tail22
+	JL      tail26
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
 	VMOVUPS Y4, (AX)
@@ -646,18 +666,18 @@ vec21:
 	ADDQ    $+32, AX
 	SUBQ    $+8, DX
 
-tail22:
+tail26:
 	ADDQ       $+8, DX
-	JZ         done23
+	JZ         done27
 	LEAQ       tail8<>+28(SB), BX
 	SHLQ       $0x02, DX
 	SUBQ       DX, BX
-	VMOVUPS    (BX), Y12
-	VMASKMOVPS (CX), Y12, Y4
+	VMOVUPS    (BX), Y3
+	VMASKMOVPS (CX), Y3, Y4
 	VDIVPS     Y0, Y4, Y4
-	VMASKMOVPS Y4, Y12, (AX)
+	VMASKMOVPS Y4, Y3, (AX)
 
-done23:
+done27:
 	VZEROUPPER
 	RET
 
@@ -670,24 +690,24 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+16, DX
-	JL           vec25
+	JL           vec29
 	PCALIGN      $0x20
 
-pair24:
+pair28:
 	VMOVUPS     (CX), Y4
+	VMOVUPS     32(CX), Y5
 	VFMADD213PS Y1, Y0, Y4
+	VFMADD213PS Y1, Y0, Y5
 	VMOVUPS     Y4, (AX)
-	VMOVUPS     32(CX), Y8
-	VFMADD213PS Y1, Y0, Y8
-	VMOVUPS     Y8, 32(AX)
+	VMOVUPS     Y5, 32(AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JGE         pair24
+	JGE         pair28
 
-vec25:
+vec29:
 	ADDQ        $+8, DX
-	JL          tail26
+	JL          tail30
 	VMOVUPS     (CX), Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
@@ -695,17 +715,17 @@ vec25:
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
 
-tail26:
+tail30:
 	ADDQ        $+8, DX
-	JZ          done27
+	JZ          done31
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
-	VMOVUPS     (BX), Y12
-	VMASKMOVPS  (CX), Y12, Y4
+	VMOVUPS     (BX), Y3
+	VMASKMOVPS  (CX), Y3, Y4
 	VFMADD213PS Y1, Y0, Y4
-	VMASKMOVPS  Y4, Y12, (AX)
+	VMASKMOVPS  Y4, Y3, (AX)
 
-done27:
+done31:
 	VZEROUPPER
 	RET

@@ -60,6 +60,57 @@ func Exp(dst, x []float32) {
 //go:noinline
 func expPart(dst, x []float32) { exp(&dst[0], &x[0], len(x)) }
 
+// Gelu is [tile.Gelu].
+//
+//go:noinline
+func Gelu(dst, x []float32) {
+	dst = dst[:len(x)]
+	race.Write(dst, len(x))
+	race.Read(x, len(x))
+	for len(x) > 0 {
+		n := min(len(x), part)
+		geluPart(dst, x[:n])
+		dst, x = dst[n:], x[n:]
+	}
+}
+
+//go:noinline
+func geluPart(dst, x []float32) { gelu(&dst[0], &x[0], len(x)) }
+
+// GeluTanh is [tile.GeluTanh].
+//
+//go:noinline
+func GeluTanh(dst, x []float32) {
+	dst = dst[:len(x)]
+	race.Write(dst, len(x))
+	race.Read(x, len(x))
+	for len(x) > 0 {
+		n := min(len(x), part)
+		geluTanhPart(dst, x[:n])
+		dst, x = dst[n:], x[n:]
+	}
+}
+
+//go:noinline
+func geluTanhPart(dst, x []float32) { geluTanh(&dst[0], &x[0], len(x)) }
+
+// Silu is [tile.Silu].
+//
+//go:noinline
+func Silu(dst, x []float32) {
+	dst = dst[:len(x)]
+	race.Write(dst, len(x))
+	race.Read(x, len(x))
+	for len(x) > 0 {
+		n := min(len(x), part)
+		siluPart(dst, x[:n])
+		dst, x = dst[n:], x[n:]
+	}
+}
+
+//go:noinline
+func siluPart(dst, x []float32) { silu(&dst[0], &x[0], len(x)) }
+
 // Max is [tile.Max].
 //
 //go:noinline

@@ -116,7 +116,7 @@ again6:
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	SUBQ    $+32, DI
-	JL      rest8
+	JL      short8
 	PCALIGN $0x20
 
 block7:
@@ -168,17 +168,23 @@ block7:
 	SUBQ         $-128, AX
 	SUBQ         $+32, DI
 	JGE          block7
+	ADDQ         $+32, DI
+	JZ           add13
+	VMOVUPS      Z12, (SI)
+	VMOVUPS      Z13, 64(SI)
+	MOVQ         SI, R9
+	JMP          vecs9
 
-rest8:
-	ADDQ    $+32, DI
-	JZ      add12
-	VMOVUPS Z12, (SI)
-	VMOVUPS Z13, 64(SI)
-	MOVQ    SI, R9
-	SUBQ    $+16, DI
-	JL      tail10
+short8:
+	ADDQ $+32, DI
+	MOVQ BX, R9
 
-vec9:
+vecs9:
+	MOVQ R9, R10
+	SUBQ $+16, DI
+	JL   tail11
+
+vec10:
 	VMOVUPS      (CX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -201,20 +207,20 @@ vec9:
 	VMULPS       Z5, Z6, Z4
 	VMOVUPS      Z4, (AX)
 	ADDQ         $+64, AX
-	VADDPS       (R9), Z4, Z4
-	VMOVUPS      Z4, (R9)
+	VADDPS       (R10), Z4, Z4
+	VMOVUPS      Z4, (R10)
 	ADDQ         $+64, CX
-	ADDQ         $+64, R9
+	ADDQ         $+64, R10
 	SUBQ         $+16, DI
-	JGE          vec9
+	JGE          vec10
 
-tail10:
+tail11:
 	ADDQ         $+16, DI
-	JZ           end11
-	XORQ         R10, R10
-	BTSQ         DI, R10
-	DECQ         R10
-	KMOVW        R10, K1
+	JZ           end12
+	XORQ         R11, R11
+	BTSQ         DI, R11
+	DECQ         R11
+	KMOVW        R11, K1
 	VMOVUPS.Z    (CX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -237,20 +243,24 @@ tail10:
 	VMULPS       Z5, Z6, Z4
 	VMOVUPS      Z4, K1, (AX)
 	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       (R9), Z4, Z4
-	VMOVUPS      Z4, (R9)
+	VADDPS       (R10), Z4, Z4
+	VMOVUPS      Z4, (R10)
 
-end11:
+end12:
+	CMPQ    R9, BX
+	JEQ     next14
 	VMOVUPS (SI), Z12
 	VMOVUPS 64(SI), Z13
 
-add12:
+add13:
 	VADDPS  (BX), Z12, Z12
 	VADDPS  64(BX), Z13, Z13
 	VMOVUPS Z12, (BX)
 	VMOVUPS Z13, 64(BX)
-	TESTQ   DX, DX
-	JNE     again6
+
+next14:
+	TESTQ DX, DX
+	JNE   again6
 	VZEROUPPER
 	RET
 
@@ -454,7 +464,7 @@ TEXT ·sumExp(SB), NOSPLIT, $0-40
 	VMOVUPS      splat4138aa3b<>+0(SB), Z19
 	MOVQ         $0x00000400, DI
 
-again13:
+again15:
 	MOVQ    CX, SI
 	CMPQ    CX, DI
 	CMOVQGT DI, SI
@@ -462,10 +472,10 @@ again13:
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	SUBQ    $+32, SI
-	JL      rest15
+	JL      short17
 	PCALIGN $0x20
 
-block14:
+block16:
 	VMOVUPS      (AX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -510,18 +520,24 @@ block14:
 	VADDPS       Z8, Z13, Z13
 	SUBQ         $-128, AX
 	SUBQ         $+32, SI
-	JGE          block14
+	JGE          block16
+	ADDQ         $+32, SI
+	JZ           add22
+	VMOVUPS      Z12, (BX)
+	VMOVUPS      Z13, 64(BX)
+	MOVQ         BX, R8
+	JMP          vecs18
 
-rest15:
-	ADDQ    $+32, SI
-	JZ      add19
-	VMOVUPS Z12, (BX)
-	VMOVUPS Z13, 64(BX)
-	MOVQ    BX, R8
-	SUBQ    $+16, SI
-	JL      tail17
+short17:
+	ADDQ $+32, SI
+	MOVQ DX, R8
 
-vec16:
+vecs18:
+	MOVQ R8, R9
+	SUBQ $+16, SI
+	JL   tail20
+
+vec19:
 	VMOVUPS      (AX), Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -542,20 +558,20 @@ vec16:
 	VPSRLD       $0x03, Z5, Z5
 	VPSLLD       $0x17, Z5, Z5
 	VMULPS       Z5, Z6, Z4
-	VADDPS       (R8), Z4, Z4
-	VMOVUPS      Z4, (R8)
+	VADDPS       (R9), Z4, Z4
+	VMOVUPS      Z4, (R9)
 	ADDQ         $+64, AX
-	ADDQ         $+64, R8
+	ADDQ         $+64, R9
 	SUBQ         $+16, SI
-	JGE          vec16
+	JGE          vec19
 
-tail17:
+tail20:
 	ADDQ         $+16, SI
-	JZ           end18
-	XORQ         R9, R9
-	BTSQ         SI, R9
-	DECQ         R9
-	KMOVW        R9, K1
+	JZ           end21
+	XORQ         R10, R10
+	BTSQ         SI, R10
+	DECQ         R10
+	KMOVW        R10, K1
 	VMOVUPS.Z    (AX), K1, Z4
 	VSUBPS       Z3, Z4, Z4
 	VMAXPS       Z4, Z0, Z4
@@ -577,20 +593,24 @@ tail17:
 	VPSLLD       $0x17, Z5, Z5
 	VMULPS       Z5, Z6, Z4
 	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       (R8), Z4, Z4
-	VMOVUPS      Z4, (R8)
+	VADDPS       (R9), Z4, Z4
+	VMOVUPS      Z4, (R9)
 
-end18:
+end21:
+	CMPQ    R8, DX
+	JEQ     next23
 	VMOVUPS (BX), Z12
 	VMOVUPS 64(BX), Z13
 
-add19:
+add22:
 	VADDPS  (DX), Z12, Z12
 	VADDPS  64(DX), Z13, Z13
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 64(DX)
-	TESTQ   CX, CX
-	JNE     again13
+
+next23:
+	TESTQ CX, CX
+	JNE   again15
 	VZEROUPPER
 	RET
 
@@ -602,24 +622,24 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+32, DX
-	JL           vec21
+	JL           vec25
 	PCALIGN      $0x20
 
-pair20:
+pair24:
 	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
 	VDIVPS  Z0, Z4, Z4
+	VDIVPS  Z0, Z5, Z5
 	VMOVUPS Z4, (AX)
-	VMOVUPS 64(CX), Z8
-	VDIVPS  Z0, Z8, Z8
-	VMOVUPS Z8, 64(AX)
+	VMOVUPS Z5, 64(AX)
 	ADDQ    $+128, CX
 	ADDQ    $+128, AX
 	SUBQ    $+32, DX
-	JGE     pair20
+	JGE     pair24
 
-vec21:
+vec25:
 	ADDQ    $+16, DX
-	JL      tail22
+	JL      tail26
 	VMOVUPS (CX), Z4
 	VDIVPS  Z0, Z4, Z4
 	VMOVUPS Z4, (AX)
@@ -627,9 +647,9 @@ vec21:
 	ADDQ    $+64, AX
 	SUBQ    $+16, DX
 
-tail22:
+tail26:
 	ADDQ      $+16, DX
-	JZ        done23
+	JZ        done27
 	XORQ      BX, BX
 	BTSQ      DX, BX
 	DECQ      BX
@@ -638,7 +658,7 @@ tail22:
 	VDIVPS    Z0, Z4, Z4
 	VMOVUPS   Z4, K1, (AX)
 
-done23:
+done27:
 	VZEROUPPER
 	RET
 
@@ -651,24 +671,24 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	SUBQ         $+32, DX
-	JL           vec25
+	JL           vec29
 	PCALIGN      $0x20
 
-pair24:
+pair28:
 	VMOVUPS     (CX), Z4
+	VMOVUPS     64(CX), Z5
 	VFMADD213PS Z1, Z0, Z4
+	VFMADD213PS Z1, Z0, Z5
 	VMOVUPS     Z4, (AX)
-	VMOVUPS     64(CX), Z8
-	VFMADD213PS Z1, Z0, Z8
-	VMOVUPS     Z8, 64(AX)
+	VMOVUPS     Z5, 64(AX)
 	ADDQ        $+128, CX
 	ADDQ        $+128, AX
 	SUBQ        $+32, DX
-	JGE         pair24
+	JGE         pair28
 
-vec25:
+vec29:
 	ADDQ        $+16, DX
-	JL          tail26
+	JL          tail30
 	VMOVUPS     (CX), Z4
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, (AX)
@@ -676,9 +696,9 @@ vec25:
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
 
-tail26:
+tail30:
 	ADDQ        $+16, DX
-	JZ          done27
+	JZ          done31
 	XORQ        BX, BX
 	BTSQ        DX, BX
 	DECQ        BX
@@ -687,6 +707,6 @@ tail26:
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, K1, (AX)
 
-done27:
+done31:
 	VZEROUPPER
 	RET
