@@ -161,6 +161,32 @@ func Scale(dst, x []float32, f float32) {
 	tile.Scale(dst, x, f)
 }
 
+// Moments is [tile.Moments].
+func Moments(x []float32, m float32, sum, squares *[tile.Lanes]float32) {
+	if level >= levelAVX512 && len(x) >= 256 {
+		avx512.Moments(x, m, sum, squares)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.Moments(x, m, sum, squares)
+		return
+	}
+	tile.Moments(x, m, sum, squares)
+}
+
+// Normalize is [tile.Normalize].
+func Normalize(dst, x, gain, bias []float32, norm *[3]float32) {
+	if level >= levelAVX512 && len(x) >= 64 {
+		avx512.Normalize(dst, x, gain, bias, norm)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.Normalize(dst, x, gain, bias, norm)
+		return
+	}
+	tile.Normalize(dst, x, gain, bias, norm)
+}
+
 // Fold is [tile.Fold].
 func Fold(sum *[tile.Lanes]float32) float32 {
 	if level >= levelAVX2 {

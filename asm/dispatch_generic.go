@@ -72,6 +72,16 @@ func Scale(dst, x []float32, f float32) {
 	tile.Scale(dst, x, f)
 }
 
+// Moments is [tile.Moments].
+func Moments(x []float32, m float32, sum, squares *[tile.Lanes]float32) {
+	tile.Moments(x, m, sum, squares)
+}
+
+// Normalize is [tile.Normalize].
+func Normalize(dst, x, gain, bias []float32, norm *[3]float32) {
+	tile.Normalize(dst, x, gain, bias, norm)
+}
+
 // Fold is [tile.Fold].
 func Fold(sum *[tile.Lanes]float32) float32 {
 	return tile.Fold(sum)

@@ -437,3 +437,76 @@ func overflows(q []float32, k, v [][]float32, scale float32) bool {
 }
 
 func ceilDiv(x, y int) int { return (x + y - 1) / y }
+
+// LayerNorm returns the exact row and the error bounds of kernel.LayerNorm; gain and bias may be nil.
+//
+// With M = mean |x_i|, m the computed mean, D_i = x_i - m, C = mean D and R^2 = mean D^2 = v + C^2, v the
+// variance: |C| <= (gamma(k)+2u)*M as a term passes k [additions], and one division and rounding. Of the
+// second pass d_i is off by u*|D_i|, its mean c by g*R, g = gamma(k+2), and the mean of squares by g*R^2. So
+// the variance is off by e = g*R^2 + 2*|C|*g*R + (g*R)^2 and, with V = v + eps, 1/sqrt(V) relatively
+// by h = 1/sqrt(1-e/V) - 1 and two roundings. What is normalized is off by
+//
+//	E_i = ((u*|D_i| + g*R)*(1+h+2u) + 2u*(|C|+g*R))/sqrt(V) + |y_i|*(h+3u)*(1+4u)
+//
+// where u*|y_i| of it is the rounding of the first FMA, and the result by |gain_i|*E_i*(1+u) + u*|result|. Underflows of d*d
+// cost eta each.
+func LayerNorm(x, gain, bias []float32, eps float32) (want, bound []float64) {
+	n := float64(len(x))
+	var sum, size float64
+	for _, v := range x {
+		sum += float64(v)
+		size += math.Abs(float64(v))
+	}
+	mean := sum / n
+	var variance float64
+	for _, v := range x {
+		d := float64(v) - mean
+		variance += d * d
+	}
+	variance /= n
+	k := additions(len(x))
+	C := (gamma(k)+2*u)*size/n + eta
+	g := gamma(k + 2)
+	R := math.Sqrt(variance + C*C)
+	e := g*R*R + 2*C*g*R + g*R*g*R + 2*eta
+	return normalized(x, gain, bias, mean, variance, float64(eps), e, size+n*variance+n*C*C, func(d, V float64) float64 {
+		return (u*(math.Abs(d)+C)+g*R+2*u*(C+g*R))/math.Sqrt(V) + eta
+	})
+}
+
+// RMSNorm returns the exact row and the error bounds of kernel.RMSNorm, those of [LayerNorm] with C = 0 and a mean of
+// squares alone; gain may be nil.
+func RMSNorm(x, gain []float32, eps float32) (want, bound []float64) {
+	n, squares := float64(len(x)), 0.0
+	for _, v := range x {
+		squares += float64(v) * float64(v)
+	}
+	e := gamma(additions(len(x))+2)*squares/n + 2*eta
+	return normalized(x, gain, nil, 0, squares/n, float64(eps), e, squares, func(_, _ float64) float64 { return 0 })
+}
+
+// normalized is the last step of the norms: size bounds the sums that may overflow, off the error of what is multiplied by
+// 1/sqrt(V).
+func normalized(x, gain, bias []float32, mean, variance, eps, e, size float64, off func(d, V float64) float64) (want, bound []float64) {
+	V := variance + eps
+	h := 1/math.Sqrt(1-e/V) - 1
+	trusted := e < V/2 && 2*size <= math.MaxFloat32 && 1/math.Sqrt(V) < 0x1p120
+	want, bound = make([]float64, len(x)), make([]float64, len(x))
+	for i, v := range x {
+		f, b := 1.0, 0.0
+		if gain != nil {
+			f = float64(gain[i])
+		}
+		if bias != nil {
+			b = float64(bias[i])
+		}
+		y := (float64(v) - mean) / math.Sqrt(V)
+		want[i], bound[i] = y*f+b, math.Inf(1)
+		E := off(float64(v)-mean, V)*(1+h+2*u) + math.Abs(y)*(h+4*u)*(1+4*u) + 2*eta
+		if limit := math.Abs(f)*(math.Abs(y)+E) + math.Abs(b); trusted && 2*limit <= math.MaxFloat32 {
+			bound[i] = (math.Abs(f)*E*(1+u)+u*math.Abs(want[i])+eta)*oracle(2*len(x)) +
+				8*u64*(float64(len(x))+16)*math.Abs(f)*(math.Abs(mean)/math.Sqrt(V)+math.Abs(y)+1)
+		}
+	}
+	return want, bound
+}

@@ -110,6 +110,10 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	}{{"GELU", GELU}, {"GELUTanh", GELUTanh}, {"SiLU", SiLU}} {
 		vector(a.name, len(x), func(out []float32) { a.f(out, x) })
 	}
+	gain, shift := asmtest.Fill(r, make([]float32, 90), kind), asmtest.Fill(r, make([]float32, 90), kind)
+	rows, layer, rms := newMatrix(r, 20, 90, 93, kind), newMatrix(r, 20, 90, 93, kind), newMatrix(r, 20, 90, 91, kind)
+	calls = append(calls, call{"LayerNorm", layer.Data, func(int) error { return LayerNorm(layer, rows, gain, shift, 1e-5) }},
+		call{"RMSNorm", rms.Data, func(int) error { return RMSNorm(rms, rows, gain, 1e-5) }})
 	return calls
 }
 

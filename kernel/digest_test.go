@@ -35,6 +35,8 @@ var golden = []uint64{
 	0xa02c14b12ccf39bc, // GELU
 	0xe9b78dea2af6dd2a, // GELUTanh
 	0x4a5a455ffc314907, // SiLU
+	0x087f86d30907b826, // LayerNorm
+	0xedae1811f2033139, // RMSNorm
 }
 
 func TestDigests(t *testing.T) {

@@ -177,6 +177,26 @@ func ExampleGELU() {
 	// [-0.0000 -0.1587 0.0000 0.8413 10.0000]
 }
 
+func ExampleLayerNorm() {
+	x := kernel.Matrix{Rows: 2, Cols: 4, Stride: 4, Data: []float32{1, 2, 3, 4, 1001, 1002, 1003, 1004}}
+	if err := kernel.LayerNorm(x, x, nil, nil, 1e-5); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", x.Data)
+	// Output:
+	// [-1.342 -0.447 0.447 1.342 -1.342 -0.447 0.447 1.342]
+}
+
+func ExampleRMSNorm() {
+	x := kernel.Matrix{Rows: 1, Cols: 2, Stride: 2, Data: []float32{3, 4}}
+	if err := kernel.RMSNorm(x, x, []float32{1, 10}, 0); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", x.Data)
+	// Output:
+	// [0.849 11.314]
+}
+
 func ExampleSiLU() {
 	x := []float32{-10, -1, 0, 1, 10}
 	kernel.SiLU(x, x)

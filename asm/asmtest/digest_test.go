@@ -22,6 +22,8 @@ var golden = map[string]uint64{
 	"ExpSum lanes":        0x9f3384298c358643,
 	"MatMulTile":          0xdd6f70ffc4d5d291,
 	"Max":                 0x7def08cb83ae89f1,
+	"Moments":             0x8bf0771d2e4bf95b,
+	"Normalize":           0x154c5334a2fcd86d,
 	"Rotary":              0x9f52aa48a6c653fd,
 	"Scale":               0x90903f966b61a03c,
 	"SumExp":              0xab351c729c0795ec,
@@ -102,6 +104,12 @@ func digests(impl Impl) map[string]uint64 {
 		long = append(long, impl.Dot(many[:n], many[1:][:n]))
 	}
 	d["Dot of many"] = digest(long)
+	out := make([]float32, len(many))
+	var moments, squares [tile.Lanes]float32
+	impl.Moments(many, 0.3, &moments, &squares)
+	d["Moments"] = digest(moments[:], squares[:])
+	impl.Normalize(out, many, many, many, &[3]float32{0.3, 0.7, 0.1})
+	d["Normalize"] = digest(out)
 	d["Dot"], d["Max"], d["Div"], d["Scale"] = digest(dots), digest(maxima), digest(div), digest(scale)
 
 	d["MatMulTile"] = digest(product(impl, r))

@@ -142,7 +142,7 @@ func TestEveryKernelIsTested(t *testing.T) {
 func TestVectors(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(1, 2))
-		fences(t, 6, 1000, func(m *memory) {
+		fences(t, 10, 1000, func(m *memory) {
 			for n := range 258 {
 				for kind := range Kinds {
 					x, y, dst := Fill(r, m.vector(n), kind), Fill(r, m.vector(n), kind), m.vector(n)
@@ -181,6 +181,18 @@ func TestVectors(t *testing.T) {
 					Equal(t, s1[:], s2[:], "%s", what("ExpSum lanes"))
 					Equal(t, s1[:], s3[:], "%s", what("SumExp lanes"))
 					Equal(t, []float32{tile.Fold(&s1)}, []float32{impl.Fold(s2)}, "%s", what("Fold"))
+
+					var m1, q1 [tile.Lanes]float32
+					m2, q2 := variable(m, m1), variable(m, q1)
+					tile.Moments(x, 0.5, &m1, &q1)
+					impl.Moments(x, 0.5, m2, q2)
+					Equal(t, m1[:], m2[:], "%s", what("Moments sums"))
+					Equal(t, q1[:], q2[:], "%s", what("Moments squares"))
+					gain := Fill(r, m.vector(n), Normal)
+					norm := variable(m, [3]float32{0.5, 3, 0.1})
+					tile.Normalize(want, x, gain, y, norm)
+					impl.Normalize(dst, x, gain, y, norm)
+					Equal(t, want, dst, "%s", what("Normalize"))
 
 					if n > 0 { // in place, at every alignment
 						y := append([]float32(nil), x...)
@@ -237,6 +249,13 @@ func TestLongVectors(t *testing.T) {
 				Equal(t, want, got, "ExpSum n=%d", n)
 				Equal(t, s1[:], s2[:], "ExpSum lanes n=%d", n)
 				Equal(t, s1[:], s3[:], "SumExp lanes n=%d", n)
+				var m1, q1, m2, q2 [tile.Lanes]float32
+				tile.Moments(x, 0.5, &m1, &q1)
+				impl.Moments(x, 0.5, &m2, &q2)
+				Equal(t, append(m1[:], q1[:]...), append(m2[:], q2[:]...), "Moments n=%d", n)
+				tile.Normalize(want, x, y, y, &[3]float32{0.5, 3, 0.1})
+				impl.Normalize(got, x, y, y, &[3]float32{0.5, 3, 0.1})
+				Equal(t, want, got, "Normalize n=%d", n)
 				tile.Div(want, x, 7)
 				impl.Div(got, x, 7)
 				Equal(t, want, got, "Div n=%d", n)

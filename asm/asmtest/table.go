@@ -21,6 +21,8 @@ type Impl struct {
 	SumExp      func(x []float32, m float32, sum *[tile.Lanes]float32)
 	Div         func(dst, x []float32, d float32)
 	Scale       func(dst, x []float32, f float32)
+	Moments     func(x []float32, m float32, sum, squares *[tile.Lanes]float32)
+	Normalize   func(dst, x, gain, bias []float32, norm *[3]float32)
 	Fold        func(sum *[tile.Lanes]float32) float32
 	MatMulTile  func(c, a, start tile.Rows, b []float32, add bool)
 	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
@@ -57,6 +59,8 @@ func Generic(w int) Impl {
 		SumExp:      tile.SumExp,
 		Div:         tile.Div,
 		Scale:       tile.Scale,
+		Moments:     tile.Moments,
+		Normalize:   tile.Normalize,
 		Fold:        tile.Fold,
 		MatMulTile:  tile.MatMulTile,
 		PackPanel:   tile.PackPanel,

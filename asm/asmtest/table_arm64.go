@@ -17,6 +17,8 @@ var Impls = []Impl{{
 	SumExp:      neon.SumExp,
 	Div:         neon.Div,
 	Scale:       neon.Scale,
+	Moments:     neon.Moments,
+	Normalize:   neon.Normalize,
 	Fold:        neon.Fold,
 	MatMulTile:  neon.MatMulTile,
 	PackPanel:   neon.PackPanel,

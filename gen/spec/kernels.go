@@ -45,6 +45,13 @@ var Kernels = []Kernel{
 		Name: "Scale", Elements: "x", Cut: true, Wide: wideVector,
 		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"f", float, value}},
 	}, {
+		Name: "Moments", Elements: "x", Wide: wideSum,
+		Params: []Param{{"x", vector, read("len(x)")}, {"m", float, value}, {"sum", lanes, write()}, {"squares", lanes, write()}},
+	}, {
+		Name: "Normalize", Elements: "x", Cut: true, Wide: wideVector,
+		Params: []Param{{"dst", vector, write("len(x)")}, {"x", vector, read("len(x)")}, {"gain", vector, read("len(x)")},
+			{"bias", vector, read("len(x)")}, {"norm", norm, read()}},
+	}, {
 		Name: "Fold", Result: float, Wide: never,
 		Params: []Param{{"sum", lanes, read()}},
 	}, {

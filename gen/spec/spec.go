@@ -44,6 +44,7 @@ type Param struct {
 const (
 	vector  = "[]float32"
 	lanes   = "*[tile.Lanes]float32"
+	norm    = "*[3]float32"
 	state   = "*tile.Panel"
 	offsets = "*[tile.MaxPanel]int"
 	bits    = "*[tile.Keys]uint32"

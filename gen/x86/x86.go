@@ -40,6 +40,7 @@ var files = []struct {
 	{"exp", genExp},
 	{"activation", genActivation},
 	{"softmax", genSoftmax},
+	{"norm", genNorm},
 	{"matmul", genMatMul},
 	{"panel", genPanel},
 	{"score", genScore},

@@ -204,6 +204,52 @@ func Scale(dst, x []float32, f float32) {
 //go:noinline
 func scalePart(dst, x []float32, f float32) { scale(&dst[0], &x[0], len(x), f) }
 
+// Moments is [tile.Moments].
+//
+//go:noinline
+func Moments(x []float32, m float32, sum, squares *[tile.Lanes]float32) {
+	race.Read(x, len(x))
+	race.WriteVar(sum)
+	race.WriteVar(squares)
+	if len(x) <= part {
+		momentsPart(x, m, sum, squares)
+		return
+	}
+	var sums, seconds tile.LongSum
+	for len(x) > 0 {
+		n := min(len(x), part)
+		momentsPart(x[:n], m, sum, squares)
+		sums.Add(sum)
+		seconds.Add(squares)
+		x = x[n:]
+	}
+	*sum, *squares = sums.Lanes(), seconds.Lanes()
+}
+
+// Normalize is [tile.Normalize].
+//
+//go:noinline
+func Normalize(dst, x, gain, bias []float32, norm *[3]float32) {
+	dst = dst[:len(x)]
+	gain = gain[:len(x)]
+	bias = bias[:len(x)]
+	race.Write(dst, len(x))
+	race.Read(x, len(x))
+	race.Read(gain, len(x))
+	race.Read(bias, len(x))
+	race.ReadVar(norm)
+	for len(x) > 0 {
+		n := min(len(x), part)
+		normalizePart(dst, x[:n], gain, bias, norm)
+		dst, x, gain, bias = dst[n:], x[n:], gain[n:], bias[n:]
+	}
+}
+
+//go:noinline
+func normalizePart(dst, x, gain, bias []float32, norm *[3]float32) {
+	normalize(&dst[0], &x[0], &gain[0], &bias[0], len(x), norm)
+}
+
 // Fold is [tile.Fold].
 //
 //go:noinline
@@ -475,6 +521,14 @@ func rotaryPart(x, cos, sin tile.Rows, interleaved bool, i, n int) {
 		rotaryPairs(a, b, c, n, cos.Dim, x.Stride, cos.Stride, sin.Stride)
 	} else {
 		rotaryHalves(a, b, c, n, cos.Dim, x.Stride, cos.Stride, sin.Stride)
+	}
+}
+
+//go:noinline
+func momentsPart(x []float32, m float32, sum, squares *[tile.Lanes]float32) {
+	*sum, *squares = [tile.Lanes]float32{}, [tile.Lanes]float32{}
+	if len(x) > 0 {
+		moments(&x[0], len(x), m, sum, squares)
 	}
 }
 
