@@ -12,11 +12,19 @@ import (
 // implementation to, so it is written for reading. It panics, before it writes, if dst or q is empty,
 // or k or v does not hold n rows of len(q) and of len(dst) elements.
 func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32) {
+	new(RowEdit).AttentionRow(dst, q, k, v, n, kStride, vStride, scale)
+}
+
+// AttentionRow is [AttentionRow] with edited scores. It also panics if a Bias has less than n elements.
+func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32) {
 	if len(dst) == 0 || len(q) == 0 {
 		panic(fmt.Sprintf("attn: generic.AttentionRow: dst has %d elements and q %d, want 1 or more", len(dst), len(q)))
 	}
 	checkRows("AttentionRow", "k", k, n, len(q), kStride)
 	checkRows("AttentionRow", "v", v, n, len(dst), vStride)
+	if e.Bias != nil && len(e.Bias) < n {
+		panic(fmt.Sprintf("attn: generic.AttentionRow: Bias has %d elements, want %d or more, the keys", len(e.Bias), n))
+	}
 	qs := make([]float32, len(q))
 	for i, x := range q {
 		qs[i] = x * Log2Scale(scale)
@@ -28,10 +36,15 @@ func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32
 	for j := 0; j < n; j += TileKeys {
 		t := min(TileKeys, n-j)
 		tile.RowScores(s, qs, 1, 1, tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride})
+		e.apply(s[:t], j)
 		m := tile.RowWeights(s[:t])
 		l := []float32{0}
 		clear(o)
-		tile.RowValues(o, s, l, 1, tile.Rows{Data: v[j*vStride:], Len: t, Dim: len(dst), Stride: vStride})
+		for i := range t {
+			if !e.hidden(j + i) {
+				tile.RowValues(o, s[i:], l, 1, tile.Rows{Data: v[(j+i)*vStride:], Len: 1, Dim: len(dst), Stride: vStride})
+			}
+		}
 		var a, b float32
 		M, a, b = Merge(M, m)
 		L = MergeSum(L, l[0], a, b)

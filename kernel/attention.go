@@ -59,7 +59,15 @@ func attention(dst, q, k, v *Tensor, o *Options, first, queries int) error {
 	if err := o.check(q, k, queries); err != nil {
 		return err
 	}
+	if o.edits() {
+		if err := o.checkApart("dst.Data", dst.footprint(), q, queries, k.Len); err != nil {
+			return err
+		}
+	}
 	if o.LSE != nil {
+		if err := o.checkApart("Options.LSE", vectorFootprint(o.LSE), q, queries, k.Len); err != nil {
+			return err
+		}
 		if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
 			operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
 			return fmt.Errorf("attn: Options.LSE shares memory with %s", name)

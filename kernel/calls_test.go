@@ -114,6 +114,7 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	rows, layer, rms := newMatrix(r, 20, 90, 93, kind), newMatrix(r, 20, 90, 93, kind), newMatrix(r, 20, 90, 91, kind)
 	calls = append(calls, call{"LayerNorm", layer.Data, func(int) error { return LayerNorm(layer, rows, gain, shift, 1e-5) }},
 		call{"RMSNorm", rms.Data, func(int) error { return RMSNorm(rms, rows, gain, 1e-5) }})
+	calls = append(calls, editCalls(kind)...)
 	return calls
 }
 

@@ -37,6 +37,11 @@ var golden = []uint64{
 	0x4a5a455ffc314907, // SiLU
 	0x087f86d30907b826, // LayerNorm
 	0xedae1811f2033139, // RMSNorm
+	0xc498d4f399472b44, // Attention: soft cap
+	0x692e3635463949e0, // ALiBi
+	0x9242203b7173fab0, // bias
+	0x9de464b7aa411dc9, // bias of keys
+	0x689796f212bd12a0, // all edits, decode
 }
 
 func TestDigests(t *testing.T) {

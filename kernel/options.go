@@ -15,6 +15,18 @@ type Options struct {
 	// Scale multiplies the scores; 0 means 1/sqrt(Dim of q).
 	Scale float32
 
+	// SoftCap keeps scores between -SoftCap and SoftCap: s becomes SoftCap * tanh(s/SoftCap). 0 is no cap; others are
+	// from 2^-125 to 2^125. It is off by at most 9.1*2^-24 of the result, also where that is small.
+	SoftCap float32
+
+	// ALiBi are slopes, one for each query head, finite and below 2.3e38 in magnitude: slope times the distance from
+	// the position of the query, in keys, is subtracted from capped scores (Press et al., Train Short, Test Long,
+	// 2022). Where positions are below -2^30 or above 2^30, these count. The Len of k is at most 2^30.
+	ALiBi []float32
+
+	// Bias is added to scores behind these; nil is none.
+	Bias *Bias
+
 	// A query sees the keys that nothing hides: of all that is given, each hides some. A query that sees
 	// none gives zeros. Keys count from 0, and query i is at position Start + i among them.
 
@@ -83,10 +95,13 @@ func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 		scale = float32(1 / math.Sqrt(float64(q.Dim)))
 	}
 	a := stages.Arguments{
-		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale,
+		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
 		LSE:     o.LSE, Workers: o.Workers,
+	}
+	if o.Bias != nil {
+		a.Bias = stages.Bias(*o.Bias)
 	}
 	if o.Mask != nil {
 		a.Sight.Mask = sight.Mask(*o.Mask)
@@ -126,6 +141,11 @@ func (o *Options) check(q, k *Tensor, queries int) error {
 	}
 	if err := checkLengths("QueryLen", o.QueryLen, n, queries, "q"); err != nil {
 		return err
+	}
+	if o.edits() {
+		if err := o.checkEdits(q, k, queries); err != nil {
+			return err
+		}
 	}
 	if m := o.Mask; m != nil {
 		if err := checkCover("Mask", len(m.Data), [3]int{m.BatchStride, m.HeadStride, m.QueryStride}, [4]int{q.Batch, q.Heads, queries, k.Len}); err != nil {

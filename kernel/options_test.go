@@ -18,6 +18,7 @@ import (
 type rowView struct {
 	b, h, i  int    // the row of q and dst
 	from, to int    // the rows of k and v that its sequence has
+	at       int    // the position of the query
 	sees     []bool // which of them the query sees
 }
 
@@ -64,10 +65,12 @@ func (p *problem) see(v *rowView) {
 	} else if o.Start != nil {
 		start = o.Start[member]
 	}
-	at := start + v.i - first
+	v.at = start + v.i - first
+	at, edit := v.at, p.edit(v)
 	v.sees = make([]bool, v.to-v.from)
 	for j := range v.sees {
 		hidden := o.Mask != nil && !o.Mask.Data[v.b*o.Mask.BatchStride+v.h*o.Mask.HeadStride+v.i*o.Mask.QueryStride+v.from+j]
+		hidden = hidden || edit.Bias != nil && edit.Bias[j] == -inf
 		v.sees[j] = !hidden && v.i-first < queries && (!o.Causal || j <= at)
 		if w := o.Window; w != nil {
 			v.sees[j] = v.sees[j] && (w.Left < 0 || at-j <= w.Left) && (w.Right < 0 || j-at <= w.Right)
@@ -96,7 +99,7 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
 	tile.Scale(q, q, generic.Log2Scale(p.scale()))
 	M, L, acc := float32(math.Inf(-1)), float32(0), make([]float32, p.v.Dim)
 	weights = make([]float32, p.k.Len)
-	maxima := map[int]float32{}
+	maxima, edit := map[int]float32{}, p.edit(&v)
 	for first := 0; first < len(v.sees); first += generic.TileKeys {
 		s, sum, o := []float32{}, float32(0), make([]float32, p.v.Dim)
 		var tileValues [][]float32
@@ -107,7 +110,7 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
 				for c, x := range k[head+v.from+j] {
 					score = generic.FMA(q[c], x, score)
 				}
-				s, tileValues, seen = append(s, score), append(tileValues, values[head+v.from+j]), append(seen, v.from+j)
+				s, tileValues, seen = append(s, edit.Score(score, j)), append(tileValues, values[head+v.from+j]), append(seen, v.from+j)
 			}
 		}
 		m := tile.RowWeights(s)
@@ -192,6 +195,9 @@ func randomOptions(r *rand.Rand, s shape) Options {
 	}
 	if r.IntN(2) == 0 {
 		o.Mask = randomMask(r, s)
+	}
+	if r.IntN(2) == 0 {
+		randomEdit(r, s, &o)
 	}
 	switch r.IntN(4) {
 	case 0:
@@ -302,6 +308,19 @@ func TestBadOptions(t *testing.T) {
 		{p, Options{Mask: &Mask{}}, []string{"Mask.Data has 0", "want 9"}},
 		{p, Options{LSE: make([]float32, 41)}, []string{"LSE has 41", "[2][4][5]"}},
 		{p, Options{LSE: []float32{}}, []string{"LSE has 0", "[2][4][5]"}},
+		{p, Options{SoftCap: -1}, []string{"SoftCap is -1"}},
+		{p, Options{SoftCap: nan}, []string{"SoftCap is NaN"}},
+		{p, Options{SoftCap: inf}, []string{"SoftCap is +Inf"}},
+		{p, Options{SoftCap: 0x1p-126}, []string{"SoftCap is 1.17", "2^-125"}},
+		{p, Options{SoftCap: 0x1p126}, []string{"SoftCap is 8.5", "2^125"}},
+		{p, Options{ALiBi: []float32{1}}, []string{"ALiBi has 1 elements", "want 4"}},
+		{p, Options{ALiBi: []float32{}}, []string{"ALiBi has 0 elements", "want 4"}},
+		{p, Options{ALiBi: []float32{1, 1, nan, 1}}, []string{"ALiBi[2] is NaN"}},
+		{p, Options{ALiBi: []float32{1, 1, 1, 3e38}}, []string{"ALiBi[3] is 3e+38"}},
+		{p, Options{Bias: &Bias{}}, []string{"Bias.Data has 0", "want 9"}},
+		{p, Options{Bias: &Bias{Data: make([]float32, 44), QueryStride: 9}}, []string{"Bias.Data has 44", "want 45"}},
+		{p, Options{Bias: &Bias{Data: make([]float32, 400), BatchStride: -1}}, []string{"Bias.BatchStride is -1"}},
+		{p, Options{LSE: p.q.Data[:40], Bias: &Bias{Data: p.q.Data}}, []string{"LSE", "Bias.Data"}},
 		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
 		{p, Options{LSE: p.k.Data[:40]}, []string{"LSE", "k.Data"}},
 	} {

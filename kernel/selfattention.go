@@ -134,6 +134,7 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 		}
 		return headView(buf.project(i, f.x, Matrix{w.Rows, d, w.Stride, w.Data[head*d:]}, bias, f.opts.Workers), 1)
 	}
+	f.opts.leave(head)
 	return AttentionWeights(dst, one(0, head, f.WQ, f.BQ), one(1, head/(f.Heads/f.KVHeads), f.WK, f.BK), 0, 0, tokens, &f.opts)
 }
 
@@ -145,7 +146,7 @@ func (f *forward) checkApart(dst Matrix) error {
 	if name != "" {
 		return fmt.Errorf("attn: dst.Data shares memory with %s", name)
 	}
-	return nil
+	return f.opts.checkApart("dst.Data", dst.footprint(), &Tensor{Batch: 1, Heads: f.Heads}, f.x.Rows, f.x.Rows)
 }
 
 // checkMemory returns an error if two matrices of all tokens, with so many columns, would take too much.
@@ -222,6 +223,9 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	mix, ok := product(e, f.Heads)
 	if !ok {
 		return f, fmt.Errorf("attn: Heads is %d, with heads of %d as in WV: their size overflows int", f.Heads, e)
+	}
+	if err := f.opts.checkEdits(&Tensor{Batch: 1, Heads: f.Heads}, &Tensor{Len: f.x.Rows}, f.x.Rows); err != nil {
+		return f, err
 	}
 	f.outDim = mix
 	f.block = max(1, blockSize/max(f.WQ.Cols, mix))

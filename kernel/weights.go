@@ -46,6 +46,9 @@ func AttentionWeights(dst Matrix, q, k Tensor, batch, head int, queries []int, o
 	if name := shared(dst.footprint(), operand{"q.Data", q.footprint()}, operand{"k.Data", k.footprint()}); name != "" {
 		return fmt.Errorf("attn: dst.Data shares memory with %s", name)
 	}
+	if err := o.checkApart("dst.Data", dst.footprint(), &q, q.Len, k.Len); err != nil {
+		return err
+	}
 	for n, i := range queries {
 		if i < 0 || i >= q.Len {
 			return fmt.Errorf("attn: queries[%d] is %d, want an index below %d, the Len of q", n, i, q.Len)

@@ -55,6 +55,9 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 	return s
 }
 
+// Position returns that of query number i among the keys.
+func (s *Sequence) Position(i int) int { return add(s.Start, i) }
+
 // Cut leaves the queries that are among the n rows of q from first on, which become its only rows.
 func (s *Sequence) Cut(first, n int) {
 	before := clamp(first-s.Query, s.Queries)

@@ -17,9 +17,12 @@ import (
 // Arguments are the checked arguments of a call.
 type Arguments struct {
 	Dst, Q, K, V source.Tensor
-	First        int     // number of the first row of Q and Dst among the queries
-	Queries      int     // how many there are, of which Q may be a part
-	Scale        float32 // of the scores
+	First        int       // number of the first row of Q and Dst among the queries
+	Queries      int       // how many there are, of which Q may be a part
+	Scale        float32   // of the scores
+	SoftCap      float32   // of the scores, or 0
+	ALiBi        []float32 // slopes of the query heads, or nil
+	Bias         Bias
 	Sight        sight.Rule
 	Lengths      sight.Lengths
 	LSE          []float32 // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
@@ -30,6 +33,7 @@ type Arguments struct {
 type call struct {
 	Arguments
 	scale     float32 // of the queries, which makes scores logarithms to base 2
+	edit      edit
 	sequences []sight.Sequence
 	plan      plan.Plan
 	shared    []merge // of the KV heads whose keys are split among items
@@ -41,6 +45,7 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 func newCall(a *Arguments) *call {
 	c := calls.Get().(*call)
 	c.Arguments, c.scale = *a, generic.Log2Scale(a.Scale)
+	c.edit.set(&c.Arguments)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	for i := range c.sequences {
 		s := &c.sequences[i]

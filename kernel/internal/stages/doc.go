@@ -1,10 +1,10 @@
 // Package stages computes attention: the stages that every query goes through, in both layouts, and the
 // call that walks over them. A query row goes
 //
-//	rows -> score -> hide -> weigh -> mix -> merge
+//	rows -> score -> edit -> hide -> weigh -> mix -> merge
 //
 // for each tile of keys. rows are the keys and values of the tile, from package source; score compares the
-// query with the keys; hide takes back the scores of keys that package sight says it does not see; weigh
+// query with the keys; edit caps and biases scores (edit.go); hide takes back the scores of keys that package sight says it does not see; weigh
 // turns scores into exponentials; mix adds up the values by their weights; merge adds the tile to those
 // before it. The layouts are panel.go and rows.go; whoever wants less than the output stops before
 // mix (weights.go). What is computed by which layout is decided in package plan.

@@ -14,6 +14,7 @@ type panel struct {
 	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
 	lse      [tile.MaxPanel]int // and in LSE
 	sees     sight.Lanes
+	edited   edited
 	q, acc   []float32 // [Dim][width] and [VDim][width]
 	started  bool      // some tile has been computed, of which the first one sets acc but for its padding
 }
@@ -27,6 +28,9 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 		p.src[r], p.dst[r], p.lse[r] = at.q, at.dst, at.lse
 		p.sees.Set(r, at.sees, at.mask)
 		at.next()
+	}
+	if c.edit.on {
+		p.edited.load(c, it, it.Head, row, p.width())
 	}
 	asm.PackPanel(p.q, c.Q.Data, &p.src, p.width(), c.Q.Dim, c.scale)
 }
@@ -72,7 +76,7 @@ func (w *worker) panelItem(it *plan.Item) {
 			}
 		}
 		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
-		if nan && !p.sees.Uniform() {
+		if nan && (!p.sees.Uniform() || w.edit.hides()) {
 			w.repair(it, p)
 		}
 	}
@@ -120,10 +124,14 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead t
 	} else if all.From > any.From {
 		all.From += rest
 	}
-	p.score(&p.state, w.scores[(all.From-any.From)*p.width():], source.Part(keys, all.From, all.To), 0, ahead)
+	scores := w.scores[(all.From-any.From)*p.width():]
+	p.score(w.unedited(&p.state), scores, source.Part(keys, all.From, all.To), 0, ahead)
+	if w.edit.on && all.Len() > 0 {
+		w.editTile(p, &p.state, scores, first+all.From, all.Len())
+	}
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
-		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, keys, tile.Rows{})
+		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys, tile.Rows{})
 	}
 	if all.To < any.To {
 		if !seen.Masked {
@@ -132,13 +140,13 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead t
 		if all.Len() > 0 {
 			ahead.Len = 0 // done
 		}
-		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, keys, ahead)
+		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, first, keys, ahead)
 	}
 }
 
-// scoreEdge computes the scores of keys that some lanes do not see, as w.lanes tells; those of the tile begin
-// at key number start, and the last upper are for the second half of the panel.
-func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper int, keys, ahead tile.Rows) {
+// scoreEdge computes the scores of keys that some lanes do not see, as w.lanes tells; those of the tile,
+// from key number first on, begin at its key start, and the last upper are for the second half of the panel.
+func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys, ahead tile.Rows) {
 	scores := w.scores[(edge.From-start)*p.width():]
 	if upper <= fewUpper {
 		upper = 0
@@ -146,6 +154,9 @@ func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper int, keys
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
 	p.score(&w.ignored, scores, source.Part(keys, edge.From, edge.To), upper, ahead)
+	if w.edit.on {
+		w.editTile(p, &w.ignored, scores, first+edge.From, edge.Len())
+	}
 	asm.HideTile(scores, &p.state, &w.lanes, edge.Len())
 }
 
@@ -180,6 +191,9 @@ func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead tile.Row
 // is NaN or infinite is NaN.
 func (w *worker) repair(it *plan.Item, p *panel) {
 	before, behind := p.sees.Edges()
+	if w.edit.hides() {
+		before, behind = p.sees.Any, sight.Keys{}
+	}
 	harmed := w.harmed(it, p, before) | w.harmed(it, p, behind)
 	const n = tile.MaxRows
 	for r := 0; r < p.width(); r += n {
@@ -200,7 +214,7 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 		}
 		for k := range values.Len {
 			if !w.finite(source.Part(values, k, k+1)) {
-				lanes |= p.sees.Hidden(first + k)
+				lanes |= p.sees.Hidden(first+k) | w.edit.hiddenLanes(p, first+k)
 			}
 		}
 	}

@@ -19,13 +19,17 @@ type rows struct {
 	dst, lse [tile.MaxRows]int // offsets of the rows in dst and LSE
 	sees     [tile.MaxRows]sight.Keys
 	mask     [tile.MaxRows]int // where the mask of each begins
-	any, all sight.Keys        // from the first to the last key that some row sees; keys that all rows see
+	edited   edited
+	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
 }
 
 // load packs the n queries from row on, of the rows of a KV head.
 func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	at := c.cursor(it, head, row)
 	rs.n, rs.q = n, q
+	if c.edit.on {
+		rs.edited.load(c, it, head, row, n)
+	}
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
 		rs.width, rs.dst[0], rs.lse[0] = 1, at.dst, at.lse
 		rs.see(0, at.sees, at.mask)
@@ -58,6 +62,7 @@ func (rs *rows) see(r int, k sight.Keys, mask int) {
 // lanes takes n lanes of a panel from lane r on.
 func (rs *rows) lanes(p *panel, r, n int) {
 	rs.n, rs.q, rs.width = n, p.q[r:], p.width()
+	rs.edited.take(&p.edited, r, n)
 	for i := range n {
 		rs.dst[i], rs.lse[i] = p.dst[r+i], p.lse[r+i]
 		k, mask := p.sees.Lane(r + i)
@@ -208,7 +213,8 @@ func (t *part) mixes(w *worker) []float32 { return w.mixes[t.slot*tile.Pad(w.V.D
 func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 	t := &parts[0]
 	// Whole vectors: less than 8 keys overwrite 16 scores.
-	chunks := w.chunks(t.any.From&^15, t.any.To, len(parts))
+	begin := t.any.From &^ 15
+	chunks := w.chunks(begin, t.any.To, len(parts))
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
@@ -219,6 +225,11 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 				keys.Len = plan.RowKeys
 			}
 			asm.RowScores(t.scores(w)[from:], q.q[t.row:], q.width, w.plan.ScoreRows(t.rows), keys)
+		}
+	}
+	if w.edit.on {
+		for i := range parts {
+			w.editPart(&rows[i], &parts[i], begin)
 		}
 	}
 }
@@ -274,7 +285,7 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 			}
 		}
 	}
-	if w.Sight.Mask.Data != nil {
+	if w.Sight.Mask.Data != nil || w.edit.hides() {
 		for i := range parts {
 			for r := range parts[i].rows {
 				w.repairRow(it, i, &rows[i], &parts[i], r)
@@ -283,8 +294,8 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 	}
 }
 
-// repairRow mixes a row again, without the keys that the mask hides, if it is NaN: their weight is 0, but
-// 0 times a value that is NaN or infinite is NaN.
+// repairRow mixes a row again, without the keys that the mask or the bias hides, if it is NaN: their weight is
+// 0, but 0 times a value that is NaN or infinite is NaN.
 func (w *worker) repairRow(it *plan.Item, i int, rs *rows, t *part, r int) {
 	mix := t.mixes(w)[r*tile.Pad(w.V.Dim):][:tile.Pad(w.V.Dim)]
 	if !hasNaN(mix[:w.V.Dim]) {
@@ -293,12 +304,17 @@ func (w *worker) repairRow(it *plan.Item, i int, rs *rows, t *part, r int) {
 	clear(mix)
 	t.sum[r] = 0
 	seen := rs.seen(t, r)
-	from := seen.From
-	w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
-		w.mixRow(it, i, t, r, sight.Keys{From: from, To: seen.From + hideFrom})
-		from = seen.From + to
-	})
-	w.mixRow(it, i, t, r, sight.Keys{From: from, To: seen.To})
+	for k := seen; k.From < seen.To; k.From = k.To + 1 {
+		for k.To = k.From; k.To < seen.To && !w.hidden(rs, t.row+r, t.first+k.To); k.To++ {
+		}
+		w.mixRow(it, i, t, r, k)
+	}
+}
+
+// hidden reports whether the mask or the bias hides a key from row r of some.
+func (w *worker) hidden(rs *rows, r, key int) bool {
+	m := w.Sight.Mask.Data
+	return m != nil && !m[rs.mask[r]+key] || w.edit.hidden(&rs.edited, r, key)
 }
 
 func hasNaN(x []float32) bool {

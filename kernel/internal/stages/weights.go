@@ -41,6 +41,9 @@ func (a *Arguments) member(batch int) Arguments {
 	if m := &one.Sight.Mask; m.Data != nil {
 		m.Data = m.Data[batch*m.BatchStride:]
 	}
+	if b := &one.Bias; b.Data != nil {
+		b.Data = b.Data[batch*b.BatchStride:]
+	}
 	l := &one.Lengths
 	for _, x := range [...]*[]int{&l.Start, &l.KeyLen, &l.QueryLen} {
 		if len(*x) == a.Q.Batch {
@@ -92,8 +95,10 @@ func (w *worker) weights(dst []float32, it *plan.Item, row int) {
 			out[k] *= b
 		}
 		divide(out, out, m.sum[0])
-		if w.Sight.Mask.Data != nil { // a hidden key has no part in a NaN
-			w.Sight.EachHidden(rows[0].mask[0]+t.from, len(out), func(from, to int) { clear(out[from:to]) })
+		for k := range out { // a hidden key has no part in a NaN
+			if w.hidden(&rows[0], 0, t.from+k) {
+				out[k] = 0
+			}
 		}
 	}
 }

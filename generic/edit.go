@@ -1,0 +1,42 @@
+package generic
+
+import (
+	"math"
+
+	"github.com/selfattn/attn/generic/tile"
+)
+
+// A RowEdit is what is done to the scores of a query before they become weights. The zero value is nothing.
+type RowEdit struct {
+	SoftCap  float32   // scores become SoftCap * tanh(score/SoftCap); 0 is no cap
+	Slope    float32   // then Slope times the distance to a key is subtracted
+	Position int       // of the query among the keys, to which distances are counted
+	Bias     []float32 // and then one is added for each key, if it is not nil; -Inf hides the key
+}
+
+// apply edits the scores of the keys from number first on.
+func (e *RowEdit) apply(s []float32, first int) {
+	if e.SoftCap != 0 {
+		cap := Log2Scale(e.SoftCap)
+		tile.CapRow(s, cap, 1/cap)
+	}
+	if e.Slope != 0 {
+		tile.AlibiRow(s, AlibiPosition(e.Position)-first, Log2Scale(e.Slope))
+	}
+	if e.Bias != nil {
+		tile.BiasRow(s, e.Bias[first:][:len(s)])
+	}
+}
+
+// AlibiPosition returns the position that counts as the query's for distances: from -2^30 to 2^30.
+func AlibiPosition(p int) int { return max(-1<<30, min(p, 1<<30)) }
+
+// hidden reports whether the bias hides key j.
+func (e *RowEdit) hidden(j int) bool { return e.Bias != nil && e.Bias[j] == float32(math.Inf(-1)) }
+
+// Score returns what a score, in units of log 2, of key j becomes: -Inf if the bias hides it.
+func (e *RowEdit) Score(score float32, j int) float32 {
+	s := []float32{score}
+	e.apply(s, j)
+	return s[0]
+}

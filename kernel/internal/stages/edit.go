@@ -1,0 +1,157 @@
+package stages
+
+import (
+	"math"
+
+	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+)
+
+// A Bias is added to scores: element Data[b*BatchStride+h*HeadStride+i*QueryStride+j] to that of query row i of a
+// batch member and head with key row j. One of -Inf hides the key. Without Data there is none.
+type Bias struct {
+	Data                                 []float32
+	BatchStride, HeadStride, QueryStride int
+}
+
+// An edit is what happens to the scores of a call between score and hide: in this order a cap, a bias by
+// distance and one by query and key.
+type edit struct {
+	on           bool    // something does
+	cap, inverse float32 // in units of log 2; 0 is no cap
+	slopes       []float32
+	bias         *Bias
+}
+
+// set makes e that of a call with the arguments a, which stay where they are.
+func (e *edit) set(a *Arguments) {
+	e.on = a.SoftCap != 0 || a.ALiBi != nil || a.Bias.Data != nil
+	e.bias = nil
+	if !e.on {
+		return
+	}
+	if e.cap = 0; a.SoftCap != 0 {
+		e.cap = generic.Log2Scale(a.SoftCap)
+		e.inverse = 1 / e.cap
+	}
+	e.slopes = e.slopes[:0]
+	for _, s := range a.ALiBi {
+		e.slopes = append(e.slopes, generic.Log2Scale(s))
+	}
+	if a.Bias.Data != nil {
+		e.bias = &a.Bias
+	}
+}
+
+// hides reports whether the bias may hide keys.
+func (e *edit) hides() bool { return e.bias != nil }
+
+// An edited is what the edit of some queries needs to know of them.
+type edited struct {
+	position [tile.MaxPanel]int32
+	slope    [tile.MaxPanel]float32
+	bias     [tile.MaxPanel]int // where that of each begins, as keys count
+	same     bool               // all of them begin there
+	next     int                // from there to those of the queries that are likely to come next
+}
+
+// load takes the n queries from row on, of the rows of a KV head. Those beyond the last one repeat it.
+func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
+	b, group := &c.Bias, c.plan.Group
+	q.same, q.next = true, 0
+	if it.Row > 0 {
+		q.next = -it.Cut.Together * it.Cut.ItemRows / group * b.QueryStride
+	}
+	at := c.cursor(it, head, row)
+	for r := range n {
+		s, h := at.sequence, head*group+at.h
+		q.position[r] = int32(generic.AlibiPosition(s.Position(at.query)))
+		if c.ALiBi != nil {
+			q.slope[r] = c.edit.slopes[h]
+		}
+		q.bias[r] = s.Batch*b.BatchStride + h*b.HeadStride + (c.First+s.Query+at.query)*b.QueryStride + s.Key
+		q.same = q.same && q.bias[r] == q.bias[0]
+		at.next()
+	}
+}
+
+// take takes n queries of p from number r on.
+func (q *edited) take(p *edited, r, n int) {
+	copy(q.position[:n], p.position[r:])
+	copy(q.slope[:n], p.slope[r:])
+	copy(q.bias[:n], p.bias[r:])
+}
+
+// unedited returns what takes the maxima of scores that are going to be edited, or st if they are not.
+func (w *worker) unedited(st *tile.Panel) *tile.Panel {
+	if !w.edit.on {
+		return st
+	}
+	w.ignored.Width = st.Width
+	return &w.ignored
+}
+
+// ifLast returns st for the last edit, whose maxima count.
+func (w *worker) ifLast(st *tile.Panel, last bool) *tile.Panel {
+	if last {
+		return st
+	}
+	return &w.ignored
+}
+
+// editTile edits the scores of a panel with n keys from number first on, and raises the maxima of st.
+func (w *worker) editTile(p *panel, st *tile.Panel, scores []float32, first, n int) {
+	e := &w.edit
+	if e.cap != 0 {
+		asm.CapTile(scores, w.ifLast(st, w.ALiBi == nil && e.bias == nil), n, e.cap, e.inverse)
+	}
+	if w.ALiBi != nil {
+		asm.AlibiTile(scores, w.ifLast(st, e.bias == nil), &p.edited.position, &p.edited.slope, n, first)
+	}
+	switch {
+	case e.bias == nil:
+	case p.edited.same:
+		asm.BiasKeys(scores, st, e.bias.Data[p.edited.bias[0]+first:], n)
+	default:
+		// The biases of the next tile or, with the last one, those of the first tile of other queries.
+		ahead := tile.Keys
+		if first/tile.Keys == (p.sees.Any.To-1)/tile.Keys {
+			ahead = p.edited.next - first
+		}
+		asm.BiasTile(scores, st, e.bias.Data[first:], &p.edited.bias, n, ahead)
+	}
+}
+
+// editPart edits the scores of the keys of a part from its key number begin on, a whole vector.
+func (w *worker) editPart(rs *rows, t *part, begin int) {
+	e, q, first := &w.edit, &rs.edited, t.first+begin
+	for r := t.row; r < t.row+t.rows; r++ {
+		scores := t.scores(w)[(r-t.row)*tile.Keys:][begin:t.any.To]
+		if e.cap != 0 {
+			asm.CapRow(scores, e.cap, e.inverse)
+		}
+		if w.ALiBi != nil {
+			asm.AlibiRow(scores, int(q.position[r])-first, q.slope[r])
+		}
+		if e.bias != nil {
+			asm.BiasRow(scores, e.bias.Data[q.bias[r]+first:])
+		}
+	}
+}
+
+// hidden reports whether the bias hides a key from query r of q.
+func (e *edit) hidden(q *edited, r, key int) bool {
+	return e.bias != nil && e.bias.Data[q.bias[r]+key] == float32(math.Inf(-1))
+}
+
+// hiddenLanes returns a bit for each lane of p from which the bias hides a key.
+func (e *edit) hiddenLanes(p *panel, key int) (lanes uint32) {
+	for r := range p.width() {
+		if e.hidden(&p.edited, r, key) {
+			lanes |= 1 << r
+		}
+	}
+	return lanes
+}
