@@ -106,7 +106,57 @@ func newAttention(s *source) *attention {
 			i++
 		}
 	}
+	a.drawEdits(s)
 	return &a
+}
+
+// drawEdits draws what is done to the scores: in a third of the inputs nothing.
+func (a *attention) drawEdits(s *source) {
+	which := s.Int(0, 11)
+	if which >= 8 {
+		which = 0
+	}
+	if which&1 != 0 {
+		a.opts.SoftCap = [...]float32{0x1p-60, 0.5, 5, 50, 1e20}[s.Int(0, 4)]
+	}
+	if which&2 != 0 {
+		for range a.q.Heads {
+			a.opts.ALiBi = append(a.opts.ALiBi, s.Float32(normal))
+		}
+	}
+	if which&4 != 0 {
+		b, n := &kernel.Bias{}, a.k.Len+s.Int(0, 3)
+		for _, d := range []struct {
+			stride *int
+			size   int
+		}{{&b.QueryStride, a.q.Len}, {&b.HeadStride, a.q.Heads}, {&b.BatchStride, a.q.Batch}} {
+			if s.Int(0, 2) > 0 {
+				*d.stride = n
+				n *= max(1, d.size)
+			}
+		}
+		b.Data = make([]float32, n)
+		kind, hide := s.Kind(), s.Int(0, 4)
+		for i := range b.Data {
+			b.Data[i] = s.Float32(kind)
+			if hide > 0 && s.Int(0, hide) == 0 {
+				b.Data[i] = float32(math.Inf(-1))
+			}
+		}
+		a.opts.Bias = b
+	}
+}
+
+// edit returns the edit of query i.
+func (a *attention) edit(b, h, i int) *generic.RowEdit {
+	e := &generic.RowEdit{SoftCap: a.opts.SoftCap, Position: i + a.k.Len - a.q.Len}
+	if a.opts.ALiBi != nil {
+		e.Slope = a.opts.ALiBi[h]
+	}
+	if x := a.opts.Bias; x != nil {
+		e.Bias = x.Data[b*x.BatchStride+h*x.HeadStride+i*x.QueryStride:][:a.k.Len]
+	}
+	return e
 }
 
 // newTensor draws a layout: the order of the dimensions, gaps and the alignment. All elements are canaries.
@@ -255,11 +305,12 @@ func (a attention) reference(t *testing.T, dst kernel.Tensor) (applies, all int)
 			for i := range a.q.Len {
 				n := a.visible(i)
 				q, out := row(a.q, b, h, i), row(dst, b, h, i)
-				generic.AttentionRow(out, q, k, v, n, a.k.Dim, a.v.Dim, scale)
+				e := a.edit(b, h, i)
+				e.AttentionRow(out, q, k, v, n, a.k.Dim, a.v.Dim, scale)
 				if n > 0 {
 					all++
 				}
-				if checkRow(t, out, q, keys[:n], values[:n], scale) {
+				if checkRow(t, out, q, keys[:n], values[:n], scale, e) {
 					applies++
 				}
 			}
@@ -269,14 +320,18 @@ func (a attention) reference(t *testing.T, dst kernel.Tensor) (applies, all int)
 }
 
 // checkRow reports whether the bound applies.
-func checkRow(t *testing.T, out, q []float32, k, v [][]float32, scale float32) (applies bool) {
+func checkRow(t *testing.T, out, q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (applies bool) {
 	t.Helper()
 	n := len(k)
-	if n == 0 {
+	keys, values, numbers := visible(k, v, e)
+	if len(keys) == 0 {
 		asmtest.Equal(t, make([]float32, len(out)), out, "a query that sees no key")
 		return false
 	}
-	if hasNaN(q) || slices.ContainsFunc(k, hasNaN) {
+	biased := func(j int) bool {
+		return e.Bias != nil && (e.Bias[j] != e.Bias[j] || math.IsInf(float64(e.Bias[j]), 1))
+	}
+	if hasNaN(q) || slices.ContainsFunc(keys, hasNaN) || slices.ContainsFunc(numbers, biased) {
 		for c, x := range out {
 			if x == x {
 				t.Fatalf("column %d is %g, of a query that sees a NaN among %d keys", c, x, n)
@@ -284,10 +339,11 @@ func checkRow(t *testing.T, out, q []float32, k, v [][]float32, scale float32) (
 		}
 		return false
 	}
-	lo, hi := Hull(q, k, v, scale)
-	want, bound := Attention(q, k, v, scale)
+	lo, hi := Hull(q, keys, values, scale)
+	want, bound := EditedAttention(q, k, v, scale, e)
+	edited := e.SoftCap != 0 || e.Slope != 0 || e.Bias != nil // scores may overflow of which Hull knows nothing
 	for c, x := range out {
-		if y := float64(x); !math.IsInf(lo[c], -1) && !(lo[c] <= y && y <= hi[c]) {
+		if y := float64(x); !(edited && (len(keys) < n || math.IsInf(bound[c], 1))) && !math.IsInf(lo[c], -1) && !(lo[c] <= y && y <= hi[c]) {
 			t.Fatalf("column %d over %d keys is %g, but the values are between %g and %g", c, n, x, lo[c], hi[c])
 		}
 		within(t, x, want[c], bound[c], "column %d over %d keys, Dim %d, scale %g", c, n, len(q), scale)
@@ -303,7 +359,8 @@ func hasNaN(x []float32) bool {
 func (a attention) checkQuery(t *testing.T, want kernel.Tensor) {
 	b, h := a.query%a.q.Batch, a.query%a.q.Heads
 	want = clone(want)
-	if a.visible(a.query) > 0 {
+	n := a.visible(a.query)
+	if e := a.edit(b, h, a.query); n > 0 && (e.Bias == nil || slices.ContainsFunc(e.Bias[:n], func(x float32) bool { return !math.IsInf(float64(x), -1) })) {
 		out := row(want, b, h, a.query)
 		for c := range out {
 			out[c] = float32(math.NaN())
@@ -333,6 +390,10 @@ func (a attention) checkHidden(t *testing.T, want kernel.Tensor) {
 // A row of a prefill is the decoding of its query against the keys that it sees.
 func (a attention) checkDecoding(t *testing.T, want kernel.Tensor) {
 	n := a.visible(a.query)
+	a.opts.Start = []int{a.query + a.k.Len - a.q.Len}
+	if b := a.opts.Bias; b != nil {
+		a.opts.Bias = &kernel.Bias{Data: b.Data[a.query*b.QueryStride:], BatchStride: b.BatchStride, HeadStride: b.HeadStride}
+	}
 	a.q, a.k, a.v = part(a.q, a.query, a.query+1), part(a.k, 0, n), part(a.v, 0, n)
 	a.dst = part(fresh(a.dst), a.query, a.query+1)
 	got := flat(a.run(t, 1))

@@ -276,15 +276,34 @@ func excess(logP, kappa float64) float64 {
 //
 //	bound = N/L*(1+gamma(2)) + gamma(2)*|o| + eta
 func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []float64) {
+	return EditedAttention(q, k, v, scale, new(generic.RowEdit))
+}
+
+// EditedAttention is [Attention] with edited scores. Keys that the bias hides count among the n, and have no other
+// part in it. The edits change t_j and sigma_j, one after the other.
+//
+//   - A cap C makes C*tanh(t/C) of t, which moves by no more than t does, nor by more than 2C. Its constants and its
+//     operations are off by (1+u)^4*(1+5.06u) relatively, less than gamma(10), and by underflows:
+//     sigma' = s + gamma(10)*(|t'| + s) + 3*(C+1)*eta*(1+gamma(10)), s = min(sigma, 2C).
+//   - A slope and a distance d make t - a of t, a = slope*d, with two roundings of the product and one of the sum:
+//     sigma' = sigma + gamma(2)*|a| + u*(|t| + sigma + |a|*(1+gamma(2))) + 2*(d+1)*eta.
+//   - A bias b makes t + b: sigma' = sigma + u*|b| + u*(|t| + sigma + |b|*(1+u)) + eta.
+func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
 	if len(k) == 0 {
 		return nil, nil
 	}
-	n, cols := len(k), len(v[0])
+	all, cols := len(k), len(v[0])
+	k, v, numbers := visible(k, v, e)
+	n := len(k)
 	want, bound = make([]float64, cols), make([]float64, cols)
+	if n == 0 {
+		return want, bound
+	}
 	t, sigma := make([]float64, n), make([]float64, n)
 	c := math.Abs(float64(scale))
 	g := gamma(len(q) + 2)
 	most, top := math.Inf(-1), math.Inf(-1)
+	fits := !overflows(q, k, v, scale)
 	for j, key := range k {
 		var dot, a, sum float64
 		for i, x := range key {
@@ -295,6 +314,9 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 		}
 		t[j] = float64(scale) * dot
 		sigma[j] = g*c*a + math.Ln2*eta*(float64(len(q))+sum+a)*(1+g)
+		var size float64
+		t[j], sigma[j], size = edit(e, numbers[j], t[j], sigma[j])
+		fits = fits && size*math.Log2E <= math.MaxFloat32/2
 		most = math.Max(most, t[j])
 		top = math.Max(top, t[j]+sigma[j])
 	}
@@ -310,14 +332,14 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
 		W += w[j]
 	}
-	nl, no, tiles := roundings(n)
+	nl, no, tiles := roundings(all)
 	gl, g0 := gamma(nl), gamma(no)
 	D := 2 * math.Exp(top-most)
 	flush := float64(n) * exp2Flush * D
-	under := float64(n+2*tiles) * eta * D
+	under := float64(all+2*tiles) * eta * D
 	W += flush
 	L := (1-W)*(1-gl) - under
-	trusted := W < 0.5 && g0 < 0.5 && !overflows(q, k, v, scale)
+	trusted := W < 0.5 && g0 < 0.5 && fits
 
 	for col := range want {
 		var o, N, size, far float64
@@ -333,10 +355,45 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(1+math.Abs(o))*(1+g0)
 		want[col], bound[col] = o, math.Inf(1)
 		if trusted {
-			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(n+len(q))
+			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(all+len(q))
 		}
 	}
 	return want, bound
+}
+
+// visible returns the keys that the bias of e does not hide, their values and their numbers.
+func visible(k, v [][]float32, e *generic.RowEdit) (keys, values [][]float32, numbers []int) {
+	for j := range k {
+		if e.Bias == nil || !math.IsInf(float64(e.Bias[j]), -1) {
+			keys, values, numbers = append(keys, k[j]), append(values, v[j]), append(numbers, j)
+		}
+	}
+	return keys, values, numbers
+}
+
+// edit returns what [EditedAttention] makes of t and sigma of key j, and what no intermediate result exceeds by
+// half or more.
+func edit(e *generic.RowEdit, j int, t, sigma float64) (edited, err, size float64) {
+	if c := float64(e.SoftCap); c != 0 {
+		t = c * math.Tanh(t/c)
+		sigma = min(sigma, 2*c)
+		sigma += gamma(10)*(math.Abs(t)+sigma) + 3*(c+1)*eta*(1+gamma(10))
+	}
+	size = math.Abs(t) + sigma
+	if e.Slope != 0 {
+		d := math.Abs(float64(generic.AlibiPosition(e.Position) - j))
+		a := float64(e.Slope) * d
+		size += math.Abs(a)
+		sigma += gamma(2)*math.Abs(a) + u*(math.Abs(t)+sigma+math.Abs(a)*(1+gamma(2))) + 2*(d+1)*eta
+		t -= a
+	}
+	if e.Bias != nil {
+		b := float64(e.Bias[j])
+		size += math.Abs(b)
+		sigma += u*math.Abs(b) + u*(math.Abs(t)+sigma+math.Abs(b)*(1+u)) + eta
+		t += b
+	}
+	return t, sigma, size
 }
 
 // Hull returns for each column the interval that attention cannot leave, however wrong its scores are:
