@@ -208,6 +208,71 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	tile.MatMulTile(c, a, start, b, add)
 }
 
+// MatMulRow is [tile.MatMulRow].
+func MatMulRow(c, a, start, b []float32, add bool) {
+	if level >= levelAVX512 && len(c)/2 == avx512.PanelWidth {
+		avx512.MatMulRow(c, a, start, b, add)
+		return
+	}
+	if level >= levelAVX2 && len(c)/2 == avx2.PanelWidth {
+		avx2.MatMulRow(c, a, start, b, add)
+		return
+	}
+	tile.MatMulRow(c, a, start, b, add)
+}
+
+// MatMulPack is [tile.MatMulPack].
+func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.MatMulPack(c, a, start, b, dst, add)
+		return
+	}
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
+		avx2.MatMulPack(c, a, start, b, dst, add)
+		return
+	}
+	tile.MatMulPack(c, a, start, b, dst, add)
+}
+
+// MatMulTileFloat16 is [tile.MatMulTileFloat16].
+func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.MatMulTileFloat16(c, a, start, b, add)
+		return
+	}
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
+		avx2.MatMulTileFloat16(c, a, start, b, add)
+		return
+	}
+	tile.MatMulTileFloat16(c, a, start, b, add)
+}
+
+// MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
+func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.MatMulTileBFloat16(c, a, start, b, add)
+		return
+	}
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
+		avx2.MatMulTileBFloat16(c, a, start, b, add)
+		return
+	}
+	tile.MatMulTileBFloat16(c, a, start, b, add)
+}
+
+// MatMulTileInt8 is [tile.MatMulTileInt8].
+func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.MatMulTileInt8(c, a, start, b, scale, add)
+		return
+	}
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
+		avx2.MatMulTileInt8(c, a, start, b, scale, add)
+		return
+	}
+	tile.MatMulTileInt8(c, a, start, b, scale, add)
+}
+
 // PackPanel is [tile.PackPanel].
 func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
 	if level >= levelAVX512 && w == avx512.PanelWidth {

@@ -92,6 +92,31 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	tile.MatMulTile(c, a, start, b, add)
 }
 
+// MatMulRow is [tile.MatMulRow].
+func MatMulRow(c, a, start, b []float32, add bool) {
+	tile.MatMulRow(c, a, start, b, add)
+}
+
+// MatMulPack is [tile.MatMulPack].
+func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
+	tile.MatMulPack(c, a, start, b, dst, add)
+}
+
+// MatMulTileFloat16 is [tile.MatMulTileFloat16].
+func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	tile.MatMulTileFloat16(c, a, start, b, add)
+}
+
+// MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
+func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	tile.MatMulTileBFloat16(c, a, start, b, add)
+}
+
+// MatMulTileInt8 is [tile.MatMulTileInt8].
+func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
+	tile.MatMulTileInt8(c, a, start, b, scale, add)
+}
+
 // PackPanel is [tile.PackPanel].
 func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
 	tile.PackPanel(dst, src, offset, w, dim, scale)

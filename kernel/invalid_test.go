@@ -280,6 +280,10 @@ func TestBadMatMul(t *testing.T) {
 		"attn: MatMulOptions.TransB is set, want PackOptions.Trans when b is packed")
 	require.EqualError(t, MatMulPacked(m(3, 5, memory), m(3, 4, memory[20:]), p, &MatMulOptions{Workers: -1}),
 		"attn: MatMulOptions.Workers is -1, want 0 or more")
+	for _, bad := range []Type{-1, 4} {
+		_, err := Pack(m(4, 5, memory), &PackOptions{Type: bad})
+		require.EqualError(t, err, fmt.Sprintf("attn: PackOptions.Type is %d, want Float32, Float16, BFloat16 or Int8", bad))
+	}
 	for _, b := range []struct {
 		want string
 		b    Matrix

@@ -122,18 +122,19 @@ func (p *matrixProduct) check(c, a Matrix, opts *MatMulOptions) (err error) {
 var sides = map[bool]string{false: "rows", true: "columns"}
 
 // The blocks of a matrix product. A block of a, blockM x ProductTerms, stays in L2 while it meets one
-// packed panel of b after the other (ProductTerms x 16 or 32); blockB elements of b are packed at a
-// time. Rows of a that lie a multiple of a page apart would share few sets of the caches: they are copied.
+// packed panel of b after the other (ProductTerms x 16 or 32), which the first tile that reads it packs.
+// Panels of blockB elements at most are kept for the next block. Rows of a that lie a multiple of a page
+// apart would share few sets of the caches: they are copied.
 const (
 	blockM = 96
 	blockB = 1 << 20
 	page   = 1024 // elements
 )
 
-// lowRows rows of c or less meet b as it lies in memory, lowBlock rows of it at a time, in groups of
-// lowGroup: to pack b would take longer than to multiply by it.
+// lowRows rows of c or less, fewer than a tile has, meet b as it lies in memory, lowBlock rows of it at a
+// time, in groups of lowGroup: to pack b would take longer than to multiply by it.
 const (
-	lowRows  = 16
+	lowRows  = 11
 	lowGroup = 4
 	lowBlock = 64
 )
@@ -264,21 +265,31 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 		if p.packed == nil {
 			buf.b = memory.Aligned(buf.b, tile.Pad(k)*ceilDiv(n, tile.MaxPanel)*tile.MaxPanel)
 		}
-		if p.packed == nil && !p.transB {
-			pack(buf.b, p.b.Data[first*p.b.Stride+col:], p.b.Stride, k, n)
-		}
 		for i, block := row, 0; block < blocks; block++ {
 			rows := (m + block) / blocks // equal, or one more
 			a := p.block(buf, i, rows, first, k)
 			for j, width := 0, 0; j < n; j += width {
-				var b []float32
+				var b panel
+				if rows == 1 && p.packed != nil && p.packed.storedType == Float32 && n-j >= 2*p.packed.width {
+					width = 2 * p.packed.width
+					p.row(a.Row(0), i, col+j, first)
+					continue
+				}
 				if p.packed != nil {
-					b, width = p.packed.panel(col+j, first, k)
-				} else if b, width = buf.b[j*k:], asm.PanelWidth(n-j); p.transB && block == 0 {
-					if blocks == 1 {
-						b = buf.b
+					b, width = p.packed.panel(col+j, first, k), p.packed.widthAt(col+j)
+				} else {
+					if b.floats, width = buf.b[j*k:], asm.PanelWidth(n-j); blocks == 1 {
+						b.floats = buf.b // which stays in L2
 					}
-					packTransposed(b, p.b, col+j, first, k, width, &buf.offset)
+					switch from := p.b.Data[min(first*p.b.Stride+col+j, len(p.b.Data)):]; {
+					case block > 0:
+					case p.transB:
+						packTransposed(b.floats, p.b, col+j, first, k, width, &buf.offset)
+					case width <= n-j && !p.flip:
+						b.loose = tile.Rows{Data: from, Len: k, Dim: width, Stride: p.b.Stride}
+					default:
+						pack(b.floats, from, p.b.Stride, k, min(width, n-j))
+					}
 				}
 				p.tiles(buf, a, b, i, col+j, width, first)
 			}
@@ -292,16 +303,12 @@ func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
 	if !p.transA && p.a.Stride%page != 0 {
 		return tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride}
 	}
-	const apart = 16 // elements, so that rows do not share cache sets
+	if !p.transA {
+		return copyRows(&buf.a, tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride})
+	}
 	a := tile.Rows{Len: rows, Dim: k, Stride: tile.Pad(k) + apart}
 	buf.a = memory.Aligned(buf.a, rows*a.Stride)
 	a.Data = buf.a
-	if !p.transA {
-		for r := range rows {
-			copy(a.Row(r), p.a.Data[(i+r)*p.a.Stride+first:])
-		}
-		return a
-	}
 	for t, width := 0, 0; t < k; t += width {
 		width = asm.PanelWidth(k - t)
 		for q := range width {
@@ -315,9 +322,23 @@ func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
 	return a
 }
 
+// row computes a row by two packed panels, which are elements of c from (i, j) on.
+func (p *matrixProduct) row(a []float32, i, j, first int) {
+	c := p.c.Data[i*p.c.Stride+j:][:2*p.packed.width]
+	var start []float32
+	if p.bias != nil && first == 0 {
+		start = p.bias[j:][:len(c)]
+	}
+	asm.MatMulRow(c, a, start, p.packed.panel(j, first, len(a)).floats, p.add || first > 0)
+}
+
 // tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.
-func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b []float32, i, j, width, first int) {
+func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b panel, i, j, width, first int) {
 	left, add := min(width, p.n-j), p.add || first > 0
+	t := Float32
+	if p.packed != nil {
+		t = p.packed.storedType
+	}
 	var start tile.Rows
 	if p.bias != nil && first == 0 {
 		start = tile.Rows{Data: buf.start[:], Len: a.Len, Dim: width}
@@ -336,7 +357,7 @@ func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b []float32, i, j, widt
 		}
 	}
 	if !p.flip && left == width {
-		asm.MatMulTile(tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a, start, b, add)
+		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a, start, add)
 		return
 	}
 	c := tile.Rows{Data: buf.c[:], Len: a.Len, Dim: width, Stride: width}
@@ -351,7 +372,7 @@ func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b []float32, i, j, widt
 			}
 		}
 	}
-	asm.MatMulTile(c, a, start, b, add)
+	b.multiply(t, c, a, start, add)
 	for r := range a.Len {
 		if !p.flip {
 			copy(p.c.Data[(i+r)*p.c.Stride+j:][:left], c.Row(r))
@@ -363,26 +384,67 @@ func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b []float32, i, j, widt
 	}
 }
 
+// Of no more than cached elements, pageRows rows that lie a multiple of a page apart are copied at a time.
+// Copies have so many elements between their rows that these share no cache sets.
+const (
+	cached   = 1 << 21
+	pageRows = 32
+	apart    = 16
+)
+
+// copyRows copies rows to where they do not share cache sets.
+func copyRows(buf *[]float32, x tile.Rows) tile.Rows {
+	y := tile.Rows{Len: x.Len, Dim: x.Dim, Stride: tile.Pad(x.Dim) + apart}
+	*buf = memory.Aligned(*buf, y.Len*y.Stride)
+	y.Data = *buf
+	for i := range x.Len {
+		copy(y.Row(i), x.Row(i))
+	}
+	return y
+}
+
+// queries returns k terms of the rows of a side by side, padded to as many rows, and the distance from
+// term to term: where they are, or a copy of them.
+func (p *matrixProduct) queries(buf *packing, rows, first, k int) ([]float32, int) {
+	if p.m == rows && p.transA {
+		return p.a.Data[first*p.a.Stride:], p.a.Stride
+	}
+	if p.m == 1 {
+		return p.a.Data[first:], 1
+	}
+	buf.a = memory.Aligned(buf.a, k*rows)
+	clear(buf.a)
+	for r := range p.m {
+		if p.transA {
+			for t := range k {
+				buf.a[t*rows+r] = p.a.Data[(first+t)*p.a.Stride+r]
+			}
+			continue
+		}
+		for t, x := range p.a.Data[r*p.a.Stride+first:][:k] {
+			buf.a[t*rows+r] = x
+		}
+	}
+	return buf.a, rows
+}
+
 // scoreItem computes the columns of c from col on as the scores of queries, the rows of a, against keys, the
 // stored rows of b, whose chains start from +0.
 func (p *sharedProduct) scoreItem(buf *packing, col int) {
 	n, rows := min(p.cols, p.n-col), plan.PadRows(p.m)
 	for first := 0; first < p.k; first += generic.ProductTerms {
 		k, add := min(generic.ProductTerms, p.k-first), p.add || first > 0
-		buf.a = memory.Aligned(buf.a, k*rows)
-		clear(buf.a)
-		for r := range p.m {
-			for t := range k {
-				i, j := r, first+t
-				if p.transA {
-					i, j = j, i
-				}
-				buf.a[t*rows+r] = p.a.Data[i*p.a.Stride+j]
-			}
+		queries, width := p.queries(buf, rows, first, k)
+		most, spread := tile.Keys, p.b.Stride%page == 0 && n*k <= cached
+		if spread {
+			most = pageRows
 		}
-		for j := col; j < col+n; j += tile.Keys {
-			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(tile.Keys, col+n-j), Dim: k, Stride: p.b.Stride}
-			asm.RowScores(buf.c[:], buf.a, rows, rows, keys)
+		for j := col; j < col+n; j += most {
+			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(most, col+n-j), Dim: k, Stride: p.b.Stride}
+			if spread {
+				keys = copyRows(&buf.b, keys)
+			}
+			asm.RowScores(buf.c[:], queries, width, rows, keys)
 			for r := range p.m {
 				for x, s := range buf.c[r*tile.Keys:][:keys.Len] {
 					i, j := r, j+x

@@ -142,6 +142,22 @@ func newFactor(r *rand.Rand, rows, cols int, trans bool, kind asmtest.Kind) (sto
 	return stored, plain
 }
 
+// roundTo rounds a vector to the values of a type.
+func roundTo(t Type, x []float32) {
+	h, q := make([]uint16, len(x)), make([]int8, len(x))
+	switch t {
+	case Float16:
+		ToFloat16(h, x)
+		FromFloat16(x, h)
+	case BFloat16:
+		ToBFloat16(h, x)
+		FromBFloat16(x, h)
+	case Int8:
+		scale := Quantize(q, x)
+		Dequantize(x, q, scale)
+	}
+}
+
 // Every option, packed or not, gives the bits of the contract.
 func TestMatMulOptions(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 7))
@@ -171,7 +187,22 @@ func TestMatMulOptions(t *testing.T) {
 		require.NoError(t, MatMul(got, a, b, &o), what)
 		asmtest.Equal(t, want, got.Data, "%s", what)
 
-		packed, err := Pack(b, &PackOptions{Trans: o.TransB})
+		// A type rounds the columns of b, no more.
+		typ := Type(r.IntN(4))
+		column := make([]float32, k)
+		for j := range n {
+			for i := range column {
+				column[i] = plainB.Data[i*n+j]
+			}
+			roundTo(typ, column)
+			for i, x := range column {
+				plainB.Data[i*n+j] = x
+			}
+		}
+		want = slices.Clone(c.Data)
+		generic.Product{Bias: o.Bias, Add: o.Add}.MatMul(want, c.Stride, plainA.Data, k, plainB.Data, n, m, k, n)
+		what += fmt.Sprintf(" type %d", typ)
+		packed, err := Pack(b, &PackOptions{Trans: o.TransB, Type: typ})
 		require.NoError(t, err, what)
 		for i := range b.Data { // it was copied
 			b.Data[i] = nan

@@ -15,24 +15,58 @@ type PackOptions struct {
 	// Trans takes the transpose of b: it is stored with a row for each column of the factor, as PyTorch
 	// and safetensors store weights, [out][in].
 	Trans bool
+
+	// Type is what the elements are stored as: the product is that by the values that they have then,
+	// which [ToFloat16], [ToBFloat16] and, for each column by itself, [Quantize] round to. Products of
+	// a few rows are bound by reading b, so that half the bytes take half the time.
+	Type Type
 }
 
 // Packed is the second factor of a matrix product in the layout that [MatMulPacked] reads fastest. It
 // never changes, and any number of goroutines may use it at once.
 type Packed struct {
 	rows, cols int
-	width      int       // of the panels but the last
-	panels     []float32 // for each block of ProductTerms rows, its panels side by side, or
+	width      int // of the panels but the last
+	storedType Type
+	panels     panel     // for each block of ProductTerms rows, its panels side by side, or
 	few        []float32 // the transpose, of few columns
+}
+
+// A panel is packed elements of one of the types.
+type panel struct {
+	floats []float32
+	halves []uint16
+	bytes  []int8
+	scale  []float32 // of each column, of bytes
+	loose  tile.Rows // what to pack into floats first, if anything
+}
+
+// multiply is [tile.MatMulTile] for elements of a type.
+func (b panel) multiply(t Type, c, a, start tile.Rows, add bool) {
+	switch t {
+	case Float16:
+		asm.MatMulTileFloat16(c, a, start, b.halves, add)
+	case BFloat16:
+		asm.MatMulTileBFloat16(c, a, start, b.halves, add)
+	case Int8:
+		asm.MatMulTileInt8(c, a, start, b.bytes, b.scale, add)
+	default:
+		if b.loose.Len > 0 {
+			asm.MatMulPack(c, a, start, b.loose, b.floats, add)
+			return
+		}
+		asm.MatMulTile(c, a, start, b.floats, add)
+	}
 }
 
 // Pack copies b into the layout of its own that [MatMulPacked] takes, for a factor that many products
 // share: so these need not pack it again and again, as [MatMul] has to. b may change afterwards. opts may
 // be nil.
 //
-// A Packed takes as much memory as b, up to a multiple of 16 columns where it has more than 8.
+// A Packed takes as much memory as the elements of b in their type, up to a multiple of 16 columns, or as
+// float32 where there are no more than 8.
 //
-// It returns an error that names the argument if shape, stride or length of Data are wrong.
+// It returns an error that names the argument if shape, stride, length of Data or options are wrong.
 func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 	if opts == nil {
 		opts = new(PackOptions)
@@ -41,7 +75,10 @@ func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Packed{rows: b.Rows, cols: b.Cols, width: asm.PanelWidth(tile.MaxPanel)}
+	if opts.Type < Float32 || opts.Type > Int8 {
+		return nil, fmt.Errorf("attn: PackOptions.Type is %d, want Float32, Float16, BFloat16 or Int8", opts.Type)
+	}
+	p := &Packed{rows: b.Rows, cols: b.Cols, width: asm.PanelWidth(tile.MaxPanel), storedType: opts.Type}
 	if opts.Trans {
 		p.rows, p.cols = b.Cols, b.Rows
 	}
@@ -54,11 +91,12 @@ func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 			column := p.few[j*p.rows:][:p.rows]
 			if opts.Trans {
 				memory.Copy(column, b.Data[j*b.Stride:][:p.rows])
-				continue
+			} else {
+				for i := range column {
+					column[i] = b.Data[i*b.Stride+j]
+				}
 			}
-			for i := range column {
-				column[i] = b.Data[i*b.Stride+j]
-			}
+			opts.Type.round(column)
 		}
 		return p, nil
 	}
@@ -67,21 +105,89 @@ func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 	if !ok || size > math.MaxInt/4-slack {
 		return nil, fmt.Errorf("attn: b is %d x %d: the size of its panels overflows int", b.Rows, b.Cols)
 	}
-	p.panels = memory.Aligned(nil, size+slack)
+	var block []float32 // that is stored in another type
+	switch opts.Type {
+	case Float32:
+		p.panels.floats = memory.Aligned(nil, size+slack)
+	case Int8:
+		p.panels.bytes = make([]int8, size)
+		p.panels.scale = make([]float32, p.padded())
+		p.scales(b, opts.Trans)
+	default:
+		p.panels.halves = make([]uint16, size)
+	}
+	if opts.Type != Float32 {
+		block = make([]float32, min(p.rows, generic.ProductTerms)*p.padded()+slack)
+	}
 	var offset [tile.MaxPanel]int
 	for first := 0; first < p.rows; first += generic.ProductTerms {
-		k := min(generic.ProductTerms, p.rows-first)
-		if !opts.Trans {
-			pack(p.panels[first*p.padded():], b.Data[first*b.Stride:], b.Stride, k, p.cols)
-			continue
+		k, at := min(generic.ProductTerms, p.rows-first), first*p.padded()
+		if opts.Type == Float32 {
+			block = p.panels.floats[at:]
 		}
-		for j, width := 0, 0; j < p.cols; j += width {
-			var to []float32
-			to, width = p.panel(j, first, k)
-			packTransposed(to, b, j, first, k, width, &offset)
+		if opts.Trans {
+			for j, width := 0, 0; j < p.cols; j += width {
+				width = p.widthAt(j)
+				packTransposed(block[j*k:], b, j, first, k, width, &offset)
+			}
+		} else {
+			pack(block, b.Data[first*b.Stride:], b.Stride, k, p.cols)
 		}
+		p.store(block, at, k)
 	}
 	return p, nil
+}
+
+// scales sets the scale of each column.
+func (p *Packed) scales(b Matrix, trans bool) {
+	for i := range b.Rows {
+		for j, x := range b.Data[i*b.Stride:][:b.Cols] {
+			column := j
+			if trans {
+				column = i
+			}
+			p.panels.scale[column] = largest(p.panels.scale[column], x)
+		}
+	}
+	for j, most := range p.panels.scale {
+		p.panels.scale[j] = tile.ScaleInt8(most)
+	}
+}
+
+// store converts the panels of k rows to what is stored, from element at on.
+func (p *Packed) store(block []float32, at, k int) {
+	block = block[:k*p.padded()]
+	switch p.storedType {
+	case Float16:
+		tile.ToFloat16(p.panels.halves[at:], block)
+	case BFloat16:
+		tile.ToBFloat16(p.panels.halves[at:], block)
+	case Int8:
+		for j, width := 0, 0; j < p.cols; j += width {
+			width = p.widthAt(j)
+			for i, x := range block[j*k:][:k*width] {
+				p.panels.bytes[at+j*k+i] = tile.QuantizeInt8(x, p.panels.scale[j+i%width])
+			}
+		}
+	}
+}
+
+// round rounds a column to the values of a type.
+func (t Type) round(column []float32) {
+	switch t {
+	case Float16, BFloat16:
+		h := make([]uint16, len(column))
+		if t == Float16 {
+			ToFloat16(h, column)
+			FromFloat16(column, h)
+		} else {
+			ToBFloat16(h, column)
+			FromBFloat16(column, h)
+		}
+	case Int8:
+		q := make([]int8, len(column))
+		Dequantize(column, q, Quantize(q, column))
+	}
 }
 
 // MatMulPacked is [MatMul] with a b that [Pack] has packed: with the same bits. TransB is an error, as b
@@ -113,13 +219,24 @@ func (p *Packed) padded() int {
 	return ceilDiv(p.cols, p.width) * p.width
 }
 
-// panel returns the panel of k rows from first on whose columns begin with j, and its width.
-func (p *Packed) panel(j, first, k int) (b []float32, width int) {
-	width = p.width
+// widthAt is the width of the panel whose columns begin with j.
+func (p *Packed) widthAt(j int) int {
 	if p.cols-j <= asm.NarrowPanel {
-		width = asm.NarrowPanel
+		return asm.NarrowPanel
 	}
-	return p.panels[first*p.padded()+j*k:], width
+	return p.width
+}
+
+// panel returns the panel of k rows from first on whose columns begin with j.
+func (p *Packed) panel(j, first, k int) panel {
+	at := first*p.padded() + j*k
+	switch p.storedType {
+	case Float32:
+		return panel{floats: p.panels.floats[at:]}
+	case Int8:
+		return panel{bytes: p.panels.bytes[at:], scale: p.panels.scale[j:]}
+	}
+	return panel{halves: p.panels.halves[at:]}
 }
 
 // pack copies k rows of n columns into panels, padded by zeros: a few rows at a time, so that

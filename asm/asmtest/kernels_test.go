@@ -22,7 +22,7 @@ func fences(t *testing.T, operands, size int, f func(m *memory)) {
 	for range operands {
 		m.vectors = append(m.vectors, NewGuarded(t, size))
 	}
-	for range 4 {
+	for range 8 {
 		m.rows = append(m.rows, NewGuardedRows(t, tile.Keys))
 	}
 	f(&m)
@@ -296,7 +296,7 @@ func TestExpBits(t *testing.T) {
 func TestMatMulTile(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(7, 8))
-		fences(t, 6, 40*80, func(mem *memory) {
+		fences(t, 12, 64*64+64, func(mem *memory) {
 			for m := 1; m <= 26; m++ {
 				for _, k := range []int{1, 2, 3, 4, 5, 7, 8, 11, 12, 64} {
 					for kind := range Kinds {
@@ -321,6 +321,48 @@ func TestMatMulTile(t *testing.T) {
 						tile.MatMulTile(want.rows(), a.rows(), wantStart, b, add)
 						impl.MatMulTile(c.rows(), a.rows(), start, b, add)
 						equalMatrix(t, want, c, "m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
+
+						if m == 1 {
+							b, bias := Fill(r, mem.vector(2*w*k), kind), Fill(r, mem.vector(2*w), kind)[:2*w*r.IntN(2)]
+							got := Fill(r, mem.vector(2*w), kind)
+							want := append([]float32(nil), got...)
+							tile.MatMulRow(want, a.x[:k], bias, b, add)
+							impl.MatMulRow(got, a.x[:k], bias, b, add)
+							Equal(t, want, got, "MatMulRow: k=%d add=%v kind=%d", k, add, kind)
+						}
+						loose, dst := mem.matrix(r, k, w, kind), mem.vector(w*k)
+						if from == 3 {
+							start, wantStart = c.rows(), want.rows()
+						}
+						wantDst := make([]float32, w*k)
+						tile.MatMulPack(want.rows(), a.rows(), wantStart, loose.rows(), wantDst, add)
+						impl.MatMulPack(c.rows(), a.rows(), start, loose.rows(), dst, add)
+						equalMatrix(t, want, c, "MatMulPack: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
+						Equal(t, wantDst, dst, "MatMulPack: packed")
+
+						// Panels of other types have any bits.
+						if from == 3 {
+							start, wantStart = c.rows(), want.rows()
+						}
+						words := mem.vector(w * k / 2)
+						for i := range words {
+							words[i] = math.Float32frombits(r.Uint32())
+						}
+						halves := unsafe.Slice((*uint16)(unsafe.Pointer(&words[0])), w*k)
+						tile.MatMulTileFloat16(want.rows(), a.rows(), wantStart, halves, add)
+						impl.MatMulTileFloat16(c.rows(), a.rows(), start, halves, add)
+						equalMatrix(t, want, c, "float16: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
+						tile.MatMulTileBFloat16(want.rows(), a.rows(), wantStart, halves, add)
+						impl.MatMulTileBFloat16(c.rows(), a.rows(), start, halves, add)
+						equalMatrix(t, want, c, "bfloat16: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
+						words, scale := mem.vector(w*k/4), Fill(r, mem.vector(w), kind)
+						for i := range words {
+							words[i] = math.Float32frombits(r.Uint32())
+						}
+						quarters := unsafe.Slice((*int8)(unsafe.Pointer(&words[0])), w*k)
+						tile.MatMulTileInt8(want.rows(), a.rows(), wantStart, quarters, scale, add)
+						impl.MatMulTileInt8(c.rows(), a.rows(), start, quarters, scale, add)
+						equalMatrix(t, want, c, "int8: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
 					}
 				}
 			}

@@ -11,75 +11,85 @@ type Impl struct {
 	Supported  bool
 	PanelWidth int
 
-	Dot         func(x, y []float32) float32
-	Exp         func(dst, x []float32)
-	Gelu        func(dst, x []float32)
-	GeluTanh    func(dst, x []float32)
-	Silu        func(dst, x []float32)
-	Max         func(x []float32) float32
-	ExpSum      func(dst, x []float32, m float32, sum *[tile.Lanes]float32)
-	SumExp      func(x []float32, m float32, sum *[tile.Lanes]float32)
-	Div         func(dst, x []float32, d float32)
-	Scale       func(dst, x []float32, f float32)
-	Moments     func(x []float32, m float32, sum, squares *[tile.Lanes]float32)
-	Normalize   func(dst, x, gain, bias []float32, norm *[3]float32)
-	Fold        func(sum *[tile.Lanes]float32) float32
-	MatMulTile  func(c, a, start tile.Rows, b []float32, add bool)
-	PackPanel   func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
-	ScoreTile   func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
-	CapTile     func(s []float32, st *tile.Panel, n int, cap, inverse float32)
-	AlibiTile   func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
-	BiasTile    func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int)
-	BiasKeys    func(s []float32, st *tile.Panel, bias []float32, n int)
-	HideTile    func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
-	SoftmaxTile func(s []float32, st *tile.Panel, n int)
-	ValueTile   func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
-	FinishPanel func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
-	RowScores   func(s, q []float32, w, rows int, k tile.Rows)
-	CapRow      func(s []float32, cap, inverse float32)
-	AlibiRow    func(s []float32, position int, slope float32)
-	BiasRow     func(s, bias []float32)
-	RowWeights  func(s []float32) (m float32)
-	RowValues   func(o, p, sum []float32, rows int, v tile.Rows)
-	MergeRow    func(acc, o []float32, a, b float32)
-	Rotary      func(x, cos, sin tile.Rows, interleaved bool)
+	Dot                func(x, y []float32) float32
+	Exp                func(dst, x []float32)
+	Gelu               func(dst, x []float32)
+	GeluTanh           func(dst, x []float32)
+	Silu               func(dst, x []float32)
+	Max                func(x []float32) float32
+	ExpSum             func(dst, x []float32, m float32, sum *[tile.Lanes]float32)
+	SumExp             func(x []float32, m float32, sum *[tile.Lanes]float32)
+	Div                func(dst, x []float32, d float32)
+	Scale              func(dst, x []float32, f float32)
+	Moments            func(x []float32, m float32, sum, squares *[tile.Lanes]float32)
+	Normalize          func(dst, x, gain, bias []float32, norm *[3]float32)
+	Fold               func(sum *[tile.Lanes]float32) float32
+	MatMulTile         func(c, a, start tile.Rows, b []float32, add bool)
+	MatMulRow          func(c, a, start, b []float32, add bool)
+	MatMulPack         func(c, a, start, b tile.Rows, dst []float32, add bool)
+	MatMulTileFloat16  func(c, a, start tile.Rows, b []uint16, add bool)
+	MatMulTileBFloat16 func(c, a, start tile.Rows, b []uint16, add bool)
+	MatMulTileInt8     func(c, a, start tile.Rows, b []int8, scale []float32, add bool)
+	PackPanel          func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
+	ScoreTile          func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
+	CapTile            func(s []float32, st *tile.Panel, n int, cap, inverse float32)
+	AlibiTile          func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
+	BiasTile           func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int)
+	BiasKeys           func(s []float32, st *tile.Panel, bias []float32, n int)
+	HideTile           func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
+	SoftmaxTile        func(s []float32, st *tile.Panel, n int)
+	ValueTile          func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
+	FinishPanel        func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
+	RowScores          func(s, q []float32, w, rows int, k tile.Rows)
+	CapRow             func(s []float32, cap, inverse float32)
+	AlibiRow           func(s []float32, position int, slope float32)
+	BiasRow            func(s, bias []float32)
+	RowWeights         func(s []float32) (m float32)
+	RowValues          func(o, p, sum []float32, rows int, v tile.Rows)
+	MergeRow           func(acc, o []float32, a, b float32)
+	Rotary             func(x, cos, sin tile.Rows, interleaved bool)
 }
 
 // Generic returns the reference with panels of width w.
 func Generic(w int) Impl {
 	return Impl{
 		Name: "generic", Supported: true, PanelWidth: w,
-		Dot:         tile.Dot,
-		Exp:         tile.Exp,
-		Gelu:        tile.Gelu,
-		GeluTanh:    tile.GeluTanh,
-		Silu:        tile.Silu,
-		Max:         tile.Max,
-		ExpSum:      tile.ExpSum,
-		SumExp:      tile.SumExp,
-		Div:         tile.Div,
-		Scale:       tile.Scale,
-		Moments:     tile.Moments,
-		Normalize:   tile.Normalize,
-		Fold:        tile.Fold,
-		MatMulTile:  tile.MatMulTile,
-		PackPanel:   tile.PackPanel,
-		ScoreTile:   tile.ScoreTile,
-		CapTile:     tile.CapTile,
-		AlibiTile:   tile.AlibiTile,
-		BiasTile:    tile.BiasTile,
-		BiasKeys:    tile.BiasKeys,
-		HideTile:    tile.HideTile,
-		SoftmaxTile: tile.SoftmaxTile,
-		ValueTile:   tile.ValueTile,
-		FinishPanel: tile.FinishPanel,
-		RowScores:   tile.RowScores,
-		CapRow:      tile.CapRow,
-		AlibiRow:    tile.AlibiRow,
-		BiasRow:     tile.BiasRow,
-		RowWeights:  tile.RowWeights,
-		RowValues:   tile.RowValues,
-		MergeRow:    tile.MergeRow,
-		Rotary:      tile.Rotary,
+		Dot:                tile.Dot,
+		Exp:                tile.Exp,
+		Gelu:               tile.Gelu,
+		GeluTanh:           tile.GeluTanh,
+		Silu:               tile.Silu,
+		Max:                tile.Max,
+		ExpSum:             tile.ExpSum,
+		SumExp:             tile.SumExp,
+		Div:                tile.Div,
+		Scale:              tile.Scale,
+		Moments:            tile.Moments,
+		Normalize:          tile.Normalize,
+		Fold:               tile.Fold,
+		MatMulTile:         tile.MatMulTile,
+		MatMulRow:          tile.MatMulRow,
+		MatMulPack:         tile.MatMulPack,
+		MatMulTileFloat16:  tile.MatMulTileFloat16,
+		MatMulTileBFloat16: tile.MatMulTileBFloat16,
+		MatMulTileInt8:     tile.MatMulTileInt8,
+		PackPanel:          tile.PackPanel,
+		ScoreTile:          tile.ScoreTile,
+		CapTile:            tile.CapTile,
+		AlibiTile:          tile.AlibiTile,
+		BiasTile:           tile.BiasTile,
+		BiasKeys:           tile.BiasKeys,
+		HideTile:           tile.HideTile,
+		SoftmaxTile:        tile.SoftmaxTile,
+		ValueTile:          tile.ValueTile,
+		FinishPanel:        tile.FinishPanel,
+		RowScores:          tile.RowScores,
+		CapRow:             tile.CapRow,
+		AlibiRow:           tile.AlibiRow,
+		BiasRow:            tile.BiasRow,
+		RowWeights:         tile.RowWeights,
+		RowValues:          tile.RowValues,
+		MergeRow:           tile.MergeRow,
+		Rotary:             tile.Rotary,
 	}
 }

@@ -4,14 +4,18 @@ package main
 
 // hints are the parameters of assembly functions that only say what to prefetch.
 var hints = map[string][]string{
-	"matMulTile": {"ahead"},
-	"scoreTile":  {"ahead", "rows", "width", "wrap", "left"},
-	"biasTile":   {"ahead"},
-	"valueTile":  {"ahead", "rows", "width", "wrap", "left"},
-	"rowScores1": {"ahead", "wrap", "left"},
-	"rowScores4": {"ahead", "wrap", "left"},
-	"rowScores8": {"ahead", "wrap", "left"},
-	"rowValues1": {"ahead"},
-	"rowValues4": {"ahead"},
-	"rowValues8": {"ahead"},
+	"matMulTile":         {"ahead"},
+	"matMulRow":          {"ahead"},
+	"matMulTileFloat16":  {"ahead"},
+	"matMulTileBFloat16": {"ahead"},
+	"matMulTileInt8":     {"ahead"},
+	"scoreTile":          {"ahead", "rows", "width", "wrap", "left"},
+	"biasTile":           {"ahead"},
+	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},
+	"rowScores1":         {"ahead", "wrap", "left"},
+	"rowScores4":         {"ahead", "wrap", "left"},
+	"rowScores8":         {"ahead", "wrap", "left"},
+	"rowValues1":         {"ahead"},
+	"rowValues4":         {"ahead"},
+	"rowValues8":         {"ahead"},
 }

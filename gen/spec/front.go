@@ -63,7 +63,7 @@ func (k Kernel) Front() Kernel {
 func (k Kernel) Marks() []string {
 	var cuts, marks []string
 	for _, p := range k.Params {
-		if k.Elements != "" && p.Type == vector && p.Name != k.Elements {
+		if k.Elements != "" && p.vector() && p.Name != k.Elements {
 			cuts = append(cuts, fmt.Sprintf("%s = %s[:len(%s)]", p.Name, p.Name, k.Elements))
 		}
 		if mark := p.mark(); mark != "" {
@@ -96,7 +96,7 @@ func (k Kernel) Call() string {
 	for _, p := range k.Params {
 		switch {
 		case p.Name == k.Width || p.Name == "_":
-		case p.Type == vector:
+		case p.vector():
 			args = append(args, "&"+p.Name+"[0]")
 		default:
 			args = append(args, p.Name)

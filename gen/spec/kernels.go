@@ -60,6 +60,30 @@ var Kernels = []Kernel{
 			{"add", flag, value}},
 		Hints: map[string][]string{"matMulTile": {"ahead"}},
 	}, {
+		Name: "MatMulRow", Width: "len(c)/2", Odd: true,
+		Params: []Param{{"c", vector, write("2*PanelWidth")}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
+			{"b", vector, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulRow": {"ahead"}},
+	}, {
+		Name: "MatMulPack", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", rows, read()},
+			{"dst", vector, write("b.Len*PanelWidth")}, {"add", flag, value}},
+	}, {
+		Name: "MatMulTileFloat16", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
+			{"add", flag, value}},
+		Hints: map[string][]string{"matMulTileFloat16": {"ahead"}},
+	}, {
+		Name: "MatMulTileBFloat16", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
+			{"add", flag, value}},
+		Hints: map[string][]string{"matMulTileBFloat16": {"ahead"}},
+	}, {
+		Name: "MatMulTileInt8", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", octets, read("a.Dim*PanelWidth")},
+			{"scale", vector, read("PanelWidth")}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulTileInt8": {"ahead"}},
+	}, {
 		Name: "PackPanel", Width: "w", Odd: true,
 		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},
 			{"offset", offsets, value}, {"w", integer, value}, {"dim", integer, value}, {"scale", float, value}},

@@ -43,6 +43,8 @@ type Param struct {
 // The types of parameters.
 const (
 	vector  = "[]float32"
+	halves  = "[]uint16"
+	octets  = "[]int8"
 	lanes   = "*[tile.Lanes]float32"
 	norm    = "*[3]float32"
 	state   = "*tile.Panel"
@@ -77,17 +79,20 @@ func (p Param) mark() string {
 		return ""
 	case p.Type == rows:
 		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
-	case p.Type != vector:
+	case !p.vector():
 		return "race." + p.op + "Var(" + p.Name + ")"
 	}
 	suffix := []string{"", "", "At", "Rows"}[len(p.args)]
 	return "race." + p.op + suffix + "(" + p.Name + ", " + strings.Join(p.args, ", ") + ")"
 }
 
+// vector reports whether p is one, of any elements.
+func (p Param) vector() bool { return strings.HasPrefix(p.Type, "[]") }
+
 // vectors returns the names of the parameters that are vectors.
 func (k Kernel) vectors() (names []string) {
 	for _, p := range k.Params {
-		if p.Type == vector {
+		if p.vector() {
 			names = append(names, p.Name)
 		}
 	}

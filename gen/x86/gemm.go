@@ -28,15 +28,16 @@ import (
 // Where a causal mask cuts a panel, the last keys are for its second vector of queries alone.
 type gemm struct {
 	*gen
-	half   int                      // 1 computes the second vector of each row alone
-	upper  Op                       // number of steps, behind k, that are for the second vector alone, or nil
-	k      reg.GPVirtual            // number of steps, kept
-	load   func(step, half int) Mem // the operand on the lanes, steps from here
-	scalar func(row, step int) Mem  // the other operand
-	start  func(rows int)           // sets the accumulators and the operands
-	next   func(rows, steps int)    // advances the operands
-	settle func()                   // loads what finish wants in the spares, or nil
-	finish func(row int)            // uses up the accumulators of a row, in order
+	half    int                                       // 1 computes the second vector of each row alone
+	upper   Op                                        // number of steps, behind k, that are for the second vector alone, or nil
+	k       reg.GPVirtual                             // number of steps, kept
+	load    func(step, half int) Mem                  // the operand on the lanes, steps from here
+	convert func(m Mem, half int, to reg.VecPhysical) // loads it as float32, or nil if it is
+	scalar  func(row, step int) Mem                   // the other operand
+	start   func(rows int)                            // sets the accumulators and the operands
+	next    func(rows, steps int)                     // advances the operands
+	settle  func()                                    // loads what finish wants in the spares, or nil
+	finish  func(row int)                             // uses up the accumulators of a row, in order
 }
 
 // tile emits the product for a number of rows.
@@ -129,7 +130,11 @@ func (g *gemm) steps(rows, n int) {
 // step emits one step of n rows from row.
 func (g *gemm) step(row, n, step int, skewed bool) {
 	for h := g.half; h < 2; h++ {
-		g.VMOVUPS(g.load(step, h), g.spare(h))
+		if g.convert != nil {
+			g.convert(g.load(step, h), h, g.spare(h))
+		} else {
+			g.VMOVUPS(g.load(step, h), g.spare(h))
+		}
 	}
 	for r := row; r < row+n; r++ {
 		if g.avx512() && (r%2 == 1 || skewed) {

@@ -1,29 +1,250 @@
 package x86
 
-import . "github.com/mmcloughlin/avo/operand"
+import (
+	"strings"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
 
 // The matrix product broadcasts the rows of A in place; B is packed in panels of two vectors of
 // columns. Tiles are of any height up to Big rows: the rows of a block are dealt out evenly, so that
 // no tile is left with a few of them.
 //
+// Panels of smaller elements are converted as they are loaded.
+//
 // While the first tile reads the panel, it prefetches what lies ahead of it into L2, line by line.
 func genMatMul(g *gen) {
-	g.begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds, add, ahead, height, higher, tiles int)",
-		"matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones",
-		"of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies ahead bytes further on.")
+	g.matMulRow()
+	g.matMulPack()
+	g.matMulTile("matMulTile", "*float32", "", 4, nil)
+	if !g.avx512() {
+		g.f16c()
+	}
+	g.matMulTile("matMulTileFloat16", "*uint16", "", 2, func(m Mem, _ int, to reg.VecPhysical) { g.VCVTPH2PS(m, to) })
+	g.matMulTile("matMulTileBFloat16", "*uint16", "", 2, func(m Mem, _ int, to reg.VecPhysical) {
+		g.VPMOVZXWD(m, to)
+		g.VPSLLD(U8(16), to, to)
+	})
+	g.matMulTile("matMulTileInt8", "*int8", " scale *float32,", 1, func(m Mem, half int, to reg.VecPhysical) {
+		g.VPMOVSXBD(m, to)
+		g.VCVTDQ2PS(to, to)
+		if g.avx512() {
+			g.VMULPS(g.spare(4+half), to, to)
+		} else {
+			g.VMULPS(mem(g.scales, g.w()*half), to, to)
+		}
+	})
+}
+
+// matMulRow is the product of one row by two panels at a time, as the two chains of one would wait for
+// their FMAs: it reads as fast as L3 gives.
+//
+//	V0-V3 sums, V4 a broadcast of a
+func (g *gen) matMulRow() {
+	g.begin("matMulRow", "func(c, a, start, b *float32, k, add, ahead int)",
+		"matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches",
+		"what lies ahead bytes behind b.")
+	c, a, s, b, k, ahead := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("ahead")
+	second := g.GP64() // panel
+	g.MOVQ(k, second)
+	g.IMUL3Q(I32(g.row()), second, second)
+	g.ADDQ(b, second)
+	zero, single, four, loop, set, done := g.label("zero"), g.label("single"), g.label("four"), g.label("loop"), g.label("set"), g.label("done")
+	panels := []reg.GPVirtual{b, second}
+	step := func(i int) {
+		g.VBROADCASTSS(mem(a, 4*i), g.V(4))
+		for p, at := range panels {
+			for h := range 2 {
+				g.VFMADD231PS(mem(at, g.row()*i+g.w()*h), g.V(4), g.V(2*p+h))
+			}
+		}
+	}
+	next := func(steps int) {
+		g.ADDQ(I8(4*steps), a)
+		for _, at := range panels {
+			g.ADDQ(I32(g.row()*steps), at)
+		}
+	}
+	g.TESTQ(s, s)
+	g.JZ(LabelRef(zero))
+	for i := range 4 {
+		g.VMOVUPS(mem(s, g.w()*i), g.V(i))
+	}
+	g.JMP(LabelRef(set))
+	g.Label(zero)
+	g.clear(4)
+	g.Label(set)
+	singles := g.GP64()
+	g.MOVQ(k, singles)
+	g.ANDQ(U8(3), singles)
+	g.JZ(LabelRef(four))
+	g.Label(single)
+	step(0)
+	next(1)
+	g.DECQ(singles)
+	g.JNZ(LabelRef(single))
+	g.Label(four)
+	g.SHRQ(U8(2), k)
+	g.JZ(LabelRef(done))
+	g.loop(loop)
+	for _, p := range panels {
+		for line := 0; line < 4*g.row(); line += 64 {
+			g.PREFETCHT1(at(p, ahead, 1, line))
+		}
+	}
+	for i := range 4 {
+		step(i)
+	}
+	next(4)
+	g.DECQ(k)
+	g.JNZ(LabelRef(loop))
+	g.Label(done)
+	store := g.label("store")
+	g.CMPQ(g.param("add"), U8(0))
+	g.JE(LabelRef(store))
+	for i := range 4 {
+		g.VADDPS(mem(c, g.w()*i), g.V(i), g.V(i))
+	}
+	g.Label(store)
+	for i := range 4 {
+		g.VMOVUPS(g.V(i), mem(c, g.w()*i))
+	}
+	g.end()
+}
+
+// matMulPack is the first tile of a panel that is not packed: it packs what it reads, and prefetches the
+// next panel, to which each row of b leads on. So packing waits for nothing.
+func (g *gen) matMulPack() {
+	g.begin("matMulPack", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds, add int)",
+		"matMulPack computes the columns of a panel for one tile of a product, as [tile.MatMulPack].")
+	a := g.rowPointers(g.elems("lda"))
+	b, b3, dst, ldb := g.ptr("b"), g.GP64(), g.ptr("dst"), g.elems("ldb")
+	g.LEAQ(at(b, ldb, 2, 0), b3)
+	g.ADDQ(ldb, b3)
+	from := func(step, disp int) Mem {
+		switch step {
+		case 0:
+			return mem(b, disp)
+		case 3:
+			return mem(b3, disp)
+		}
+		return at(b, ldb, uint8(step), disp)
+	}
+	step := 0
+	t := &gemm{
+		gen:    g,
+		load:   func(s, half int) Mem { step = s; return from(s, g.w()*half) },
+		scalar: func(row, step int) Mem { return a.at(row, 4*step) },
+		convert: func(m Mem, half int, to reg.VecPhysical) {
+			g.VMOVUPS(m, to)
+			g.VMOVUPS(to, mem(dst, g.row()*step+g.w()*half))
+			if half == 0 {
+				for line := 0; line < g.row(); line += 64 {
+					g.PREFETCHT1(from(step, g.row()+line))
+				}
+			}
+		},
+	}
+	n, s, lds := g.GP64(), g.ptr("start"), g.elems("lds")
+	g.point(a, g.ptr("a"), g.Big)
+	zero, single, four, loop, set, done := g.label("zero"), g.label("single"), g.label("four"), g.label("loop"), g.label("set"), g.label("done")
+	g.TESTQ(s, s)
+	g.JZ(LabelRef(zero))
+	for r := range g.Big {
+		for h := range 2 {
+			g.VMOVUPS(mem(s, g.w()*h), g.V(2*r+h))
+		}
+		g.ADDQ(lds, s)
+	}
+	g.JMP(LabelRef(set))
+	g.Label(zero)
+	g.clear(2 * g.Big)
+	g.Label(set)
+	next := func(steps int) {
+		for range steps {
+			g.ADDQ(ldb, b)
+			g.ADDQ(ldb, b3)
+		}
+		g.ADDQ(I32(g.row()*steps), dst)
+		g.shift(a, g.Big, 4*steps)
+	}
+	g.MOVQ(g.param("k"), n)
+	g.ANDQ(U8(3), n)
+	g.JZ(LabelRef(four))
+	g.Label(single)
+	t.steps(g.Big, 1)
+	next(1)
+	g.DECQ(n)
+	g.JNZ(LabelRef(single))
+	g.Label(four)
+	g.MOVQ(g.param("k"), n)
+	g.SHRQ(U8(2), n)
+	g.JZ(LabelRef(done))
+	g.loop(loop)
+	t.steps(g.Big, 4)
+	next(4)
+	g.DECQ(n)
+	g.JNZ(LabelRef(loop))
+	g.Label(done)
+	c, ldc := g.ptr("c"), g.elems("ldc")
+	for row := range g.Big {
+		store := g.label("store")
+		g.CMPQ(g.param("add"), U8(0))
+		g.JE(LabelRef(store))
+		for h := range 2 {
+			g.VADDPS(mem(c, g.w()*h), g.V(2*row+h), g.V(2*row+h))
+		}
+		g.Label(store)
+		for h := range 2 {
+			g.VMOVUPS(g.V(2*row+h), mem(c, g.w()*h))
+		}
+		g.ADDQ(ldc, c)
+	}
+	g.end()
+}
+
+// f16c asks the CPU for VCVTPH2PS, which AVX-512 has and every CPU with AVX2 so far.
+func (g *gen) f16c() {
+	g.begin("f16c", "func() bool", "f16c reports whether the CPU converts float16: bit 29 of ECX of CPUID 1.")
+	g.MOVL(U32(1), reg.EAX)
+	g.XORL(reg.ECX, reg.ECX)
+	g.CPUID()
+	g.SHRL(U8(29), reg.ECX)
+	g.ANDL(U8(1), reg.ECX)
+	g.MOVB(reg.CL, g.resultAddr())
+	g.RET()
+}
+
+// matMulTile emits the product with a panel of elements of size bytes, which convert loads, or nil for
+// those that need no conversion.
+func (g *gen) matMulTile(name, element, scale string, size int, convert func(m Mem, half int, to reg.VecPhysical)) {
+	g.begin(name, "func(c *float32, ldc int, a *float32, lda int, b "+element+","+scale+" k int, start *float32, lds, add, ahead, height, higher, tiles int)",
+		name+" computes the columns of a panel for tiles of height rows of a product, the first higher ones",
+		"of one row more, as [tile."+strings.ToUpper(name[:1])+name[1:]+"]. While it reads b, it prefetches what lies ahead bytes further on.")
+	row, vector := 2*g.lanes*size, g.lanes*size // bytes of b
+	if scale != "" {
+		g.scales = g.ptr("scale")
+		if g.avx512() {
+			for h := range 2 {
+				g.VMOVUPS(mem(g.scales, g.w()*h), g.spare(4+h))
+			}
+		}
+	}
 	c0, a0, k, ahead := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("ahead")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))
 	fetch := func(from, to int) { // the lines of these steps
-		for line := g.row() * from; line < g.row()*to; line += 64 {
+		for line := row * from; line < row*to; line += 64 {
 			g.PREFETCHT1(at(b, ahead, 1, line))
 		}
 	}
 	tiles := &gemm{
-		gen:    g,
-		k:      k,
-		load:   func(step, half int) Mem { return mem(b, g.row()*step+g.w()*half) },
-		scalar: func(row, step int) Mem { return a.at(row, 4*step) },
+		gen:     g,
+		k:       k,
+		load:    func(step, half int) Mem { return mem(b, row*step+vector*half) },
+		scalar:  func(row, step int) Mem { return a.at(row, 4*step) },
+		convert: convert,
 		start: func(rows int) {
 			g.MOVQ(g.param("b"), b)
 			fetch(0, 4)
@@ -57,7 +278,7 @@ func genMatMul(g *gen) {
 			g.MOVQ(c0, c)
 		},
 		next: func(rows, steps int) {
-			g.ADDQ(I32(g.row()*steps), b)
+			g.ADDQ(I32(row*steps), b)
 			fetch(4-steps, 4)
 			g.shift(a, rows, 4*steps)
 		},

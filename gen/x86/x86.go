@@ -100,6 +100,7 @@ type gen struct {
 	*build.Context
 	ISA
 	data   map[string]operand.Mem // constants already emitted
+	scales reg.GPVirtual          // of the columns of a panel of int8
 	labels int
 }
 

@@ -24,3 +24,24 @@ func MatMulTile(c, a, start Rows, b []float32, add bool) {
 		}
 	}
 }
+
+// MatMulRow is [MatMulTile] of one row by two panels, one behind the other in b, that are half of the
+// columns of c each. An empty start is +0.
+func MatMulRow(c, a, start, b []float32, add bool) {
+	w := len(c) / 2
+	for p := 0; p < 2*w; p += w {
+		var from Rows
+		if len(start) > 0 {
+			from = Rows{Data: start[p:], Len: 1, Dim: w}
+		}
+		MatMulTile(Rows{Data: c[p:], Len: 1, Dim: w}, Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*len(a):], add)
+	}
+}
+
+// MatMulPack is [MatMulTile] with a panel that is not packed, the rows of b, and packs it into dst.
+func MatMulPack(c, a, start, b Rows, dst []float32, add bool) {
+	for i := range b.Len {
+		copy(dst[i*b.Dim:], b.Row(i))
+	}
+	MatMulTile(c, a, start, dst, add)
+}

@@ -266,22 +266,86 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	flag := 0
-	if add {
-		flag = 1
-	}
-	var first *float32
-	if start.Len > 0 {
-		first = &start.Data[0]
-	}
-	// The first tile prefetches the panel behind b or, where it is the only one, what it reads itself
-	// a little later.
-	tiles := (c.Len + 6 - 1) / 6
-	ahead := 4 * a.Dim * PanelWidth
-	if tiles == 1 {
-		ahead = 8 << 10
-	}
+	first, flag, tiles, ahead := product(c, a, start, add, 4)
 	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+}
+
+// MatMulRow is [tile.MatMulRow].
+//
+//go:noinline
+func MatMulRow(c, a, start, b []float32, add bool) {
+	race.Write(c, 2*PanelWidth)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	from := tile.Rows{Data: start, Len: min(len(start), 1), Dim: PanelWidth}
+	first, flag, _, _ := product(tile.Rows{Len: 1}, tile.Rows{}, from, add, 4)
+	matMulRow(&c[0], &a[0], first, &b[0], len(a), flag, 8<<10)
+}
+
+// MatMulPack is [tile.MatMulPack].
+//
+//go:noinline
+func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
+	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
+	race.Write(dst, b.Len*PanelWidth)
+	if rest := c.Len - 6; rest >= 0 {
+		first, flag, _, _ := product(c, a, start, add, 4)
+		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, first, start.Stride, flag)
+		if rest > 0 {
+			c.Data, c.Len = c.Data[6*c.Stride:], rest
+			a.Data, a.Len = a.Data[6*a.Stride:], rest
+			if start.Len > 0 {
+				start.Data, start.Len = start.Data[6*start.Stride:], rest
+			}
+			MatMulTile(c, a, start, dst, add)
+		}
+		return
+	}
+	for i := range b.Len {
+		*(*[PanelWidth]float32)(dst[i*PanelWidth:]) = [PanelWidth]float32(b.Row(i))
+	}
+	MatMulTile(c, a, start, dst, add)
+}
+
+// MatMulTileFloat16 is [tile.MatMulTileFloat16].
+//
+//go:noinline
+func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
+	race.Read(b, a.Dim*PanelWidth)
+	first, flag, tiles, ahead := product(c, a, start, add, 2)
+	matMulTileFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+}
+
+// MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
+//
+//go:noinline
+func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
+	race.Read(b, a.Dim*PanelWidth)
+	first, flag, tiles, ahead := product(c, a, start, add, 2)
+	matMulTileBFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+}
+
+// MatMulTileInt8 is [tile.MatMulTileInt8].
+//
+//go:noinline
+func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
+	race.Read(b, a.Dim*PanelWidth)
+	race.Read(scale, PanelWidth)
+	first, flag, tiles, ahead := product(c, a, start, add, 1)
+	matMulTileInt8(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], &scale[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // PackPanel is [tile.PackPanel].
@@ -512,6 +576,24 @@ func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	for i := 0; i < x.Len; i += n {
 		rotaryPart(x, cos, sin, interleaved, i, min(n, x.Len-i))
 	}
+}
+
+// product returns what the kernels of a product are told besides operands: where the chains start or nil, add
+// as an integer, the number of tiles, and how many bytes ahead of b, of elements of some bytes, the first tile
+// prefetches: the panel behind b or, where that tile is the only one, what it reads itself a little later.
+func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, tiles, ahead int) {
+	if start.Len > 0 {
+		first = &start.Data[0]
+	}
+	if add {
+		flag = 1
+	}
+	tiles = (c.Len + 6 - 1) / 6
+	ahead = size * a.Dim * PanelWidth
+	if tiles == 1 {
+		ahead = 8 << 10
+	}
+	return first, flag, tiles, ahead
 }
 
 //go:noinline

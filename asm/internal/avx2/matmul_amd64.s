@@ -2,6 +2,369 @@
 
 #include "textflag.h"
 
+// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·matMulRow(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    ahead+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+64, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero1
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS 64(DX), Y2
+	VMOVUPS 96(DX), Y3
+	JMP     set5
+
+zero1:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set5:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four3
+
+single2:
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  (BX), Y4, Y0
+	VFMADD231PS  32(BX), Y4, Y1
+	VFMADD231PS  (R8), Y4, Y2
+	VFMADD231PS  32(R8), Y4, Y3
+	ADDQ         $+4, CX
+	ADDQ         $+64, BX
+	ADDQ         $+64, R8
+	DECQ         DX
+	JNZ          single2
+
+four3:
+	SHRQ    $0x02, SI
+	JZ      done6
+	PCALIGN $0x20
+
+loop4:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*1)
+	PREFETCHT1   128(BX)(DI*1)
+	PREFETCHT1   192(BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   64(R8)(DI*1)
+	PREFETCHT1   128(R8)(DI*1)
+	PREFETCHT1   192(R8)(DI*1)
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  (BX), Y4, Y0
+	VFMADD231PS  32(BX), Y4, Y1
+	VFMADD231PS  (R8), Y4, Y2
+	VFMADD231PS  32(R8), Y4, Y3
+	VBROADCASTSS 4(CX), Y4
+	VFMADD231PS  64(BX), Y4, Y0
+	VFMADD231PS  96(BX), Y4, Y1
+	VFMADD231PS  64(R8), Y4, Y2
+	VFMADD231PS  96(R8), Y4, Y3
+	VBROADCASTSS 8(CX), Y4
+	VFMADD231PS  128(BX), Y4, Y0
+	VFMADD231PS  160(BX), Y4, Y1
+	VFMADD231PS  128(R8), Y4, Y2
+	VFMADD231PS  160(R8), Y4, Y3
+	VBROADCASTSS 12(CX), Y4
+	VFMADD231PS  192(BX), Y4, Y0
+	VFMADD231PS  224(BX), Y4, Y1
+	VFMADD231PS  192(R8), Y4, Y2
+	VFMADD231PS  224(R8), Y4, Y3
+	ADDQ         $+16, CX
+	ADDQ         $+256, BX
+	ADDQ         $+256, R8
+	DECQ         SI
+	JNZ          loop4
+
+done6:
+	CMPQ   add+40(FP), $0x00
+	JE     store7
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store7:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+// func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·matMulPack(SB), NOSPLIT, $0-88
+	MOVQ    lda+24(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    b+32(FP), BX
+	MOVQ    dst+48(FP), DI
+	MOVQ    ldb+40(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (BX)(R8*2), SI
+	ADDQ    R8, SI
+	MOVQ    start+64(FP), R9
+	MOVQ    lds+72(FP), R10
+	SHLQ    $0x02, R10
+	MOVQ    a+16(FP), CX
+	LEAQ    (CX)(AX*2), DX
+	ADDQ    AX, DX
+	TESTQ   R9, R9
+	JZ      zero8
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y2
+	VMOVUPS 32(R9), Y3
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y4
+	VMOVUPS 32(R9), Y5
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y6
+	VMOVUPS 32(R9), Y7
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y8
+	VMOVUPS 32(R9), Y9
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y10
+	VMOVUPS 32(R9), Y11
+	ADDQ    R10, R9
+	JMP     set12
+
+zero8:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set12:
+	MOVQ k+56(FP), R9
+	ANDQ $0x03, R9
+	JZ   four10
+
+single9:
+	VMOVUPS      (BX), Y12
+	VMOVUPS      Y12, (DI)
+	PREFETCHT1   64(BX)
+	VMOVUPS      32(BX), Y13
+	VMOVUPS      Y13, 32(DI)
+	VBROADCASTSS (CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (CX)(AX*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (CX)(AX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (DX)(AX*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (DX)(AX*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         R8, BX
+	ADDQ         R8, SI
+	ADDQ         $+64, DI
+	ADDQ         $+4, CX
+	ADDQ         $+4, DX
+	DECQ         R9
+	JNZ          single9
+
+four10:
+	MOVQ    k+56(FP), R9
+	SHRQ    $0x02, R9
+	JZ      done13
+	PCALIGN $0x20
+
+loop11:
+	VMOVUPS      (BX), Y12
+	VMOVUPS      Y12, (DI)
+	PREFETCHT1   64(BX)
+	VMOVUPS      32(BX), Y13
+	VMOVUPS      Y13, 32(DI)
+	VBROADCASTSS (CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (CX)(AX*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (CX)(AX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (DX)(AX*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (DX)(AX*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      (BX)(R8*1), Y12
+	VMOVUPS      Y12, 64(DI)
+	PREFETCHT1   64(BX)(R8*1)
+	VMOVUPS      32(BX)(R8*1), Y13
+	VMOVUPS      Y13, 96(DI)
+	VBROADCASTSS 4(CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(CX)(AX*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(CX)(AX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(DX)(AX*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(DX)(AX*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      (BX)(R8*2), Y12
+	VMOVUPS      Y12, 128(DI)
+	PREFETCHT1   64(BX)(R8*2)
+	VMOVUPS      32(BX)(R8*2), Y13
+	VMOVUPS      Y13, 160(DI)
+	VBROADCASTSS 8(CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(CX)(AX*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(CX)(AX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(DX), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(DX)(AX*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(DX)(AX*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      (SI), Y12
+	VMOVUPS      Y12, 192(DI)
+	PREFETCHT1   64(SI)
+	VMOVUPS      32(SI), Y13
+	VMOVUPS      Y13, 224(DI)
+	VBROADCASTSS 12(CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(CX)(AX*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(CX)(AX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(DX), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(DX)(AX*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(DX)(AX*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         R8, BX
+	ADDQ         R8, SI
+	ADDQ         R8, BX
+	ADDQ         R8, SI
+	ADDQ         R8, BX
+	ADDQ         R8, SI
+	ADDQ         R8, BX
+	ADDQ         R8, SI
+	ADDQ         $+256, DI
+	ADDQ         $+16, CX
+	ADDQ         $+16, DX
+	DECQ         R9
+	JNZ          loop11
+
+done13:
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	SHLQ   $0x02, CX
+	CMPQ   add+80(FP), $0x00
+	JE     store14
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+store14:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store15
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+store15:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store16
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+store16:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store17
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+store17:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store18
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+store18:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store19
+	VADDPS  (AX), Y10, Y10
+	VADDPS  32(AX), Y11, Y11
+
+store19:
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
 // func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·matMulTile(SB), NOSPLIT, $0-104
@@ -14,16 +377,16 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile1:
+tile20:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even2
+	JE   even21
 	INCQ SI
 	DECQ higher+88(FP)
 
-even2:
+even21:
 	CMPQ       SI, $0x06
-	JNE        next4
+	JNE        next23
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -49,7 +412,7 @@ even2:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero10
+	JZ         zero29
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -71,9 +434,9 @@ even2:
 	VMOVUPS    32(R11), Y11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set11
+	JMP        set30
 
-zero10:
+zero29:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -87,14 +450,14 @@ zero10:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set11:
+set30:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four6
+	JZ   four25
 
-single5:
+single24:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -120,15 +483,15 @@ single5:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single5
+	JNZ          single24
 
-four6:
+four25:
 	SUBQ    $0x01, R12
-	JL      short8
-	JZ      skew7
+	JL      short27
+	JZ      skew26
 	PCALIGN $0x20
 
-loop12:
+loop31:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -217,9 +580,9 @@ loop12:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop12
+	JNZ          loop31
 
-skew7:
+skew26:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -253,20 +616,20 @@ skew7:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set14
+	JE           set33
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set14:
+set33:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set15
+	JE      set34
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set15:
+set34:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -303,20 +666,20 @@ set15:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set16
+	JE           set35
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set16:
+set35:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set17
+	JE      set36
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set17:
+set36:
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         DI, AX
@@ -353,89 +716,89 @@ set17:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+64(FP), $0x00
-	JE           set18
+	JE           set37
 	VADDPS       (AX), Y8, Y8
 	VADDPS       32(AX), Y9, Y9
 
-set18:
+set37:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set19
+	JE      set38
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set19:
+set38:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
-	JMP     done9
+	JMP     done28
 
-short8:
+short27:
 	CMPQ   add+64(FP), $0x00
-	JE     set20
+	JE     set39
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set20:
+set39:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set21
+	JE      set40
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set21:
+set40:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set22
+	JE      set41
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set22:
+set41:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set23
+	JE      set42
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set23:
+set42:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set24
+	JE      set43
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set24:
+set43:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set25
+	JE      set44
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set25:
+set44:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
 
-done9:
+done28:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end3
+	JMP  end22
 
-next4:
+next23:
 	CMPQ       SI, $0x05
-	JNE        next26
+	JNE        next45
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -459,7 +822,7 @@ next4:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero32
+	JZ         zero51
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -478,9 +841,9 @@ next4:
 	VMOVUPS    32(R11), Y9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set33
+	JMP        set52
 
-zero32:
+zero51:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -492,14 +855,14 @@ zero32:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set33:
+set52:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four28
+	JZ   four47
 
-single27:
+single46:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -522,15 +885,15 @@ single27:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single27
+	JNZ          single46
 
-four28:
+four47:
 	SUBQ    $0x01, R12
-	JL      short30
-	JZ      skew29
+	JL      short49
+	JZ      skew48
 	PCALIGN $0x20
 
-loop34:
+loop53:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -607,9 +970,9 @@ loop34:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop34
+	JNZ          loop53
 
-skew29:
+skew48:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -655,29 +1018,29 @@ skew29:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set36
+	JE           set55
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set36:
+set55:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set37
+	JE      set56
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set37:
+set56:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set38
+	JE      set57
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set38:
+set57:
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         DI, AX
@@ -714,80 +1077,80 @@ set38:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+64(FP), $0x00
-	JE           set39
+	JE           set58
 	VADDPS       (AX), Y6, Y6
 	VADDPS       32(AX), Y7, Y7
 
-set39:
+set58:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set40
+	JE      set59
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set40:
+set59:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
-	JMP     done31
+	JMP     done50
 
-short30:
+short49:
 	CMPQ   add+64(FP), $0x00
-	JE     set41
+	JE     set60
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set41:
+set60:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set42
+	JE      set61
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set42:
+set61:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set43
+	JE      set62
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set43:
+set62:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set44
+	JE      set63
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set44:
+set63:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set45
+	JE      set64
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set45:
+set64:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 
-done31:
+done50:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end22
 
-next26:
+next45:
 	CMPQ       SI, $0x04
-	JNE        next46
+	JNE        next65
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -808,7 +1171,7 @@ next26:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero52
+	JZ         zero71
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -824,9 +1187,9 @@ next26:
 	VMOVUPS    32(R11), Y7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set53
+	JMP        set72
 
-zero52:
+zero71:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -836,14 +1199,14 @@ zero52:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set53:
+set72:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four48
+	JZ   four67
 
-single47:
+single66:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -863,15 +1226,15 @@ single47:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single47
+	JNZ          single66
 
-four48:
+four67:
 	SUBQ    $0x01, R12
-	JL      short50
-	JZ      skew49
+	JL      short69
+	JZ      skew68
 	PCALIGN $0x20
 
-loop54:
+loop73:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -936,9 +1299,9 @@ loop54:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop54
+	JNZ          loop73
 
-skew49:
+skew68:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -972,20 +1335,20 @@ skew49:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set56
+	JE           set75
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set56:
+set75:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set57
+	JE      set76
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set57:
+set76:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -1022,70 +1385,70 @@ set57:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set58
+	JE           set77
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set58:
+set77:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set59
+	JE      set78
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set59:
+set78:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
-	JMP     done51
+	JMP     done70
 
-short50:
+short69:
 	CMPQ   add+64(FP), $0x00
-	JE     set60
+	JE     set79
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set60:
+set79:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set61
+	JE      set80
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set61:
+set80:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set62
+	JE      set81
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set62:
+set81:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set63
+	JE      set82
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set63:
+set82:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 
-done51:
+done70:
 	LEAQ (CX)(R8*4), CX
-	JMP  end3
+	JMP  end22
 
-next46:
+next65:
 	CMPQ       SI, $0x03
-	JNE        next64
+	JNE        next83
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1103,7 +1466,7 @@ next46:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero70
+	JZ         zero89
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -1116,9 +1479,9 @@ next46:
 	VMOVUPS    32(R10), Y5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set71
+	JMP        set90
 
-zero70:
+zero89:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1126,14 +1489,14 @@ zero70:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set71:
+set90:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four66
+	JZ   four85
 
-single65:
+single84:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1149,15 +1512,15 @@ single65:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single65
+	JNZ          single84
 
-four66:
+four85:
 	SUBQ    $0x01, R11
-	JL      short68
-	JZ      skew67
+	JL      short87
+	JZ      skew86
 	PCALIGN $0x20
 
-loop72:
+loop91:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1209,9 +1572,9 @@ loop72:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop72
+	JNZ          loop91
 
-skew67:
+skew86:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1257,71 +1620,71 @@ skew67:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set74
+	JE           set93
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set74:
+set93:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set75
+	JE      set94
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set75:
+set94:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set76
+	JE      set95
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set76:
+set95:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
-	JMP     done69
+	JMP     done88
 
-short68:
+short87:
 	CMPQ   add+64(FP), $0x00
-	JE     set77
+	JE     set96
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set77:
+set96:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set78
+	JE      set97
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set78:
+set97:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set79
+	JE      set98
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set79:
+set98:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 
-done69:
+done88:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end22
 
-next64:
+next83:
 	CMPQ       SI, $0x02
-	JNE        next80
+	JNE        next99
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1336,7 +1699,7 @@ next64:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero86
+	JZ         zero105
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -1346,22 +1709,22 @@ next64:
 	VMOVUPS    32(R10), Y3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set87
+	JMP        set106
 
-zero86:
+zero105:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set87:
+set106:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four82
+	JZ   four101
 
-single81:
+single100:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1374,15 +1737,15 @@ single81:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single81
+	JNZ          single100
 
-four82:
+four101:
 	SUBQ    $0x01, R11
-	JL      short84
-	JZ      skew83
+	JL      short103
+	JZ      skew102
 	PCALIGN $0x20
 
-loop88:
+loop107:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1422,9 +1785,9 @@ loop88:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop88
+	JNZ          loop107
 
-skew83:
+skew102:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1458,50 +1821,50 @@ skew83:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set90
+	JE           set109
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set90:
+set109:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set91
+	JE      set110
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set91:
+set110:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
-	JMP     done85
+	JMP     done104
 
-short84:
+short103:
 	CMPQ   add+64(FP), $0x00
-	JE     set92
+	JE     set111
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set92:
+set111:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set93
+	JE      set112
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set93:
+set112:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 
-done85:
+done104:
 	LEAQ (CX)(R8*2), CX
-	JMP  end3
+	JMP  end22
 
-next80:
+next99:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1514,27 +1877,27 @@ next80:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero100
+	JZ         zero119
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
 	VMOVUPS    32(R10), Y1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set101
+	JMP        set120
 
-zero100:
+zero119:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set101:
+set120:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four96
+	JZ   four115
 
-single95:
+single114:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1544,15 +1907,15 @@ single95:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single95
+	JNZ          single114
 
-four96:
+four115:
 	SUBQ    $0x01, R11
-	JL      short98
-	JZ      skew97
+	JL      short117
+	JZ      skew116
 	PCALIGN $0x20
 
-loop102:
+loop121:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1580,9 +1943,9 @@ loop102:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop102
+	JNZ          loop121
 
-skew97:
+skew116:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1604,33 +1967,5280 @@ skew97:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+64(FP), $0x00
-	JE           set104
+	JE           set123
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set104:
+set123:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
-	JMP     done99
+	JMP     done118
 
-short98:
+short117:
 	CMPQ   add+64(FP), $0x00
-	JE     set105
+	JE     set124
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set105:
+set124:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 
-done99:
+done118:
 	ADDQ R8, CX
 
-end3:
+end22:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile1
+	JNZ  tile20
+	VZEROUPPER
+	RET
+
+// func f16c() bool
+// Requires: CPUID
+TEXT ·f16c(SB), NOSPLIT, $0-1
+	MOVL $0x00000001, AX
+	XORL CX, CX
+	CPUID
+	SHRL $0x1d, CX
+	ANDL $0x01, CX
+	MOVB CL, ret+0(FP)
+	RET
+
+// func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, F16C, FMA3, MMX+
+TEXT ·matMulTileFloat16(SB), NOSPLIT, $0-104
+	MOVQ c+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ k+40(FP), DX
+	MOVQ ahead+72(FP), BX
+	MOVQ ldc+8(FP), DI
+	SHLQ $0x02, DI
+	MOVQ lda+24(FP), R8
+	SHLQ $0x02, R8
+
+tile125:
+	MOVQ height+80(FP), SI
+	CMPQ higher+88(FP), $0x00
+	JE   even126
+	INCQ SI
+	DECQ higher+88(FP)
+
+even126:
+	CMPQ       SI, $0x06
+	JNE        next128
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	LEAQ       (R11)(DI*2), R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero134
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMOVUPS    32(R11), Y9
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y10
+	VMOVUPS    32(R11), Y11
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set135
+
+zero134:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set135:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four130
+
+single129:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single129
+
+four130:
+	SUBQ    $0x01, R12
+	JL      short132
+	JZ      skew131
+	PCALIGN $0x20
+
+loop136:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop136
+
+skew131:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set138
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set138:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set139
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set139:
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         DI, AX
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+64(FP), $0x00
+	JE           set140
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+
+set140:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set141
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set141:
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         DI, AX
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	CMPQ         add+64(FP), $0x00
+	JE           set142
+	VADDPS       (AX), Y8, Y8
+	VADDPS       32(AX), Y9, Y9
+
+set142:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set143
+	VADDPS  (AX), Y10, Y10
+	VADDPS  32(AX), Y11, Y11
+
+set143:
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	ADDQ    DI, AX
+	JMP     done133
+
+short132:
+	CMPQ   add+64(FP), $0x00
+	JE     set144
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set144:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set145
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set145:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set146
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set146:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set147
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set147:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set148
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set148:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set149
+	VADDPS  (AX), Y10, Y10
+	VADDPS  32(AX), Y11, Y11
+
+set149:
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	ADDQ    DI, AX
+
+done133:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end127
+
+next128:
+	CMPQ       SI, $0x05
+	JNE        next150
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero156
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMOVUPS    32(R11), Y9
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set157
+
+zero156:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+
+set157:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four152
+
+single151:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single151
+
+four152:
+	SUBQ    $0x01, R12
+	JL      short154
+	JZ      skew153
+	PCALIGN $0x20
+
+loop158:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop158
+
+skew153:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+64(FP), $0x00
+	JE           set160
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set160:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set161
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set161:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set162
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set162:
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         DI, AX
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	CMPQ         add+64(FP), $0x00
+	JE           set163
+	VADDPS       (AX), Y6, Y6
+	VADDPS       32(AX), Y7, Y7
+
+set163:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set164
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set164:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	JMP     done155
+
+short154:
+	CMPQ   add+64(FP), $0x00
+	JE     set165
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set165:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set166
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set166:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set167
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set167:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set168
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set168:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set169
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set169:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+
+done155:
+	LEAQ (CX)(R8*4), CX
+	ADDQ R8, CX
+	JMP  end127
+
+next150:
+	CMPQ       SI, $0x04
+	JNE        next170
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero176
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set177
+
+zero176:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+set177:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four172
+
+single171:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single171
+
+four172:
+	SUBQ    $0x01, R12
+	JL      short174
+	JZ      skew173
+	PCALIGN $0x20
+
+loop178:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop178
+
+skew173:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set180
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set180:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set181
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set181:
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         DI, AX
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+64(FP), $0x00
+	JE           set182
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+
+set182:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set183
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set183:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	JMP     done175
+
+short174:
+	CMPQ   add+64(FP), $0x00
+	JE     set184
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set184:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set185
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set185:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set186
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set186:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set187
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set187:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+
+done175:
+	LEAQ (CX)(R8*4), CX
+	JMP  end127
+
+next170:
+	CMPQ       SI, $0x03
+	JNE        next188
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero194
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMOVUPS    32(R10), Y3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y4
+	VMOVUPS    32(R10), Y5
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set195
+
+zero194:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+set195:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four190
+
+single189:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single189
+
+four190:
+	SUBQ    $0x01, R11
+	JL      short192
+	JZ      skew191
+	PCALIGN $0x20
+
+loop196:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop196
+
+skew191:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+64(FP), $0x00
+	JE           set198
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set198:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set199
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set199:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set200
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set200:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	JMP     done193
+
+short192:
+	CMPQ   add+64(FP), $0x00
+	JE     set201
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set201:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set202
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set202:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set203
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set203:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+
+done193:
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end127
+
+next188:
+	CMPQ       SI, $0x02
+	JNE        next204
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero210
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMOVUPS    32(R10), Y3
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set211
+
+zero210:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set211:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four206
+
+single205:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single205
+
+four206:
+	SUBQ    $0x01, R11
+	JL      short208
+	JZ      skew207
+	PCALIGN $0x20
+
+loop212:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop212
+
+skew207:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set214
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set214:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set215
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set215:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	JMP     done209
+
+short208:
+	CMPQ   add+64(FP), $0x00
+	JE     set216
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set216:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set217
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set217:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+
+done209:
+	LEAQ (CX)(R8*2), CX
+	JMP  end127
+
+next204:
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero224
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set225
+
+zero224:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+set225:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four220
+
+single219:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single219
+
+four220:
+	SUBQ    $0x01, R11
+	JL      short222
+	JZ      skew221
+	PCALIGN $0x20
+
+loop226:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop226
+
+skew221:
+	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    16(SI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    32(SI), Y12
+	VCVTPH2PS    48(SI), Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    80(SI), Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VCVTPH2PS    96(SI), Y12
+	VCVTPH2PS    112(SI), Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	CMPQ         add+64(FP), $0x00
+	JE           set228
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set228:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	JMP     done223
+
+short222:
+	CMPQ   add+64(FP), $0x00
+	JE     set229
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set229:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+
+done223:
+	ADDQ R8, CX
+
+end127:
+	XORQ BX, BX
+	DECQ tiles+96(FP)
+	JNZ  tile125
+	VZEROUPPER
+	RET
+
+// func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
+	MOVQ c+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ k+40(FP), DX
+	MOVQ ahead+72(FP), BX
+	MOVQ ldc+8(FP), DI
+	SHLQ $0x02, DI
+	MOVQ lda+24(FP), R8
+	SHLQ $0x02, R8
+
+tile230:
+	MOVQ height+80(FP), SI
+	CMPQ higher+88(FP), $0x00
+	JE   even231
+	INCQ SI
+	DECQ higher+88(FP)
+
+even231:
+	CMPQ       SI, $0x06
+	JNE        next233
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	LEAQ       (R11)(DI*2), R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero239
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMOVUPS    32(R11), Y9
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y10
+	VMOVUPS    32(R11), Y11
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set240
+
+zero239:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set240:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four235
+
+single234:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single234
+
+four235:
+	SUBQ    $0x01, R12
+	JL      short237
+	JZ      skew236
+	PCALIGN $0x20
+
+loop241:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop241
+
+skew236:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set243
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set243:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set244
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set244:
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         DI, AX
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+64(FP), $0x00
+	JE           set245
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+
+set245:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set246
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set246:
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         DI, AX
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R10)(R8*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	CMPQ         add+64(FP), $0x00
+	JE           set247
+	VADDPS       (AX), Y8, Y8
+	VADDPS       32(AX), Y9, Y9
+
+set247:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set248
+	VADDPS  (AX), Y10, Y10
+	VADDPS  32(AX), Y11, Y11
+
+set248:
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	ADDQ    DI, AX
+	JMP     done238
+
+short237:
+	CMPQ   add+64(FP), $0x00
+	JE     set249
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set249:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set250
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set250:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set251
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set251:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set252
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set252:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set253
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set253:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set254
+	VADDPS  (AX), Y10, Y10
+	VADDPS  32(AX), Y11, Y11
+
+set254:
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	ADDQ    DI, AX
+
+done238:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end232
+
+next233:
+	CMPQ       SI, $0x05
+	JNE        next255
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero261
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMOVUPS    32(R11), Y9
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set262
+
+zero261:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+
+set262:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four257
+
+single256:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single256
+
+four257:
+	SUBQ    $0x01, R12
+	JL      short259
+	JZ      skew258
+	PCALIGN $0x20
+
+loop263:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop263
+
+skew258:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+64(FP), $0x00
+	JE           set265
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set265:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set266
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set266:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set267
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set267:
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         DI, AX
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R10)(R8*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	CMPQ         add+64(FP), $0x00
+	JE           set268
+	VADDPS       (AX), Y6, Y6
+	VADDPS       32(AX), Y7, Y7
+
+set268:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set269
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set269:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+	JMP     done260
+
+short259:
+	CMPQ   add+64(FP), $0x00
+	JE     set270
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set270:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set271
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set271:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set272
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set272:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set273
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set273:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set274
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+
+set274:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    DI, AX
+
+done260:
+	LEAQ (CX)(R8*4), CX
+	ADDQ R8, CX
+	JMP  end232
+
+next255:
+	CMPQ       SI, $0x04
+	JNE        next275
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero281
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMOVUPS    32(R11), Y7
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set282
+
+zero281:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+set282:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four277
+
+single276:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single276
+
+four277:
+	SUBQ    $0x01, R12
+	JL      short279
+	JZ      skew278
+	PCALIGN $0x20
+
+loop283:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop283
+
+skew278:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set285
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set285:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set286
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set286:
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         DI, AX
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+64(FP), $0x00
+	JE           set287
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+
+set287:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set288
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set288:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+	JMP     done280
+
+short279:
+	CMPQ   add+64(FP), $0x00
+	JE     set289
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set289:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set290
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set290:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set291
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set291:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set292
+	VADDPS  (AX), Y6, Y6
+	VADDPS  32(AX), Y7, Y7
+
+set292:
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    DI, AX
+
+done280:
+	LEAQ (CX)(R8*4), CX
+	JMP  end232
+
+next275:
+	CMPQ       SI, $0x03
+	JNE        next293
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero299
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMOVUPS    32(R10), Y3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y4
+	VMOVUPS    32(R10), Y5
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set300
+
+zero299:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+set300:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four295
+
+single294:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single294
+
+four295:
+	SUBQ    $0x01, R11
+	JL      short297
+	JZ      skew296
+	PCALIGN $0x20
+
+loop301:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop301
+
+skew296:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R9)(R8*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+64(FP), $0x00
+	JE           set303
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set303:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set304
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set304:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set305
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set305:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	JMP     done298
+
+short297:
+	CMPQ   add+64(FP), $0x00
+	JE     set306
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set306:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set307
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set307:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set308
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set308:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+
+done298:
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end232
+
+next293:
+	CMPQ       SI, $0x02
+	JNE        next309
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero315
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMOVUPS    32(R10), Y3
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set316
+
+zero315:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set316:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four311
+
+single310:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single310
+
+four311:
+	SUBQ    $0x01, R11
+	JL      short313
+	JZ      skew312
+	PCALIGN $0x20
+
+loop317:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop317
+
+skew312:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set319
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set319:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set320
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set320:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	JMP     done314
+
+short313:
+	CMPQ   add+64(FP), $0x00
+	JE     set321
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set321:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set322
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set322:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+
+done314:
+	LEAQ (CX)(R8*2), CX
+	JMP  end232
+
+next309:
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero329
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set330
+
+zero329:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+set330:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four325
+
+single324:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single324
+
+four325:
+	SUBQ    $0x01, R11
+	JL      short327
+	JZ      skew326
+	PCALIGN $0x20
+
+loop331:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop331
+
+skew326:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	CMPQ         add+64(FP), $0x00
+	JE           set333
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set333:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	JMP     done328
+
+short327:
+	CMPQ   add+64(FP), $0x00
+	JE     set334
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set334:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+
+done328:
+	ADDQ R8, CX
+
+end232:
+	XORQ BX, BX
+	DECQ tiles+96(FP)
+	JNZ  tile230
+	VZEROUPPER
+	RET
+
+// func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
+	MOVQ scale+40(FP), AX
+	MOVQ c+0(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ k+48(FP), BX
+	MOVQ ahead+80(FP), SI
+	MOVQ ldc+8(FP), R8
+	SHLQ $0x02, R8
+	MOVQ lda+24(FP), R9
+	SHLQ $0x02, R9
+
+tile335:
+	MOVQ height+88(FP), DI
+	CMPQ higher+96(FP), $0x00
+	JE   even336
+	INCQ DI
+	DECQ higher+96(FP)
+
+even336:
+	CMPQ       DI, $0x06
+	JNE        next338
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       CX, R12
+	LEAQ       (R12)(R8*4), R12
+	LEAQ       (R12)(R8*2), R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero344
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Y0
+	VMOVUPS    32(R12), Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMOVUPS    32(R12), Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMOVUPS    32(R12), Y5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y6
+	VMOVUPS    32(R12), Y7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y8
+	VMOVUPS    32(R12), Y9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y10
+	VMOVUPS    32(R12), Y11
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set345
+
+zero344:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set345:
+	MOVQ BX, R13
+	MOVQ BX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four340
+
+single339:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	ADDQ         $+4, R11
+	DECQ         R12
+	JNZ          single339
+
+four340:
+	SUBQ    $0x01, R13
+	JL      short342
+	JZ      skew341
+	PCALIGN $0x20
+
+loop346:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	ADDQ         $+16, R11
+	DECQ         R13
+	JNZ          loop346
+
+skew341:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+72(FP), $0x00
+	JE           set348
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set348:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set349
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set349:
+	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y3, 32(CX)
+	ADDQ         R8, CX
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+72(FP), $0x00
+	JE           set350
+	VADDPS       (CX), Y4, Y4
+	VADDPS       32(CX), Y5, Y5
+
+set350:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set351
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
+
+set351:
+	VMOVUPS      Y6, (CX)
+	VMOVUPS      Y7, 32(CX)
+	ADDQ         R8, CX
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 4(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 8(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 12(R11)(R9*2), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	CMPQ         add+72(FP), $0x00
+	JE           set352
+	VADDPS       (CX), Y8, Y8
+	VADDPS       32(CX), Y9, Y9
+
+set352:
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set353
+	VADDPS  (CX), Y10, Y10
+	VADDPS  32(CX), Y11, Y11
+
+set353:
+	VMOVUPS Y10, (CX)
+	VMOVUPS Y11, 32(CX)
+	ADDQ    R8, CX
+	JMP     done343
+
+short342:
+	CMPQ   add+72(FP), $0x00
+	JE     set354
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set354:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set355
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set355:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set356
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set356:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set357
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
+
+set357:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set358
+	VADDPS  (CX), Y8, Y8
+	VADDPS  32(CX), Y9, Y9
+
+set358:
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set359
+	VADDPS  (CX), Y10, Y10
+	VADDPS  32(CX), Y11, Y11
+
+set359:
+	VMOVUPS Y10, (CX)
+	VMOVUPS Y11, 32(CX)
+	ADDQ    R8, CX
+
+done343:
+	LEAQ (DX)(R9*4), DX
+	LEAQ (DX)(R9*2), DX
+	JMP  end337
+
+next338:
+	CMPQ       DI, $0x05
+	JNE        next360
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       CX, R12
+	LEAQ       (R12)(R8*4), R12
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero366
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Y0
+	VMOVUPS    32(R12), Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMOVUPS    32(R12), Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMOVUPS    32(R12), Y5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y6
+	VMOVUPS    32(R12), Y7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y8
+	VMOVUPS    32(R12), Y9
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set367
+
+zero366:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+
+set367:
+	MOVQ BX, R13
+	MOVQ BX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four362
+
+single361:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	ADDQ         $+4, R11
+	DECQ         R12
+	JNZ          single361
+
+four362:
+	SUBQ    $0x01, R13
+	JL      short364
+	JZ      skew363
+	PCALIGN $0x20
+
+loop368:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	ADDQ         $+16, R11
+	DECQ         R13
+	JNZ          loop368
+
+skew363:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+72(FP), $0x00
+	JE           set370
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set370:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set371
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set371:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set372
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set372:
+	VMOVUPS      Y4, (CX)
+	VMOVUPS      Y5, 32(CX)
+	ADDQ         R8, CX
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS (R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 4(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 8(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 12(R11)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	CMPQ         add+72(FP), $0x00
+	JE           set373
+	VADDPS       (CX), Y6, Y6
+	VADDPS       32(CX), Y7, Y7
+
+set373:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set374
+	VADDPS  (CX), Y8, Y8
+	VADDPS  32(CX), Y9, Y9
+
+set374:
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    R8, CX
+	JMP     done365
+
+short364:
+	CMPQ   add+72(FP), $0x00
+	JE     set375
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set375:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set376
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set376:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set377
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set377:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set378
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
+
+set378:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set379
+	VADDPS  (CX), Y8, Y8
+	VADDPS  32(CX), Y9, Y9
+
+set379:
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    R8, CX
+
+done365:
+	LEAQ (DX)(R9*4), DX
+	ADDQ R9, DX
+	JMP  end337
+
+next360:
+	CMPQ       DI, $0x04
+	JNE        next380
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	LEAQ       (R10)(R9*2), R11
+	ADDQ       R9, R11
+	MOVQ       CX, R12
+	LEAQ       (R12)(R8*4), R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R8, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero386
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Y0
+	VMOVUPS    32(R12), Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMOVUPS    32(R12), Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMOVUPS    32(R12), Y5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y6
+	VMOVUPS    32(R12), Y7
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set387
+
+zero386:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+set387:
+	MOVQ BX, R13
+	MOVQ BX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four382
+
+single381:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	ADDQ         $+4, R11
+	DECQ         R12
+	JNZ          single381
+
+four382:
+	SUBQ    $0x01, R13
+	JL      short384
+	JZ      skew383
+	PCALIGN $0x20
+
+loop388:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	ADDQ         $+16, R11
+	DECQ         R13
+	JNZ          loop388
+
+skew383:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+72(FP), $0x00
+	JE           set390
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set390:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set391
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set391:
+	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y3, 32(CX)
+	ADDQ         R8, CX
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	CMPQ         add+72(FP), $0x00
+	JE           set392
+	VADDPS       (CX), Y4, Y4
+	VADDPS       32(CX), Y5, Y5
+
+set392:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set393
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
+
+set393:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+	JMP     done385
+
+short384:
+	CMPQ   add+72(FP), $0x00
+	JE     set394
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set394:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set395
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set395:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set396
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set396:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set397
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
+
+set397:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+
+done385:
+	LEAQ (DX)(R9*4), DX
+	JMP  end337
+
+next380:
+	CMPQ       DI, $0x03
+	JNE        next398
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	MOVQ       CX, R11
+	LEAQ       (R11)(R8*2), R11
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero404
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set405
+
+zero404:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+set405:
+	MOVQ BX, R12
+	MOVQ BX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four400
+
+single399:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single399
+
+four400:
+	SUBQ    $0x01, R12
+	JL      short402
+	JZ      skew401
+	PCALIGN $0x20
+
+loop406:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop406
+
+skew401:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+72(FP), $0x00
+	JE           set408
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set408:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set409
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set409:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set410
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set410:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	JMP     done403
+
+short402:
+	CMPQ   add+72(FP), $0x00
+	JE     set411
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set411:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set412
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set412:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set413
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set413:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+
+done403:
+	LEAQ (DX)(R9*2), DX
+	ADDQ R9, DX
+	JMP  end337
+
+next398:
+	CMPQ       DI, $0x02
+	JNE        next414
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	MOVQ       CX, R11
+	LEAQ       (R11)(R8*2), R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero420
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set421
+
+zero420:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set421:
+	MOVQ BX, R12
+	MOVQ BX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four416
+
+single415:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single415
+
+four416:
+	SUBQ    $0x01, R12
+	JL      short418
+	JZ      skew417
+	PCALIGN $0x20
+
+loop422:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop422
+
+skew417:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+72(FP), $0x00
+	JE           set424
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set424:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set425
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set425:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	JMP     done419
+
+short418:
+	CMPQ   add+72(FP), $0x00
+	JE     set426
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set426:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set427
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set427:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+
+done419:
+	LEAQ (DX)(R9*2), DX
+	JMP  end337
+
+next414:
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	MOVQ       CX, R11
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero434
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set435
+
+zero434:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+set435:
+	MOVQ BX, R12
+	MOVQ BX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four430
+
+single429:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single429
+
+four430:
+	SUBQ    $0x01, R12
+	JL      short432
+	JZ      skew431
+	PCALIGN $0x20
+
+loop436:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop436
+
+skew431:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	CMPQ         add+72(FP), $0x00
+	JE           set438
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set438:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	JMP     done433
+
+short432:
+	CMPQ   add+72(FP), $0x00
+	JE     set439
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set439:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+
+done433:
+	ADDQ R9, DX
+
+end337:
+	XORQ SI, SI
+	DECQ tiles+104(FP)
+	JNZ  tile335
 	VZEROUPPER
 	RET

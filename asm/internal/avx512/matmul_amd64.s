@@ -2,6 +2,534 @@
 
 #include "textflag.h"
 
+// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, ahead int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulRow(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    ahead+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+128, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero1
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	JMP     set5
+
+zero1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set5:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four3
+
+single2:
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  (BX), Z4, Z0
+	VFMADD231PS  64(BX), Z4, Z1
+	VFMADD231PS  (R8), Z4, Z2
+	VFMADD231PS  64(R8), Z4, Z3
+	ADDQ         $+4, CX
+	ADDQ         $+128, BX
+	ADDQ         $+128, R8
+	DECQ         DX
+	JNZ          single2
+
+four3:
+	SHRQ    $0x02, SI
+	JZ      done6
+	PCALIGN $0x20
+
+loop4:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*1)
+	PREFETCHT1   128(BX)(DI*1)
+	PREFETCHT1   192(BX)(DI*1)
+	PREFETCHT1   256(BX)(DI*1)
+	PREFETCHT1   320(BX)(DI*1)
+	PREFETCHT1   384(BX)(DI*1)
+	PREFETCHT1   448(BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   64(R8)(DI*1)
+	PREFETCHT1   128(R8)(DI*1)
+	PREFETCHT1   192(R8)(DI*1)
+	PREFETCHT1   256(R8)(DI*1)
+	PREFETCHT1   320(R8)(DI*1)
+	PREFETCHT1   384(R8)(DI*1)
+	PREFETCHT1   448(R8)(DI*1)
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  (BX), Z4, Z0
+	VFMADD231PS  64(BX), Z4, Z1
+	VFMADD231PS  (R8), Z4, Z2
+	VFMADD231PS  64(R8), Z4, Z3
+	VBROADCASTSS 4(CX), Z4
+	VFMADD231PS  128(BX), Z4, Z0
+	VFMADD231PS  192(BX), Z4, Z1
+	VFMADD231PS  128(R8), Z4, Z2
+	VFMADD231PS  192(R8), Z4, Z3
+	VBROADCASTSS 8(CX), Z4
+	VFMADD231PS  256(BX), Z4, Z0
+	VFMADD231PS  320(BX), Z4, Z1
+	VFMADD231PS  256(R8), Z4, Z2
+	VFMADD231PS  320(R8), Z4, Z3
+	VBROADCASTSS 12(CX), Z4
+	VFMADD231PS  384(BX), Z4, Z0
+	VFMADD231PS  448(BX), Z4, Z1
+	VFMADD231PS  384(R8), Z4, Z2
+	VFMADD231PS  448(R8), Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+512, BX
+	ADDQ         $+512, R8
+	DECQ         SI
+	JNZ          loop4
+
+done6:
+	CMPQ   add+40(FP), $0x00
+	JE     store7
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS 192(AX), Z3, Z3
+
+store7:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulPack(SB), NOSPLIT, $0-88
+	MOVQ    lda+24(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    b+32(FP), DI
+	MOVQ    dst+48(FP), R9
+	MOVQ    ldb+40(FP), R10
+	SHLQ    $0x02, R10
+	LEAQ    (DI)(R10*2), R8
+	ADDQ    R10, R8
+	MOVQ    start+64(FP), R11
+	MOVQ    lds+72(FP), R12
+	SHLQ    $0x02, R12
+	MOVQ    a+16(FP), CX
+	LEAQ    (CX)(AX*2), DX
+	ADDQ    AX, DX
+	LEAQ    (DX)(AX*2), BX
+	ADDQ    AX, BX
+	LEAQ    (BX)(AX*2), SI
+	ADDQ    AX, SI
+	TESTQ   R11, R11
+	JZ      zero8
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z2
+	VMOVUPS 64(R11), Z3
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z4
+	VMOVUPS 64(R11), Z5
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z8
+	VMOVUPS 64(R11), Z9
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z10
+	VMOVUPS 64(R11), Z11
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z14
+	VMOVUPS 64(R11), Z15
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z16
+	VMOVUPS 64(R11), Z17
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z18
+	VMOVUPS 64(R11), Z19
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z20
+	VMOVUPS 64(R11), Z21
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z22
+	VMOVUPS 64(R11), Z23
+	ADDQ    R12, R11
+	JMP     set12
+
+zero8:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+
+set12:
+	MOVQ k+56(FP), R11
+	ANDQ $0x03, R11
+	JZ   four10
+
+single9:
+	VMOVUPS          (DI), Z24
+	VMOVUPS          Z24, (R9)
+	PREFETCHT1       128(DI)
+	PREFETCHT1       192(DI)
+	VMOVUPS          64(DI), Z25
+	VMOVUPS          Z25, 64(R9)
+	VBROADCASTSS     (CX), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (CX)(AX*1), Z24, Z2
+	VFMADD231PS.BCST (CX)(AX*1), Z25, Z3
+	VBROADCASTSS     (CX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (DX), Z24, Z6
+	VFMADD231PS.BCST (DX), Z25, Z7
+	VBROADCASTSS     (DX)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (DX)(AX*2), Z24, Z10
+	VFMADD231PS.BCST (DX)(AX*2), Z25, Z11
+	VBROADCASTSS     (BX), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (BX)(AX*1), Z24, Z14
+	VFMADD231PS.BCST (BX)(AX*1), Z25, Z15
+	VBROADCASTSS     (BX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (SI), Z24, Z18
+	VFMADD231PS.BCST (SI), Z25, Z19
+	VBROADCASTSS     (SI)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (SI)(AX*2), Z24, Z22
+	VFMADD231PS.BCST (SI)(AX*2), Z25, Z23
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             $+128, R9
+	ADDQ             $+4, CX
+	ADDQ             $+4, DX
+	ADDQ             $+4, BX
+	ADDQ             $+4, SI
+	DECQ             R11
+	JNZ              single9
+
+four10:
+	MOVQ    k+56(FP), R11
+	SHRQ    $0x02, R11
+	JZ      done13
+	PCALIGN $0x20
+
+loop11:
+	VMOVUPS          (DI), Z24
+	VMOVUPS          Z24, (R9)
+	PREFETCHT1       128(DI)
+	PREFETCHT1       192(DI)
+	VMOVUPS          64(DI), Z25
+	VMOVUPS          Z25, 64(R9)
+	VBROADCASTSS     (CX), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (CX)(AX*1), Z24, Z2
+	VFMADD231PS.BCST (CX)(AX*1), Z25, Z3
+	VBROADCASTSS     (CX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (DX), Z24, Z6
+	VFMADD231PS.BCST (DX), Z25, Z7
+	VBROADCASTSS     (DX)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (DX)(AX*2), Z24, Z10
+	VFMADD231PS.BCST (DX)(AX*2), Z25, Z11
+	VBROADCASTSS     (BX), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (BX)(AX*1), Z24, Z14
+	VFMADD231PS.BCST (BX)(AX*1), Z25, Z15
+	VBROADCASTSS     (BX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (SI), Z24, Z18
+	VFMADD231PS.BCST (SI), Z25, Z19
+	VBROADCASTSS     (SI)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (SI)(AX*2), Z24, Z22
+	VFMADD231PS.BCST (SI)(AX*2), Z25, Z23
+	VMOVUPS          (DI)(R10*1), Z24
+	VMOVUPS          Z24, 128(R9)
+	PREFETCHT1       128(DI)(R10*1)
+	PREFETCHT1       192(DI)(R10*1)
+	VMOVUPS          64(DI)(R10*1), Z25
+	VMOVUPS          Z25, 192(R9)
+	VBROADCASTSS     4(CX), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(CX)(AX*1), Z24, Z2
+	VFMADD231PS.BCST 4(CX)(AX*1), Z25, Z3
+	VBROADCASTSS     4(CX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(DX), Z24, Z6
+	VFMADD231PS.BCST 4(DX), Z25, Z7
+	VBROADCASTSS     4(DX)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(DX)(AX*2), Z24, Z10
+	VFMADD231PS.BCST 4(DX)(AX*2), Z25, Z11
+	VBROADCASTSS     4(BX), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(BX)(AX*1), Z24, Z14
+	VFMADD231PS.BCST 4(BX)(AX*1), Z25, Z15
+	VBROADCASTSS     4(BX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(SI), Z24, Z18
+	VFMADD231PS.BCST 4(SI), Z25, Z19
+	VBROADCASTSS     4(SI)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 4(SI)(AX*2), Z24, Z22
+	VFMADD231PS.BCST 4(SI)(AX*2), Z25, Z23
+	VMOVUPS          (DI)(R10*2), Z24
+	VMOVUPS          Z24, 256(R9)
+	PREFETCHT1       128(DI)(R10*2)
+	PREFETCHT1       192(DI)(R10*2)
+	VMOVUPS          64(DI)(R10*2), Z25
+	VMOVUPS          Z25, 320(R9)
+	VBROADCASTSS     8(CX), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(CX)(AX*1), Z24, Z2
+	VFMADD231PS.BCST 8(CX)(AX*1), Z25, Z3
+	VBROADCASTSS     8(CX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(DX), Z24, Z6
+	VFMADD231PS.BCST 8(DX), Z25, Z7
+	VBROADCASTSS     8(DX)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(DX)(AX*2), Z24, Z10
+	VFMADD231PS.BCST 8(DX)(AX*2), Z25, Z11
+	VBROADCASTSS     8(BX), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(BX)(AX*1), Z24, Z14
+	VFMADD231PS.BCST 8(BX)(AX*1), Z25, Z15
+	VBROADCASTSS     8(BX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(SI), Z24, Z18
+	VFMADD231PS.BCST 8(SI), Z25, Z19
+	VBROADCASTSS     8(SI)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 8(SI)(AX*2), Z24, Z22
+	VFMADD231PS.BCST 8(SI)(AX*2), Z25, Z23
+	VMOVUPS          (R8), Z24
+	VMOVUPS          Z24, 384(R9)
+	PREFETCHT1       128(R8)
+	PREFETCHT1       192(R8)
+	VMOVUPS          64(R8), Z25
+	VMOVUPS          Z25, 448(R9)
+	VBROADCASTSS     12(CX), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(CX)(AX*1), Z24, Z2
+	VFMADD231PS.BCST 12(CX)(AX*1), Z25, Z3
+	VBROADCASTSS     12(CX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(DX), Z24, Z6
+	VFMADD231PS.BCST 12(DX), Z25, Z7
+	VBROADCASTSS     12(DX)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(DX)(AX*2), Z24, Z10
+	VFMADD231PS.BCST 12(DX)(AX*2), Z25, Z11
+	VBROADCASTSS     12(BX), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(BX)(AX*1), Z24, Z14
+	VFMADD231PS.BCST 12(BX)(AX*1), Z25, Z15
+	VBROADCASTSS     12(BX)(AX*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(SI), Z24, Z18
+	VFMADD231PS.BCST 12(SI), Z25, Z19
+	VBROADCASTSS     12(SI)(AX*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 12(SI)(AX*2), Z24, Z22
+	VFMADD231PS.BCST 12(SI)(AX*2), Z25, Z23
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             $+512, R9
+	ADDQ             $+16, CX
+	ADDQ             $+16, DX
+	ADDQ             $+16, BX
+	ADDQ             $+16, SI
+	DECQ             R11
+	JNZ              loop11
+
+done13:
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	SHLQ   $0x02, CX
+	CMPQ   add+80(FP), $0x00
+	JE     store14
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+store14:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store15
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+store15:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store16
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+store16:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store17
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+store17:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store18
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+store18:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store19
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+store19:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store20
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+store20:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store21
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+store21:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store22
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+store22:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store23
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+store23:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store24
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+store24:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    CX, AX
+	CMPQ    add+80(FP), $0x00
+	JE      store25
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+store25:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
 // func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTile(SB), NOSPLIT, $0-104
@@ -14,16 +542,16 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile1:
+tile26:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even2
+	JE   even27
 	INCQ SI
 	DECQ higher+88(FP)
 
-even2:
+even27:
 	CMPQ       SI, $0x0c
-	JNE        next4
+	JNE        next29
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -81,7 +609,7 @@ even2:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero10
+	JZ         zero35
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -121,9 +649,9 @@ even2:
 	VMOVUPS    64(R13), Z23
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set11
+	JMP        set36
 
-zero10:
+zero35:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -149,14 +677,14 @@ zero10:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set11:
+set36:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four6
+	JZ   four31
 
-single5:
+single30:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -197,15 +725,15 @@ single5:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single5
+	JNZ              single30
 
-four6:
+four31:
 	SUBQ    $0x01, R14
-	JL      short8
-	JZ      skew7
+	JL      short33
+	JZ      skew32
 	PCALIGN $0x20
 
-loop12:
+loop37:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -348,9 +876,9 @@ loop12:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop12
+	JNZ              loop37
 
-skew7:
+skew32:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -376,20 +904,20 @@ skew7:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set14
+	JE               set39
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set14:
+set39:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set15
+	JE      set40
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set15:
+set40:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -418,20 +946,20 @@ set15:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set16
+	JE               set41
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set16:
+set41:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set17
+	JE      set42
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set17:
+set42:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -460,20 +988,20 @@ set17:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set18
+	JE               set43
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set18:
+set43:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set19
+	JE      set44
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set19:
+set44:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -502,20 +1030,20 @@ set19:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set20
+	JE               set45
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set20:
+set45:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set21
+	JE      set46
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set21:
+set46:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -544,20 +1072,20 @@ set21:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set22
+	JE               set47
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set22:
+set47:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set23
+	JE      set48
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set23:
+set48:
 	VMOVUPS          Z18, (AX)
 	VMOVUPS          Z19, 64(AX)
 	ADDQ             DI, AX
@@ -586,143 +1114,143 @@ set23:
 	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
 	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
 	CMPQ             add+64(FP), $0x00
-	JE               set24
+	JE               set49
 	VADDPS           (AX), Z20, Z20
 	VADDPS           64(AX), Z21, Z21
 
-set24:
+set49:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set25
+	JE      set50
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set25:
+set50:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
-	JMP     done9
+	JMP     done34
 
-short8:
+short33:
 	CMPQ   add+64(FP), $0x00
-	JE     set26
+	JE     set51
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set26:
+set51:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set27
+	JE      set52
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set27:
+set52:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set28
+	JE      set53
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set28:
+set53:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set29
+	JE      set54
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set29:
+set54:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set30
+	JE      set55
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set30:
+set55:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set31
+	JE      set56
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set31:
+set56:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set32
+	JE      set57
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set32:
+set57:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set33
+	JE      set58
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set33:
+set58:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set34
+	JE      set59
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set34:
+set59:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set35
+	JE      set60
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set35:
+set60:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set36
+	JE      set61
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set36:
+set61:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set37
+	JE      set62
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set37:
+set62:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
 
-done9:
+done34:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*4), CX
-	JMP  end3
+	JMP  end28
 
-next4:
+next29:
 	CMPQ       SI, $0x0b
-	JNE        next38
+	JNE        next63
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -778,7 +1306,7 @@ next4:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero44
+	JZ         zero69
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -815,9 +1343,9 @@ next4:
 	VMOVUPS    64(R13), Z21
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set45
+	JMP        set70
 
-zero44:
+zero69:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -841,14 +1369,14 @@ zero44:
 	VXORPS Z20, Z20, Z20
 	VXORPS Z21, Z21, Z21
 
-set45:
+set70:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four40
+	JZ   four65
 
-single39:
+single64:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -887,15 +1415,15 @@ single39:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single39
+	JNZ              single64
 
-four40:
+four65:
 	SUBQ    $0x01, R14
-	JL      short42
-	JZ      skew41
+	JL      short67
+	JZ      skew66
 	PCALIGN $0x20
 
-loop46:
+loop71:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -1030,9 +1558,9 @@ loop46:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop46
+	JNZ              loop71
 
-skew41:
+skew66:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -1066,29 +1594,29 @@ skew41:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set48
+	JE               set73
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set48:
+set73:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set49
+	JE      set74
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set49:
+set74:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set50
+	JE      set75
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set50:
+set75:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -1117,20 +1645,20 @@ set50:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set51
+	JE               set76
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set51:
+set76:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set52
+	JE      set77
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set52:
+set77:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -1159,20 +1687,20 @@ set52:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set53
+	JE               set78
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set53:
+set78:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set54
+	JE      set79
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set54:
+set79:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -1201,20 +1729,20 @@ set54:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set55
+	JE               set80
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set55:
+set80:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set56
+	JE      set81
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set56:
+set81:
 	VMOVUPS          Z16, (AX)
 	VMOVUPS          Z17, 64(AX)
 	ADDQ             DI, AX
@@ -1243,135 +1771,135 @@ set56:
 	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
 	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
 	CMPQ             add+64(FP), $0x00
-	JE               set57
+	JE               set82
 	VADDPS           (AX), Z18, Z18
 	VADDPS           64(AX), Z19, Z19
 
-set57:
+set82:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set58
+	JE      set83
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set58:
+set83:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
-	JMP     done43
+	JMP     done68
 
-short42:
+short67:
 	CMPQ   add+64(FP), $0x00
-	JE     set59
+	JE     set84
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set59:
+set84:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set60
+	JE      set85
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set60:
+set85:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set61
+	JE      set86
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set61:
+set86:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set62
+	JE      set87
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set62:
+set87:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set63
+	JE      set88
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set63:
+set88:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set64
+	JE      set89
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set64:
+set89:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set65
+	JE      set90
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set65:
+set90:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set66
+	JE      set91
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set66:
+set91:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set67
+	JE      set92
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set67:
+set92:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set68
+	JE      set93
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set68:
+set93:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set69
+	JE      set94
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set69:
+set94:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 
-done43:
+done68:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end28
 
-next38:
+next63:
 	CMPQ       SI, $0x0a
-	JNE        next70
+	JNE        next95
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1423,7 +1951,7 @@ next38:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero76
+	JZ         zero101
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -1457,9 +1985,9 @@ next38:
 	VMOVUPS    64(R13), Z19
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set77
+	JMP        set102
 
-zero76:
+zero101:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1481,14 +2009,14 @@ zero76:
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
 
-set77:
+set102:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four72
+	JZ   four97
 
-single71:
+single96:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -1524,15 +2052,15 @@ single71:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single71
+	JNZ              single96
 
-four72:
+four97:
 	SUBQ    $0x01, R14
-	JL      short74
-	JZ      skew73
+	JL      short99
+	JZ      skew98
 	PCALIGN $0x20
 
-loop78:
+loop103:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -1655,9 +2183,9 @@ loop78:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop78
+	JNZ              loop103
 
-skew73:
+skew98:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -1683,20 +2211,20 @@ skew73:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set80
+	JE               set105
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set80:
+set105:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set81
+	JE      set106
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set81:
+set106:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -1725,20 +2253,20 @@ set81:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set82
+	JE               set107
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set82:
+set107:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set83
+	JE      set108
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set83:
+set108:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -1767,20 +2295,20 @@ set83:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set84
+	JE               set109
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set84:
+set109:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set85
+	JE      set110
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set85:
+set110:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -1809,20 +2337,20 @@ set85:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set86
+	JE               set111
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set86:
+set111:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set87
+	JE      set112
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set87:
+set112:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -1851,125 +2379,125 @@ set87:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set88
+	JE               set113
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set88:
+set113:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set89
+	JE      set114
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set89:
+set114:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
-	JMP     done75
+	JMP     done100
 
-short74:
+short99:
 	CMPQ   add+64(FP), $0x00
-	JE     set90
+	JE     set115
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set90:
+set115:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set91
+	JE      set116
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set91:
+set116:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set92
+	JE      set117
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set92:
+set117:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set93
+	JE      set118
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set93:
+set118:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set94
+	JE      set119
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set94:
+set119:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set95
+	JE      set120
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set95:
+set120:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set96
+	JE      set121
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set96:
+set121:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set97
+	JE      set122
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set97:
+set122:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set98
+	JE      set123
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set98:
+set123:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set99
+	JE      set124
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set99:
+set124:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 
-done75:
+done100:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end3
+	JMP  end28
 
-next70:
+next95:
 	CMPQ       SI, $0x09
-	JNE        next100
+	JNE        next125
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2016,7 +2544,7 @@ next70:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero106
+	JZ         zero131
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -2047,9 +2575,9 @@ next70:
 	VMOVUPS    64(R12), Z17
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set107
+	JMP        set132
 
-zero106:
+zero131:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2069,14 +2597,14 @@ zero106:
 	VXORPS Z16, Z16, Z16
 	VXORPS Z17, Z17, Z17
 
-set107:
+set132:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four102
+	JZ   four127
 
-single101:
+single126:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2109,15 +2637,15 @@ single101:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single101
+	JNZ              single126
 
-four102:
+four127:
 	SUBQ    $0x01, R13
-	JL      short104
-	JZ      skew103
+	JL      short129
+	JZ      skew128
 	PCALIGN $0x20
 
-loop108:
+loop133:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2231,9 +2759,9 @@ loop108:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop108
+	JNZ              loop133
 
-skew103:
+skew128:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -2267,29 +2795,29 @@ skew103:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set110
+	JE               set135
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set110:
+set135:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set111
+	JE      set136
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set111:
+set136:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set112
+	JE      set137
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set112:
+set137:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -2318,20 +2846,20 @@ set112:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set113
+	JE               set138
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set113:
+set138:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set114
+	JE      set139
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set114:
+set139:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -2360,20 +2888,20 @@ set114:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set115
+	JE               set140
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set115:
+set140:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set116
+	JE      set141
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set116:
+set141:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -2402,116 +2930,116 @@ set116:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set117
+	JE               set142
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set117:
+set142:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set118
+	JE      set143
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set118:
+set143:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
-	JMP     done105
+	JMP     done130
 
-short104:
+short129:
 	CMPQ   add+64(FP), $0x00
-	JE     set119
+	JE     set144
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set119:
+set144:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set120
+	JE      set145
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set120:
+set145:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set121
+	JE      set146
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set121:
+set146:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set122
+	JE      set147
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set122:
+set147:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set123
+	JE      set148
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set123:
+set148:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set124
+	JE      set149
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set124:
+set149:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set125
+	JE      set150
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set125:
+set150:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set126
+	JE      set151
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set126:
+set151:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set127
+	JE      set152
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set127:
+set152:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 
-done105:
+done130:
 	LEAQ (CX)(R8*8), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end28
 
-next100:
+next125:
 	CMPQ       SI, $0x08
-	JNE        next128
+	JNE        next153
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2554,7 +3082,7 @@ next100:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero134
+	JZ         zero159
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -2582,9 +3110,9 @@ next100:
 	VMOVUPS    64(R12), Z15
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set135
+	JMP        set160
 
-zero134:
+zero159:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2602,14 +3130,14 @@ zero134:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-set135:
+set160:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four130
+	JZ   four155
 
-single129:
+single154:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2639,15 +3167,15 @@ single129:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single129
+	JNZ              single154
 
-four130:
+four155:
 	SUBQ    $0x01, R13
-	JL      short132
-	JZ      skew131
+	JL      short157
+	JZ      skew156
 	PCALIGN $0x20
 
-loop136:
+loop161:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2749,9 +3277,9 @@ loop136:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop136
+	JNZ              loop161
 
-skew131:
+skew156:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -2777,20 +3305,20 @@ skew131:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set138
+	JE               set163
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set138:
+set163:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set139
+	JE      set164
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set139:
+set164:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -2819,20 +3347,20 @@ set139:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set140
+	JE               set165
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set140:
+set165:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set141
+	JE      set166
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set141:
+set166:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -2861,20 +3389,20 @@ set141:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set142
+	JE               set167
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set142:
+set167:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set143
+	JE      set168
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set143:
+set168:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -2903,476 +3431,26 @@ set143:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set144
+	JE               set169
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set144:
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set145
-	VADDPS  (AX), Z14, Z14
-	VADDPS  64(AX), Z15, Z15
-
-set145:
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    DI, AX
-	JMP     done133
-
-short132:
-	CMPQ   add+64(FP), $0x00
-	JE     set146
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-
-set146:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set147
-	VADDPS  (AX), Z2, Z2
-	VADDPS  64(AX), Z3, Z3
-
-set147:
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set148
-	VADDPS  (AX), Z4, Z4
-	VADDPS  64(AX), Z5, Z5
-
-set148:
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set149
-	VADDPS  (AX), Z6, Z6
-	VADDPS  64(AX), Z7, Z7
-
-set149:
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set150
-	VADDPS  (AX), Z8, Z8
-	VADDPS  64(AX), Z9, Z9
-
-set150:
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set151
-	VADDPS  (AX), Z10, Z10
-	VADDPS  64(AX), Z11, Z11
-
-set151:
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set152
-	VADDPS  (AX), Z12, Z12
-	VADDPS  64(AX), Z13, Z13
-
-set152:
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set153
-	VADDPS  (AX), Z14, Z14
-	VADDPS  64(AX), Z15, Z15
-
-set153:
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    DI, AX
-
-done133:
-	LEAQ (CX)(R8*8), CX
-	JMP  end3
-
-next128:
-	CMPQ       SI, $0x07
-	JNE        next154
-	MOVQ       b+32(FP), SI
-	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
-	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
-	MOVQ       CX, R9
-	LEAQ       (R9)(R8*2), R10
-	ADDQ       R8, R10
-	LEAQ       (R10)(R8*2), R11
-	ADDQ       R8, R11
-	MOVQ       AX, R12
-	LEAQ       (R12)(DI*4), R12
-	LEAQ       (R12)(DI*2), R12
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
-	ADDQ       DI, R12
-	MOVQ       start+48(FP), R12
-	TESTQ      R12, R12
-	JZ         zero160
-	MOVQ       lds+56(FP), R13
-	SHLQ       $0x02, R13
-	VMOVUPS    (R12), Z0
-	VMOVUPS    64(R12), Z1
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z2
-	VMOVUPS    64(R12), Z3
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z4
-	VMOVUPS    64(R12), Z5
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z6
-	VMOVUPS    64(R12), Z7
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z8
-	VMOVUPS    64(R12), Z9
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z10
-	VMOVUPS    64(R12), Z11
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Z12
-	VMOVUPS    64(R12), Z13
-	ADDQ       R13, R12
-	MOVQ       R12, start+48(FP)
-	JMP        set161
-
-zero160:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-
-set161:
-	MOVQ DX, R13
-	MOVQ DX, R12
-	SHRQ $0x02, R13
-	ANDQ $0x03, R12
-	JZ   four156
-
-single155:
-	VMOVUPS          (SI), Z24
-	VMOVUPS          64(SI), Z25
-	VBROADCASTSS     (R9), Z26
-	VFMADD231PS      Z24, Z26, Z0
-	VFMADD231PS      Z25, Z26, Z1
-	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
-	VBROADCASTSS     (R9)(R8*2), Z26
-	VFMADD231PS      Z24, Z26, Z4
-	VFMADD231PS      Z25, Z26, Z5
-	VFMADD231PS.BCST (R10), Z24, Z6
-	VFMADD231PS.BCST (R10), Z25, Z7
-	VBROADCASTSS     (R10)(R8*1), Z26
-	VFMADD231PS      Z24, Z26, Z8
-	VFMADD231PS      Z25, Z26, Z9
-	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
-	VBROADCASTSS     (R11), Z26
-	VFMADD231PS      Z24, Z26, Z12
-	VFMADD231PS      Z25, Z26, Z13
-	ADDQ             $+128, SI
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
-	ADDQ             $+4, R9
-	ADDQ             $+4, R10
-	ADDQ             $+4, R11
-	DECQ             R12
-	JNZ              single155
-
-four156:
-	SUBQ    $0x01, R13
-	JL      short158
-	JZ      skew157
-	PCALIGN $0x20
-
-loop162:
-	VMOVUPS          (SI), Z24
-	VMOVUPS          64(SI), Z25
-	VBROADCASTSS     (R9), Z26
-	VFMADD231PS      Z24, Z26, Z0
-	VFMADD231PS      Z25, Z26, Z1
-	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
-	VBROADCASTSS     (R9)(R8*2), Z26
-	VFMADD231PS      Z24, Z26, Z4
-	VFMADD231PS      Z25, Z26, Z5
-	VFMADD231PS.BCST (R10), Z24, Z6
-	VFMADD231PS.BCST (R10), Z25, Z7
-	VBROADCASTSS     (R10)(R8*1), Z26
-	VFMADD231PS      Z24, Z26, Z8
-	VFMADD231PS      Z25, Z26, Z9
-	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
-	VBROADCASTSS     (R11), Z26
-	VFMADD231PS      Z24, Z26, Z12
-	VFMADD231PS      Z25, Z26, Z13
-	VMOVUPS          128(SI), Z24
-	VMOVUPS          192(SI), Z25
-	VBROADCASTSS     4(R9), Z26
-	VFMADD231PS      Z24, Z26, Z0
-	VFMADD231PS      Z25, Z26, Z1
-	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
-	VBROADCASTSS     4(R9)(R8*2), Z26
-	VFMADD231PS      Z24, Z26, Z4
-	VFMADD231PS      Z25, Z26, Z5
-	VFMADD231PS.BCST 4(R10), Z24, Z6
-	VFMADD231PS.BCST 4(R10), Z25, Z7
-	VBROADCASTSS     4(R10)(R8*1), Z26
-	VFMADD231PS      Z24, Z26, Z8
-	VFMADD231PS      Z25, Z26, Z9
-	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
-	VBROADCASTSS     4(R11), Z26
-	VFMADD231PS      Z24, Z26, Z12
-	VFMADD231PS      Z25, Z26, Z13
-	VMOVUPS          256(SI), Z24
-	VMOVUPS          320(SI), Z25
-	VBROADCASTSS     8(R9), Z26
-	VFMADD231PS      Z24, Z26, Z0
-	VFMADD231PS      Z25, Z26, Z1
-	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
-	VBROADCASTSS     8(R9)(R8*2), Z26
-	VFMADD231PS      Z24, Z26, Z4
-	VFMADD231PS      Z25, Z26, Z5
-	VFMADD231PS.BCST 8(R10), Z24, Z6
-	VFMADD231PS.BCST 8(R10), Z25, Z7
-	VBROADCASTSS     8(R10)(R8*1), Z26
-	VFMADD231PS      Z24, Z26, Z8
-	VFMADD231PS      Z25, Z26, Z9
-	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
-	VBROADCASTSS     8(R11), Z26
-	VFMADD231PS      Z24, Z26, Z12
-	VFMADD231PS      Z25, Z26, Z13
-	VMOVUPS          384(SI), Z24
-	VMOVUPS          448(SI), Z25
-	VBROADCASTSS     12(R9), Z26
-	VFMADD231PS      Z24, Z26, Z0
-	VFMADD231PS      Z25, Z26, Z1
-	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
-	VBROADCASTSS     12(R9)(R8*2), Z26
-	VFMADD231PS      Z24, Z26, Z4
-	VFMADD231PS      Z25, Z26, Z5
-	VFMADD231PS.BCST 12(R10), Z24, Z6
-	VFMADD231PS.BCST 12(R10), Z25, Z7
-	VBROADCASTSS     12(R10)(R8*1), Z26
-	VFMADD231PS      Z24, Z26, Z8
-	VFMADD231PS      Z25, Z26, Z9
-	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
-	VBROADCASTSS     12(R11), Z26
-	VFMADD231PS      Z24, Z26, Z12
-	VFMADD231PS      Z25, Z26, Z13
-	ADDQ             $+512, SI
-	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
-	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
-	ADDQ             $+16, R9
-	ADDQ             $+16, R10
-	ADDQ             $+16, R11
-	DECQ             R13
-	JNZ              loop162
-
-skew157:
-	VMOVUPS          (SI), Z24
-	VMOVUPS          64(SI), Z25
-	VFMADD231PS.BCST (R9), Z24, Z0
-	VFMADD231PS.BCST (R9), Z25, Z1
-	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
-	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
-	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
-	VMOVUPS          128(SI), Z24
-	VMOVUPS          192(SI), Z25
-	VFMADD231PS.BCST 4(R9), Z24, Z0
-	VFMADD231PS.BCST 4(R9), Z25, Z1
-	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
-	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
-	VMOVUPS          256(SI), Z24
-	VMOVUPS          320(SI), Z25
-	VFMADD231PS.BCST 8(R9), Z24, Z0
-	VFMADD231PS.BCST 8(R9), Z25, Z1
-	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
-	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
-	VMOVUPS          384(SI), Z24
-	VMOVUPS          448(SI), Z25
-	VFMADD231PS.BCST 12(R9), Z24, Z0
-	VFMADD231PS.BCST 12(R9), Z25, Z1
-	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
-	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
-	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
-	CMPQ             add+64(FP), $0x00
-	JE               set164
-	VADDPS           (AX), Z0, Z0
-	VADDPS           64(AX), Z1, Z1
-
-set164:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set165
-	VADDPS  (AX), Z2, Z2
-	VADDPS  64(AX), Z3, Z3
-
-set165:
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set166
-	VADDPS  (AX), Z4, Z4
-	VADDPS  64(AX), Z5, Z5
-
-set166:
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             DI, AX
-	VMOVUPS          (SI), Z24
-	VMOVUPS          64(SI), Z25
-	VFMADD231PS.BCST (R10), Z24, Z6
-	VFMADD231PS.BCST (R10), Z25, Z7
-	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
-	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
-	VMOVUPS          128(SI), Z24
-	VMOVUPS          192(SI), Z25
-	VFMADD231PS.BCST 4(R10), Z24, Z6
-	VFMADD231PS.BCST 4(R10), Z25, Z7
-	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
-	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
-	VMOVUPS          256(SI), Z24
-	VMOVUPS          320(SI), Z25
-	VFMADD231PS.BCST 8(R10), Z24, Z6
-	VFMADD231PS.BCST 8(R10), Z25, Z7
-	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
-	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
-	VMOVUPS          384(SI), Z24
-	VMOVUPS          448(SI), Z25
-	VFMADD231PS.BCST 12(R10), Z24, Z6
-	VFMADD231PS.BCST 12(R10), Z25, Z7
-	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
-	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
-	CMPQ             add+64(FP), $0x00
-	JE               set167
-	VADDPS           (AX), Z6, Z6
-	VADDPS           64(AX), Z7, Z7
-
-set167:
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set168
-	VADDPS  (AX), Z8, Z8
-	VADDPS  64(AX), Z9, Z9
-
-set168:
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             DI, AX
-	VMOVUPS          (SI), Z24
-	VMOVUPS          64(SI), Z25
-	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
-	VFMADD231PS.BCST (R11), Z24, Z12
-	VFMADD231PS.BCST (R11), Z25, Z13
-	VMOVUPS          128(SI), Z24
-	VMOVUPS          192(SI), Z25
-	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
-	VFMADD231PS.BCST 4(R11), Z24, Z12
-	VFMADD231PS.BCST 4(R11), Z25, Z13
-	VMOVUPS          256(SI), Z24
-	VMOVUPS          320(SI), Z25
-	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
-	VFMADD231PS.BCST 8(R11), Z24, Z12
-	VFMADD231PS.BCST 8(R11), Z25, Z13
-	VMOVUPS          384(SI), Z24
-	VMOVUPS          448(SI), Z25
-	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
-	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
-	VFMADD231PS.BCST 12(R11), Z24, Z12
-	VFMADD231PS.BCST 12(R11), Z25, Z13
-	CMPQ             add+64(FP), $0x00
-	JE               set169
-	VADDPS           (AX), Z10, Z10
-	VADDPS           64(AX), Z11, Z11
-
 set169:
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
 	JE      set170
-	VADDPS  (AX), Z12, Z12
-	VADDPS  64(AX), Z13, Z13
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
 
 set170:
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
-	JMP     done159
+	JMP     done158
 
-short158:
+short157:
 	CMPQ   add+64(FP), $0x00
 	JE     set171
 	VADDPS (AX), Z0, Z0
@@ -3436,16 +3514,466 @@ set177:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set178
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
 
-done159:
+set178:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+
+done158:
+	LEAQ (CX)(R8*8), CX
+	JMP  end28
+
+next153:
+	CMPQ       SI, $0x07
+	JNE        next179
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	PREFETCHT1 256(SI)(BX*1)
+	PREFETCHT1 320(SI)(BX*1)
+	PREFETCHT1 384(SI)(BX*1)
+	PREFETCHT1 448(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*4), R12
+	LEAQ       (R12)(DI*2), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero185
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set186
+
+zero185:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+
+set186:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four181
+
+single180:
+	VMOVUPS          (SI), Z24
+	VMOVUPS          64(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+128, SI
+	PREFETCHT1       384(SI)(BX*1)
+	PREFETCHT1       448(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single180
+
+four181:
+	SUBQ    $0x01, R13
+	JL      short183
+	JZ      skew182
+	PCALIGN $0x20
+
+loop187:
+	VMOVUPS          (SI), Z24
+	VMOVUPS          64(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VMOVUPS          128(SI), Z24
+	VMOVUPS          192(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VMOVUPS          256(SI), Z24
+	VMOVUPS          320(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VMOVUPS          384(SI), Z24
+	VMOVUPS          448(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+512, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	PREFETCHT1       256(SI)(BX*1)
+	PREFETCHT1       320(SI)(BX*1)
+	PREFETCHT1       384(SI)(BX*1)
+	PREFETCHT1       448(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop187
+
+skew182:
+	VMOVUPS          (SI), Z24
+	VMOVUPS          64(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VMOVUPS          128(SI), Z24
+	VMOVUPS          192(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VMOVUPS          256(SI), Z24
+	VMOVUPS          320(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VMOVUPS          384(SI), Z24
+	VMOVUPS          448(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set189
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set189:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set190
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set190:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set191
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set191:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VMOVUPS          (SI), Z24
+	VMOVUPS          64(SI), Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VMOVUPS          128(SI), Z24
+	VMOVUPS          192(SI), Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VMOVUPS          256(SI), Z24
+	VMOVUPS          320(SI), Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VMOVUPS          384(SI), Z24
+	VMOVUPS          448(SI), Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set192
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set192:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set193
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set193:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VMOVUPS          (SI), Z24
+	VMOVUPS          64(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VMOVUPS          128(SI), Z24
+	VMOVUPS          192(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VMOVUPS          256(SI), Z24
+	VMOVUPS          320(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VMOVUPS          384(SI), Z24
+	VMOVUPS          448(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set194
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set194:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set195
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set195:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	JMP     done184
+
+short183:
+	CMPQ   add+64(FP), $0x00
+	JE     set196
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set196:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set197
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set197:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set198
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set198:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set199
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set199:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set200
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set200:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set201
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set201:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set202
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set202:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+
+done184:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end28
 
-next154:
+next179:
 	CMPQ       SI, $0x06
-	JNE        next178
+	JNE        next203
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3481,7 +4009,7 @@ next154:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero184
+	JZ         zero209
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -3503,9 +4031,9 @@ next154:
 	VMOVUPS    64(R11), Z11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set185
+	JMP        set210
 
-zero184:
+zero209:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3519,14 +4047,14 @@ zero184:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-set185:
+set210:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four180
+	JZ   four205
 
-single179:
+single204:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3550,15 +4078,15 @@ single179:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single179
+	JNZ              single204
 
-four180:
+four205:
 	SUBQ    $0x01, R12
-	JL      short182
-	JZ      skew181
+	JL      short207
+	JZ      skew206
 	PCALIGN $0x20
 
-loop186:
+loop211:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3639,9 +4167,9 @@ loop186:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop186
+	JNZ              loop211
 
-skew181:
+skew206:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -3667,20 +4195,20 @@ skew181:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set188
+	JE               set213
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set188:
+set213:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set189
+	JE      set214
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set189:
+set214:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -3709,20 +4237,20 @@ set189:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set190
+	JE               set215
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set190:
+set215:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set191
+	JE      set216
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set191:
+set216:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -3751,89 +4279,89 @@ set191:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set192
+	JE               set217
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set192:
+set217:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set193
+	JE      set218
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set193:
+set218:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
-	JMP     done183
+	JMP     done208
 
-short182:
+short207:
 	CMPQ   add+64(FP), $0x00
-	JE     set194
+	JE     set219
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set194:
+set219:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set195
+	JE      set220
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set195:
+set220:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set196
+	JE      set221
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set196:
+set221:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set197
+	JE      set222
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set197:
+set222:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set198
+	JE      set223
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set198:
+set223:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set199
+	JE      set224
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set199:
+set224:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 
-done183:
+done208:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end3
+	JMP  end28
 
-next178:
+next203:
 	CMPQ       SI, $0x05
-	JNE        next200
+	JNE        next225
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3866,7 +4394,7 @@ next178:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero206
+	JZ         zero231
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -3885,9 +4413,9 @@ next178:
 	VMOVUPS    64(R11), Z9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set207
+	JMP        set232
 
-zero206:
+zero231:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3899,14 +4427,14 @@ zero206:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-set207:
+set232:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four202
+	JZ   four227
 
-single201:
+single226:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3928,15 +4456,15 @@ single201:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single201
+	JNZ              single226
 
-four202:
+four227:
 	SUBQ    $0x01, R12
-	JL      short204
-	JZ      skew203
+	JL      short229
+	JZ      skew228
 	PCALIGN $0x20
 
-loop208:
+loop233:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4009,9 +4537,9 @@ loop208:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop208
+	JNZ              loop233
 
-skew203:
+skew228:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4045,29 +4573,29 @@ skew203:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set210
+	JE               set235
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set210:
+set235:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set211
+	JE      set236
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set211:
+set236:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set212
+	JE      set237
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set212:
+set237:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -4096,80 +4624,80 @@ set212:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set213
+	JE               set238
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set213:
+set238:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set214
+	JE      set239
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set214:
+set239:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
-	JMP     done205
+	JMP     done230
 
-short204:
+short229:
 	CMPQ   add+64(FP), $0x00
-	JE     set215
+	JE     set240
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set215:
+set240:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set216
+	JE      set241
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set216:
+set241:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set217
+	JE      set242
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set217:
+set242:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set218
+	JE      set243
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set218:
+set243:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set219
+	JE      set244
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set219:
+set244:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 
-done205:
+done230:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end28
 
-next200:
+next225:
 	CMPQ       SI, $0x04
-	JNE        next220
+	JNE        next245
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4198,7 +4726,7 @@ next200:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero226
+	JZ         zero251
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -4214,9 +4742,9 @@ next200:
 	VMOVUPS    64(R11), Z7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set227
+	JMP        set252
 
-zero226:
+zero251:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4226,14 +4754,14 @@ zero226:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-set227:
+set252:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four222
+	JZ   four247
 
-single221:
+single246:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4252,15 +4780,15 @@ single221:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single221
+	JNZ              single246
 
-four222:
+four247:
 	SUBQ    $0x01, R12
-	JL      short224
-	JZ      skew223
+	JL      short249
+	JZ      skew248
 	PCALIGN $0x20
 
-loop228:
+loop253:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4321,9 +4849,9 @@ loop228:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop228
+	JNZ              loop253
 
-skew223:
+skew248:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4349,20 +4877,20 @@ skew223:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set230
+	JE               set255
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set230:
+set255:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set231
+	JE      set256
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set231:
+set256:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -4391,70 +4919,70 @@ set231:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set232
+	JE               set257
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set232:
+set257:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set233
+	JE      set258
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set233:
+set258:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
-	JMP     done225
+	JMP     done250
 
-short224:
+short249:
 	CMPQ   add+64(FP), $0x00
-	JE     set234
+	JE     set259
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set234:
+set259:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set235
+	JE      set260
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set235:
+set260:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set236
+	JE      set261
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set236:
+set261:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set237
+	JE      set262
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set237:
+set262:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 
-done225:
+done250:
 	LEAQ (CX)(R8*4), CX
-	JMP  end3
+	JMP  end28
 
-next220:
+next245:
 	CMPQ       SI, $0x03
-	JNE        next238
+	JNE        next263
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4479,7 +5007,7 @@ next220:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero244
+	JZ         zero269
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -4492,9 +5020,9 @@ next220:
 	VMOVUPS    64(R10), Z5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set245
+	JMP        set270
 
-zero244:
+zero269:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4502,14 +5030,14 @@ zero244:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-set245:
+set270:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four240
+	JZ   four265
 
-single239:
+single264:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4525,15 +5053,15 @@ single239:
 	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single239
+	JNZ              single264
 
-four240:
+four265:
 	SUBQ    $0x01, R11
-	JL      short242
-	JZ      skew241
+	JL      short267
+	JZ      skew266
 	PCALIGN $0x20
 
-loop246:
+loop271:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4585,9 +5113,9 @@ loop246:
 	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop246
+	JNZ              loop271
 
-skew241:
+skew266:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4621,71 +5149,71 @@ skew241:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set248
+	JE               set273
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set248:
+set273:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set249
+	JE      set274
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set249:
+set274:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set250
+	JE      set275
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set250:
+set275:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
-	JMP     done243
+	JMP     done268
 
-short242:
+short267:
 	CMPQ   add+64(FP), $0x00
-	JE     set251
+	JE     set276
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set251:
+set276:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set252
+	JE      set277
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set252:
+set277:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set253
+	JE      set278
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set253:
+set278:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 
-done243:
+done268:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end3
+	JMP  end28
 
-next238:
+next263:
 	CMPQ       SI, $0x02
-	JNE        next254
+	JNE        next279
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4706,7 +5234,7 @@ next238:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero260
+	JZ         zero285
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -4716,22 +5244,22 @@ next238:
 	VMOVUPS    64(R10), Z3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set261
+	JMP        set286
 
-zero260:
+zero285:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set261:
+set286:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four256
+	JZ   four281
 
-single255:
+single280:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4744,15 +5272,15 @@ single255:
 	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single255
+	JNZ              single280
 
-four256:
+four281:
 	SUBQ    $0x01, R11
-	JL      short258
-	JZ      skew257
+	JL      short283
+	JZ      skew282
 	PCALIGN $0x20
 
-loop262:
+loop287:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4792,9 +5320,9 @@ loop262:
 	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop262
+	JNZ              loop287
 
-skew257:
+skew282:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4820,50 +5348,50 @@ skew257:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set264
+	JE               set289
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set264:
+set289:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set265
+	JE      set290
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set265:
+set290:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
-	JMP     done259
+	JMP     done284
 
-short258:
+short283:
 	CMPQ   add+64(FP), $0x00
-	JE     set266
+	JE     set291
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set266:
+set291:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set267
+	JE      set292
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set267:
+set292:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 
-done259:
+done284:
 	LEAQ (CX)(R8*2), CX
-	JMP  end3
+	JMP  end28
 
-next254:
+next279:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4881,27 +5409,27 @@ next254:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero274
+	JZ         zero299
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
 	VMOVUPS    64(R10), Z1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set275
+	JMP        set300
 
-zero274:
+zero299:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-set275:
+set300:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four270
+	JZ   four295
 
-single269:
+single294:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R9), Z26
@@ -4912,15 +5440,15 @@ single269:
 	PREFETCHT1   448(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single269
+	JNZ          single294
 
-four270:
+four295:
 	SUBQ    $0x01, R11
-	JL      short272
-	JZ      skew271
+	JL      short297
+	JZ      skew296
 	PCALIGN $0x20
 
-loop276:
+loop301:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R9), Z26
@@ -4952,9 +5480,9 @@ loop276:
 	PREFETCHT1   448(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop276
+	JNZ          loop301
 
-skew271:
+skew296:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4972,33 +5500,15915 @@ skew271:
 	VFMADD231PS.BCST 12(R9), Z24, Z0
 	VFMADD231PS.BCST 12(R9), Z25, Z1
 	CMPQ             add+64(FP), $0x00
-	JE               set278
+	JE               set303
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set278:
+set303:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
-	JMP     done273
+	JMP     done298
 
-short272:
+short297:
 	CMPQ   add+64(FP), $0x00
-	JE     set279
+	JE     set304
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set279:
+set304:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 
-done273:
+done298:
 	ADDQ R8, CX
 
-end3:
+end28:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile1
+	JNZ  tile26
+	VZEROUPPER
+	RET
+
+// func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulTileFloat16(SB), NOSPLIT, $0-104
+	MOVQ c+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ k+40(FP), DX
+	MOVQ ahead+72(FP), BX
+	MOVQ ldc+8(FP), DI
+	SHLQ $0x02, DI
+	MOVQ lda+24(FP), R8
+	SHLQ $0x02, R8
+
+tile305:
+	MOVQ height+80(FP), SI
+	CMPQ higher+88(FP), $0x00
+	JE   even306
+	INCQ SI
+	DECQ higher+88(FP)
+
+even306:
+	CMPQ       SI, $0x0c
+	JNE        next308
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*4), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero314
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z22
+	VMOVUPS    64(R13), Z23
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set315
+
+zero314:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+
+set315:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four310
+
+single309:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single309
+
+four310:
+	SUBQ    $0x01, R14
+	JL      short312
+	JZ      skew311
+	PCALIGN $0x20
+
+loop316:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop316
+
+skew311:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set318
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set318:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set319
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set319:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set320
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set320:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set321
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set321:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set322
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set322:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set323
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set323:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set324
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set324:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set325
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set325:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+64(FP), $0x00
+	JE               set326
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set326:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set327
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set327:
+	VMOVUPS          Z18, (AX)
+	VMOVUPS          Z19, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	CMPQ             add+64(FP), $0x00
+	JE               set328
+	VADDPS           (AX), Z20, Z20
+	VADDPS           64(AX), Z21, Z21
+
+set328:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set329
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set329:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+	JMP     done313
+
+short312:
+	CMPQ   add+64(FP), $0x00
+	JE     set330
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set330:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set331
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set331:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set332
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set332:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set333
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set333:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set334
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set334:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set335
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set335:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set336
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set336:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set337
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set337:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set338
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set338:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set339
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set339:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set340
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set340:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set341
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set341:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+
+done313:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*4), CX
+	JMP  end307
+
+next308:
+	CMPQ       SI, $0x0b
+	JNE        next342
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero348
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set349
+
+zero348:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+
+set349:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four344
+
+single343:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single343
+
+four344:
+	SUBQ    $0x01, R14
+	JL      short346
+	JZ      skew345
+	PCALIGN $0x20
+
+loop350:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop350
+
+skew345:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set352
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set352:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set353
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set353:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set354
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set354:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set355
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set355:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set356
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set356:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set357
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set357:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set358
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set358:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+64(FP), $0x00
+	JE               set359
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set359:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set360
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set360:
+	VMOVUPS          Z16, (AX)
+	VMOVUPS          Z17, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	CMPQ             add+64(FP), $0x00
+	JE               set361
+	VADDPS           (AX), Z18, Z18
+	VADDPS           64(AX), Z19, Z19
+
+set361:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set362
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set362:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	JMP     done347
+
+short346:
+	CMPQ   add+64(FP), $0x00
+	JE     set363
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set363:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set364
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set364:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set365
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set365:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set366
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set366:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set367
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set367:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set368
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set368:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set369
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set369:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set370
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set370:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set371
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set371:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set372
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set372:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set373
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set373:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+
+done347:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end307
+
+next342:
+	CMPQ       SI, $0x0a
+	JNE        next374
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero380
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set381
+
+zero380:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+
+set381:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four376
+
+single375:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single375
+
+four376:
+	SUBQ    $0x01, R14
+	JL      short378
+	JZ      skew377
+	PCALIGN $0x20
+
+loop382:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop382
+
+skew377:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set384
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set384:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set385
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set385:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set386
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set386:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set387
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set387:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set388
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set388:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set389
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set389:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set390
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set390:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set391
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set391:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+64(FP), $0x00
+	JE               set392
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set392:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set393
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set393:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	JMP     done379
+
+short378:
+	CMPQ   add+64(FP), $0x00
+	JE     set394
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set394:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set395
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set395:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set396
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set396:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set397
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set397:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set398
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set398:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set399
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set399:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set400
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set400:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set401
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set401:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set402
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set402:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set403
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set403:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+
+done379:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end307
+
+next374:
+	CMPQ       SI, $0x09
+	JNE        next404
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero410
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z16
+	VMOVUPS    64(R12), Z17
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set411
+
+zero410:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+
+set411:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four406
+
+single405:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single405
+
+four406:
+	SUBQ    $0x01, R13
+	JL      short408
+	JZ      skew407
+	PCALIGN $0x20
+
+loop412:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop412
+
+skew407:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set414
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set414:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set415
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set415:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set416
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set416:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set417
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set417:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set418
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set418:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set419
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set419:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set420
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set420:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+64(FP), $0x00
+	JE               set421
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set421:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set422
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set422:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	JMP     done409
+
+short408:
+	CMPQ   add+64(FP), $0x00
+	JE     set423
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set423:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set424
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set424:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set425
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set425:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set426
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set426:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set427
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set427:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set428
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set428:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set429
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set429:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set430
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set430:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set431
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set431:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+
+done409:
+	LEAQ (CX)(R8*8), CX
+	ADDQ R8, CX
+	JMP  end307
+
+next404:
+	CMPQ       SI, $0x08
+	JNE        next432
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero438
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set439
+
+zero438:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+
+set439:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four434
+
+single433:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single433
+
+four434:
+	SUBQ    $0x01, R13
+	JL      short436
+	JZ      skew435
+	PCALIGN $0x20
+
+loop440:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop440
+
+skew435:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set442
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set442:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set443
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set443:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set444
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set444:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set445
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set445:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set446
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set446:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set447
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set447:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set448
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set448:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set449
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set449:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	JMP     done437
+
+short436:
+	CMPQ   add+64(FP), $0x00
+	JE     set450
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set450:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set451
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set451:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set452
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set452:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set453
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set453:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set454
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set454:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set455
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set455:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set456
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set456:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set457
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set457:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+
+done437:
+	LEAQ (CX)(R8*8), CX
+	JMP  end307
+
+next432:
+	CMPQ       SI, $0x07
+	JNE        next458
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*4), R12
+	LEAQ       (R12)(DI*2), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero464
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set465
+
+zero464:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+
+set465:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four460
+
+single459:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single459
+
+four460:
+	SUBQ    $0x01, R13
+	JL      short462
+	JZ      skew461
+	PCALIGN $0x20
+
+loop466:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop466
+
+skew461:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set468
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set468:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set469
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set469:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set470
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set470:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set471
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set471:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set472
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set472:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set473
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set473:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set474
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set474:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	JMP     done463
+
+short462:
+	CMPQ   add+64(FP), $0x00
+	JE     set475
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set475:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set476
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set476:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set477
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set477:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set478
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set478:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set479
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set479:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set480
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set480:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set481
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set481:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+
+done463:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end307
+
+next458:
+	CMPQ       SI, $0x06
+	JNE        next482
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	LEAQ       (R11)(DI*2), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero488
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z10
+	VMOVUPS    64(R11), Z11
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set489
+
+zero488:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+
+set489:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four484
+
+single483:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single483
+
+four484:
+	SUBQ    $0x01, R12
+	JL      short486
+	JZ      skew485
+	PCALIGN $0x20
+
+loop490:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop490
+
+skew485:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set492
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set492:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set493
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set493:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set494
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set494:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set495
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set495:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set496
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set496:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set497
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set497:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	JMP     done487
+
+short486:
+	CMPQ   add+64(FP), $0x00
+	JE     set498
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set498:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set499
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set499:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set500
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set500:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set501
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set501:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set502
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set502:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set503
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set503:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+
+done487:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end307
+
+next482:
+	CMPQ       SI, $0x05
+	JNE        next504
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero510
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set511
+
+zero510:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+
+set511:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four506
+
+single505:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single505
+
+four506:
+	SUBQ    $0x01, R12
+	JL      short508
+	JZ      skew507
+	PCALIGN $0x20
+
+loop512:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop512
+
+skew507:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set514
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set514:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set515
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set515:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set516
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set516:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set517
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set517:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set518
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set518:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	JMP     done509
+
+short508:
+	CMPQ   add+64(FP), $0x00
+	JE     set519
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set519:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set520
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set520:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set521
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set521:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set522
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set522:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set523
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set523:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+
+done509:
+	LEAQ (CX)(R8*4), CX
+	ADDQ R8, CX
+	JMP  end307
+
+next504:
+	CMPQ       SI, $0x04
+	JNE        next524
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero530
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set531
+
+zero530:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+set531:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four526
+
+single525:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single525
+
+four526:
+	SUBQ    $0x01, R12
+	JL      short528
+	JZ      skew527
+	PCALIGN $0x20
+
+loop532:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop532
+
+skew527:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set534
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set534:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set535
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set535:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set536
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set536:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set537
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set537:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	JMP     done529
+
+short528:
+	CMPQ   add+64(FP), $0x00
+	JE     set538
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set538:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set539
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set539:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set540
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set540:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set541
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set541:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+
+done529:
+	LEAQ (CX)(R8*4), CX
+	JMP  end307
+
+next524:
+	CMPQ       SI, $0x03
+	JNE        next542
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero548
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z4
+	VMOVUPS    64(R10), Z5
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set549
+
+zero548:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+
+set549:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four544
+
+single543:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single543
+
+four544:
+	SUBQ    $0x01, R11
+	JL      short546
+	JZ      skew545
+	PCALIGN $0x20
+
+loop550:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop550
+
+skew545:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set552
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set552:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set553
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set553:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set554
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set554:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	JMP     done547
+
+short546:
+	CMPQ   add+64(FP), $0x00
+	JE     set555
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set555:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set556
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set556:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set557
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set557:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+
+done547:
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end307
+
+next542:
+	CMPQ       SI, $0x02
+	JNE        next558
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero564
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set565
+
+zero564:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set565:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four560
+
+single559:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single559
+
+four560:
+	SUBQ    $0x01, R11
+	JL      short562
+	JZ      skew561
+	PCALIGN $0x20
+
+loop566:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop566
+
+skew561:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set568
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set568:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set569
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set569:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	JMP     done563
+
+short562:
+	CMPQ   add+64(FP), $0x00
+	JE     set570
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set570:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set571
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set571:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+
+done563:
+	LEAQ (CX)(R8*2), CX
+	JMP  end307
+
+next558:
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero578
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set579
+
+zero578:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+set579:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four574
+
+single573:
+	VCVTPH2PS    (SI), Z24
+	VCVTPH2PS    32(SI), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+64, SI
+	PREFETCHT1   192(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single573
+
+four574:
+	SUBQ    $0x01, R11
+	JL      short576
+	JZ      skew575
+	PCALIGN $0x20
+
+loop580:
+	VCVTPH2PS    (SI), Z24
+	VCVTPH2PS    32(SI), Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VCVTPH2PS    64(SI), Z24
+	VCVTPH2PS    96(SI), Z25
+	VBROADCASTSS 4(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VCVTPH2PS    128(SI), Z24
+	VCVTPH2PS    160(SI), Z25
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VCVTPH2PS    192(SI), Z24
+	VCVTPH2PS    224(SI), Z25
+	VBROADCASTSS 12(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+256, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
+	PREFETCHT1   192(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop580
+
+skew575:
+	VCVTPH2PS        (SI), Z24
+	VCVTPH2PS        32(SI), Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VCVTPH2PS        64(SI), Z24
+	VCVTPH2PS        96(SI), Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VCVTPH2PS        128(SI), Z24
+	VCVTPH2PS        160(SI), Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VCVTPH2PS        192(SI), Z24
+	VCVTPH2PS        224(SI), Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	CMPQ             add+64(FP), $0x00
+	JE               set582
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set582:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	JMP     done577
+
+short576:
+	CMPQ   add+64(FP), $0x00
+	JE     set583
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set583:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+
+done577:
+	ADDQ R8, CX
+
+end307:
+	XORQ BX, BX
+	DECQ tiles+96(FP)
+	JNZ  tile305
+	VZEROUPPER
+	RET
+
+// func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
+	MOVQ c+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ k+40(FP), DX
+	MOVQ ahead+72(FP), BX
+	MOVQ ldc+8(FP), DI
+	SHLQ $0x02, DI
+	MOVQ lda+24(FP), R8
+	SHLQ $0x02, R8
+
+tile584:
+	MOVQ height+80(FP), SI
+	CMPQ higher+88(FP), $0x00
+	JE   even585
+	INCQ SI
+	DECQ higher+88(FP)
+
+even585:
+	CMPQ       SI, $0x0c
+	JNE        next587
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*4), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero593
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z22
+	VMOVUPS    64(R13), Z23
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set594
+
+zero593:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+
+set594:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four589
+
+single588:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single588
+
+four589:
+	SUBQ    $0x01, R14
+	JL      short591
+	JZ      skew590
+	PCALIGN $0x20
+
+loop595:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop595
+
+skew590:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set597
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set597:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set598
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set598:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set599
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set599:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set600
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set600:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set601
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set601:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set602
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set602:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set603
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set603:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set604
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set604:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+64(FP), $0x00
+	JE               set605
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set605:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set606
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set606:
+	VMOVUPS          Z18, (AX)
+	VMOVUPS          Z19, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	CMPQ             add+64(FP), $0x00
+	JE               set607
+	VADDPS           (AX), Z20, Z20
+	VADDPS           64(AX), Z21, Z21
+
+set607:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set608
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set608:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+	JMP     done592
+
+short591:
+	CMPQ   add+64(FP), $0x00
+	JE     set609
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set609:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set610
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set610:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set611
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set611:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set612
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set612:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set613
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set613:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set614
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set614:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set615
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set615:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set616
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set616:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set617
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set617:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set618
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set618:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set619
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set619:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set620
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set620:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+
+done592:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*4), CX
+	JMP  end586
+
+next587:
+	CMPQ       SI, $0x0b
+	JNE        next621
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero627
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set628
+
+zero627:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+
+set628:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four623
+
+single622:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single622
+
+four623:
+	SUBQ    $0x01, R14
+	JL      short625
+	JZ      skew624
+	PCALIGN $0x20
+
+loop629:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop629
+
+skew624:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set631
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set631:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set632
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set632:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set633
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set633:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set634
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set634:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set635
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set635:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set636
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set636:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set637
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set637:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+64(FP), $0x00
+	JE               set638
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set638:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set639
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set639:
+	VMOVUPS          Z16, (AX)
+	VMOVUPS          Z17, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	CMPQ             add+64(FP), $0x00
+	JE               set640
+	VADDPS           (AX), Z18, Z18
+	VADDPS           64(AX), Z19, Z19
+
+set640:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set641
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set641:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	JMP     done626
+
+short625:
+	CMPQ   add+64(FP), $0x00
+	JE     set642
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set642:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set643
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set643:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set644
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set644:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set645
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set645:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set646
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set646:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set647
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set647:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set648
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set648:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set649
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set649:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set650
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set650:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set651
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set651:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set652
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set652:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+
+done626:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end586
+
+next621:
+	CMPQ       SI, $0x0a
+	JNE        next653
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+48(FP), R13
+	TESTQ      R13, R13
+	JZ         zero659
+	MOVQ       lds+56(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	MOVQ       R13, start+48(FP)
+	JMP        set660
+
+zero659:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+
+set660:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four655
+
+single654:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single654
+
+four655:
+	SUBQ    $0x01, R14
+	JL      short657
+	JZ      skew656
+	PCALIGN $0x20
+
+loop661:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop661
+
+skew656:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set663
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set663:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set664
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set664:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set665
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set665:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set666
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set666:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set667
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set667:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set668
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set668:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set669
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set669:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set670
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set670:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+64(FP), $0x00
+	JE               set671
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set671:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set672
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set672:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	JMP     done658
+
+short657:
+	CMPQ   add+64(FP), $0x00
+	JE     set673
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set673:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set674
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set674:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set675
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set675:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set676
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set676:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set677
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set677:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set678
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set678:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set679
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set679:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set680
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set680:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set681
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set681:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set682
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set682:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+
+done658:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end586
+
+next653:
+	CMPQ       SI, $0x09
+	JNE        next683
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero689
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z16
+	VMOVUPS    64(R12), Z17
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set690
+
+zero689:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+
+set690:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four685
+
+single684:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single684
+
+four685:
+	SUBQ    $0x01, R13
+	JL      short687
+	JZ      skew686
+	PCALIGN $0x20
+
+loop691:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop691
+
+skew686:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set693
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set693:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set694
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set694:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set695
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set695:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set696
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set696:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set697
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set697:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set698
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set698:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set699
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set699:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+64(FP), $0x00
+	JE               set700
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set700:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set701
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set701:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	JMP     done688
+
+short687:
+	CMPQ   add+64(FP), $0x00
+	JE     set702
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set702:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set703
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set703:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set704
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set704:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set705
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set705:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set706
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set706:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set707
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set707:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set708
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set708:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set709
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set709:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set710
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set710:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+
+done688:
+	LEAQ (CX)(R8*8), CX
+	ADDQ R8, CX
+	JMP  end586
+
+next683:
+	CMPQ       SI, $0x08
+	JNE        next711
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero717
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set718
+
+zero717:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+
+set718:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four713
+
+single712:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single712
+
+four713:
+	SUBQ    $0x01, R13
+	JL      short715
+	JZ      skew714
+	PCALIGN $0x20
+
+loop719:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop719
+
+skew714:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set721
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set721:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set722
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set722:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set723
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set723:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set724
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set724:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set725
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set725:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set726
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set726:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+64(FP), $0x00
+	JE               set727
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set727:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set728
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set728:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	JMP     done716
+
+short715:
+	CMPQ   add+64(FP), $0x00
+	JE     set729
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set729:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set730
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set730:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set731
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set731:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set732
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set732:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set733
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set733:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set734
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set734:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set735
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set735:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set736
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set736:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+
+done716:
+	LEAQ (CX)(R8*8), CX
+	JMP  end586
+
+next711:
+	CMPQ       SI, $0x07
+	JNE        next737
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*4), R12
+	LEAQ       (R12)(DI*2), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+48(FP), R12
+	TESTQ      R12, R12
+	JZ         zero743
+	MOVQ       lds+56(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	MOVQ       R12, start+48(FP)
+	JMP        set744
+
+zero743:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+
+set744:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four739
+
+single738:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single738
+
+four739:
+	SUBQ    $0x01, R13
+	JL      short741
+	JZ      skew740
+	PCALIGN $0x20
+
+loop745:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop745
+
+skew740:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set747
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set747:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set748
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set748:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set749
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set749:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set750
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set750:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set751
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set751:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+64(FP), $0x00
+	JE               set752
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set752:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set753
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set753:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	JMP     done742
+
+short741:
+	CMPQ   add+64(FP), $0x00
+	JE     set754
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set754:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set755
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set755:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set756
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set756:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set757
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set757:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set758
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set758:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set759
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set759:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set760
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set760:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+
+done742:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end586
+
+next737:
+	CMPQ       SI, $0x06
+	JNE        next761
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	LEAQ       (R11)(DI*2), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero767
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z10
+	VMOVUPS    64(R11), Z11
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set768
+
+zero767:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+
+set768:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four763
+
+single762:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single762
+
+four763:
+	SUBQ    $0x01, R12
+	JL      short765
+	JZ      skew764
+	PCALIGN $0x20
+
+loop769:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop769
+
+skew764:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set771
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set771:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set772
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set772:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set773
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set773:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set774
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set774:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+64(FP), $0x00
+	JE               set775
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set775:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set776
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set776:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	JMP     done766
+
+short765:
+	CMPQ   add+64(FP), $0x00
+	JE     set777
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set777:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set778
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set778:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set779
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set779:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set780
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set780:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set781
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set781:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set782
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set782:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+
+done766:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end586
+
+next761:
+	CMPQ       SI, $0x05
+	JNE        next783
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero789
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set790
+
+zero789:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+
+set790:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four785
+
+single784:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single784
+
+four785:
+	SUBQ    $0x01, R12
+	JL      short787
+	JZ      skew786
+	PCALIGN $0x20
+
+loop791:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop791
+
+skew786:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set793
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set793:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set794
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set794:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set795
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set795:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+64(FP), $0x00
+	JE               set796
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set796:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set797
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set797:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	JMP     done788
+
+short787:
+	CMPQ   add+64(FP), $0x00
+	JE     set798
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set798:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set799
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set799:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set800
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set800:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set801
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set801:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set802
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set802:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+
+done788:
+	LEAQ (CX)(R8*4), CX
+	ADDQ R8, CX
+	JMP  end586
+
+next783:
+	CMPQ       SI, $0x04
+	JNE        next803
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+48(FP), R11
+	TESTQ      R11, R11
+	JZ         zero809
+	MOVQ       lds+56(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	MOVQ       R11, start+48(FP)
+	JMP        set810
+
+zero809:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+set810:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four805
+
+single804:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single804
+
+four805:
+	SUBQ    $0x01, R12
+	JL      short807
+	JZ      skew806
+	PCALIGN $0x20
+
+loop811:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop811
+
+skew806:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set813
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set813:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set814
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set814:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+64(FP), $0x00
+	JE               set815
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set815:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set816
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set816:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	JMP     done808
+
+short807:
+	CMPQ   add+64(FP), $0x00
+	JE     set817
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set817:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set818
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set818:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set819
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set819:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set820
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set820:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+
+done808:
+	LEAQ (CX)(R8*4), CX
+	JMP  end586
+
+next803:
+	CMPQ       SI, $0x03
+	JNE        next821
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero827
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z4
+	VMOVUPS    64(R10), Z5
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set828
+
+zero827:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+
+set828:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four823
+
+single822:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single822
+
+four823:
+	SUBQ    $0x01, R11
+	JL      short825
+	JZ      skew824
+	PCALIGN $0x20
+
+loop829:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop829
+
+skew824:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+64(FP), $0x00
+	JE               set831
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set831:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set832
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set832:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set833
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set833:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	JMP     done826
+
+short825:
+	CMPQ   add+64(FP), $0x00
+	JE     set834
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set834:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set835
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set835:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set836
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set836:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+
+done826:
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end586
+
+next821:
+	CMPQ       SI, $0x02
+	JNE        next837
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero843
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set844
+
+zero843:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set844:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four839
+
+single838:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	ADDQ             $+64, SI
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single838
+
+four839:
+	SUBQ    $0x01, R11
+	JL      short841
+	JZ      skew840
+	PCALIGN $0x20
+
+loop845:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	ADDQ             $+256, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
+	PREFETCHT1       192(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop845
+
+skew840:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+64(FP), $0x00
+	JE               set847
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set847:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set848
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set848:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	JMP     done842
+
+short841:
+	CMPQ   add+64(FP), $0x00
+	JE     set849
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set849:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set850
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set850:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+
+done842:
+	LEAQ (CX)(R8*2), CX
+	JMP  end586
+
+next837:
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
+	PREFETCHT1 192(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero857
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set858
+
+zero857:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+set858:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four853
+
+single852:
+	VPMOVZXWD    (SI), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(SI), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+64, SI
+	PREFETCHT1   192(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single852
+
+four853:
+	SUBQ    $0x01, R11
+	JL      short855
+	JZ      skew854
+	PCALIGN $0x20
+
+loop859:
+	VPMOVZXWD    (SI), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(SI), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVZXWD    64(SI), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    96(SI), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 4(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVZXWD    128(SI), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    160(SI), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVZXWD    192(SI), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    224(SI), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 12(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+256, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
+	PREFETCHT1   192(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop859
+
+skew854:
+	VPMOVZXWD        (SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        32(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VPMOVZXWD        64(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        96(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VPMOVZXWD        128(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        160(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VPMOVZXWD        192(SI), Z24
+	VPSLLD           $0x10, Z24, Z24
+	VPMOVZXWD        224(SI), Z25
+	VPSLLD           $0x10, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	CMPQ             add+64(FP), $0x00
+	JE               set861
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set861:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	JMP     done856
+
+short855:
+	CMPQ   add+64(FP), $0x00
+	JE     set862
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set862:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+
+done856:
+	ADDQ R8, CX
+
+end586:
+	XORQ BX, BX
+	DECQ tiles+96(FP)
+	JNZ  tile584
+	VZEROUPPER
+	RET
+
+// func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
+	MOVQ    scale+40(FP), AX
+	VMOVUPS (AX), Z28
+	VMOVUPS 64(AX), Z29
+	MOVQ    c+0(FP), AX
+	MOVQ    a+16(FP), CX
+	MOVQ    k+48(FP), DX
+	MOVQ    ahead+80(FP), BX
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    lda+24(FP), R8
+	SHLQ    $0x02, R8
+
+tile863:
+	MOVQ height+88(FP), SI
+	CMPQ higher+96(FP), $0x00
+	JE   even864
+	INCQ SI
+	DECQ higher+96(FP)
+
+even864:
+	CMPQ       SI, $0x0c
+	JNE        next866
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*4), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+56(FP), R13
+	TESTQ      R13, R13
+	JZ         zero872
+	MOVQ       lds+64(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z22
+	VMOVUPS    64(R13), Z23
+	ADDQ       R14, R13
+	MOVQ       R13, start+56(FP)
+	JMP        set873
+
+zero872:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+
+set873:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four868
+
+single867:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single867
+
+four868:
+	SUBQ    $0x01, R14
+	JL      short870
+	JZ      skew869
+	PCALIGN $0x20
+
+loop874:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop874
+
+skew869:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set876
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set876:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set877
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set877:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+72(FP), $0x00
+	JE               set878
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set878:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set879
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set879:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+72(FP), $0x00
+	JE               set880
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set880:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set881
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set881:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+72(FP), $0x00
+	JE               set882
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set882:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set883
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set883:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+72(FP), $0x00
+	JE               set884
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set884:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set885
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set885:
+	VMOVUPS          Z18, (AX)
+	VMOVUPS          Z19, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST (R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST (R12)(R8*2), Z25, Z23
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z23
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z23
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
+	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
+	CMPQ             add+72(FP), $0x00
+	JE               set886
+	VADDPS           (AX), Z20, Z20
+	VADDPS           64(AX), Z21, Z21
+
+set886:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set887
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set887:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+	JMP     done871
+
+short870:
+	CMPQ   add+72(FP), $0x00
+	JE     set888
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set888:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set889
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set889:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set890
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set890:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set891
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set891:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set892
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set892:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set893
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set893:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set894
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set894:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set895
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set895:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set896
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set896:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set897
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set897:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set898
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set898:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set899
+	VADDPS  (AX), Z22, Z22
+	VADDPS  64(AX), Z23, Z23
+
+set899:
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
+	ADDQ    DI, AX
+
+done871:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*4), CX
+	JMP  end865
+
+next866:
+	CMPQ       SI, $0x0b
+	JNE        next900
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+56(FP), R13
+	TESTQ      R13, R13
+	JZ         zero906
+	MOVQ       lds+64(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z20
+	VMOVUPS    64(R13), Z21
+	ADDQ       R14, R13
+	MOVQ       R13, start+56(FP)
+	JMP        set907
+
+zero906:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+
+set907:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four902
+
+single901:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single901
+
+four902:
+	SUBQ    $0x01, R14
+	JL      short904
+	JZ      skew903
+	PCALIGN $0x20
+
+loop908:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VBROADCASTSS     (R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VBROADCASTSS     4(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VBROADCASTSS     8(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VBROADCASTSS     12(R12)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z20
+	VFMADD231PS      Z25, Z26, Z21
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop908
+
+skew903:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+72(FP), $0x00
+	JE               set910
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set910:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set911
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set911:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set912
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set912:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+72(FP), $0x00
+	JE               set913
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set913:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set914
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set914:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+72(FP), $0x00
+	JE               set915
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set915:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set916
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set916:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+72(FP), $0x00
+	JE               set917
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set917:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set918
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set918:
+	VMOVUPS          Z16, (AX)
+	VMOVUPS          Z17, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VFMADD231PS.BCST (R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST (R12)(R8*1), Z25, Z21
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z21
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z21
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
+	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
+	CMPQ             add+72(FP), $0x00
+	JE               set919
+	VADDPS           (AX), Z18, Z18
+	VADDPS           64(AX), Z19, Z19
+
+set919:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set920
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set920:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+	JMP     done905
+
+short904:
+	CMPQ   add+72(FP), $0x00
+	JE     set921
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set921:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set922
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set922:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set923
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set923:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set924
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set924:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set925
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set925:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set926
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set926:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set927
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set927:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set928
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set928:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set929
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set929:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set930
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set930:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set931
+	VADDPS  (AX), Z20, Z20
+	VADDPS  64(AX), Z21, Z21
+
+set931:
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    DI, AX
+
+done905:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end865
+
+next900:
+	CMPQ       SI, $0x0a
+	JNE        next932
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	LEAQ       (R11)(R8*2), R12
+	ADDQ       R8, R12
+	MOVQ       AX, R13
+	LEAQ       (R13)(DI*8), R13
+	LEAQ       (R13)(DI*2), R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       DI, R13
+	MOVQ       start+56(FP), R13
+	TESTQ      R13, R13
+	JZ         zero938
+	MOVQ       lds+64(FP), R14
+	SHLQ       $0x02, R14
+	VMOVUPS    (R13), Z0
+	VMOVUPS    64(R13), Z1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z2
+	VMOVUPS    64(R13), Z3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z4
+	VMOVUPS    64(R13), Z5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z6
+	VMOVUPS    64(R13), Z7
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z8
+	VMOVUPS    64(R13), Z9
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z10
+	VMOVUPS    64(R13), Z11
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z12
+	VMOVUPS    64(R13), Z13
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z14
+	VMOVUPS    64(R13), Z15
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z16
+	VMOVUPS    64(R13), Z17
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Z18
+	VMOVUPS    64(R13), Z19
+	ADDQ       R14, R13
+	MOVQ       R13, start+56(FP)
+	JMP        set939
+
+zero938:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+
+set939:
+	MOVQ DX, R14
+	MOVQ DX, R13
+	SHRQ $0x02, R14
+	ANDQ $0x03, R13
+	JZ   four934
+
+single933:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	ADDQ             $+4, R12
+	DECQ             R13
+	JNZ              single933
+
+four934:
+	SUBQ    $0x01, R14
+	JL      short936
+	JZ      skew935
+	PCALIGN $0x20
+
+loop940:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	ADDQ             $+16, R12
+	DECQ             R14
+	JNZ              loop940
+
+skew935:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set942
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set942:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set943
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set943:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+72(FP), $0x00
+	JE               set944
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set944:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set945
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set945:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+72(FP), $0x00
+	JE               set946
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set946:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set947
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set947:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+72(FP), $0x00
+	JE               set948
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set948:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set949
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set949:
+	VMOVUPS          Z14, (AX)
+	VMOVUPS          Z15, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST (R12), Z24, Z18
+	VFMADD231PS.BCST (R12), Z25, Z19
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 4(R12), Z24, Z18
+	VFMADD231PS.BCST 4(R12), Z25, Z19
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 8(R12), Z24, Z18
+	VFMADD231PS.BCST 8(R12), Z25, Z19
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	VFMADD231PS.BCST 12(R12), Z24, Z18
+	VFMADD231PS.BCST 12(R12), Z25, Z19
+	CMPQ             add+72(FP), $0x00
+	JE               set950
+	VADDPS           (AX), Z16, Z16
+	VADDPS           64(AX), Z17, Z17
+
+set950:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set951
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set951:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+	JMP     done937
+
+short936:
+	CMPQ   add+72(FP), $0x00
+	JE     set952
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set952:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set953
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set953:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set954
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set954:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set955
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set955:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set956
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set956:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set957
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set957:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set958
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set958:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set959
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set959:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set960
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set960:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set961
+	VADDPS  (AX), Z18, Z18
+	VADDPS  64(AX), Z19, Z19
+
+set961:
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    DI, AX
+
+done937:
+	LEAQ (CX)(R8*8), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end865
+
+next932:
+	CMPQ       SI, $0x09
+	JNE        next962
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero968
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z16
+	VMOVUPS    64(R12), Z17
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set969
+
+zero968:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+
+set969:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four964
+
+single963:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single963
+
+four964:
+	SUBQ    $0x01, R13
+	JL      short966
+	JZ      skew965
+	PCALIGN $0x20
+
+loop970:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VBROADCASTSS     (R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     4(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     8(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VBROADCASTSS     12(R11)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z16
+	VFMADD231PS      Z25, Z26, Z17
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop970
+
+skew965:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+72(FP), $0x00
+	JE               set972
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set972:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set973
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set973:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set974
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set974:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+72(FP), $0x00
+	JE               set975
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set975:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set976
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set976:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+72(FP), $0x00
+	JE               set977
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set977:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set978
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set978:
+	VMOVUPS          Z12, (AX)
+	VMOVUPS          Z13, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST (R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST (R11)(R8*2), Z25, Z17
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z17
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z17
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
+	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
+	CMPQ             add+72(FP), $0x00
+	JE               set979
+	VADDPS           (AX), Z14, Z14
+	VADDPS           64(AX), Z15, Z15
+
+set979:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set980
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set980:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+	JMP     done967
+
+short966:
+	CMPQ   add+72(FP), $0x00
+	JE     set981
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set981:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set982
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set982:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set983
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set983:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set984
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set984:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set985
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set985:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set986
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set986:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set987
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set987:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set988
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set988:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set989
+	VADDPS  (AX), Z16, Z16
+	VADDPS  64(AX), Z17, Z17
+
+set989:
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    DI, AX
+
+done967:
+	LEAQ (CX)(R8*8), CX
+	ADDQ R8, CX
+	JMP  end865
+
+next962:
+	CMPQ       SI, $0x08
+	JNE        next990
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*8), R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero996
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z14
+	VMOVUPS    64(R12), Z15
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set997
+
+zero996:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+
+set997:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four992
+
+single991:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single991
+
+four992:
+	SUBQ    $0x01, R13
+	JL      short994
+	JZ      skew993
+	PCALIGN $0x20
+
+loop998:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop998
+
+skew993:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set1000
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1000:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1001
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1001:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+72(FP), $0x00
+	JE               set1002
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set1002:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1003
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1003:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+72(FP), $0x00
+	JE               set1004
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set1004:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1005
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set1005:
+	VMOVUPS          Z10, (AX)
+	VMOVUPS          Z11, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VFMADD231PS.BCST (R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST (R11)(R8*1), Z25, Z15
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z15
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
+	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
+	CMPQ             add+72(FP), $0x00
+	JE               set1006
+	VADDPS           (AX), Z12, Z12
+	VADDPS           64(AX), Z13, Z13
+
+set1006:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1007
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set1007:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+	JMP     done995
+
+short994:
+	CMPQ   add+72(FP), $0x00
+	JE     set1008
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1008:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1009
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1009:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1010
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1010:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1011
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1011:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1012
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1012:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1013
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set1013:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1014
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set1014:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1015
+	VADDPS  (AX), Z14, Z14
+	VADDPS  64(AX), Z15, Z15
+
+set1015:
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    DI, AX
+
+done995:
+	LEAQ (CX)(R8*8), CX
+	JMP  end865
+
+next990:
+	CMPQ       SI, $0x07
+	JNE        next1016
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	LEAQ       (R10)(R8*2), R11
+	ADDQ       R8, R11
+	MOVQ       AX, R12
+	LEAQ       (R12)(DI*4), R12
+	LEAQ       (R12)(DI*2), R12
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	MOVQ       start+56(FP), R12
+	TESTQ      R12, R12
+	JZ         zero1022
+	MOVQ       lds+64(FP), R13
+	SHLQ       $0x02, R13
+	VMOVUPS    (R12), Z0
+	VMOVUPS    64(R12), Z1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z2
+	VMOVUPS    64(R12), Z3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z4
+	VMOVUPS    64(R12), Z5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z6
+	VMOVUPS    64(R12), Z7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z8
+	VMOVUPS    64(R12), Z9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z10
+	VMOVUPS    64(R12), Z11
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Z12
+	VMOVUPS    64(R12), Z13
+	ADDQ       R13, R12
+	MOVQ       R12, start+56(FP)
+	JMP        set1023
+
+zero1022:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+
+set1023:
+	MOVQ DX, R13
+	MOVQ DX, R12
+	SHRQ $0x02, R13
+	ANDQ $0x03, R12
+	JZ   four1018
+
+single1017:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	ADDQ             $+4, R11
+	DECQ             R12
+	JNZ              single1017
+
+four1018:
+	SUBQ    $0x01, R13
+	JL      short1020
+	JZ      skew1019
+	PCALIGN $0x20
+
+loop1024:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VBROADCASTSS     (R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     4(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     8(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VBROADCASTSS     12(R11), Z26
+	VFMADD231PS      Z24, Z26, Z12
+	VFMADD231PS      Z25, Z26, Z13
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	ADDQ             $+16, R11
+	DECQ             R13
+	JNZ              loop1024
+
+skew1019:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+72(FP), $0x00
+	JE               set1026
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1026:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1027
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1027:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1028
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1028:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+72(FP), $0x00
+	JE               set1029
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set1029:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1030
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1030:
+	VMOVUPS          Z8, (AX)
+	VMOVUPS          Z9, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST (R11), Z24, Z12
+	VFMADD231PS.BCST (R11), Z25, Z13
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 4(R11), Z24, Z12
+	VFMADD231PS.BCST 4(R11), Z25, Z13
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 8(R11), Z24, Z12
+	VFMADD231PS.BCST 8(R11), Z25, Z13
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	VFMADD231PS.BCST 12(R11), Z24, Z12
+	VFMADD231PS.BCST 12(R11), Z25, Z13
+	CMPQ             add+72(FP), $0x00
+	JE               set1031
+	VADDPS           (AX), Z10, Z10
+	VADDPS           64(AX), Z11, Z11
+
+set1031:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1032
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set1032:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1021
+
+short1020:
+	CMPQ   add+72(FP), $0x00
+	JE     set1033
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1033:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1034
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1034:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1035
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1035:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1036
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1036:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1037
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1037:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1038
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set1038:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1039
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set1039:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+
+done1021:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end865
+
+next1016:
+	CMPQ       SI, $0x06
+	JNE        next1040
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	LEAQ       (R11)(DI*2), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero1046
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z10
+	VMOVUPS    64(R11), Z11
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set1047
+
+zero1046:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+
+set1047:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four1042
+
+single1041:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single1041
+
+four1042:
+	SUBQ    $0x01, R12
+	JL      short1044
+	JZ      skew1043
+	PCALIGN $0x20
+
+loop1048:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop1048
+
+skew1043:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set1050
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1050:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1051
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1051:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+72(FP), $0x00
+	JE               set1052
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set1052:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1053
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1053:
+	VMOVUPS          Z6, (AX)
+	VMOVUPS          Z7, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST (R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST (R10)(R8*2), Z25, Z11
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z11
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
+	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
+	CMPQ             add+72(FP), $0x00
+	JE               set1054
+	VADDPS           (AX), Z8, Z8
+	VADDPS           64(AX), Z9, Z9
+
+set1054:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1055
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set1055:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1045
+
+short1044:
+	CMPQ   add+72(FP), $0x00
+	JE     set1056
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1056:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1057
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1057:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1058
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1058:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1059
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1059:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1060
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1060:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1061
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set1061:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+
+done1045:
+	LEAQ (CX)(R8*4), CX
+	LEAQ (CX)(R8*2), CX
+	JMP  end865
+
+next1040:
+	CMPQ       SI, $0x05
+	JNE        next1062
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero1068
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z8
+	VMOVUPS    64(R11), Z9
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set1069
+
+zero1068:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+
+set1069:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four1064
+
+single1063:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single1063
+
+four1064:
+	SUBQ    $0x01, R12
+	JL      short1066
+	JZ      skew1065
+	PCALIGN $0x20
+
+loop1070:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VBROADCASTSS     (R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VBROADCASTSS     4(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VBROADCASTSS     8(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VBROADCASTSS     12(R10)(R8*1), Z26
+	VFMADD231PS      Z24, Z26, Z8
+	VFMADD231PS      Z25, Z26, Z9
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop1070
+
+skew1065:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+72(FP), $0x00
+	JE               set1072
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1072:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1073
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1073:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1074
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1074:
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z5, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VFMADD231PS.BCST (R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST (R10)(R8*1), Z25, Z9
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z9
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
+	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
+	CMPQ             add+72(FP), $0x00
+	JE               set1075
+	VADDPS           (AX), Z6, Z6
+	VADDPS           64(AX), Z7, Z7
+
+set1075:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1076
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1076:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1067
+
+short1066:
+	CMPQ   add+72(FP), $0x00
+	JE     set1077
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1077:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1078
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1078:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1079
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1079:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1080
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1080:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1081
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set1081:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+
+done1067:
+	LEAQ (CX)(R8*4), CX
+	ADDQ R8, CX
+	JMP  end865
+
+next1062:
+	CMPQ       SI, $0x04
+	JNE        next1082
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	LEAQ       (R9)(R8*2), R10
+	ADDQ       R8, R10
+	MOVQ       AX, R11
+	LEAQ       (R11)(DI*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero1088
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Z0
+	VMOVUPS    64(R11), Z1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z2
+	VMOVUPS    64(R11), Z3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z4
+	VMOVUPS    64(R11), Z5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Z6
+	VMOVUPS    64(R11), Z7
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set1089
+
+zero1088:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+set1089:
+	MOVQ DX, R12
+	MOVQ DX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four1084
+
+single1083:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	ADDQ             $+4, R10
+	DECQ             R11
+	JNZ              single1083
+
+four1084:
+	SUBQ    $0x01, R12
+	JL      short1086
+	JZ      skew1085
+	PCALIGN $0x20
+
+loop1090:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	ADDQ             $+16, R10
+	DECQ             R12
+	JNZ              loop1090
+
+skew1085:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set1092
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1092:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1093
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1093:
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             DI, AX
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST (R10), Z24, Z6
+	VFMADD231PS.BCST (R10), Z25, Z7
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 4(R10), Z24, Z6
+	VFMADD231PS.BCST 4(R10), Z25, Z7
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 8(R10), Z24, Z6
+	VFMADD231PS.BCST 8(R10), Z25, Z7
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	VFMADD231PS.BCST 12(R10), Z24, Z6
+	VFMADD231PS.BCST 12(R10), Z25, Z7
+	CMPQ             add+72(FP), $0x00
+	JE               set1094
+	VADDPS           (AX), Z4, Z4
+	VADDPS           64(AX), Z5, Z5
+
+set1094:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1095
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1095:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1087
+
+short1086:
+	CMPQ   add+72(FP), $0x00
+	JE     set1096
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1096:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1097
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1097:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1098
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1098:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1099
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set1099:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+
+done1087:
+	LEAQ (CX)(R8*4), CX
+	JMP  end865
+
+next1082:
+	CMPQ       SI, $0x03
+	JNE        next1100
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+56(FP), R10
+	TESTQ      R10, R10
+	JZ         zero1106
+	MOVQ       lds+64(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z4
+	VMOVUPS    64(R10), Z5
+	ADDQ       R11, R10
+	MOVQ       R10, start+56(FP)
+	JMP        set1107
+
+zero1106:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+
+set1107:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four1102
+
+single1101:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single1101
+
+four1102:
+	SUBQ    $0x01, R11
+	JL      short1104
+	JZ      skew1103
+	PCALIGN $0x20
+
+loop1108:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VBROADCASTSS     (R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     4(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     8(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VBROADCASTSS     12(R9)(R8*2), Z26
+	VFMADD231PS      Z24, Z26, Z4
+	VFMADD231PS      Z25, Z26, Z5
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop1108
+
+skew1103:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST (R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST (R9)(R8*2), Z25, Z5
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 4(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 4(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 8(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 8(R9)(R8*2), Z25, Z5
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
+	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
+	CMPQ             add+72(FP), $0x00
+	JE               set1110
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1110:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1111
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1111:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1112
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1112:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1105
+
+short1104:
+	CMPQ   add+72(FP), $0x00
+	JE     set1113
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1113:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1114
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1114:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1115
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set1115:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+
+done1105:
+	LEAQ (CX)(R8*2), CX
+	ADDQ R8, CX
+	JMP  end865
+
+next1100:
+	CMPQ       SI, $0x02
+	JNE        next1116
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+56(FP), R10
+	TESTQ      R10, R10
+	JZ         zero1122
+	MOVQ       lds+64(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Z2
+	VMOVUPS    64(R10), Z3
+	ADDQ       R11, R10
+	MOVQ       R10, start+56(FP)
+	JMP        set1123
+
+zero1122:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set1123:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four1118
+
+single1117:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	ADDQ             $+32, SI
+	PREFETCHT1       96(SI)(BX*1)
+	ADDQ             $+4, R9
+	DECQ             R10
+	JNZ              single1117
+
+four1118:
+	SUBQ    $0x01, R11
+	JL      short1120
+	JZ      skew1119
+	PCALIGN $0x20
+
+loop1124:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     (R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     4(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     8(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VBROADCASTSS     12(R9), Z26
+	VFMADD231PS      Z24, Z26, Z0
+	VFMADD231PS      Z25, Z26, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	ADDQ             $+128, SI
+	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
+	ADDQ             $+16, R9
+	DECQ             R11
+	JNZ              loop1124
+
+skew1119:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VFMADD231PS.BCST (R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VFMADD231PS.BCST 4(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 4(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VFMADD231PS.BCST 8(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 8(R9)(R8*1), Z25, Z3
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
+	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
+	CMPQ             add+72(FP), $0x00
+	JE               set1126
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1126:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1127
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1127:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1121
+
+short1120:
+	CMPQ   add+72(FP), $0x00
+	JE     set1128
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1128:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+72(FP), $0x00
+	JE      set1129
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set1129:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+
+done1121:
+	LEAQ (CX)(R8*2), CX
+	JMP  end865
+
+next1116:
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	MOVQ       start+56(FP), R10
+	TESTQ      R10, R10
+	JZ         zero1136
+	MOVQ       lds+64(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Z0
+	VMOVUPS    64(R10), Z1
+	ADDQ       R11, R10
+	MOVQ       R10, start+56(FP)
+	JMP        set1137
+
+zero1136:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+
+set1137:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four1132
+
+single1131:
+	VPMOVSXBD    (SI), Z24
+	VCVTDQ2PS    Z24, Z24
+	VMULPS       Z28, Z24, Z24
+	VPMOVSXBD    16(SI), Z25
+	VCVTDQ2PS    Z25, Z25
+	VMULPS       Z29, Z25, Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single1131
+
+four1132:
+	SUBQ    $0x01, R11
+	JL      short1134
+	JZ      skew1133
+	PCALIGN $0x20
+
+loop1138:
+	VPMOVSXBD    (SI), Z24
+	VCVTDQ2PS    Z24, Z24
+	VMULPS       Z28, Z24, Z24
+	VPMOVSXBD    16(SI), Z25
+	VCVTDQ2PS    Z25, Z25
+	VMULPS       Z29, Z25, Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVSXBD    32(SI), Z24
+	VCVTDQ2PS    Z24, Z24
+	VMULPS       Z28, Z24, Z24
+	VPMOVSXBD    48(SI), Z25
+	VCVTDQ2PS    Z25, Z25
+	VMULPS       Z29, Z25, Z25
+	VBROADCASTSS 4(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVSXBD    64(SI), Z24
+	VCVTDQ2PS    Z24, Z24
+	VMULPS       Z28, Z24, Z24
+	VPMOVSXBD    80(SI), Z25
+	VCVTDQ2PS    Z25, Z25
+	VMULPS       Z29, Z25, Z25
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VPMOVSXBD    96(SI), Z24
+	VCVTDQ2PS    Z24, Z24
+	VMULPS       Z28, Z24, Z24
+	VPMOVSXBD    112(SI), Z25
+	VCVTDQ2PS    Z25, Z25
+	VMULPS       Z29, Z25, Z25
+	VBROADCASTSS 12(R9), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop1138
+
+skew1133:
+	VPMOVSXBD        (SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        16(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST (R9), Z24, Z0
+	VFMADD231PS.BCST (R9), Z25, Z1
+	VPMOVSXBD        32(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        48(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 4(R9), Z24, Z0
+	VFMADD231PS.BCST 4(R9), Z25, Z1
+	VPMOVSXBD        64(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        80(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 8(R9), Z24, Z0
+	VFMADD231PS.BCST 8(R9), Z25, Z1
+	VPMOVSXBD        96(SI), Z24
+	VCVTDQ2PS        Z24, Z24
+	VMULPS           Z28, Z24, Z24
+	VPMOVSXBD        112(SI), Z25
+	VCVTDQ2PS        Z25, Z25
+	VMULPS           Z29, Z25, Z25
+	VFMADD231PS.BCST 12(R9), Z24, Z0
+	VFMADD231PS.BCST 12(R9), Z25, Z1
+	CMPQ             add+72(FP), $0x00
+	JE               set1140
+	VADDPS           (AX), Z0, Z0
+	VADDPS           64(AX), Z1, Z1
+
+set1140:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	JMP     done1135
+
+short1134:
+	CMPQ   add+72(FP), $0x00
+	JE     set1141
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set1141:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+
+done1135:
+	ADDQ R8, CX
+
+end865:
+	XORQ BX, BX
+	DECQ tiles+104(FP)
+	JNZ  tile863
 	VZEROUPPER
 	RET

@@ -1,0 +1,105 @@
+package tile
+
+import "math"
+
+// Elements of other types are stored for their size, and converted to float32, which is exact or, for int8,
+// one multiplication. Writing rounds to nearest even.
+
+// ToFloat16 sets dst[i] to src[i] in IEEE 754 binary16: with subnormals, Inf from 65520 on, and NaN
+// quiet, with the upper bits of its payload.
+func ToFloat16(dst []uint16, src []float32) {
+	for i, x := range src {
+		b := math.Float32bits(x)
+		sign := uint16(b >> 16 & 0x8000)
+		switch b &= 1<<31 - 1; {
+		case b > 0x7f800000:
+			dst[i] = sign | 0x7e00 | uint16(b>>13&0x3ff)
+		case b >= 0x477ff000:
+			dst[i] = sign | 0x7c00
+		case b < 0x38800000: // subnormal: an ulp of 1/2 is 2^-24, so that the addition rounds
+			dst[i] = sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-math.Float32bits(0.5))
+		default:
+			dst[i] = sign | uint16((b+0xfff+b>>13&1-112<<23)>>13)
+		}
+	}
+}
+
+// FromFloat16 sets dst[i] to src[i], exactly.
+func FromFloat16(dst []float32, src []uint16) {
+	for i, h := range src {
+		b := uint32(h&0x7fff) << 13
+		if h&0x7c00 == 0x7c00 { // Inf and NaN
+			b |= 0x7f800000
+		} else {
+			b = math.Float32bits(math.Float32frombits(b) * 0x1p112)
+		}
+		dst[i] = math.Float32frombits(b | uint32(h&0x8000)<<16)
+	}
+}
+
+// ToBFloat16 sets dst[i] to the upper half of src[i], rounded: with subnormals, Inf where the
+// rounding overflows, and NaN quiet.
+func ToBFloat16(dst []uint16, src []float32) {
+	for i, x := range src {
+		b := math.Float32bits(x)
+		if x != x {
+			dst[i] = uint16(b>>16) | 0x40
+		} else {
+			dst[i] = uint16((b + 0x7fff + b>>16&1) >> 16)
+		}
+	}
+}
+
+// FromBFloat16 sets dst[i] to src[i], exactly.
+func FromBFloat16(dst []float32, src []uint16) {
+	for i, h := range src {
+		dst[i] = math.Float32frombits(uint32(h) << 16)
+	}
+}
+
+// ScaleInt8 returns the scale of a vector whose largest absolute value is m: m/127, 0 if that is
+// subnormal, and NaN if m is infinite or NaN.
+func ScaleInt8(m float32) float32 {
+	s := m / 127
+	switch {
+	case !(m <= math.MaxFloat32):
+		return m - m // NaN
+	case s < 0x1p-126:
+		return 0
+	}
+	return s
+}
+
+// QuantizeInt8 returns x/scale rounded to an integer, to even where two are as near, and 0 if scale is 0 or NaN.
+func QuantizeInt8(x, scale float32) int8 {
+	if !(scale > 0) {
+		return 0
+	}
+	return int8(math.RoundToEven(float64(x / scale)))
+}
+
+// DequantizeInt8 is the value of an element.
+func DequantizeInt8(q int8, scale float32) float32 { return float32(q) * scale }
+
+// MatMulTileFloat16 is [MatMulTile] with a panel of binary16.
+func MatMulTileFloat16(c, a, start Rows, b []uint16, add bool) {
+	panel := make([]float32, a.Dim*c.Dim)
+	FromFloat16(panel, b[:len(panel)])
+	MatMulTile(c, a, start, panel, add)
+}
+
+// MatMulTileBFloat16 is [MatMulTile] with a panel of bfloat16.
+func MatMulTileBFloat16(c, a, start Rows, b []uint16, add bool) {
+	panel := make([]float32, a.Dim*c.Dim)
+	FromBFloat16(panel, b[:len(panel)])
+	MatMulTile(c, a, start, panel, add)
+}
+
+// MatMulTileInt8 is [MatMulTile] with a panel of int8 that has a scale for each column.
+func MatMulTileInt8(c, a, start Rows, b []int8, scale []float32, add bool) {
+	panel := make([]float32, a.Dim*c.Dim)
+	for i := range panel {
+		panel[i] = DequantizeInt8(b[i], scale[i%c.Dim])
+	}
+	MatMulTile(c, a, start, panel, add)
+}
