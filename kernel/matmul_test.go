@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -252,4 +253,35 @@ func TestLongMatMul(t *testing.T) {
 	require.NoError(t, MatMul(Matrix{1, 1, 1, c}, Matrix{1, k, k, ones}, Matrix{k, 1, 1, tenths}, nil))
 	exact := k * float64(float32(0.1))
 	require.InEpsilon(t, exact, c[0], 2e-5) // one chain is off by 9e-3
+}
+
+// No option reads or writes behind its operands.
+func TestMatMulOptionsFences(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 7))
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	room := [4]*asmtest.Guarded{}
+	for i := range room {
+		room[i] = asmtest.NewGuarded(t, 1<<17)
+	}
+	for range trials(400) {
+		m, n, k := 1+r.IntN(30), 1+r.IntN(70), 1+r.IntN(70)
+		o := MatMulOptions{TransA: r.IntN(2) == 0, TransB: r.IntN(2) == 0, Add: r.IntN(2) == 0, Workers: 1}
+		factor := func(i, rows, cols int, trans bool) Matrix {
+			if trans {
+				rows, cols = cols, rows
+			}
+			stride := cols + pick(r, 0, 3, 1024-cols)
+			x := room[i].Tail((rows-1)*stride + cols)
+			return Matrix{rows, cols, stride, asmtest.Fill(r, x, asmtest.Normal)}
+		}
+		a, b, c := factor(0, m, k, o.TransA), factor(1, k, n, o.TransB), factor(2, m, n, false)
+		if r.IntN(2) == 0 {
+			o.Bias = asmtest.Fill(r, room[3].Tail(n), asmtest.Normal)
+		}
+		require.NoError(t, MatMul(c, a, b, &o))
+		packed, err := Pack(b, &PackOptions{Trans: o.TransB, Type: Type(r.IntN(4))})
+		require.NoError(t, err)
+		o.TransB = false
+		require.NoError(t, MatMulPacked(c, a, packed, &o))
+	}
 }
