@@ -209,12 +209,12 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 }
 
 // MatMulRow is [tile.MatMulRow].
-func MatMulRow(c, a, start, b []float32, add bool) {
-	if level >= levelAVX512 && len(c)/2 == avx512.PanelWidth {
+func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
 		avx512.MatMulRow(c, a, start, b, add)
 		return
 	}
-	if level >= levelAVX2 && len(c)/2 == avx2.PanelWidth {
+	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
 		avx2.MatMulRow(c, a, start, b, add)
 		return
 	}

@@ -155,8 +155,8 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 }
 
 // MatMulRow is [tile.MatMulRow].
-func MatMulRow(c, a, start, b []float32, add bool) {
-	if level >= levelNEON && len(c)/2 == neon.PanelWidth {
+func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
+	if level >= levelNEON && c.Dim == neon.PanelWidth {
 		neon.MatMulRow(c, a, start, b, add)
 		return
 	}

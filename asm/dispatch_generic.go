@@ -93,7 +93,7 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 }
 
 // MatMulRow is [tile.MatMulRow].
-func MatMulRow(c, a, start, b []float32, add bool) {
+func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
 	tile.MatMulRow(c, a, start, b, add)
 }
 

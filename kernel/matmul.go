@@ -324,10 +324,11 @@ func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
 
 // row computes a row by two packed panels, which are elements of c from (i, j) on.
 func (p *matrixProduct) row(a []float32, i, j, first int) {
-	c := p.c.Data[i*p.c.Stride+j:][:2*p.packed.width]
+	w := p.packed.width
+	c := tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: 2, Dim: w, Stride: w}
 	var start []float32
 	if p.bias != nil && first == 0 {
-		start = p.bias[j:][:len(c)]
+		start = p.bias[j:][:2*w]
 	}
 	asm.MatMulRow(c, a, start, p.packed.panel(j, first, len(a)).floats, p.add || first > 0)
 }

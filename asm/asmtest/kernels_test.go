@@ -326,8 +326,8 @@ func TestMatMulTile(t *testing.T) {
 							b, bias := Fill(r, mem.vector(2*w*k), kind), Fill(r, mem.vector(2*w), kind)[:2*w*r.IntN(2)]
 							got := Fill(r, mem.vector(2*w), kind)
 							want := append([]float32(nil), got...)
-							tile.MatMulRow(want, a.x[:k], bias, b, add)
-							impl.MatMulRow(got, a.x[:k], bias, b, add)
+							tile.MatMulRow(tile.Rows{Data: want, Len: 2, Dim: w, Stride: w}, a.x[:k], bias, b, add)
+							impl.MatMulRow(tile.Rows{Data: got, Len: 2, Dim: w, Stride: w}, a.x[:k], bias, b, add)
 							Equal(t, want, got, "MatMulRow: k=%d add=%v kind=%d", k, add, kind)
 						}
 						loose, dst := mem.matrix(r, k, w, kind), mem.vector(w*k)

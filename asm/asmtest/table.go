@@ -25,7 +25,7 @@ type Impl struct {
 	Normalize          func(dst, x, gain, bias []float32, norm *[3]float32)
 	Fold               func(sum *[tile.Lanes]float32) float32
 	MatMulTile         func(c, a, start tile.Rows, b []float32, add bool)
-	MatMulRow          func(c, a, start, b []float32, add bool)
+	MatMulRow          func(c tile.Rows, a, start, b []float32, add bool)
 	MatMulPack         func(c, a, start, b tile.Rows, dst []float32, add bool)
 	MatMulTileFloat16  func(c, a, start tile.Rows, b []uint16, add bool)
 	MatMulTileBFloat16 func(c, a, start tile.Rows, b []uint16, add bool)

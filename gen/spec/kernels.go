@@ -60,8 +60,8 @@ var Kernels = []Kernel{
 			{"add", flag, value}},
 		Hints: map[string][]string{"matMulTile": {"ahead"}},
 	}, {
-		Name: "MatMulRow", Width: "len(c)/2", Odd: true,
-		Params: []Param{{"c", vector, write("2*PanelWidth")}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
+		Name: "MatMulRow", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
 			{"b", vector, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
 		Hints: map[string][]string{"matMulRow": {"ahead"}},
 	}, {

@@ -25,16 +25,16 @@ func MatMulTile(c, a, start Rows, b []float32, add bool) {
 	}
 }
 
-// MatMulRow is [MatMulTile] of one row by two panels, one behind the other in b, that are half of the
-// columns of c each. An empty start is +0.
-func MatMulRow(c, a, start, b []float32, add bool) {
-	w := len(c) / 2
-	for p := 0; p < 2*w; p += w {
+// MatMulRow is [MatMulTile] of one row by two panels, one behind the other in b: the rows of c are the
+// columns of each, also one behind the other. An empty start is +0.
+func MatMulRow(c Rows, a, start, b []float32, add bool) {
+	for p := range 2 {
 		var from Rows
 		if len(start) > 0 {
-			from = Rows{Data: start[p:], Len: 1, Dim: w}
+			from = Rows{Data: start[p*c.Dim:], Len: 1, Dim: c.Dim}
 		}
-		MatMulTile(Rows{Data: c[p:], Len: 1, Dim: w}, Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*len(a):], add)
+		to := Rows{Data: c.Row(p), Len: 1, Dim: c.Dim}
+		MatMulTile(to, Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*c.Dim*len(a):], add)
 	}
 }
 

@@ -273,14 +273,14 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 // MatMulRow is [tile.MatMulRow].
 //
 //go:noinline
-func MatMulRow(c, a, start, b []float32, add bool) {
-	race.Write(c, 2*PanelWidth)
+func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
 	race.Read(a, len(a))
 	race.Read(start, len(start))
 	race.Read(b, 2*len(a)*PanelWidth)
 	from := tile.Rows{Data: start, Len: min(len(start), 1), Dim: PanelWidth}
 	first, flag, _, _ := product(tile.Rows{Len: 1}, tile.Rows{}, from, add, 4)
-	matMulRow(&c[0], &a[0], first, &b[0], len(a), flag, 8<<10)
+	matMulRow(&c.Data[0], &a[0], first, &b[0], len(a), flag, 8<<10)
 }
 
 // MatMulPack is [tile.MatMulPack].

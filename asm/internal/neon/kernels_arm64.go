@@ -273,8 +273,8 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 // MatMulRow is [tile.MatMulRow].
 //
 //go:noinline
-func MatMulRow(c, a, start, b []float32, add bool) {
-	race.Write(c, 2*PanelWidth)
+func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
 	race.Read(a, len(a))
 	race.Read(start, len(start))
 	race.Read(b, 2*len(a)*PanelWidth)
@@ -283,7 +283,7 @@ func MatMulRow(c, a, start, b []float32, add bool) {
 		if from.Len > 0 {
 			from.Data = start[p:]
 		}
-		MatMulTile(tile.Rows{Data: c[p:], Len: 1, Dim: PanelWidth}, tile.Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*len(a):], add)
+		MatMulTile(tile.Rows{Data: c.Data[p:], Len: 1, Dim: PanelWidth}, tile.Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*len(a):], add)
 	}
 }
 
