@@ -613,7 +613,7 @@ func TestEdits(t *testing.T) {
 				for i := range position {
 					position[i] = int32(min(first+r.IntN(3*n)-n, 1<<30))
 					if r.IntN(9) == 0 {
-						position[i] = int32(r.IntN(1<<31+1) - 1<<30)
+						position[i] = int32(r.Int64N(1<<31+1) - 1<<30)
 					}
 				}
 				tiles("AlibiTile", func(impl Impl, s []float32, st *tile.Panel) { impl.AlibiTile(s, st, position, slope, n, first) })
