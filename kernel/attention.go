@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
@@ -47,25 +49,54 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	return attention(&dst, &q, &k, &v, o, 0, q.Len)
+	return attention(&dst, &q, &k, &v, o, portion{queries: q.Len})
 }
 
-// attention is Attention of the rows from first on of so many queries, with resolved options. It resolves the
-// tensors in place.
-func attention(dst, q, k, v *Tensor, o *Options, first, queries int) error {
+// AttentionContext is [Attention] until ctx is done: then it returns ctx.Err(), and leaves dst and Options.LSE
+// partly written. It looks between tiles, every 0.1 ms or so in assembly, and no goroutine of the call is at
+// work any more when it returns. Errors of arguments come first.
+func AttentionContext(ctx context.Context, dst, q, k, v Tensor, opts *Options) error {
+	o, err := opts.resolve()
+	if err != nil {
+		return err
+	}
+	p := portion{queries: q.Len}
+	if ctx.Done() != nil {
+		p.stop = new(atomic.Bool)
+		p.stop.Store(ctx.Err() != nil)
+		defer context.AfterFunc(ctx, func() { p.stop.Store(true) })()
+	}
+	if err := attention(&dst, &q, &k, &v, o, p); err != nil {
+		return err
+	}
+	if p.stop != nil && p.stop.Load() {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// A portion is the rows of q from first on of so many queries, until stop, which may be nil, is true.
+type portion struct {
+	first, queries int
+	stop           *atomic.Bool
+}
+
+// attention is Attention of a portion of the queries, with resolved options. It resolves the tensors in
+// place.
+func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 	if err := checkAttention(dst, q, k, v); err != nil {
 		return err
 	}
-	if err := o.check(q, k, queries); err != nil {
+	if err := o.check(q, k, p.queries); err != nil {
 		return err
 	}
 	if o.edits() {
-		if err := o.checkApart("dst.Data", dst.footprint(), q, queries, k.Len); err != nil {
+		if err := o.checkApart("dst.Data", dst.footprint(), q, p.queries, k.Len); err != nil {
 			return err
 		}
 	}
 	if o.LSE != nil {
-		if err := o.checkApart("Options.LSE", vectorFootprint(o.LSE), q, queries, k.Len); err != nil {
+		if err := o.checkApart("Options.LSE", vectorFootprint(o.LSE), q, p.queries, k.Len); err != nil {
 			return err
 		}
 		if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
@@ -76,8 +107,8 @@ func attention(dst, q, k, v *Tensor, o *Options, first, queries int) error {
 	if q.empty() {
 		return nil
 	}
-	a := o.arguments(q, k, first, queries)
-	a.Dst, a.V = source.Tensor(*dst), source.Tensor(*v)
+	a := o.arguments(q, k, p.first, p.queries)
+	a.Dst, a.V, a.Stop = source.Tensor(*dst), source.Tensor(*v), p.stop
 	stages.Attention(&a)
 	return nil
 }

@@ -84,7 +84,7 @@ func (f *forward) run(dst Matrix) error {
 		}
 		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.opts.Workers)
 		heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
-		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, first, f.x.Rows); err != nil {
+		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, portion{first: first, queries: f.x.Rows}); err != nil {
 			return err
 		}
 		if f.projects {

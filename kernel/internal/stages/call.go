@@ -3,6 +3,7 @@ package stages
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
@@ -25,8 +26,9 @@ type Arguments struct {
 	Bias         Bias
 	Sight        sight.Rule
 	Lengths      sight.Lengths
-	LSE          []float32 // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
-	Workers      int       // at most; 0 adapts to what else runs
+	LSE          []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
+	Workers      int          // at most; 0 adapts to what else runs
+	Stop         *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
 
 // A call is a call under way.
@@ -59,6 +61,10 @@ func newCall(a *Arguments) *call {
 	return c
 }
 
+// stopped reports whether the caller wants no more. It is asked between tiles. An item that ends early still
+// takes its turn, as others may wait for it.
+func (c *call) stopped() bool { return c.Stop != nil && c.Stop.Load() }
+
 // release puts c back, without keeping data alive.
 func (c *call) release() {
 	c.Arguments = Arguments{}
@@ -71,7 +77,7 @@ func Attention(a *Arguments) {
 	c.clearRest()
 	c.shareMerges()
 	queue.Share(queue.Call{
-		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0,
+		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0, Stop: c.Stop,
 	}, c)
 	c.release()
 }

@@ -54,6 +54,9 @@ func (w *worker) panelItem(it *plan.Item) {
 			values = source.Copy(w.values, values)
 		}
 		for i := range panels {
+			if w.stopped() {
+				return
+			}
 			p := &panels[i]
 			if last && p.sees.Any.To > first {
 				if i > 0 {

@@ -118,6 +118,9 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 	}
 	w.reset(merges, rows[0].n)
 	for ; first < keys.To; first += tiles * tile.Keys {
+		if w.stopped() {
+			return
+		}
 		w.merge(merges, w.stretch(it, rows, first, tiles))
 	}
 	w.finish(merges, rows)
