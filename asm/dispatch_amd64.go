@@ -326,16 +326,16 @@ func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slop
 }
 
 // BiasTile is [tile.BiasTile].
-func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int) {
 	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
-		avx512.BiasTile(s, st, bias, offset, n, ahead)
+		avx512.BiasTile(s, st, bias, offset, n)
 		return
 	}
 	if level >= levelAVX2 {
-		avx2.BiasTile(s, st, bias, offset, n, ahead)
+		avx2.BiasTile(s, st, bias, offset, n)
 		return
 	}
-	tile.BiasTile(s, st, bias, offset, n, ahead)
+	tile.BiasTile(s, st, bias, offset, n)
 }
 
 // BiasKeys is [tile.BiasKeys].

@@ -236,12 +236,12 @@ func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slop
 }
 
 // BiasTile is [tile.BiasTile].
-func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int) {
 	if level >= levelNEON {
-		neon.BiasTile(s, st, bias, offset, n, ahead)
+		neon.BiasTile(s, st, bias, offset, n)
 		return
 	}
-	tile.BiasTile(s, st, bias, offset, n, ahead)
+	tile.BiasTile(s, st, bias, offset, n)
 }
 
 // BiasKeys is [tile.BiasKeys].

@@ -138,8 +138,8 @@ func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slop
 }
 
 // BiasTile is [tile.BiasTile].
-func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
-	tile.BiasTile(s, st, bias, offset, n, ahead)
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int) {
+	tile.BiasTile(s, st, bias, offset, n)
 }
 
 // BiasKeys is [tile.BiasKeys].

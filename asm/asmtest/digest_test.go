@@ -140,7 +140,7 @@ func edits(impl Impl, r *rand.Rand) (out []float32) {
 		st.Reset(w)
 		impl.CapTile(s, &st, n, cap, 1/cap)
 		impl.AlibiTile(s, &st, &position, &slope, n, first)
-		impl.BiasTile(s, &st, bias, &offset, n, 0)
+		impl.BiasTile(s, &st, bias, &offset, n)
 		impl.BiasKeys(s, &st, keys, n)
 		for i := range w {
 			row := append(scores[(q+i)*n:][:n:n], make([]float32, 3)...)[:n]

@@ -34,7 +34,7 @@ type Impl struct {
 	ScoreTile          func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
 	CapTile            func(s []float32, st *tile.Panel, n int, cap, inverse float32)
 	AlibiTile          func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
-	BiasTile           func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int)
+	BiasTile           func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int)
 	BiasKeys           func(s []float32, st *tile.Panel, bias []float32, n int)
 	HideTile           func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile        func(s []float32, st *tile.Panel, n int)

@@ -10,7 +10,6 @@ var hints = map[string][]string{
 	"matMulTileBFloat16": {"ahead"},
 	"matMulTileInt8":     {"ahead"},
 	"scoreTile":          {"ahead", "rows", "width", "wrap", "left"},
-	"biasTile":           {"ahead"},
 	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"rowScores1":         {"ahead", "wrap", "left"},
 	"rowScores4":         {"ahead", "wrap", "left"},

@@ -30,7 +30,7 @@ func genEdit(g *gen) {
 	g.alibiRow()
 	g.RET()
 
-	g.Begin("biasTile", "func(s *float32, st *tile.Panel, bias *float32, offset *[tile.MaxPanel]int, n, ahead int)",
+	g.Begin("biasTile", "func(s *float32, st *tile.Panel, bias *float32, offset *[tile.MaxPanel]int, n int)",
 		"biasTile adds biases to the scores of n keys for a panel, as [tile.BiasTile].")
 	g.biasTile()
 	g.RET()
@@ -158,18 +158,15 @@ func (g *gen) biased(x, bias, factor, inf a64.V) {
 	g.BIT(x, inf, t)
 }
 
-// biasTile transposes the biases of 4 keys for 4 queries at a time, and reads a cache line ahead for each query
-// in 16 keys.
+// biasTile transposes the biases of 4 keys for 4 queries at a time.
 //
 //	V0-V3 biases of a key, V4-V7 scratch
 func (g *gen) biasTile() {
 	s0, st, bias := g.Param("s"), g.Param("st"), g.Param("bias")
 	factor, inf, max, x := g.splat(tile.Log2E), g.splat(negInf), g.V(), g.V()
-	n, s, at, later, t := g.X(), g.X(), g.X(), g.X(), g.X()
+	n, s, at := g.X(), g.X(), g.X()
 	g.quarters(bias, func(part int, row [4]a64.X) {
 		g.ParamTo(n, "n")
-		g.ParamTo(later, "ahead")
-		g.LSL(later, later, 2)
 		g.MOVI(at, 0)
 		g.ADDI(s, s0, 16*part)
 		g.LDRQ(max, mem(st, layout.TileMax+16*part))
@@ -179,7 +176,7 @@ func (g *gen) biasTile() {
 			g.raise(max, x, g.V())
 			g.STRQ(x, mem(s, 4*panel*c))
 		}
-		four := func() {
+		g.Blocks(n, 4, func() {
 			for i := range a64.V(4) {
 				g.LDRQX(i, row[i], at)
 			}
@@ -189,16 +186,7 @@ func (g *gen) biasTile() {
 			}
 			g.ADDI(at, at, 16)
 			g.ADDI(s, s, 4*4*panel)
-		}
-		g.Blocks(n, 16, func() {
-			for i := range row {
-				g.ADD(t, row[i], later)
-				g.Prefetch(mem(t, 0))
-				four()
-			}
-			g.ADDI(later, later, 64)
 		})
-		g.Blocks(n, 4, four)
 		for i := range row {
 			g.ADD(row[i], row[i], at)
 		}

@@ -103,8 +103,7 @@ var Kernels = []Kernel{
 	}, {
 		Name: "BiasTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("offset[:PanelWidth]", "n")},
-			{"offset", offsets, value}, {"n", integer, value}, {"ahead", integer, value}},
-		Hints: map[string][]string{"biasTile": {"ahead"}},
+			{"offset", offsets, value}, {"n", integer, value}},
 	}, {
 		Name: "BiasKeys", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("n")}, {"n", integer, value}},

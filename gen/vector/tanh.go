@@ -4,8 +4,8 @@ import . "github.com/selfattn/attn/generic/tile/exponent"
 
 // Tanh sets x to tanh x; a and b are scratch.
 func Tanh[R any](m Machine[R], x, a, b []R) {
-	m.Max(x, x, m.Fill(a, -TanhMax))
-	m.Min(x, x, m.Fill(a, TanhMax))
+	m.Max(x, x, m.Load(-TanhMax))
+	m.Min(x, x, m.Load(TanhMax))
 	m.Mul(a, x, x)
 	m.Mul(x, x, polynomial(m, b, a, &TanhP))
 	m.Div(x, x, polynomial(m, b, a, &TanhQ))

@@ -11,8 +11,7 @@ import (
 )
 
 // Edits: one pass in place over the scores of a tile, [key][panel], or of a row, for each kind. What they cost is
-// little beside the product that made the scores, but for the quotients of the cap, and the misses of a bias as large
-// as the scores: it is read ahead, into L2 as rows a power of two apart share few sets of L1.
+// little beside the product that made the scores, but for the polynomials and the quotient of the cap.
 func genEdit(g *gen) {
 	g.begin("capTile", "func(s *float32, st *tile.Panel, n int, cap, inverse float32)",
 		"capTile caps the scores of n keys for a panel, as [tile.CapTile].")
@@ -35,7 +34,7 @@ func genEdit(g *gen) {
 	g.alibiRow()
 	g.end()
 
-	g.begin("biasTile", "func(s *float32, st *tile.Panel, bias *float32, offset *[tile.MaxPanel]int, n, ahead int)",
+	g.begin("biasTile", "func(s *float32, st *tile.Panel, bias *float32, offset *[tile.MaxPanel]int, n int)",
 		"biasTile adds biases to the scores of n keys for a panel, as [tile.BiasTile].")
 	g.biasTile()
 	g.end()
@@ -188,8 +187,7 @@ func (g *gen) alibiRow() {
 	g.JG(LabelRef(vec))
 }
 
-// biasTile transposes the biases of 4 keys for 8 queries at a time, and reads a cache line ahead for each
-// query in 16 keys.
+// biasTile transposes the biases of 4 keys for 8 queries at a time.
 //
 //	Y0-Y3 biases and then scores of a key, Y4-Y7 scratch, Y8 log2 e, Y9 -Inf, Y10 maxima,
 //	X11 the mask of the tail
@@ -207,7 +205,7 @@ func (g *gen) biasTile() {
 		}
 		st := g.ptr("st")
 		g.VMOVUPS(mem(st, offTileMax+32*part), Y(10))
-		s, n, i, later := g.ptr("s"), g.ptr("n"), g.GP64(), g.ptr("ahead")
+		s, n, i := g.ptr("s"), g.ptr("n"), g.GP64()
 		g.XORQ(i, i)
 		key := func(c int) {
 			m := mem(s, g.row()*c+32*part)
@@ -217,32 +215,16 @@ func (g *gen) biasTile() {
 			g.VMAXPS(Y(10), Y(c), Y(10))
 			g.VMOVUPS(Y(c), m)
 		}
-		four := func() {
-			g.columns(4, func(r int) Mem { return at(row[r], i, 4, 0) }, nil)
-			for c := range 4 {
-				key(c)
-			}
-			g.ADDQ(I32(4*g.row()), s)
-			g.ADDQ(I8(4), i)
-		}
-		line, fours, tail, done := g.label("line"), g.label("fours"), g.label("tail"), g.label("done")
-		rest := g.label("rest")
-		g.SUBQ(I8(16), n)
-		g.JL(LabelRef(rest))
-		g.loop(line)
-		for k := range 4 {
-			g.PREFETCHT1(at(row[2*k], later, 4, 0))
-			g.PREFETCHT1(at(row[2*k+1], later, 4, 0))
-			four()
-		}
-		g.ADDQ(I8(16), later)
-		g.SUBQ(I8(16), n)
-		g.JGE(LabelRef(line))
-		g.Label(rest)
-		g.ADDQ(I8(12), n)
+		fours, tail, done := g.label("fours"), g.label("tail"), g.label("done")
+		g.SUBQ(I8(4), n)
 		g.JL(LabelRef(tail))
-		g.Label(fours)
-		four()
+		g.loop(fours)
+		g.columns(4, func(r int) Mem { return at(row[r], i, 4, 0) }, nil)
+		for c := range 4 {
+			key(c)
+		}
+		g.ADDQ(I32(4*g.row()), s)
+		g.ADDQ(I8(4), i)
 		g.SUBQ(I8(4), n)
 		g.JGE(LabelRef(fours))
 		g.Label(tail)

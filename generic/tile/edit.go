@@ -84,9 +84,8 @@ func minusDistance(i, j int) float32 { return -float32(max(i-j, j-i)) }
 
 // BiasTile adds a bias to the scores of n keys, that of query r and key j being b = bias[offset[r]+j]: s[j*w+r] =
 // FMA(b, Log2E, s[j*w+r]), or -Inf where b is -Inf, whatever the score was. It raises st.TileMax[r] to the
-// maximum of the results, ignoring NaN. The assembly reads ahead the biases that are so many elements behind those
-// of now.
-func BiasTile(s []float32, st *Panel, bias []float32, offset *[MaxPanel]int, n, ahead int) {
+// maximum of the results, ignoring NaN.
+func BiasTile(s []float32, st *Panel, bias []float32, offset *[MaxPanel]int, n int) {
 	w := st.Width
 	for r := range w {
 		for j, b := range bias[offset[r]:][:n] {
@@ -98,7 +97,7 @@ func BiasTile(s []float32, st *Panel, bias []float32, offset *[MaxPanel]int, n, 
 
 // BiasKeys is BiasTile for queries that share their biases: that of key j is bias[j].
 func BiasKeys(s []float32, st *Panel, bias []float32, n int) {
-	BiasTile(s, st, bias, new([MaxPanel]int), n, 0)
+	BiasTile(s, st, bias, new([MaxPanel]int), n)
 }
 
 // BiasRow is BiasTile for the scores of a row. Elements of s beyond its length, up to a multiple of 16,

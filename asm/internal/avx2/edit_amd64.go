@@ -28,7 +28,7 @@ func alibiRow(s *float32, n int, position int, slope float32)
 // biasTile adds biases to the scores of n keys for a panel, as [tile.BiasTile].
 //
 //go:noescape
-func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int, ahead int)
+func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int)
 
 // biasKeys adds the biases of n keys to their scores for a panel, as [tile.BiasKeys].
 //

@@ -20,22 +20,16 @@ pair1:
 	VMULPS       32(AX), Y15, Y3
 	VMULPS       64(AX), Y15, Y6
 	VMULPS       96(AX), Y15, Y9
-	VMOVUPS      splatc102d6a3<>+0(SB), Y1
-	VMOVUPS      splatc102d6a3<>+0(SB), Y4
-	VMOVUPS      splatc102d6a3<>+0(SB), Y7
-	VMOVUPS      splatc102d6a3<>+0(SB), Y10
-	VMAXPS       Y0, Y1, Y0
-	VMAXPS       Y3, Y4, Y3
-	VMAXPS       Y6, Y7, Y6
-	VMAXPS       Y9, Y10, Y9
-	VMOVUPS      splat4102d6a3<>+0(SB), Y1
-	VMOVUPS      splat4102d6a3<>+0(SB), Y4
-	VMOVUPS      splat4102d6a3<>+0(SB), Y7
-	VMOVUPS      splat4102d6a3<>+0(SB), Y10
-	VMINPS       Y0, Y1, Y0
-	VMINPS       Y3, Y4, Y3
-	VMINPS       Y6, Y7, Y6
-	VMINPS       Y9, Y10, Y9
+	VMOVUPS      splatc102d6a3<>+0(SB), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      splat4102d6a3<>+0(SB), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y9, Y12, Y9
 	VMULPS       Y0, Y0, Y1
 	VMULPS       Y3, Y3, Y4
 	VMULPS       Y6, Y6, Y7
@@ -118,14 +112,12 @@ single2:
 	JZ           done3
 	VMULPS       (AX), Y15, Y0
 	VMULPS       32(AX), Y15, Y3
-	VMOVUPS      splatc102d6a3<>+0(SB), Y1
-	VMOVUPS      splatc102d6a3<>+0(SB), Y4
-	VMAXPS       Y0, Y1, Y0
-	VMAXPS       Y3, Y4, Y3
-	VMOVUPS      splat4102d6a3<>+0(SB), Y1
-	VMOVUPS      splat4102d6a3<>+0(SB), Y4
-	VMINPS       Y0, Y1, Y0
-	VMINPS       Y3, Y4, Y3
+	VMOVUPS      splatc102d6a3<>+0(SB), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      splat4102d6a3<>+0(SB), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y3, Y12, Y3
 	VMULPS       Y0, Y0, Y1
 	VMULPS       Y3, Y3, Y4
 	VMOVUPS      splat3265efa4<>+0(SB), Y2
@@ -300,22 +292,16 @@ four4:
 	VMULPS       32(AX), Y15, Y3
 	VMULPS       64(AX), Y15, Y6
 	VMULPS       96(AX), Y15, Y9
-	VMOVUPS      splatc102d6a3<>+0(SB), Y1
-	VMOVUPS      splatc102d6a3<>+0(SB), Y4
-	VMOVUPS      splatc102d6a3<>+0(SB), Y7
-	VMOVUPS      splatc102d6a3<>+0(SB), Y10
-	VMAXPS       Y0, Y1, Y0
-	VMAXPS       Y3, Y4, Y3
-	VMAXPS       Y6, Y7, Y6
-	VMAXPS       Y9, Y10, Y9
-	VMOVUPS      splat4102d6a3<>+0(SB), Y1
-	VMOVUPS      splat4102d6a3<>+0(SB), Y4
-	VMOVUPS      splat4102d6a3<>+0(SB), Y7
-	VMOVUPS      splat4102d6a3<>+0(SB), Y10
-	VMINPS       Y0, Y1, Y0
-	VMINPS       Y3, Y4, Y3
-	VMINPS       Y6, Y7, Y6
-	VMINPS       Y9, Y10, Y9
+	VMOVUPS      splatc102d6a3<>+0(SB), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      splat4102d6a3<>+0(SB), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y9, Y12, Y9
 	VMULPS       Y0, Y0, Y1
 	VMULPS       Y3, Y3, Y4
 	VMULPS       Y6, Y6, Y7
@@ -395,10 +381,10 @@ last6:
 
 one5:
 	VMULPS       (AX), Y15, Y0
-	VMOVUPS      splatc102d6a3<>+0(SB), Y1
-	VMAXPS       Y0, Y1, Y0
-	VMOVUPS      splat4102d6a3<>+0(SB), Y1
-	VMINPS       Y0, Y1, Y0
+	VMOVUPS      splatc102d6a3<>+0(SB), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      splat4102d6a3<>+0(SB), Y12
+	VMINPS       Y0, Y12, Y0
 	VMULPS       Y0, Y0, Y1
 	VMOVUPS      splat3265efa4<>+0(SB), Y2
 	VMOVUPS      splat37ad190c<>+0(SB), Y12
@@ -519,9 +505,9 @@ DATA lanes<>+24(SB)/4, $0x00000008
 DATA lanes<>+28(SB)/4, $0x00000008
 GLOBL lanes<>(SB), RODATA|NOPTR, $32
 
-// func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int, ahead int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·biasTile(SB), NOSPLIT, $0-48
+// func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int)
+// Requires: AVX, FMA3
+TEXT ·biasTile(SB), NOSPLIT, $0-40
 	VBROADCASTSS log2e<>+0(SB), Y8
 	VBROADCASTSS hidden<>+0(SB), Y9
 	MOVQ         n+32(FP), AX
@@ -552,182 +538,12 @@ TEXT ·biasTile(SB), NOSPLIT, $0-48
 	VMOVUPS      (CX), Y10
 	MOVQ         s+0(FP), CX
 	MOVQ         n+32(FP), R11
-	MOVQ         ahead+40(FP), R13
 	XORQ         R12, R12
-	SUBQ         $+16, R11
-	JL           rest14
+	SUBQ         $+4, R11
+	JL           tail11
 	PCALIGN      $0x20
 
-line10:
-	PREFETCHT1  (DX)(R13*4)
-	PREFETCHT1  (BX)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS (CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, (CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 64(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 64(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 128(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 192(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 192(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (SI)(R13*4)
-	PREFETCHT1  (DI)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS (CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, (CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 64(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 64(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 128(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 192(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 192(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (R8)(R13*4)
-	PREFETCHT1  (R9)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS (CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, (CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 64(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 64(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 128(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 192(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 192(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (R10)(R13*4)
-	PREFETCHT1  (AX)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS (CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, (CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 64(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 64(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 128(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 192(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 192(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	ADDQ        $+16, R13
-	SUBQ        $+16, R11
-	JGE         line10
-
-rest14:
-	ADDQ $+12, R11
-	JL   tail12
-
-fours11:
+fours10:
 	VMOVUPS     (DX)(R12*4), X4
 	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
 	VMOVUPS     (BX)(R12*4), X5
@@ -767,11 +583,11 @@ fours11:
 	ADDQ        $+256, CX
 	ADDQ        $+4, R12
 	SUBQ        $+4, R11
-	JGE         fours11
+	JGE         fours10
 
-tail12:
+tail11:
 	ADDQ        $+4, R11
-	JZ          done13
+	JZ          done12
 	VMASKMOVPS  (DX)(R12*4), X11, X4
 	VMASKMOVPS  (R8)(R12*4), X11, X0
 	VINSERTF128 $0x01, X0, Y4, Y4
@@ -797,21 +613,21 @@ tail12:
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, (CX)
 	DECQ        R11
-	JZ          done13
+	JZ          done12
 	VCMPPS      $0x00, Y9, Y1, Y4
 	VFMADD213PS 64(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 64(CX)
 	DECQ        R11
-	JZ          done13
+	JZ          done12
 	VCMPPS      $0x00, Y9, Y2, Y4
 	VFMADD213PS 128(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
 	VMOVUPS     Y2, 128(CX)
 
-done13:
+done12:
 	MOVQ    st+8(FP), AX
 	VMOVUPS Y10, (AX)
 	MOVQ    offset+24(FP), AX
@@ -836,182 +652,12 @@ done13:
 	VMOVUPS 32(CX), Y10
 	MOVQ    s+0(FP), CX
 	MOVQ    n+32(FP), R11
-	MOVQ    ahead+40(FP), R13
 	XORQ    R12, R12
-	SUBQ    $+16, R11
-	JL      rest19
+	SUBQ    $+4, R11
+	JL      tail14
 	PCALIGN $0x20
 
-line15:
-	PREFETCHT1  (DX)(R13*4)
-	PREFETCHT1  (BX)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS 32(CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, 32(CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 96(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 96(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 160(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 224(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 224(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (SI)(R13*4)
-	PREFETCHT1  (DI)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS 32(CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, 32(CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 96(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 96(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 160(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 224(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 224(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (R8)(R13*4)
-	PREFETCHT1  (R9)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS 32(CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, 32(CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 96(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 96(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 160(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 224(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 224(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	PREFETCHT1  (R10)(R13*4)
-	PREFETCHT1  (AX)(R13*4)
-	VMOVUPS     (DX)(R12*4), X4
-	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
-	VMOVUPS     (BX)(R12*4), X5
-	VINSERTF128 $0x01, (R9)(R12*4), Y5, Y5
-	VMOVUPS     (SI)(R12*4), X6
-	VINSERTF128 $0x01, (R10)(R12*4), Y6, Y6
-	VMOVUPS     (DI)(R12*4), X7
-	VINSERTF128 $0x01, (AX)(R12*4), Y7, Y7
-	VUNPCKLPS   Y5, Y4, Y0
-	VUNPCKHPS   Y5, Y4, Y2
-	VUNPCKLPS   Y7, Y6, Y4
-	VUNPCKHPS   Y7, Y6, Y5
-	VUNPCKHPD   Y4, Y0, Y1
-	VUNPCKLPD   Y4, Y0, Y0
-	VUNPCKHPD   Y5, Y2, Y3
-	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
-	VFMADD213PS 32(CX), Y8, Y0
-	VBLENDVPS   Y4, Y9, Y0, Y0
-	VMAXPS      Y10, Y0, Y10
-	VMOVUPS     Y0, 32(CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
-	VFMADD213PS 96(CX), Y8, Y1
-	VBLENDVPS   Y4, Y9, Y1, Y1
-	VMAXPS      Y10, Y1, Y10
-	VMOVUPS     Y1, 96(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
-	VFMADD213PS 160(CX), Y8, Y2
-	VBLENDVPS   Y4, Y9, Y2, Y2
-	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
-	VFMADD213PS 224(CX), Y8, Y3
-	VBLENDVPS   Y4, Y9, Y3, Y3
-	VMAXPS      Y10, Y3, Y10
-	VMOVUPS     Y3, 224(CX)
-	ADDQ        $+256, CX
-	ADDQ        $+4, R12
-	ADDQ        $+16, R13
-	SUBQ        $+16, R11
-	JGE         line15
-
-rest19:
-	ADDQ $+12, R11
-	JL   tail17
-
-fours16:
+fours13:
 	VMOVUPS     (DX)(R12*4), X4
 	VINSERTF128 $0x01, (R8)(R12*4), Y4, Y4
 	VMOVUPS     (BX)(R12*4), X5
@@ -1051,11 +697,11 @@ fours16:
 	ADDQ        $+256, CX
 	ADDQ        $+4, R12
 	SUBQ        $+4, R11
-	JGE         fours16
+	JGE         fours13
 
-tail17:
+tail14:
 	ADDQ        $+4, R11
-	JZ          done18
+	JZ          done15
 	VMASKMOVPS  (DX)(R12*4), X11, X4
 	VMASKMOVPS  (R8)(R12*4), X11, X0
 	VINSERTF128 $0x01, X0, Y4, Y4
@@ -1081,21 +727,21 @@ tail17:
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, 32(CX)
 	DECQ        R11
-	JZ          done18
+	JZ          done15
 	VCMPPS      $0x00, Y9, Y1, Y4
 	VFMADD213PS 96(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 96(CX)
 	DECQ        R11
-	JZ          done18
+	JZ          done15
 	VCMPPS      $0x00, Y9, Y2, Y4
 	VFMADD213PS 160(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
 	VMOVUPS     Y2, 160(CX)
 
-done18:
+done15:
 	MOVQ    st+8(FP), AX
 	VMOVUPS Y10, 32(AX)
 	VZEROUPPER
@@ -1129,7 +775,7 @@ TEXT ·biasKeys(SB), NOSPLIT, $0-32
 	VMOVUPS splatff800000<>+0(SB), Y14
 	PCALIGN $0x20
 
-key20:
+key16:
 	VBROADCASTSS (DX), Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  Y2, Y13, Y3
@@ -1146,7 +792,7 @@ key20:
 	ADDQ         $+4, DX
 	ADDQ         $+64, AX
 	DECQ         BX
-	JNZ          key20
+	JNZ          key16
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	VZEROUPPER
@@ -1181,10 +827,10 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 	VMOVUPS splat3fb8aa3b<>+0(SB), Y13
 	VMOVUPS splatff800000<>+0(SB), Y14
 	SUBQ    $0x08, DX
-	JL      tail22
+	JL      tail18
 	PCALIGN $0x20
 
-vec21:
+vec17:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     (AX), Y1
 	VFMADD231PS Y0, Y13, Y1
@@ -1194,11 +840,11 @@ vec21:
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $0x08, DX
-	JGE         vec21
+	JGE         vec17
 
-tail22:
+tail18:
 	ADDQ        $0x08, DX
-	JZ          done23
+	JZ          done19
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -1210,7 +856,7 @@ tail22:
 	VBLENDVPS   Y2, Y14, Y1, Y1
 	VMOVUPS     Y1, (AX)
 
-done23:
+done19:
 	VZEROUPPER
 	RET
 

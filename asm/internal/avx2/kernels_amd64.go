@@ -400,11 +400,11 @@ func AlibiTile(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slop
 // BiasTile is [tile.BiasTile].
 //
 //go:noinline
-func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n, ahead int) {
+func BiasTile(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int) {
 	race.Write(s, n*PanelWidth)
 	race.WriteVar(st)
 	race.ReadAt(bias, offset[:PanelWidth], n)
-	biasTile(&s[0], st, &bias[0], offset, n, ahead)
+	biasTile(&s[0], st, &bias[0], offset, n)
 }
 
 // BiasKeys is [tile.BiasKeys].

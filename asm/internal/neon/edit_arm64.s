@@ -361,8 +361,8 @@ DATA lane<>+8(SB)/4, $0x00000002
 DATA lane<>+12(SB)/4, $0x00000003
 GLOBL lane<>(SB), RODATA|NOPTR, $16
 
-// func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int, ahead int)
-TEXT ·biasTile(SB), NOSPLIT, $0-48
+// func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int)
+TEXT ·biasTile(SB), NOSPLIT, $0-40
 	MOVD    s+0(FP), R0
 	MOVD    st+8(FP), R1
 	MOVD    bias+16(FP), R2
@@ -370,217 +370,28 @@ TEXT ·biasTile(SB), NOSPLIT, $0-48
 	VDUP    R3, V8.S4
 	MOVD    $0xff800000, R3
 	VDUP    R3, V9.S4
-	MOVD    offset+24(FP), R8
-	MOVD    (R8), R9
+	MOVD    offset+24(FP), R6
+	MOVD    (R6), R7
+	ADD     R7<<2, R2, R7
+	MOVD    8(R6), R8
+	ADD     R8<<2, R2, R8
+	MOVD    16(R6), R9
 	ADD     R9<<2, R2, R9
-	MOVD    8(R8), R10
+	MOVD    24(R6), R10
 	ADD     R10<<2, R2, R10
-	MOVD    16(R8), R11
-	ADD     R11<<2, R2, R11
-	MOVD    24(R8), R12
-	ADD     R12<<2, R2, R12
 	MOVD    n+32(FP), R3
-	MOVD    ahead+40(FP), R6
-	LSL     $2, R6, R6
 	MOVD    $0x0, R5
 	ADD     $0, R0, R4
 	FMOVQ   (R1), F10
-	SUBS    $16, R3, R3
+	SUBS    $4, R3, R3
 	BLT     rest12
 	PCALIGN $16
 
 block11:
-	ADD   R6, R9, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R10, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R11, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R12, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   $64, R6, R6
-	SUBS  $16, R3, R3
-	BGE   block11
-
-rest12:
-	ADD     $16, R3, R3
-	SUBS    $4, R3, R3
-	BLT     rest14
-	PCALIGN $16
-
-block13:
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -620,27 +431,27 @@ block13:
 	ADD   $16, R5, R5
 	ADD   $256, R4, R4
 	SUBS  $4, R3, R3
-	BGE   block13
+	BGE   block11
 
-rest14:
+rest12:
 	ADD     $4, R3, R3
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
 	ADD     R5, R9, R9
 	ADD     R5, R10, R10
-	ADD     R5, R11, R11
-	ADD     R5, R12, R12
-	CBZ     R3, rest16
+	CBZ     R3, rest14
 	PCALIGN $16
 
-block15:
+block13:
 	VMOVI $0, V0.B16
-	VLD1  (R9), V0.S[0]
+	VLD1  (R7), V0.S[0]
+	ADD   $4, R7, R7
+	VLD1  (R8), V0.S[1]
+	ADD   $4, R8, R8
+	VLD1  (R9), V0.S[2]
 	ADD   $4, R9, R9
-	VLD1  (R10), V0.S[1]
+	VLD1  (R10), V0.S[3]
 	ADD   $4, R10, R10
-	VLD1  (R11), V0.S[2]
-	ADD   $4, R11, R11
-	VLD1  (R12), V0.S[3]
-	ADD   $4, R12, R12
 	FMOVQ (R4), F4
 	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
 	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
@@ -650,220 +461,125 @@ block15:
 	FMOVQ F4, (R4)
 	ADD   $64, R4, R4
 	SUBS  $1, R3, R3
-	BNE   block15
+	BNE   block13
 
-rest16:
+rest14:
 	FMOVQ   F10, (R1)
-	MOVD    32(R8), R9
+	MOVD    32(R6), R7
+	ADD     R7<<2, R2, R7
+	MOVD    40(R6), R8
+	ADD     R8<<2, R2, R8
+	MOVD    48(R6), R9
 	ADD     R9<<2, R2, R9
-	MOVD    40(R8), R10
+	MOVD    56(R6), R10
 	ADD     R10<<2, R2, R10
-	MOVD    48(R8), R11
-	ADD     R11<<2, R2, R11
-	MOVD    56(R8), R12
-	ADD     R12<<2, R2, R12
 	MOVD    n+32(FP), R3
-	MOVD    ahead+40(FP), R6
-	LSL     $2, R6, R6
 	MOVD    $0x0, R5
 	ADD     $16, R0, R4
 	FMOVQ   16(R1), F10
-	SUBS    $16, R3, R3
-	BLT     rest18
+	SUBS    $4, R3, R3
+	BLT     rest16
+	PCALIGN $16
+
+block15:
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	FMOVQ (R4), F4
+	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
+	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
+	VBIT  V5.B16, V9.B16, V4.B16
+	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
+	VBIT  V0.B16, V4.B16, V10.B16
+	FMOVQ F4, (R4)
+	FMOVQ 64(R4), F4
+	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
+	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
+	VBIT  V0.B16, V9.B16, V4.B16
+	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
+	VBIT  V0.B16, V4.B16, V10.B16
+	FMOVQ F4, 64(R4)
+	FMOVQ 128(R4), F4
+	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
+	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
+	VBIT  V0.B16, V9.B16, V4.B16
+	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
+	VBIT  V0.B16, V4.B16, V10.B16
+	FMOVQ F4, 128(R4)
+	FMOVQ 192(R4), F4
+	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
+	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
+	VBIT  V0.B16, V9.B16, V4.B16
+	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
+	VBIT  V0.B16, V4.B16, V10.B16
+	FMOVQ F4, 192(R4)
+	ADD   $16, R5, R5
+	ADD   $256, R4, R4
+	SUBS  $4, R3, R3
+	BGE   block15
+
+rest16:
+	ADD     $4, R3, R3
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest18
 	PCALIGN $16
 
 block17:
-	ADD   R6, R9, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
+	VMOVI $0, V0.B16
+	VLD1  (R7), V0.S[0]
+	ADD   $4, R7, R7
+	VLD1  (R8), V0.S[1]
+	ADD   $4, R8, R8
+	VLD1  (R9), V0.S[2]
+	ADD   $4, R9, R9
+	VLD1  (R10), V0.S[3]
+	ADD   $4, R10, R10
 	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
+	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
 	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
+	VBIT  V1.B16, V9.B16, V4.B16
 	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
 	VBIT  V0.B16, V4.B16, V10.B16
 	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R10, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R11, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R12, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   $64, R6, R6
-	SUBS  $16, R3, R3
-	BGE   block17
+	ADD   $64, R4, R4
+	SUBS  $1, R3, R3
+	BNE   block17
 
 rest18:
-	ADD     $16, R3, R3
+	FMOVQ   F10, 16(R1)
+	MOVD    64(R6), R7
+	ADD     R7<<2, R2, R7
+	MOVD    72(R6), R8
+	ADD     R8<<2, R2, R8
+	MOVD    80(R6), R9
+	ADD     R9<<2, R2, R9
+	MOVD    88(R6), R10
+	ADD     R10<<2, R2, R10
+	MOVD    n+32(FP), R3
+	MOVD    $0x0, R5
+	ADD     $32, R0, R4
+	FMOVQ   32(R1), F10
 	SUBS    $4, R3, R3
 	BLT     rest20
 	PCALIGN $16
 
 block19:
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -907,23 +623,23 @@ block19:
 
 rest20:
 	ADD     $4, R3, R3
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
 	ADD     R5, R9, R9
 	ADD     R5, R10, R10
-	ADD     R5, R11, R11
-	ADD     R5, R12, R12
 	CBZ     R3, rest22
 	PCALIGN $16
 
 block21:
 	VMOVI $0, V0.B16
-	VLD1  (R9), V0.S[0]
+	VLD1  (R7), V0.S[0]
+	ADD   $4, R7, R7
+	VLD1  (R8), V0.S[1]
+	ADD   $4, R8, R8
+	VLD1  (R9), V0.S[2]
 	ADD   $4, R9, R9
-	VLD1  (R10), V0.S[1]
+	VLD1  (R10), V0.S[3]
 	ADD   $4, R10, R10
-	VLD1  (R11), V0.S[2]
-	ADD   $4, R11, R11
-	VLD1  (R12), V0.S[3]
-	ADD   $4, R12, R12
 	FMOVQ (R4), F4
 	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
 	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
@@ -936,32 +652,28 @@ block21:
 	BNE   block21
 
 rest22:
-	FMOVQ   F10, 16(R1)
-	MOVD    64(R8), R9
+	FMOVQ   F10, 32(R1)
+	MOVD    96(R6), R7
+	ADD     R7<<2, R2, R7
+	MOVD    104(R6), R8
+	ADD     R8<<2, R2, R8
+	MOVD    112(R6), R9
 	ADD     R9<<2, R2, R9
-	MOVD    72(R8), R10
+	MOVD    120(R6), R10
 	ADD     R10<<2, R2, R10
-	MOVD    80(R8), R11
-	ADD     R11<<2, R2, R11
-	MOVD    88(R8), R12
-	ADD     R12<<2, R2, R12
 	MOVD    n+32(FP), R3
-	MOVD    ahead+40(FP), R6
-	LSL     $2, R6, R6
 	MOVD    $0x0, R5
-	ADD     $32, R0, R4
-	FMOVQ   32(R1), F10
-	SUBS    $16, R3, R3
+	ADD     $48, R0, R4
+	FMOVQ   48(R1), F10
+	SUBS    $4, R3, R3
 	BLT     rest24
 	PCALIGN $16
 
 block23:
-	ADD   R6, R9, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
+	WORD  $0x3ce568e0 // ldr q0, [x7,x5]
+	WORD  $0x3ce56901 // ldr q1, [x8,x5]
+	WORD  $0x3ce56922 // ldr q2, [x9,x5]
+	WORD  $0x3ce56943 // ldr q3, [x10,x5]
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -1000,508 +712,40 @@ block23:
 	FMOVQ F4, 192(R4)
 	ADD   $16, R5, R5
 	ADD   $256, R4, R4
-	ADD   R6, R10, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R11, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R12, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   $64, R6, R6
-	SUBS  $16, R3, R3
+	SUBS  $4, R3, R3
 	BGE   block23
 
 rest24:
-	ADD     $16, R3, R3
-	SUBS    $4, R3, R3
-	BLT     rest26
+	ADD     $4, R3, R3
+	ADD     R5, R7, R7
+	ADD     R5, R8, R8
+	ADD     R5, R9, R9
+	ADD     R5, R10, R10
+	CBZ     R3, rest26
 	PCALIGN $16
 
 block25:
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
+	VMOVI $0, V0.B16
+	VLD1  (R7), V0.S[0]
+	ADD   $4, R7, R7
+	VLD1  (R8), V0.S[1]
+	ADD   $4, R8, R8
+	VLD1  (R9), V0.S[2]
+	ADD   $4, R9, R9
+	VLD1  (R10), V0.S[3]
+	ADD   $4, R10, R10
 	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
+	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
 	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
+	VBIT  V1.B16, V9.B16, V4.B16
 	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
 	VBIT  V0.B16, V4.B16, V10.B16
 	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
-	BGE   block25
+	ADD   $64, R4, R4
+	SUBS  $1, R3, R3
+	BNE   block25
 
 rest26:
-	ADD     $4, R3, R3
-	ADD     R5, R9, R9
-	ADD     R5, R10, R10
-	ADD     R5, R11, R11
-	ADD     R5, R12, R12
-	CBZ     R3, rest28
-	PCALIGN $16
-
-block27:
-	VMOVI $0, V0.B16
-	VLD1  (R9), V0.S[0]
-	ADD   $4, R9, R9
-	VLD1  (R10), V0.S[1]
-	ADD   $4, R10, R10
-	VLD1  (R11), V0.S[2]
-	ADD   $4, R11, R11
-	VLD1  (R12), V0.S[3]
-	ADD   $4, R12, R12
-	FMOVQ (R4), F4
-	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V1.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BNE   block27
-
-rest28:
-	FMOVQ   F10, 32(R1)
-	MOVD    96(R8), R9
-	ADD     R9<<2, R2, R9
-	MOVD    104(R8), R10
-	ADD     R10<<2, R2, R10
-	MOVD    112(R8), R11
-	ADD     R11<<2, R2, R11
-	MOVD    120(R8), R12
-	ADD     R12<<2, R2, R12
-	MOVD    n+32(FP), R3
-	MOVD    ahead+40(FP), R6
-	LSL     $2, R6, R6
-	MOVD    $0x0, R5
-	ADD     $48, R0, R4
-	FMOVQ   48(R1), F10
-	SUBS    $16, R3, R3
-	BLT     rest30
-	PCALIGN $16
-
-block29:
-	ADD   R6, R9, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R10, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R11, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   R6, R12, R7
-	PRFM  (R7), PLDL2KEEP
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	ADD   $64, R6, R6
-	SUBS  $16, R3, R3
-	BGE   block29
-
-rest30:
-	ADD     $16, R3, R3
-	SUBS    $4, R3, R3
-	BLT     rest32
-	PCALIGN $16
-
-block31:
-	WORD  $0x3ce56920 // ldr q0, [x9,x5]
-	WORD  $0x3ce56941 // ldr q1, [x10,x5]
-	WORD  $0x3ce56962 // ldr q2, [x11,x5]
-	WORD  $0x3ce56983 // ldr q3, [x12,x5]
-	VTRN1 V1.S4, V0.S4, V4.S4
-	VTRN2 V1.S4, V0.S4, V5.S4
-	VTRN1 V3.S4, V2.S4, V6.S4
-	VTRN2 V3.S4, V2.S4, V7.S4
-	VZIP1 V6.D2, V4.D2, V0.D2
-	VZIP2 V6.D2, V4.D2, V2.D2
-	VZIP1 V7.D2, V5.D2, V1.D2
-	VZIP2 V7.D2, V5.D2, V3.D2
-	FMOVQ (R4), F4
-	WORD  $0x4e29e405 // fcmeq v5.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V5.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	FMOVQ 64(R4), F4
-	WORD  $0x4e29e420 // fcmeq v0.4s, v1.4s, v9.4s
-	WORD  $0x4e28cc24 // fmla v4.4s, v1.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 64(R4)
-	FMOVQ 128(R4), F4
-	WORD  $0x4e29e440 // fcmeq v0.4s, v2.4s, v9.4s
-	WORD  $0x4e28cc44 // fmla v4.4s, v2.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 128(R4)
-	FMOVQ 192(R4), F4
-	WORD  $0x4e29e460 // fcmeq v0.4s, v3.4s, v9.4s
-	WORD  $0x4e28cc64 // fmla v4.4s, v3.4s, v8.4s
-	VBIT  V0.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, 192(R4)
-	ADD   $16, R5, R5
-	ADD   $256, R4, R4
-	SUBS  $4, R3, R3
-	BGE   block31
-
-rest32:
-	ADD     $4, R3, R3
-	ADD     R5, R9, R9
-	ADD     R5, R10, R10
-	ADD     R5, R11, R11
-	ADD     R5, R12, R12
-	CBZ     R3, rest34
-	PCALIGN $16
-
-block33:
-	VMOVI $0, V0.B16
-	VLD1  (R9), V0.S[0]
-	ADD   $4, R9, R9
-	VLD1  (R10), V0.S[1]
-	ADD   $4, R10, R10
-	VLD1  (R11), V0.S[2]
-	ADD   $4, R11, R11
-	VLD1  (R12), V0.S[3]
-	ADD   $4, R12, R12
-	FMOVQ (R4), F4
-	WORD  $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
-	WORD  $0x4e28cc04 // fmla v4.4s, v0.4s, v8.4s
-	VBIT  V1.B16, V9.B16, V4.B16
-	WORD  $0x6eaae480 // fcmgt v0.4s, v4.4s, v10.4s
-	VBIT  V0.B16, V4.B16, V10.B16
-	FMOVQ F4, (R4)
-	ADD   $64, R4, R4
-	SUBS  $1, R3, R3
-	BNE   block33
-
-rest34:
 	FMOVQ F10, 48(R1)
 	RET
 
@@ -1517,10 +761,10 @@ TEXT ·biasKeys(SB), NOSPLIT, $0-32
 	VDUP    R4, V4.S4
 	MOVD    $0xff800000, R4
 	VDUP    R4, V5.S4
-	CBZ     R2, rest36
+	CBZ     R2, rest28
 	PCALIGN $16
 
-block35:
+block27:
 	VLD1R (R1), [V6.S4]
 	FLDPQ (R0), (F7, F8)
 	FLDPQ 32(R0), (F9, F10)
@@ -1549,9 +793,9 @@ block35:
 	ADD   $4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $1, R2, R2
-	BNE   block35
+	BNE   block27
 
-rest36:
+rest28:
 	FSTPQ (F0, F1), (R3)
 	FSTPQ (F2, F3), 32(R3)
 	RET
@@ -1566,10 +810,10 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 	MOVD    $0xff800000, R3
 	VDUP    R3, V1.S4
 	SUBS    $4, R2, R2
-	BLT     rest38
+	BLT     rest30
 	PCALIGN $16
 
-block37:
+block29:
 	FMOVQ (R1), F2
 	FMOVQ (R0), F3
 	WORD  $0x4e21e444 // fcmeq v4.4s, v2.4s, v1.4s
@@ -1579,14 +823,14 @@ block37:
 	ADD   $16, R1, R1
 	ADD   $16, R0, R0
 	SUBS  $4, R2, R2
-	BGE   block37
+	BGE   block29
 
-rest38:
+rest30:
 	ADD     $4, R2, R2
-	CBZ     R2, rest40
+	CBZ     R2, rest32
 	PCALIGN $16
 
-block39:
+block31:
 	FMOVS (R1), F2
 	FMOVS (R0), F3
 	WORD  $0x4e21e444 // fcmeq v4.4s, v2.4s, v1.4s
@@ -1596,9 +840,9 @@ block39:
 	ADD   $4, R1, R1
 	ADD   $4, R0, R0
 	SUBS  $1, R2, R2
-	BNE   block39
+	BNE   block31
 
-rest40:
+rest32:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x37ad190c

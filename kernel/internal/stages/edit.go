@@ -7,6 +7,7 @@ import (
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/sight"
 )
 
 // A Bias is added to scores: element Data[b*BatchStride+h*HeadStride+i*QueryStride+j] to that of query row i of a
@@ -54,16 +55,12 @@ type edited struct {
 	slope    [tile.MaxPanel]float32
 	bias     [tile.MaxPanel]int // where that of each begins, as keys count
 	same     bool               // all of them begin there
-	next     int                // from there to those of the queries that are likely to come next
 }
 
 // load takes the n queries from row on, of the rows of a KV head. Those beyond the last one repeat it.
 func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
-	b, group := &c.Bias, c.plan.Group
-	q.same, q.next = true, 0
-	if it.Row > 0 {
-		q.next = -it.Cut.Together * it.Cut.ItemRows / group * b.QueryStride
-	}
+	group := c.plan.Group
+	q.same = true
 	at := c.cursor(it, head, row)
 	for r := range n {
 		s, h := at.sequence, head*group+at.h
@@ -71,10 +68,16 @@ func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
 		if c.ALiBi != nil {
 			q.slope[r] = c.edit.slopes[h]
 		}
-		q.bias[r] = s.Batch*b.BatchStride + h*b.HeadStride + (c.First+s.Query+at.query)*b.QueryStride + s.Key
+		q.bias[r] = c.biasRow(s, h, at.query)
 		q.same = q.same && q.bias[r] == q.bias[0]
 		at.next()
 	}
+}
+
+// biasRow returns where the bias of a query begins, as keys count.
+func (c *call) biasRow(s *sight.Sequence, head, query int) int {
+	b := &c.Bias
+	return s.Batch*b.BatchStride + head*b.HeadStride + (c.First+s.Query+query)*b.QueryStride + s.Key
 }
 
 // take takes n queries of p from number r on.
@@ -115,13 +118,17 @@ func (w *worker) editTile(p *panel, st *tile.Panel, scores []float32, first, n i
 	case p.edited.same:
 		asm.BiasKeys(scores, st, e.bias.Data[p.edited.bias[0]+first:], n)
 	default:
-		// The biases of the next tile or, with the last one, those of the first tile of other queries.
-		ahead := tile.Keys
-		if first/tile.Keys == (p.sees.Any.To-1)/tile.Keys {
-			ahead = p.edited.next - first
-		}
-		asm.BiasTile(scores, st, e.bias.Data[first:], &p.edited.bias, n, ahead)
+		asm.BiasTile(scores, st, e.bias.Data[first:], &p.edited.bias, n)
 	}
+}
+
+// biases returns the biases of a panel for n keys from number first on, of one head: what is read ahead, as they may
+// be as many as the scores. There are none where keys have one bias for all.
+func (w *worker) biases(p *panel, first, n int) (b tile.Rows) {
+	if e := &w.edit; e.bias != nil && !p.edited.same {
+		b = tile.Rows{Data: e.bias.Data[p.edited.bias[0]+first:], Len: p.width() / w.plan.Group, Dim: n, Stride: e.bias.QueryStride}
+	}
+	return b
 }
 
 // editPart edits the scores of the keys of a part from its key number begin on, a whole vector.

@@ -13,8 +13,8 @@ type upcoming struct {
 	taken int // how many of rows are read ahead already
 }
 
-// expect lists what item i begins with, if there is one: its keys, if they are not those of now, and its rows of
-// q and dst.
+// expect lists what item i begins with, if there is one: its keys, if they are not those of now, biases of a head, and
+// its rows of q and dst.
 func (u *upcoming) expect(c *call, now *plan.Item, i int) {
 	if u.rows == nil {
 		u.rows = make([]tile.Rows, 0, 16)
@@ -30,6 +30,12 @@ func (u *upcoming) expect(c *call, now *plan.Item, i int) {
 	if next.Sequence != now.Sequence || next.Head != now.Head {
 		if keys := c.K.Rows(s, next.Head, c.Sight.Seen(s, first).From, tile.Keys); keys.Len > 0 {
 			u.rows = append(u.rows, keys)
+		}
+	}
+	if b := c.edit.bias; b != nil && b.QueryStride > 0 {
+		at, from := c.biasRow(s, next.Head*group, first), c.Sight.Seen(s, first).From
+		if n := min(tile.Keys, s.Keys-from); n > 0 {
+			u.rows = append(u.rows, tile.Rows{Data: b.Data[at+from:], Len: last - first + 1, Dim: n, Stride: b.QueryStride})
 		}
 	}
 	for h := range group {
