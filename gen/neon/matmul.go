@@ -6,10 +6,10 @@ package main
 //
 // While the first tile reads the panel, it prefetches what lies ahead of it into L2, line by line.
 func genMatMul(g *gen) {
-	g.Begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds, add, ahead, height, higher, tiles int)",
+	g.Begin("matMulTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds, add, distance, height, higher, tiles int)",
 		"matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones",
-		"of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies ahead bytes further on.")
-	c0, k, s, ahead := g.Param("c"), g.Param("k"), g.Param("start"), g.Param("ahead")
+		"of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies the distance, in bytes, further on.")
+	c0, k, s, distance := g.Param("c"), g.Param("k"), g.Param("start"), g.Param("distance")
 	ldc := g.elems("ldc")
 	a := g.rows(g.Param("a"), g.elems("lda"))
 	higher, count := g.Param("higher"), g.Param("tiles")
@@ -20,7 +20,7 @@ func genMatMul(g *gen) {
 	}
 	tiles.next = func(rows, steps int) {
 		a.next(rows, steps)
-		g.ADD(t, tiles.panel, ahead)
+		g.ADD(t, tiles.panel, distance)
 		for step := range steps {
 			g.Prefetch(mem(t, 4*panel*step))
 		}
@@ -74,7 +74,7 @@ func genMatMul(g *gen) {
 			g.Label(next)
 		}
 		g.Label(end)
-		g.MOVI(ahead, 0)
+		g.MOVI(distance, 0)
 	})
 	g.RET()
 }

@@ -9,14 +9,14 @@ import (
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
 func genRow(g *gen) {
-	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap int)",
+	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, wrap int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
-		"ahead and wrap are those of prefetch.")
+		"distance and wrap are those of prefetch.")
 	g.rowScores1()
 	g.RET()
 
-	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap int)",
+	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap int)",
 		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.RET()
@@ -29,7 +29,7 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4} {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
-		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
+		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
 			"as [tile.RowValues].")
 		g.rowValues(rows)
@@ -55,20 +55,20 @@ func genRow(g *gen) {
 
 // The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware may
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
-// ahead bytes from here: start sets it, and next, once every 16 bytes of the rows, moves it on by
+// the distance, in bytes, from here: start sets it, and next, once every 16 bytes of the rows, moves it on by
 // lines cache lines. A row is a whole number of such steps for this, and wrap leads from the end of
 // the last to the next row.
 type prefetch struct {
 	*gen
-	ahead, wrap, dim, p, left a64.X
+	distance, wrap, dim, p, left a64.X
 }
 
 func (g *gen) prefetch(dim a64.X) *prefetch {
-	return &prefetch{g, g.Param("ahead"), g.Param("wrap"), dim, g.X(), g.X()}
+	return &prefetch{g, g.Param("distance"), g.Param("wrap"), dim, g.X(), g.X()}
 }
 
 func (f *prefetch) start(block a64.X) {
-	f.ADD(f.p, block, f.ahead)
+	f.ADD(f.p, block, f.distance)
 	f.MOV(f.left, f.dim)
 }
 
@@ -230,7 +230,7 @@ func (g *gen) rowWeights() {
 //	V0-V3 values, V4-V7 weights, V8-V11 sums, V16-V31 columns
 func (g *gen) rowValues(rows int) {
 	p, v0, n := g.Param("p"), g.Param("v"), g.Param("n")
-	o0, dim, stride, ahead := g.Param("o"), g.Param("dim"), g.elems("stride"), g.Param("ahead")
+	o0, dim, stride, distance := g.Param("o"), g.Param("dim"), g.elems("stride"), g.Param("distance")
 	ld := g.X() // bytes from row to row of o
 	g.ADDI(ld, dim, 15)
 	g.Mask(ld, ld, 4)
@@ -264,7 +264,7 @@ func (g *gen) rowValues(rows int) {
 		g.MOV(left, keys)
 		g.Blocks(left, 1, func() {
 			if 4*width >= 64 {
-				g.ADD(later, vk, ahead)
+				g.ADD(later, vk, distance)
 			}
 			for line := 0; line+64 <= 4*width; line += 64 {
 				g.Prefetch(mem(later, line))

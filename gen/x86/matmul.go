@@ -42,10 +42,10 @@ func genMatMul(g *gen) {
 //
 //	V0-V3 sums, V4 a broadcast of a
 func (g *gen) matMulRow() {
-	g.begin("matMulRow", "func(c, a, start, b *float32, k, add, ahead int)",
+	g.begin("matMulRow", "func(c, a, start, b *float32, k, add, distance int)",
 		"matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches",
-		"what lies ahead bytes behind b.")
-	c, a, s, b, k, ahead := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("ahead")
+		"what lies so many bytes behind b, the distance.")
+	c, a, s, b, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("distance")
 	second := g.GP64() // panel
 	g.MOVQ(k, second)
 	g.IMUL3Q(I32(g.row()), second, second)
@@ -90,7 +90,7 @@ func (g *gen) matMulRow() {
 	g.loop(loop)
 	for _, p := range panels {
 		for line := 0; line < 4*g.row(); line += 64 {
-			g.PREFETCHT1(at(p, ahead, 1, line))
+			g.PREFETCHT1(at(p, distance, 1, line))
 		}
 	}
 	for i := range 4 {
@@ -219,9 +219,9 @@ func (g *gen) f16c() {
 // matMulTile emits the product with a panel of elements of size bytes, which convert loads, or nil for
 // those that need no conversion.
 func (g *gen) matMulTile(name, element, scale string, size int, convert func(m Mem, half int, to reg.VecPhysical)) {
-	g.begin(name, "func(c *float32, ldc int, a *float32, lda int, b "+element+","+scale+" k int, start *float32, lds, add, ahead, height, higher, tiles int)",
+	g.begin(name, "func(c *float32, ldc int, a *float32, lda int, b "+element+","+scale+" k int, start *float32, lds, add, distance, height, higher, tiles int)",
 		name+" computes the columns of a panel for tiles of height rows of a product, the first higher ones",
-		"of one row more, as [tile."+strings.ToUpper(name[:1])+name[1:]+"]. While it reads b, it prefetches what lies ahead bytes further on.")
+		"of one row more, as [tile."+strings.ToUpper(name[:1])+name[1:]+"]. While it reads b, it prefetches what lies the distance, in bytes, further on.")
 	row, vector := 2*g.lanes*size, g.lanes*size // bytes of b
 	if scale != "" {
 		g.scales = g.ptr("scale")
@@ -231,12 +231,12 @@ func (g *gen) matMulTile(name, element, scale string, size int, convert func(m M
 			}
 		}
 	}
-	c0, a0, k, ahead := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("ahead")
+	c0, a0, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("distance")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))
 	fetch := func(from, to int) { // the lines of these steps
 		for line := row * from; line < row*to; line += 64 {
-			g.PREFETCHT1(at(b, ahead, 1, line))
+			g.PREFETCHT1(at(b, distance, 1, line))
 		}
 	}
 	tiles := &gemm{
@@ -321,7 +321,7 @@ func (g *gen) matMulTile(name, element, scale string, size int, convert func(m M
 	}
 	g.Label(end)
 	g.MOVQ(c, c0)
-	g.XORQ(ahead, ahead)
+	g.XORQ(distance, distance)
 	g.DECQ(g.param("tiles"))
 	g.JNZ(LabelRef(tile))
 	g.end()

@@ -10,19 +10,19 @@ import (
 // Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
 // read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, ahead, wrap, left int)",
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
-		"ahead and wrap are those of prefetchRows; left is scratch.")
+		"distance and wrap are those of prefetchRows; left is scratch.")
 	g.rowScores1()
 	g.end()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap, left int)",
 		"rowScores4 computes the scores of 4 queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.end()
 
-	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, ahead, wrap, left int)",
+	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap, left int)",
 		"rowScores8 computes the scores of 8 queries against blocks of 8 keys.")
 	g.rowScores8()
 	g.end()
@@ -35,7 +35,7 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4, 8} {
 		name := fmt.Sprintf("rowValues%d", rows)
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, ahead int)",
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
 			"as [tile.RowValues].")
 		g.rowValues(rows)
@@ -97,14 +97,14 @@ func (p eightRows) at(row int) Mem {
 
 // The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
-// ahead bytes from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
+// the distance, in bytes, from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
 // moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
 // leads from the end of the last to the next row.
 //
 // A CPU that is busy with enough misses drops a prefetch, so each line has a second chance.
 func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
 	g.MOVQ(block, p)
-	g.ADDQ(g.param("ahead"), p)
+	g.ADDQ(g.param("distance"), p)
 	g.MOVQ(g.param("dim"), t)
 	g.MOVQ(t, g.param("left"))
 }
@@ -383,7 +383,7 @@ func (g *gen) rowValues(rows int) {
 	g.ADDQ(U8(15), ld)
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
-	ahead := g.ptr("ahead")
+	distance := g.ptr("distance")
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
@@ -428,7 +428,7 @@ func (g *gen) rowValues(rows int) {
 			g.Label(key)
 			if first == 0 && !masked {
 				for line := 0; line < g.w()*vecs; line += 64 {
-					g.PREFETCHT1(at(vk, ahead, 1, line))
+					g.PREFETCHT1(at(vk, distance, 1, line))
 				}
 			}
 			if rows == 1 {

@@ -266,8 +266,8 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, ahead := product(c, a, start, add, 4)
-	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+	first, flag, tiles, distance := product(c, a, start, add, 4)
+	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // MatMulRow is [tile.MatMulRow].
@@ -319,8 +319,8 @@ func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, ahead := product(c, a, start, add, 2)
-	matMulTileFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+	first, flag, tiles, distance := product(c, a, start, add, 2)
+	matMulTileFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
@@ -331,8 +331,8 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, ahead := product(c, a, start, add, 2)
-	matMulTileBFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+	first, flag, tiles, distance := product(c, a, start, add, 2)
+	matMulTileBFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // MatMulTileInt8 is [tile.MatMulTileInt8].
@@ -344,8 +344,8 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
 	race.Read(scale, PanelWidth)
-	first, flag, tiles, ahead := product(c, a, start, add, 1)
-	matMulTileInt8(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], &scale[0], a.Dim, first, start.Stride, flag, ahead, c.Len/tiles, c.Len%tiles, tiles)
+	first, flag, tiles, distance := product(c, a, start, add, 1)
+	matMulTileInt8(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], &scale[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
 }
 
 // PackPanel is [tile.PackPanel].
@@ -472,17 +472,17 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 		block = 16
 	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before.
-	ahead := 4 * stride * prefetchDistance(dim)
+	distance := 4 * stride * prefetchDistance(dim)
 	blocks := func(j, n, step, half int) {
 		wrap := 4*stride - 128*((dim+31)/32)
 		switch rows {
 		case 8:
-			rowScores8(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, ahead, wrap, 0)
+			rowScores8(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, distance, wrap, 0)
 		case 4:
-			rowScores4(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, ahead, wrap, 0)
+			rowScores4(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, distance, wrap, 0)
 		default:
 			wrap := 4*stride - 256*((dim+63)/64)
-			rowScores1(&s[j], &q[0], &k.Data[j*stride], w, dim, step, half, n, ahead, wrap, 0)
+			rowScores1(&s[j], &q[0], &k.Data[j*stride], w, dim, step, half, n, distance, wrap, 0)
 		}
 	}
 	switch {
@@ -544,14 +544,14 @@ func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	ahead := 4 * stride * 16 // the next block
+	distance := 4 * stride * 16 // the next block
 	switch rows {
 	case 8:
-		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
+		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
 	case 4:
-		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
+		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
 	default:
-		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, ahead)
+		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
 	}
 }
 
@@ -581,7 +581,7 @@ func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 // product returns what the kernels of a product are told besides operands: where the chains start or nil, add
 // as an integer, the number of tiles, and how many bytes ahead of b, of elements of some bytes, the first tile
 // prefetches: the panel behind b or, where that tile is the only one, what it reads itself a little later.
-func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, tiles, ahead int) {
+func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, tiles, distance int) {
 	if start.Len > 0 {
 		first = &start.Data[0]
 	}
@@ -589,11 +589,11 @@ func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, t
 		flag = 1
 	}
 	tiles = (c.Len + 6 - 1) / 6
-	ahead = size * a.Dim * PanelWidth
+	distance = size * a.Dim * PanelWidth
 	if tiles == 1 {
-		ahead = 8 << 10
+		distance = 8 << 10
 	}
-	return first, flag, tiles, ahead
+	return first, flag, tiles, distance
 }
 
 //go:noinline

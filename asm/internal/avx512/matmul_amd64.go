@@ -3,10 +3,10 @@
 package avx512
 
 // matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches
-// what lies ahead bytes behind b.
+// what lies so many bytes behind b, the distance.
 //
 //go:noescape
-func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, ahead int)
+func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
 
 // matMulPack computes the columns of a panel for one tile of a product, as [tile.MatMulPack].
 //
@@ -14,25 +14,25 @@ func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add in
 func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
 
 // matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones
-// of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies ahead bytes further on.
+// of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
-func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulTileFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
-// of one row more, as [tile.MatMulTileFloat16]. While it reads b, it prefetches what lies ahead bytes further on.
+// of one row more, as [tile.MatMulTileFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
-func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulTileBFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
-// of one row more, as [tile.MatMulTileBFloat16]. While it reads b, it prefetches what lies ahead bytes further on.
+// of one row more, as [tile.MatMulTileBFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
-func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulTileInt8 computes the columns of a panel for tiles of height rows of a product, the first higher ones
-// of one row more, as [tile.MatMulTileInt8]. While it reads b, it prefetches what lies ahead bytes further on.
+// of one row more, as [tile.MatMulTileInt8]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
-func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)

@@ -2,7 +2,7 @@
 
 #include "textflag.h"
 
-// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, ahead int)
+// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulRow(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
@@ -10,7 +10,7 @@ TEXT ·matMulRow(SB), NOSPLIT, $0-56
 	MOVQ    start+16(FP), DX
 	MOVQ    b+24(FP), BX
 	MOVQ    k+32(FP), SI
-	MOVQ    ahead+48(FP), DI
+	MOVQ    distance+48(FP), DI
 	MOVQ    SI, R8
 	IMUL3Q  $+128, R8, R8
 	ADDQ    BX, R8
@@ -530,13 +530,13 @@ store25:
 	VZEROUPPER
 	RET
 
-// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVQ c+0(FP), AX
 	MOVQ a+16(FP), CX
 	MOVQ k+40(FP), DX
-	MOVQ ahead+72(FP), BX
+	MOVQ distance+72(FP), BX
 	MOVQ ldc+8(FP), DI
 	SHLQ $0x02, DI
 	MOVQ lda+24(FP), R8
@@ -5531,13 +5531,13 @@ end28:
 	VZEROUPPER
 	RET
 
-// func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTileFloat16(SB), NOSPLIT, $0-104
 	MOVQ c+0(FP), AX
 	MOVQ a+16(FP), CX
 	MOVQ k+40(FP), DX
-	MOVQ ahead+72(FP), BX
+	MOVQ distance+72(FP), BX
 	MOVQ ldc+8(FP), DI
 	SHLQ $0x02, DI
 	MOVQ lda+24(FP), R8
@@ -10424,13 +10424,13 @@ end307:
 	VZEROUPPER
 	RET
 
-// func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
 	MOVQ c+0(FP), AX
 	MOVQ a+16(FP), CX
 	MOVQ k+40(FP), DX
-	MOVQ ahead+72(FP), BX
+	MOVQ distance+72(FP), BX
 	MOVQ ldc+8(FP), DI
 	SHLQ $0x02, DI
 	MOVQ lda+24(FP), R8
@@ -15733,7 +15733,7 @@ end586:
 	VZEROUPPER
 	RET
 
-// func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
 	MOVQ    scale+40(FP), AX
@@ -15742,7 +15742,7 @@ TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
 	MOVQ    c+0(FP), AX
 	MOVQ    a+16(FP), CX
 	MOVQ    k+48(FP), DX
-	MOVQ    ahead+80(FP), BX
+	MOVQ    distance+80(FP), BX
 	MOVQ    ldc+8(FP), DI
 	SHLQ    $0x02, DI
 	MOVQ    lda+24(FP), R8

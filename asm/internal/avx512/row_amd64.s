@@ -2,7 +2,7 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int, left int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·rowScores1(SB), NOSPLIT, $0-88
 	MOVQ stride+40(FP), AX
@@ -14,7 +14,7 @@ block1:
 	MOVQ    q+8(FP), DX
 	MOVQ    k+16(FP), BX
 	MOVQ    BX, SI
-	ADDQ    ahead+64(FP), SI
+	ADDQ    distance+64(FP), SI
 	MOVQ    dim+32(FP), R13
 	MOVQ    R13, left+80(FP)
 	MOVQ    BX, DI
@@ -209,7 +209,7 @@ DATA tail4<>+20(SB)/4, $0x00000000
 DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·rowScores4(SB), NOSPLIT, $0-80
 	MOVQ s+0(FP), AX
@@ -224,7 +224,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-80
 block8:
 	MOVQ    CX, R8
 	MOVQ    DX, R10
-	ADDQ    ahead+56(FP), R10
+	ADDQ    distance+56(FP), R10
 	MOVQ    dim+32(FP), R11
 	MOVQ    R11, left+72(FP)
 	MOVQ    DX, R12
@@ -356,7 +356,7 @@ done11:
 	VZEROUPPER
 	RET
 
-// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int, left int)
+// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·rowScores8(SB), NOSPLIT, $0-80
 	MOVQ s+0(FP), AX
@@ -371,7 +371,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-80
 block13:
 	MOVQ    CX, R8
 	MOVQ    DX, R10
-	ADDQ    ahead+56(FP), R10
+	ADDQ    distance+56(FP), R10
 	MOVQ    dim+32(FP), R11
 	MOVQ    R11, left+72(FP)
 	MOVQ    DX, R12
@@ -872,7 +872,7 @@ DATA splat40000000<>+56(SB)/4, $0x40000000
 DATA splat40000000<>+60(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $64
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
@@ -882,7 +882,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ ahead+56(FP), DX
+	MOVQ distance+56(FP), DX
 
 block28:
 	MOVQ    $0x00000010, BX
@@ -1063,7 +1063,7 @@ end42:
 	VZEROUPPER
 	RET
 
-// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
@@ -1073,7 +1073,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ ahead+56(FP), BX
+	MOVQ distance+56(FP), BX
 
 block44:
 	MOVQ    $0x00000010, SI
@@ -1227,7 +1227,7 @@ end52:
 	VZEROUPPER
 	RET
 
-// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
@@ -1237,7 +1237,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ ahead+56(FP), BX
+	MOVQ distance+56(FP), BX
 
 block54:
 	MOVQ    $0x00000010, SI

@@ -3,7 +3,7 @@
 package neon
 
 // matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones
-// of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies ahead bytes further on.
+// of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
-func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)

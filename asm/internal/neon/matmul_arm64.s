@@ -2,12 +2,12 @@
 
 #include "textflag.h"
 
-// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, ahead int, height int, higher int, tiles int)
+// func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVD    c+0(FP), R0
 	MOVD    k+40(FP), R1
 	MOVD    start+48(FP), R2
-	MOVD    ahead+72(FP), R3
+	MOVD    distance+72(FP), R3
 	MOVD    ldc+8(FP), R4
 	LSL     $2, R4, R4
 	MOVD    a+16(FP), R5

@@ -4,15 +4,15 @@ package neon
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
 // [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
-// ahead and wrap are those of prefetch.
+// distance and wrap are those of prefetch.
 //
 //go:noescape
-func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int)
+func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int)
 
 // rowScores4 computes the scores of four queries against blocks of 8 keys.
 //
 //go:noescape
-func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int)
+func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
 // as [tile.RowWeights]. It may write to s up to a whole vector.
@@ -24,13 +24,13 @@ func rowWeights(s *float32, n int) float32
 // as [tile.RowValues].
 //
 //go:noescape
-func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 
 // rowValues4 sums the weights of n keys and adds the mix of their values to o,
 // as [tile.RowValues].
 //
 //go:noescape
-func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 
 // mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].
 // n is a multiple of 16.

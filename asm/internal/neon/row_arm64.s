@@ -2,7 +2,7 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, ahead int, wrap int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int)
 TEXT ·rowScores1(SB), NOSPLIT, $0-80
 	MOVD    s+0(FP), R0
 	MOVD    q+8(FP), R1
@@ -14,7 +14,7 @@ TEXT ·rowScores1(SB), NOSPLIT, $0-80
 	LSL     $2, R5, R5
 	MOVD    half+48(FP), R6
 	MOVD    blocks+56(FP), R7
-	MOVD    ahead+64(FP), R8
+	MOVD    distance+64(FP), R8
 	MOVD    wrap+72(FP), R9
 	CBZ     R7, rest2
 	PCALIGN $16
@@ -199,7 +199,7 @@ rest7:
 rest2:
 	RET
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, ahead int, wrap int)
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int)
 TEXT ·rowScores4(SB), NOSPLIT, $0-72
 	MOVD    s+0(FP), R0
 	MOVD    q+8(FP), R1
@@ -210,7 +210,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-72
 	MOVD    stride+40(FP), R5
 	LSL     $2, R5, R5
 	MOVD    blocks+48(FP), R6
-	MOVD    ahead+56(FP), R7
+	MOVD    distance+56(FP), R7
 	MOVD    wrap+64(FP), R8
 	CBZ     R6, rest9
 	PCALIGN $16
@@ -515,7 +515,7 @@ block21:
 rest22:
 	RET
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVD  p+8(FP), R0
 	MOVD  v+16(FP), R1
@@ -524,7 +524,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVD  dim+32(FP), R4
 	MOVD  stride+48(FP), R5
 	LSL   $2, R5, R5
-	MOVD  ahead+56(FP), R6
+	MOVD  distance+56(FP), R6
 	MOVD  $0x10, R15
 	MOVD  sum+24(FP), R7
 	FMOVS (R7), F8
@@ -860,7 +860,7 @@ rest47:
 	FMOVS F8, (R0)
 	RET
 
-// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, ahead int)
+// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVD  p+8(FP), R0
 	MOVD  v+16(FP), R1
@@ -869,7 +869,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVD  dim+32(FP), R4
 	MOVD  stride+48(FP), R5
 	LSL   $2, R5, R5
-	MOVD  ahead+56(FP), R6
+	MOVD  distance+56(FP), R6
 	ADD   $15, R4, R7
 	AND   $-16, R7, R7
 	LSL   $2, R7, R7
