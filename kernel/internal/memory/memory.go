@@ -1,4 +1,3 @@
-// Package memory provides scratch memory, and clears and copies long vectors so that the world can stop meanwhile.
 package memory
 
 import "unsafe"
