@@ -4,17 +4,17 @@ package main
 
 // hints are the parameters of assembly functions that only say what to prefetch.
 var hints = map[string][]string{
-	"matMulTile":         {"ahead"},
-	"matMulRow":          {"ahead"},
-	"matMulTileFloat16":  {"ahead"},
-	"matMulTileBFloat16": {"ahead"},
-	"matMulTileInt8":     {"ahead"},
+	"matMulTile":         {"distance"},
+	"matMulRow":          {"distance"},
+	"matMulTileFloat16":  {"distance"},
+	"matMulTileBFloat16": {"distance"},
+	"matMulTileInt8":     {"distance"},
 	"scoreTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},
-	"rowScores1":         {"ahead", "wrap", "left"},
-	"rowScores4":         {"ahead", "wrap", "left"},
-	"rowScores8":         {"ahead", "wrap", "left"},
-	"rowValues1":         {"ahead"},
-	"rowValues4":         {"ahead"},
-	"rowValues8":         {"ahead"},
+	"rowScores1":         {"distance", "wrap", "left"},
+	"rowScores4":         {"distance", "wrap", "left"},
+	"rowScores8":         {"distance", "wrap", "left"},
+	"rowValues1":         {"distance"},
+	"rowValues4":         {"distance"},
+	"rowValues8":         {"distance"},
 }

@@ -58,12 +58,12 @@ var Kernels = []Kernel{
 		Name: "MatMulTile", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTile": {"ahead"}},
+		Hints: map[string][]string{"matMulTile": {"distance"}},
 	}, {
 		Name: "MatMulRow", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
 			{"b", vector, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulRow": {"ahead"}},
+		Hints: map[string][]string{"matMulRow": {"distance"}},
 	}, {
 		Name: "MatMulPack", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", rows, read()},
@@ -72,17 +72,17 @@ var Kernels = []Kernel{
 		Name: "MatMulTileFloat16", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTileFloat16": {"ahead"}},
+		Hints: map[string][]string{"matMulTileFloat16": {"distance"}},
 	}, {
 		Name: "MatMulTileBFloat16", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTileBFloat16": {"ahead"}},
+		Hints: map[string][]string{"matMulTileBFloat16": {"distance"}},
 	}, {
 		Name: "MatMulTileInt8", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", octets, read("a.Dim*PanelWidth")},
 			{"scale", vector, read("PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulTileInt8": {"ahead"}},
+		Hints: map[string][]string{"matMulTileInt8": {"distance"}},
 	}, {
 		Name: "PackPanel", Width: "w", Odd: true,
 		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},
@@ -127,7 +127,7 @@ var Kernels = []Kernel{
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", rows, read()}},
 		Hints: map[string][]string{
-			"rowScores1": {"ahead", "wrap", "left"}, "rowScores4": {"ahead", "wrap", "left"}, "rowScores8": {"ahead", "wrap", "left"},
+			"rowScores1": {"distance", "wrap", "left"}, "rowScores4": {"distance", "wrap", "left"}, "rowScores8": {"distance", "wrap", "left"},
 		},
 	}, {
 		Name: "CapRow", Elements: "s", Wide: "len(s) >= 64",
@@ -145,7 +145,7 @@ var Kernels = []Kernel{
 		Name: "RowValues",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rows, read()}},
-		Hints: map[string][]string{"rowValues1": {"ahead"}, "rowValues4": {"ahead"}, "rowValues8": {"ahead"}},
+		Hints: map[string][]string{"rowValues1": {"distance"}, "rowValues4": {"distance"}, "rowValues8": {"distance"}},
 	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},

@@ -95,8 +95,8 @@ func New(s Shape, cuts []Cut) Plan {
 	p := Plan{
 		Cuts: cuts[:0], Group: s.Q.Heads / s.K.Heads, Wide: s.Wide, kvHeads: s.K.Heads,
 		pageApart: s.K.LenStride > 0 && s.K.LenStride%page == 0,
-		// A tile of a panel, and one of rows that are computed again.
-		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim},
+		// A tile of a panel, and one of rows that are computed again, some of which may be scored in vain.
+		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: 2 * tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim},
 	}
 	work, runs := 0.0, 0
 	for i := range s.Sequences {

@@ -16,6 +16,7 @@ type rows struct {
 	n        int
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
+	packed   int               // queries that q has, of which the last ones may be no rows
 	dst, lse [tile.MaxRows]int // offsets of the rows in dst and LSE
 	sees     [tile.MaxRows]sight.Keys
 	mask     [tile.MaxRows]int // where the mask of each begins
@@ -31,12 +32,12 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 		rs.edited.load(c, it, head, row, n)
 	}
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
-		rs.width, rs.dst[0], rs.lse[0] = 1, at.dst, at.lse
+		rs.width, rs.packed, rs.dst[0], rs.lse[0] = 1, 1, at.dst, at.lse
 		rs.see(0, at.sees, at.mask)
 		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
 		return
 	}
-	rs.width = plan.NarrowPanel
+	rs.width, rs.packed = plan.NarrowPanel, plan.NarrowPanel
 	var src [tile.MaxPanel]int
 	for r := range rs.width {
 		src[r] = at.q
@@ -61,7 +62,7 @@ func (rs *rows) see(r int, k sight.Keys, mask int) {
 
 // lanes takes n lanes of a panel from lane r on.
 func (rs *rows) lanes(p *panel, r, n int) {
-	rs.n, rs.q, rs.width = n, p.q[r:], p.width()
+	rs.n, rs.q, rs.width, rs.packed = n, p.q[r:], p.width(), p.width()-r
 	rs.edited.take(&p.edited, r, n)
 	for i := range n {
 		rs.dst[i], rs.lse[i] = p.dst[r+i], p.lse[r+i]
@@ -130,6 +131,7 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 type part struct {
 	row, rows int        // the first of them, and how many
 	slot      int        // where their scores and mixes begin, in rows
+	before    int        // rows before them whose scores are computed too, for want of queries behind them
 	first     int        // the first key of the tile, from which the others count
 	any, all  sight.Keys // from the first to the last key that some of the rows sees; keys that all of them see
 	max, sum  [tile.MaxRows]float32
@@ -163,8 +165,10 @@ func (w *worker) cutParts(rows []rows, first, tiles int) []part {
 			if t.cut(&rows[0], first); t.rows == 0 {
 				break
 			}
-			t.slot = slot
-			slot += w.plan.ScoreRows(t.rows)
+			scored := w.plan.ScoreRows(t.rows)
+			t.before = max(0, t.row+scored-rows[0].packed)
+			t.slot = slot + t.before
+			slot = t.slot + scored
 			n++
 		}
 		first += tile.Keys
@@ -227,7 +231,8 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 				keys = source.Copy(w.keys, keys)
 				keys.Len = plan.RowKeys
 			}
-			asm.RowScores(t.scores(w)[from:], q.q[t.row:], q.width, w.plan.ScoreRows(t.rows), keys)
+			scores := w.scores[(t.slot-t.before)*tile.Keys+from:]
+			asm.RowScores(scores, q.q[t.row-t.before:], q.width, w.plan.ScoreRows(t.rows), keys)
 		}
 	}
 	if w.edit.on {
