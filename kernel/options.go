@@ -21,10 +21,11 @@ type Options struct {
 
 	// ALiBi are slopes, one for each query head, finite and below 2.3e38 in magnitude: slope times the distance from
 	// the position of the query, in keys, is subtracted from capped scores (Press et al., Train Short, Test Long,
-	// 2022). Where positions are below -2^30 or above 2^30, these count. The Len of k is at most 2^30.
+	// 2022). Where positions are below -2^30 or above 2^30, these count. The Len of k is at most 2^30. The product is
+	// off by at most 2*2^-24 of itself, and the difference by 2^-24 of itself.
 	ALiBi []float32
 
-	// Bias is added to scores behind these; nil is none.
+	// Bias is added to scores behind these; nil is none. It is off by at most 2^-24 of itself, and so is the sum.
 	Bias *Bias
 
 	// A query sees the keys that nothing hides: of all that is given, each hides some. A query that sees

@@ -59,8 +59,8 @@ func polynomial(c *[5]float32, x float32) float32 {
 	return y
 }
 
-// AlibiTile biases the scores of the n keys from key number first on by their distance from the queries, whose
-// positions are between -2^30 and 2^30: s[j*w+r] = FMA(slope[r], -float32(|position[r]-(first+j)|), s[j*w+r]). It
+// AlibiTile biases the scores of the n keys from key number first on, all below 2^30, by their distance from the
+// queries, whose positions are between -2^30 and 2^30: s[j*w+r] = FMA(slope[r], -float32(|position[r]-(first+j)|), s[j*w+r]). It
 // raises st.TileMax[r] to the maximum of the results, ignoring NaN.
 func AlibiTile(s []float32, st *Panel, position *[MaxPanel]int32, slope *[MaxPanel]float32, n, first int) {
 	w := st.Width

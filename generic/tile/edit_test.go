@@ -104,7 +104,7 @@ func TestAlibi(t *testing.T) {
 	st := &Panel{Width: 2}
 	st.Reset(2)
 	tile := make([]float32, 2)
-	AlibiTile(tile, st, &[MaxPanel]int32{1<<24 - 1, -1 << 30}, &[MaxPanel]float32{1, 1}, 1, 1<<30)
+	AlibiTile(tile, st, &[MaxPanel]int32{1<<24 - 1, -1 << 30}, &[MaxPanel]float32{1, 1}, 1, 1<<30-1)
 	if tile[0] != -(1<<30-1<<24) || tile[1] != -1<<31 || st.TileMax[0] != tile[0] || st.TileMax[1] != tile[1] {
 		t.Errorf("%v, maxima %v", tile, st.TileMax[:2])
 	}
