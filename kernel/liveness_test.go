@@ -221,7 +221,7 @@ func TestStress(t *testing.T) {
 				runtime.LockOSThread() // it ends with the goroutine
 			}
 			r := rand.New(rand.NewPCG(6, uint64(g)))
-			for time.Since(start) < duration {
+			for first := true; first || time.Since(start) < duration; first = false {
 				c, workers := mine[r.IntN(len(mine))], r.IntN(9)
 				if workers == 8 {
 					workers = math.MaxInt

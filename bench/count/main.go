@@ -130,7 +130,7 @@ var rows = []struct {
 
 const (
 	mostExponential = 1.3
-	mostAttention   = 1.05
+	mostAttention   = 1.055
 )
 
 func main() {

@@ -24,6 +24,10 @@ const (
 	low7      = 0x7f7f7f7f7f7f7f7f
 )
 
+// sees reports whether an element is true. A bool that unsafe code has set to a byte other than 0 and 1 is true
+// too: of such a bool compiled code may look at any bit.
+func (m *Mask) sees(at int) bool { return *(*byte)(unsafe.Pointer(&m.Data[at])) != 0 }
+
 // eight returns 8 elements as bytes of 0 or 1: a bool that unsafe code has set to something else is true.
 func (m *Mask) eight(at int) uint64 {
 	x := binary.LittleEndian.Uint64(unsafe.Slice((*byte)(unsafe.Pointer(&m.Data[at])), 8))
@@ -39,11 +43,11 @@ func (m *Mask) EachHidden(at, n int, hide func(from, to int)) {
 		switch {
 		case i+8 <= n && m.eight(at+i) == eightTrue:
 			i += 8
-		case m.Data[at+i]:
+		case m.sees(at + i):
 			i++
 		default:
 			from := i
-			for i < n && !m.Data[at+i] {
+			for i < n && !m.sees(at+i) {
 				i++
 			}
 			hide(from, i)
@@ -59,7 +63,7 @@ func (m *Mask) pack(bits *[tile.Keys]uint32, row []int, at, n int) (all, any uin
 	if same(row) {
 		for i := range n {
 			bits[i] = 0
-			if m.Data[row[0]+at+i] {
+			if m.sees(row[0] + at + i) {
 				bits[i] = 1<<rows - 1
 			}
 			all, any = all&bits[i], any|bits[i]
@@ -82,7 +86,7 @@ func (m *Mask) pack(bits *[tile.Keys]uint32, row []int, at, n int) (all, any uin
 	}
 	for ; i < n; i++ {
 		for r := range rows {
-			if m.Data[row[r]+at+i] {
+			if m.sees(row[r] + at + i) {
 				bits[i] |= 1 << r
 			}
 		}

@@ -99,6 +99,9 @@ func (k Keys) In(first, n int) Keys { return Keys{clamp(k.From-first, n), clamp(
 
 func clamp(x, n int) int { return max(0, min(x, n)) }
 
+// Near reports whether what a query sees depends on its position.
+func (r *Rule) Near() bool { return r.Causal || r.Window }
+
 // Seen returns the keys among which query number i of a sequence sees all but those that the mask hides.
 func (r *Rule) Seen(s *Sequence, i int) Keys {
 	k := Keys{To: s.Keys}
@@ -165,6 +168,14 @@ func (l *Lanes) Reset(r *Rule, width int) {
 	}
 }
 
+// SetAll says that all lanes see the same keys, and that there is no mask.
+func (l *Lanes) SetAll(k Keys) {
+	for r := range l.width {
+		l.From[r], l.To[r] = int32(k.From), int32(k.To)
+	}
+	l.All, l.Any, l.lower = k, k, k.To
+}
+
 // Set says what lane r sees, and where its mask begins. After Reset each lane is set once.
 func (l *Lanes) Set(r int, k Keys, mask int) {
 	l.From[r], l.To[r], l.row[r] = int32(k.From), int32(k.To), mask
@@ -214,7 +225,7 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 // Hidden returns a bit for each lane that does not see a key.
 func (l *Lanes) Hidden(key int) (lanes uint32) {
 	for r := range l.width {
-		if k, mask := l.Lane(r); key < k.From || key >= k.To || l.mask != nil && !l.mask.Data[mask+key] {
+		if k, mask := l.Lane(r); key < k.From || key >= k.To || l.mask != nil && !l.mask.sees(mask+key) {
 			lanes |= 1 << r
 		}
 	}
@@ -232,7 +243,7 @@ type Cover struct {
 // the keys of Any.
 func (l *Lanes) Cover(first, n int, bits *[tile.Keys]uint32) Cover {
 	c := Cover{Any: l.Any.In(first, n), All: l.All.In(first, n)}
-	if c.Any.Len() == 0 {
+	if c.Any.Len() == 0 || c.Any == c.All && l.mask == nil {
 		return c
 	}
 	if c.All.Len() == 0 {

@@ -24,9 +24,18 @@ type panel struct {
 func (p *panel) load(c *call, it *plan.Item, row int) {
 	at := c.cursor(it, it.Head, row)
 	p.sees.Reset(&c.Sight, p.width())
-	for r := range p.width() {
-		p.src[r], p.dst[r], p.lse[r] = at.q, at.dst, at.lse
-		p.sees.Set(r, at.sees, at.mask)
+	width, alike := p.width(), !at.near && c.Sight.Mask.Data == nil
+	if alike {
+		p.sees.SetAll(at.sees)
+	}
+	for r := range width {
+		p.src[r], p.dst[r] = at.q, at.dst
+		if !alike {
+			p.sees.Set(r, at.sees, at.mask())
+		}
+		if c.LSE != nil {
+			p.lse[r] = at.lse()
+		}
 		at.next()
 	}
 	if c.edit.on {

@@ -32,8 +32,8 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 		rs.edited.load(c, it, head, row, n)
 	}
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
-		rs.width, rs.packed, rs.dst[0], rs.lse[0] = 1, 1, at.dst, at.lse
-		rs.see(0, at.sees, at.mask)
+		rs.width, rs.packed, rs.dst[0], rs.lse[0] = 1, 1, at.dst, at.lse()
+		rs.see(0, at.sees, at.mask())
 		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
 		return
 	}
@@ -42,8 +42,8 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	for r := range rs.width {
 		src[r] = at.q
 		if r < n {
-			rs.dst[r], rs.lse[r] = at.dst, at.lse
-			rs.see(r, at.sees, at.mask)
+			rs.dst[r], rs.lse[r] = at.dst, at.lse()
+			rs.see(r, at.sees, at.mask())
 		}
 		at.next()
 	}
