@@ -182,3 +182,19 @@ func TestLanes(t *testing.T) {
 		}
 	}
 }
+
+// SetAll is Set of each lane with the same keys.
+func TestSetAll(t *testing.T) {
+	for _, width := range []int{16, tile.MaxPanel} {
+		for _, k := range []Keys{{}, {0, 1}, {0, 300}, {7, 9}} {
+			var one, all Lanes
+			one.Reset(&Rule{}, width)
+			all.Reset(&Rule{}, width)
+			for r := range width {
+				one.Set(r, k, 0)
+			}
+			all.SetAll(k)
+			require.Equal(t, one, all, "%d lanes that see %v", width, k)
+		}
+	}
+}
