@@ -28,15 +28,26 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	if alike {
 		p.sees.SetAll(at.sees)
 	}
-	for r := range width {
-		p.src[r], p.dst[r] = at.q, at.dst
-		if !alike {
-			p.sees.Set(r, at.sees, at.mask())
+	if alike && at.group == 1 && c.LSE == nil { // the same in a few instructions a lane, which small calls feel
+		src, dst := p.src[:width], p.dst[:width]
+		for r := range src {
+			src[r], dst[r] = at.q, at.dst
+			if r < at.left {
+				at.q += at.qNext
+				at.dst += at.dstNext
+			}
 		}
-		if c.LSE != nil {
-			p.lse[r] = at.lse()
+	} else {
+		for r := range width {
+			p.src[r], p.dst[r] = at.q, at.dst
+			if !alike {
+				p.sees.Set(r, at.sees, at.mask())
+			}
+			if c.LSE != nil {
+				p.lse[r] = at.lse()
+			}
+			at.next()
 		}
-		at.next()
 	}
 	if c.edit.on {
 		p.edited.load(c, it, it.Head, row, p.width())
