@@ -182,10 +182,17 @@ func (l *Lanes) Set(r int, k Keys, mask int) {
 	if r > 0 && k == l.Any && k == l.All { // as all lanes before it
 		return
 	}
-	if r < l.width/2 {
-		l.lower = max(l.lower, k.To)
+	if r < l.width/2 && k.To > l.lower {
+		l.lower = k.To
 	}
-	l.All, l.Any = l.All.And(k), l.Any.Hull(k)
+	l.All.From, l.All.To = max(l.All.From, k.From), min(l.All.To, k.To)
+	switch {
+	case k.From >= k.To:
+	case l.Any.To == 0: // the first that sees a key
+		l.Any = k
+	default:
+		l.Any.From, l.Any.To = min(l.Any.From, k.From), max(l.Any.To, k.To)
+	}
 }
 
 // Lane returns the keys of which lane r sees all but those that the mask hides, and where that begins.
@@ -205,20 +212,27 @@ func (l *Lanes) Edges() (before, behind Keys) {
 
 // Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
-	clear(bits[:n])
+	out := bits[:n]
+	clear(out)
+	seen := uint32(0) // the lanes that see the key at hand
 	for r := range l.width {
+		from, to, lane := int(l.From[r])-first, int(l.To[r])-first, uint32(1)<<r
+		if from >= n || to <= 0 || from >= to {
+			continue
+		}
 		// Where a lane begins to see and where it ends.
-		if k := (Keys{int(l.From[r]), int(l.To[r])}).In(first, n); k.Len() > 0 {
-			bits[k.From] ^= 1 << r
-			if k.To < n {
-				bits[k.To] ^= 1 << r
-			}
+		if from <= 0 {
+			seen |= lane
+		} else {
+			out[from] ^= lane
+		}
+		if to < n {
+			out[to] ^= lane
 		}
 	}
-	seen := uint32(0)
-	for i := range bits[:n] {
-		seen ^= bits[i]
-		bits[i] = seen
+	for i := range out {
+		seen ^= out[i]
+		out[i] = seen
 	}
 }
 
