@@ -7,6 +7,7 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/angle"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // RotaryTables are the cosines and sines of a rotary embedding, for [Rotary]: a row for each position and a
@@ -91,6 +92,7 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 	}
 	// Rows that are neighbours go together: those of a head, or the heads of a token, which share their angles.
 	byToken := x.Len == 1 || x.Heads > 1 && x.HeadStride < x.LenStride
+	rows := source.Tensor(x)
 	for b := range x.Batch {
 		first := 0
 		if start != nil {
@@ -99,7 +101,7 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 		if byToken {
 			for i := range x.Len {
 				at := func(m Matrix) tile.Rows { return tile.Rows{Data: m.Data[(first+i)*m.Stride:], Len: x.Heads, Dim: n} }
-				asm.Rotary(tile.Rows{Data: x.Data[x.at(b, 0, i):], Len: x.Heads, Dim: 2 * n, Stride: x.HeadStride}, at(cos), at(sin), interleaved)
+				asm.Rotary(tile.Rows{Data: x.Data[rows.At(b, 0, i):], Len: x.Heads, Dim: 2 * n, Stride: x.HeadStride}, at(cos), at(sin), interleaved)
 			}
 			continue
 		}
@@ -107,7 +109,7 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 			return tile.Rows{Data: m.Data[first*m.Stride:], Len: x.Len, Dim: n, Stride: m.Stride}
 		}
 		for h := range x.Heads {
-			asm.Rotary(tile.Rows{Data: x.head(b, h), Len: x.Len, Dim: 2 * n, Stride: x.LenStride}, from(cos), from(sin), interleaved)
+			asm.Rotary(tile.Rows{Data: x.Data[rows.At(b, h, 0):], Len: x.Len, Dim: 2 * n, Stride: x.LenStride}, from(cos), from(sin), interleaved)
 		}
 	}
 	return nil

@@ -205,12 +205,6 @@ func (t *Tensor) shape() string {
 	return fmt.Sprintf("[%d][%d][%d][%d]", t.Batch, t.Heads, t.Len, t.Dim)
 }
 
-// at returns the offset of row i of a head.
-func (t *Tensor) at(b, h, i int) int { return b*t.BatchStride + h*t.HeadStride + i*t.LenStride }
-
-// head returns the elements from the first row of a head on.
-func (t *Tensor) head(b, h int) []float32 { return t.Data[t.at(b, h, 0):] }
-
 // resolve checks m and cuts its data to what it uses.
 func (m Matrix) resolve(name string) (Matrix, error) {
 	if m.Rows < 0 || m.Cols < 0 {

@@ -23,8 +23,8 @@ type panel struct {
 // they compute and write the same again.
 func (p *panel) load(c *call, it *plan.Item, row int) {
 	at := c.cursor(it, it.Head, row)
-	p.sees.Reset(&c.Sight, p.width())
 	width, alike := p.width(), !at.near && c.Sight.Mask.Data == nil
+	p.sees.Reset(&c.Sight, width)
 	if alike {
 		p.sees.SetAll(at.sees)
 	}
@@ -50,9 +50,9 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 		}
 	}
 	if c.edit.on {
-		p.edited.load(c, it, it.Head, row, p.width())
+		p.edited.load(c, it, it.Head, row, width)
 	}
-	asm.PackPanel(p.q, c.Q.Data, &p.src, p.width(), c.Q.Dim, c.scale)
+	asm.PackPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
 }
 
 // panelItem computes queries of a KV head: those of panels, and the tail behind them.
