@@ -55,11 +55,14 @@ func TestContextCancelled(t *testing.T) {
 			cancel()
 			require.ErrorIs(t, AttentionContext(ctx, p.dst, p.q, p.k, p.v, &o), context.Canceled)
 
+			start := time.Now()
+			require.NoError(t, AttentionContext(context.Background(), p.dst, p.q, p.k, p.v, &o))
+			whole := time.Since(start)
 			var late []time.Duration
-			for range trials(7) {
+			for try := 0; try < 10*trials(5) && len(late) < trials(5); try++ {
 				ctx, cancel := context.WithCancel(context.Background())
 				var at time.Time
-				time.AfterFunc(time.Millisecond, func() { at = time.Now(); cancel() })
+				time.AfterFunc(whole/8, func() { at = time.Now(); cancel() })
 				err := AttentionContext(ctx, p.dst, p.q, p.k, p.v, &o)
 				if err == nil {
 					cancel()
@@ -72,10 +75,11 @@ func TestContextCancelled(t *testing.T) {
 				continue
 			}
 			slices.Sort(late)
-			t.Logf("%s, %d workers: %v after being cancelled (median of %d)", c.name, workers, late[len(late)/2], len(late))
+			t.Logf("%s, %d workers: %v after being cancelled (median of %d), of %v", c.name, workers, late[len(late)/2], len(late), whole)
 			if os.Getenv("ATTN_EMULATED") == "" && Backend() != "generic" && !raceEnabled {
-				// 2 ms on a quiet machine: the fastest says what the code does, the others what the machine does.
-				require.Less(t, late[0], 2*time.Millisecond, "%s, %d workers: %v", c.name, workers, late)
+				// 2 ms on a quiet machine. On a busy one anything takes longer, so the fastest counts, beside the
+				// time of the whole call, of which 7/8 would be left if nobody looked.
+				require.Less(t, late[0], max(2*time.Millisecond, whole/2), "%s, %d workers: %v", c.name, workers, late)
 			}
 		}
 	}
