@@ -46,7 +46,7 @@ func TestContextCancelled(t *testing.T) {
 	}{
 		{"panels", shape{1, 2, 1, 4000, 4000, 64, 64}},
 		{"rows", shape{16, 8, 8, 1, 20000, 16, 16}},
-		{"split rows", shape{1, 1, 1, 1, 1500 * edge, 8, 8}},
+		{"split rows", shape{1, 1, 1, 4, 4000 * edge, 8, 8}},
 	} {
 		p := newProblem(r, c.s, packedLayout, asmtest.Normal, Options{})
 		for _, workers := range []int{1, 2, 0} {
