@@ -129,6 +129,23 @@ func ExampleAttentionWeights() {
 	// [0.108 0.446 0.446]
 }
 
+// What the second word makes of its scores with the three words.
+func ExampleAttentionScores() {
+	opts := &kernel.Options{Scale: 1, SoftCap: 5, Causal: true, ALiBi: []float32{0.5}}
+	row := kernel.Matrix{Rows: 1, Cols: 3, Stride: 3, Data: make([]float32, 3)}
+	for stage := kernel.StageScores; stage <= kernel.StageWeights; stage++ {
+		if err := kernel.AttentionScores(row, words(queries), words(keys), 0, 0, []int{1}, stage, opts); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("%.3f\n", row.Data)
+	}
+	// Output:
+	// [2.000 3.000 2.000]
+	// [1.900 2.685 1.900]
+	// [1.400 2.685 -Inf]
+	// [0.217 0.783 0.000]
+}
+
 // A layer of two heads over three tokens of a model of two dimensions.
 func ExampleSelfAttention() {
 	square := func(data ...float32) kernel.Matrix { return kernel.Matrix{Rows: 2, Cols: 2, Stride: 2, Data: data} }

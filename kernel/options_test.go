@@ -134,6 +134,32 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
 	return acc, weights, tile.LogSum2(M, L)
 }
 
+// rowScores are the scores of the keys of k after a stage before weights.
+func (p *problem) rowScores(v rowView, stage Stage) []float32 {
+	scores, edit := make([]float32, p.k.Len), p.edit(&v)
+	if stage < StageBias {
+		*edit = generic.RowEdit{SoftCap: edit.SoftCap}
+	}
+	if stage < StageSoftCap {
+		edit.SoftCap = 0
+	}
+	q := make([]float32, p.q.Dim)
+	copy(q, rows(p.q)[(v.b*p.q.Heads+v.h)*p.q.Len+v.i])
+	tile.Scale(q, q, generic.Log2Scale(p.scale()))
+	for j, key := range rows(p.k)[(v.b*p.k.Heads+v.h/(p.q.Heads/p.k.Heads))*p.k.Len:][:p.k.Len] {
+		if stage == StageBias && (j < v.from || j >= v.to || !v.sees[j-v.from]) {
+			scores[j] = -inf
+			continue
+		}
+		score := float32(0)
+		for c, x := range key {
+			score = generic.FMA(q[c], x, score)
+		}
+		scores[j] = float32(float64(edit.Score(score, j-v.from)) * math.Ln2)
+	}
+	return scores
+}
+
 // checkViews holds a call to the bits of row, and its log-sum-exp and weights too.
 func (p *problem) checkViews(t *testing.T, r *rand.Rand) {
 	t.Helper()
@@ -156,6 +182,9 @@ func (p *problem) checkViews(t *testing.T, r *rand.Rand) {
 			}
 		}
 		asmtest.Equal(t, p.rowWeights(v), p.weights(t, v.b, v.h, v.i)[0], "weights of %+v of %v", v, p)
+		for stage := StageScores; stage < StageWeights; stage++ {
+			asmtest.Equal(t, p.rowScores(v, stage), p.scores(t, stage, v.b, v.h, v.i)[0], "stage %d of %+v of %v", stage, v, p)
+		}
 	}
 }
 
@@ -334,6 +363,7 @@ func TestBadOptions(t *testing.T) {
 		if c.o.LSE == nil {
 			w := newMatrix(r, 1, 9, 9, asmtest.Normal)
 			require.Equal(t, err, AttentionWeights(w, c.p.q, c.p.k, 0, 0, []int{0}, &c.o))
+			require.Equal(t, err, AttentionScores(w, c.p.q, c.p.k, 0, 0, []int{0}, StageScores, &c.o), "also of options that come later")
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -13,12 +14,22 @@ import (
 // weights returns the weights of queries of one head.
 func (p *problem) weights(t testing.TB, b, h int, queries ...int) [][]float32 {
 	t.Helper()
+	return p.scores(t, StageWeights, b, h, queries...)
+}
+
+// scores returns the scores of queries of one head after a stage.
+func (p *problem) scores(t testing.TB, stage Stage, b, h int, queries ...int) [][]float32 {
+	t.Helper()
 	n := p.k.Len
 	w := Matrix{len(queries), n, n + 1, make([]float32, len(queries)*(n+1))}
 	for i := range w.Data {
 		w.Data[i] = nan
 	}
-	require.NoError(t, AttentionWeights(w, p.q, p.k, b, h, queries, &p.o), "%v", p)
+	show := func() error { return AttentionScores(w, p.q, p.k, b, h, queries, stage, &p.o) }
+	if stage == StageWeights {
+		show = func() error { return AttentionWeights(w, p.q, p.k, b, h, queries, &p.o) }
+	}
+	require.NoError(t, show(), "%v", p)
 	var rows [][]float32
 	for i := range queries {
 		rows = append(rows, w.Data[i*w.Stride:][:n])
@@ -119,6 +130,53 @@ func TestWeightsOfNaN(t *testing.T) {
 	}
 }
 
+// The scores of each stage, in float64, within the error that is promised of them: what the formulas mean.
+func TestScoresMean(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 8))
+	s := shape{1, 3, 1, 7, edge + 40, 8, 8}
+	p := newProblem(r, s, packedLayout, asmtest.Normal, Options{
+		Scale: 0.7, SoftCap: 1.5, ALiBi: []float32{0.1, -0.3, 0}, Bias: randomBias(r, s, asmtest.Normal), Start: []int{20}, Causal: true, KeyLen: []int{24},
+	})
+	const u = 0x1p-24
+	for h := range s.heads {
+		for i := range s.lq {
+			var got [StageWeights][]float32
+			for stage := range got {
+				got[stage] = p.scores(t, Stage(stage), 0, h, i)[0]
+			}
+			for j := range s.lk {
+				score, size := 0.0, 0.0
+				for c, x := range rows(p.k)[j] {
+					term := float64(float32(0.7)) * float64(x) * float64(rows(p.q)[h*s.lq+i][c])
+					score, size = score+term, size+math.Abs(term)
+				}
+				bound := u * (float64(s.dim+3)*size + math.Abs(score))
+				require.InDelta(t, score, got[StageScores][j], 1.001*bound, "head %d, query %d, key %d", h, i, j)
+				score = 1.5 * math.Tanh(score/1.5)
+				bound += 10.1 * u * math.Abs(score)
+				require.InDelta(t, score, got[StageSoftCap][j], 1.001*bound, "capped: head %d, query %d, key %d", h, i, j)
+				if j >= 24 || j > 20+i {
+					require.Equal(t, -inf, got[StageBias][j], "head %d, query %d, key %d is hidden", h, i, j)
+					continue
+				}
+				alibi, b := float64(p.o.ALiBi[h])*math.Abs(float64(20+i-j)), p.o.Bias
+				bias := float64(b.Data[h*b.HeadStride+i*b.QueryStride+j])
+				bound += u * (3*math.Abs(alibi) + 2*math.Abs(bias) + math.Abs(score-alibi) + 2*math.Abs(score-alibi+bias))
+				require.InDelta(t, score-alibi+bias, got[StageBias][j], 1.001*bound, "biased: head %d, query %d, key %d", h, i, j)
+			}
+		}
+	}
+}
+
+func TestBadStage(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	p := newProblem(r, shape{1, 1, 1, 3, 5, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	w := newMatrix(r, 1, 5, 5, asmtest.Normal)
+	for _, stage := range []Stage{-1, StageWeights + 1} {
+		require.ErrorContains(t, AttentionScores(w, p.q, p.k, 0, 0, []int{1}, stage, nil), fmt.Sprintf("attn: stage is %d, want", stage))
+	}
+}
+
 // Rows of many tiles need no new memory.
 func TestWeightsAllocations(t *testing.T) {
 	if raceEnabled {
@@ -129,8 +187,10 @@ func TestWeightsAllocations(t *testing.T) {
 	p := newProblem(r, shape{1, 1, 1, 2, n, 8, 8}, packedLayout, asmtest.Normal, Options{})
 	w := newMatrix(r, 2, n, n, asmtest.Normal)
 	require.Zero(t, testing.AllocsPerRun(20, func() {
-		if err := AttentionWeights(w, p.q, p.k, 0, 0, []int{0, 1}, nil); err != nil {
-			t.Fatal(err)
+		for stage := StageScores; stage <= StageWeights; stage++ {
+			if err := AttentionScores(w, p.q, p.k, 0, 0, []int{0, 1}, stage, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}))
 }

@@ -245,22 +245,27 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 // weighPart turns the scores that each row sees into weights.
 func (w *worker) weighPart(rs *rows, t *part) {
 	for r := range t.rows {
-		scores, seen := t.scores(w)[r*tile.Keys:], rs.seen(t, r)
-		// Hidden scores in front, from the start of a vector on.
-		from := seen.From &^ 15
-		for k := from; k < seen.From; k++ {
-			scores[k] = float32(math.Inf(-1))
-		}
-		if w.Sight.Mask.Data != nil {
-			w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
-				for k := seen.From + hideFrom; k < seen.From+to; k++ {
-					scores[k] = float32(math.Inf(-1))
-				}
-			})
-		}
-		t.max[r] = asm.RowWeights(scores[from:max(from, seen.To)])
+		t.max[r] = asm.RowWeights(w.hidePart(rs, t, r))
 		t.sum[r] = 0
 	}
+}
+
+// hidePart hides the scores that row r of a part does not see, and returns the others with those before them, from
+// the start of a vector on.
+func (w *worker) hidePart(rs *rows, t *part, r int) []float32 {
+	scores, seen := t.scores(w)[r*tile.Keys:], rs.seen(t, r)
+	from := seen.From &^ 15
+	for k := from; k < seen.From; k++ {
+		scores[k] = float32(math.Inf(-1))
+	}
+	if w.Sight.Mask.Data != nil {
+		w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
+			for k := seen.From + hideFrom; k < seen.From+to; k++ {
+				scores[k] = float32(math.Inf(-1))
+			}
+		})
+	}
+	return scores[from:max(from, seen.To)]
 }
 
 // mixParts mixes the values of a tile of neighbouring KV heads: together those that all rows see, and

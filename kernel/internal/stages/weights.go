@@ -1,15 +1,18 @@
 package stages
 
 import (
+	"math"
+
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/source"
 )
 
-// Weights sets the rows of dst, stride apart, to the weights of chosen queries in one head over all keys.
-// It walks the stages of a row and stops before mix. Dst and V of a are not used.
-func Weights(dst []float32, stride int, a *Arguments, batch, head int, queries []int) {
+// Scores sets the rows of dst, stride apart, to the scores of chosen queries in one head with all keys, in natural
+// units, or to their weights. It walks the stages of a row and stops before weigh or mix. Hidden keys have what no
+// weight is: -Inf or 0. Dst and V of a are not used.
+func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []int, weigh bool) {
 	one := a.member(batch)
 	one.Dst, one.V, one.Workers, one.LSE = one.Q, one.K, 1, nil
 	c := newCall(&one)
@@ -18,17 +21,28 @@ func Weights(dst []float32, stride int, a *Arguments, batch, head int, queries [
 		row := dst[i*stride:][:c.K.Len]
 		n := c.sequence(query)
 		if n < 0 {
-			memory.Clear(row)
+			hide(row, weigh)
 			continue
 		}
 		s := &c.sequences[n]
-		memory.Clear(row[:s.Key])
-		memory.Clear(row[s.Key+s.Keys:])
+		hide(row[:s.Key], weigh)
+		hide(row[s.Key+s.Keys:], weigh)
 		it := plan.Item{Cut: &c.plan.Cuts[n], Sequence: n, Head: head / c.plan.Group, Heads: 1}
-		w.weights(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group)
+		w.showRow(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group, weigh)
 	}
 	w.release()
 	c.release()
+}
+
+// hide sets x to the weights or scores of hidden keys.
+func hide(x []float32, weigh bool) {
+	if weigh {
+		memory.Clear(x)
+		return
+	}
+	for i := range x {
+		x[i] = float32(math.Inf(-1))
+	}
 }
 
 // member returns the arguments of one batch member: the others may be more than there is memory for a list
@@ -63,24 +77,31 @@ func (c *call) sequence(row int) int {
 	return -1
 }
 
-// weights computes the weights of a row of the KV head of an item.
-func (w *worker) weights(dst []float32, it *plan.Item, row int) {
+// showRow computes the scores or the weights of a row of the KV head of an item.
+func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 	rows, m := w.rows[:1], &w.merges[0]
 	rows[0].load(w.call, it, it.Head, row, 1, w.queries)
 	w.reset(w.merges[:1], 1)
 	w.tileMax = w.tileMax[:0]
 	for first := 0; first < len(dst); first += tile.Keys {
 		out := dst[first:min(first+tile.Keys, len(dst))]
-		memory.Clear(out)
+		hide(out, weigh)
 		parts := w.cutParts(rows, first, 1)
 		if len(parts) == 0 {
 			continue
 		}
 		t := &parts[0]
 		w.scoreParts(it, rows, parts)
-		w.weighPart(&rows[0], t)
 		seen := t.any
 		out = out[seen.From:seen.To]
+		if !weigh {
+			w.hidePart(&rows[0], t, 0)
+			for k, s := range t.scores(w)[seen.From:seen.To] {
+				out[k] = float32(float64(s) * math.Ln2)
+			}
+			continue
+		}
+		w.weighPart(&rows[0], t)
 		copy(out, t.scores(w)[seen.From:])
 		for _, p := range out {
 			t.sum[0] += p
