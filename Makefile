@@ -71,13 +71,13 @@ mutate-go: ## break the Go code, line by line; would the tests notice? (GO_MUTAN
 IMPL ?= avx2,avx512,neon# what 'make exhaustive' runs, as far as this machine has it; generic takes minutes
 
 .PHONY: exhaustive
-exhaustive: ## every exponential and activation on all 2^32 arguments, a table (IMPL=generic for pure Go)
-	ATTN_EXHAUSTIVE=$(IMPL) go test -count=1 -timeout 30m -v -run '^Test(Exponential|Activations)' ./asm/asmtest
+exhaustive: ## every exponential, activation and conversion on all 2^32 arguments, a table (IMPL=generic for pure Go)
+	ATTN_EXHAUSTIVE=$(IMPL) go test -count=1 -timeout 30m -v -run '^Test(Exponential|Activations|AllConversions)' ./asm/asmtest
 
 .PHONY: exhaustive-arm64
 exhaustive-arm64: ## the same on NEON under qemu-user, 20 minutes of CPU
 	GOARCH=arm64 QEMU_CPU=cortex-a57 ATTN_REQUIRE=neon ATTN_EXHAUSTIVE=neon go test -count=1 -timeout 2h -v \
-		-exec qemu-aarch64-static -run '^Test(Exponentials|Activations)$$/^neon$$' ./asm/asmtest
+		-exec qemu-aarch64-static -run '^Test(Exponentials|Activations|AllConversions)$$/^neon$$' ./asm/asmtest
 
 .PHONY: stability
 stability: ## errors of attention against their bounds and plain float32: a table, and fuzz/stability.png

@@ -145,6 +145,68 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 	return tile.Fold(sum)
 }
 
+// ToFloat16 is [tile.ToFloat16].
+func ToFloat16(dst []uint16, src []float32) {
+	if level >= levelNEON {
+		neon.ToFloat16(dst, src)
+		return
+	}
+	tile.ToFloat16(dst, src)
+}
+
+// FromFloat16 is [tile.FromFloat16].
+func FromFloat16(dst []float32, src []uint16) {
+	if level >= levelNEON {
+		neon.FromFloat16(dst, src)
+		return
+	}
+	tile.FromFloat16(dst, src)
+}
+
+// ToBFloat16 is [tile.ToBFloat16].
+func ToBFloat16(dst []uint16, src []float32) {
+	if level >= levelNEON {
+		neon.ToBFloat16(dst, src)
+		return
+	}
+	tile.ToBFloat16(dst, src)
+}
+
+// FromBFloat16 is [tile.FromBFloat16].
+func FromBFloat16(dst []float32, src []uint16) {
+	if level >= levelNEON {
+		neon.FromBFloat16(dst, src)
+		return
+	}
+	tile.FromBFloat16(dst, src)
+}
+
+// MaxAbs is [tile.MaxAbs].
+func MaxAbs(x []float32) float32 {
+	if level >= levelNEON {
+		return neon.MaxAbs(x)
+	}
+	return tile.MaxAbs(x)
+}
+
+// Quantize is [tile.Quantize].
+func Quantize(dst []int8, src []float32, scale float32) {
+	if level >= levelNEON {
+		neon.Quantize(dst, src, scale)
+		return
+	}
+	tile.Quantize(dst, src, scale)
+}
+
+// Dequantize is [tile.Dequantize].
+func Dequantize(dst []float32, src []int8, scale float32) {
+	if level >= levelNEON {
+		neon.Dequantize(dst, src, scale)
+		return
+	}
+	tile.Dequantize(dst, src, scale)
+}
+
 // MatMulTile is [tile.MatMulTile].
 func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	if level >= levelNEON && c.Dim == neon.PanelWidth {

@@ -87,6 +87,41 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 	return tile.Fold(sum)
 }
 
+// ToFloat16 is [tile.ToFloat16].
+func ToFloat16(dst []uint16, src []float32) {
+	tile.ToFloat16(dst, src)
+}
+
+// FromFloat16 is [tile.FromFloat16].
+func FromFloat16(dst []float32, src []uint16) {
+	tile.FromFloat16(dst, src)
+}
+
+// ToBFloat16 is [tile.ToBFloat16].
+func ToBFloat16(dst []uint16, src []float32) {
+	tile.ToBFloat16(dst, src)
+}
+
+// FromBFloat16 is [tile.FromBFloat16].
+func FromBFloat16(dst []float32, src []uint16) {
+	tile.FromBFloat16(dst, src)
+}
+
+// MaxAbs is [tile.MaxAbs].
+func MaxAbs(x []float32) float32 {
+	return tile.MaxAbs(x)
+}
+
+// Quantize is [tile.Quantize].
+func Quantize(dst []int8, src []float32, scale float32) {
+	tile.Quantize(dst, src, scale)
+}
+
+// Dequantize is [tile.Dequantize].
+func Dequantize(dst []float32, src []int8, scale float32) {
+	tile.Dequantize(dst, src, scale)
+}
+
 // MatMulTile is [tile.MatMulTile].
 func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	tile.MatMulTile(c, a, start, b, add)

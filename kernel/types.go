@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 )
 
@@ -22,14 +23,14 @@ const (
 // subnormal, 65520 and more becomes Inf, and NaN stays NaN. It panics, before it writes, if the lengths differ.
 func ToFloat16(dst []uint16, src []float32) {
 	checkSameLength("ToFloat16", len(dst), len(src))
-	tile.ToFloat16(dst, src)
+	asm.ToFloat16(dst, src)
 }
 
 // FromFloat16 sets dst[i] to the value of src[i], which is exact. It panics, before it writes, if the
 // lengths differ.
 func FromFloat16(dst []float32, src []uint16) {
 	checkSameLength("FromFloat16", len(dst), len(src))
-	tile.FromFloat16(dst, src)
+	asm.FromFloat16(dst, src)
 }
 
 // ToBFloat16 sets dst[i] to src[i] in bfloat16, the upper half of a float32, rounded to nearest even:
@@ -37,14 +38,14 @@ func FromFloat16(dst []float32, src []uint16) {
 // if the lengths differ.
 func ToBFloat16(dst []uint16, src []float32) {
 	checkSameLength("ToBFloat16", len(dst), len(src))
-	tile.ToBFloat16(dst, src)
+	asm.ToBFloat16(dst, src)
 }
 
 // FromBFloat16 sets dst[i] to the value of src[i], which is exact. It panics, before it writes, if the
 // lengths differ.
 func FromBFloat16(dst []float32, src []uint16) {
 	checkSameLength("FromBFloat16", len(dst), len(src))
-	tile.FromBFloat16(dst, src)
+	asm.FromBFloat16(dst, src)
 }
 
 // Quantize sets dst[i] to src[i]/scale rounded to the nearest integer, of two the even one, and returns
@@ -55,13 +56,11 @@ func FromBFloat16(dst []float32, src []uint16) {
 // What [Dequantize] gives is off by at most 0.501*scale.
 func Quantize(dst []int8, src []float32) (scale float32) {
 	checkSameLength("Quantize", len(dst), len(src))
-	var most float32
-	for _, x := range src {
-		most = largest(most, x)
-	}
-	scale = tile.ScaleInt8(most)
-	for i, x := range src {
-		dst[i] = tile.QuantizeInt8(x, scale)
+	scale = tile.ScaleInt8(asm.MaxAbs(src))
+	if scale > 0 {
+		asm.Quantize(dst, src, scale)
+	} else {
+		clear(dst)
 	}
 	return scale
 }
@@ -78,9 +77,7 @@ func largest(m, x float32) float32 {
 // Dequantize sets dst[i] = src[i]*scale, rounded once. It panics, before it writes, if the lengths differ.
 func Dequantize(dst []float32, src []int8, scale float32) {
 	checkSameLength("Dequantize", len(dst), len(src))
-	for i, q := range src {
-		dst[i] = tile.DequantizeInt8(q, scale)
-	}
+	asm.Dequantize(dst, src, scale)
 }
 
 func checkSameLength(function string, dst, src int) {

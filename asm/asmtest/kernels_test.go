@@ -208,6 +208,67 @@ func TestVectors(t *testing.T) {
 	})
 }
 
+// elements returns an operand of n elements of another type.
+func elements[T uint16 | int8](m *memory, n int) []T {
+	each := 4 / int(unsafe.Sizeof(T(0)))
+	words := m.vector((n + each - 1) / each)
+	all := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(words))), each*len(words))
+	if m.tail {
+		return all[len(all)-n:]
+	}
+	return all[:n:n]
+}
+
+func TestConversions(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		r := rand.New(rand.NewPCG(21, 22))
+		fences(t, 5, 1<<15+300, func(m *memory) {
+			for n := range 262 {
+				if n > 257 { // more than one call of the assembly
+					n += 1<<15 - 258
+				}
+				for kind := range Kinds {
+					what := fmt.Sprintf("n=%d kind=%d", n, kind)
+					x := Fill(r, m.vector(n), kind)
+					most := tile.MaxAbs(x)
+					Equal(t, []float32{most}, []float32{impl.MaxAbs(x)}, "MaxAbs %s", what)
+
+					want, got := make([]uint16, n), elements[uint16](m, n)
+					tile.ToFloat16(want, x)
+					impl.ToFloat16(got, x)
+					require.Equal(t, want, got, "ToFloat16 %s", what)
+					tile.ToBFloat16(want, x)
+					impl.ToBFloat16(got, x)
+					require.Equal(t, want, got, "ToBFloat16 %s", what)
+					for i := range got {
+						got[i] = uint16(r.Uint32())
+					}
+					wide, back := make([]float32, n), m.vector(n)
+					tile.FromFloat16(wide, got)
+					impl.FromFloat16(back, got)
+					Equal(t, wide, back, "FromFloat16 %s", what)
+					tile.FromBFloat16(wide, got)
+					impl.FromBFloat16(back, got)
+					Equal(t, wide, back, "FromBFloat16 %s", what)
+
+					bytes, wantBytes := elements[int8](m, n), make([]int8, n)
+					if scale := tile.ScaleInt8(most); scale > 0 {
+						tile.Quantize(wantBytes, x, scale)
+						impl.Quantize(bytes, x, scale)
+						require.Equal(t, wantBytes, bytes, "Quantize %s", what)
+					}
+					for i := range bytes {
+						bytes[i] = int8(r.Uint32())
+					}
+					tile.Dequantize(wide, bytes, 0.3)
+					impl.Dequantize(back, bytes, 0.3)
+					Equal(t, wide, back, "Dequantize %s", what)
+				}
+			}
+		})
+	})
+}
+
 // A sum of -0 becomes +0 where the tail of a vector is padded, and nowhere else.
 func TestDotNegativeZero(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {

@@ -24,6 +24,13 @@ type Impl struct {
 	Moments            func(x []float32, m float32, sum, squares *[tile.Lanes]float32)
 	Normalize          func(dst, x, gain, bias []float32, norm *[3]float32)
 	Fold               func(sum *[tile.Lanes]float32) float32
+	ToFloat16          func(dst []uint16, src []float32)
+	FromFloat16        func(dst []float32, src []uint16)
+	ToBFloat16         func(dst []uint16, src []float32)
+	FromBFloat16       func(dst []float32, src []uint16)
+	MaxAbs             func(x []float32) float32
+	Quantize           func(dst []int8, src []float32, scale float32)
+	Dequantize         func(dst []float32, src []int8, scale float32)
 	MatMulTile         func(c, a, start tile.Rows, b []float32, add bool)
 	MatMulRow          func(c tile.Rows, a, start, b []float32, add bool)
 	MatMulPack         func(c, a, start, b tile.Rows, dst []float32, add bool)
@@ -67,6 +74,13 @@ func Generic(w int) Impl {
 		Moments:            tile.Moments,
 		Normalize:          tile.Normalize,
 		Fold:               tile.Fold,
+		ToFloat16:          tile.ToFloat16,
+		FromFloat16:        tile.FromFloat16,
+		ToBFloat16:         tile.ToBFloat16,
+		FromBFloat16:       tile.FromBFloat16,
+		MaxAbs:             tile.MaxAbs,
+		Quantize:           tile.Quantize,
+		Dequantize:         tile.Dequantize,
 		MatMulTile:         tile.MatMulTile,
 		MatMulRow:          tile.MatMulRow,
 		MatMulPack:         tile.MatMulPack,

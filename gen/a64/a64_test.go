@@ -38,6 +38,7 @@ func TestWords(t *testing.T) {
 		"FADD": (*Asm).FADD, "FSUB": (*Asm).FSUB, "FMUL": (*Asm).FMUL, "FDIV": (*Asm).FDIV,
 		"FMLA": (*Asm).FMLA, "FMLS": (*Asm).FMLS, "FMAX": (*Asm).FMAX, "FMIN": (*Asm).FMIN, "FMAXNM": (*Asm).FMAXNM,
 		"FCMEQ": (*Asm).FCMEQ, "FCMGT": (*Asm).FCMGT, "CMTST": (*Asm).CMTST, "MUL": (*Asm).MULV,
+		"UMIN": (*Asm).UMIN, "UMAX": (*Asm).UMAX,
 	}
 	two := map[string]func(*Asm, V, V){"FRINTP": (*Asm).FRINTP, "FCVTNS": (*Asm).FCVTNS, "FNEG": (*Asm).FNEG}
 	check := func(op string, want []string, emit func(*Asm)) {
@@ -85,6 +86,15 @@ func TestWords(t *testing.T) {
 		for op, f := range two {
 			check(op, []string{s4(d), s4(n)}, func(a *Asm) { f(a, d, n) })
 		}
+		check("FCVTN", []string{fmt.Sprintf("V%d.4H", d), s4(n)}, func(a *Asm) { a.FCVTN(d, n) })
+		check("FCVTL", []string{s4(d), fmt.Sprintf("V%d.4H", n)}, func(a *Asm) { a.FCVTL(d, n) })
+		check("XTN", []string{fmt.Sprintf("V%d.4H", d), s4(n)}, func(a *Asm) { a.XTN(d, n) })
+		check("XTN", []string{fmt.Sprintf("V%d.8B", d), fmt.Sprintf("V%d.8H", n)}, func(a *Asm) { a.XTNB(d, n) })
+		check("SHRN", []string{fmt.Sprintf("V%d.4H", d), s4(n), "#16"}, func(a *Asm) { a.SHRN16(d, n) })
+		check("SXTL", []string{s4(d), fmt.Sprintf("V%d.4H", n)}, func(a *Asm) { a.SXTL(d, n) })
+		check("SXTL", []string{fmt.Sprintf("V%d.8H", d), fmt.Sprintf("V%d.8B", n)}, func(a *Asm) { a.SXTLB(d, n) })
+		check("SHLL", []string{s4(d), fmt.Sprintf("V%d.4H", n), "#16"}, func(a *Asm) { a.SHLL16(d, n) })
+		check("UMAXV", []string{fmt.Sprintf("S%d", d), s4(n)}, func(a *Asm) { a.UMAXV(d, n) })
 		check("BIC", []string{b16(d), b16(n), b16(m)}, func(a *Asm) { a.BIC(d, n, m) })
 		check("ORN", []string{b16(d), b16(n), b16(m)}, func(a *Asm) { a.ORN(d, n, m) })
 		lane := r.IntN(4)

@@ -59,13 +59,14 @@ var (
 		"fadd": 0x4E20D400, "fsub": 0x4EA0D400, "fmul": 0x6E20DC00, "fdiv": 0x6E20FC00,
 		"fmla": 0x4E20CC00, "fmls": 0x4EA0CC00, "fmax": 0x4E20F400, "fmin": 0x4EA0F400,
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
-		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400, "umin": 0x6EA06C00,
+		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400, "umin": 0x6EA06C00, "umax": 0x6EA06400,
 	}
 	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800, "fneg": 0x6EA0F800, "fabs": 0x4EA0F800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
 )
 
 const (
+	umaxv   = 0x6EB0A800
 	bic     = 0x4E601C00
 	orn     = 0x4EE01C00
 	fmaxv   = 0x6E30F800
@@ -121,12 +122,27 @@ func (a *Asm) FMLAElement(d, n, m V, lane int) {
 func (a *Asm) FMAXV(d, n V) { a.word(define, fmaxv, "fmaxv s%d, v%d.4s", d.d(), n.n()) }
 func (a *Asm) FADDP(d, n V) { a.word(define, faddp, "faddp s%d, v%d.2s", d.d(), n.n()) }
 
-// Integers, lane by lane. SABD is |n - m|, UMIN the lesser one of those without a sign.
+// Integers, lane by lane. SABD is |n - m|, UMIN the lesser one of those without a sign, UMAX the greater one, UMAXV the
+// greatest of the lanes of n in the low lane of d.
 func (a *Asm) UMIN(d, n, m V) { a.three(define, "umin", d, n, m) }
+func (a *Asm) UMAX(d, n, m V) { a.three(define, "umax", d, n, m) }
+func (a *Asm) UMAXV(d, n V)   { a.word(define, umaxv, "umaxv s%d, v%d.4s", d.d(), n.n()) }
 func (a *Asm) MULV(d, n, m V) { a.three(define, "mul", d, n, m) }
 func (a *Asm) SABD(d, n, m V) { a.three(define, "sabd", d, n, m) }
 func (a *Asm) ADDV(d, n, m V) { a.op(define, "VADD", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) SUBV(d, n, m V) { a.op(define, "VSUB", m.in("S4"), n.in("S4"), d.in("S4")) }
+
+// Lanes of other sizes: FCVTN rounds 4 lanes to binary16 in the low half of d, and FCVTL converts them back. XTN leaves
+// the low halves of 4 lanes and SHRN16 the high ones, in the low half of d, and XTNB the low bytes of 8 lanes of 16 bits.
+// SXTL extends 4 lanes of 16 bits by their signs, SHLL16 by 16 zeros below, and SXTLB 8 bytes to 16 bits.
+func (a *Asm) FCVTN(d, n V)  { a.word(define, 0x0E216800, "fcvtn v%d.4h, v%d.4s", d.d(), n.n()) }
+func (a *Asm) FCVTL(d, n V)  { a.word(define, 0x0E217800, "fcvtl v%d.4s, v%d.4h", d.d(), n.n()) }
+func (a *Asm) XTN(d, n V)    { a.word(define, 0x0E612800, "xtn v%d.4h, v%d.4s", d.d(), n.n()) }
+func (a *Asm) XTNB(d, n V)   { a.word(define, 0x0E212800, "xtn v%d.8b, v%d.8h", d.d(), n.n()) }
+func (a *Asm) SHRN16(d, n V) { a.word(define, 0x0F108400, "shrn v%d.4h, v%d.4s, #16", d.d(), n.n()) }
+func (a *Asm) SXTL(d, n V)   { a.word(define, 0x0F10A400, "sxtl v%d.4s, v%d.4h", d.d(), n.n()) }
+func (a *Asm) SXTLB(d, n V)  { a.word(define, 0x0F08A400, "sxtl v%d.8h, v%d.8b", d.d(), n.n()) }
+func (a *Asm) SHLL16(d, n V) { a.word(define, 0x2E613800, "shll v%d.4s, v%d.4h, #16", d.d(), n.n()) }
 
 // SHL and USHR shift bits out.
 func (a *Asm) SHL(d, n V, bits int) {
@@ -200,6 +216,36 @@ func (a *Asm) LDRD(v V, m Mem) { a.op(define, "FMOVD", m.at(8), v.scalar()) }
 func (a *Asm) LDRS(v V, m Mem) { a.op(define, "FMOVS", m.at(4), v.scalar()) }
 func (a *Asm) STRQ(v V, m Mem) { a.op(read, "FMOVQ", v.scalar(), m.at(16)) }
 func (a *Asm) STRS(v V, m Mem) { a.op(read, "FMOVS", v.scalar(), m.at(4)) }
+
+// LDRBytes loads 1, 2, 4, 8 or 16 bytes and clears the others; STRBytes stores as many.
+func (a *Asm) LDRBytes(v V, m Mem, n int) {
+	switch n {
+	case 16:
+		a.LDRQ(v, m)
+	case 8:
+		a.LDRD(v, m)
+	case 4:
+		a.LDRS(v, m)
+	default:
+		x := a.X()
+		a.op(define, map[int]string{2: "MOVHU", 1: "MOVBU"}[n], m.at(n), x.form())
+		a.op(define, "FMOVS", x.form(), v.scalar())
+	}
+}
+func (a *Asm) STRBytes(v V, m Mem, n int) {
+	switch n {
+	case 16:
+		a.STRQ(v, m)
+	case 8:
+		a.op(read, "FMOVD", v.scalar(), m.at(8))
+	case 4:
+		a.STRS(v, m)
+	default:
+		x := a.X()
+		a.op(define, "FMOVS", v.scalar(), x.form())
+		a.op(read, map[int]string{2: "MOVH", 1: "MOVB"}[n], x.form(), m.at(n))
+	}
+}
 
 // LDRQX and LDRSX load 4 and 1 lanes from base + index bytes, STRQX stores 4.
 func (a *Asm) LDRQX(v V, base, index X) {

@@ -33,6 +33,7 @@ var files = []struct {
 	{"activation", genActivation},
 	{"softmax", genSoftmax},
 	{"norm", genNorm},
+	{"convert", genConvert},
 	{"matmul", genMatMul},
 	{"panel", genPanel},
 	{"score", genScore},

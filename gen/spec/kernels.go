@@ -5,6 +5,7 @@ package spec
 const (
 	wideVector = "len(x) >= 64"
 	wideSum    = "len(x) >= 256"
+	wideSource = "len(src) >= 64"
 	never      = "false"
 )
 
@@ -54,6 +55,27 @@ var Kernels = []Kernel{
 	}, {
 		Name: "Fold", Result: float, Wide: never,
 		Params: []Param{{"sum", lanes, read()}},
+	}, {
+		Name: "ToFloat16", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", halves, write("len(src)")}, {"src", vector, read("len(src)")}},
+	}, {
+		Name: "FromFloat16", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", vector, write("len(src)")}, {"src", halves, read("len(src)")}},
+	}, {
+		Name: "ToBFloat16", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", halves, write("len(src)")}, {"src", vector, read("len(src)")}},
+	}, {
+		Name: "FromBFloat16", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", vector, write("len(src)")}, {"src", halves, read("len(src)")}},
+	}, {
+		Name: "MaxAbs", Result: float, Elements: "x", Wide: wideVector,
+		Params: []Param{{"x", vector, read("len(x)")}},
+	}, {
+		Name: "Quantize", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", octets, write("len(src)")}, {"src", vector, read("len(src)")}, {"scale", float, value}},
+	}, {
+		Name: "Dequantize", Elements: "src", Cut: true, Wide: wideSource,
+		Params: []Param{{"dst", vector, write("len(src)")}, {"src", octets, read("len(src)")}, {"scale", float, value}},
 	}, {
 		Name: "MatMulTile", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")},

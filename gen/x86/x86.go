@@ -41,6 +41,7 @@ var files = []struct {
 	{"activation", genActivation},
 	{"softmax", genSoftmax},
 	{"norm", genNorm},
+	{"convert", genConvert},
 	{"matmul", genMatMul},
 	{"panel", genPanel},
 	{"score", genScore},

@@ -81,6 +81,30 @@ func QuantizeInt8(x, scale float32) int8 {
 // DequantizeInt8 is the value of an element.
 func DequantizeInt8(q int8, scale float32) float32 { return float32(q) * scale }
 
+// MaxAbs returns the largest |x[i]|, 0 if there is none, and NaN if one of them is.
+func MaxAbs(x []float32) float32 {
+	var most uint32 // as integers NaN are above all numbers
+	for _, v := range x {
+		most = max(most, math.Float32bits(v)&(1<<31-1))
+	}
+	return math.Float32frombits(most)
+}
+
+// Quantize sets dst[i] to src[i]/scale rounded to an integer, to even where two are as near. Scale is
+// positive, and quotients are from -127 to 127 when they are rounded.
+func Quantize(dst []int8, src []float32, scale float32) {
+	for i, x := range src {
+		dst[i] = QuantizeInt8(x, scale)
+	}
+}
+
+// Dequantize sets dst[i] = src[i]*scale, rounded once.
+func Dequantize(dst []float32, src []int8, scale float32) {
+	for i, q := range src {
+		dst[i] = DequantizeInt8(q, scale)
+	}
+}
+
 // MatMulTileFloat16 is [MatMulTile] with a panel of binary16.
 func MatMulTileFloat16(c, a, start Rows, b []uint16, add bool) {
 	panel := make([]float32, a.Dim*c.Dim)

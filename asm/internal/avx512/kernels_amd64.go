@@ -258,6 +258,126 @@ func Fold(sum *[tile.Lanes]float32) float32 {
 	return fold(sum)
 }
 
+// ToFloat16 is [tile.ToFloat16].
+//
+//go:noinline
+func ToFloat16(dst []uint16, src []float32) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		toFloat16Part(dst, src[:n])
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func toFloat16Part(dst []uint16, src []float32) { toFloat16(&dst[0], &src[0], len(src)) }
+
+// FromFloat16 is [tile.FromFloat16].
+//
+//go:noinline
+func FromFloat16(dst []float32, src []uint16) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		fromFloat16Part(dst, src[:n])
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func fromFloat16Part(dst []float32, src []uint16) { fromFloat16(&dst[0], &src[0], len(src)) }
+
+// ToBFloat16 is [tile.ToBFloat16].
+//
+//go:noinline
+func ToBFloat16(dst []uint16, src []float32) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		toBFloat16Part(dst, src[:n])
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func toBFloat16Part(dst []uint16, src []float32) { toBFloat16(&dst[0], &src[0], len(src)) }
+
+// FromBFloat16 is [tile.FromBFloat16].
+//
+//go:noinline
+func FromBFloat16(dst []float32, src []uint16) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		fromBFloat16Part(dst, src[:n])
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func fromBFloat16Part(dst []float32, src []uint16) { fromBFloat16(&dst[0], &src[0], len(src)) }
+
+// MaxAbs is [tile.MaxAbs].
+//
+//go:noinline
+func MaxAbs(x []float32) float32 {
+	race.Read(x, len(x))
+	m := float32(0)
+	for len(x) > 0 {
+		n := min(len(x), part)
+		m = tile.MaxAbs([]float32{m, maxAbsPart(x[:n])})
+		x = x[n:]
+	}
+	return m
+}
+
+// Quantize is [tile.Quantize].
+//
+//go:noinline
+func Quantize(dst []int8, src []float32, scale float32) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		quantizePart(dst, src[:n], scale)
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func quantizePart(dst []int8, src []float32, scale float32) {
+	quantize(&dst[0], &src[0], len(src), scale)
+}
+
+// Dequantize is [tile.Dequantize].
+//
+//go:noinline
+func Dequantize(dst []float32, src []int8, scale float32) {
+	dst = dst[:len(src)]
+	race.Write(dst, len(src))
+	race.Read(src, len(src))
+	for len(src) > 0 {
+		n := min(len(src), part)
+		dequantizePart(dst, src[:n], scale)
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+//go:noinline
+func dequantizePart(dst []float32, src []int8, scale float32) {
+	dequantize(&dst[0], &src[0], len(src), scale)
+}
+
 // MatMulTile is [tile.MatMulTile].
 //
 //go:noinline
@@ -641,6 +761,9 @@ func max32(x, m float32) float32 {
 	}
 	return m
 }
+
+//go:noinline
+func maxAbsPart(x []float32) float32 { return maxAbs(&x[0], len(x)) }
 
 //go:noinline
 func maxPart(x []float32) float32 {
