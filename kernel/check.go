@@ -10,6 +10,25 @@ func checkAttention(dst, q, k, v *Tensor) error {
 	if err := dst.resolveWritten("dst"); err != nil {
 		return err
 	}
+	if err := checkInputs(q, k, v); err != nil {
+		return err
+	}
+	if dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != v.Dim {
+		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, v.Dim}, [...]string{"q", "q", "q", "v"})
+	}
+	switch {
+	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
+	case dst.meets(k):
+		return fmt.Errorf("attn: dst.Data shares memory with k.Data")
+	case dst.meets(v):
+		return fmt.Errorf("attn: dst.Data shares memory with v.Data")
+	}
+	return nil
+}
+
+// checkInputs is checkAttention without dst.
+func checkInputs(q, k, v *Tensor) error {
 	if err := q.resolve("q"); err != nil {
 		return err
 	}
@@ -22,17 +41,8 @@ func checkAttention(dst, q, k, v *Tensor) error {
 	if err := checkQueryKey(q, k); err != nil {
 		return err
 	}
-	if v.Batch != q.Batch || dst.Batch != q.Batch || dst.Heads != q.Heads || v.Heads != k.Heads ||
-		dst.Len != q.Len || v.Len != k.Len || dst.Dim != v.Dim {
-		return mismatch(dst, q, k, v)
-	}
-	switch {
-	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
-		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
-	case dst.meets(k):
-		return fmt.Errorf("attn: dst.Data shares memory with k.Data")
-	case dst.meets(v):
-		return fmt.Errorf("attn: dst.Data shares memory with v.Data")
+	if v.Batch != q.Batch || v.Heads != k.Heads || v.Len != k.Len {
+		return mismatch("v", v, [...]int{q.Batch, k.Heads, k.Len, v.Dim}, [...]string{"q", "k", "k", ""})
 	}
 	return nil
 }
@@ -63,23 +73,11 @@ func shared(dst footprint, inputs ...operand) string {
 	return ""
 }
 
-// mismatch names the first size that is not as it must be.
-func mismatch(dst, q, k, v *Tensor) error {
-	for _, c := range []struct {
-		name      string
-		got, want int
-		as        string
-	}{
-		{"v.Batch", v.Batch, q.Batch, "q"},
-		{"dst.Batch", dst.Batch, q.Batch, "q"},
-		{"dst.Heads", dst.Heads, q.Heads, "q"},
-		{"v.Heads", v.Heads, k.Heads, "k"},
-		{"dst.Len", dst.Len, q.Len, "q"},
-		{"v.Len", v.Len, k.Len, "k"},
-		{"dst.Dim", dst.Dim, v.Dim, "v"},
-	} {
-		if c.got != c.want {
-			return fmt.Errorf("attn: %s is %d, want %d as of %s", c.name, c.got, c.want, c.as)
+// mismatch names the first size of x that is not as it must be, as of others.
+func mismatch(name string, x *Tensor, want [4]int, of [4]string) error {
+	for i, got := range [...]int{x.Batch, x.Heads, x.Len, x.Dim} {
+		if got != want[i] {
+			return fmt.Errorf("attn: %s.%s is %d, want %d as of %s", name, [...]string{"Batch", "Heads", "Len", "Dim"}[i], got, want[i], of[i])
 		}
 	}
 	return nil

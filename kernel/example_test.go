@@ -129,6 +129,15 @@ func ExampleAttentionWeights() {
 	// [0.108 0.446 0.446]
 }
 
+// A window of 256 tokens skips most tiles of a text of 4096. What else is said depends on the CPU.
+func ExampleExplain() {
+	x := kernel.Tensor{Data: make([]float32, 4096*64), Len: 4096, Dim: 64}
+	plan, err := kernel.Explain(x, x, x, &kernel.Options{Causal: true, Window: &kernel.Window{Left: 255}})
+	fmt.Println(err, plan.Skipped > 5*plan.Computed)
+	// Output:
+	// <nil> true
+}
+
 // What the second word makes of its scores with the three words.
 func ExampleAttentionScores() {
 	opts := &kernel.Options{Scale: 1, SoftCap: 5, Causal: true, ALiBi: []float32{0.5}}

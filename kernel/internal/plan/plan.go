@@ -295,14 +295,21 @@ func (p *Plan) Item(i, n int) Item {
 
 // String describes the plan in a line.
 func (p Plan) String() string {
+	return fmt.Sprintf("%d items for %d workers; %s", p.Items, p.Workers, p.Path())
+}
+
+// Path describes how sequences are cut.
+func (p *Plan) Path() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d items for %d workers", p.Items, p.Workers)
 	for i := 0; i < len(p.Cuts); {
 		c, n := p.Cuts[i], 1
 		for ; i+n < len(p.Cuts) && p.Cuts[i+n].like(c); n++ {
 		}
 		i += n
-		fmt.Fprintf(&b, "; %d sequences: %d queries of each of %d KV heads, %d an item", n, c.Rows, p.kvHeads, c.ItemRows)
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%d sequences: %d queries of each of %d KV heads, %d an item", n, c.Rows, p.kvHeads, c.ItemRows)
 		if c.Together > 1 {
 			fmt.Fprintf(&b, ", %d items together", c.Together)
 		}

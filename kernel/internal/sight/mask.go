@@ -37,6 +37,22 @@ func (m *Mask) eight(at int) uint64 {
 	return (x&low7 + low7 | x) >> 7 & eightTrue
 }
 
+// Any reports whether one of the n elements from at on is true.
+func (m *Mask) Any(at, n int) bool {
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if m.eight(at+i) != 0 {
+			return true
+		}
+	}
+	for ; i < n; i++ {
+		if m.sees(at + i) {
+			return true
+		}
+	}
+	return false
+}
+
 // EachHidden calls hide for the runs [from, to) of the n elements from at on that are false.
 func (m *Mask) EachHidden(at, n int, hide func(from, to int)) {
 	for i := 0; i < n; {

@@ -140,6 +140,7 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 		return
 	}
 	p.started = true
+	w.tiles.add(seen.Any != seen.All)
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
 	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
 	p.mix(w.scores, &seen, values, aheadInMix)
@@ -225,6 +226,7 @@ func (w *worker) repair(it *plan.Item, p *panel) {
 		before, behind = p.sees.Any, sight.Keys{}
 	}
 	harmed := w.harmed(it, p, before) | w.harmed(it, p, behind)
+	defer func(t Tiles) { w.tiles = t }(w.tiles) // these have been counted
 	const n = tile.MaxRows
 	for r := 0; r < p.width(); r += n {
 		if harmed>>r&(1<<n-1) != 0 {

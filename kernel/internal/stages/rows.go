@@ -109,13 +109,18 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 		// One tile needs no merge: with nothing before it a is 0 and b is 1, or 0 where there is no finite
 		// score and the mix is 0 or NaN, so that FMA(o, b, 0*a) is o but for the sign of a zero, which the
 		// division makes +0. As with the sum.
-		if parts := w.stretch(it, rows, first, 1); len(parts) > 0 && parts[0].rows == rows[0].n {
+		parts := w.stretch(it, rows, first, 1)
+		if len(parts) > 0 && parts[0].rows == rows[0].n {
 			for i := range parts {
 				t := &parts[i]
 				w.finishRows(&rows[i], &t.max, &t.sum, t.mixes(w))
 			}
 			return
 		}
+		w.reset(merges, rows[0].n)
+		w.merge(merges, parts)
+		w.finish(merges, rows)
+		return
 	}
 	w.reset(merges, rows[0].n)
 	for ; first < keys.To; first += tiles * tile.Keys {
@@ -134,6 +139,7 @@ type part struct {
 	before    int        // rows before them whose scores are computed too, for want of queries behind them
 	first     int        // the first key of the tile, from which the others count
 	any, all  sight.Keys // from the first to the last key that some of the rows sees; keys that all of them see
+	masked    bool       // a key of any is hidden from some of the rows
 	max, sum  [tile.MaxRows]float32
 }
 
@@ -149,6 +155,7 @@ func (w *worker) stretch(it *plan.Item, rows []rows, first, tiles int) []part {
 	}
 	for i := range parts {
 		w.weighPart(&rows[i%len(rows)], &parts[i])
+		w.tiles.add(parts[i].masked)
 	}
 	for i := 0; i < len(parts); i += len(rows) {
 		w.mixParts(it, rows, parts[i:][:len(rows)])
@@ -160,9 +167,9 @@ func (w *worker) stretch(it *plan.Item, rows []rows, first, tiles int) []part {
 func (w *worker) cutParts(rows []rows, first, tiles int) []part {
 	n, slot := 0, 0
 	for range tiles {
-		for range rows {
+		for i := range rows {
 			t := &w.parts[n]
-			if t.cut(&rows[0], first); t.rows == 0 {
+			if t.cut(&rows[0], first); t.rows == 0 || i == 0 && w.masksAll(rows, t) {
 				break
 			}
 			scored := w.plan.ScoreRows(t.rows)
@@ -174,6 +181,21 @@ func (w *worker) cutParts(rows []rows, first, tiles int) []part {
 		first += tile.Keys
 	}
 	return w.parts[:n]
+}
+
+// masksAll reports whether the mask hides all keys of a part, of which the heads have the same one, from all rows.
+func (w *worker) masksAll(rows []rows, t *part) bool {
+	if w.Sight.Mask.Data == nil {
+		return false
+	}
+	for i := range rows {
+		for r := range t.rows {
+			if seen := rows[i].seen(t, r); w.Sight.Any(rows[i].mask[t.row+r]+t.first+seen.From, seen.Len()) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // cut sets t to what rows see of the tile from key number first on: t.rows is 0 if that is nothing.
@@ -244,6 +266,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 
 // weighPart turns the scores that each row sees into weights.
 func (w *worker) weighPart(rs *rows, t *part) {
+	t.masked = t.any != t.all
 	for r := range t.rows {
 		t.max[r] = asm.RowWeights(w.hidePart(rs, t, r))
 		t.sum[r] = 0
@@ -260,6 +283,7 @@ func (w *worker) hidePart(rs *rows, t *part, r int) []float32 {
 	}
 	if w.Sight.Mask.Data != nil {
 		w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
+			t.masked = true
 			for k := seen.From + hideFrom; k < seen.From+to; k++ {
 				scores[k] = float32(math.Inf(-1))
 			}

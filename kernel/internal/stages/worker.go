@@ -27,6 +27,7 @@ type worker struct {
 	lanes    [tile.Keys]uint32 // which lanes see a key
 	ignored  tile.Panel        // takes the maxima of scores that are not yet hidden
 	upcoming upcoming
+	tiles    Tiles // that it has computed
 }
 
 var workers = sync.Pool{New: func() any { return new(worker) }}
@@ -49,7 +50,10 @@ func newWorker(c *call) *worker {
 
 // release puts w back, without keeping data alive.
 func (w *worker) release() {
-	w.call = nil
+	if Count != nil {
+		Count(w.tiles)
+	}
+	w.call, w.tiles = nil, Tiles{}
 	w.upcoming.forget()
 	workers.Put(w)
 }

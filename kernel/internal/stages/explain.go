@@ -1,0 +1,115 @@
+package stages
+
+import (
+	"slices"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/sight"
+)
+
+// Tiles counts tiles of keys, once for each panel or few rows of a KV head that are together.
+type Tiles struct {
+	Computed int
+	Masked   int // of these, where some key is hidden from some query and not from all
+	Skipped  int // since no query sees a key of it
+}
+
+// add counts a tile that is computed.
+func (t *Tiles) add(masked bool) {
+	t.Computed++
+	if masked {
+		t.Masked++
+	}
+}
+
+// Count, if it is not nil, is told by each worker what it has computed. Tests set it.
+var Count func(Tiles)
+
+// An Explanation is what a call will do.
+type Explanation struct {
+	Plan    plan.Plan
+	Tiles   Tiles
+	Scratch int // elements of memory of all workers
+}
+
+// Explain returns that of a call. Dst is not used.
+func Explain(a *Arguments) Explanation {
+	c := newCall(a)
+	w := newWorker(c)
+	total, n := 0, 0
+	for i := 0; i < c.plan.Items; i += n {
+		n = c.plan.Together(i)
+		it := c.plan.Item(i, n)
+		keys := c.sequences[it.Sequence].Keys
+		if a.Lengths.KeyOffsets == nil {
+			keys = a.K.Len // with those behind KeyLen
+		}
+		tiles := it.Keys.In(0, keys)
+		if it.Part == it.Cut.Parts-1 {
+			tiles.To = keys
+		}
+		each := (tiles.Len() + tile.Keys - 1) / tile.Keys
+		if it.TailRows == it.Rows {
+			rows := w.rows[:it.Heads]
+			for i := range rows {
+				rows[i].load(c, &it, it.Head+i, it.Row, it.Rows, w.queries)
+			}
+			total += it.Heads * each
+			w.foresee(rows, it.Keys)
+			continue
+		}
+		panels := w.loadPanels(&it)
+		total += len(panels) * each
+		for i := range panels {
+			sees := &panels[i].sees
+			for first := sees.Any.From / tile.Keys * tile.Keys; first < sees.Any.To; first += tile.Keys {
+				if seen := sees.Cover(first, tile.Keys, &w.lanes); seen.Any.Len() > 0 {
+					w.tiles.add(seen.Any != seen.All)
+				}
+			}
+		}
+		if it.TailRows > 0 {
+			rows := w.rows[:1]
+			rows[0].load(c, &it, it.Head, it.Row+it.Rows-it.TailRows, it.TailRows, w.queries)
+			total += each
+			w.foresee(rows, it.Keys)
+		}
+	}
+	e := Explanation{c.plan, w.tiles, c.scratch()}
+	e.Plan.Cuts = slices.Clone(e.Plan.Cuts)
+	e.Tiles.Skipped = total - e.Tiles.Computed
+	w.tiles = Tiles{}
+	w.release()
+	c.release()
+	return e
+}
+
+// scratch returns the elements of memory that the workers of a call take.
+func (c *call) scratch() int {
+	own, shared, pad := 0, 0, tile.Pad(c.V.Dim)
+	for i := range c.plan.Cuts {
+		if cut := &c.plan.Cuts[i]; cut.Parts > 1 {
+			shared += c.K.Heads * cut.Rows * pad
+		} else {
+			own = max(own, cut.Heads*cut.TailRows*pad)
+		}
+	}
+	return c.plan.Workers*(c.plan.Scratch.Size()+own) + shared
+}
+
+// foresee counts the tiles of few rows.
+func (w *worker) foresee(rows []rows, keys sight.Keys) {
+	keys = keys.And(rows[0].any)
+	for first := keys.From / tile.Keys * tile.Keys; first < keys.To; first += tile.Keys {
+		for i, t := range w.cutParts(rows, first, 1) {
+			masked := t.any != t.all
+			for r := range t.rows {
+				if seen := rows[i].seen(&t, r); w.Sight.Mask.Data != nil {
+					w.Sight.EachHidden(rows[i].mask[t.row+r]+first+seen.From, seen.Len(), func(int, int) { masked = true })
+				}
+			}
+			w.tiles.add(masked)
+		}
+	}
+}
