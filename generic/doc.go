@@ -61,6 +61,24 @@
 // in the sign of a zero. An o that overflows is not rescued by a small b or a large L. Nothing in
 // this depends on how queries, heads, tiles or workers are grouped, so a row has the same bits in
 // prefill and in decode, alone and in a batch.
+//
+// # The gradient of attention
+//
+// From the gradient dO of the output come those of queries, keys and values, for each pair of a query i and a key j that
+// it sees, unless L_i is 0. M_i and L_i are what the row has at its end, and s_ij is the score, edited, as above:
+//
+//	p_ij    = float32(exp2(s_ij - M_i) * Inverse(L_i))
+//	delta_i = float32(scale * Dot(dO_i, O_i))
+//	g_ij    = chain over c of FMA(float32(scale*dO_ic), v_jc, .), from -delta_i
+//	ds_ij   = float32(p_ij * g_ij), times the scale of the scores
+//	dV_j    : chain over i of FMA(p_ij, dO_ic, .)
+//	dK_j    : chain over i of FMA(ds_ij, q_ic, .)
+//	dQ_i    : chain over j of FMA(ds_ij, k_jc, .)
+//
+// With a soft cap ds is multiplied by its slope, FMA(-t, t, 1) with t = float32(s * (1/C)) of the capped score.
+// Chains of dV and dK go over a block of [GradientQueries] queries of a head, counted from the first of the sequence, those of
+// dQ over a unit of [GradientKeys] keys. They start at +0, and are added one by one to sums that start at +0: in dV and
+// dK the last block first, and in a block the query heads of the group in increasing order; in dQ the units in increasing order.
 package generic
 
 import "github.com/selfattn/attn/generic/tile"

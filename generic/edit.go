@@ -16,10 +16,22 @@ type RowEdit struct {
 
 // apply edits the scores of the keys from number first on.
 func (e *RowEdit) apply(s []float32, first int) {
-	if e.SoftCap != 0 {
-		cap := Log2Scale(e.SoftCap)
-		tile.CapRow(s, cap, 1/cap)
+	e.cap(s)
+	e.bias(s, first)
+}
+
+// cap caps scores, and returns the slope of the cap at the last of them.
+func (e *RowEdit) cap(s []float32) (slope float32) {
+	if e.SoftCap == 0 {
+		return 1
 	}
+	cap := Log2Scale(e.SoftCap)
+	tile.CapRow(s, cap, 1/cap)
+	return tile.CapSlope(s[len(s)-1], 1/cap)
+}
+
+// bias biases the capped scores of the keys from number first on.
+func (e *RowEdit) bias(s []float32, first int) {
 	if e.Slope != 0 {
 		tile.AlibiRow(s, AlibiPosition(e.Position)-first, Log2Scale(e.Slope))
 	}

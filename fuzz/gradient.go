@@ -1,0 +1,199 @@
+package fuzz
+
+import (
+	"math"
+	"slices"
+
+	"github.com/selfattn/attn/generic"
+)
+
+// Gradients are the exact gradients of attention for a KV head, and how far kernel.AttentionGradient may be from
+// them: rows of keys, of values, and of the queries of each head.
+type Gradients struct {
+	DK, DV, DKBound, DVBound [][]float64
+	DQ, DQBound              [][][]float64
+	Trusted                  bool // the bounds hold
+}
+
+// Gradient returns the gradients of what g takes, whose outputs, maxima and sums it does not read.
+//
+// In the notation of [Attention], with g_j = scale*(dO.v_j - D) and D = dO.o:
+//
+// Weights. The one here is exp2(s-M) * fl(1/L), one rounding more than the output's, so that it is off by
+//
+//	dp_j = ((P_j + w_j)*(1+gamma(2)) + F*D')/L - P_j + eta,  D' that of the weights
+//
+// Gradients of scores. The output is off by E_c, so that with the k [additions] of its inner product D is off by
+// e = (1+u)*|scale|*(sum |dO_c|*E_c + gamma(k)*sum |dO_c|*(|o_c|+E_c) + n*eta) + u*|scale*D| + eta. A product of
+// scale*dO passes the rounding of that and a chain, the start of which is -D:
+//
+//	dg_j = e + gamma(dv+2)*(|scale*D| + e + |scale|*sum |dO_c*v_jc|) + eta*(dv + sum |v_jc|)*(1+gamma(dv+2))
+//
+// A cap multiplies by its slope, 1 - t² with t = tanh: a capped score that is off by sigma makes t off by
+// dt = sigma/C + gamma(3), and the slope by 2*dt + dt² + u. So the product of the three factors is off by ds_j, with two
+// roundings.
+//
+// Sums. An element of dV or dK passes at most 64 FMAs and an addition for each block and head, one of dQ at most
+// 128 FMAs and an addition for each unit of keys.
+func Gradient(g *generic.AttentionGradient) *Gradients {
+	r := &Gradients{Trusted: true, DK: zeros(g.K), DKBound: zeros(g.K), DV: zeros(g.V), DVBound: zeros(g.V)}
+	blocks, rows := 0, 0
+	for _, head := range g.Queries {
+		blocks += ceilDiv(len(head), generic.GradientQueries)
+		rows += len(head)
+	}
+	roundK := gamma(min(rows, generic.GradientQueries) + blocks)
+	roundQ := gamma(min(len(g.K), generic.GradientKeys) + ceilDiv(len(g.K), generic.GradientKeys))
+	for _, head := range g.Queries {
+		var dq, dqBound [][]float64
+		for i := range head {
+			q := &head[i]
+			x := gradientRow(g, q)
+			r.Trusted = r.Trusted && x.trusted
+			row, bound := make([]float64, len(q.Q)), make([]float64, len(q.Q))
+			for n, j := range x.keys {
+				for c, o := range q.DO {
+					d := float64(o)
+					r.DV[j][c] += x.p[n] * d
+					r.DVBound[j][c] += math.Abs(d)*(x.dp[n]+roundK*(x.p[n]+x.dp[n])) + eta*(1+roundK)
+				}
+				for c, k := range g.K[j] {
+					a, b, ds, off := float64(q.Q[c]), float64(k), x.ds[n], x.dds[n]
+					r.DK[j][c] += ds * a
+					r.DKBound[j][c] += math.Abs(a)*(off+roundK*(math.Abs(ds)+off)) + eta*(1+roundK)
+					row[c] += ds * b
+					bound[c] += math.Abs(b)*(off+roundQ*(math.Abs(ds)+off)) + eta*(1+roundQ)
+				}
+			}
+			dq, dqBound = append(dq, row), append(dqBound, bound)
+		}
+		r.DQ, r.DQBound = append(r.DQ, dq), append(r.DQBound, dqBound)
+	}
+	grow := oracle(len(g.K) + rows)
+	for _, all := range append([][][]float64{r.DKBound, r.DVBound}, r.DQBound...) {
+		for _, row := range all {
+			for c := range row {
+				row[c] *= grow
+			}
+		}
+	}
+	return r
+}
+
+// A scoreGradient is the exact weights of a query and the gradients of its scores times the scale, for the keys that
+// it sees, and what these may be off by.
+type scoreGradient struct {
+	keys           []int
+	p, dp, ds, dds []float64
+	trusted        bool
+}
+
+func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreGradient {
+	edits := q.Edit
+	if edits == nil {
+		edits = new(generic.RowEdit)
+	}
+	x := &scoreGradient{trusted: true}
+	var k, v [][]float32
+	for j := range g.K {
+		if (q.Sees == nil || q.Sees(j)) && (edits.Bias == nil || !math.IsInf(float64(edits.Bias[j]), -1)) {
+			x.keys, k, v = append(x.keys, j), append(k, g.K[j]), append(v, g.V[j])
+		}
+	}
+	if len(k) == 0 {
+		return x
+	}
+	scale := float64(g.Scale)
+	size := math.Abs(scale)
+	n := len(k)
+	x.trusted = !overflows(q.Q, k, v, g.Scale)
+
+	// Scores, and slopes of the cap.
+	t, sigma, slope, dslope := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+	gs := gamma(len(q.Q) + 2)
+	most, top := math.Inf(-1), math.Inf(-1)
+	for j, key := range k {
+		var dot, a, sum float64
+		for c, y := range key {
+			p := float64(q.Q[c]) * float64(y)
+			dot, a, sum = dot+p, a+math.Abs(p), sum+math.Abs(float64(y))
+		}
+		t[j] = scale * dot
+		sigma[j] = gs*size*a + math.Ln2*eta*(float64(len(q.Q))+sum+a)*(1+gs)
+		slope[j] = 1
+		if edits.SoftCap != 0 {
+			c := float64(edits.SoftCap)
+			capped, off, _ := edit(&generic.RowEdit{SoftCap: edits.SoftCap}, 0, t[j], sigma[j])
+			d := off/c + gamma(3)
+			slope[j], dslope[j] = 1-capped/c*(capped/c), 2*d+d*d+u
+		}
+		var largest float64
+		t[j], sigma[j], largest = edit(edits, x.keys[j], t[j], sigma[j])
+		x.trusted = x.trusted && largest*math.Log2E <= math.MaxFloat32/2
+		most, top = math.Max(most, t[j]), math.Max(top, t[j]+sigma[j])
+	}
+
+	// Weights.
+	var z, W float64
+	for j := range t {
+		z += math.Exp(t[j] - most)
+	}
+	x.p, x.dp, x.ds, x.dds = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+	w := make([]float64, n)
+	for j := range t {
+		logP := t[j] - most - math.Log(z)
+		x.p[j] = math.Exp(logP)
+		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
+		W += w[j]
+	}
+	nl, _, tiles := roundings(len(g.K))
+	D := 2 * math.Exp(top-most)
+	W += float64(n) * exp2Flush * D
+	L := (1-W)*(1-gamma(nl)) - float64(len(g.K)+2*tiles)*eta*D
+	x.trusted = x.trusted && W < 0.5 && L > 0
+	for j := range t {
+		x.dp[j] = ((x.p[j]+w[j])*(1+gamma(2))+exp2Flush*D)/L - x.p[j] + eta
+	}
+
+	// Their gradients.
+	hiding := *edits // with a bias of -Inf for each key that is not seen
+	hiding.Bias = slices.Repeat([]float32{float32(math.Inf(-1))}, len(g.K))
+	for _, j := range x.keys {
+		hiding.Bias[j] = 0
+		if edits.Bias != nil {
+			hiding.Bias[j] = edits.Bias[j]
+		}
+	}
+	o, E := EditedAttention(q.Q, g.K, g.V, g.Scale, &hiding)
+	var delta, mixed, off float64
+	for c, d := range q.DO {
+		y := math.Abs(float64(d))
+		delta += float64(d) * o[c]
+		off += y * E[c]
+		x.trusted = x.trusted && !math.IsInf(E[c], 1)
+		mixed += y * (math.Abs(o[c]) + E[c])
+	}
+	e := (1+u)*size*(off+gamma(additions(len(q.DO)))*mixed+float64(len(q.DO))*eta) + u*size*math.Abs(delta) + eta
+	gv := gamma(len(q.DO) + 2)
+	for j, row := range v {
+		var dot, a, sum float64
+		for c, y := range row {
+			p := float64(q.DO[c]) * float64(y)
+			dot, a, sum = dot+p, a+math.Abs(p), sum+math.Abs(float64(y))
+		}
+		grad := scale * (dot - delta)
+		dg := e + gv*(size*math.Abs(delta)+e+size*a) + eta*(float64(len(row))+sum)*(1+gv)
+		x.trusted = x.trusted && size*(mixed+a) <= math.MaxFloat32/4
+		x.ds[j] = x.p[j] * grad * slope[j]
+		most := (x.p[j] + x.dp[j]) * (math.Abs(grad) + dg) * (slope[j] + dslope[j])
+		x.dds[j] = most - math.Abs(x.ds[j]) + gamma(2)*most + 2*eta
+	}
+	return x
+}
+
+func zeros(rows [][]float32) (all [][]float64) {
+	for _, row := range rows {
+		all = append(all, make([]float64, len(row)))
+	}
+	return all
+}
