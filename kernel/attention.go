@@ -95,13 +95,9 @@ func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 			return err
 		}
 	}
-	if o.LSE != nil {
-		if err := o.checkApart("Options.LSE", vectorFootprint(o.LSE), q, p.queries, k.Len); err != nil {
+	if o.LSE != nil || o.Stats != nil {
+		if err := o.checkSaved(dst, q, k, v, p.queries); err != nil {
 			return err
-		}
-		if name := shared(vectorFootprint(o.LSE), operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
-			operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
-			return fmt.Errorf("attn: Options.LSE shares memory with %s", name)
 		}
 	}
 	if q.empty() {
@@ -110,5 +106,29 @@ func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 	a := o.arguments(q, k, p.first, p.queries)
 	a.Dst, a.V, a.Stop = source.Tensor(*dst), source.Tensor(*v), p.stop
 	stages.Attention(&a)
+	return nil
+}
+
+// checkSaved returns an error if what else a call writes shares an element with an operand.
+func (o *Options) checkSaved(dst, q, k, v *Tensor, queries int) error {
+	for _, x := range [...]struct {
+		name string
+		data []float32
+	}{{"Options.LSE", o.LSE}, {"Options.Stats", o.Stats}} {
+		at := vectorFootprint(x.data)
+		if err := o.checkApart(x.name, at, q, queries, k.Len); err != nil {
+			return err
+		}
+		if name := shared(at, operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
+			operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
+			return fmt.Errorf("attn: %s shares memory with %s", x.name, name)
+		}
+	}
+	switch {
+	case overlap(o.LSE, o.Stats):
+		return fmt.Errorf("attn: Options.Stats shares memory with Options.LSE")
+	case o.Stats != nil && dst.meets(q):
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data, want it apart with Options.Stats: the gradient needs both")
+	}
 	return nil
 }

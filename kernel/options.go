@@ -64,6 +64,11 @@ type Options struct {
 	// u*(|LSE| + 2*(min(Lk, 256) + Lk/256 + 3)).
 	LSE []float32
 
+	// Stats, if it is not nil, receives what [AttentionGradient] needs to know of this call: 2*Batch*Heads*Lq
+	// elements, which mean nothing to others. dst must not be q then, as the gradient needs both. AttentionWeights
+	// leaves it alone.
+	Stats []float32
+
 	// Workers is the most goroutines that share the work: 1 runs on the calling goroutine and,
 	// once its scratch memory is there, does not allocate; 0 adapts, so that calls in flight share the
 	// GOMAXPROCS processors and, where there are as many, each runs on its own goroutine. Results do
@@ -99,7 +104,7 @@ func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
-		LSE:     o.LSE, Workers: o.Workers,
+		LSE:     o.LSE, Stats: o.Stats, Workers: o.Workers,
 	}
 	if o.Bias != nil {
 		a.Bias = stages.Bias(*o.Bias)
@@ -154,12 +159,29 @@ func (o *Options) check(q, k *Tensor, queries int) error {
 		}
 	}
 	if o.LSE != nil {
-		rows, ok := product(q.Batch, q.Heads)
-		if rows, ok2 := product(rows, queries); !ok || !ok2 || len(o.LSE) != rows {
+		if rows, ok := rowCount(q, queries); !ok || len(o.LSE) != rows {
 			return fmt.Errorf("attn: Options.LSE has %d elements, want one a row, [%d][%d][%d]", len(o.LSE), q.Batch, q.Heads, queries)
 		}
 	}
+	if o.Stats != nil {
+		return checkStats("Options.Stats", o.Stats, q, queries)
+	}
 	return nil
+}
+
+// checkStats checks the length of statistics of so many queries.
+func checkStats(name string, stats []float32, q *Tensor, queries int) error {
+	if n, ok := rowCount(q, queries); !ok || len(stats)%2 != 0 || len(stats)/2 != n {
+		return fmt.Errorf("attn: %s has %d elements, want two a row, [%d][%d][%d][2]", name, len(stats), q.Batch, q.Heads, queries)
+	}
+	return nil
+}
+
+// rowCount returns how many rows so many queries of all members and heads of q are, and whether that fits an int.
+func rowCount(q *Tensor, queries int) (int, bool) {
+	heads, ok := product(q.Batch, q.Heads)
+	n, ok2 := product(heads, queries)
+	return n, ok && ok2
 }
 
 // checkOffsets checks offsets of the rows of a tensor.

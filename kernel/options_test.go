@@ -81,17 +81,17 @@ func (p *problem) see(v *rowView) {
 // row computes the output and the log-sum-exp of a view by the contract of package generic: in each tile of
 // keys, counted from the first of the sequence, those that are seen go in order.
 func (p *problem) row(v rowView) (out []float32, lse float32) {
-	out, _, lse = p.rowOf(v)
-	return out, lse
+	out, _, max, sum := p.rowOf(v)
+	return out, tile.LogSum2(max, sum)
 }
 
 // rowWeights are the weights of the keys of k.
 func (p *problem) rowWeights(v rowView) []float32 {
-	_, weights, _ := p.rowOf(v)
+	_, weights, _, _ := p.rowOf(v)
 	return weights
 }
 
-func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
+func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 	k, values := rows(p.k), rows(p.v)
 	head := (v.b*p.k.Heads + v.h/(p.q.Heads/p.k.Heads)) * p.k.Len
 	q := make([]float32, p.q.Dim)
@@ -131,7 +131,7 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, lse float32) {
 		weights[j] = generic.FMA(weights[j]*b, tile.Inverse(L), 0)
 	}
 	tile.Scale(acc, acc, tile.Inverse(L))
-	return acc, weights, tile.LogSum2(M, L)
+	return acc, weights, M, L
 }
 
 // rowScores are the scores of the keys of k after a stage before weights.
@@ -164,16 +164,24 @@ func (p *problem) rowScores(v rowView, stage Stage) []float32 {
 func (p *problem) checkViews(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	p.o.LSE = make([]float32, p.q.Batch*p.q.Heads*p.q.Len)
+	p.o.Stats = make([]float32, 2*len(p.o.LSE))
 	got := p.attend(t)
-	var want, lse []float32
+	var want, lse, stats []float32
 	for _, v := range p.views() {
-		out, l := p.row(v)
-		want, lse = append(want, out...), append(lse, l)
+		out, _, max, sum := p.rowOf(v)
+		want, lse, stats = append(want, out...), append(lse, tile.LogSum2(max, sum)), append(stats, max, sum)
 	}
-	got2 := p.o.LSE
-	p.o.LSE = nil // too long to print
+	got2, got3 := p.o.LSE, p.o.Stats
+	p.o.LSE, p.o.Stats = nil, nil // too long to print
 	asmtest.Equal(t, want, got, "%v", p)
 	asmtest.Equal(t, lse, got2, "LSE of %v", p)
+	asmtest.Equal(t, stats, got3, "Stats of %v", p)
+	if p.o.LSE = got2; r.IntN(2) == 0 { // one without the other
+		p.o.LSE, p.o.Stats = nil, got3
+	}
+	asmtest.Equal(t, want, p.attend(t), "%v", p)
+	p.o.LSE, p.o.Stats = nil, nil
+	asmtest.Equal(t, stats, got3, "Stats alone of %v", p)
 	for range 3 {
 		v := p.views()[r.IntN(len(lse))]
 		for j, w := range p.weights(t, v.b, v.h, v.i)[0] {
@@ -306,6 +314,8 @@ func TestBadOptions(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 40))
 	p := newProblem(r, shape{2, 4, 2, 5, 9, 8, 8}, packedLayout, asmtest.Normal, Options{})
 	one := newProblem(r, shape{1, 4, 2, 5, 9, 8, 8}, packedLayout, asmtest.Normal, Options{})
+	inPlace, both := *p, make([]float32, 120)
+	inPlace.dst = p.q
 	for _, c := range []struct {
 		p    *problem
 		o    Options
@@ -352,6 +362,12 @@ func TestBadOptions(t *testing.T) {
 		{p, Options{LSE: p.q.Data[:40], Bias: &Bias{Data: p.q.Data}}, []string{"LSE", "Bias.Data"}},
 		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
 		{p, Options{LSE: p.k.Data[:40]}, []string{"LSE", "k.Data"}},
+		{p, Options{Stats: make([]float32, 79)}, []string{"Stats has 79", "[2][4][5][2]"}},
+		{p, Options{Stats: make([]float32, 81)}, []string{"Stats has 81", "[2][4][5][2]"}},
+		{p, Options{Stats: []float32{}}, []string{"Stats has 0", "[2][4][5][2]"}},
+		{p, Options{Stats: p.v.Data[:80]}, []string{"Stats", "v.Data"}},
+		{p, Options{Stats: both[:80], LSE: both[79:119]}, []string{"Stats", "LSE"}},
+		{&inPlace, Options{Stats: both[:80]}, []string{"dst.Data", "q.Data", "Stats"}},
 	} {
 		before := append([]float32(nil), c.p.dst.Data...)
 		err := Attention(c.p.dst, c.p.q, c.p.k, c.p.v, &c.o)
@@ -360,7 +376,7 @@ func TestBadOptions(t *testing.T) {
 			require.True(t, strings.Contains(err.Error(), part), "%q of %q", part, err)
 		}
 		asmtest.Equal(t, before, c.p.dst.Data, "dst after %v", err)
-		if c.o.LSE == nil {
+		if c.o.LSE == nil && c.o.Stats == nil {
 			w := newMatrix(r, 1, 9, 9, asmtest.Normal)
 			require.Equal(t, err, AttentionWeights(w, c.p.q, c.p.k, 0, 0, []int{0}, &c.o))
 			require.Equal(t, err, AttentionScores(w, c.p.q, c.p.k, 0, 0, []int{0}, StageScores, &c.o), "also of options that come later")

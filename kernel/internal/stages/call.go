@@ -27,6 +27,7 @@ type Arguments struct {
 	Sight        sight.Rule
 	Lengths      sight.Lengths
 	LSE          []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
+	Stats        []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
 	Workers      int          // at most; 0 adapts to what else runs
 	Stop         *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
@@ -112,7 +113,20 @@ func (c *call) clearRows(batch, from, to int) {
 
 func (c *call) clearRow(batch, head, i int) {
 	memory.Clear(c.Dst.Data[c.Dst.At(batch, head, i):][:c.Dst.Dim])
+	if c.saves() {
+		c.save((batch*c.Dst.Heads+head)*c.Queries+c.First+i, float32(math.Inf(-1)), 0)
+	}
+}
+
+// saves reports whether the maxima and sums of rows are saved.
+func (c *call) saves() bool { return c.LSE != nil || c.Stats != nil }
+
+// save saves the maximum and the sum of a row, which has a number among [Batch][Heads][Lq].
+func (c *call) save(number int, max, sum float32) {
 	if c.LSE != nil {
-		c.LSE[(batch*c.Dst.Heads+head)*c.Queries+c.First+i] = float32(math.Inf(-1))
+		c.LSE[number] = tile.LogSum2(max, sum)
+	}
+	if c.Stats != nil {
+		c.Stats[2*number], c.Stats[2*number+1] = max, sum
 	}
 }

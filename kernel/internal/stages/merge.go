@@ -65,8 +65,8 @@ func (w *worker) finish(merges []merge, rows []rows) {
 func (w *worker) finishRows(rs *rows, max, sum *[tile.MaxRows]float32, acc []float32) {
 	pad := tile.Pad(w.V.Dim)
 	for r := range rs.n {
-		if w.LSE != nil {
-			w.LSE[rs.lse[r]] = tile.LogSum2(max[r], sum[r])
+		if w.saves() {
+			w.save(rs.lse[r], max[r], sum[r])
 		}
 		divide(w.Dst.Data[rs.dst[r]:][:w.Dst.Dim], acc[r*pad:], sum[r])
 	}

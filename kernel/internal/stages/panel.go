@@ -28,7 +28,7 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	if alike {
 		p.sees.SetAll(at.sees)
 	}
-	if alike && at.group == 1 && c.LSE == nil { // the same in a few instructions a lane, which small calls feel
+	if alike && at.group == 1 && !c.saves() { // the same in a few instructions a lane, which small calls feel
 		src, dst := p.src[:width], p.dst[:width]
 		for r := range src {
 			src[r], dst[r] = at.q, at.dst
@@ -43,7 +43,7 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 			if !alike {
 				p.sees.Set(r, at.sees, at.mask())
 			}
-			if c.LSE != nil {
+			if c.saves() {
 				p.lse[r] = at.lse()
 			}
 			at.next()
@@ -100,9 +100,9 @@ func (w *worker) panelItem(it *plan.Item) {
 		if !p.started {
 			clear(p.acc)
 		}
-		if w.LSE != nil {
+		if w.saves() {
 			for r := range p.width() {
-				w.LSE[p.lse[r]] = tile.LogSum2(p.state.Max[r], p.state.Sum[r])
+				w.save(p.lse[r], p.state.Max[r], p.state.Sum[r])
 			}
 		}
 		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)

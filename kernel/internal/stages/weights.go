@@ -14,7 +14,7 @@ import (
 // weight is: -Inf or 0. Dst and V of a are not used.
 func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []int, weigh bool) {
 	one := a.member(batch)
-	one.Dst, one.V, one.Workers, one.LSE = one.Q, one.K, 1, nil
+	one.Dst, one.V, one.Workers, one.LSE, one.Stats = one.Q, one.K, 1, nil, nil
 	c := newCall(&one)
 	w := newWorker(c)
 	for i, query := range queries {
