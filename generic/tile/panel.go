@@ -39,12 +39,16 @@ const Piece = 64
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
 	p.Width = w
-	clear(p.Sum[:w])
-	for r := range w {
-		p.TileMax[r] = float32(math.Inf(-1))
-		p.Max[r] = float32(math.Inf(-1))
-	}
+	p.TileMax, p.Max, p.Sum = noMax, noMax, [MaxPanel]float32{}
 }
+
+// noMax is the maxima of nothing.
+var noMax = func() (m [MaxPanel]float32) {
+	for r := range m {
+		m[r] = float32(math.Inf(-1))
+	}
+	return m
+}()
 
 // PackPanel transposes w rows of dim elements, row r starting at src[offset[r]], into dst[i*w+r] =
 // src[offset[r]+i] * scale. dst has room for dim rounded up by Pad.

@@ -274,23 +274,29 @@ func (p *Plan) Together(i int) int {
 	return min(block, first+n-i)
 }
 
-// Item returns the n items from i on, which Together allows.
-func (p *Plan) Item(i, n int) Item {
-	sequence := p.find(i)
-	c := &p.Cuts[sequence]
-	i -= c.First
-	part, block, group := i%c.Parts, i/c.Parts%c.Blocks, i/c.Parts/c.Blocks
-	it := Item{Cut: c, Sequence: sequence, Part: part}
+// Item sets it to the n items from i on, which Together allows.
+func (p *Plan) Item(it *Item, i, n int) {
+	it.Sequence, it.Part = p.find(i), 0
+	c := &p.Cuts[it.Sequence]
+	it.Cut = c
+	block := i - c.First
+	if c.Parts > 1 {
+		block, it.Part = block/c.Parts, block%c.Parts
+	}
+	group := 0
+	if c.HeadGroups > 1 {
+		group, block = block/c.Blocks, block%c.Blocks
+	}
 	it.Head = group * c.Heads
 	it.Heads = min(c.Heads, p.kvHeads-it.Head)
 	// The last queries see the most keys when causal: they go first.
 	it.Row = (c.Blocks - block - n) * c.ItemRows
 	it.Rows = min(n*c.ItemRows, c.Rows-it.Row)
+	it.TailRows = 0
 	if it.Row+it.Rows == c.Rows {
 		it.TailRows = c.TailRows
 	}
-	it.Keys = sight.Keys{From: part * c.PartKeys, To: (part + 1) * c.PartKeys}
-	return it
+	it.Keys = sight.Keys{From: it.Part * c.PartKeys, To: (it.Part + 1) * c.PartKeys}
 }
 
 // String describes the plan in a line.

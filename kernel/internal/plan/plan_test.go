@@ -36,6 +36,11 @@ func with(s Shape, workers, wide int) Shape {
 	return s
 }
 
+func item(p *Plan, i, n int) (it Item) {
+	p.Item(&it, i, n)
+	return it
+}
+
 // What is planned for the shapes that matter, as it is printed.
 func TestPlans(t *testing.T) {
 	const stretch = StretchTiles * tile.Keys
@@ -121,7 +126,7 @@ func TestItems(t *testing.T) {
 		seen := map[[3]int]int{} // the next key of a sequence, head and row
 		for i := 0; i < p.Items; {
 			n := 1 + r.IntN(p.Together(i))
-			it := p.Item(i, n)
+			it := item(&p, i, n)
 			q := &s.Sequences[it.Sequence]
 			require.Positive(t, it.Rows, name)
 			require.Less(t, it.Rows-it.TailRows, tile.MaxPanel*MaxPanels+1, name)
@@ -144,8 +149,8 @@ func TestItems(t *testing.T) {
 			number++
 			require.Equal(t, [2]int{number, i}, [2]int{group, first}, name)
 			for j := i; j < i+n; j++ {
-				require.Equal(t, p.Item(i, 1).Sequence, p.Item(j, 1).Sequence, name)
-				require.Equal(t, p.Item(i, 1).Head, p.Item(j, 1).Head, name)
+				require.Equal(t, item(&p, i, 1).Sequence, item(&p, j, 1).Sequence, name)
+				require.Equal(t, item(&p, i, 1).Head, item(&p, j, 1).Head, name)
 				again, _, _, _ := p.Run(j)
 				require.Equal(t, group, again, name)
 			}

@@ -27,7 +27,7 @@ func TestRoom(t *testing.T) {
 		need := Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim}
 		for i := 0; i < p.Items; {
 			n := p.Together(i)
-			it := p.Item(i, n)
+			it := item(&p, i, n)
 			lanes := it.Heads * NarrowPanel // of rows, packed as a panel is
 			if it.TailRows < it.Rows {
 				lanes = 0

@@ -68,23 +68,24 @@ func TestMaskedLanes(t *testing.T) {
 			}
 			rule.Data[r.IntN(len(rule.Data))] = r.IntN(2) == 0
 		}
+		rule.Causal = r.IntN(2) == 0
+		q := Sequence{Queries: tile.MaxPanel, Keys: keys, Start: r.IntN(keys)}
+		at := Rows{Group: 1 + r.IntN(2), Behind: width - 1 - r.IntN(4)}
 		var l Lanes
-		l.Reset(&rule, width)
-		k, causal := Keys{0, r.IntN(keys + 1)}, r.IntN(2) == 0
+		l.Load(&rule, &q, at, width)
 		for lane := range width {
-			if causal {
-				k.To = min(k.To+r.IntN(2), keys)
-			}
-			l.Set(lane, k, lane*stride)
+			l.SetMask(lane, lane*stride)
 			got, mask := l.Lane(lane)
-			require.True(t, got == k && mask == lane*stride)
+			require.True(t, got == rule.Seen(&q, at.Query) && mask == lane*stride)
+			at.Next()
 		}
 		require.False(t, l.Uniform(), "a mask")
 		before, behind := l.Edges()
 		first := r.IntN(keys)
 		n := 1 + r.IntN(min(tile.Keys, keys-first))
 		var bits [tile.Keys]uint32
-		c := l.Cover(first, n, &bits)
+		var c Cover
+		l.Cover(&c, first, n, &bits)
 		if c.Any.Len() == 0 {
 			empty++
 		}
@@ -97,7 +98,7 @@ func TestMaskedLanes(t *testing.T) {
 		for key := range n {
 			seen := uint32(0)
 			for lane := range width {
-				if k, mask := l.Lane(lane); first+key < k.To && rule.Data[mask+first+key] {
+				if k, mask := l.Lane(lane); k.From <= first+key && first+key < k.To && rule.Data[mask+first+key] {
 					seen |= 1 << lane
 				}
 			}
@@ -120,25 +121,28 @@ func TestMaskedLanes(t *testing.T) {
 	require.True(t, masked > 500 && empty > 100 && whole > 100, "%d masked, %d empty, %d whole", masked, empty, whole)
 }
 
-// Without a mask, lanes that see the same are uniform and have no edges; one that differs makes edges where it does.
+// Without a mask, lanes that see the same are uniform and have no edges; those that begin or end to see later make
+// edges there, and those without a key in common are nothing else.
 func TestEdges(t *testing.T) {
+	const width = 16
 	for _, c := range []struct {
-		last           Keys
+		rule           Rule
+		start          int
 		uniform        bool
 		before, behind Keys
 	}{
-		{Keys{3, 9}, true, Keys{3, 3}, Keys{9, 9}}, {Keys{3, 12}, false, Keys{3, 3}, Keys{9, 12}}, {Keys{1, 9}, false, Keys{1, 3}, Keys{9, 9}},
-		{Keys{5, 7}, false, Keys{3, 5}, Keys{7, 9}}, {Keys{20, 22}, false, Keys{3, 22}, Keys{}},
+		{Rule{}, 5, true, Keys{0, 0}, Keys{100, 100}},
+		{Rule{Causal: true}, 5, false, Keys{0, 0}, Keys{6, 21}},
+		{Rule{Causal: true}, 200, true, Keys{0, 0}, Keys{100, 100}},
+		{Rule{Window: true, Left: 20, Right: -1}, 30, false, Keys{10, 25}, Keys{100, 100}},
+		{Rule{Window: true, Left: 20, Right: 20}, 30, false, Keys{10, 25}, Keys{51, 66}},
+		{Rule{Window: true, Left: 2, Right: 2}, 30, false, Keys{28, 48}, Keys{}},
 	} {
 		var l Lanes
-		l.Reset(new(Rule), 16)
-		for lane := range 16 {
-			l.Set(lane, Keys{3, 9}, 0)
-		}
-		l.Set(15, c.last, 0)
+		l.Load(&c.rule, &Sequence{Queries: width, Keys: 100, Start: c.start}, Rows{Group: 1, Behind: width - 1}, width)
 		before, behind := l.Edges()
-		require.Equal(t, c.uniform, l.Uniform())
-		require.Equal(t, [2]Keys{c.before, c.behind}, [2]Keys{before, behind}, "%v", c.last)
+		require.Equal(t, c.uniform, l.Uniform(), "%+v", c)
+		require.Equal(t, [2]Keys{c.before, c.behind}, [2]Keys{before, behind}, "%+v", c)
 	}
 }
 
@@ -157,10 +161,7 @@ func TestAdd(t *testing.T) {
 func TestBitsOfTile(t *testing.T) {
 	for _, n := range []int{1, 5, tile.Keys - 1, tile.Keys} {
 		var l Lanes
-		l.Reset(new(Rule), 16)
-		for lane := range 16 {
-			l.Set(lane, Keys{0, n}, 0)
-		}
+		l.Load(new(Rule), &Sequence{Queries: 16, Keys: n}, Rows{Group: 1, Behind: 15}, 16)
 		var bits, want [tile.Keys]uint32
 		for i := range bits {
 			if bits[i], want[i] = 5, 5; i < n {

@@ -102,25 +102,41 @@ func clamp(x, n int) int { return max(0, min(x, n)) }
 // Near reports whether what a query sees depends on its position.
 func (r *Rule) Near() bool { return r.Causal || r.Window }
 
-// Seen returns the keys among which query number i of a sequence sees all but those that the mask hides.
-func (r *Rule) Seen(s *Sequence, i int) Keys {
-	k := Keys{To: s.Keys}
+// reach returns how far behind its own number the keys of a query begin and end, if there are any. Numbers
+// that are beyond all keys whatever the query become others that are, so that no sum overflows.
+func (r *Rule) reach(s *Sequence) (from, to int) {
+	const far = math.MaxInt / 2
+	from, to = -far, far
 	if r.Causal {
-		k.To = clamp(add(s.Start, i+1), k.To)
+		to = add(s.Start, 1)
 	}
-	// The sums with Start come first: those that overflow are beyond all keys with i too.
 	if r.Window && r.Right >= 0 {
-		k.To = clamp(add(add(s.Start, r.Right), i+1), k.To)
+		to = min(to, add(add(s.Start, r.Right), 1))
 	}
 	if r.Window && r.Left >= 0 {
-		k.From = clamp(add(add(s.Start, -r.Left), i), k.To)
+		from = add(s.Start, -r.Left)
 	}
-	return k
+	return max(-far, min(from, far)), max(-far, min(to, far))
+}
+
+// keys returns those of query number i that reaches so far.
+func (s *Sequence) keys(i, from, to int) Keys {
+	to = clamp(i+to, s.Keys)
+	return Keys{clamp(i+from, to), to}
+}
+
+// Seen returns the keys among which query number i of a sequence sees all but those that the mask hides.
+// Neither end of them is before that of the query before it.
+func (r *Rule) Seen(s *Sequence, i int) Keys {
+	from, to := r.reach(s)
+	return s.keys(i, from, to)
 }
 
 // Trim leaves the queries from the first to the last that may see a key.
 func (r *Rule) Trim(s *Sequence) {
-	// Both ends of what is seen grow with the number of the query.
+	if !r.Near() && s.Keys > 0 { // most often
+		return
+	}
 	first := s.firstQuery(func(i int) bool { return r.Seen(s, i).To > 0 })
 	s.Query, s.Queries, s.Start = s.Query+first, s.Queries-first, add(s.Start, first)
 	s.Queries = s.firstQuery(func(i int) bool { return r.Seen(s, i).From == s.Keys })
@@ -150,53 +166,69 @@ func add(x, y int) int {
 	}
 }
 
+// Rows are neighbouring rows of a sequence, of which each query has as many as query heads share its keys.
+type Rows struct {
+	Query, Number int // the query of the first row, and the number of the row among its own
+	Group         int // rows of a query
+	Behind        int // rows behind the first one
+}
+
+// Next leaves the first row out, unless it is the last one.
+func (at *Rows) Next() {
+	if at.Behind == 0 {
+		return
+	}
+	at.Behind--
+	if at.Number++; at.Number == at.Group {
+		at.Query, at.Number = at.Query+1, 0
+	}
+}
+
 // Lanes is what the queries of a panel see, one query to a lane.
 type Lanes struct {
-	From, To [tile.MaxPanel]int32 // the keys [From, To) of each lane
 	Any, All Keys                 // from the first to the last key that some lane sees; keys that all lanes see
+	alike    bool                 // all lanes see Any, and what follows is not set
+	from, to [tile.MaxPanel]int32 // the keys [from, to) of each lane, neither before those of the lane before it
 	mask     *Mask                // which hides keys in between, or nil
 	row      [tile.MaxPanel]int   // where the mask of each lane begins
 	width    int
 	lower    int // the end of the keys that the first half of the lanes sees
 }
 
-// Reset forgets all lanes, and takes the rule that is theirs.
-func (l *Lanes) Reset(r *Rule, width int) {
-	l.Any, l.All, l.width, l.lower, l.mask = Keys{}, Keys{To: math.MaxInt}, width, 0, nil
+// Load sets the lanes to rows of a sequence. Those beyond the last row repeat it.
+func (l *Lanes) Load(r *Rule, s *Sequence, at Rows, width int) {
+	l.width, l.mask, l.alike = width, nil, !r.Near()
 	if r.Mask.Data != nil {
 		l.mask = &r.Mask
 	}
-}
-
-// SetAll says that all lanes see the same keys, and that there is no mask.
-func (l *Lanes) SetAll(k Keys) {
-	for r := range l.width {
-		l.From[r], l.To[r] = int32(k.From), int32(k.To)
-	}
-	l.All, l.Any, l.lower = k, k, k.To
-}
-
-// Set says what lane r sees, and where its mask begins. After Reset each lane is set once.
-func (l *Lanes) Set(r int, k Keys, mask int) {
-	l.From[r], l.To[r], l.row[r] = int32(k.From), int32(k.To), mask
-	if r > 0 && k == l.Any && k == l.All { // as all lanes before it
+	if l.alike {
+		l.Any = Keys{0, s.Keys}
+		l.All, l.lower = l.Any, s.Keys
 		return
 	}
-	if r < l.width/2 && k.To > l.lower {
-		l.lower = k.To
+	from, to := r.reach(s)
+	froms, tos := l.from[:width], l.to[:width]
+	for lane := range froms {
+		k := s.keys(at.Query, from, to)
+		froms[lane], tos[lane] = int32(k.From), int32(k.To)
+		at.Next()
 	}
-	l.All.From, l.All.To = max(l.All.From, k.From), min(l.All.To, k.To)
-	switch {
-	case k.From >= k.To:
-	case l.Any.To == 0: // the first that sees a key
-		l.Any = k
-	default:
-		l.Any.From, l.Any.To = min(l.Any.From, k.From), max(l.Any.To, k.To)
-	}
+	first, last := l.keys(0), l.keys(width-1)
+	l.Any, l.All, l.lower = Keys{first.From, last.To}, Keys{last.From, first.To}, l.keys(width/2-1).To
 }
 
-// Lane returns the keys of which lane r sees all but those that the mask hides, and where that begins.
-func (l *Lanes) Lane(r int) (k Keys, mask int) { return Keys{int(l.From[r]), int(l.To[r])}, l.row[r] }
+// SetMask says where the mask of a lane begins.
+func (l *Lanes) SetMask(lane, at int) { l.row[lane] = at }
+
+// Lane returns the keys of which a lane sees all but those that the mask hides, and where that begins.
+func (l *Lanes) Lane(lane int) (k Keys, mask int) { return l.keys(lane), l.row[lane] }
+
+func (l *Lanes) keys(lane int) Keys {
+	if l.alike {
+		return l.Any
+	}
+	return Keys{int(l.from[lane]), int(l.to[lane])}
+}
 
 // Uniform reports whether all lanes see the same keys.
 func (l *Lanes) Uniform() bool { return l.Any == l.All && l.mask == nil }
@@ -212,27 +244,16 @@ func (l *Lanes) Edges() (before, behind Keys) {
 
 // Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
-	out := bits[:n]
-	clear(out)
-	seen := uint32(0) // the lanes that see the key at hand
-	for r := range l.width {
-		from, to, lane := int(l.From[r])-first, int(l.To[r])-first, uint32(1)<<r
-		if from >= n || to <= 0 || from >= to {
-			continue
+	// The lanes that see a key are those from gone to come: the others see no more, or not yet.
+	gone, come := 0, 0
+	for i := range bits[:n] {
+		for gone < l.width && l.keys(gone).To <= first+i {
+			gone++
 		}
-		// Where a lane begins to see and where it ends.
-		if from <= 0 {
-			seen |= lane
-		} else {
-			out[from] ^= lane
+		for come < l.width && l.keys(come).From <= first+i {
+			come++
 		}
-		if to < n {
-			out[to] ^= lane
-		}
-	}
-	for i := range out {
-		seen ^= out[i]
-		out[i] = seen
+		bits[i] = uint32(uint64(1)<<come - uint64(1)<<gone)
 	}
 }
 
@@ -253,21 +274,20 @@ type Cover struct {
 	Masked   bool // bits tell who sees the keys of Any, and All is empty
 }
 
-// Cover returns what the lanes see of the tile of n keys from first on. If it is Masked, bits become those of
+// Cover sets c to what the lanes see of the tile of n keys from first on. If it is Masked, bits become those of
 // the keys of Any.
-func (l *Lanes) Cover(first, n int, bits *[tile.Keys]uint32) Cover {
-	c := Cover{Any: l.Any.In(first, n), All: l.All.In(first, n)}
+func (l *Lanes) Cover(c *Cover, first, n int, bits *[tile.Keys]uint32) {
+	c.Any, c.All, c.Upper, c.Masked = l.Any.In(first, n), l.All.In(first, n), 0, false
 	if c.Any.Len() == 0 || c.Any == c.All && l.mask == nil {
-		return c
+		return
 	}
 	if c.All.Len() == 0 {
 		c.All = Keys{c.Any.From, c.Any.From}
 	}
 	c.Upper = c.Any.To - max(c.Any.From, clamp(l.lower-first, c.Any.To))
 	if l.mask != nil {
-		l.cover(&c, first, bits)
+		l.cover(c, first, bits)
 	}
-	return c
 }
 
 // cover makes c Masked, or empty, if the mask hides any key or all.

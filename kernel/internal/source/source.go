@@ -17,40 +17,46 @@ func (t *Tensor) At(batch, head, i int) int {
 	return batch*t.BatchStride + head*t.HeadStride + i*t.LenStride
 }
 
-// Rows returns the keys or values from number first of a sequence on, at most n, in one head; t is the
+// Rows sets r to the keys or values from number first of a sequence on, at most n, in one head; t is the
 // tensor of the keys or of the values.
-func (t *Tensor) Rows(s *sight.Sequence, head, first, n int) tile.Rows {
-	if n = min(n, s.Keys-first); n <= 0 {
-		return tile.Rows{}
+func (t *Tensor) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {
+	r.Len, r.Dim, r.Stride = max(0, min(n, s.Keys-first)), t.Dim, t.LenStride
+	if r.Len > 0 {
+		r.Data = t.Data[t.At(s.Batch, head, s.Key+first):]
 	}
-	return tile.Rows{Data: t.Data[t.At(s.Batch, head, s.Key+first):], Len: n, Dim: t.Dim, Stride: t.LenStride}
 }
 
-// Part returns the rows [from, to) of some.
-func Part(r tile.Rows, from, to int) tile.Rows {
-	if from < to {
-		r.Data = r.Data[from*r.Stride:]
-	}
-	r.Len = to - from
-	return r
-}
-
-// Columns returns the columns of rows from c on, at most n.
-func Columns(r tile.Rows, c, n int) tile.Rows {
-	r.Data, r.Dim = r.Data[c:], min(n, r.Dim-c)
-	return r
-}
-
-// Copy copies rows to buf, close together.
-func Copy(buf []float32, r tile.Rows) tile.Rows {
-	if r.Stride == r.Dim {
-		copy(buf, r.Data[:r.Len*r.Dim])
-		r.Data = buf
+// Part returns the rows [from, to) of r, in part unless they are r.
+func Part(part, r *tile.Rows, from, to int) *tile.Rows {
+	if from == 0 && to == r.Len {
 		return r
 	}
-	for i := range r.Len {
-		copy(buf[i*r.Dim:][:r.Dim], r.Data[i*r.Stride:])
+	*part = *r
+	if from < to {
+		part.Data = r.Data[from*r.Stride:]
+	}
+	part.Len = to - from
+	return part
+}
+
+// Columns returns at most n columns of r from c on, in part unless they are r.
+func Columns(part, r *tile.Rows, c, n int) *tile.Rows {
+	if c == 0 && n >= r.Dim {
+		return r
+	}
+	*part = *r
+	part.Data, part.Dim = r.Data[c:], min(n, r.Dim-c)
+	return part
+}
+
+// Copy copies rows to buf, close together, where they are then.
+func Copy(buf []float32, r *tile.Rows) {
+	if r.Stride == r.Dim {
+		copy(buf, r.Data[:r.Len*r.Dim])
+	} else {
+		for i := range r.Len {
+			copy(buf[i*r.Dim:][:r.Dim], r.Data[i*r.Stride:])
+		}
 	}
 	r.Data, r.Stride = buf, r.Dim
-	return r
 }

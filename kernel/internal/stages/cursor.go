@@ -1,58 +1,56 @@
 package stages
 
 import (
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // A cursor walks over the rows of a KV head: for each query all query heads of the group.
 type cursor struct {
-	q, dst int        // offsets of the row
-	sees   sight.Keys // the keys among which it sees all that the mask does not hide
-
-	call             *call
-	sequence         *sight.Sequence
-	first, group     int // the first query head, and how many
-	query, h         int // h of the group
-	left             int // rows behind this one
-	qHead, qNext     int // to the next head, and to the first head of the next query
-	dstHead, dstNext int
-	near             bool // what a query sees depends on its position
+	sight.Rows
+	call     *call
+	sequence *sight.Sequence
+	head     int // the first query head
 }
 
-// cursor begins at a row of the KV head of an item.
-func (c *call) cursor(it *plan.Item, head, row int) cursor {
-	s, group := &c.sequences[it.Sequence], c.plan.Group
-	at := cursor{
-		call: c, sequence: s, first: head * group, group: group, query: row / group, h: row % group,
-		left: it.Cut.Rows - 1 - row, near: c.Sight.Near(),
+// begin goes to a row of the KV head of an item.
+func (at *cursor) begin(c *call, it *plan.Item, head, row int) {
+	at.call, at.sequence, at.head = c, &c.sequences[it.Sequence], head*c.plan.Group
+	at.Group, at.Behind = c.plan.Group, it.Cut.Rows-1-row
+	at.Query, at.Number = row, 0
+	if at.Group > 1 {
+		at.Query, at.Number = row/at.Group, row%at.Group
 	}
-	at.q = c.Q.At(s.Batch, at.first+at.h, s.Query+at.query)
-	at.dst = c.Dst.At(s.Batch, at.first+at.h, s.Query+at.query)
-	at.qHead, at.qNext = c.Q.HeadStride, c.Q.LenStride-(group-1)*c.Q.HeadStride
-	at.dstHead, at.dstNext = c.Dst.HeadStride, c.Dst.LenStride-(group-1)*c.Dst.HeadStride
-	at.sees = c.Sight.Seen(s, at.query)
-	return at
 }
 
-// next goes to the next row, and stays at the last one.
-func (at *cursor) next() {
-	if at.left == 0 {
-		return
-	}
-	at.left--
-	if at.h++; at.h < at.group {
-		at.q += at.qHead
-		at.dst += at.dstHead
-		return
-	}
-	at.h, at.query = 0, at.query+1
-	at.q += at.qNext
-	at.dst += at.dstNext
-	if at.near {
-		at.sees = at.call.Sight.Seen(at.sequence, at.query)
+// at returns the offset of the row in q or dst.
+func (at *cursor) at(t *source.Tensor) int {
+	return t.At(at.sequence.Batch, at.head+at.Number, at.sequence.Query+at.Query)
+}
+
+// offsets sets the offsets in q and dst of width rows from this one on. Those behind the last one repeat it.
+func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
+	q, d := &at.call.Q, &at.call.Dst
+	i, j, number := at.at(q), at.at(d), at.Number
+	qHead, dHead, group, behind := q.HeadStride, d.HeadStride, at.Group, at.Behind
+	qQuery, dQuery := q.LenStride-(group-1)*qHead, d.LenStride-(group-1)*dHead
+	is, js := src[:width], dst[:width]
+	for r := range is {
+		is[r], js[r] = i, j
+		switch number++; {
+		case r >= behind:
+		case number < group:
+			i, j = i+qHead, j+dHead
+		default:
+			i, j, number = i+qQuery, j+dQuery, 0
+		}
 	}
 }
+
+// sees returns the keys among which the row sees all that the mask does not hide.
+func (at *cursor) sees() sight.Keys { return at.call.Sight.Seen(at.sequence, at.Query) }
 
 // mask returns where the mask of the row begins, as keys count, if there is one.
 func (at *cursor) mask() int {
@@ -60,11 +58,11 @@ func (at *cursor) mask() int {
 	if c.Sight.Mask.Data == nil {
 		return 0
 	}
-	return c.Sight.Row(s.Batch, at.first+at.h, c.First+s.Query+at.query, s.Key)
+	return c.Sight.Row(s.Batch, at.head+at.Number, c.First+s.Query+at.Query, s.Key)
 }
 
 // lse returns the number of the row among [Batch][Heads][Lq].
 func (at *cursor) lse() int {
 	s, c := at.sequence, at.call
-	return (s.Batch*c.Q.Heads+at.first+at.h)*c.Queries + c.First + s.Query + at.query
+	return (s.Batch*c.Q.Heads+at.head+at.Number)*c.Queries + c.First + s.Query + at.Query
 }

@@ -59,18 +59,18 @@ type edited struct {
 
 // load takes the n queries from row on, of the rows of a KV head. Those beyond the last one repeat it.
 func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
-	group := c.plan.Group
 	q.same = true
-	at := c.cursor(it, head, row)
+	var at cursor
+	at.begin(c, it, head, row)
 	for r := range n {
-		s, h := at.sequence, head*group+at.h
-		q.position[r] = int32(generic.AlibiPosition(s.Position(at.query)))
+		h := at.head + at.Number
+		q.position[r] = int32(generic.AlibiPosition(at.sequence.Position(at.Query)))
 		if c.ALiBi != nil {
 			q.slope[r] = c.edit.slopes[h]
 		}
-		q.bias[r] = c.biasRow(s, h, at.query)
+		q.bias[r] = c.biasRow(at.sequence, h, at.Query)
 		q.same = q.same && q.bias[r] == q.bias[0]
-		at.next()
+		at.Next()
 	}
 }
 

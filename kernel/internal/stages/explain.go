@@ -38,9 +38,11 @@ func Explain(a *Arguments) Explanation {
 	c := newCall(a)
 	w := newWorker(c)
 	total, n := 0, 0
+	var it plan.Item
+	var seen sight.Cover
 	for i := 0; i < c.plan.Items; i += n {
 		n = c.plan.Together(i)
-		it := c.plan.Item(i, n)
+		c.plan.Item(&it, i, n)
 		keys := c.sequences[it.Sequence].Keys
 		if a.Lengths.KeyOffsets == nil {
 			keys = a.K.Len // with those behind KeyLen
@@ -64,7 +66,7 @@ func Explain(a *Arguments) Explanation {
 		for i := range panels {
 			sees := &panels[i].sees
 			for first := sees.Any.From / tile.Keys * tile.Keys; first < sees.Any.To; first += tile.Keys {
-				if seen := sees.Cover(first, tile.Keys, &w.lanes); seen.Any.Len() > 0 {
+				if sees.Cover(&seen, first, tile.Keys, &w.lanes); seen.Any.Len() > 0 {
 					w.tiles.add(seen.Any != seen.All)
 				}
 			}

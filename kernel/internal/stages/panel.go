@@ -22,37 +22,23 @@ type panel struct {
 // load packs the queries from row on, of the rows of a KV head. Lanes beyond the last query repeat it:
 // they compute and write the same again.
 func (p *panel) load(c *call, it *plan.Item, row int) {
-	at := c.cursor(it, it.Head, row)
-	width, alike := p.width(), !at.near && c.Sight.Mask.Data == nil
-	p.sees.Reset(&c.Sight, width)
-	if alike {
-		p.sees.SetAll(at.sees)
-	}
-	if alike && at.group == 1 && !c.saves() { // the same in a few instructions a lane, which small calls feel
-		src, dst := p.src[:width], p.dst[:width]
-		for r := range src {
-			src[r], dst[r] = at.q, at.dst
-			if r < at.left {
-				at.q += at.qNext
-				at.dst += at.dstNext
-			}
-		}
-	} else {
-		for r := range width {
-			p.src[r], p.dst[r] = at.q, at.dst
-			if !alike {
-				p.sees.Set(r, at.sees, at.mask())
-			}
-			if c.saves() {
-				p.lse[r] = at.lse()
-			}
-			at.next()
-		}
-	}
+	var at cursor
+	at.begin(c, it, it.Head, row)
+	width := p.width()
+	at.offsets(&p.src, &p.dst, width)
+	asm.PackPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
+	p.sees.Load(&c.Sight, at.sequence, at.Rows, width)
 	if c.edit.on {
 		p.edited.load(c, it, it.Head, row, width)
 	}
-	asm.PackPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
+	if !c.saves() && c.Sight.Mask.Data == nil {
+		return
+	}
+	for lane := range width {
+		p.lse[lane] = at.lse()
+		p.sees.SetMask(lane, at.mask())
+		at.Next()
+	}
 }
 
 // panelItem computes queries of a KV head: those of panels, and the tail behind them.
@@ -65,13 +51,17 @@ func (w *worker) panelItem(it *plan.Item) {
 	}
 	const n = tile.Keys
 	for first := any.From / n * n; first < any.To; first += n {
-		last, next := first+n >= any.To, min(n, any.To-first-n)
-		keys, values := w.K.Rows(s, it.Head, first, min(n, any.To-first)), w.V.Rows(s, it.Head, first, min(n, any.To-first))
+		last, now, next := first+n >= any.To, min(n, any.To-first), min(n, any.To-first-n)
+		var keys, values, nextKeys, nextValues tile.Rows
+		w.K.Rows(&keys, s, it.Head, first, now)
+		w.V.Rows(&values, s, it.Head, first, now)
 		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
-		nextKeys, nextValues := w.K.Rows(s, it.Head, first+n, next), values
+		ahead := &values
+		w.K.Rows(&nextKeys, s, it.Head, first+n, next)
 		if it.Cut.CopyValues {
-			nextValues = w.V.Rows(s, it.Head, first+n, next)
-			values = source.Copy(w.values, values)
+			ahead = &nextValues
+			w.V.Rows(&nextValues, s, it.Head, first+n, next)
+			source.Copy(w.values, &values)
 		}
 		for i := range panels {
 			if w.stopped() {
@@ -87,12 +77,12 @@ func (w *worker) panelItem(it *plan.Item) {
 			}
 			if last && p.sees.Any.To > first {
 				if i > 0 {
-					nextValues = w.upcoming.take(p.pieces(w.Q.Dim, p.sees.Any.To-first))
+					w.upcoming.take(&nextValues, p.pieces(w.Q.Dim, p.sees.Any.To-first))
 				}
-				nextKeys = w.upcoming.take(p.pieces(w.V.Dim, p.sees.Any.To-first))
+				w.upcoming.take(&nextKeys, p.pieces(w.V.Dim, p.sees.Any.To-first))
 			}
-			w.panelTile(p, first, keys, values, nextValues, nextKeys)
-			nextKeys.Len, nextValues.Len = 0, 0
+			w.panelTile(p, first, &keys, &values, ahead, &nextKeys)
+			ahead, nextKeys.Len, nextValues.Len = &nextValues, 0, 0
 		}
 	}
 	for i := range panels {
@@ -133,9 +123,10 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 }
 
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
-// what is needed next.
-func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, aheadInMix tile.Rows) {
-	seen := p.sees.Cover(first, tile.Keys, &w.lanes)
+// what is needed next. Rows are passed by reference: a copy of what has just been written waits for it.
+func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, aheadInMix *tile.Rows) {
+	var seen sight.Cover
+	p.sees.Cover(&seen, first, tile.Keys, &w.lanes)
 	if seen.Any.Len() == 0 {
 		return
 	}
@@ -147,7 +138,7 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 }
 
 // scoreTile computes the scores of the keys that some lane sees, and hides them from the others.
-func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead tile.Rows) {
+func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *tile.Rows) {
 	any, all := seen.Any, seen.All
 	// No call for one to three keys that all lanes see.
 	if rest := all.Len() & 3; all.To < any.To {
@@ -156,20 +147,20 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead t
 		all.From += rest
 	}
 	scores := w.scores[(all.From-any.From)*p.width():]
-	p.score(w.unedited(&p.state), scores, source.Part(keys, all.From, all.To), 0, ahead)
+	p.score(w.unedited(&p.state), scores, keys, all, 0, ahead)
 	if w.edit.on && all.Len() > 0 {
 		w.editTile(p, &p.state, scores, first+all.From, all.Len())
 	}
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
-		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys, tile.Rows{})
+		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys, &nothing)
 	}
 	if all.To < any.To {
 		if !seen.Masked {
 			p.sees.Bits(&w.lanes, first+all.To, any.To-all.To)
 		}
 		if all.Len() > 0 {
-			ahead.Len = 0 // done
+			ahead = &nothing // done
 		}
 		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, first, keys, ahead)
 	}
@@ -177,14 +168,14 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead t
 
 // scoreEdge computes the scores of keys that some lanes do not see, as w.lanes tells; those of the tile,
 // from key number first on, begin at its key start, and the last upper are for the second half of the panel.
-func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys, ahead tile.Rows) {
+func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys, ahead *tile.Rows) {
 	scores := w.scores[(edge.From-start)*p.width():]
 	if upper <= fewUpper {
 		upper = 0
 	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
-	p.score(&w.ignored, scores, source.Part(keys, edge.From, edge.To), upper, ahead)
+	p.score(&w.ignored, scores, keys, edge, upper, ahead)
 	if w.edit.on {
 		w.editTile(p, &w.ignored, scores, first+edge.From, edge.Len())
 	}
@@ -197,24 +188,36 @@ const fewUpper = 8
 // callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
 const callWork = 1 << 21
 
-// score computes the scores of keys, the last upper of which are for the second half of the lanes, and
-// raises the maxima of st.
-func (p *panel) score(st *tile.Panel, scores []float32, keys tile.Rows, upper int, ahead tile.Rows) {
-	most := callWork / (p.width() * keys.Dim)
-	for from := 0; from < keys.Len; from += most {
-		to := min(from+most, keys.Len)
-		asm.ScoreTile(scores[from*p.width():], st, p.q, source.Part(keys, from, to), min(to-from, max(0, to-(keys.Len-upper))), ahead)
-		ahead.Len = 0
+// nothing is read ahead.
+var nothing tile.Rows
+
+// score computes the scores of some keys of a tile, the last upper of which are for the second half of the
+// lanes, and raises the maxima of st.
+func (p *panel) score(st *tile.Panel, scores []float32, keys *tile.Rows, some sight.Keys, upper int, ahead *tile.Rows) {
+	most := tile.Keys
+	if work := p.width() * keys.Dim; work*most > callWork {
+		most = callWork / work
+	}
+	var part tile.Rows
+	for from := some.From; from < some.To; from += most {
+		to := min(from+most, some.To)
+		upper := min(to-from, max(0, to-(some.To-upper)))
+		asm.ScoreTile(scores[(from-some.From)*p.width():], st, p.q, *source.Part(&part, keys, from, to), upper, *ahead)
+		ahead = &nothing
 	}
 }
 
 // mix adds up the values of a tile by their weights, and merges them into the outputs.
-func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead tile.Rows) {
-	values = source.Part(values, seen.Any.From, seen.Any.To)
-	most := callWork / (p.width() * values.Len)
+func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead *tile.Rows) {
+	var part, columns tile.Rows
+	values = source.Part(&part, values, seen.Any.From, seen.Any.To)
+	most := values.Dim
+	if work := p.width() * values.Len; work*most > callWork {
+		most = callWork / work
+	}
 	for c := 0; c < values.Dim; c += most {
-		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, source.Columns(values, c, most), seen.Upper, ahead)
-		ahead.Len = 0
+		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, *source.Columns(&columns, values, c, most), seen.Upper, *ahead)
+		ahead = &nothing
 	}
 }
 
@@ -239,13 +242,14 @@ func (w *worker) repair(it *plan.Item, p *panel) {
 // harmed returns the lanes from which a key with a value that is not finite is hidden.
 func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32) {
 	s := &w.sequences[it.Sequence]
+	var values, one tile.Rows
 	for first := keys.From; first < keys.To; first += tile.Keys {
-		values := w.V.Rows(s, it.Head, first, min(tile.Keys, keys.To-first))
-		if w.finite(values) {
+		w.V.Rows(&values, s, it.Head, first, min(tile.Keys, keys.To-first))
+		if w.finite(&values) {
 			continue
 		}
 		for k := range values.Len {
-			if !w.finite(source.Part(values, k, k+1)) {
+			if !w.finite(source.Part(&one, &values, k, k+1)) {
 				lanes |= p.sees.Hidden(first+k) | w.edit.hiddenLanes(p, first+k)
 			}
 		}
@@ -254,12 +258,12 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 }
 
 // finite reports whether no value is NaN or infinite: it mixes them by weights of 0.
-func (w *worker) finite(values tile.Rows) bool {
+func (w *worker) finite(values *tile.Rows) bool {
 	weights, mix := w.scores[:values.Len], w.mixes[:tile.Pad(values.Dim)]
 	clear(weights)
 	clear(mix)
 	var sum [1]float32
-	asm.RowValues(mix, weights, sum[:], 1, values)
+	asm.RowValues(mix, weights, sum[:], 1, *values)
 	for _, x := range mix {
 		if x != 0 {
 			return false

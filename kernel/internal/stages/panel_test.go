@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/stretchr/testify/require"
@@ -34,7 +35,8 @@ func TestRepair(t *testing.T) {
 		clean := slices.Clone(a.Dst.Data)
 		c := newCall(a)
 		w := newWorker(c)
-		it := c.plan.Item(0, 1)
+		var it plan.Item
+		c.plan.Item(&it, 0, 1)
 		for range 20 {
 			bad := it.Row + r.IntN(it.Rows) // a row of the item is the number of the last key that it sees
 			for _, x := range []struct {

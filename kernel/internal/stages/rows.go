@@ -16,8 +16,9 @@ type rows struct {
 	n        int
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
-	packed   int               // queries that q has, of which the last ones may be no rows
-	dst, lse [tile.MaxRows]int // offsets of the rows in dst and LSE
+	packed   int                // queries that q has, of which the last ones may be no rows
+	dst      [tile.MaxPanel]int // offsets of the rows in dst
+	lse      [tile.MaxRows]int  // and in LSE
 	sees     [tile.MaxRows]sight.Keys
 	mask     [tile.MaxRows]int // where the mask of each begins
 	edited   edited
@@ -26,28 +27,27 @@ type rows struct {
 
 // load packs the n queries from row on, of the rows of a KV head.
 func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
-	at := c.cursor(it, head, row)
-	rs.n, rs.q = n, q
+	var at cursor
+	at.begin(c, it, head, row)
+	rs.n, rs.q, rs.width = n, q, plan.NarrowPanel
+	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
+		rs.width = 1
+		rs.dst[0] = at.at(&c.Dst)
+		asm.Scale(q, c.Q.Data[at.at(&c.Q):][:c.Q.Dim], c.scale)
+	} else {
+		var src [tile.MaxPanel]int
+		at.offsets(&src, &rs.dst, rs.width)
+		asm.PackPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
+	}
+	rs.packed = rs.width
 	if c.edit.on {
 		rs.edited.load(c, it, head, row, n)
 	}
-	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
-		rs.width, rs.packed, rs.dst[0], rs.lse[0] = 1, 1, at.dst, at.lse()
-		rs.see(0, at.sees, at.mask())
-		asm.Scale(q, c.Q.Data[at.q:][:c.Q.Dim], c.scale)
-		return
+	for r := range n {
+		rs.lse[r] = at.lse()
+		rs.see(r, at.sees(), at.mask())
+		at.Next()
 	}
-	rs.width, rs.packed = plan.NarrowPanel, plan.NarrowPanel
-	var src [tile.MaxPanel]int
-	for r := range rs.width {
-		src[r] = at.q
-		if r < n {
-			rs.dst[r], rs.lse[r] = at.dst, at.lse()
-			rs.see(r, at.sees, at.mask())
-		}
-		at.next()
-	}
-	asm.PackPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
 }
 
 // see says what row r sees, after those before it, and where its mask begins.
@@ -244,13 +244,14 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 	// Whole vectors: less than 8 keys overwrite 16 scores.
 	begin := t.any.From &^ 15
 	chunks := w.chunks(begin, t.any.To, len(parts))
+	var keys tile.Rows
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
-			keys := w.K.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
+			w.K.Rows(&keys, &w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
 			if n := keys.Len; n > 1 && n < plan.RowKeys {
 				// A whole block: the scores of whatever is behind them are not used.
-				keys = source.Copy(w.keys, keys)
+				source.Copy(w.keys, &keys)
 				keys.Len = plan.RowKeys
 			}
 			scores := w.scores[(t.slot-t.before)*tile.Keys+from:]
@@ -305,11 +306,12 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 			}
 		}
 	}
+	var values tile.Rows
 	chunks := w.chunks(parts[0].all.From, parts[0].all.To, len(parts))
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t := &parts[i]
-			values := w.V.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
+			w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
 			asm.RowValues(t.mixes(w), t.scores(w)[from:], t.sum[:], plan.PadRows(t.rows), values)
 		}
 	}
@@ -368,7 +370,8 @@ func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
 	if k.Len() == 0 {
 		return
 	}
-	values := w.V.Rows(&w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
+	var values tile.Rows
+	w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
 	asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
 }
 

@@ -3,7 +3,6 @@ package stages
 import (
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
-	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // upcoming lists what the next item of a worker begins with, which the panels read ahead during the last
@@ -13,56 +12,67 @@ type upcoming struct {
 	taken int // how many of rows are read ahead already
 }
 
-// expect lists what item i begins with, if there is one: its keys, if they are not those of now, biases of a head, and
-// its rows of q and dst.
-func (u *upcoming) expect(c *call, now *plan.Item, i int) {
+// expect lists what an item begins with, if there is one: its keys, if they are not those of now, biases of a head,
+// and its rows of q and dst.
+func (u *upcoming) expect(c *call, now, next *plan.Item) {
 	if u.rows == nil {
 		u.rows = make([]tile.Rows, 0, 16)
 	}
 	u.rows, u.taken = u.rows[:0], 0
-	if i >= c.plan.Items {
+	if next == nil {
 		return
 	}
-	next := c.plan.Item(i, c.plan.Together(i))
 	s := &c.sequences[next.Sequence]
 	group := c.plan.Group
-	first, last := next.Row/group, (next.Row+next.Rows-1)/group
+	first, last := next.Row, next.Row+next.Rows-1
+	if group > 1 {
+		first, last = first/group, last/group
+	}
 	if next.Sequence != now.Sequence || next.Head != now.Head {
-		if keys := c.K.Rows(s, next.Head, c.Sight.Seen(s, first).From, tile.Keys); keys.Len > 0 {
-			u.rows = append(u.rows, keys)
+		from := c.Sight.Seen(s, first).From
+		if n := min(tile.Keys, s.Keys-from); n > 0 {
+			u.add(c.K.Data[c.K.At(s.Batch, next.Head, s.Key+from):], n, c.K.Dim, c.K.LenStride)
 		}
 	}
 	if b := c.edit.bias; b != nil && b.QueryStride > 0 {
 		at, from := c.biasRow(s, next.Head*group, first), c.Sight.Seen(s, first).From
 		if n := min(tile.Keys, s.Keys-from); n > 0 {
-			u.rows = append(u.rows, tile.Rows{Data: b.Data[at+from:], Len: last - first + 1, Dim: n, Stride: b.QueryStride})
+			u.add(b.Data[at+from:], last-first+1, n, b.QueryStride)
 		}
 	}
-	for h := range group {
-		for _, t := range [...]*source.Tensor{&c.Q, &c.Dst} {
-			if len(u.rows) == cap(u.rows) {
-				return
-			}
-			at := t.At(s.Batch, next.Head*group+h, s.Query+first)
-			u.rows = append(u.rows, tile.Rows{Data: t.Data[at:], Len: last - first + 1, Dim: t.Dim, Stride: t.LenStride})
+	for head := next.Head * group; head < (next.Head+1)*group; head++ {
+		if len(u.rows)+2 > cap(u.rows) {
+			return
 		}
+		u.add(c.Q.Data[c.Q.At(s.Batch, head, s.Query+first):], last-first+1, c.Q.Dim, c.Q.LenStride)
+		u.add(c.Dst.Data[c.Dst.At(s.Batch, head, s.Query+first):], last-first+1, c.Dst.Dim, c.Dst.LenStride)
 	}
 }
 
-// take returns rows that expect has listed, each once, as many as fit into some pieces.
-func (u *upcoming) take(pieces int) tile.Rows {
-	if u.taken == len(u.rows) {
-		return tile.Rows{}
+// add lists rows. It sets them field by field, as a copy of what has just been written waits for it.
+func (u *upcoming) add(data []float32, n, dim, stride int) {
+	u.rows = u.rows[:len(u.rows)+1]
+	r := &u.rows[len(u.rows)-1]
+	r.Data, r.Len, r.Dim, r.Stride = data, n, dim, stride
+}
+
+// take sets some to rows that expect has listed, each once, as many as fit into some pieces.
+func (u *upcoming) take(some *tile.Rows, pieces int) {
+	if some.Len = 0; u.taken == len(u.rows) {
+		return
 	}
 	left := &u.rows[u.taken]
-	some := *left
-	some.Len = min(left.Len, pieces/ceilDiv(left.Dim, tile.Piece))
+	some.Data, some.Dim, some.Stride = left.Data, left.Dim, left.Stride
+	if left.Dim <= tile.Piece { // a row is one piece
+		some.Len = min(left.Len, pieces)
+	} else {
+		some.Len = min(left.Len, pieces/ceilDiv(left.Dim, tile.Piece))
+	}
 	if left.Len -= some.Len; left.Len > 0 {
 		left.Data = left.Data[some.Len*left.Stride:]
 	} else {
 		u.taken++
 	}
-	return some
 }
 
 // forget does not keep data alive.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/stretchr/testify/require"
 )
@@ -29,14 +30,17 @@ func TestTake(t *testing.T) {
 		}
 		for u.taken < len(u.rows) {
 			pieces := r.IntN(20)
-			some := u.take(pieces)
+			var some tile.Rows
+			u.take(&some, pieces)
 			for i := range some.Len {
 				got = append(got, some.Data[i*some.Stride])
 			}
 			require.LessOrEqual(t, some.Len*((some.Dim+tile.Piece-1)/tile.Piece), pieces)
 		}
 		require.Equal(t, want, got)
-		require.Zero(t, u.take(100).Len)
+		some := tile.Rows{Len: 1}
+		u.take(&some, 100)
+		require.Zero(t, some.Len)
 	}
 }
 
@@ -56,14 +60,15 @@ func TestExpect(t *testing.T) {
 	var u upcoming
 	for i := 0; i < c.plan.Items; {
 		n := c.plan.Together(i)
-		now := c.plan.Item(i, n)
-		i += n
-		u.expect(c, &now, i)
-		if i >= c.plan.Items {
+		var now, next plan.Item
+		c.plan.Item(&now, i, n)
+		if i += n; i >= c.plan.Items {
+			u.expect(c, &now, nil)
 			require.Empty(t, u.rows, "there is no next item")
 			break
 		}
-		next := c.plan.Item(i, c.plan.Together(i))
+		c.plan.Item(&next, i, c.plan.Together(i))
+		u.expect(c, &now, &next)
 		listed := u.rows
 		if next.Head != now.Head {
 			require.Same(t, &a.K.Data[a.K.At(0, next.Head, 0)], &listed[0].Data[0])

@@ -12,13 +12,14 @@ import (
 // A worker is one goroutine of a call, with its scratch memory.
 type worker struct {
 	*call
-	memory   []float32 // what the slices below are cut from
-	queries  []float32 // of panels and rows, packed
-	outputs  []float32 // of panels, so far
-	values   []float32 // a tile of them, if copied
-	keys     []float32 // of less than a block for rows
-	scores   []float32 // of a tile, or of parts, and then their weights
-	mixes    []float32 // of parts
+	memory   []float32    // what the slices below are cut from
+	queries  []float32    // of panels and rows, packed
+	outputs  []float32    // of panels, so far
+	values   []float32    // a tile of them, if copied
+	keys     []float32    // of less than a block for rows
+	scores   []float32    // of a tile, or of parts, and then their weights
+	mixes    []float32    // of parts
+	items    [2]plan.Item // that at work, and what may come next
 	panels   [plan.MaxPanels]panel
 	rows     [plan.StretchTiles]rows  // of the KV heads of an item
 	merges   [plan.StretchTiles]merge // of rows
@@ -53,7 +54,7 @@ func (w *worker) release() {
 	if Count != nil {
 		Count(w.tiles)
 	}
-	w.call, w.tiles = nil, Tiles{}
+	w.call, w.tiles, w.items = nil, Tiles{}, [2]plan.Item{}
 	w.upcoming.forget()
 	workers.Put(w)
 }
@@ -64,19 +65,29 @@ func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
 // Work computes items until there are none.
 func (c *call) Work(h *queue.Hand) {
 	w := newWorker(c)
+	it, next := &w.items[0], &w.items[1]
+	expected, together := 0, 0 // what next is: so many items from expected on
 	for {
 		i, n, ok := h.Next()
 		if !ok {
 			break
 		}
-		it := c.plan.Item(i, n)
-		if it.TailRows == it.Rows {
-			w.rowItem(&it, h)
+		if it, next = next, it; i != expected || n != together {
+			c.plan.Item(it, i, n)
+		}
+		if together = 0; it.TailRows == it.Rows {
+			w.rowItem(it, h)
 			continue
 		}
 		// The other workers are likely to take as many items before this one takes the next.
-		w.upcoming.expect(c, &it, i+n*c.plan.Workers)
-		w.panelItem(&it)
+		if expected = i + n*c.plan.Workers; expected < c.plan.Items {
+			together = c.plan.Together(expected)
+			c.plan.Item(next, expected, together)
+			w.upcoming.expect(c, it, next)
+		} else {
+			w.upcoming.expect(c, it, nil)
+		}
+		w.panelItem(it)
 	}
 	w.release()
 }
