@@ -579,6 +579,84 @@ func MergeRow(acc, o []float32, a, b float32) {
 	tile.MergeRow(acc, o, a, b)
 }
 
+// GradWeight is [tile.GradWeight].
+func GradWeight(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32) {
+	if level >= levelAVX512 && p.Dim == avx512.PanelWidth {
+		avx512.GradWeight(p, s, max, inverse)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.GradWeight(p, s, max, inverse)
+		return
+	}
+	tile.GradWeight(p, s, max, inverse)
+}
+
+// GradTile is [tile.GradTile].
+func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows) {
+	if level >= levelAVX512 && ds.Dim == avx512.PanelWidth {
+		avx512.GradTile(ds, p, do, start, v)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.GradTile(ds, p, do, start, v)
+		return
+	}
+	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradCap is [tile.GradCap].
+func GradCap(ds tile.Rows, s []float32, inverse float32) {
+	if level >= levelAVX512 && ds.Dim == avx512.PanelWidth {
+		avx512.GradCap(ds, s, inverse)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.GradCap(ds, s, inverse)
+		return
+	}
+	tile.GradCap(ds, s, inverse)
+}
+
+// ClearTile is [tile.ClearTile].
+func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
+	if level >= levelAVX512 && x.Dim == avx512.PanelWidth {
+		avx512.ClearTile(x, lanes)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.ClearTile(x, lanes)
+		return
+	}
+	tile.ClearTile(x, lanes)
+}
+
+// RowsTile is [tile.RowsTile].
+func RowsTile(c, a, b tile.Rows) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.RowsTile(c, a, b)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowsTile(c, a, b)
+		return
+	}
+	tile.RowsTile(c, a, b)
+}
+
+// ColsTile is [tile.ColsTile].
+func ColsTile(c, a, b tile.Rows) {
+	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
+		avx512.ColsTile(c, a, b)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.ColsTile(c, a, b)
+		return
+	}
+	tile.ColsTile(c, a, b)
+}
+
 // Rotary is [tile.Rotary]. AVX-512 is faster only where there is something to shuffle: halves are loads and stores.
 func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	if level >= levelAVX512 && interleaved {

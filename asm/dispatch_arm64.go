@@ -412,6 +412,60 @@ func MergeRow(acc, o []float32, a, b float32) {
 	tile.MergeRow(acc, o, a, b)
 }
 
+// GradWeight is [tile.GradWeight].
+func GradWeight(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32) {
+	if level >= levelNEON {
+		neon.GradWeight(p, s, max, inverse)
+		return
+	}
+	tile.GradWeight(p, s, max, inverse)
+}
+
+// GradTile is [tile.GradTile].
+func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows) {
+	if level >= levelNEON {
+		neon.GradTile(ds, p, do, start, v)
+		return
+	}
+	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradCap is [tile.GradCap].
+func GradCap(ds tile.Rows, s []float32, inverse float32) {
+	if level >= levelNEON {
+		neon.GradCap(ds, s, inverse)
+		return
+	}
+	tile.GradCap(ds, s, inverse)
+}
+
+// ClearTile is [tile.ClearTile].
+func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
+	if level >= levelNEON {
+		neon.ClearTile(x, lanes)
+		return
+	}
+	tile.ClearTile(x, lanes)
+}
+
+// RowsTile is [tile.RowsTile].
+func RowsTile(c, a, b tile.Rows) {
+	if level >= levelNEON {
+		neon.RowsTile(c, a, b)
+		return
+	}
+	tile.RowsTile(c, a, b)
+}
+
+// ColsTile is [tile.ColsTile].
+func ColsTile(c, a, b tile.Rows) {
+	if level >= levelNEON {
+		neon.ColsTile(c, a, b)
+		return
+	}
+	tile.ColsTile(c, a, b)
+}
+
 // Rotary is [tile.Rotary]. AVX-512 is faster only where there is something to shuffle: halves are loads and stores.
 func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	if level >= levelNEON {

@@ -237,6 +237,36 @@ func MergeRow(acc, o []float32, a, b float32) {
 	tile.MergeRow(acc, o, a, b)
 }
 
+// GradWeight is [tile.GradWeight].
+func GradWeight(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32) {
+	tile.GradWeight(p, s, max, inverse)
+}
+
+// GradTile is [tile.GradTile].
+func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows) {
+	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradCap is [tile.GradCap].
+func GradCap(ds tile.Rows, s []float32, inverse float32) {
+	tile.GradCap(ds, s, inverse)
+}
+
+// ClearTile is [tile.ClearTile].
+func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
+	tile.ClearTile(x, lanes)
+}
+
+// RowsTile is [tile.RowsTile].
+func RowsTile(c, a, b tile.Rows) {
+	tile.RowsTile(c, a, b)
+}
+
+// ColsTile is [tile.ColsTile].
+func ColsTile(c, a, b tile.Rows) {
+	tile.ColsTile(c, a, b)
+}
+
 // Rotary is [tile.Rotary]. AVX-512 is faster only where there is something to shuffle: halves are loads and stores.
 func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	tile.Rotary(x, cos, sin, interleaved)

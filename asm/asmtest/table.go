@@ -54,6 +54,12 @@ type Impl struct {
 	RowWeights         func(s []float32) (m float32)
 	RowValues          func(o, p, sum []float32, rows int, v tile.Rows)
 	MergeRow           func(acc, o []float32, a, b float32)
+	GradWeight         func(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32)
+	GradTile           func(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows)
+	GradCap            func(ds tile.Rows, s []float32, inverse float32)
+	ClearTile          func(x tile.Rows, lanes *[tile.Keys]uint32)
+	RowsTile           func(c, a, b tile.Rows)
+	ColsTile           func(c, a, b tile.Rows)
 	Rotary             func(x, cos, sin tile.Rows, interleaved bool)
 }
 
@@ -104,6 +110,12 @@ func Generic(w int) Impl {
 		RowWeights:         tile.RowWeights,
 		RowValues:          tile.RowValues,
 		MergeRow:           tile.MergeRow,
+		GradWeight:         tile.GradWeight,
+		GradTile:           tile.GradTile,
+		GradCap:            tile.GradCap,
+		ClearTile:          tile.ClearTile,
+		RowsTile:           tile.RowsTile,
+		ColsTile:           tile.ColsTile,
 		Rotary:             tile.Rotary,
 	}
 }

@@ -50,5 +50,11 @@ var Impls = []Impl{{
 	RowWeights:         neon.RowWeights,
 	RowValues:          neon.RowValues,
 	MergeRow:           neon.MergeRow,
+	GradWeight:         neon.GradWeight,
+	GradTile:           neon.GradTile,
+	GradCap:            neon.GradCap,
+	ClearTile:          neon.ClearTile,
+	RowsTile:           neon.RowsTile,
+	ColsTile:           neon.ColsTile,
 	Rotary:             neon.Rotary,
 }}

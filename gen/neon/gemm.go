@@ -22,6 +22,7 @@ type gemm struct {
 	upper          string                                 // parameter: number of steps, behind k, that are for these alone, or ""
 	k              a64.X                                  // number of steps, kept
 	panel          a64.X                                  // the operand on the lanes
+	stride         a64.X                                  // of its rows, in bytes, or 0 where they are neighbours
 	elements       func(rows, steps, step int)            // loads those of the step, or of this and later ones of steps
 	element        func(rows, row, step int) (a64.V, int) // register and lane of one
 	start          func(rows int)                         // sets the accumulators and the operands
@@ -49,16 +50,25 @@ func (g *gemm) tile(rows int) {
 func (g *gemm) steps(rows, steps int) {
 	for s := range steps {
 		g.elements(rows, steps, s)
+		from := 4 * panel * s
+		if g.stride != 0 {
+			from = 0
+		}
 		for h := g.half; h < 4; h += 2 {
-			g.load(grid(30, 2), g.panel, 4*panel*s+16*int(h))
+			g.load(grid(30, 2), g.panel, from+16*int(h))
 			for r := range rows {
 				v, lane := g.element(rows, r, s)
 				g.FMLAElement(acc(r)+h, 30, v, lane)
 				g.FMLAElement(acc(r)+h+1, 31, v, lane)
 			}
 		}
+		if g.stride != 0 {
+			g.ADD(g.panel, g.panel, g.stride)
+		}
 	}
-	g.ADDI(g.panel, g.panel, 4*panel*steps)
+	if g.stride == 0 {
+		g.ADDI(g.panel, g.panel, 4*panel*steps)
+	}
 	g.next(rows, steps)
 }
 
@@ -158,3 +168,45 @@ func (p *rows) elements(rows, steps, step int) {
 func (p *rows) element(_, row, step int) (a64.V, int) { return 24 + a64.V(row), step }
 
 func (p *rows) next(_, steps int) { p.ADDI(p.offset, p.offset, 4*steps) }
+
+// columns is an operand of which a row of a tile is a column: a step is one row of it, stride bytes from the one
+// before. It is loaded in pieces of 4, 2 and 1 columns, into three registers in turn for even and for odd steps.
+type columns struct {
+	*gen
+	first, stride a64.X
+	at            a64.X // the row of the current step
+}
+
+func (g *gen) columns(first, stride a64.X) *columns { return &columns{g, first, stride, g.X()} }
+
+// point sets p to the columns from the first one.
+func (p *columns) point(int) { p.MOV(p.at, p.first) }
+
+// advance makes the column behind n columns the first one.
+func (p *columns) advance(n int) { p.ADDI(p.first, p.first, 4*n) }
+
+func (p *columns) piece(step int) a64.V { return 24 + 3*a64.V(step%2) }
+
+func (p *columns) elements(cols, _, step int) {
+	r := p.piece(step)
+	if cols&4 != 0 {
+		p.LDRQ(r, mem(p.at, 0))
+	}
+	if cols&2 != 0 {
+		p.LDRD(r+1, mem(p.at, 4*(cols&4)))
+	}
+	if cols&1 != 0 {
+		p.LDRS(r+2, mem(p.at, 4*(cols&6)))
+	}
+	p.ADD(p.at, p.at, p.stride)
+}
+
+func (p *columns) element(cols, col, step int) (a64.V, int) {
+	switch {
+	case col < cols&4:
+		return p.piece(step), col
+	case col < cols&6:
+		return p.piece(step) + 1, col - cols&4
+	}
+	return p.piece(step) + 2, 0
+}

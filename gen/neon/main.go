@@ -41,6 +41,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"gradient", genGradient},
 	{"rotary", genRotary},
 	{"limit", genLimit},
 }

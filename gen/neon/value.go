@@ -14,38 +14,15 @@ func genValue(g *gen) {
 		"valueTile mixes the columns of small, big and rest tiles of n values by the weights of a",
 		"panel of queries, and upper values more by those of its second half, and merges them into acc,",
 		"as [tile.ValueTile]. The last parameters are those of ahead.")
-	o, p, v0, st := g.Param("acc"), g.Param("p"), g.Param("v"), g.Param("st")
-	stride, v := g.elems("stride"), g.X()
-	tiles := &gemm{gen: g, k: g.Param("n"), upper: "upper", panel: g.X(), singles: g.X(), fours: g.X()}
+	o, p, v, st := g.Param("acc"), g.Param("p"), g.columns(g.Param("v"), g.elems("stride")), g.Param("st")
+	tiles := &gemm{
+		gen: g, k: g.Param("n"), upper: "upper", panel: g.X(), singles: g.X(), fours: g.X(),
+		elements: v.elements, element: v.element,
+	}
 	tiles.start = func(cols int) {
 		g.clear(grid(0, 4*cols))
 		g.MOV(tiles.panel, p)
-		g.MOV(v, v0)
-	}
-	// A row of V is loaded in pieces of 4, 2 and 1 columns, into three registers in turn for
-	// even and for odd steps.
-	piece := func(step int) a64.V { return 24 + 3*a64.V(step%2) }
-	tiles.elements = func(cols, _, step int) {
-		r := piece(step)
-		if cols&4 != 0 {
-			g.LDRQ(r, mem(v, 0))
-		}
-		if cols&2 != 0 {
-			g.LDRD(r+1, mem(v, 4*(cols&4)))
-		}
-		if cols&1 != 0 {
-			g.LDRS(r+2, mem(v, 4*(cols&6)))
-		}
-		g.ADD(v, v, stride)
-	}
-	tiles.element = func(cols, col, step int) (a64.V, int) {
-		switch {
-		case col < cols&4:
-			return piece(step), col
-		case col < cols&6:
-			return piece(step) + 1, col - cols&4
-		}
-		return piece(step) + 2, 0
+		v.point(cols)
 	}
 	ahead := g.ahead()
 	tiles.next = func(_, steps int) { ahead.read(steps) }
@@ -89,7 +66,7 @@ func genValue(g *gen) {
 	}
 	g.groups(func(cols int) {
 		tiles.tile(cols)
-		g.ADDI(v0, v0, 4*cols)
+		v.advance(cols)
 		g.ADDI(o, o, 4*panel*cols)
 	})
 	g.RET()

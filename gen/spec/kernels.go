@@ -172,6 +172,25 @@ var Kernels = []Kernel{
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},
 	}, {
+		Name: "GradWeight", Width: "p.Dim",
+		Params: []Param{{"p", rows, write()}, {"s", vector, read("p.Len*PanelWidth")}, {"max", floats, read()}, {"inverse", floats, read()}},
+	}, {
+		Name: "GradTile", Width: "ds.Dim",
+		Params: []Param{{"ds", rows, write()}, {"p", rows, read()}, {"do", vector, read("v.Dim*PanelWidth")}, {"start", floats, read()},
+			{"v", rows, read()}},
+	}, {
+		Name: "GradCap", Width: "ds.Dim",
+		Params: []Param{{"ds", rows, write()}, {"s", vector, read("ds.Len*PanelWidth")}, {"inverse", float, value}},
+	}, {
+		Name: "ClearTile", Width: "x.Dim",
+		Params: []Param{{"x", rows, write()}, {"lanes", bits, read()}},
+	}, {
+		Name: "RowsTile", Width: "c.Dim",
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", rows, read()}},
+	}, {
+		Name: "ColsTile", Width: "c.Dim",
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", rows, read()}},
+	}, {
 		Name: "Rotary", Wide: "interleaved",
 		Note:   "AVX-512 is faster only where there is something to shuffle: halves are loads and stores.",
 		Params: []Param{{"x", rows, write()}, {"cos", rows, read()}, {"sin", rows, read()}, {"interleaved", flag, value}},

@@ -49,6 +49,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"gradient", genGradient},
 	{"rotary", genRotary},
 	{"limit", genLimit},
 }

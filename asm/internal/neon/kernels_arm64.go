@@ -687,6 +687,70 @@ func MergeRow(acc, o []float32, a, b float32) {
 	mergeRow(&acc[0], &o[0], len(o), a, b)
 }
 
+// GradWeight is [tile.GradWeight].
+//
+//go:noinline
+func GradWeight(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32) {
+	race.WriteRows(p.Data, p.Len, p.Dim, p.Stride)
+	race.Read(s, p.Len*PanelWidth)
+	race.ReadVar(max)
+	race.ReadVar(inverse)
+	gradWeight(&p.Data[0], 4*p.Stride, &s[0], max, inverse, p.Len)
+}
+
+// GradTile is [tile.GradTile].
+//
+//go:noinline
+func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows) {
+	race.WriteRows(ds.Data, ds.Len, ds.Dim, ds.Stride)
+	race.ReadRows(p.Data, p.Len, p.Dim, p.Stride)
+	race.Read(do, v.Dim*PanelWidth)
+	race.ReadVar(start)
+	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	small, big, rest := groups(v.Len)
+	gradTile(&ds.Data[0], &p.Data[0], 4*ds.Stride, &do[0], start, &v.Data[0], v.Dim, v.Stride, small, big, rest)
+}
+
+// GradCap is [tile.GradCap].
+//
+//go:noinline
+func GradCap(ds tile.Rows, s []float32, inverse float32) {
+	race.WriteRows(ds.Data, ds.Len, ds.Dim, ds.Stride)
+	race.Read(s, ds.Len*PanelWidth)
+	gradCap(&ds.Data[0], 4*ds.Stride, &s[0], ds.Len, inverse)
+}
+
+// ClearTile is [tile.ClearTile].
+//
+//go:noinline
+func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
+	race.WriteRows(x.Data, x.Len, x.Dim, x.Stride)
+	race.ReadVar(lanes)
+	clearTile(&x.Data[0], 4*x.Stride, lanes, x.Len)
+}
+
+// RowsTile is [tile.RowsTile].
+//
+//go:noinline
+func RowsTile(c, a, b tile.Rows) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
+	small, big, rest := groups(c.Len)
+	rowsTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Dim, small, big, rest)
+}
+
+// ColsTile is [tile.ColsTile].
+//
+//go:noinline
+func ColsTile(c, a, b tile.Rows) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
+	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
+	small, big, rest := groups(c.Len)
+	colsTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Len, small, big, rest)
+}
+
 // Rotary is [tile.Rotary].
 //
 //go:noinline

@@ -7,9 +7,9 @@ TEXT ·valueTile(SB), NOSPLIT, $0-112
 	MOVD    acc+0(FP), R0
 	MOVD    p+8(FP), R1
 	MOVD    v+16(FP), R2
-	MOVD    st+24(FP), R3
-	MOVD    stride+48(FP), R4
-	LSL     $2, R4, R4
+	MOVD    stride+48(FP), R3
+	LSL     $2, R3, R3
+	MOVD    st+24(FP), R5
 	MOVD    n+32(FP), R6
 	MOVD    ahead+80(FP), R10
 	MOVD    rows+88(FP), R11
@@ -42,16 +42,16 @@ block1:
 	VMOVI   $0, V18.B16
 	VMOVI   $0, V19.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest4
 	PCALIGN $16
 
 block3:
-	FMOVQ (R5), F24
-	FMOVS 16(R5), F26
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVS 16(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -83,9 +83,9 @@ rest4:
 	PCALIGN $16
 
 block5:
-	FMOVQ (R5), F24
-	FMOVS 16(R5), F26
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVS 16(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -108,9 +108,9 @@ block5:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
-	FMOVQ (R5), F27
-	FMOVS 16(R5), F29
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	FMOVS 16(R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -133,9 +133,9 @@ block5:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4f9d13d2 // fmla v18.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
-	FMOVQ (R5), F24
-	FMOVS 16(R5), F26
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVS 16(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -158,9 +158,9 @@ block5:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	WORD  $0x4f9a13d2 // fmla v18.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
-	FMOVQ (R5), F27
-	FMOVS 16(R5), F29
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	FMOVS 16(R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -206,9 +206,9 @@ rest6:
 	PCALIGN $16
 
 block8:
-	FMOVQ (R5), F24
-	FMOVS 16(R5), F26
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVS 16(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
@@ -225,10 +225,10 @@ block8:
 	BNE   block8
 
 rest9:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other11
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
@@ -249,7 +249,7 @@ rest9:
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
 	FSTPQ (F28, F29), 256(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -273,10 +273,10 @@ rest9:
 	B     merged10
 
 other11:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other12
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -307,8 +307,8 @@ other11:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
 	FSTPQ (F28, F29), 256(R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -342,7 +342,7 @@ other11:
 	B     merged10
 
 other12:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -368,7 +368,7 @@ other12:
 	WORD  $0x4e38ce1c // fmla v28.4s, v16.4s, v24.4s
 	WORD  $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
 	FSTPQ (F28, F29), 256(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -432,16 +432,16 @@ block13:
 	VMOVI   $0, V22.B16
 	VMOVI   $0, V23.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest16
 	PCALIGN $16
 
 block15:
-	FMOVQ (R5), F24
-	FMOVD 16(R5), F25
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVD 16(R4), F25
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -477,9 +477,9 @@ rest16:
 	PCALIGN $16
 
 block17:
-	FMOVQ (R5), F24
-	FMOVD 16(R5), F25
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVD 16(R4), F25
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -506,9 +506,9 @@ block17:
 	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
-	FMOVQ (R5), F27
-	FMOVD 16(R5), F28
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	FMOVD 16(R4), F28
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -535,9 +535,9 @@ block17:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13d6 // fmla v22.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
-	FMOVQ (R5), F24
-	FMOVD 16(R5), F25
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVD 16(R4), F25
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -564,9 +564,9 @@ block17:
 	WORD  $0x4f9913f3 // fmla v19.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913d6 // fmla v22.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
-	FMOVQ (R5), F27
-	FMOVD 16(R5), F28
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	FMOVD 16(R4), F28
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -616,9 +616,9 @@ rest18:
 	PCALIGN $16
 
 block20:
-	FMOVQ (R5), F24
-	FMOVD 16(R5), F25
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	FMOVD 16(R4), F25
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
@@ -637,10 +637,10 @@ block20:
 	BNE   block20
 
 rest21:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other23
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
@@ -665,7 +665,7 @@ rest21:
 	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
 	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
 	FSTPQ (F28, F29), 320(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -693,10 +693,10 @@ rest21:
 	B     merged22
 
 other23:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other24
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -733,8 +733,8 @@ other23:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
 	FSTPQ (F28, F29), 320(R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -774,7 +774,7 @@ other23:
 	B     merged22
 
 other24:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -805,7 +805,7 @@ other24:
 	WORD  $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
 	WORD  $0x4e39cebd // fmla v29.4s, v21.4s, v25.4s
 	FSTPQ (F28, F29), 320(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -852,15 +852,15 @@ rest14:
 	VMOVI   $0, V2.B16
 	VMOVI   $0, V3.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest28
 	PCALIGN $16
 
 block27:
-	FMOVS (R5), F26
-	ADD   R4, R5, R5
+	FMOVS (R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
@@ -876,32 +876,32 @@ rest28:
 	PCALIGN $16
 
 block29:
-	FMOVS (R5), F26
-	ADD   R4, R5, R5
+	FMOVS (R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
-	FMOVS (R5), F29
-	ADD   R4, R5, R5
+	FMOVS (R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
 	FLDPQ 96(R7), (F30, F31)
 	WORD  $0x4f9d13c2 // fmla v2.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
-	FMOVS (R5), F26
-	ADD   R4, R5, R5
+	FMOVS (R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9a13c0 // fmla v0.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e1 // fmla v1.4s, v31.4s, v26.s[0]
 	FLDPQ 160(R7), (F30, F31)
 	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
-	FMOVS (R5), F29
-	ADD   R4, R5, R5
+	FMOVS (R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9d13c0 // fmla v0.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13e1 // fmla v1.4s, v31.4s, v29.s[0]
@@ -931,8 +931,8 @@ rest30:
 	PCALIGN $16
 
 block32:
-	FMOVS (R5), F26
-	ADD   R4, R5, R5
+	FMOVS (R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9a13c2 // fmla v2.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
@@ -941,15 +941,15 @@ block32:
 	BNE   block32
 
 rest33:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other35
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
 	FSTPQ (F28, F29), (R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -957,18 +957,18 @@ rest33:
 	B     merged34
 
 other35:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other36
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
 	FSTPQ (F28, F29), (R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -978,13 +978,13 @@ other35:
 	B     merged34
 
 other36:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
 	FSTPQ (F28, F29), (R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1006,15 +1006,15 @@ next26:
 	VMOVI   $0, V6.B16
 	VMOVI   $0, V7.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest39
 	PCALIGN $16
 
 block38:
-	FMOVD (R5), F25
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1034,8 +1034,8 @@ rest39:
 	PCALIGN $16
 
 block40:
-	FMOVD (R5), F25
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1046,8 +1046,8 @@ block40:
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FMOVD (R5), F28
-	ADD   R4, R5, R5
+	FMOVD (R4), F28
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
@@ -1058,8 +1058,8 @@ block40:
 	WORD  $0x4f9c13e3 // fmla v3.4s, v31.4s, v28.s[0]
 	WORD  $0x4fbc13c6 // fmla v6.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
-	FMOVD (R5), F25
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1070,8 +1070,8 @@ block40:
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	FMOVD (R5), F28
-	ADD   R4, R5, R5
+	FMOVD (R4), F28
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
@@ -1105,8 +1105,8 @@ rest41:
 	PCALIGN $16
 
 block43:
-	FMOVD (R5), F25
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
@@ -1117,10 +1117,10 @@ block43:
 	BNE   block43
 
 rest44:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other46
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
@@ -1129,7 +1129,7 @@ rest44:
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
 	FSTPQ (F28, F29), 64(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -1141,10 +1141,10 @@ rest44:
 	B     merged45
 
 other46:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other47
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1157,8 +1157,8 @@ other46:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
 	FSTPQ (F28, F29), 64(R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1174,7 +1174,7 @@ other46:
 	B     merged45
 
 other47:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1185,7 +1185,7 @@ other47:
 	WORD  $0x4e38cc9c // fmla v28.4s, v4.4s, v24.4s
 	WORD  $0x4e39ccbd // fmla v29.4s, v5.4s, v25.4s
 	FSTPQ (F28, F29), 64(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1216,16 +1216,16 @@ next37:
 	VMOVI   $0, V10.B16
 	VMOVI   $0, V11.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest50
 	PCALIGN $16
 
 block49:
-	FMOVD (R5), F25
-	FMOVS 8(R5), F26
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	FMOVS 8(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1249,9 +1249,9 @@ rest50:
 	PCALIGN $16
 
 block51:
-	FMOVD (R5), F25
-	FMOVS 8(R5), F26
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	FMOVS 8(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1266,9 +1266,9 @@ block51:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FMOVD (R5), F28
-	FMOVS 8(R5), F29
-	ADD   R4, R5, R5
+	FMOVD (R4), F28
+	FMOVS 8(R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
@@ -1283,9 +1283,9 @@ block51:
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	WORD  $0x4f9d13ca // fmla v10.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
-	FMOVD (R5), F25
-	FMOVS 8(R5), F26
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	FMOVS 8(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
@@ -1300,9 +1300,9 @@ block51:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	FMOVD (R5), F28
-	FMOVS 8(R5), F29
-	ADD   R4, R5, R5
+	FMOVD (R4), F28
+	FMOVS 8(R4), F29
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9c13c0 // fmla v0.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13e1 // fmla v1.4s, v31.4s, v28.s[0]
@@ -1340,9 +1340,9 @@ rest52:
 	PCALIGN $16
 
 block54:
-	FMOVD (R5), F25
-	FMOVS 8(R5), F26
-	ADD   R4, R5, R5
+	FMOVD (R4), F25
+	FMOVS 8(R4), F26
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
@@ -1355,10 +1355,10 @@ block54:
 	BNE   block54
 
 rest55:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other57
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
@@ -1371,7 +1371,7 @@ rest55:
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
 	FSTPQ (F28, F29), 128(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -1387,10 +1387,10 @@ rest55:
 	B     merged56
 
 other57:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other58
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1409,8 +1409,8 @@ other57:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
 	FSTPQ (F28, F29), 128(R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1432,7 +1432,7 @@ other57:
 	B     merged56
 
 other58:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1448,7 +1448,7 @@ other58:
 	WORD  $0x4e38cd1c // fmla v28.4s, v8.4s, v24.4s
 	WORD  $0x4e39cd3d // fmla v29.4s, v9.4s, v25.4s
 	FSTPQ (F28, F29), 128(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1488,15 +1488,15 @@ next48:
 	VMOVI   $0, V14.B16
 	VMOVI   $0, V15.B16
 	MOVD    R1, R7
-	MOVD    R2, R5
+	MOVD    R2, R4
 	AND     $3, R6, R8
 	LSR     $2, R6, R9
 	CBZ     R8, rest61
 	PCALIGN $16
 
 block60:
-	FMOVQ (R5), F24
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -1524,8 +1524,8 @@ rest61:
 	PCALIGN $16
 
 block62:
-	FMOVQ (R5), F24
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	ADD   R3, R4, R4
 	FLDPQ (R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -1544,8 +1544,8 @@ block62:
 	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	FMOVQ (R5), F27
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	ADD   R3, R4, R4
 	FLDPQ 64(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -1564,8 +1564,8 @@ block62:
 	WORD  $0x4f9b1beb // fmla v11.4s, v31.4s, v27.s[2]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	FMOVQ (R5), F24
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	ADD   R3, R4, R4
 	FLDPQ 128(R7), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
@@ -1584,8 +1584,8 @@ block62:
 	WORD  $0x4f981beb // fmla v11.4s, v31.4s, v24.s[2]
 	WORD  $0x4fb81bce // fmla v14.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
-	FMOVQ (R5), F27
-	ADD   R4, R5, R5
+	FMOVQ (R4), F27
+	ADD   R3, R4, R4
 	FLDPQ 192(R7), (F30, F31)
 	WORD  $0x4f9b13c0 // fmla v0.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13e1 // fmla v1.4s, v31.4s, v27.s[0]
@@ -1627,8 +1627,8 @@ rest63:
 	PCALIGN $16
 
 block65:
-	FMOVQ (R5), F24
-	ADD   R4, R5, R5
+	FMOVQ (R4), F24
+	ADD   R3, R4, R4
 	FLDPQ 32(R7), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
@@ -1643,10 +1643,10 @@ block65:
 	BNE   block65
 
 rest66:
-	MOVWU 640(R3), R5
-	CMP   $0, R5
+	MOVWU 640(R5), R4
+	CMP   $0, R4
 	BNE   other68
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
 	WORD  $0x4e39cc3d // fmla v29.4s, v1.4s, v25.4s
@@ -1663,7 +1663,7 @@ rest66:
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
 	FSTPQ (F28, F29), 192(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
 	WORD  $0x4e39cc7d // fmla v29.4s, v3.4s, v25.4s
@@ -1683,10 +1683,10 @@ rest66:
 	B     merged67
 
 other68:
-	CMP   $1, R5
+	CMP   $1, R4
 	BNE   other69
-	FLDPQ 512(R3), (F24, F25)
-	FLDPQ 384(R3), (F26, F27)
+	FLDPQ 512(R5), (F24, F25)
+	FLDPQ 384(R5), (F26, F27)
 	FLDPQ (R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1711,8 +1711,8 @@ other68:
 	WORD  $0x6e3bdfbd // fmul v29.4s, v29.4s, v27.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
 	FSTPQ (F28, F29), 192(R0)
-	FLDPQ 544(R3), (F24, F25)
-	FLDPQ 416(R3), (F26, F27)
+	FLDPQ 544(R5), (F24, F25)
+	FLDPQ 416(R5), (F26, F27)
 	FLDPQ 32(R0), (F28, F29)
 	WORD  $0x6e3adf9c // fmul v28.4s, v28.4s, v26.4s
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s
@@ -1740,7 +1740,7 @@ other68:
 	B     merged67
 
 other69:
-	FLDPQ 512(R3), (F24, F25)
+	FLDPQ 512(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc1c // fmla v28.4s, v0.4s, v24.4s
@@ -1761,7 +1761,7 @@ other69:
 	WORD  $0x4e38cd9c // fmla v28.4s, v12.4s, v24.4s
 	WORD  $0x4e39cdbd // fmla v29.4s, v13.4s, v25.4s
 	FSTPQ (F28, F29), 192(R0)
-	FLDPQ 544(R3), (F24, F25)
+	FLDPQ 544(R5), (F24, F25)
 	VMOVI $0, V28.B16
 	VMOVI $0, V29.B16
 	WORD  $0x4e38cc5c // fmla v28.4s, v2.4s, v24.4s

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"github.com/selfattn/attn/gen/a64"
+	"github.com/selfattn/attn/gen/vector"
+)
+
+// The gradient is five matrix products, on weights and their gradients that are [key][query]: what gen/x86 says of
+// them holds here. Columns of a transpose are taken in pieces, as those of values are.
+func genGradient(g *gen) {
+	g.Begin("gradWeight", "func(p *float32, stride int, s *float32, max, inverse *[tile.MaxPanel]float32, n int)",
+		"gradWeight turns the scores of n keys for a panel into weights, as [tile.GradWeight]. The stride is in bytes.")
+	g.gradWeight()
+	g.RET()
+
+	g.Begin("gradTile", "func(ds, p *float32, apart int, do *float32, start *[tile.MaxPanel]float32, v *float32, dim, stride, small, big, rest int)",
+		"gradTile computes the gradients of the scores of a panel with the values of small, big and rest tiles, as",
+		"[tile.GradTile]. Rows of ds and of p are so many bytes apart.")
+	g.gradTile()
+	g.RET()
+
+	g.Begin("gradCap", "func(ds *float32, stride int, s *float32, n int, inverse float32)",
+		"gradCap multiplies gradients by the slopes of a cap, as [tile.GradCap]. The stride is in bytes.")
+	g.gradCap()
+	g.RET()
+
+	g.Begin("clearTile", "func(x *float32, stride int, lanes *[tile.Keys]uint32, n int)",
+		"clearTile clears the lanes of n rows whose bit is not set, as [tile.ClearTile]. The stride is in bytes.")
+	g.clearTile()
+	g.RET()
+
+	g.Begin("rowsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
+		"rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile].")
+	a := g.rows(g.Param("a"), g.elems("lda"))
+	g.addProduct(&gemm{elements: a.elements, element: a.element, next: a.next}, a.point, a.advance)
+	g.RET()
+
+	g.Begin("colsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
+		"colsTile adds a product with a transpose, of small, big and rest tiles of rows, to a panel of columns,",
+		"as [tile.ColsTile].")
+	cols := g.columns(g.Param("a"), g.elems("lda"))
+	g.addProduct(&gemm{elements: cols.elements, element: cols.element, next: func(int, int) {}}, cols.point, cols.advance)
+	g.RET()
+}
+
+func (g *gen) gradWeight() {
+	p, stride, s, max0, inverse0, n := g.Param("p"), g.Param("stride"), g.Param("s"), g.Param("max"), g.Param("inverse"), g.Param("n")
+	max, inverse := g.group(4), g.group(4)
+	g.load(max, max0, 0)
+	g.load(inverse, inverse0, 0)
+	g.Blocks(n, 1, func() {
+		x := g.group(4)
+		g.load(x, s, 0)
+		g.Sub(x, max, x)
+		vector.Exp2Neg(g, x, g.group(4), g.group(4))
+		g.Mul(x, x, inverse)
+		g.store(x, p, 0)
+		g.ADDI(s, s, 4*panel)
+		g.ADD(p, p, stride)
+	})
+}
+
+func (g *gen) gradTile() {
+	ds, p, apart, do, start := g.Param("ds"), g.Param("p"), g.Param("apart"), g.Param("do"), g.Param("start")
+	v := g.rows(g.Param("v"), g.elems("stride"))
+	tiles := &gemm{
+		gen: g, k: g.Param("dim"), panel: g.X(), singles: g.X(), fours: g.X(),
+		elements: v.elements, element: v.element, next: v.next,
+	}
+	tiles.start = func(rows int) {
+		for r := range rows {
+			g.load(grid(acc(r), 4), start, 0)
+		}
+		g.MOV(tiles.panel, do)
+		v.point(rows)
+	}
+	tiles.finish = func(rows int) {
+		for r := range rows {
+			g.load(grid(24, 4), p, 0)
+			g.Mul(grid(acc(r), 4), grid(acc(r), 4), grid(24, 4))
+			g.store(grid(acc(r), 4), ds, 0)
+			g.ADD(p, p, apart)
+			g.ADD(ds, ds, apart)
+		}
+	}
+	g.groups(func(rows int) {
+		tiles.tile(rows)
+		v.advance(rows)
+	})
+}
+
+func (g *gen) gradCap() {
+	ds, stride, s, n, inverse := g.Param("ds"), g.Param("stride"), g.Param("s"), g.Param("n"), g.ParamFloat("inverse")
+	one := g.splat(1)
+	g.Blocks(n, 1, func() {
+		g.load(grid(0, 4), s, 0)
+		g.load(grid(4, 4), ds, 0)
+		for i := range a64.V(4) {
+			g.FMUL(i, i, inverse)
+			g.ORRV(8+i, one, one)
+			g.FMLS(8+i, i, i)
+			g.FMUL(4+i, 4+i, 8+i)
+		}
+		g.store(grid(4, 4), ds, 0)
+		g.ADDI(s, s, 4*panel)
+		g.ADD(ds, ds, stride)
+	})
+}
+
+// clearTile: V16-V19 the bits of the lanes.
+func (g *gen) clearTile() {
+	x, stride, lanes, n := g.Param("x"), g.Param("stride"), g.Param("lanes"), g.Param("n")
+	seen, word, table := g.V(), g.X(), g.X()
+	var bits []uint32
+	for lane := range panel {
+		bits = append(bits, 1<<lane)
+	}
+	g.Table("bits", bits...)
+	g.Address(table, "bits")
+	g.load(grid(16, 4), table, 0)
+	g.Blocks(n, 1, func() {
+		g.LDRW(word, mem(lanes, 0))
+		g.DUPX(seen, word)
+		g.load(grid(0, 4), x, 0)
+		for i := range a64.V(4) {
+			g.CMTST(4, 16+i, seen)
+			g.ANDV(i, i, 4)
+		}
+		g.store(grid(0, 4), x, 0)
+		g.ADDI(lanes, lanes, 4)
+		g.ADD(x, x, stride)
+	})
+}
+
+// addProduct adds a product of a, which point and advance go through, to columns of c.
+func (g *gen) addProduct(tiles *gemm, point func(rows int), advance func(rows int)) {
+	c, b, ldc := g.Param("c"), g.Param("b"), g.elems("ldc")
+	tiles.gen, tiles.k, tiles.panel, tiles.stride = g, g.Param("k"), g.X(), g.elems("ldb")
+	tiles.singles, tiles.fours = g.X(), g.X()
+	tiles.start = func(rows int) {
+		g.clear(grid(0, 4*rows))
+		g.MOV(tiles.panel, b)
+		point(rows)
+	}
+	tiles.finish = func(rows int) {
+		for r := range rows {
+			g.load(grid(24, 4), c, 0)
+			g.Add(grid(acc(r), 4), grid(24, 4), grid(acc(r), 4))
+			g.store(grid(acc(r), 4), c, 0)
+			g.ADD(c, c, ldc)
+		}
+	}
+	g.groups(func(rows int) {
+		tiles.tile(rows)
+		advance(rows)
+	})
+}
