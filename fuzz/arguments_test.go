@@ -637,8 +637,17 @@ func drawLayer(t testing.TB, s *source) call {
 		o = kernel.Options{}
 	}
 
-	c := call{memory: m, run: func() error { return l.Forward(dst, x, opts) },
-		args: []any{dst, x, l.Heads, l.KVHeads, l.WQ, l.WK, l.WV, l.WO, l.BQ, l.BK, l.BV, l.BO, o}}
+	packed := s.Bool()
+	run := func() error {
+		l := *l
+		if packed {
+			if err := l.Pack(nil); err != nil {
+				return err
+			}
+		}
+		return l.Forward(dst, x, opts)
+	}
+	c := call{memory: m, run: run, args: []any{dst, x, l.Heads, l.KVHeads, l.WQ, l.WK, l.WV, l.WO, l.BQ, l.BK, l.BV, l.BO, o, packed}}
 	heads, kv := l.Heads, l.KVHeads
 	if heads == 0 {
 		heads = 1
@@ -652,7 +661,9 @@ func drawLayer(t testing.TB, s *source) call {
 	read := [][][]float32{{l.BQ, l.BK, l.BV, l.BO}}
 	weights := func(w kernel.Matrix, bias []float32, rows int) ([][]float32, bool) {
 		r, ok := matrixRows(w)
-		read = append(read, r)
+		if !packed {
+			read = append(read, r)
+		}
 		return r, ok && w.Rows == rows && (bias == nil || len(bias) == w.Cols)
 	}
 	project := func(w kernel.Matrix, bias []float32, heads int) ([][]float32, bool) {

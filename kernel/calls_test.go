@@ -115,6 +115,17 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	calls = append(calls, call{"LayerNorm", layer.Data, func(int) error { return LayerNorm(layer, rows, gain, shift, 1e-5) }},
 		call{"RMSNorm", rms.Data, func(int) error { return RMSNorm(rms, rows, gain, 1e-5) }})
 	calls = append(calls, editCalls(kind)...)
+
+	packedLayer, packedOut, packedWeights := *l, out, weights
+	packedOut.Data, packedWeights.Data = make([]float32, len(out.Data)), make([]float32, len(weights.Data))
+	if err := packedLayer.Pack(nil); err != nil {
+		panic(err)
+	}
+	calls = append(calls, call{"SelfAttention.Forward, packed", packedOut.Data, func(workers int) error {
+		return packedLayer.Forward(packedOut, tokens, &Options{Workers: workers})
+	}}, call{"SelfAttention.Weights, packed", packedWeights.Data, func(workers int) error {
+		return packedLayer.Weights(packedWeights, tokens, 1, []int{5, 69}, &Options{Workers: workers})
+	}})
 	return calls
 }
 

@@ -42,6 +42,8 @@ var golden = []uint64{
 	0x9242203b7173fab0, // bias
 	0x9de464b7aa411dc9, // bias of keys
 	0x689796f212bd12a0, // all edits, decode
+	0x3415f1f2d926d573, // SelfAttention.Forward, packed
+	0x763ded2499188db5, // SelfAttention.Weights, packed
 }
 
 func TestDigests(t *testing.T) {

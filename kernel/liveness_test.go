@@ -101,7 +101,7 @@ func TestLongRowsStopTheWorld(t *testing.T) {
 	t.Run("biases", func(t *testing.T) {
 		stopsQuickly(t, 1, func() func() error {
 			y, x, w := Matrix{1, n, n, make([]float32, n)}, Matrix{1, 1, 1, []float32{1}}, Matrix{1, n, n, never}
-			return func() error { project(y, x, w, never, 1); return nil }
+			return func() error { return MatMul(y, x, w, &MatMulOptions{Bias: never, Workers: 1}) }
 		})
 	})
 }

@@ -65,7 +65,8 @@ func MatMul(c, a, b Matrix, opts *MatMulOptions) error {
 type matrixProduct struct {
 	c, a           Matrix
 	b              Matrix    // or
-	packed         *Packed   // instead
+	packed         *Packed   // instead, of which
+	from           int       // is the first column, where a panel begins
 	transA, transB bool      // what is stored is the transpose
 	flip           bool      // of c too, whose rows are m nevertheless
 	bias           []float32 // an element a column of c, or nil
@@ -183,7 +184,7 @@ func (p *matrixProduct) turn() {
 	switch {
 	case p.packed != nil && p.packed.few != nil:
 		p.transB, p.transA = !p.transA, false
-		p.a, p.b, p.packed = Matrix{p.n, p.k, p.k, p.packed.few}, p.a, nil
+		p.a, p.b, p.packed = Matrix{p.n, p.k, p.k, p.packed.few[p.from*p.k:]}, p.a, nil
 	case p.packed == nil && p.n <= fewColumns && p.n < p.m:
 		p.transA, p.transB = !p.transB, !p.transA
 		p.a, p.b = p.b, p.a
@@ -276,7 +277,7 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 					continue
 				}
 				if p.packed != nil {
-					b, width = p.packed.panel(col+j, first, k), p.packed.widthAt(col+j)
+					b, width = p.packed.panel(p.from+col+j, first, k), p.packed.widthAt(p.from+col+j)
 				} else {
 					if b.floats, width = buf.b[j*k:], asm.PanelWidth(n-j); blocks == 1 {
 						b.floats = buf.b // which stays in L2
@@ -330,7 +331,7 @@ func (p *matrixProduct) row(a []float32, i, j, first int) {
 	if p.bias != nil && first == 0 {
 		start = p.bias[j:][:2*w]
 	}
-	asm.MatMulRow(c, a, start, p.packed.panel(j, first, len(a)).floats, p.add || first > 0)
+	asm.MatMulRow(c, a, start, p.packed.panel(p.from+j, first, len(a)).floats, p.add || first > 0)
 }
 
 // tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.

@@ -67,11 +67,14 @@ func (b panel) multiply(t Type, c, a, start tile.Rows, add bool) {
 // float32 where there are no more than 8.
 //
 // It returns an error that names the argument if shape, stride, length of Data or options are wrong.
-func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
+func Pack(b Matrix, opts *PackOptions) (*Packed, error) { return packNamed("b", b, opts) }
+
+// packNamed is Pack of an argument of this name.
+func packNamed(name string, b Matrix, opts *PackOptions) (*Packed, error) {
 	if opts == nil {
 		opts = new(PackOptions)
 	}
-	b, err := b.resolve("b")
+	b, err := b.resolve(name)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +106,7 @@ func Pack(b Matrix, opts *PackOptions) (*Packed, error) {
 	size, ok := product(p.rows, p.padded())
 	const slack = 15 * tile.MaxPanel // which packTransposed may write
 	if !ok || size > math.MaxInt/4-slack {
-		return nil, fmt.Errorf("attn: b is %d x %d: the size of its panels overflows int", b.Rows, b.Cols)
+		return nil, fmt.Errorf("attn: %s is %d x %d: the size of its panels overflows int", name, b.Rows, b.Cols)
 	}
 	var block []float32 // that is stored in another type
 	switch opts.Type {

@@ -26,12 +26,48 @@ type SelfAttention struct {
 	Heads, KVHeads int
 
 	// WQ is model dim x Heads*d, WK is model dim x KVHeads*d, WV is model dim x KVHeads*e. WO is
-	// Heads*e x output dim; without Data the heads themselves are the output.
+	// Heads*e x output dim; without Data the heads themselves are the output. [SelfAttention.Pack] takes them
+	// out of these fields, and what a field is set to afterwards counts again.
 	WQ, WK, WV, WO Matrix
 
 	// Biases, one element a column of the projection, or nil.
 	BQ, BK, BV, BO []float32
+
+	packed [weights]*Packed // WQ, WK, WV and WO, each where its field has no Data
 }
+
+// Pack moves WQ, WK, WV and WO into the layout that products read fastest, as the function [Pack] does: most
+// for few tokens, which otherwise pack the weights in every call or read them as they lie. It copies the
+// weights and sets their fields to Matrix{}, so that the memory which they were in may be changed, unmapped or
+// collected. To replace a weight set its field again: it is used as it is, or packed by another Pack, which leaves
+// the others alone.
+//
+// opts, which may be nil, are those of the function: with Trans all of the weights are stored transposed, as PyTorch
+// stores them, and with another Type they are rounded to it. With Float32 no bit of a result changes.
+//
+// It must not be called while other goroutines use the layer. It returns an error that names the field, and
+// leaves the layer as it is, if the layer is nil or options, shape, stride or length of Data are wrong.
+func (l *SelfAttention) Pack(opts *PackOptions) error {
+	if l == nil {
+		return errNoLayer
+	}
+	next := *l
+	for w := range weights {
+		m, _, name := next.weight(w)
+		if len(m.Data) == 0 {
+			continue
+		}
+		p, err := packNamed(name, *m, opts)
+		if err != nil {
+			return err
+		}
+		next.packed[w], *m = p, Matrix{}
+	}
+	*l = next
+	return nil
+}
+
+var errNoLayer = errors.New("attn: the *SelfAttention is nil, want a layer")
 
 // Forward computes the contextual vectors of the tokens x, tokens x model dim, into dst, tokens x
 // output dim. opts, which may be nil, are those of [Attention]. dst must not share an element with
@@ -73,8 +109,9 @@ func (f *forward) run(dst Matrix) error {
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	k := buf.project(0, f.x, f.WK, f.BK, f.opts.Workers)
-	v := buf.project(1, f.x, f.WV, f.BV, f.opts.Workers)
+	k, v := buf.matrix(0, f.x.Rows, f.WK.Cols), buf.matrix(1, f.x.Rows, f.WV.Cols)
+	f.project(k, f.x, weightK, 0)
+	f.project(v, f.x, weightV, 0)
 	for first := 0; first < f.x.Rows; first += f.block {
 		n := min(f.block, f.x.Rows-first)
 		out := dst.rowsFrom(first, n)
@@ -82,21 +119,22 @@ func (f *forward) run(dst Matrix) error {
 		if f.projects {
 			mix = buf.matrix(2, n, f.WO.Rows)
 		}
-		q := buf.project(3, f.x.rowsFrom(first, n), f.WQ, f.BQ, f.opts.Workers)
+		q := buf.matrix(3, n, f.WQ.Cols)
+		f.project(q, f.x.rowsFrom(first, n), weightQ, 0)
 		heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
 		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, portion{first: first, queries: f.x.Rows}); err != nil {
 			return err
 		}
 		if f.projects {
-			project(out, mix, f.WO, f.BO, f.opts.Workers)
+			f.project(out, mix, weightO, 0)
 		}
 	}
 	return nil
 }
 
 // Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst
-// is len(tokens) x the tokens of x. It takes memory for Q and K of this head, tokens x 2*d elements, which
-// is refused and kept as that of [SelfAttention.Forward].
+// is len(tokens) x the tokens of x. It takes memory for Q and K of this head, tokens x 2*d elements, with
+// packed weights up to 62 more a token, which is refused and kept as that of [SelfAttention.Forward].
 func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Options) error {
 	f, err := l.plan(x, opts)
 	if err != nil {
@@ -128,14 +166,19 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	one := func(i, head int, w Matrix, bias []float32) Tensor {
-		if bias != nil {
-			bias = bias[head*d:][:d]
-		}
-		return headView(buf.project(i, f.x, Matrix{w.Rows, d, w.Stride, w.Data[head*d:]}, bias, f.opts.Workers), 1)
-	}
 	f.opts.leave(head)
-	return AttentionWeights(dst, one(0, head, f.WQ, f.BQ), one(1, head/(f.Heads/f.KVHeads), f.WK, f.BK), 0, 0, tokens, &f.opts)
+	return AttentionWeights(dst, f.head(buf, weightQ, head, d), f.head(buf, weightK, head/(f.Heads/f.KVHeads), d), 0, 0, tokens, &f.opts)
+}
+
+// head returns a head of d columns of a projection of x. Of packed weights the columns begin with a panel.
+func (f *forward) head(buf *layerScratch, w weight, head, d int) Tensor {
+	from, before := head*d, 0
+	if p := f.packed[w]; p != nil && p.few == nil {
+		before = from % p.width
+	}
+	y := buf.matrix(int(w), f.x.Rows, before+d)
+	f.project(y, f.x, w, from-before)
+	return headView(Matrix{y.Rows, d, y.Stride, y.Data[min(before, len(y.Data)):]}, 1)
 }
 
 // checkApart returns an error if dst shares an element with x or the layer.
@@ -178,7 +221,7 @@ const blockSize = 1 << 24
 
 func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if l == nil {
-		return f, errors.New("attn: the *SelfAttention is nil, want a layer")
+		return f, errNoLayer
 	}
 	f.SelfAttention = *l
 	if f.Heads == 0 {
@@ -207,13 +250,13 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if f.x.Rows > math.MaxInt32 {
 		return f, fmt.Errorf("attn: x is %d x %d, want at most %d rows", f.x.Rows, f.x.Cols, math.MaxInt32)
 	}
-	if f.WQ, err = resolveHeads("WQ", f.WQ, f.BQ, f.x.Cols, "Heads", f.Heads); err != nil {
+	if err := f.resolveHeads(weightQ, "Heads", f.Heads); err != nil {
 		return f, err
 	}
-	if f.WK, err = resolveHeads("WK", f.WK, f.BK, f.x.Cols, "KVHeads", f.KVHeads); err != nil {
+	if err := f.resolveHeads(weightK, "KVHeads", f.KVHeads); err != nil {
 		return f, err
 	}
-	if f.WV, err = resolveHeads("WV", f.WV, f.BV, f.x.Cols, "KVHeads", f.KVHeads); err != nil {
+	if err := f.resolveHeads(weightV, "KVHeads", f.KVHeads); err != nil {
 		return f, err
 	}
 	if d := f.WQ.Cols / f.Heads; d != f.WK.Cols/f.KVHeads {
@@ -229,46 +272,85 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	}
 	f.outDim = mix
 	f.block = max(1, blockSize/max(f.WQ.Cols, mix))
-	if f.projects = len(l.WO.Data) > 0; !f.projects {
+	if f.projects = len(l.WO.Data) > 0 || f.packed[weightO] != nil; !f.projects {
 		if f.BO != nil {
 			return f, fmt.Errorf("attn: BO has %d elements, want none without WO", len(f.BO))
 		}
 		f.WO = Matrix{}
 		return f, nil
 	}
-	if f.WO, err = resolveProjection("WO", f.WO, f.BO, mix, "WV.Cols * Heads / KVHeads"); err != nil {
+	if err := f.resolve(weightO, mix, "WV.Cols * Heads / KVHeads"); err != nil {
 		return f, err
 	}
 	f.outDim = f.WO.Cols
 	return f, nil
 }
 
-// resolveHeads checks and resolves a projection of x to heads, whose number is in the field headsName.
-func resolveHeads(name string, w Matrix, bias []float32, model int, headsName string, heads int) (Matrix, error) {
-	w, err := resolveProjection(name, w, bias, model, "the columns of x")
-	if err == nil && (w.Cols == 0 || w.Cols%heads != 0 || w.Cols/heads > maxDim) {
-		err = fmt.Errorf("attn: %s has %d columns, want a multiple of %s = %d, each head 1 to %d", name, w.Cols, headsName, heads, maxDim)
+// A weight is one of a layer.
+type weight int
+
+const (
+	weightQ weight = iota
+	weightK
+	weightV
+	weightO
+	weights
+)
+
+// weight returns a weight, its bias, and its name, whose second letter that of the bias has too.
+func (l *SelfAttention) weight(w weight) (m *Matrix, bias []float32, name string) {
+	switch w {
+	case weightQ:
+		return &l.WQ, l.BQ, "WQ"
+	case weightK:
+		return &l.WK, l.BK, "WK"
+	case weightV:
+		return &l.WV, l.BV, "WV"
 	}
-	return w, err
+	return &l.WO, l.BO, "WO"
 }
 
-// resolveProjection checks and resolves a projection, whose name begins with W, of as many rows as why
-// says; the name of its bias begins with B.
-func resolveProjection(name string, w Matrix, bias []float32, rows int, why string) (Matrix, error) {
-	w, err := w.resolve(name)
+// resolveHeads checks and resolves a projection of x to heads, whose number is in the field headsName.
+func (f *forward) resolveHeads(w weight, headsName string, heads int) error {
+	err := f.resolve(w, f.x.Cols, "the columns of x")
+	if m, _, name := f.weight(w); err == nil && (m.Cols == 0 || m.Cols%heads != 0 || m.Cols/heads > maxDim) {
+		err = fmt.Errorf("attn: %s has %d columns, want a multiple of %s = %d, each head 1 to %d", name, m.Cols, headsName, heads, maxDim)
+	}
+	return err
+}
+
+// resolve checks and resolves a projection, of as many rows as why says. Of one that is packed the matrix is
+// the shape.
+func (f *forward) resolve(w weight, rows int, why string) (err error) {
+	m, bias, name := f.weight(w)
+	if p := f.packed[w]; p != nil && len(m.Data) == 0 {
+		*m = Matrix{Rows: p.rows, Cols: p.cols}
+	} else {
+		f.packed[w] = nil
+		*m, err = m.resolve(name)
+	}
 	switch {
 	case err != nil:
-	case w.Rows != rows:
-		err = fmt.Errorf("attn: %s is %d x %d, want %d rows, %s", name, w.Rows, w.Cols, rows, why)
-	case bias != nil && len(bias) != w.Cols:
-		err = fmt.Errorf("attn: B%s has %d elements, want %d, the columns of %s", name[1:], len(bias), w.Cols, name)
+	case m.Rows != rows:
+		err = fmt.Errorf("attn: %s is %d x %d, want %d rows, %s", name, m.Rows, m.Cols, rows, why)
+	case bias != nil && len(bias) != m.Cols:
+		err = fmt.Errorf("attn: B%s has %d elements, want %d, the columns of %s", name[1:], len(bias), m.Cols, name)
 	}
-	return w, err
+	return err
 }
 
-// project computes y = x.w + bias.
-func project(y, x, w Matrix, bias []float32, workers int) {
-	p := matrixProduct{c: y, a: x, b: w, bias: bias, workers: workers, m: y.Rows, n: y.Cols, k: x.Cols}
+// project computes y = x.w + bias, of as many columns as y from one on.
+func (f *forward) project(y, x Matrix, w weight, from int) {
+	m, bias, _ := f.weight(w)
+	if bias != nil {
+		bias = bias[from:][:y.Cols]
+	}
+	p := matrixProduct{c: y, a: x, bias: bias, workers: f.opts.Workers, m: y.Rows, n: y.Cols, k: x.Cols}
+	if f.packed[w] != nil {
+		p.packed, p.from = f.packed[w], from
+	} else {
+		p.b = Matrix{m.Rows, y.Cols, m.Stride, m.Data[min(from, len(m.Data)):]}
+	}
 	p.run()
 }
 
@@ -291,11 +373,4 @@ var layers = sync.Pool{New: func() any { return new(layerScratch) }}
 func (s *layerScratch) matrix(i, rows, cols int) Matrix {
 	s.m[i] = memory.Aligned(s.m[i], rows*cols)
 	return Matrix{Rows: rows, Cols: cols, Stride: cols, Data: s.m[i]}
-}
-
-// project computes x.w + bias in matrix number i.
-func (s *layerScratch) project(i int, x, w Matrix, bias []float32, workers int) Matrix {
-	y := s.matrix(i, x.Rows, w.Cols)
-	project(y, x, w, bias, workers)
-	return y
 }

@@ -170,6 +170,114 @@ func TestLayerBound(t *testing.T) {
 	t.Logf("error of attention at most %.3f of the bound", worst)
 }
 
+// transposed is m stored with a row for each of its columns.
+func transposed(m Matrix) Matrix {
+	if m.Data == nil {
+		return m
+	}
+	t := Matrix{m.Cols, m.Rows, m.Rows, make([]float32, m.Rows*m.Cols)}
+	for i, row := range m.rows() {
+		for j, x := range row {
+			t.Data[j*t.Stride+i] = x
+		}
+	}
+	return t
+}
+
+// rounded is m with the elements of each column rounded to a type.
+func rounded(typ Type, m Matrix) Matrix {
+	if m.Data == nil {
+		return m
+	}
+	t := transposed(m)
+	for _, column := range t.rows() {
+		roundTo(typ, column)
+	}
+	return transposed(t)
+}
+
+// A packed layer is the layer of the weights as they are stored, and reads nothing but its copy of them.
+func TestPackedLayer(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 9))
+	testLayers(r, func(what string, l *SelfAttention, x Matrix, o Options) {
+		opts := PackOptions{Trans: r.IntN(2) == 0, Type: pick(r, Float32, Float32, Float16, BFloat16, Int8)}
+		what += fmt.Sprintf(", %+v", opts)
+		if r.IntN(2) == 0 { // few columns, or heads that begin inside of a panel
+			l = newLayer(r, x.Cols, l.Heads, l.KVHeads, pick(r, 1, 2, 3+r.IntN(40), 70), 5, l.WO.Cols, l.BQ != nil, asmtest.Normal)
+		}
+		plain, packed := *l, *l
+		given := make([]Matrix, 0, 4)
+		for w := range weights {
+			m, _, _ := plain.weight(w)
+			*m = rounded(opts.Type, *m)
+			m, _, _ = packed.weight(w)
+			if opts.Trans {
+				*m = transposed(*m)
+			} else if m.Data != nil {
+				m.Data = slices.Clone(m.Data)
+			}
+			given = append(given, *m)
+		}
+		require.NoError(t, packed.Pack(&opts), what)
+		require.Equal(t, [4]Matrix{}, [4]Matrix{packed.WQ, packed.WK, packed.WV, packed.WO}, what)
+		for _, m := range given {
+			for i := range m.Data {
+				m.Data[i] = nan
+			}
+		}
+		same := func(plain, packed *SelfAttention, x Matrix) {
+			t.Helper()
+			cols := plain.Heads * (plain.WV.Cols / plain.KVHeads)
+			if plain.WO.Data != nil {
+				cols = plain.WO.Cols
+			}
+			want, got := newMatrix(r, x.Rows, cols, cols, asmtest.Normal), newMatrix(r, x.Rows, cols, cols, asmtest.Normal)
+			require.NoError(t, plain.Forward(want, x, &o), what)
+			require.NoError(t, packed.Forward(got, x, &o), what)
+			asmtest.Equal(t, slices.Concat(want.rows()...), slices.Concat(got.rows()...), "%s", what)
+			want, got = newMatrix(r, 1, x.Rows, x.Rows, asmtest.Normal), newMatrix(r, 1, x.Rows, x.Rows, asmtest.Normal)
+			h := r.IntN(plain.Heads)
+			require.NoError(t, plain.Weights(want, x, h, []int{x.Rows - 1}, &o), what)
+			require.NoError(t, packed.Weights(got, x, h, []int{x.Rows - 1}, &o), what)
+			asmtest.Equal(t, want.rows()[0], got.rows()[0], "weights of head %d, %s", h, what)
+		}
+		same(&plain, &packed, x)
+		require.NoError(t, packed.Pack(nil), "nothing is left to pack")
+		same(&plain, &packed, x)
+
+		// A field that is set again counts, as it is and after another Pack.
+		plain.WK = newMatrix(r, x.Cols, plain.WK.Cols, plain.WK.Cols, asmtest.Normal)
+		packed.WK = plain.WK
+		same(&plain, &packed, x)
+		require.NoError(t, packed.Pack(nil), what)
+		same(&plain, &packed, x)
+	})
+}
+
+// What is wrong with a weight is said of its field, when it is packed or used, and nothing is half packed.
+func TestBadPackedLayer(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 9))
+	l := newLayer(r, 8, 2, 2, 4, 4, 6, true, asmtest.Normal)
+	good := *l
+	l.WO.Stride = 5
+	bad := *l
+	require.EqualError(t, l.Pack(nil), "attn: WO.Stride is 5, want 6 or more, its columns")
+	require.Equal(t, bad, *l, "it is as it was")
+	require.EqualError(t, good.Pack(&PackOptions{Type: 4}), "attn: PackOptions.Type is 4, want Float32, Float16, BFloat16 or Int8")
+	require.NoError(t, good.Pack(nil))
+	x, dst := newMatrix(r, 3, 8, 8, asmtest.Normal), newMatrix(r, 3, 6, 6, asmtest.Normal)
+	require.NoError(t, good.Forward(dst, x, nil))
+	good.BV = good.BV[:7]
+	require.EqualError(t, good.Forward(dst, x, nil), "attn: BV has 7 elements, want 8, the columns of WV")
+	x.Cols = 7
+	require.EqualError(t, good.Forward(dst, x, nil), "attn: WQ is 8 x 8, want 7 rows, the columns of x")
+	good.Heads, good.KVHeads = 3, 3
+	x.Cols = 8
+	require.EqualError(t, good.Forward(dst, x, nil), "attn: WQ has 8 columns, want a multiple of Heads = 3, each head 1 to 1024")
+	l = nil
+	require.EqualError(t, l.Pack(nil), "attn: the *SelfAttention is nil, want a layer")
+}
+
 // Heads of 0 is 1, KVHeads of 0 is Heads.
 func TestLayerDefaults(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 9))
@@ -201,6 +309,11 @@ func TestLayerInBlocks(t *testing.T) {
 		}
 		f, err := l.plan(x, &o)
 		require.NoError(t, err, what)
+		if r.IntN(2) == 0 {
+			require.NoError(t, l.Pack(nil), what)
+			f, err = l.plan(x, &o)
+			require.NoError(t, err, what)
+		}
 		want, got := newMatrix(r, x.Rows, f.outDim, f.outDim+1, asmtest.Normal), newMatrix(r, x.Rows, f.outDim, f.outDim, asmtest.Normal)
 		require.GreaterOrEqual(t, f.block, x.Rows, "all of these are one block")
 		require.NoError(t, f.run(want), what)
@@ -288,6 +401,8 @@ func TestLayerThatGrows(t *testing.T) {
 func TestLayerIsShared(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 9))
 	l := newLayer(r, 16, 4, 2, 8, 8, 16, true, asmtest.Normal)
+	packed := *l
+	require.NoError(t, packed.Pack(nil))
 	x, want := newMatrix(r, 50, 16, 16, asmtest.Normal), newMatrix(r, 50, 16, 16, asmtest.Normal)
 	require.NoError(t, l.Forward(want, x, nil))
 	var wait sync.WaitGroup
@@ -298,6 +413,7 @@ func TestLayerIsShared(t *testing.T) {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
+			l := []*SelfAttention{l, &packed}[i/2%2]
 			for range 10 {
 				if err := l.Forward(got[i], x, &Options{Workers: 1 + i%2}); err != nil {
 					errs[i] = err
