@@ -18,6 +18,9 @@ func BenchmarkExp(b *testing.B)           { benchmarkKernel(b, "Exp") }
 func BenchmarkSoftmax(b *testing.B)       { benchmarkKernel(b, "Softmax") }
 func BenchmarkLogSumExp(b *testing.B)     { benchmarkKernel(b, "LogSumExp") }
 func BenchmarkMatMul(b *testing.B)        { benchmarkKernel(b, "MatMul") }
+func BenchmarkMatMulPacked(b *testing.B)  { benchmarkKernel(b, "MatMulPacked") }
+func BenchmarkLayerNorm(b *testing.B)     { benchmarkKernel(b, "LayerNorm") }
+func BenchmarkRMSNorm(b *testing.B)       { benchmarkKernel(b, "RMSNorm") }
 func BenchmarkAttention(b *testing.B)     { benchmarkKernel(b, "Attention") }
 func BenchmarkDecode(b *testing.B)        { benchmarkKernel(b, "Decode") }
 func BenchmarkGenerate(b *testing.B)      { benchmarkKernel(b, "Generate") }

@@ -73,6 +73,8 @@ func (b benchmark) speed(rate float64) float64 {
 		return b.work() / rate / float64(b.elems) * 1e9
 	case perCall:
 		return b.work() / rate * 1e9
+	case gflops:
+		rate *= b.flops / b.work()
 	}
 	return rate / 1e9
 }
@@ -122,10 +124,28 @@ func benchmarks(zen4 bool) []benchmark {
 		row("SiLU", 20, target{}, func(i impl, dst, x []float32) { i.silu(dst, x) }),
 		row("Softmax", 18, target{fraction, 18 / 80.}, func(i impl, dst, x []float32) { i.softmax(dst, x) }),
 		row("LogSumExp", 18, target{}, func(i impl, _, x []float32) { runtime.KeepAlive(i.logSumExp(x)) }),
+		// At most 0.35 ns.
+		norm("LayerNorm", func(i impl, dst, x kernel.Matrix, gain, bias []float32) { i.layerNorm(dst, x, gain, bias) }),
+		norm("RMSNorm", func(i impl, dst, x kernel.Matrix, gain, _ []float32) { i.rmsNorm(dst, x, gain) }),
 	)
 	all = append(all, matMul(256, 1, target{}), matMul(256, 2, target{}))
 	for _, n := range []int{512, 1024, 2048} {
 		all = append(all, matMul(n, 1, target{fraction, 0.90}), matMul(n, 2, target{}))
+	}
+	for _, kn := range weightShapes {
+		for _, rows := range weightRows {
+			all = append(all, product(kn[0], kn[1], rows, kernel.Float32, 1))
+		}
+	}
+	for _, typ := range []kernel.Type{kernel.Float16, kernel.BFloat16, kernel.Int8} {
+		for _, kn := range [][2]int{{384, 1536}, {4096, 4096}} {
+			for _, rows := range []int{1, 16} {
+				all = append(all, product(kn[0], kn[1], rows, typ, 1))
+			}
+		}
+	}
+	for _, s := range [][3]int{{1024, 4096, 1}, {4096, 4096, 1}, {384, 1536, 17}, {384, 1536, 128}, {768, 3072, 128}} {
+		all = append(all, product(s[0], s[1], s[2], kernel.Float32, 2))
 	}
 	twice := target{speedUp, 1.85}
 	for _, causal := range []bool{false, true} {
@@ -188,7 +208,9 @@ func benchmarks(zen4 bool) []benchmark {
 	}
 	for _, workers := range []int{1, 2} {
 		all = append(all, generate(512, 128, 8, 4, workers))
-		all = append(all, layer(1, 1024, 8, workers), layer(128, 256, 4, workers), layer(512, 512, 8, workers))
+		for _, packed := range []bool{false, true} {
+			all = append(all, layer(1, 1024, 8, workers, packed), layer(128, 256, 4, workers, packed), layer(512, 512, 8, workers, packed))
+		}
 	}
 
 	// What other libraries do too, on one worker and on all.
@@ -252,6 +274,80 @@ func row(name string, flops int, goal target, call func(i impl, dst, x []float32
 		return job{run: repeat(func() { call(i, dst, x) })}, nil
 	}
 	return b
+}
+
+// norm normalizes rows that are in L1 with its result. An element is counted as 12 flops.
+func norm(name string, call func(i impl, dst, x kernel.Matrix, gain, bias []float32)) benchmark {
+	const rows, n, flops = 4, 384, 12
+	b := benchmark{kernel: name, workers: 1, unit: perElem, elems: rows * n, target: target{fraction, flops / (0.35 * 118)}}
+	b.shape = fmt.Sprintf("n=%d", n)
+	b.flops, b.traffic = flops*rows*n, 8*rows*n
+	b.setup = func(i impl, _ int) (job, error) {
+		dst, x, gain, bias := matrix(rows, n, 1), matrix(rows, n, 2), random(n, 3), random(n, 4)
+		return job{run: repeat(func() { call(i, dst, x, gain, bias) })}, nil
+	}
+	return b
+}
+
+// The products of transformers: terms and columns of weights, and the rows that meet them.
+var (
+	weightShapes = [][2]int{{384, 384}, {384, 1536}, {1536, 384}, {576, 1536}, {768, 3072}, {4096, 4096}}
+	weightRows   = []int{1, 2, 4, 8, 16, 17, 32, 128, 512}
+)
+
+// product multiplies rows by weights, which are constant. Its limit is that of computing, or that of reading the
+// weights from where they are if that takes longer.
+func product(terms, columns, rows int, typ kernel.Type, workers int) benchmark {
+	b := benchmark{kernel: "MatMulPacked", workers: workers, unit: gflops, peers: typ == kernel.Float32}
+	b.shape = fmt.Sprintf("k=%d/n=%d/m=%d/workers=%d", terms, columns, rows, workers)
+	size := 4
+	if typ != kernel.Float32 {
+		b.shape += "/type=" + []string{kernel.Float16: "f16", kernel.BFloat16: "bf16", kernel.Int8: "i8"}[typ]
+		size = map[kernel.Type]int{kernel.Float16: 2, kernel.BFloat16: 2, kernel.Int8: 1}[typ]
+	}
+	b.flops, b.bytes = 2*float64(rows)*float64(terms)*float64(columns), float64(size*terms*columns)
+	b.traffic = b.bytes + 4*float64(rows*(terms+columns))
+	switch fits := 4*terms*columns < 16<<20; {
+	case workers > 1:
+		b.target = target{speedUp, 1.9}
+	case rows >= 16 && fits:
+		b.target = target{fraction, 0.95}
+	default:
+		b.target = target{fraction, 0.85}
+	}
+	b.setup = func(i impl, workers int) (job, error) {
+		c, x, w := matrix(rows, columns, 1), matrix(rows, terms, 2), matrix(terms, columns, 3)
+		run, err := i.product(c, x, w, typ, workers)
+		check := func(out []float32) (worst float64) {
+			column := make([]float32, terms)
+			for _, e := range []int{0, columns - 1, rows*columns/2 + columns/3, rows*columns - 1} {
+				for p := range column {
+					column[p] = w.Data[p*columns+e%columns]
+				}
+				roundTo(typ, column)
+				want, bound := fuzz.Chain(x.Data[e/columns*terms:][:terms], column)
+				worst = max(worst, math.Abs(float64(out[e])-want)/bound)
+			}
+			return worst
+		}
+		return job{run: run, read: w.Data[:size*terms*columns/4], out: c.Data, check: check}, err
+	}
+	return b
+}
+
+// roundTo rounds a column of weights to a type.
+func roundTo(typ kernel.Type, column []float32) {
+	halves, bytes := make([]uint16, len(column)), make([]int8, len(column))
+	switch typ {
+	case kernel.Float16:
+		kernel.ToFloat16(halves, column)
+		kernel.FromFloat16(column, halves)
+	case kernel.BFloat16:
+		kernel.ToBFloat16(halves, column)
+		kernel.FromBFloat16(column, halves)
+	case kernel.Int8:
+		kernel.Dequantize(column, bytes, kernel.Quantize(bytes, column))
+	}
 }
 
 func matMul(n, workers int, goal target) benchmark {
@@ -373,14 +469,20 @@ func generate(n, d, heads, group, workers int) benchmark {
 }
 
 // layer is self-attention with its four projections.
-func layer(tokens, model, heads, workers int) benchmark {
+func layer(tokens, model, heads, workers int, packed bool) benchmark {
 	b := benchmark{kernel: "SelfAttention", workers: workers, unit: gflops}
 	b.shape = fmt.Sprintf("tokens=%d/model=%d/heads=%d/workers=%d", tokens, model, heads, workers)
+	if packed {
+		b.shape += "/packed=true"
+	}
 	b.flops = 8*float64(tokens*model*model) + 4*float64(tokens*tokens*model)
 	b.traffic = 4 * float64(4*model*model+2*tokens*model)
 	b.setup = func(i impl, workers int) (job, error) {
 		w := func(seed uint64) kernel.Matrix { return matrix(model, model, seed) }
 		l := &kernel.SelfAttention{Heads: heads, WQ: w(1), WK: w(2), WV: w(3), WO: w(4)}
+		if packed {
+			must(l.Pack(nil))
+		}
 		dst, x := matrix(tokens, model, 5), matrix(tokens, model, 6)
 		o := &kernel.Options{Workers: workers}
 		return job{run: repeat(func() { i.layer(l, dst, x, o) })}, nil

@@ -28,8 +28,9 @@ import (
 
 type request struct {
 	// Python prepares attention of the operands in Dir.
-	Shape *attentionShape `json:"shape,omitempty"`
-	Dir   string          `json:"dir,omitempty"`
+	Shape   *attentionShape `json:"shape,omitempty"`
+	Product *productShape   `json:"product,omitempty"` // instead of attention
+	Dir     string          `json:"dir,omitempty"`
 
 	// Go prepares a benchmark.
 	Benchmark string `json:"benchmark,omitempty"`
@@ -46,6 +47,13 @@ type attentionShape struct {
 	KVHeads int  `json:"kvHeads"`
 	Causal  bool `json:"causal"`
 	Workers int  `json:"workers"`
+}
+
+type productShape struct {
+	Rows    int `json:"rows"`
+	Terms   int `json:"terms"`
+	Columns int `json:"columns"`
+	Workers int `json:"workers"`
 }
 
 type answer struct {
@@ -146,29 +154,43 @@ func pythonPeer(python, name string) (impl, *child, error) {
 	return impl{
 		name: name, version: c.version, parallel: true,
 		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
-			dir, err := os.MkdirTemp("", "attn-bench-")
-			if err != nil {
-				return nil, err
-			}
-			defer os.RemoveAll(dir)
-			for name, x := range map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data} {
-				b, _ := binary.Append(nil, binary.NativeEndian, x)
-				if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-					return nil, err
-				}
-			}
 			shape := &attentionShape{q.Len, k.Len, q.Dim, q.Heads, k.Heads, o.Causal, o.Workers}
-			if _, err := c.ask(request{Shape: shape, Dir: dir}); err != nil {
-				return nil, err
+			return c.prepare(request{Shape: shape}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data}, dst.Data)
+		},
+		product: func(c2, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error) {
+			if typ != kernel.Float32 {
+				return nil, errUnsupported
 			}
-			out, err := os.ReadFile(filepath.Join(dir, "out"))
-			if err != nil {
-				return nil, err
-			}
-			_, err = binary.Decode(out, binary.NativeEndian, dst.Data)
-			return c.run, err
+			shape := &productShape{a.Rows, a.Cols, b.Cols, workers}
+			return c.prepare(request{Product: shape}, map[string][]float32{"a": a.Data, "b": b.Data}, c2.Data)
 		},
 	}, c, nil
+}
+
+// prepare hands operands to a child in Python, and returns the timer of what it makes of them; out is its first
+// result.
+func (c *child) prepare(r request, operands map[string][]float32, out []float32) (quiet.Timer, error) {
+	dir, err := os.MkdirTemp("", "attn-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	for name, x := range operands {
+		b, _ := binary.Append(nil, binary.NativeEndian, x)
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	r.Dir = dir
+	if _, err := c.ask(r); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "out"))
+	if err != nil {
+		return nil, err
+	}
+	_, err = binary.Decode(b, binary.NativeEndian, out)
+	return c.run, err
 }
 
 // goPeer starts a benchmark binary as a child, which must compute the same bits as this process.

@@ -26,6 +26,8 @@ type impl struct {
 	gelu         func(dst, x []float32)
 	geluTanh     func(dst, x []float32)
 	silu         func(dst, x []float32)
+	layerNorm    func(dst, x kernel.Matrix, gain, bias []float32)
+	rmsNorm      func(dst, x kernel.Matrix, gain []float32)
 	matMul       func(c, a, b kernel.Matrix, workers int)            // packed matrices
 	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
@@ -33,6 +35,9 @@ type impl struct {
 	// attention prepares attention of packed tensors with one batch member, and returns its timer. dst
 	// is set when it returns, or after the first run.
 	attention func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error)
+
+	// product prepares products with a constant b, and returns their timer. c is set as dst of attention is.
+	product func(c, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error)
 
 	// remote, if not nil, prepares benchmarks in another process.
 	remote func(b benchmark, workers int) (job, error)
@@ -46,7 +51,8 @@ func (b benchmark) runsOn(i impl) bool {
 	has := map[string]bool{
 		"Dot": i.dot != nil, "Exp": i.exp != nil, "Softmax": i.softmax != nil, "LogSumExp": i.logSumExp != nil,
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
-		"MatMul": i.matMul != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
+		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
+		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
 		"Generate": i.step != nil, "SelfAttention": i.layer != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
@@ -123,6 +129,13 @@ var selected = func() impl {
 		gelu: kernel.GELU, geluTanh: kernel.GELUTanh, silu: kernel.SiLU,
 		matMul: func(c, a, b kernel.Matrix, workers int) {
 			must(kernel.MatMul(c, a, b, &kernel.MatMulOptions{Workers: workers}))
+		},
+		layerNorm: func(dst, x kernel.Matrix, gain, bias []float32) { must(kernel.LayerNorm(dst, x, gain, bias, 1e-5)) },
+		rmsNorm:   func(dst, x kernel.Matrix, gain []float32) { must(kernel.RMSNorm(dst, x, gain, 1e-5)) },
+		product: func(c, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error) {
+			packed, err := kernel.Pack(b, &kernel.PackOptions{Type: typ})
+			o := &kernel.MatMulOptions{Workers: workers}
+			return repeat(func() { must(kernel.MatMulPacked(c, a, packed, o)) }), err
 		},
 		step: func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
 		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {

@@ -234,7 +234,28 @@ func TestPeersAgree(t *testing.T) {
 			i.matMul(d, a, b, 1)
 			require.InDeltaSlice(t, c.Data, d.Data, 1e-4, i.name)
 		}
+		if i.product != nil {
+			agreesOnProducts(t, i)
+		}
 		agrees(t, i)
+	}
+}
+
+// agreesOnProducts demands that products of i with weights are right, and that a wrong result is noticed.
+func agreesOnProducts(t *testing.T, i impl) {
+	t.Helper()
+	for _, rows := range []int{1, 7} {
+		j, err := product(33, 32, rows, kernel.Float32, 1).setup(i, 1)
+		if errors.Is(err, errUnsupported) {
+			return
+		}
+		require.NoError(t, err, i.name)
+		require.Positive(t, j.run(2))
+		_, err = j.verify(j, true)
+		require.NoError(t, err, i.name)
+		j.out[len(j.out)-1] += 0.01
+		_, err = j.verify(j, true)
+		require.Error(t, err)
 	}
 }
 
@@ -277,6 +298,7 @@ func TestPythonPeers(t *testing.T) {
 		i, c, err := pythonPeer(python, name)
 		require.NoError(t, err)
 		require.NotEmpty(t, i.version)
+		agreesOnProducts(t, i)
 		agrees(t, i)
 		c.stop()
 	}

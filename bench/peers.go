@@ -60,6 +60,12 @@ func products(name, version string, most float64, multiply gemm) impl {
 		matMul: func(c, a, b kernel.Matrix, workers int) {
 			limited(workers, func() { multiply(c.Data, 1, a.Data, b.Data, a.Rows, a.Cols, b.Cols, false) })
 		},
+		product: func(c, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error) {
+			if typ != kernel.Float32 {
+				return nil, errUnsupported
+			}
+			return confined(workers, func() { multiply(c.Data, 1, a.Data, b.Data, a.Rows, a.Cols, b.Cols, false) }), nil
+		},
 		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
 			scores := make([][]float32, o.Workers)
 			for i := range scores {

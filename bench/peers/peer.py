@@ -1,10 +1,11 @@
-"""Attention of a C++ library, timed on request: a child process of the benchmark.
+"""Attention, or products with weights, of a C++ library, timed on request: a child process of the benchmark.
 
     peer.py NAME    # a name of PEERS below
 
 Requests and answers are lines of JSON. {"shape": {...}, "dir": DIR} prepares attention of the operands in
 the files DIR/q, DIR/k and DIR/v, packed float32 [heads][len][dim], computes it once into DIR/out, and
-answers {}. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
+answers {}. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
+b is constant, as the weights of a service are: a library may pack it beforehand. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
 refuses a shape. The first line says {"version": VERSION}.
 
 Every library gets what makes it fastest: operands in its own layout, outputs allocated before, no copies.
@@ -45,6 +46,22 @@ class Torch:
     def numpy(self, out):
         return out[0].numpy()
 
+    def product(self, p, a, b):
+        torch = self.torch
+        torch.set_num_threads(p.workers)
+        x, w = torch.from_numpy(a), torch.from_numpy(b)
+        transposed, out = w.t().contiguous(), torch.empty(p.rows, p.columns)
+        ways = [lambda: torch.nn.functional.linear(x, transposed), lambda: torch.mm(x, w, out=out)]
+        try:  # what its compiler makes of frozen weights
+            packed = torch.ops.mkldnn._reorder_linear_weight(transposed, p.rows)
+            ways.append(lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""))
+        except (AttributeError, RuntimeError):
+            pass
+        return fastest(ways)
+
+    def matrix(self, out):
+        return out.numpy()
+
 
 class OpenVINO:
     """opset13.scaled_dot_product_attention, at f32"""
@@ -73,6 +90,17 @@ class OpenVINO:
                 shape = [1, s.heads, s.keys, s.dim]
                 repeated[i] = op.reshape(x, op.constant(shape, np.int64), False)
         result = op.scaled_dot_product_attention(*repeated, causal=s.causal)
+        return self.inference(s, result, inputs, operands, (1, s.heads, s.queries, s.dim))
+
+    def product(self, p, a, b):
+        from openvino import opset13 as op
+
+        x = op.parameter(a.shape, np.float32)
+        result = op.matmul(x, op.constant(b), False, False)
+        return self.inference(p, result, [x], [a], (p.rows, p.columns))
+
+    def inference(self, s, result, inputs, operands, shape):
+        ov = self.ov
         compiled = self.core.compile_model(ov.Model([result], inputs), "CPU", {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": s.workers,
@@ -82,7 +110,7 @@ class OpenVINO:
         request = compiled.create_infer_request()
         for i, x in enumerate(operands):
             request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
-        out = np.empty((1, s.heads, s.queries, s.dim), np.float32)
+        out = np.empty(shape, np.float32)
         request.set_output_tensor(0, ov.Tensor(out, shared_memory=True))
 
         def run():
@@ -95,31 +123,34 @@ class OpenVINO:
     def numpy(self, out):
         return out[0]
 
+    def matrix(self, out):
+        return out
+
 
 class ONNXRuntime:
-    """One attention operator of ONNX Runtime, in a model of its own."""
+    """One operator of ONNX Runtime, in a model of its own."""
 
     def __init__(self):
         import onnxruntime
 
         self.ort, self.version = onnxruntime, onnxruntime.__version__
 
-    def session(self, s, op, domain, inputs, outputs, attributes):
-        """Returns run() of a model with the one node. inputs and outputs are arrays by name; an input
-        None is absent, and an output that is an input's array is written in place."""
-        import onnx
-        from onnx import helper
+    def session(self, s, op, domain, inputs, outputs, attributes, constants={}):
+        """Returns run() of a model with the one node. inputs, constants that follow them, and outputs are
+        arrays by name; an input None is absent, and an output that is an input's array is written in place."""
+        from onnx import helper, numpy_helper
 
         def info(name, x):
             kind = helper.np_dtype_to_tensor_dtype(x.dtype)
             return helper.make_tensor_value_info(name, kind, x.shape)
 
         names = [name if x is not None else "" for name, x in inputs.items()]
-        node = helper.make_node(op, names, list(outputs), domain=domain, **attributes)
+        node = helper.make_node(op, names + list(constants), list(outputs), domain=domain, **attributes)
         inputs = {name: x for name, x in inputs.items() if x is not None}
         graph = helper.make_graph(
-            [node], "attention",
-            [info(n, x) for n, x in inputs.items()], [info(n, x) for n, x in outputs.items()])
+            [node], "operator",
+            [info(n, x) for n, x in inputs.items()], [info(n, x) for n, x in outputs.items()],
+            [numpy_helper.from_array(x, n) for n, x in constants.items()])
         opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=11)
         options = self.ort.SessionOptions()
@@ -206,6 +237,26 @@ class Attention(ONNXRuntime):
     def numpy(self, out):
         return out.numpy()[0]
 
+    def product(self, p, a, b):
+        """ai.onnx.MatMul with an initializer, which is packed when the session begins"""
+        return self.session(
+            p, "MatMul", "", {"a": a}, {"out": np.empty((p.rows, p.columns), np.float32)}, {}, {"b": b})
+
+    def matrix(self, out):
+        return out.numpy()
+
+
+def fastest(ways):
+    """Of several ways to the same result the fastest."""
+    best = {}
+    for _ in range(5):
+        for way in ways:
+            way()
+            start = time.perf_counter()
+            way()
+            best[way] = min(best.get(way, np.inf), time.perf_counter() - start)
+    return min(ways, key=best.get)
+
 
 PEERS = {
     "torch": Torch,
@@ -236,17 +287,23 @@ def main():
             answer(seconds=time.perf_counter() - start)
             continue
         run = None  # frees the one before
-        s = SimpleNamespace(**request["shape"])
 
-        def operand(name, heads, length):
-            x = np.fromfile(os.path.join(request["dir"], name), np.float32)
-            return x.reshape(heads, length, s.dim)
+        def operand(name, *shape):
+            return np.fromfile(os.path.join(request["dir"], name), np.float32).reshape(shape)
 
         try:
-            run = peer.prepare(s, operand("q", s.heads, s.queries),
-                               operand("k", s.kvHeads, s.keys), operand("v", s.kvHeads, s.keys))
-            out = np.ascontiguousarray(peer.numpy(run()))
-            out.tofile(os.path.join(request["dir"], "out"))
+            if "product" in request:
+                p = SimpleNamespace(**request["product"])
+                if not hasattr(peer, "product"):
+                    raise Unsupported("no products")
+                run = peer.product(p, operand("a", p.rows, p.terms), operand("b", p.terms, p.columns))
+                out = peer.matrix(run())
+            else:
+                s = SimpleNamespace(**request["shape"])
+                run = peer.prepare(s, operand("q", s.heads, s.queries, s.dim),
+                                   operand("k", s.kvHeads, s.keys, s.dim), operand("v", s.kvHeads, s.keys, s.dim))
+                out = peer.numpy(run())
+            np.ascontiguousarray(out).tofile(os.path.join(request["dir"], "out"))
             answer()
         except Unsupported as e:
             answer(unsupported=str(e))
