@@ -64,7 +64,7 @@ func (b panel) multiply(t Type, c, a, start tile.Rows, add bool) {
 // be nil.
 //
 // A Packed takes as much memory as the elements of b in their type, up to a multiple of 16 columns, or as
-// float32 where there are no more than 8.
+// float32 where there are no more than 8. Linux is asked for huge pages where whole ones fit in.
 //
 // It returns an error that names the argument if shape, stride, length of Data or options are wrong.
 func Pack(b Matrix, opts *PackOptions) (*Packed, error) { return packNamed("b", b, opts) }
@@ -111,13 +111,13 @@ func packNamed(name string, b Matrix, opts *PackOptions) (*Packed, error) {
 	var block []float32 // that is stored in another type
 	switch opts.Type {
 	case Float32:
-		p.panels.floats = memory.Aligned(nil, size+slack)
+		p.panels.floats = memory.Huge(memory.Aligned(nil, size+slack))
 	case Int8:
-		p.panels.bytes = make([]int8, size)
+		p.panels.bytes = memory.Huge(make([]int8, size))
 		p.panels.scale = make([]float32, p.padded())
 		p.scales(b, opts.Trans)
 	default:
-		p.panels.halves = make([]uint16, size)
+		p.panels.halves = memory.Huge(make([]uint16, size))
 	}
 	if opts.Type != Float32 {
 		block = make([]float32, min(p.rows, generic.ProductTerms)*p.padded()+slack)

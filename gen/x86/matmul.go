@@ -89,9 +89,7 @@ func (g *gen) matMulRow() {
 	g.JZ(LabelRef(done))
 	g.loop(loop)
 	for _, p := range panels {
-		for line := 0; line < 4*g.row(); line += 64 {
-			g.PREFETCHT1(at(p, distance, 1, line))
-		}
+		g.PREFETCHT1(at(p, distance, 1, 0))
 	}
 	for i := range 4 {
 		step(i)
@@ -234,9 +232,11 @@ func (g *gen) matMulTile(name, element, scale string, size int, convert func(m M
 	c0, a0, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("distance")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))
-	fetch := func(from, to int) { // the lines of these steps
+	fetch := func(rows, from, to int) { // the lines of these steps, or the first one for a few rows
 		for line := row * from; line < row*to; line += 64 {
-			g.PREFETCHT1(at(b, distance, 1, line))
+			if g.PREFETCHT1(at(b, distance, 1, line)); rows < 4 {
+				break
+			}
 		}
 	}
 	tiles := &gemm{
@@ -247,7 +247,7 @@ func (g *gen) matMulTile(name, element, scale string, size int, convert func(m M
 		convert: convert,
 		start: func(rows int) {
 			g.MOVQ(g.param("b"), b)
-			fetch(0, 4)
+			fetch(rows, 0, 4)
 			g.point(a, a0, rows)
 			// The next tile of C comes from far away.
 			next := g.GP64()
@@ -279,7 +279,7 @@ func (g *gen) matMulTile(name, element, scale string, size int, convert func(m M
 		},
 		next: func(rows, steps int) {
 			g.ADDQ(I32(row*steps), b)
-			fetch(4-steps, 4)
+			fetch(rows, 4-steps, 4)
 			g.shift(a, rows, 4*steps)
 		},
 		finish: func(row int) {

@@ -52,13 +52,7 @@ four3:
 
 loop4:
 	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   64(BX)(DI*1)
-	PREFETCHT1   128(BX)(DI*1)
-	PREFETCHT1   192(BX)(DI*1)
 	PREFETCHT1   (R8)(DI*1)
-	PREFETCHT1   64(R8)(DI*1)
-	PREFETCHT1   128(R8)(DI*1)
-	PREFETCHT1   192(R8)(DI*1)
 	VBROADCASTSS (CX), Y4
 	VFMADD231PS  (BX), Y4, Y0
 	VFMADD231PS  32(BX), Y4, Y1
@@ -1451,9 +1445,6 @@ next65:
 	JNE        next83
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -1567,9 +1558,6 @@ loop91:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop91
@@ -1687,9 +1675,6 @@ next83:
 	JNE        next99
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -1780,9 +1765,6 @@ loop107:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop107
@@ -1867,9 +1849,6 @@ done104:
 next99:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -1938,9 +1917,6 @@ loop121:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop121
@@ -3083,7 +3059,6 @@ next170:
 	JNE        next188
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -3197,7 +3172,6 @@ loop196:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop196
@@ -3315,7 +3289,6 @@ next188:
 	JNE        next204
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -3406,7 +3379,6 @@ loop212:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop212
@@ -3491,7 +3463,6 @@ done209:
 next204:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -3560,7 +3531,6 @@ loop226:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop226
@@ -4778,7 +4748,6 @@ next275:
 	JNE        next293
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -4902,7 +4871,6 @@ loop301:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop301
@@ -5028,7 +4996,6 @@ next293:
 	JNE        next309
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5129,7 +5096,6 @@ loop317:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop317
@@ -5222,7 +5188,6 @@ done314:
 next309:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -5301,7 +5266,6 @@ loop331:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop331

@@ -52,21 +52,7 @@ four3:
 
 loop4:
 	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   64(BX)(DI*1)
-	PREFETCHT1   128(BX)(DI*1)
-	PREFETCHT1   192(BX)(DI*1)
-	PREFETCHT1   256(BX)(DI*1)
-	PREFETCHT1   320(BX)(DI*1)
-	PREFETCHT1   384(BX)(DI*1)
-	PREFETCHT1   448(BX)(DI*1)
 	PREFETCHT1   (R8)(DI*1)
-	PREFETCHT1   64(R8)(DI*1)
-	PREFETCHT1   128(R8)(DI*1)
-	PREFETCHT1   192(R8)(DI*1)
-	PREFETCHT1   256(R8)(DI*1)
-	PREFETCHT1   320(R8)(DI*1)
-	PREFETCHT1   384(R8)(DI*1)
-	PREFETCHT1   448(R8)(DI*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  (BX), Z4, Z0
 	VFMADD231PS  64(BX), Z4, Z1
@@ -4985,13 +4971,6 @@ next245:
 	JNE        next263
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
-	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5050,7 +5029,6 @@ single264:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+128, SI
 	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
 	JNZ              single264
@@ -5104,13 +5082,6 @@ loop271:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
-	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop271
@@ -5216,13 +5187,6 @@ next263:
 	JNE        next279
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
-	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5269,7 +5233,6 @@ single280:
 	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
 	ADDQ             $+128, SI
 	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
 	JNZ              single280
@@ -5311,13 +5274,6 @@ loop287:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
-	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop287
@@ -5394,13 +5350,6 @@ done284:
 next279:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
-	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -5437,7 +5386,6 @@ single294:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+128, SI
 	PREFETCHT1   384(SI)(BX*1)
-	PREFETCHT1   448(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
 	JNZ          single294
@@ -5471,13 +5419,6 @@ loop301:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+512, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
-	PREFETCHT1   256(SI)(BX*1)
-	PREFETCHT1   320(SI)(BX*1)
-	PREFETCHT1   384(SI)(BX*1)
-	PREFETCHT1   448(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop301
@@ -9905,9 +9846,6 @@ next524:
 	JNE        next542
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -10019,9 +9957,6 @@ loop550:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop550
@@ -10127,9 +10062,6 @@ next542:
 	JNE        next558
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -10217,9 +10149,6 @@ loop566:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop566
@@ -10296,9 +10225,6 @@ done563:
 next558:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -10368,9 +10294,6 @@ loop580:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop580
@@ -15160,9 +15083,6 @@ next803:
 	JNE        next821
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -15284,9 +15204,6 @@ loop829:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop829
@@ -15400,9 +15317,6 @@ next821:
 	JNE        next837
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -15500,9 +15414,6 @@ loop845:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop845
@@ -15587,9 +15498,6 @@ done842:
 next837:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -15669,9 +15577,6 @@ loop859:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	PREFETCHT1   128(SI)(BX*1)
-	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop859
@@ -20798,7 +20703,6 @@ next1082:
 	JNE        next1100
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -20930,7 +20834,6 @@ loop1108:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+128, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop1108
@@ -21052,7 +20955,6 @@ next1100:
 	JNE        next1116
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -21160,7 +21062,6 @@ loop1124:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+128, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop1124
@@ -21253,7 +21154,6 @@ done1121:
 next1116:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -21343,7 +21243,6 @@ loop1138:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop1138
