@@ -112,8 +112,8 @@ func newAttention(s *source) *attention {
 
 // drawEdits draws what is done to the scores: in a third of the inputs nothing.
 func (a *attention) drawEdits(s *source) {
-	which := s.Int(0, 11)
-	if which >= 8 {
+	which := s.Int(0, 23)
+	if which >= 16 {
 		which = 0
 	}
 	if which&1 != 0 {
@@ -122,6 +122,12 @@ func (a *attention) drawEdits(s *source) {
 	if which&2 != 0 {
 		for range a.q.Heads {
 			a.opts.ALiBi = append(a.opts.ALiBi, s.Float32(normal))
+		}
+	}
+	if which&8 != 0 || which == 7 {
+		for range a.q.Heads {
+			sink := [...]float32{0, 1, -1, 30, -30, 1e4, -1e30, float32(math.Inf(-1))}[s.Int(0, 7)]
+			a.opts.Sinks = append(a.opts.Sinks, sink*(1+float32(s.Int(0, 999))/1000))
 		}
 	}
 	if which&4 != 0 {
@@ -152,6 +158,9 @@ func (a *attention) edit(b, h, i int) *generic.RowEdit {
 	e := &generic.RowEdit{SoftCap: a.opts.SoftCap, Position: i + a.k.Len - a.q.Len}
 	if a.opts.ALiBi != nil {
 		e.Slope = a.opts.ALiBi[h]
+	}
+	if a.opts.Sinks != nil {
+		e.Sink = &a.opts.Sinks[h]
 	}
 	if x := a.opts.Bias; x != nil {
 		e.Bias = x.Data[b*x.BatchStride+h*x.HeadStride+i*x.QueryStride:][:a.k.Len]
@@ -340,6 +349,11 @@ func checkRow(t *testing.T, out, q []float32, k, v [][]float32, scale float32, e
 		return false
 	}
 	lo, hi := Hull(q, keys, values, scale)
+	if e.Sink != nil { // a value of 0
+		for c := range lo {
+			lo[c], hi[c] = min(lo[c], 0), max(hi[c], 0)
+		}
+	}
 	want, bound := EditedAttention(q, k, v, scale, e)
 	edited := e.SoftCap != 0 || e.Slope != 0 || e.Bias != nil // scores may overflow of which Hull knows nothing
 	for c, x := range out {

@@ -245,7 +245,7 @@ func excess(logP, kappa float64) float64 {
 // that of [generic.AttentionRow]: 0 means 0.
 //
 // Let t_j = scale * q.k_j, P_j = e^t_j / sum_i e^t_i, o = sum P_j*v_j for
-// one column, A_j = sum_i |q_i*k_ji|, K_j = sum_i |k_ji|, with n keys in T tiles.
+// one column, A_j = sum_i |q_i*k_ji|, K_j = sum_i |k_ji|, with n keys in T tiles and S spans.
 //
 // Scores. c = float32(scale*log2 e), q_i*c and a chain of d FMAs: a product passes d+2 roundings. An
 // underflow of c costs eta*A_j, those of q_i*c eta*K_j, those of the chain d*eta:
@@ -262,15 +262,16 @@ func excess(logP, kappa float64) float64 {
 // into 0 is below F = 2^-125, in units of 2^M for the final maximum M. As M < 1 + top/ln2, the sum
 // of all exact weights is more than 2^-(1 + (top - max t)/ln2) = 1/D in that unit.
 //
-// Sums. A tile has n_t = min(n, 256) keys or fewer. A weight passes n_t - 1 additions and T-1 merges, a
-// weighted value n_t FMAs and T-1 merges: n_l = n_t + T - 2, n_o = n_t + T - 1. Underflow costs eta in each
-// FMA of the chain and twice in each merge. With the computed sums O and L in units of the sum of all
+// Sums. A tile has n_t = min(n, 256) keys or fewer. A weight passes n_t - 1 additions, T_s - 1 merges of its span, T_s =
+// min(T, 64), and S-1 of the spans; a weighted value n_t FMAs and as many merges, as merging into no keys is exact: n_o =
+// n_t + T_s - 1 + S - 1, n_l = n_o - 1. Underflow costs eta in each FMA of the chain and twice in each of the merges, T of
+// tiles and, if S > 1, S of spans, together B. With the computed sums O and L in units of the sum of all
 // exact weights, W = sum w_j + n*F*D bounds the error of the weights, and
 //
 //	|O - o*L| <= N = sum w_j*|v_j - o| + n*F*D*max|v_j - o|
 //	             + gamma(n_o) * sum (P_j + w_j)*|v_j| + gamma(n_l)*|o|*(1+W)
-//	             + (n + 2T)*eta*D*(1 + |o|)*(1+gamma(n_o))
-//	L >= (1-W)*(1-gamma(n_l)) - 2T*eta*D
+//	             + (n + 2B)*eta*D*(1 + |o|)*(1+gamma(n_o))
+//	L >= (1-W)*(1-gamma(n_l)) - 2B*eta*D
 //
 // Output. O * (1/L) has two more roundings:
 //
@@ -288,18 +289,21 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 //   - A slope and a distance d make t - a of t, a = slope*d, with two roundings of the product and one of the sum:
 //     sigma' = sigma + gamma(2)*|a| + u*(|t| + sigma + |a|*(1+gamma(2))) + 2*(d+1)*eta.
 //   - A bias b makes t + b: sigma' = sigma + u*|b| + u*(|t| + sigma + |b|*(1+u)) + eta.
+//
+// A sink is one more key with the score t_j and the value 0, of which sigma_j = u*|t_j| + eta: its logit is multiplied
+// by log2 e, rounded, and its weight computed as those of keys are. It adds one merge to n_o, n_l and B, and to B that of
+// the only span if S is 1.
 func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
 	if len(k) == 0 {
 		return nil, nil
 	}
 	all, cols := len(k), len(v[0])
 	k, v, numbers := visible(k, v, e)
-	n := len(k)
 	want, bound = make([]float64, cols), make([]float64, cols)
-	if n == 0 {
+	if len(k) == 0 {
 		return want, bound
 	}
-	t, sigma := make([]float64, n), make([]float64, n)
+	t, sigma := make([]float64, len(k)), make([]float64, len(k))
 	c := math.Abs(float64(scale))
 	g := gamma(len(q) + 2)
 	most, top := math.Inf(-1), math.Inf(-1)
@@ -320,7 +324,16 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 		most = math.Max(most, t[j])
 		top = math.Max(top, t[j]+sigma[j])
 	}
+	sink := e.Sink != nil && !math.IsInf(float64(*e.Sink), -1)
+	if sink {
+		x := float64(*e.Sink)
+		err := u*math.Abs(x) + eta
+		t, sigma, v = append(t, x), append(sigma, err), append(v, make([]float32, cols))
+		fits = fits && math.Abs(x)*math.Log2E <= math.MaxFloat32/2
+		most, top = math.Max(most, x), math.Max(top, x+err)
+	}
 
+	n := len(t)
 	p, w := make([]float64, n), make([]float64, n)
 	var z, W float64
 	for j := range t {
@@ -332,11 +345,11 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
 		W += w[j]
 	}
-	nl, no, tiles := roundings(all)
+	nl, no, merges := roundings(all, sink)
 	gl, g0 := gamma(nl), gamma(no)
 	D := 2 * math.Exp(top-most)
 	flush := float64(n) * exp2Flush * D
-	under := float64(all+2*tiles) * eta * D
+	under := float64(all+2*merges) * eta * D
 	W += flush
 	L := (1-W)*(1-gl) - under
 	trusted := W < 0.5 && g0 < 0.5 && fits
@@ -402,13 +415,13 @@ func edit(e *generic.RowEdit, j int, t, sigma float64) (edited, err, size float6
 //	|d_j| <= gamma(n_o + n_l + 2)
 //
 // in the notation of [Attention]. The largest weight is 1/2 or more, as the integer m is less than 1 above
-// its score: underflows, at most n + 2T, count twice. The interval is infinite where scores
+// its score: underflows, at most n + 2B, count twice. The interval is infinite where scores
 // or sums may overflow.
 func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 	if len(k) == 0 {
 		return nil, nil
 	}
-	nl, no, tiles := roundings(len(k))
+	nl, no, merges := roundings(len(k), false)
 	g := gamma(no + nl + 2)
 	finite := !overflows(q, k, v, scale)
 	for col := range v[0] {
@@ -417,7 +430,7 @@ func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 			x := float64(row[col])
 			least, most, size = math.Min(least, x), math.Max(most, x), math.Max(size, math.Abs(x))
 		}
-		tau := g*size + (2*float64(len(k)+2*tiles)*(1+size)+1)*eta*(1+g)
+		tau := g*size + (2*float64(len(k)+2*merges)*(1+size)+1)*eta*(1+g)
 		if !finite {
 			least, most, tau = math.Inf(-1), math.Inf(1), 0
 		}
@@ -433,24 +446,31 @@ func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 // sum p_j*v_j*(1+d_j) * r*(1+d_2) with |d_j| <= gamma(n_o), in the notation of [Attention]: both have
 // the same r. Underflows count as in [Hull], on both sides.
 //
-//	gamma(n_o+2) * sum weight_j*|v_j| + (4*(n+2T)*(1+max|v|) + 1)*eta*(1+gamma(n_o+2))
+//	gamma(n_o+2) * sum weight_j*|v_j| + (4*(n+2B)*(1+max|v|) + 1)*eta*(1+gamma(n_o+2))
 //
 // With values of 1 it bounds the distance of the sum of the weights from 1 too: L passes fewer roundings.
 func Mix(weights, v []float32) (want, bound float64) {
-	_, no, tiles := roundings(len(v))
+	_, no, merges := roundings(len(v), false)
 	g, largest := gamma(no+2), 0.0
 	for _, x := range v {
 		largest = math.Max(largest, math.Abs(float64(x)))
 	}
 	return products(weights, v, func(n, size float64) float64 {
-		return g*size + (4*(n+2*float64(tiles))*(1+largest)+1)*eta*(1+g)
+		return g*size + (4*(n+2*float64(merges))*(1+largest)+1)*eta*(1+g)
 	})
 }
 
-// roundings returns n_l, n_o and T of [Attention] for n keys.
-func roundings(n int) (nl, no, tiles int) {
-	tiles = ceilDiv(n, generic.TileKeys)
-	no = min(n, generic.TileKeys) + tiles - 1
+// roundings returns n_l, n_o and B of [Attention] for n keys and, if it has one, a sink.
+func roundings(n int, sink bool) (nl, no, merges int) {
+	tiles, spans := ceilDiv(n, generic.TileKeys), ceilDiv(n, generic.SpanKeys)
+	behind := spans - 1 // merges of spans that round
+	if sink {
+		behind++
+	}
+	no = min(n, generic.TileKeys) + min(tiles, generic.SpanKeys/generic.TileKeys) - 1 + behind
+	if behind > 0 {
+		return no - 1, no, tiles + spans
+	}
 	return no - 1, no, tiles
 }
 

@@ -146,10 +146,10 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
 		W += w[j]
 	}
-	nl, _, tiles := roundings(len(g.K))
+	nl, _, merges := roundings(len(g.K), false)
 	D := 2 * math.Exp(top-most)
 	W += float64(n) * exp2Flush * D
-	L := (1-W)*(1-gamma(nl)) - float64(len(g.K)+2*tiles)*eta*D
+	L := (1-W)*(1-gamma(nl)) - float64(len(g.K)+2*merges)*eta*D
 	x.trusted = x.trusted && W < 0.5 && L > 0
 	for j := range t {
 		x.dp[j] = ((x.p[j]+w[j])*(1+gamma(2))+exp2Flush*D)/L - x.p[j] + eta

@@ -198,7 +198,7 @@ func TestDocumentedBounds(t *testing.T) {
 		}
 	}
 
-	for _, keys := range []int{1, 2, 100, generic.TileKeys, generic.TileKeys + 1, 5000} {
+	for _, keys := range []int{1, 2, 100, generic.TileKeys, generic.TileKeys + 1, 5000, 3 * generic.SpanKeys} {
 		for _, size := range []float64{0, 1, 10, 100} {
 			row := NewRow(uint64(keys), keys, size)
 			scores, largest, least, most, a := []float64{}, 0.0, math.Inf(1), math.Inf(-1), 0.0
@@ -221,8 +221,15 @@ func TestDocumentedBounds(t *testing.T) {
 				low, high = math.Min(low, float64(x)), math.Max(high, float64(x))
 			}
 			d, tile := float64(row.Dim), math.Min(float64(keys), generic.TileKeys)
-			documented := u*(float64(row.Scale)*(d+2)*a+most-least+3)*(high-low) + 2*u*(tile+float64(keys)/generic.TileKeys+3)*largest
+			scored := u * (float64(row.Scale)*(d+2)*a + most - least + 3)
+			mixed := 2 * u * (tile + min(float64(keys)/generic.TileKeys, generic.SpanKeys/generic.TileKeys) + float64(keys)/generic.SpanKeys + 3) * largest
+			documented := scored*(high-low) + mixed
 			_, bound := Attention(row.Q, chunks(row.K, row.Dim), chunks(row.V, row.VDim), row.Scale)
+			sink := float32(most)
+			_, sunk := EditedAttention(row.Q, chunks(row.K, row.Dim), chunks(row.V, row.VDim), row.Scale, &generic.RowEdit{Sink: &sink})
+			for _, b := range sunk { // values are from 0 on
+				require.LessOrEqual(t, b, 1.01*((scored+u*math.Abs(most))*high+mixed), "%d keys and a sink, scores of %g", keys, size)
+			}
 			for c := range bound { // the orders that the docstring leaves out are 1%, where errors are below that
 				require.LessOrEqual(t, bound[c], 1.01*documented, "%d keys, scores of %g", keys, size)
 			}

@@ -30,30 +30,53 @@ func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, 
 		qs[i] = x * Log2Scale(scale)
 	}
 	s := make([]float32, TileKeys)
-	o := make([]float32, len(dst))
-	acc := make([]float32, len(dst))
-	M, L := float32(math.Inf(-1)), float32(0)
-	for j := 0; j < n; j += TileKeys {
-		t := min(TileKeys, n-j)
-		tile.RowScores(s, qs, 1, 1, tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride})
-		e.apply(s[:t], j)
-		m := tile.RowWeights(s[:t])
-		l := []float32{0}
-		clear(o)
-		for i := range t {
-			if !e.hidden(j + i) {
-				tile.RowValues(o, s[i:], l, 1, tile.Rows{Data: v[(j+i)*vStride:], Len: 1, Dim: len(dst), Stride: vStride})
-			}
-		}
-		var a, b float32
-		M, a, b = Merge(M, m)
-		L = MergeSum(L, l[0], a, b)
-		tile.MergeRow(acc, o, a, b)
+	all := newState(len(dst))
+	if e.Sink != nil {
+		all.m, all.l = Sink(*e.Sink)
 	}
-	tile.Scale(dst, acc, tile.Inverse(L))
+	for first := 0; first < n; first += SpanKeys {
+		span := newState(len(dst))
+		for j := first; j < min(first+SpanKeys, n); j += TileKeys {
+			t := min(TileKeys, n-j)
+			tile.RowScores(s, qs, 1, 1, tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride})
+			e.apply(s[:t], j)
+			part := newState(len(dst))
+			part.m = tile.RowWeights(s[:t])
+			sum := []float32{0}
+			for i := range t {
+				if !e.hidden(j + i) {
+					tile.RowValues(part.o, s[i:], sum, 1, tile.Rows{Data: v[(j+i)*vStride:], Len: 1, Dim: len(dst), Stride: vStride})
+				}
+			}
+			part.l = sum[0]
+			span.merge(part)
+		}
+		all.merge(span)
+	}
+	tile.Scale(dst, all.o, tile.Inverse(all.l))
 }
 
-// Merge returns the maximum M' of the maxima M and m of two partials, integers or infinite, and the
+// A state is M, L and O of the package comment, of the keys of a tile, of a span or of all.
+type state struct {
+	m, l float32
+	o    []float32
+}
+
+// newState returns that of no keys, for values of dim elements.
+func newState(dim int) *state { return &state{float32(math.Inf(-1)), 0, make([]float32, dim)} }
+
+// merge makes s that of its keys and those of t, which come behind them.
+func (s *state) merge(t *state) {
+	var a, b float32
+	s.m, a, b = Merge(s.m, t.m)
+	s.l = MergeSum(s.l, t.l, a, b)
+	tile.MergeRow(s.o, t.o, a, b)
+}
+
+// Sink returns the state of a sink with a logit: M = ceil(t) and L = exp2(t-M), t = float32(logit * log2 e). Its O is 0.
+func Sink(logit float32) (M, L float32) { return tile.Sink(Log2Scale(logit)) }
+
+// Merge returns the maximum M' of the maxima M and m of two states, integers or infinite, and the
 // scales a = 2^(M-M') and b = 2^(m-M'), which are exact, or 0 below 2^-126.
 func Merge(M, m float32) (max, a, b float32) { return tile.Merge(M, m) }
 

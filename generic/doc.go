@@ -50,11 +50,19 @@
 // where tanh is the one of tile/edit.go, at most 5.06 ulp off and exactly 1 from 8.18 on, and a position is between
 // -2^30 and 2^30. A key with a bias of -Inf is hidden: it is no part of m, l and o.
 //
-// Partials are merged one by one in increasing index ([Merge]):
+// Partials are merged one by one in increasing index ([Merge]), into the state M = -Inf, L = 0, O = 0 of no keys:
 //
 //	M' = max(M, m); a = 2^(M-M'); b = 2^(m-M')
 //	L' = FMA(l, b, float32(L*a))
 //	O' = FMA(o, b, float32(O*a))
+//
+// So are the tiles of a span, [SpanKeys] keys at absolute multiples, and then the spans of a row, in the
+// same way: a span may be computed anywhere. A row of one span is the chain of its tiles, as merging into no keys changes
+// nothing. The chain of spans begins with the sink of the row, if it has one ([Sink]):
+//
+//	t = float32(sink * log2 e); M = ceil(t); L = exp2(t - M); O = 0
+//
+// The log-sum-exp of a row is (M + log2 L) * ln 2, computed in float64 and rounded once.
 //
 // The output is FMA(O, 1/L, +0), with 0 for 1/L where L is 0: no visible key, or only scores of
 // -Inf. The addition turns -0 into +0, so that a hidden key whose weight is 0 cannot be seen even
@@ -88,3 +96,6 @@ const Lanes = tile.Lanes
 
 // TileKeys is the number of keys of an attention tile.
 const TileKeys = tile.Keys
+
+// SpanKeys is the number of keys of an attention span, which is a whole number of tiles.
+const SpanKeys = 64 * TileKeys

@@ -6,12 +6,14 @@ import (
 	"github.com/selfattn/attn/generic/tile"
 )
 
-// A RowEdit is what is done to the scores of a query before they become weights. The zero value is nothing.
+// A RowEdit is what is done to the scores of a query before they become weights, and what stands beside them. The zero
+// value is nothing.
 type RowEdit struct {
 	SoftCap  float32   // scores become SoftCap * tanh(score/SoftCap); 0 is no cap
 	Slope    float32   // then Slope times the distance to a key is subtracted
 	Position int       // of the query among the keys, to which distances are counted
 	Bias     []float32 // and then one is added for each key, if it is not nil; -Inf hides the key
+	Sink     *float32  // the logit of a sink, if it is not nil: a weight in the denominator that mixes nothing
 }
 
 // apply edits the scores of the keys from number first on.

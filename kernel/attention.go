@@ -42,7 +42,9 @@ import (
 // arithmetic. With u = 2^-24, d = Dim, c = |scale|, A the largest sum_i |q_i*k_i| and X the largest
 // difference of two scores of a row, the error of an output is, to first order in u and where nothing
 // underflows, at most u*(c*(d+2)*A + X + 3) times the difference of the largest and the least value that it
-// mixes, plus 2*u*(T + Lk/256 + 3) times their largest magnitude, T = min(Lk, 256). Package fuzz has the rigorous
+// mixes, plus 2*u*(T + S + Lk/16384 + 3) times their largest magnitude, T = min(Lk, 256), S = min(Lk/256, 64): the
+// rounding of tiles of 256 keys, of spans of 64 tiles, and of their merging. A sink counts as a key whose value is 0, and adds
+// u times its magnitude to the first sum. Package fuzz has the rigorous
 // bound of an instance, of all orders and with underflows, and tests that it holds.
 func Attention(dst, q, k, v Tensor, opts *Options) error {
 	o, err := opts.resolve()

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/selfattn/attn/generic"
 )
@@ -19,8 +20,10 @@ type Bias struct {
 	BatchStride, HeadStride, QueryStride int
 }
 
-// edits reports whether o does something to scores.
-func (o *Options) edits() bool { return o.SoftCap != 0 || o.ALiBi != nil || o.Bias != nil }
+// edits reports whether o does something to scores, or sets something beside them.
+func (o *Options) edits() bool {
+	return o.SoftCap != 0 || o.ALiBi != nil || o.Bias != nil || o.Sinks != nil
+}
 
 // checkEdits returns an error if what o does to the scores of so many queries does not fit the resolved q and k.
 func (o *Options) checkEdits(q, k *Tensor, queries int) error {
@@ -40,6 +43,14 @@ func (o *Options) checkEdits(q, k *Tensor, queries int) error {
 			return fmt.Errorf("attn: k.Len is %d with Options.ALiBi, want at most %d", k.Len, 1<<30)
 		}
 	}
+	if o.Sinks != nil && len(o.Sinks) != q.Heads {
+		return fmt.Errorf("attn: Options.Sinks has %d elements, want %d, one for each head of q", len(o.Sinks), q.Heads)
+	}
+	for h, logit := range o.Sinks {
+		if !(generic.Log2Scale(logit) <= math.MaxFloat32) {
+			return fmt.Errorf("attn: Options.Sinks[%d] is %g, want -Inf or a number below 2.3e38", h, logit)
+		}
+	}
 	if b := o.Bias; b != nil {
 		return checkCover("Bias", len(b.Data), [3]int{b.BatchStride, b.HeadStride, b.QueryStride}, [4]int{q.Batch, q.Heads, queries, k.Len})
 	}
@@ -47,10 +58,13 @@ func (o *Options) checkEdits(q, k *Tensor, queries int) error {
 }
 
 // checkApart returns an error if x, of that name, which is written, shares an element with a bias that covers so
-// many queries and keys, or with slopes.
+// many queries and keys, with slopes or with sinks.
 func (o *Options) checkApart(name string, x footprint, q *Tensor, queries, keys int) error {
 	if o.ALiBi != nil && x.meets(vectorFootprint(o.ALiBi)) {
 		return fmt.Errorf("attn: %s shares memory with Options.ALiBi", name)
+	}
+	if o.Sinks != nil && x.meets(vectorFootprint(o.Sinks)) {
+		return fmt.Errorf("attn: %s shares memory with Options.Sinks", name)
 	}
 	if b := o.Bias; b != nil && queries > 0 && keys > 0 {
 		extent := (q.Batch-1)*b.BatchStride + (q.Heads-1)*b.HeadStride + (queries-1)*b.QueryStride + keys
@@ -67,6 +81,9 @@ func (o *Options) checkApart(name string, x footprint, q *Tensor, queries, keys 
 func (o *Options) leave(h int) {
 	if o.ALiBi != nil {
 		o.ALiBi = o.ALiBi[h:][:1]
+	}
+	if o.Sinks != nil {
+		o.Sinks = o.Sinks[h:][:1]
 	}
 	if b := o.Bias; b != nil && len(b.Data) > 0 {
 		o.Bias = &Bias{b.Data[h*b.HeadStride:], b.BatchStride, 0, b.QueryStride}

@@ -17,19 +17,25 @@ func (p *problem) edit(v *rowView) *generic.RowEdit {
 	if p.o.ALiBi != nil {
 		e.Slope = p.o.ALiBi[v.h]
 	}
+	if p.o.Sinks != nil {
+		e.Sink = &p.o.Sinks[v.h]
+	}
 	if b := p.o.Bias; b != nil {
 		e.Bias = b.Data[v.b*b.BatchStride+v.h*b.HeadStride+v.i*b.QueryStride+v.from:][:v.to-v.from]
 	}
 	return e
 }
 
-// randomEdit draws a cap, slopes and a bias, or some of them.
+// randomEdit draws a cap, slopes, a bias and sinks, or some of them.
 func randomEdit(r *rand.Rand, s shape, o *Options) {
 	if r.IntN(2) == 0 {
 		o.SoftCap = pick[float32](r, 0.3, 1, 5, 50, 0x1p-100)
 	}
 	if r.IntN(2) == 0 {
 		o.ALiBi = asmtest.Fill(r, make([]float32, s.heads), asmtest.Normal)
+	}
+	if r.IntN(2) == 0 {
+		o.Sinks = randomSinks(r, s.heads)
 	}
 	if r.IntN(3) > 0 {
 		o.Bias = randomBias(r, s, asmtest.Normal)
@@ -45,6 +51,18 @@ func randomEdit(r *rand.Rand, s shape, o *Options) {
 			o.Bias.Data[r.IntN(len(o.Bias.Data))] = pick(r, nan, inf)
 		}
 	}
+}
+
+// randomSinks draws logits, most of them near scores, some far above or below them, some none.
+func randomSinks(r *rand.Rand, heads int) []float32 {
+	x := asmtest.Fill(r, make([]float32, heads), asmtest.Normal)
+	for h := range x {
+		x[h] *= pick[float32](r, 0, 1, 5, 200, -1e30)
+		if r.IntN(6) == 0 {
+			x[h] = -inf
+		}
+	}
+	return x
 }
 
 // randomBias draws a bias with a stride of 0 in some dimensions, and gaps of NaN.
@@ -74,13 +92,16 @@ func randomBias(r *rand.Rand, s shape, kind asmtest.Kind) *Bias {
 func TestEdits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 41))
 	for _, s := range visibleShapes {
-		for kind := range 7 {
+		for kind := range 8 {
 			for _, causal := range []bool{false, true} {
 				o := Options{Causal: causal, Workers: 1 + r.IntN(3)}
 				if kind == 0 || kind == 6 {
 					o.SoftCap = 2
 				}
-				if kind == 1 || kind >= 5 {
+				if kind >= 6 {
+					o.Sinks = randomSinks(r, s.heads)
+				}
+				if kind == 1 || kind == 5 || kind == 6 {
 					o.ALiBi = asmtest.Fill(r, make([]float32, s.heads), asmtest.Normal)
 				}
 				switch kind {
@@ -144,10 +165,10 @@ func TestBiasNaN(t *testing.T) {
 func TestEditsMean(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 41))
 	s := shape{1, 3, 1, 7, 40, 8, 8}
-	p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Scale: 0.7, SoftCap: 1.5, ALiBi: []float32{0.1, -0.3, 0}, Bias: randomBias(r, s, asmtest.Normal), Start: []int{4}})
+	p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Scale: 0.7, SoftCap: 1.5, ALiBi: []float32{0.1, -0.3, 0}, Bias: randomBias(r, s, asmtest.Normal), Start: []int{4}, Sinks: []float32{0.5, 3, -1}})
 	for h := range s.heads {
 		for i := range s.lq {
-			want, sum := make([]float64, s.lk), 0.0
+			want, sum := make([]float64, s.lk), math.Exp(float64(p.o.Sinks[h]))
 			for j := range want {
 				score := 0.0
 				for c, x := range rows(p.k)[j] {
@@ -192,9 +213,10 @@ func TestEditsApart(t *testing.T) {
 	require.NoError(t, attend(Options{Bias: &Bias{Data: p.dst.Data[8:], HeadStride: 100, QueryStride: 20}}))
 	require.ErrorContains(t, attend(Options{Bias: &Bias{Data: p.dst.Data[7:], HeadStride: 100, QueryStride: 20}}), "dst.Data shares memory with Options.Bias.Data")
 	require.ErrorContains(t, attend(Options{ALiBi: p.dst.Data[:2]}), "dst.Data shares memory with Options.ALiBi")
+	require.ErrorContains(t, attend(Options{Sinks: p.dst.Data[:2]}), "dst.Data shares memory with Options.Sinks")
 
 	m := Matrix{1, 9, 9, make([]float32, 9)}
-	for _, o := range []Options{{Bias: &Bias{Data: m.Data}}, {ALiBi: m.Data[:2]}} {
+	for _, o := range []Options{{Bias: &Bias{Data: m.Data}}, {ALiBi: m.Data[:2]}, {Sinks: m.Data[:2]}} {
 		require.ErrorContains(t, AttentionWeights(m, p.q, p.k, 0, 0, []int{1}, &o), "dst.Data shares memory with Options.")
 	}
 	l := newLayer(r, 8, 2, 1, 4, 4, 8, true, asmtest.Normal)
@@ -202,6 +224,7 @@ func TestEditsApart(t *testing.T) {
 	out := newMatrix(r, 9, 8, 8, asmtest.Normal)
 	require.ErrorContains(t, l.Forward(out, x, &Options{Bias: &Bias{Data: out.Data}}), "dst.Data shares memory with Options.Bias.Data")
 	require.ErrorContains(t, l.Forward(out, x, &Options{ALiBi: out.Data[:1]}), "ALiBi has 1 elements, want 2")
+	require.ErrorContains(t, l.Forward(out, x, &Options{Sinks: out.Data[:3]}), "Sinks has 3 elements, want 2")
 }
 
 // A layer does to the scores of its heads what Attention does.
@@ -211,7 +234,7 @@ func TestLayerEdits(t *testing.T) {
 	l := newLayer(r, 24, heads, 2, 8, 12, 20, false, asmtest.Normal)
 	l.WO, l.BO = Matrix{}, nil
 	x := newMatrix(r, n, 24, 24, asmtest.Normal)
-	o := Options{SoftCap: 2, ALiBi: []float32{0.5, 0.2, 0, -0.1}, Causal: true}
+	o := Options{SoftCap: 2, ALiBi: []float32{0.5, 0.2, 0, -0.1}, Sinks: []float32{0.5, -1, 2, -inf}, Causal: true}
 	o.Bias = &Bias{asmtest.Fill(r, make([]float32, heads*n*n), asmtest.Normal), 0, n * n, n}
 	o.Mask = &Mask{make([]bool, heads*n*n), 0, n * n, n}
 	for i := range o.Mask.Data {

@@ -44,6 +44,9 @@ var golden = []uint64{
 	0x689796f212bd12a0, // all edits, decode
 	0x3415f1f2d926d573, // SelfAttention.Forward, packed
 	0x763ded2499188db5, // SelfAttention.Weights, packed
+	0x6bc5da74bcbb346b, // Attention: sinks
+	0x004125cd84e04cd3, // sinks, decode over spans
+	0xa83e1fb299152a2a, // prefill over spans
 }
 
 func TestDigests(t *testing.T) {

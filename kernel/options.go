@@ -28,6 +28,12 @@ type Options struct {
 	// Bias is added to scores behind these; nil is none. It is off by at most 2^-24 of itself, and so is the sum.
 	Bias *Bias
 
+	// Sinks are logits, one for each query head, below 2.3e38: each is a score beside those of the keys, neither capped nor
+	// biased, whose weight is in the denominator of the softmax and mixes nothing (as in gpt-oss; Xiao et al., Efficient
+	// Streaming Language Models with Attention Sinks, 2023). -Inf is no sink. A row that sees no key gives zeros all the
+	// same. AttentionWeights shows no weight for it: what its rows lack to a sum of 1 is the sink's.
+	Sinks []float32
+
 	// A query sees the keys that nothing hides: of all that is given, each hides some. A query that sees
 	// none gives zeros. Keys count from 0, and query i is at position Start + i among them.
 
@@ -58,10 +64,10 @@ type Options struct {
 	Mask *Mask
 
 	// LSE, if it is not nil, receives the log-sum-exp of the scores of each row, the logarithm of what
-	// the softmax divides by: [Batch][Heads][Lq], packed. It is -Inf for a row that sees no key, or only
-	// scores of -Inf, NaN or +Inf for a row with a NaN or +Inf among its scores. AttentionWeights leaves it alone. With the error of a score
+	// the softmax divides by, the sink included: [Batch][Heads][Lq], packed. It is -Inf for a row without a sink that sees
+	// no key, or only scores of -Inf, and for one behind QueryLen or in no sequence; NaN or +Inf for a row with a NaN or +Inf among its scores. AttentionWeights leaves it alone. With the error of a score
 	// as in [Attention], its own error is at most that of the largest score plus
-	// u*(|LSE| + 2*(min(Lk, 256) + Lk/256 + 3)).
+	// u*(|LSE| + 2*(min(Lk, 256) + min(Lk/256, 64) + Lk/16384 + 3)).
 	LSE []float32
 
 	// Stats, if it is not nil, receives what [AttentionGradient] needs to know of this call: 2*Batch*Heads*Lq
@@ -104,7 +110,7 @@ func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
-		LSE:     o.LSE, Stats: o.Stats, Workers: o.Workers,
+		Sinks:   o.Sinks, LSE: o.LSE, Stats: o.Stats, Workers: o.Workers,
 	}
 	if o.Bias != nil {
 		a.Bias = stages.Bias(*o.Bias)

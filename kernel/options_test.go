@@ -19,6 +19,7 @@ type rowView struct {
 	b, h, i  int    // the row of q and dst
 	from, to int    // the rows of k and v that its sequence has
 	at       int    // the position of the query
+	exists   bool   // it is in a sequence, before the end of its queries
 	sees     []bool // which of them the query sees
 }
 
@@ -65,13 +66,13 @@ func (p *problem) see(v *rowView) {
 	} else if o.Start != nil {
 		start = o.Start[member]
 	}
-	v.at = start + v.i - first
+	v.at, v.exists = start+v.i-first, v.i-first < queries
 	at, edit := v.at, p.edit(v)
 	v.sees = make([]bool, v.to-v.from)
 	for j := range v.sees {
 		hidden := o.Mask != nil && !o.Mask.Data[v.b*o.Mask.BatchStride+v.h*o.Mask.HeadStride+v.i*o.Mask.QueryStride+v.from+j]
 		hidden = hidden || edit.Bias != nil && edit.Bias[j] == -inf
-		v.sees[j] = !hidden && v.i-first < queries && (!o.Causal || j <= at)
+		v.sees[j] = !hidden && v.exists && (!o.Causal || j <= at)
 		if w := o.Window; w != nil {
 			v.sees[j] = v.sees[j] && (w.Left < 0 || at-j <= w.Left) && (w.Right < 0 || j-at <= w.Right)
 		}
@@ -92,14 +93,22 @@ func (p *problem) rowWeights(v rowView) []float32 {
 }
 
 func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
-	k, values := rows(p.k), rows(p.v)
-	head := (v.b*p.k.Heads + v.h/(p.q.Heads/p.k.Heads)) * p.k.Len
+	one := func(x Tensor, head int) [][]float32 { // the rows of one head
+		x = explicit(x)
+		x.Data, x.Batch, x.Heads = x.Data[v.b*x.BatchStride+head*x.HeadStride:], 1, 1
+		return rows(x)
+	}
+	k, values := one(p.k, v.h/(p.q.Heads/p.k.Heads)), one(p.v, v.h/(p.q.Heads/p.k.Heads))
 	q := make([]float32, p.q.Dim)
-	copy(q, rows(p.q)[(v.b*p.q.Heads+v.h)*p.q.Len+v.i])
+	copy(q, one(p.q, v.h)[v.i])
 	tile.Scale(q, q, generic.Log2Scale(p.scale()))
-	M, L, acc := float32(math.Inf(-1)), float32(0), make([]float32, p.v.Dim)
 	weights = make([]float32, p.k.Len)
-	maxima, edit := map[int]float32{}, p.edit(&v)
+	var visible []int                                    // keys
+	maxima, edit := make([]float32, p.k.Len), p.edit(&v) // maxima of their tiles
+	all, span := newState(p.v.Dim), newState(p.v.Dim)
+	if edit.Sink != nil && v.exists {
+		all.max, all.sum = generic.Sink(*edit.Sink)
+	}
 	for first := 0; first < len(v.sees); first += generic.TileKeys {
 		s, sum, o := []float32{}, float32(0), make([]float32, p.v.Dim)
 		var tileValues [][]float32
@@ -107,12 +116,13 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 		for j := first; j < min(first+generic.TileKeys, len(v.sees)); j++ {
 			if v.sees[j] {
 				score := float32(0)
-				for c, x := range k[head+v.from+j] {
+				for c, x := range k[v.from+j] {
 					score = generic.FMA(q[c], x, score)
 				}
-				s, tileValues, seen = append(s, edit.Score(score, j)), append(tileValues, values[head+v.from+j]), append(seen, v.from+j)
+				s, tileValues, seen = append(s, edit.Score(score, j)), append(tileValues, values[v.from+j]), append(seen, v.from+j)
 			}
 		}
+		visible = append(visible, seen...)
 		m := tile.RowWeights(s)
 		for j, w := range s {
 			sum += w
@@ -121,17 +131,18 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 				o[c] = generic.FMA(w, x, o[c])
 			}
 		}
-		var a, b float32
-		M, a, b = generic.Merge(M, m)
-		L = generic.MergeSum(L, sum, a, b)
-		tile.MergeRow(acc, o, a, b)
+		span.merge(&state{m, sum, o})
+		if next := first + generic.TileKeys; next%generic.SpanKeys == 0 || next >= len(v.sees) {
+			all.merge(span)
+			span = newState(p.v.Dim)
+		}
 	}
-	for j, m := range maxima {
-		_, _, b := generic.Merge(M, m)
-		weights[j] = generic.FMA(weights[j]*b, tile.Inverse(L), 0)
+	for _, j := range visible {
+		_, _, b := generic.Merge(all.max, maxima[j])
+		weights[j] = generic.FMA(weights[j]*b, tile.Inverse(all.sum), 0)
 	}
-	tile.Scale(acc, acc, tile.Inverse(L))
-	return acc, weights, M, L
+	tile.Scale(all.mix, all.mix, tile.Inverse(all.sum))
+	return all.mix, weights, all.max, all.sum
 }
 
 // rowScores are the scores of the keys of k after a stage before weights.
@@ -158,6 +169,21 @@ func (p *problem) rowScores(v rowView, stage Stage) []float32 {
 		scores[j] = float32(float64(edit.Score(score, j-v.from)) * math.Ln2)
 	}
 	return scores
+}
+
+// A state is M, L and O of package generic.
+type state struct {
+	max, sum float32
+	mix      []float32
+}
+
+func newState(dim int) *state { return &state{-inf, 0, make([]float32, dim)} }
+
+func (s *state) merge(t *state) {
+	var a, b float32
+	s.max, a, b = generic.Merge(s.max, t.max)
+	s.sum = generic.MergeSum(s.sum, t.sum, a, b)
+	tile.MergeRow(s.mix, t.mix, a, b)
 }
 
 // checkViews holds a call to the bits of row, and its log-sum-exp and weights too.
@@ -356,6 +382,11 @@ func TestBadOptions(t *testing.T) {
 		{p, Options{ALiBi: []float32{}}, []string{"ALiBi has 0 elements", "want 4"}},
 		{p, Options{ALiBi: []float32{1, 1, nan, 1}}, []string{"ALiBi[2] is NaN"}},
 		{p, Options{ALiBi: []float32{1, 1, 1, 3e38}}, []string{"ALiBi[3] is 3e+38"}},
+		{p, Options{Sinks: []float32{1}}, []string{"Sinks has 1 elements", "want 4"}},
+		{p, Options{Sinks: []float32{}}, []string{"Sinks has 0 elements", "want 4"}},
+		{p, Options{Sinks: []float32{1, 1, nan, -inf}}, []string{"Sinks[2] is NaN"}},
+		{p, Options{Sinks: []float32{1, inf, 1, 1}}, []string{"Sinks[1] is +Inf"}},
+		{p, Options{Sinks: []float32{1, 1, -inf, 3e38}}, []string{"Sinks[3] is 3e+38"}},
 		{p, Options{Bias: &Bias{}}, []string{"Bias.Data has 0", "want 9"}},
 		{p, Options{Bias: &Bias{Data: make([]float32, 44), QueryStride: 9}}, []string{"Bias.Data has 44", "want 45"}},
 		{p, Options{Bias: &Bias{Data: make([]float32, 400), BatchStride: -1}}, []string{"Bias.BatchStride is -1"}},

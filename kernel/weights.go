@@ -19,7 +19,7 @@ const (
 
 // AttentionWeights shows what [Attention] mixes: row i of dst becomes the weights of query
 // queries[i] of one batch member and query head over all keys; dst is len(queries) x Len of k. A
-// row sums to 1, hidden keys have weight 0, and a query that sees no key has a row of zeros.
+// row sums to 1, or with a sink to less, hidden keys have weight 0, and a query that sees no key has a row of zeros.
 //
 // The weights are those of the fused computation: the same exponentials, scales and sum, so that
 // row i times V is the output of Attention up to the rounding of the mix.

@@ -217,11 +217,17 @@ func MergeRow(acc, o []float32, a, b float32) {
 	}
 }
 
-// Merge returns the maximum M' of the maxima M and m of two partials, integers or infinite, and the
+// Merge returns the maximum M' of the maxima M and m of two states, integers or infinite, and the
 // scales a = 2^(M-M') and b = 2^(m-M'), which are exact, or 0 below 2^-126.
 func Merge(M, m float32) (max, a, b float32) {
 	max = maxNum(m, M)
 	return max, pow2Float(M - max), pow2Float(m - max)
+}
+
+// Sink returns the maximum and the sum of a sink whose logit, in units of log 2, is t: -Inf is no sink.
+func Sink(t float32) (max, sum float32) {
+	max = ceil(t)
+	return max, exp2(t - SafeMax(max))
 }
 
 // MergeSum returns L' of package generic, or O' for an element of O and o.

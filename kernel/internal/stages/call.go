@@ -26,8 +26,10 @@ type Arguments struct {
 	Bias         Bias
 	Sight        sight.Rule
 	Lengths      sight.Lengths
+	Sinks        []float32    // logits of the query heads, or nil
 	LSE          []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
 	Stats        []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
+	Spans        []State      // if not nil receives what each span of keys makes of all rows, and nothing else does
 	Workers      int          // at most; 0 adapts to what else runs
 	Stop         *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
@@ -37,6 +39,7 @@ type call struct {
 	Arguments
 	scale     float32 // of the queries, which makes scores logarithms to base 2
 	edit      edit
+	sinks     []float32 // in units of log 2
 	sequences []sight.Sequence
 	plan      plan.Plan
 	shared    []merge // of the KV heads whose keys are split among items
@@ -49,11 +52,14 @@ func newCall(a *Arguments) *call {
 	c := calls.Get().(*call)
 	c.Arguments, c.scale = *a, generic.Log2Scale(a.Scale)
 	c.edit.set(&c.Arguments)
+	c.sinks = appendLog2(c.sinks[:0], a.Sinks)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	for i := range c.sequences {
 		s := &c.sequences[i]
 		s.Cut(a.First, a.Q.Len)
-		c.Sight.Trim(s)
+		if a.Sinks == nil || !c.saves() { // of rows that see no key that of their sink is saved
+			c.Sight.Trim(s)
+		}
 	}
 	c.plan = plan.New(plan.Shape{
 		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
@@ -61,6 +67,9 @@ func newCall(a *Arguments) *call {
 	}, c.plan.Cuts)
 	return c
 }
+
+// numbered reports whether rows need their numbers.
+func (c *call) numbered() bool { return c.saves() || c.Sinks != nil || c.Spans != nil }
 
 // stopped reports whether the caller wants no more. It is asked between tiles. An item that ends early still
 // takes its turn, as others may wait for it.
@@ -75,7 +84,9 @@ func (c *call) release() {
 // Attention computes Dst.
 func Attention(a *Arguments) {
 	c := newCall(a)
-	c.clearRest()
+	if c.Spans == nil {
+		c.clearRest()
+	}
 	c.shareMerges()
 	queue.Share(queue.Call{
 		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0, Stop: c.Stop,

@@ -61,8 +61,8 @@ func (at *cursor) mask() int {
 	return c.Sight.Row(s.Batch, at.head+at.Number, c.First+s.Query+at.Query, s.Key)
 }
 
-// lse returns the number of the row among [Batch][Heads][Lq].
-func (at *cursor) lse() int {
+// number returns that of the row among [Batch][Heads][Lq].
+func (at *cursor) number() int {
 	s, c := at.sequence, at.call
 	return (s.Batch*c.Q.Heads+at.head+at.Number)*c.Queries + c.First + s.Query + at.Query
 }

@@ -37,13 +37,18 @@ func (e *edit) set(a *Arguments) {
 		e.cap = generic.Log2Scale(a.SoftCap)
 		e.inverse = 1 / e.cap
 	}
-	e.slopes = e.slopes[:0]
-	for _, s := range a.ALiBi {
-		e.slopes = append(e.slopes, generic.Log2Scale(s))
-	}
+	e.slopes = appendLog2(e.slopes[:0], a.ALiBi)
 	if a.Bias.Data != nil {
 		e.bias = &a.Bias
 	}
+}
+
+// appendLog2 appends factors or logits, in units of log 2.
+func appendLog2(dst, x []float32) []float32 {
+	for _, v := range x {
+		dst = append(dst, generic.Log2Scale(v))
+	}
+	return dst
 }
 
 // hides reports whether the bias may hide keys.

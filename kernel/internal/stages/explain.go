@@ -3,6 +3,7 @@ package stages
 import (
 	"slices"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -89,14 +90,22 @@ func Explain(a *Arguments) Explanation {
 
 // scratch returns the elements of memory that the workers of a call take.
 func (c *call) scratch() int {
-	own, shared, pad := 0, 0, tile.Pad(c.V.Dim)
+	own, shared, panels, pad := 0, 0, 0, tile.Pad(c.V.Dim)
 	for i := range c.plan.Cuts {
-		if cut := &c.plan.Cuts[i]; cut.Parts > 1 {
-			shared += c.K.Heads * cut.Rows * pad
+		cut, states, spans := &c.plan.Cuts[i], 1, c.sequences[i].Keys > generic.SpanKeys
+		if spans || c.Sinks != nil { // and totals
+			states++
+		}
+		if cut.Parts > 1 {
+			shared += states * c.K.Heads * cut.Rows * pad
 		} else {
-			own = max(own, cut.Heads*cut.TailRows*pad)
+			own = max(own, states*cut.Heads*cut.TailRows*pad)
+		}
+		if spans && cut.TailRows < cut.Rows {
+			panels = max(panels, (cut.Together*cut.ItemRows+c.plan.Width(cut.ItemRows))*pad)
 		}
 	}
+	own += panels
 	return c.plan.Workers*(c.plan.Scratch.Size()+own) + shared
 }
 

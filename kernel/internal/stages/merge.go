@@ -1,17 +1,16 @@
 package stages
 
 import (
-	"math"
-
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
-	"github.com/selfattn/attn/kernel/internal/memory"
 )
 
 // A merge is what the tiles of a KV head so far make of its rows.
 type merge struct {
-	max, sum [tile.MaxRows]float32
-	acc      []float32 // rows of the padded VDim
+	states       // of the span at hand
+	span   int   // its number, or -1
+	total  total // of the spans before it
 }
 
 // shareMerges provides the merges that items share.
@@ -26,49 +25,66 @@ func (c *call) shareMerges() {
 func (w *worker) reset(merges []merge, n int) {
 	for i := range merges {
 		m := &merges[i]
-		for r := range n {
-			m.max[r], m.sum[r] = float32(math.Inf(-1)), 0
-		}
-		m.acc = memory.Aligned(m.acc, n*tile.Pad(w.V.Dim))
-		clear(m.acc)
+		m.states.reset(n, tile.Pad(w.V.Dim))
+		m.span, m.total.begun = -1, false
 	}
 }
 
 // merge adds parts of neighbouring KV heads, in the order of cutParts.
-func (w *worker) merge(merges []merge, parts []part) {
+func (w *worker) merge(merges []merge, rows []rows, parts []part) {
 	pad := tile.Pad(w.V.Dim)
 	for i := range parts {
 		t, m := &parts[i], &merges[i%len(merges)]
+		if span := t.first / generic.SpanKeys; span != m.span {
+			w.begin(m, &rows[i%len(merges)], span)
+		}
 		for r := range t.rows {
 			a, b := m.add(t.row+r, t.max[r], t.sum[r])
-			asm.MergeRow(m.acc[(t.row+r)*pad:][:pad], t.mixes(w)[r*pad:][:pad], a, b)
+			asm.MergeRow(m.mix[(t.row+r)*pad:][:pad], t.mixes(w)[r*pad:][:pad], a, b)
 		}
 	}
 }
 
-// add merges the maximum and the sum of a tile into row r, and returns the scales of the mixes.
-func (m *merge) add(r int, max, sum float32) (a, b float32) {
-	m.max[r], a, b = tile.Merge(m.max[r], max)
-	m.sum[r] = tile.MergeSum(m.sum[r], sum, a, b)
-	return a, b
+// begin ends the span of a merge, if there is one, and begins another.
+func (w *worker) begin(m *merge, rs *rows, span int) {
+	if m.span >= 0 {
+		w.endSpan(&m.total, m.span, &m.states, rs.numbers[:rs.n])
+		m.states.reset(rs.n, tile.Pad(w.V.Dim))
+	}
+	m.span = span
+}
+
+// end returns the states of rows that have met all their keys, but where the caller wants those of each span.
+func (w *worker) end(m *merge, rs *rows) *states {
+	switch {
+	case w.Spans != nil && m.span < 0: // they see none
+		return nil
+	case w.Spans == nil && w.Sinks == nil && !m.total.begun: // of one span, or none
+		return &m.states
+	}
+	w.endSpan(&m.total, m.span, &m.states, rs.numbers[:rs.n])
+	return &m.total.states
 }
 
 // finish writes the outputs of rows.
 func (w *worker) finish(merges []merge, rows []rows) {
 	for i := range merges {
-		m := &merges[i]
-		w.finishRows(&rows[i], &m.max, &m.sum, m.acc)
+		rs := &rows[i]
+		s := w.end(&merges[i], rs)
+		if w.Spans == nil {
+			w.finishRows(rs.dst[:rs.n], rs.numbers[:rs.n], s.max[:], s.sum[:], s.mix)
+		}
 	}
 }
 
-// finishRows writes the outputs of the rows of a KV head, whose mixes acc are rows of the padded VDim.
-func (w *worker) finishRows(rs *rows, max, sum *[tile.MaxRows]float32, acc []float32) {
+// finishRows writes the outputs of rows whose offsets in dst and numbers are given. Mixes are rows of the padded VDim.
+func (w *worker) finishRows(dst, numbers []int, max, sum, mix []float32) {
 	pad := tile.Pad(w.V.Dim)
-	for r := range rs.n {
+	for r, at := range dst {
 		if w.saves() {
-			w.save(rs.lse[r], max[r], sum[r])
+			w.save(numbers[r], max[r], sum[r])
 		}
-		divide(w.Dst.Data[rs.dst[r]:][:w.Dst.Dim], acc[r*pad:], sum[r])
+		divide(w.Dst.Data[at:][:w.Dst.Dim], mix[r*pad:], sum[r])
 	}
 }
 

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -12,11 +13,13 @@ import (
 type panel struct {
 	state    tile.Panel
 	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
-	lse      [tile.MaxPanel]int // and in LSE
+	numbers  [tile.MaxPanel]int // of the rows
 	sees     sight.Lanes
 	edited   edited
 	q, acc   []float32 // [Dim][width] and [VDim][width]
-	started  bool      // some tile has been computed, of which the first one sets acc but for its padding
+	started  bool      // some tile of the span has been computed, of which the first one sets acc but for its padding
+	nan      bool      // of spans that have ended some output is NaN
+	total    total     // of these spans
 }
 
 // load packs the queries from row on, of the rows of a KV head. Lanes beyond the last query repeat it:
@@ -31,11 +34,11 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	if c.edit.on {
 		p.edited.load(c, it, it.Head, row, width)
 	}
-	if !c.saves() && c.Sight.Mask.Data == nil {
+	if !c.numbered() && c.Sight.Mask.Data == nil {
 		return
 	}
 	for lane := range width {
-		p.lse[lane] = at.lse()
+		p.numbers[lane] = at.number()
 		p.sees.SetMask(lane, at.mask())
 		at.Next()
 	}
@@ -51,6 +54,11 @@ func (w *worker) panelItem(it *plan.Item) {
 	}
 	const n = tile.Keys
 	for first := any.From / n * n; first < any.To; first += n {
+		if first%generic.SpanKeys == 0 && first > any.From {
+			for i := range panels {
+				w.endPanelSpan(&panels[i], first/generic.SpanKeys-1)
+			}
+		}
 		last, now, next := first+n >= any.To, min(n, any.To-first), min(n, any.To-first-n)
 		var keys, values, nextKeys, nextValues tile.Rows
 		w.K.Rows(&keys, s, it.Head, first, now)
@@ -87,22 +95,38 @@ func (w *worker) panelItem(it *plan.Item) {
 	}
 	for i := range panels {
 		p := &panels[i]
-		if !p.started {
-			clear(p.acc)
-		}
-		if w.saves() {
-			for r := range p.width() {
-				w.save(p.lse[r], p.state.Max[r], p.state.Sum[r])
-			}
-		}
-		nan := asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
-		if nan && (!p.sees.Uniform() || w.edit.hides()) {
+		w.finishPanel(p, any)
+		if p.nan && (!p.sees.Uniform() || w.edit.hides()) {
 			w.repair(it, p)
 		}
 	}
 	if it.TailRows > 0 {
 		w.tail(it)
 	}
+}
+
+// finishPanel writes the outputs of a panel of an item that sees some keys.
+func (w *worker) finishPanel(p *panel, any sight.Keys) {
+	if w.Spans != nil || p.total.begun {
+		w.endPanelSpan(p, (any.To-1)/generic.SpanKeys)
+		if w.Spans == nil {
+			s := &p.total.states
+			w.finishRows(p.dst[:p.width()], p.numbers[:p.width()], s.max[:], s.sum[:], s.mix)
+		}
+		return
+	}
+	if !p.started {
+		clear(p.acc)
+	}
+	if w.Sinks != nil {
+		w.addSinks(p)
+	}
+	if w.saves() {
+		for r := range p.width() {
+			w.save(p.numbers[r], p.state.Max[r], p.state.Sum[r])
+		}
+	}
+	p.nan = asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
 // loadPanels cuts the rows of an item, but its tail, into panels.
@@ -115,7 +139,7 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
 		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
 		p.load(w.call, it, row)
-		p.started = false
+		p.started, p.nan, p.total.begun = false, false, false
 		clear(p.acc[w.V.Dim*p.width():])
 		row += p.width()
 	}

@@ -18,7 +18,7 @@ type rows struct {
 	width    int
 	packed   int                // queries that q has, of which the last ones may be no rows
 	dst      [tile.MaxPanel]int // offsets of the rows in dst
-	lse      [tile.MaxRows]int  // and in LSE
+	numbers  [tile.MaxRows]int  // of the rows
 	sees     [tile.MaxRows]sight.Keys
 	mask     [tile.MaxRows]int // where the mask of each begins
 	edited   edited
@@ -44,7 +44,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 		rs.edited.load(c, it, head, row, n)
 	}
 	for r := range n {
-		rs.lse[r] = at.lse()
+		rs.numbers[r] = at.number()
 		rs.see(r, at.sees(), at.mask())
 		at.Next()
 	}
@@ -65,7 +65,7 @@ func (rs *rows) lanes(p *panel, r, n int) {
 	rs.n, rs.q, rs.width, rs.packed = n, p.q[r:], p.width(), p.width()-r
 	rs.edited.take(&p.edited, r, n)
 	for i := range n {
-		rs.dst[i], rs.lse[i] = p.dst[r+i], p.lse[r+i]
+		rs.dst[i], rs.numbers[i] = p.dst[r+i], p.numbers[r+i]
 		k, mask := p.sees.Lane(r + i)
 		rs.see(i, k, mask)
 	}
@@ -87,7 +87,7 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	if it.Part == 0 {
 		w.reset(merges, it.Rows)
 	}
-	w.merge(merges, parts)
+	w.merge(merges, rows, parts)
 	if it.Part == it.Cut.Parts-1 {
 		w.finish(merges, rows)
 	}
@@ -105,7 +105,7 @@ func (w *worker) tail(it *plan.Item) {
 func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sight.Keys, tiles int) {
 	keys = keys.And(rows[0].any)
 	first := keys.From / tile.Keys * tile.Keys
-	if keys.To <= first+tile.Keys {
+	if keys.To <= first+tile.Keys && w.Sinks == nil && w.Spans == nil {
 		// One tile needs no merge: with nothing before it a is 0 and b is 1, or 0 where there is no finite
 		// score and the mix is 0 or NaN, so that FMA(o, b, 0*a) is o but for the sign of a zero, which the
 		// division makes +0. As with the sum.
@@ -113,12 +113,12 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 		if len(parts) > 0 && parts[0].rows == rows[0].n {
 			for i := range parts {
 				t := &parts[i]
-				w.finishRows(&rows[i], &t.max, &t.sum, t.mixes(w))
+				w.finishRows(rows[i].dst[:t.rows], rows[i].numbers[:t.rows], t.max[:], t.sum[:], t.mixes(w))
 			}
 			return
 		}
 		w.reset(merges, rows[0].n)
-		w.merge(merges, parts)
+		w.merge(merges, rows, parts)
 		w.finish(merges, rows)
 		return
 	}
@@ -127,7 +127,7 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 		if w.stopped() {
 			return
 		}
-		w.merge(merges, w.stretch(it, rows, first, tiles))
+		w.merge(merges, rows, w.stretch(it, rows, first, tiles))
 	}
 	w.finish(merges, rows)
 }

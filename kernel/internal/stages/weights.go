@@ -3,6 +3,7 @@ package stages
 import (
 	"math"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
@@ -106,16 +107,20 @@ func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 		for _, p := range out {
 			t.sum[0] += p
 		}
+		if span := first / generic.SpanKeys; span != m.span {
+			w.begin(m, &rows[0], span)
+		}
 		m.add(0, t.max[0], t.sum[0])
 		w.tileMax = append(w.tileMax, tileMax{first + seen.From, first + seen.To, t.max[0]})
 	}
+	all := w.end(m, &rows[0])
 	for _, t := range w.tileMax {
-		_, _, b := tile.Merge(m.max[0], t.max)
+		_, _, b := tile.Merge(all.max[0], t.max)
 		out := dst[t.from:t.to]
 		for k := range out {
 			out[k] *= b
 		}
-		divide(out, out, m.sum[0])
+		divide(out, out, all.sum[0])
 		for k := range out { // a hidden key has no part in a NaN
 			if w.hidden(&rows[0], 0, t.from+k) {
 				out[k] = 0

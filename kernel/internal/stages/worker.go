@@ -23,6 +23,7 @@ type worker struct {
 	panels   [plan.MaxPanels]panel
 	rows     [plan.StretchTiles]rows  // of the KV heads of an item
 	merges   [plan.StretchTiles]merge // of rows
+	span     states                   // of a panel, at the end of a span
 	parts    [plan.StretchTiles]part
 	tileMax  []tileMax
 	lanes    [tile.Keys]uint32 // which lanes see a key
