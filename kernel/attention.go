@@ -62,13 +62,18 @@ func AttentionContext(ctx context.Context, dst, q, k, v Tensor, opts *Options) e
 	if err != nil {
 		return err
 	}
-	p := portion{queries: q.Len}
+	return until(ctx, q.Len, func(p portion) error { return attention(&dst, &q, &k, &v, o, p) })
+}
+
+// until computes so many queries until ctx is done.
+func until(ctx context.Context, queries int, attention func(p portion) error) error {
+	p := portion{queries: queries}
 	if ctx.Done() != nil {
 		p.stop = new(atomic.Bool)
 		p.stop.Store(ctx.Err() != nil)
 		defer context.AfterFunc(ctx, func() { p.stop.Store(true) })()
 	}
-	if err := attention(&dst, &q, &k, &v, o, p); err != nil {
+	if err := attention(p); err != nil {
 		return err
 	}
 	if p.stop != nil && p.stop.Load() {
@@ -92,37 +97,53 @@ func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 	if err := o.check(q, k, p.queries); err != nil {
 		return err
 	}
-	if o.edits() {
-		if err := o.checkApart("dst.Data", dst.footprint(), q, p.queries, k.Len); err != nil {
-			return err
-		}
-	}
-	if o.LSE != nil || o.Stats != nil {
-		if err := o.checkSaved(dst, q, k, v, p.queries); err != nil {
-			return err
-		}
+	if err := o.checkWritten(dst, q, p.queries, k.Len, operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); err != nil {
+		return err
 	}
 	if q.empty() {
 		return nil
 	}
 	a := o.arguments(q, k, p.first, p.queries)
-	a.Dst, a.V, a.Stop = source.Tensor(*dst), source.Tensor(*v), p.stop
-	stages.Attention(&a)
+	a.V = source.Stored{Tensor: source.Tensor(*v)}
+	return p.attend(&a, dst)
+}
+
+// checkWritten returns an error if dst shares an element with what o reads of so many queries and keys, or what else is
+// written with that, or with dst, q or other inputs.
+func (o *Options) checkWritten(dst, q *Tensor, queries, keys int, inputs ...operand) error {
+	if o.edits() {
+		if err := o.checkApart("dst.Data", dst.footprint(), q, queries, keys); err != nil {
+			return err
+		}
+	}
+	if o.LSE == nil && o.Stats == nil {
+		return nil
+	}
+	return o.checkSaved(dst, q, queries, keys, inputs)
+}
+
+// attend computes dst.
+func (p portion) attend(a *stages.Arguments, dst *Tensor) error {
+	a.Dst, a.Stop = source.Tensor(*dst), p.stop
+	stages.Attention(a)
 	return nil
 }
 
 // checkSaved returns an error if what else a call writes shares an element with an operand.
-func (o *Options) checkSaved(dst, q, k, v *Tensor, queries int) error {
+func (o *Options) checkSaved(dst, q *Tensor, queries, keys int, inputs []operand) error {
 	for _, x := range [...]struct {
 		name string
 		data []float32
 	}{{"Options.LSE", o.LSE}, {"Options.Stats", o.Stats}} {
 		at := vectorFootprint(x.data)
-		if err := o.checkApart(x.name, at, q, queries, k.Len); err != nil {
+		if err := o.checkApart(x.name, at, q, queries, keys); err != nil {
 			return err
 		}
-		if name := shared(at, operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()},
-			operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); name != "" {
+		name := shared(at, operand{"dst.Data", dst.footprint()}, operand{"q.Data", q.footprint()})
+		if name == "" {
+			name = shared(at, inputs...)
+		}
+		if name != "" {
 			return fmt.Errorf("attn: %s shares memory with %s", x.name, name)
 		}
 	}

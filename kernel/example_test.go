@@ -33,6 +33,45 @@ func ExampleTensor() {
 	// <nil>
 }
 
+// Two answers go on from one prompt, whose pages they share. What each adds is its own, and one of its guesses is taken
+// back. The sequences have different lengths, and one call serves both.
+func ExampleCache() {
+	cache, err := kernel.NewCache(kernel.CacheConfig{KVHeads: 1, Dim: 2, Tokens: 1024, PageTokens: 16})
+	if err != nil {
+		fmt.Println(err)
+	}
+	prompt := cache.NewSequence()
+	if err := prompt.Append(words(keys), words(values)); err != nil {
+		fmt.Println(err)
+	}
+	other := prompt.Fork()
+	fmt.Printf("%+v\n", cache.Stats())
+
+	// Two tokens are guessed, and the second one in vain.
+	if err := other.Append(words([]float32{3, 1, 5, 5}), words([]float32{4, 4, 9, 9})); err != nil {
+		fmt.Println(err)
+	}
+	if err := other.Truncate(4); err != nil {
+		fmt.Println(err)
+	}
+
+	q := kernel.Tensor{Data: []float32{1, 0, 1, 0}, Batch: 2, Heads: 1, Len: 1, Dim: 2}
+	out := kernel.Tensor{Data: make([]float32, 4), Batch: 2, Heads: 1, Len: 1, Dim: 2}
+	if err := cache.Attention(out, q, []*kernel.Sequence{prompt, other}, nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%d tokens: %.3f\n%d tokens: %.3f\n", prompt.Len(), out.Data[:2], other.Len(), out.Data[2:])
+
+	prompt.Release()
+	other.Release()
+	fmt.Println(cache.Stats().Used)
+	// Output:
+	// {Pages:64 Used:1 Shared:1 Bytes:16384}
+	// 3 tokens: [0.797 1.203]
+	// 4 tokens: [2.791 2.945]
+	// 0
+}
+
 // Every word is compared with every word, and mixes their values.
 func ExampleAttention() {
 	out := words(make([]float32, 6))

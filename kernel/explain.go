@@ -49,7 +49,7 @@ func Explain(q, k, v Tensor, opts *Options) (Plan, error) {
 		return p, nil
 	}
 	a := o.arguments(&q, &k, 0, q.Len)
-	a.V = source.Tensor(v)
+	a.V = source.Stored{Tensor: source.Tensor(v)}
 	e := stages.Explain(&a)
 	p.Path, p.Computed, p.Masked, p.Skipped = e.Plan.Path(), e.Tiles.Computed, e.Tiles.Masked, e.Tiles.Skipped
 	p.Items, p.Workers, p.Scratch = e.Plan.Items, e.Plan.Workers, 4*e.Scratch

@@ -107,7 +107,7 @@ func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
 		scale = float32(1 / math.Sqrt(float64(q.Dim)))
 	}
 	a := stages.Arguments{
-		Q: source.Tensor(*q), K: source.Tensor(*k), First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
+		Q: source.Tensor(*q), K: source.Stored{Tensor: source.Tensor(*k)}, First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
 		Sight:   sight.Rule{Causal: o.Causal},
 		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
 		Sinks:   o.Sinks, LSE: o.LSE, Stats: o.Stats, Workers: o.Workers,
@@ -145,11 +145,17 @@ func (o *Options) check(q, k *Tensor, queries int) error {
 		}
 		members, n = "sequences", len(o.QueryOffsets)-1
 	}
-	if o.Start != nil && len(o.Start) != 1 && len(o.Start) != n {
-		return fmt.Errorf("attn: Options.Start has %d elements, want 1, or one for each of the %d %s", len(o.Start), n, members)
-	}
 	if err := checkLengths("KeyLen", o.KeyLen, n, k.Len, "k"); err != nil {
 		return err
+	}
+	return o.checkRows(members, n, q, k, queries)
+}
+
+// checkRows is check for what does not say where keys are; n is the number of members, which are sequences if they are
+// packed.
+func (o *Options) checkRows(members string, n int, q, k *Tensor, queries int) error {
+	if o.Start != nil && len(o.Start) != 1 && len(o.Start) != n {
+		return fmt.Errorf("attn: Options.Start has %d elements, want 1, or one for each of the %d %s", len(o.Start), n, members)
 	}
 	if err := checkLengths("QueryLen", o.QueryLen, n, queries, "q"); err != nil {
 		return err

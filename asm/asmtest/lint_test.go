@@ -225,7 +225,7 @@ func TestReservedRegisters(t *testing.T) {
 func TestDependencies(t *testing.T) {
 	for arch, packages := range map[string][]string{"amd64": {"asm/internal/avx2", "asm/internal/avx512"}, "arm64": {"asm/internal/neon"}} {
 		allowed := []string{"golang.org/x/sys/cpu"}
-		for _, p := range append(packages, "asm", "asm/internal/race", "kernel", "kernel/internal/angle", "kernel/internal/memory", "kernel/internal/plan", "kernel/internal/queue",
+		for _, p := range append(packages, "asm", "asm/internal/race", "kernel", "kernel/internal/angle", "kernel/internal/memory", "kernel/internal/pages", "kernel/internal/plan", "kernel/internal/queue",
 			"kernel/internal/sight", "kernel/internal/source", "kernel/internal/stages", "generic", "generic/tile", "generic/tile/exponent") {
 			allowed = append(allowed, "github.com/selfattn/attn/"+p)
 		}

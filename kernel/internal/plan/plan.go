@@ -47,6 +47,7 @@ const (
 // A Shape is all that a plan depends on.
 type Shape struct {
 	Q, K, V   *source.Tensor // without their Data
+	Copied    bool           // panels may have to take each tile of keys and values from a copy
 	Sequences []sight.Sequence
 	Sight     *sight.Rule
 	Workers   int  // at most
@@ -126,7 +127,9 @@ func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
 	if c.TailRows < rows {
 		c.ItemRows = p.Width(blockRows)
 		c.Together = blockRows / c.ItemRows
-		if c.CopyValues = c.ItemRows == NarrowPanel && s.V.LenStride >= farRows && rows > blockRows; c.CopyValues {
+		if s.Copied && rows > blockRows {
+			c.Together *= 2
+		} else if c.CopyValues = c.ItemRows == NarrowPanel && s.V.LenStride >= farRows && rows > blockRows; c.CopyValues {
 			c.Together *= 2
 		}
 		c.Blocks = ceilDiv(rows, c.ItemRows)
@@ -195,8 +198,11 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 	lanes := ceilDiv(max(c.Together*c.ItemRows, c.Heads*NarrowPanel), tile.MaxPanel) * tile.MaxPanel
 	m.Queries = max(m.Queries, lanes*tile.Pad(s.Q.Dim))
 	m.Outputs = max(m.Outputs, lanes*tile.Pad(s.V.Dim))
-	if c.CopyValues {
+	if c.CopyValues || s.Copied {
 		m.Values = tile.Keys * s.V.Dim
+	}
+	if s.Copied {
+		m.Keys = tile.Keys * s.K.Dim
 	}
 	if c.TailRows > 0 {
 		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows

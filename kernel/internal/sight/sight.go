@@ -14,13 +14,14 @@ type Sequence struct {
 	Query, Queries int // the first row of the queries, and how many they are
 	Key, Keys      int // the first row of the keys and values, and how many they are
 	Start          int // the position of the first query among the keys
+	Number         int // of the sequence
 }
 
 // Lengths are what a caller says of sequences. Without any, each batch member is one, whose queries are at
 // the end of its keys.
 type Lengths struct {
 	Start                    []int // of each sequence, or one for all
-	KeyLen, QueryLen         []int // of each batch member
+	KeyLen, QueryLen         []int // of each batch member; KeyLen of each sequence if there are QueryOffsets alone
 	QueryOffsets, KeyOffsets []int // sequence i is the rows [o[i], o[i+1]) of the only batch member
 }
 
@@ -31,10 +32,14 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 		n = len(l.QueryOffsets) - 1
 	}
 	for i := range n {
-		q := Sequence{Batch: i, Queries: queries, Keys: keys}
+		q := Sequence{Number: i, Batch: i, Queries: queries, Keys: keys}
 		if l.QueryOffsets != nil {
-			q.Batch, q.Query, q.Key = 0, l.QueryOffsets[i], l.KeyOffsets[i]
-			q.Queries, q.Keys = l.QueryOffsets[i+1]-q.Query, l.KeyOffsets[i+1]-q.Key
+			q.Batch, q.Query = 0, l.QueryOffsets[i]
+			q.Queries = l.QueryOffsets[i+1] - q.Query
+		}
+		if l.KeyOffsets != nil {
+			q.Key = l.KeyOffsets[i]
+			q.Keys = l.KeyOffsets[i+1] - q.Key
 		}
 		if l.QueryLen != nil {
 			q.Queries = l.QueryLen[i]

@@ -65,11 +65,12 @@ func TestSequences(t *testing.T) {
 		l    Lengths
 		want []Sequence
 	}{
-		{Lengths{}, []Sequence{{0, 0, 5, 0, 9, 4}, {1, 0, 5, 0, 9, 4}}},
-		{Lengths{Start: []int{-3}}, []Sequence{{0, 0, 5, 0, 9, -3}, {1, 0, 5, 0, 9, -3}}},
-		{Lengths{Start: []int{0, 7}}, []Sequence{{0, 0, 5, 0, 9, 0}, {1, 0, 5, 0, 9, 7}}},
-		{Lengths{KeyLen: []int{8, 0}, QueryLen: []int{5, 2}}, []Sequence{{0, 0, 5, 0, 8, 3}, {1, 0, 2, 0, 0, -2}}},
-		{Lengths{QueryOffsets: []int{1, 1, 3, 5}, KeyOffsets: []int{0, 4, 4, 9}}, []Sequence{{0, 1, 0, 0, 4, 4}, {0, 1, 2, 4, 0, -2}, {0, 3, 2, 4, 5, 3}}},
+		{Lengths{}, []Sequence{{0, 0, 5, 0, 9, 4, 0}, {1, 0, 5, 0, 9, 4, 1}}},
+		{Lengths{Start: []int{-3}}, []Sequence{{0, 0, 5, 0, 9, -3, 0}, {1, 0, 5, 0, 9, -3, 1}}},
+		{Lengths{Start: []int{0, 7}}, []Sequence{{0, 0, 5, 0, 9, 0, 0}, {1, 0, 5, 0, 9, 7, 1}}},
+		{Lengths{KeyLen: []int{8, 0}, QueryLen: []int{5, 2}}, []Sequence{{0, 0, 5, 0, 8, 3, 0}, {1, 0, 2, 0, 0, -2, 1}}},
+		{Lengths{QueryOffsets: []int{1, 1, 3, 5}, KeyOffsets: []int{0, 4, 4, 9}}, []Sequence{{0, 1, 0, 0, 4, 4, 0}, {0, 1, 2, 4, 0, -2, 1}, {0, 3, 2, 4, 5, 3, 2}}},
+		{Lengths{QueryOffsets: []int{1, 1, 5}, KeyLen: []int{3, 7}}, []Sequence{{0, 1, 0, 0, 3, 3, 0}, {0, 1, 4, 0, 7, 3, 1}}},
 	} {
 		require.Equal(t, c.want, c.l.Sequences(nil, 2, 5, 9), "%+v", c.l)
 	}

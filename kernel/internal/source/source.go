@@ -26,6 +26,72 @@ func (t *Tensor) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {
 	}
 }
 
+// Stored is where the keys or the values of a call lie.
+type Stored struct {
+	Tensor
+	Pages *Pages // of the tensor, whose only batch member they make up, in which sequences have their rows; or nil
+}
+
+// Pages say where the rows of sequences are in a tensor.
+type Pages struct {
+	Len    int     // rows of a page
+	Tables []Table // of each sequence
+}
+
+// A Table has the pages of a sequence: its rows from (First+i)*Len on are those of the tensor from Pages[i]*Len on.
+// Those before are kept no more.
+type Table struct {
+	First int
+	Pages []int32
+}
+
+// Copied reports whether tiles may have to be copied.
+func (t *Stored) Copied() bool { return t.Pages != nil && t.Pages.Len < tile.Keys }
+
+// Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least.
+func (t *Stored) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {
+	if t.Pages == nil {
+		t.Tensor.Rows(r, s, head, first, n)
+		return
+	}
+	r.Len, r.Dim, r.Stride = max(0, min(n, s.Keys-first)), t.Dim, t.LenStride
+	if r.Len > 0 {
+		row, run := t.Pages.find(s.Number, first, r.Len)
+		r.Data, r.Len = t.Data[t.At(0, head, row):], min(r.Len, run)
+	}
+}
+
+// find returns the row of the tensor where row number first of a sequence is, and how many lie one behind the other from
+// there on, if they are less than n.
+func (p *Pages) find(sequence, first, n int) (row, run int) {
+	t := &p.Tables[sequence]
+	pages, i := t.Pages[first/p.Len-t.First:], first%p.Len
+	row, run = int(pages[0])*p.Len+i, p.Len-i
+	for j := 1; run < n && pages[j] == pages[j-1]+1; j++ {
+		run += p.Len
+	}
+	return row, run
+}
+
+// Tile sets r to the n rows from number first on, in place or, where they lie apart, copied to buf. Rows that are kept
+// no more are anything.
+func (t *Stored) Tile(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
+	if t.Pages == nil {
+		t.Tensor.Rows(r, s, head, first, n)
+		return
+	}
+	end, dropped := min(first+n, s.Keys), t.Pages.Tables[s.Number].First*t.Pages.Len
+	for k := max(first, dropped); k < end; {
+		t.Rows(r, s, head, k, end-k)
+		if r.Len == end-first {
+			return
+		}
+		Copy(buf[(k-first)*t.Dim:], r)
+		k += r.Len
+	}
+	r.Data, r.Len, r.Dim, r.Stride = buf, end-first, t.Dim, t.Dim
+}
+
 // Part returns the rows [from, to) of r, in part unless they are r.
 func Part(part, r *tile.Rows, from, to int) *tile.Rows {
 	if from == 0 && to == r.Len {

@@ -17,21 +17,22 @@ import (
 
 // Arguments are the checked arguments of a call.
 type Arguments struct {
-	Dst, Q, K, V source.Tensor
-	First        int       // number of the first row of Q and Dst among the queries
-	Queries      int       // how many there are, of which Q may be a part
-	Scale        float32   // of the scores
-	SoftCap      float32   // of the scores, or 0
-	ALiBi        []float32 // slopes of the query heads, or nil
-	Bias         Bias
-	Sight        sight.Rule
-	Lengths      sight.Lengths
-	Sinks        []float32    // logits of the query heads, or nil
-	LSE          []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
-	Stats        []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
-	Spans        []State      // if not nil receives what each span of keys makes of all rows, and nothing else does
-	Workers      int          // at most; 0 adapts to what else runs
-	Stop         *atomic.Bool // if not nil, and once it is true, Dst is left as it is
+	Dst, Q  source.Tensor
+	K, V    source.Stored
+	First   int       // number of the first row of Q and Dst among the queries
+	Queries int       // how many there are, of which Q may be a part
+	Scale   float32   // of the scores
+	SoftCap float32   // of the scores, or 0
+	ALiBi   []float32 // slopes of the query heads, or nil
+	Bias    Bias
+	Sight   sight.Rule
+	Lengths sight.Lengths
+	Sinks   []float32    // logits of the query heads, or nil
+	LSE     []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
+	Stats   []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
+	Spans   []State      // if not nil receives what each span of keys makes of all rows, and nothing else does
+	Workers int          // at most; 0 adapts to what else runs
+	Stop    *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
 
 // A call is a call under way.
@@ -62,7 +63,7 @@ func newCall(a *Arguments) *call {
 		}
 	}
 	c.plan = plan.New(plan.Shape{
-		Q: &c.Q, K: &c.K, V: &c.V, Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
+		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
 		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
 	}, c.plan.Cuts)
 	return c

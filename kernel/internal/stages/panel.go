@@ -61,8 +61,8 @@ func (w *worker) panelItem(it *plan.Item) {
 		}
 		last, now, next := first+n >= any.To, min(n, any.To-first), min(n, any.To-first-n)
 		var keys, values, nextKeys, nextValues tile.Rows
-		w.K.Rows(&keys, s, it.Head, first, now)
-		w.V.Rows(&values, s, it.Head, first, now)
+		w.K.Tile(&keys, w.keys, s, it.Head, first, now)
+		w.V.Tile(&values, w.values, s, it.Head, first, now)
 		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
 		ahead := &values
 		w.K.Rows(&nextKeys, s, it.Head, first+n, next)
@@ -267,9 +267,10 @@ func (w *worker) repair(it *plan.Item, p *panel) {
 func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32) {
 	s := &w.sequences[it.Sequence]
 	var values, one tile.Rows
-	for first := keys.From; first < keys.To; first += tile.Keys {
+	for first := keys.From; first < keys.To; {
 		w.V.Rows(&values, s, it.Head, first, min(tile.Keys, keys.To-first))
 		if w.finite(&values) {
+			first += values.Len
 			continue
 		}
 		for k := range values.Len {
@@ -277,6 +278,7 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 				lanes |= p.sees.Hidden(first+k) | w.edit.hiddenLanes(p, first+k)
 			}
 		}
+		first += values.Len
 	}
 	return lanes
 }

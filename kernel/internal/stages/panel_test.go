@@ -30,7 +30,7 @@ func TestRepair(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 14))
 	for _, dim := range []int{3, 16, 40} {
 		n := tile.Keys + 2*tile.MaxPanel
-		a := &Arguments{Dst: packed(r, n, dim), Q: packed(r, n, dim), K: packed(r, n, dim), V: packed(r, n, dim), Queries: n, Scale: 1, Sight: sight.Rule{Causal: true}, Workers: 1}
+		a := &Arguments{Dst: packed(r, n, dim), Q: packed(r, n, dim), K: source.Stored{Tensor: packed(r, n, dim)}, V: source.Stored{Tensor: packed(r, n, dim)}, Queries: n, Scale: 1, Sight: sight.Rule{Causal: true}, Workers: 1}
 		Attention(a)
 		clean := slices.Clone(a.Dst.Data)
 		c := newCall(a)

@@ -248,14 +248,16 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
-			w.K.Rows(&keys, &w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
-			if n := keys.Len; n > 1 && n < plan.RowKeys {
-				// A whole block: the scores of whatever is behind them are not used.
-				source.Copy(w.keys, &keys)
-				keys.Len = plan.RowKeys
+			for k, n := from, 0; k < to; k += n {
+				w.K.Rows(&keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				if n = keys.Len; n > 1 && n < plan.RowKeys {
+					// A whole block: the scores of whatever is behind them are not used.
+					source.Copy(w.keys, &keys)
+					keys.Len = plan.RowKeys
+				}
+				scores := w.scores[(t.slot-t.before)*tile.Keys+k:]
+				asm.RowScores(scores, q.q[t.row-t.before:], q.width, w.plan.ScoreRows(t.rows), keys)
 			}
-			scores := w.scores[(t.slot-t.before)*tile.Keys+from:]
-			asm.RowScores(scores, q.q[t.row-t.before:], q.width, w.plan.ScoreRows(t.rows), keys)
 		}
 	}
 	if w.edit.on {
@@ -311,8 +313,10 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t := &parts[i]
-			w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+from, to-from)
-			asm.RowValues(t.mixes(w), t.scores(w)[from:], t.sum[:], plan.PadRows(t.rows), values)
+			for k := from; k < to; k += values.Len {
+				w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				asm.RowValues(t.mixes(w), t.scores(w)[k:], t.sum[:], plan.PadRows(t.rows), values)
+			}
 		}
 	}
 	for i := range parts {
@@ -367,12 +371,12 @@ func hasNaN(x []float32) bool {
 
 // mixRow mixes values for row r of the part of head i of an item alone.
 func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
-	if k.Len() == 0 {
-		return
-	}
 	var values tile.Rows
-	w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
-	asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
+	for k.Len() > 0 {
+		w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
+		asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
+		k.From += values.Len
+	}
 }
 
 // chunks are runs of keys of a tile.

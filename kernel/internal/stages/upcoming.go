@@ -29,9 +29,10 @@ func (u *upcoming) expect(c *call, now, next *plan.Item) {
 		first, last = first/group, last/group
 	}
 	if next.Sequence != now.Sequence || next.Head != now.Head {
-		from := c.Sight.Seen(s, first).From
-		if n := min(tile.Keys, s.Keys-from); n > 0 {
-			u.add(c.K.Data[c.K.At(s.Batch, next.Head, s.Key+from):], n, c.K.Dim, c.K.LenStride)
+		var keys tile.Rows
+		c.K.Rows(&keys, s, next.Head, c.Sight.Seen(s, first).From, tile.Keys)
+		if keys.Len > 0 {
+			u.add(keys.Data, keys.Len, keys.Dim, keys.Stride)
 		}
 	}
 	if b := c.edit.bias; b != nil && b.QueryStride > 0 {

@@ -54,7 +54,7 @@ func TestExpect(t *testing.T) {
 		return x
 	}
 	const kvHeads, group, queries, keys = 3, 2, 100, 300
-	a := &Arguments{Dst: tensor(kvHeads*group, queries, 5), Q: tensor(kvHeads*group, queries, 7), K: tensor(kvHeads, keys, 7), V: tensor(kvHeads, keys, 5),
+	a := &Arguments{Dst: tensor(kvHeads*group, queries, 5), Q: tensor(kvHeads*group, queries, 7), K: source.Stored{Tensor: tensor(kvHeads, keys, 7)}, V: source.Stored{Tensor: tensor(kvHeads, keys, 5)},
 		Queries: queries, Scale: 1, Workers: 1}
 	c := newCall(a)
 	var u upcoming

@@ -50,7 +50,7 @@ func hide(x []float32, weigh bool) {
 // of, where they share their rows.
 func (a *Arguments) member(batch int) Arguments {
 	one := *a
-	for _, t := range [...]*source.Tensor{&one.Q, &one.K} {
+	for _, t := range [...]*source.Tensor{&one.Q, &one.K.Tensor} {
 		t.Data, t.Batch = t.Data[t.At(batch, 0, 0):], 1
 	}
 	if m := &one.Sight.Mask; m.Data != nil {

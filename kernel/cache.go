@@ -1,0 +1,452 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/pages"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+)
+
+// A CacheConfig says what a [Cache] has room for.
+type CacheConfig struct {
+	// KVHeads is the heads of keys and values, 1 or more. Dim is that of keys and VDim that of values, 1 to 1024; a
+	// VDim of 0 is Dim.
+	KVHeads, Dim, VDim int
+
+	// Type is what elements are stored as.
+	Type Type
+
+	// Tokens is the capacity, of all sequences together: there are Tokens / PageTokens pages, without a rest.
+	Tokens int
+
+	// PageTokens is the tokens of a page, which has those of one sequence, or of sequences that share them: 16, 32,
+	// 64, 128 or a multiple of 256. 0 is 64, or what Tokens has room for. Small pages waste less behind the end of a
+	// sequence; large ones are read faster, from 256 on as a tensor is.
+	PageTokens int
+
+	// Window, if it is not 0, lets go of what a sequence does not need: an Append keeps the Window - 1 tokens before
+	// those that it appends, and whole pages of older ones are free again. So the new queries of a model with a
+	// sliding window find all that they see by an [Options.Window] of up to Window - 1 to the left.
+	Window int
+}
+
+// ErrCacheFull is returned where there are too few free pages.
+var ErrCacheFull = errors.New("attn: the cache is full: too few pages are free")
+
+// A Cache keeps the keys and values of many sequences, which grow as tokens are generated. Memory is taken once, when it
+// is made, in pages of some tokens; sequences take pages as they grow, and share those of a common beginning.
+//
+// Its methods, and those of different sequences, may be called at the same time. A sequence is used by one goroutine at
+// a time, but for attention: any number of calls may read a sequence while it does not change.
+type Cache struct {
+	config CacheConfig // with values for what is 0
+	k, v   source.Tensor
+
+	mutex sync.Mutex
+	pool  *pages.Pool
+}
+
+// A Sequence is the tokens of a [Cache], each a key and a value for each KV head, that belong together: a prompt and what
+// has been generated, for example. [Cache.NewSequence] and [Sequence.Fork] make them.
+type Sequence struct {
+	cache    *Cache
+	table    source.Table
+	len      int
+	released bool
+}
+
+// CacheStats count pages: all, those that sequences have, and of these those that several share. Bytes is the memory of
+// keys and values, whether pages are used or not.
+type CacheStats struct {
+	Pages, Used, Shared int
+	Bytes               int64
+}
+
+// NewCache returns an empty cache. It returns an error that names the field if a number is out of range.
+func NewCache(config CacheConfig) (*Cache, error) {
+	c := config
+	if c.VDim == 0 {
+		c.VDim = c.Dim
+	}
+	for _, f := range []struct {
+		name               string
+		value, least, most int
+	}{
+		{"KVHeads", c.KVHeads, 1, math.MaxInt32}, {"Dim", c.Dim, 1, maxDim}, {"VDim", c.VDim, 1, maxDim}, {"Type", int(c.Type), int(Float32), int(Float32)},
+		{"Tokens", c.Tokens, 16, math.MaxInt}, {"PageTokens", c.PageTokens, 0, math.MaxInt32}, {"Window", c.Window, 0, math.MaxInt},
+	} {
+		if f.value < f.least || f.value > f.most {
+			return nil, fmt.Errorf("attn: CacheConfig.%s is %d, want %d to %d", f.name, f.value, f.least, f.most)
+		}
+	}
+	if c.PageTokens == 0 {
+		for c.PageTokens = 64; c.PageTokens > c.Tokens; c.PageTokens /= 2 {
+		}
+	}
+	if n := c.PageTokens; n%tile.Keys != 0 && (n < 16 || tile.Keys%n != 0) {
+		return nil, fmt.Errorf("attn: CacheConfig.PageTokens is %d, want 16, 32, 64, 128 or a multiple of %d", n, tile.Keys)
+	}
+	if c.PageTokens > c.Tokens {
+		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d, want %d or more, a page", c.Tokens, c.PageTokens)
+	}
+	n := c.Tokens / c.PageTokens
+	rows, ok := product(n*c.PageTokens, c.KVHeads)
+	size, fits := product(rows, 4*(c.Dim+c.VDim))
+	if !ok || !fits || size > math.MaxInt-1<<16 || n > math.MaxInt32-1 {
+		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d: %d KV heads of so many overflow int", c.Tokens, c.KVHeads)
+	}
+	pool := func(dim int) source.Tensor {
+		rows := n * c.PageTokens
+		return source.Tensor{Data: memory.Aligned(nil, c.KVHeads*rows*dim), Batch: 1, Heads: c.KVHeads, Len: rows, Dim: dim, HeadStride: rows * dim, LenStride: dim}
+	}
+	return &Cache{config: c, k: pool(c.Dim), v: pool(c.VDim), pool: pages.New(n)}, nil
+}
+
+// NewSequence returns a sequence without tokens, which has no page.
+func (c *Cache) NewSequence() *Sequence { return &Sequence{cache: c} }
+
+// Stats returns the counts of the moment.
+func (c *Cache) Stats() CacheStats {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	n := c.pool.Len()
+	return CacheStats{Pages: n, Used: n - c.pool.Free(), Shared: c.pool.Shared(), Bytes: int64(4 * (len(c.k.Data) + len(c.v.Data)))}
+}
+
+// Len returns the number of tokens that have been appended and not truncated, whether old ones are still kept or not. The
+// next one to be appended is at this position.
+func (s *Sequence) Len() int { return s.len }
+
+// errReleased is for what changes a sequence that has been released.
+var errReleased = errors.New("attn: the sequence has been released")
+
+// Append adds n tokens with their keys and values:
+//
+//	k   [1][KVHeads][n][Dim]      v   [1][KVHeads][n][VDim]
+//
+// A last page that is shared and not full is copied first. If too few pages are free it changes nothing and returns
+// [ErrCacheFull]; it succeeds when others have been released. It returns an error that names the argument, and changes
+// nothing, if a shape is wrong or s has been released.
+func (s *Sequence) Append(k, v Tensor) error {
+	c := s.cache
+	if s.released {
+		return errReleased
+	}
+	if err := c.checkRows("k", &k, c.config.Dim); err != nil {
+		return err
+	}
+	if err := c.checkRows("v", &v, c.config.VDim); err != nil {
+		return err
+	}
+	switch {
+	case v.Len != k.Len:
+		return fmt.Errorf("attn: v.Len is %d, want %d as of k", v.Len, k.Len)
+	case k.Len > math.MaxInt32-s.len:
+		return fmt.Errorf("attn: k.Len is %d behind %d tokens, want at most %d together", k.Len, s.len, math.MaxInt32)
+	case k.Len == 0:
+		return nil
+	}
+	shared, ok := s.reserve(k.Len)
+	if !ok {
+		return ErrCacheFull
+	}
+	page, used := s.len/c.config.PageTokens-s.table.First, s.len%c.config.PageTokens
+	if shared >= 0 {
+		c.copyPage(s.table.Pages[page], shared, used)
+	}
+	for i := 0; i < k.Len; page, used = page+1, 0 {
+		n := min(c.config.PageTokens-used, k.Len-i)
+		row := int(s.table.Pages[page])*c.config.PageTokens + used
+		write(&c.k, row, &k, i, n)
+		write(&c.v, row, &v, i, n)
+		i += n
+	}
+	s.len += k.Len
+	return nil
+}
+
+// checkRows resolves keys or values that are appended.
+func (c *Cache) checkRows(name string, t *Tensor, dim int) error {
+	if err := t.resolve(name); err != nil || t.empty() {
+		return err
+	}
+	of := "the cache"
+	return mismatch(name, t, [...]int{1, c.config.KVHeads, t.Len, dim}, [...]string{of, of, of, of})
+}
+
+// reserve gives s pages for n more tokens, of those that a window leaves, if enough are free. It returns the page that
+// its last one is to be a copy of, which s still has, or -1.
+func (s *Sequence) reserve(n int) (shared int32, ok bool) {
+	c, t, size := s.cache, &s.table, s.cache.config.PageTokens
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	gone, freed := 0, 0
+	if w := c.config.Window; w > 0 {
+		gone = min(max(0, (s.len+1-w)/size-t.First), len(t.Pages))
+		for _, page := range t.Pages[:gone] {
+			if c.pool.Alone(page) {
+				freed++
+			}
+		}
+	}
+	shared = -1
+	last := len(t.Pages) - 1
+	if s.len%size > 0 && !c.pool.Alone(t.Pages[last]) {
+		shared = t.Pages[last]
+	}
+	need := (s.len+n+size-1)/size - t.First - len(t.Pages)
+	if shared >= 0 {
+		need++
+	}
+	if need > c.pool.Free()+freed {
+		return -1, false
+	}
+	for _, page := range t.Pages[:gone] {
+		c.pool.Drop(page)
+	}
+	t.First += gone
+	t.Pages = t.Pages[:copy(t.Pages, t.Pages[gone:])]
+	if shared >= 0 {
+		t.Pages[len(t.Pages)-1] = c.pool.Take(shared)
+		need--
+	}
+	after := int32(-1)
+	if len(t.Pages) > 0 {
+		after = t.Pages[len(t.Pages)-1]
+	}
+	for range need {
+		after = c.pool.Take(after)
+		t.Pages = append(t.Pages, after)
+	}
+	return shared, true
+}
+
+// copyPage copies the first n tokens of a page, and lets go of it.
+func (c *Cache) copyPage(to, from int32, n int) {
+	for _, t := range [...]*source.Tensor{&c.k, &c.v} {
+		for head := range t.Heads {
+			at := func(page int32) []float32 { return t.Data[t.At(0, head, int(page)*c.config.PageTokens):] }
+			memory.Copy(at(to), at(from)[:n*t.Dim])
+		}
+	}
+	c.mutex.Lock()
+	c.pool.Drop(from)
+	c.mutex.Unlock()
+}
+
+// write copies n rows of t from number i on to those of a pool from number row on.
+func write(pool *source.Tensor, row int, t *Tensor, i, n int) {
+	src := source.Tensor(*t)
+	for head := range pool.Heads {
+		to, from := pool.Data[pool.At(0, head, row):], src.Data[src.At(0, head, i):]
+		if src.LenStride == src.Dim || n == 1 {
+			memory.Copy(to, from[:n*src.Dim])
+			continue
+		}
+		for j := range n {
+			memory.Copy(to[j*src.Dim:], from[j*src.LenStride:][:src.Dim])
+		}
+	}
+}
+
+// Truncate leaves the first n tokens: what a model has guessed in vain is taken back, for example. It returns an error,
+// and changes nothing, if n is negative or more than Len, if token n - 1 is kept no more, or if s has been released.
+func (s *Sequence) Truncate(n int) error {
+	c, t := s.cache, &s.table
+	if s.released {
+		return errReleased
+	}
+	size := c.config.PageTokens
+	if n < 0 || n > s.len {
+		return fmt.Errorf("attn: n is %d, want 0 to %d, the Len of the sequence", n, s.len)
+	}
+	if n < t.First*size {
+		return fmt.Errorf("attn: n is %d, want %d or more: the tokens before are kept no more", n, t.First*size)
+	}
+	s.cut((n+size-1)/size - t.First)
+	s.len = n
+	return nil
+}
+
+// cut lets go of all pages but the first n.
+func (s *Sequence) cut(n int) {
+	s.cache.mutex.Lock()
+	defer s.cache.mutex.Unlock()
+	for i := len(s.table.Pages) - 1; i >= n; i-- {
+		s.cache.pool.Drop(s.table.Pages[i])
+	}
+	s.table.Pages = s.table.Pages[:n]
+}
+
+// Fork returns another sequence with the same tokens. Their pages are shared, without a copy, until one of the two
+// appends to a page that is not full. A fork of a sequence that has been released is one, too.
+func (s *Sequence) Fork() *Sequence {
+	f := *s
+	f.table.Pages = append([]int32(nil), s.table.Pages...)
+	s.cache.mutex.Lock()
+	defer s.cache.mutex.Unlock()
+	for _, page := range f.table.Pages {
+		s.cache.pool.Share(page)
+	}
+	return &f
+}
+
+// Release gives the pages of s back. What is done with s afterwards is an error, but for another Release, which does
+// nothing.
+func (s *Sequence) Release() {
+	s.cut(0)
+	s.table, s.len, s.released = source.Table{}, 0, true
+}
+
+// Attention is [Attention] with the keys and values of sequences: batch member b of q with those of seqs[b], which may
+// be of any lengths.
+//
+//	q   [len(seqs)][Heads][Lq][Dim]      dst [len(seqs)][Heads][Lq][VDim]
+//
+// Results are those of Attention with the tokens of a sequence in one tensor, to the bit, whatever pages they are in, and
+// share. Positions count from the first token of a sequence, also where old ones are kept no more. So the queries of
+// tokens that have just been appended, which are the last ones of their sequences, need no [Options.Start].
+//
+// Options.QueryOffsets without KeyOffsets packs queries, any number for each sequence, into one batch member: those of
+// seqs[i] are the rows [QueryOffsets[i], QueryOffsets[i+1]) of q and dst, so that some sequences read a prompt and others
+// generate. Rows in no sequence become zeros. Start, and QueryLen without offsets, have an element for each sequence;
+// Mask and Bias index the rows of q, and as keys the tokens of the sequence from its first one on; they cover the longest
+// sequence. KeyLen and KeyOffsets are refused.
+//
+// It returns an error that names the argument, before it writes, where Attention would, if a sequence is nil, released or
+// of another cache, and if a query sees a token that is kept no more, whatever Mask or Bias say of it.
+func (c *Cache) Attention(dst, q Tensor, seqs []*Sequence, opts *Options) error {
+	o, err := opts.resolve()
+	if err != nil {
+		return err
+	}
+	return c.attention(&dst, &q, seqs, o, portion{queries: q.Len})
+}
+
+// AttentionContext is [Cache.Attention] until ctx is done, as [AttentionContext].
+func (c *Cache) AttentionContext(ctx context.Context, dst, q Tensor, seqs []*Sequence, opts *Options) error {
+	o, err := opts.resolve()
+	if err != nil {
+		return err
+	}
+	return until(ctx, q.Len, func(p portion) error { return c.attention(&dst, &q, seqs, o, p) })
+}
+
+// lists are what a call says of its sequences.
+type lists struct {
+	lengths   []int
+	pages     source.Pages
+	sequences []sight.Sequence
+}
+
+var listsPool = sync.Pool{New: func() any { return new(lists) }}
+
+// attention is Attention with resolved options of all queries. It resolves the tensors in place.
+func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portion) error {
+	longest := 0
+	for i, s := range seqs {
+		switch {
+		case s == nil:
+			return fmt.Errorf("attn: seqs[%d] is nil, want a sequence", i)
+		case s.cache != c:
+			return fmt.Errorf("attn: seqs[%d] is of another cache", i)
+		case s.released:
+			return fmt.Errorf("attn: seqs[%d] has been released", i)
+		}
+		longest = max(longest, s.len)
+	}
+	k := Tensor{Batch: 1, Heads: c.config.KVHeads, Len: longest, Dim: c.config.Dim}
+	if err := c.checkQueries(dst, q, &k, len(seqs), o); err != nil {
+		return err
+	}
+	if err := o.checkRows("sequences", len(seqs), q, &k, q.Len); err != nil {
+		return err
+	}
+	if err := o.checkWritten(dst, q, q.Len, longest); err != nil {
+		return err
+	}
+	if q.empty() {
+		return nil
+	}
+	l := listsPool.Get().(*lists)
+	defer l.release()
+	l.pages.Len = c.config.PageTokens
+	for _, s := range seqs {
+		l.lengths, l.pages.Tables = append(l.lengths, s.len), append(l.pages.Tables, s.table)
+	}
+	a := o.arguments(q, &k, 0, q.Len)
+	a.Lengths.KeyLen = l.lengths
+	a.K, a.V = source.Stored{Tensor: c.k, Pages: &l.pages}, source.Stored{Tensor: c.v, Pages: &l.pages}
+	l.sequences = a.Lengths.Sequences(l.sequences, q.Batch, q.Len, 0)
+	for i := range l.sequences {
+		s, kept := l.sequences[i], l.pages.Tables[i].First*c.config.PageTokens
+		if kept == 0 {
+			continue
+		}
+		if a.Sight.Trim(&s); s.Queries > 0 {
+			if from := a.Sight.Seen(&s, 0).From; from < kept {
+				return fmt.Errorf("attn: seqs[%d] keeps its tokens from %d on, but a query sees token %d: set Options.Window, or a larger CacheConfig.Window", i, kept, from)
+			}
+		}
+	}
+	return p.attend(&a, dst)
+}
+
+// release puts l back, without keeping data alive.
+func (l *lists) release() {
+	clear(l.pages.Tables)
+	l.lengths, l.pages.Tables, l.sequences = l.lengths[:0], l.pages.Tables[:0], l.sequences[:0]
+	listsPool.Put(l)
+}
+
+// checkQueries resolves dst and q in place, and checks that they and the offsets fit the cache and n sequences, of which
+// k has the shape. It gives k the batch of q.
+func (c *Cache) checkQueries(dst, q, k *Tensor, n int, o *Options) error {
+	if err := dst.resolveWritten("dst"); err != nil {
+		return err
+	}
+	if err := q.resolve("q"); err != nil {
+		return err
+	}
+	switch {
+	case o.KeyLen != nil:
+		return fmt.Errorf("attn: Options.KeyLen has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyLen))
+	case o.KeyOffsets != nil:
+		return fmt.Errorf("attn: Options.KeyOffsets has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyOffsets))
+	case o.QueryOffsets == nil && q.Batch != n:
+		return fmt.Errorf("attn: q.Batch is %d, want %d, the sequences", q.Batch, n)
+	case o.QueryOffsets != nil && q.Batch != 1:
+		return fmt.Errorf("attn: q.Batch is %d with Options.QueryOffsets, want 1: sequences are packed into one batch member", q.Batch)
+	case o.QueryOffsets != nil && len(o.QueryOffsets) != n+1:
+		return fmt.Errorf("attn: Options.QueryOffsets has %d elements, want %d, one more than sequences", len(o.QueryOffsets), n+1)
+	case o.QueryOffsets != nil && o.QueryLen != nil:
+		return fmt.Errorf("attn: Options.QueryLen has %d elements with QueryOffsets, which say the same: want nil", len(o.QueryLen))
+	}
+	if o.QueryOffsets != nil {
+		if err := checkOffsets("QueryOffsets", o.QueryOffsets, q.Len, "q"); err != nil {
+			return err
+		}
+	}
+	k.Batch = q.Batch
+	if q.empty() && dst.empty() {
+		return nil
+	}
+	switch {
+	case q.Heads%k.Heads != 0:
+		return fmt.Errorf("attn: q.Heads is %d, want a multiple of %d, the KV heads of the cache", q.Heads, k.Heads)
+	case q.Dim != k.Dim:
+		return fmt.Errorf("attn: q.Dim is %d, want %d as of the cache", q.Dim, k.Dim)
+	case dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != c.config.VDim:
+		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, c.config.VDim}, [...]string{"q", "q", "q", "the cache"})
+	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
+	}
+	return nil
+}

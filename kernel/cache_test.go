@@ -1,0 +1,307 @@
+package kernel
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/stretchr/testify/require"
+)
+
+// That a cache has the bits of tensors, whatever is done to it, is tested in package fuzz.
+
+func newCache(t testing.TB, c CacheConfig) *Cache {
+	cache, err := NewCache(c)
+	require.NoError(t, err)
+	return cache
+}
+
+// grown returns a sequence with the tokens of k and v.
+func grown(t testing.TB, c *Cache, k, v Tensor) *Sequence {
+	s := c.NewSequence()
+	require.NoError(t, s.Append(k, v))
+	return s
+}
+
+func TestCacheConfig(t *testing.T) {
+	fine := CacheConfig{KVHeads: 2, Dim: 8, Tokens: 100}
+	for want, change := range map[string]func(c *CacheConfig){
+		"KVHeads is 0":        func(c *CacheConfig) { c.KVHeads = 0 },
+		"KVHeads is -1":       func(c *CacheConfig) { c.KVHeads = -1 },
+		"Dim is 0":            func(c *CacheConfig) { c.Dim = 0 },
+		"Dim is 1025":         func(c *CacheConfig) { c.Dim = 1025 },
+		"VDim is -1":          func(c *CacheConfig) { c.VDim = -1 },
+		"VDim is 1025":        func(c *CacheConfig) { c.VDim = 1025 },
+		"Type is 4":           func(c *CacheConfig) { c.Type = 4 },
+		"Type is -1":          func(c *CacheConfig) { c.Type = -1 },
+		"Tokens is 15":        func(c *CacheConfig) { c.Tokens = 15 },
+		"Tokens is 100, want": func(c *CacheConfig) { c.PageTokens = 128 },
+		"Tokens is ":          func(c *CacheConfig) { c.Tokens = math.MaxInt },
+		"PageTokens is -16":   func(c *CacheConfig) { c.PageTokens = -16 },
+		"PageTokens is 8":     func(c *CacheConfig) { c.PageTokens = 8 },
+		"PageTokens is 48":    func(c *CacheConfig) { c.PageTokens = 48 },
+		"PageTokens is 384":   func(c *CacheConfig) { c.PageTokens = edge + edge/2 },
+		"Window is -1":        func(c *CacheConfig) { c.Window = -1 },
+	} {
+		c := fine
+		change(&c)
+		_, err := NewCache(c)
+		require.ErrorContains(t, err, "attn: CacheConfig."+want)
+	}
+	// A page is of 64 tokens unless there are less; what is left over is no page.
+	for _, c := range []struct{ tokens, page, pages int }{{1000, 0, 15}, {64, 0, 1}, {63, 0, 1}, {17, 0, 1}, {1000, 16, 62}, {1000, edge, 3}, {5 * edge, 2 * edge, 2}} {
+		config := fine
+		config.Tokens, config.PageTokens = c.tokens, c.page
+		cache := newCache(t, config)
+		require.Equal(t, c.pages, cache.Stats().Pages, "%+v", c)
+	}
+	cache := newCache(t, CacheConfig{KVHeads: 3, Dim: 5, VDim: 7, Tokens: 100, PageTokens: 32})
+	require.Equal(t, CacheStats{Pages: 3, Bytes: 4 * 3 * 96 * (5 + 7)}, cache.Stats())
+}
+
+// Wrong arguments are named, and nothing is written.
+func TestCacheRefuses(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 81))
+	c := newCache(t, CacheConfig{KVHeads: 2, Dim: 8, VDim: 5, Tokens: 100, PageTokens: 16})
+	k, v := newTensor(r, 1, 2, 20, 8, tight, asmtest.Normal), newTensor(r, 1, 2, 20, 5, tight, asmtest.Normal)
+	s := grown(t, c, k, v)
+	for want, change := range map[string]func(k, v *Tensor){
+		"k.Batch is 2, want 1":      func(k, v *Tensor) { k.Batch, k.Len = 2, 10 },
+		"k.Heads is 1, want 2":      func(k, v *Tensor) { k.Heads, k.Len = 1, 40 },
+		"v.Heads is 4, want 2":      func(k, v *Tensor) { v.Heads, v.Len = 4, 10 },
+		"k.Dim is 4, want 8":        func(k, v *Tensor) { k.Dim, k.Len = 4, 40 },
+		"v.Dim is 10, want 5":       func(k, v *Tensor) { v.Dim, v.Len = 10, 10 },
+		"v.Len is 19, want 20 as":   func(k, v *Tensor) { v.Len, v.Data = 19, v.Data[:190] },
+		"v.Data has 199 elements":   func(k, v *Tensor) { v.Data = v.Data[:199] },
+		"k.LenStride is -8, want 0": func(k, v *Tensor) { k.LenStride = -8 },
+	} {
+		k, v := k, v
+		change(&k, &v)
+		require.ErrorContains(t, s.Append(k, v), "attn: "+want)
+	}
+	require.NoError(t, s.Append(Tensor{}, Tensor{}), "no tokens")
+	stats := c.Stats()
+	big := newTensor(r, 1, 2, 77, 8, tight, asmtest.Normal)
+	require.Equal(t, ErrCacheFull, s.Append(big, newTensor(r, 1, 2, 77, 5, tight, asmtest.Normal)))
+	require.Equal(t, stats, c.Stats())
+	require.Equal(t, 20, s.Len())
+	require.ErrorContains(t, s.Truncate(21), "attn: n is 21, want 0 to 20")
+	require.ErrorContains(t, s.Truncate(-1), "attn: n is -1, want 0 to 20")
+
+	released, other := c.NewSequence(), newCache(t, CacheConfig{KVHeads: 2, Dim: 8, VDim: 5, Tokens: 100}).NewSequence()
+	released.Release()
+	fork := released.Fork()
+	for _, s := range []*Sequence{released, fork} {
+		require.ErrorContains(t, s.Append(k, v), "has been released")
+		require.ErrorContains(t, s.Truncate(0), "has been released")
+		require.Zero(t, s.Len())
+	}
+	q, dst := newTensor(r, 1, 4, 3, 8, tight, asmtest.Normal), newTensor(r, 1, 4, 3, 5, tight, asmtest.Normal)
+	before := slices.Clone(dst.Data)
+	for want, change := range map[string]func(dst, q *Tensor, seqs *[]*Sequence, o *Options){
+		"seqs[1] is nil":                     func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = append(*seqs, nil) },
+		"seqs[1] is of another cache":        func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = append(*seqs, other) },
+		"seqs[1] has been released":          func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = append(*seqs, released) },
+		"q.Batch is 1, want 2":               func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = append(*seqs, s) },
+		"q.Batch is 1, want 0":               func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = nil },
+		"q.Dim is 6, want 8":                 func(_, q *Tensor, _ *[]*Sequence, _ *Options) { q.Dim, q.Len = 6, 4 },
+		"q.Heads is 3, want a multiple of 2": func(_, q *Tensor, _ *[]*Sequence, _ *Options) { q.Heads, q.Len = 3, 4 },
+		"dst.Dim is 4, want 5":               func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) { dst.Dim, dst.Data = 4, dst.Data[:48] },
+		"dst.Len is 6, want 3": func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) {
+			dst.Len, dst.Heads = 6, 4
+			dst.Data = make([]float32, 120)
+		},
+		"dst.Heads is 2, want 4":             func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) { dst.Heads, dst.Data = 2, dst.Data[:30] },
+		"Options.KeyLen has 1 elements":      func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.KeyLen = []int{3} },
+		"Options.KeyOffsets has 2 elements":  func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.KeyOffsets = []int{0, 3} },
+		"Options.QueryOffsets has 3 element": func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.QueryOffsets = []int{0, 1, 3} },
+		"Options.QueryOffsets[1] is 4":       func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.QueryOffsets = []int{0, 4} },
+		"Options.QueryLen has 1 elements":    func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.QueryOffsets, o.QueryLen = []int{0, 3}, []int{3} },
+		"Options.QueryLen[0] is 4":           func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.QueryLen = []int{4} },
+		"Options.Start has 2 elements":       func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.Start = []int{0, 0} },
+		"Options.Mask.Data has 59 elements, want 60": func(_, _ *Tensor, _ *[]*Sequence, o *Options) {
+			o.Mask = &Mask{Data: make([]bool, 59), QueryStride: 20}
+		},
+		"Options.LSE has 11 elements": func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.LSE = make([]float32, 11) },
+		"Options.Workers is -1":       func(_, _ *Tensor, _ *[]*Sequence, o *Options) { o.Workers = -1 },
+		"dst.Data shares memory with q.Data": func(dst, q *Tensor, _ *[]*Sequence, _ *Options) {
+			q.Data = make([]float32, 101)[:96]
+			dst.Data = q.Data[1:61]
+		},
+		"Options.LSE shares memory with dst.Data": func(dst, _ *Tensor, _ *[]*Sequence, o *Options) { o.LSE = dst.Data[:12] },
+	} {
+		dst, q, seqs, o := dst, q, []*Sequence{s}, Options{}
+		change(&dst, &q, &seqs, &o)
+		require.ErrorContains(t, c.Attention(dst, q, seqs, &o), "attn: "+want)
+	}
+	require.Equal(t, before, dst.Data)
+	require.NoError(t, c.Attention(dst, q, []*Sequence{s}, nil))
+	require.NotEqual(t, before, dst.Data)
+	require.NoError(t, c.Attention(Tensor{}, Tensor{Len: 0}, []*Sequence{s}, nil), "no queries")
+	require.NoError(t, c.Attention(dst, q, nil, &Options{QueryOffsets: []int{2}}), "rows of no sequence")
+	require.Equal(t, make([]float32, len(dst.Data)), dst.Data)
+}
+
+// What is let go of cannot be seen or truncated, and its pages are used again.
+func TestCacheWindow(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 81))
+	const window, tokens = 40, 2000
+	c := newCache(t, CacheConfig{KVHeads: 1, Dim: 4, Tokens: 64, PageTokens: 16, Window: window})
+	k, v := newTensor(r, 1, 1, tokens, 4, tight, asmtest.Normal), newTensor(r, 1, 1, tokens, 4, tight, asmtest.Normal)
+	s, q := c.NewSequence(), newTensor(r, 1, 2, 1, 4, tight, asmtest.Normal)
+	want, got := newTensor(r, 1, 2, 1, 4, tight, asmtest.Normal), newTensor(r, 1, 2, 1, 4, tight, asmtest.Normal)
+	for i := range tokens {
+		require.NoError(t, s.Append(view(k, 0, 1, 0, 1, i, 1), view(v, 0, 1, 0, 1, i, 1)))
+		o := &Options{Window: &Window{window - 1, -1}, Causal: true}
+		require.NoError(t, c.Attention(got, q, []*Sequence{s}, o))
+		require.NoError(t, Attention(want, q, view(k, 0, 1, 0, 1, 0, i+1), view(v, 0, 1, 0, 1, 0, i+1), o))
+		asmtest.Equal(t, flat(want), flat(got), "token %d", i)
+		require.LessOrEqual(t, c.Stats().Used, (window+2*15)/16)
+	}
+	require.Equal(t, tokens, s.Len())
+	err := c.Attention(got, q, []*Sequence{s}, nil)
+	require.ErrorContains(t, err, "seqs[0] keeps its tokens from 1952 on, but a query sees token 0")
+	require.ErrorContains(t, s.Truncate(1951), "attn: n is 1951, want 1952 or more")
+	require.NoError(t, s.Truncate(1952))
+	require.Zero(t, c.Stats().Used)
+	err = c.Attention(got, q, []*Sequence{s}, &Options{Window: &Window{0, 0}})
+	require.ErrorContains(t, err, "seqs[0] keeps its tokens from 1952 on, but a query sees token 1951")
+}
+
+// Once their memory is there, steps of generation do not allocate.
+func TestCacheAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := rand.New(rand.NewPCG(3, 81))
+	for _, page := range []int{16, edge} {
+		c := newCache(t, CacheConfig{KVHeads: 2, Dim: 8, Tokens: 40 * edge, PageTokens: page, Window: 100})
+		k := newTensor(r, 1, 2, 300, 8, tight, asmtest.Normal)
+		seqs := []*Sequence{grown(t, c, k, k), grown(t, c, k, k)}
+		token := newTensor(r, 1, 2, 1, 8, tight, asmtest.Normal)
+		q, dst := newTensor(r, 2, 4, 1, 8, tight, asmtest.Normal), newTensor(r, 2, 4, 1, 8, tight, asmtest.Normal)
+		many := newTensor(r, 1, 4, 80, 8, tight, asmtest.Normal)
+		o, step := &Options{Workers: 1, Window: &Window{99, 0}}, &Options{Workers: 1, Window: &Window{20, 0}, QueryOffsets: []int{0, 79, 80}}
+		err := error(nil)
+		n := testing.AllocsPerRun(200, func() {
+			for _, s := range seqs {
+				err = cmpError(err, s.Append(token, token))
+			}
+			err = cmpError(err, c.Attention(dst, q, seqs, o))
+			err = cmpError(err, c.Attention(many, many, seqs, step))
+			err = cmpError(err, seqs[0].Truncate(seqs[0].Len()-1))
+		})
+		require.NoError(t, err)
+		require.Zero(t, n, "pages of %d", page)
+	}
+}
+
+func cmpError(first, err error) error {
+	if first != nil {
+		return first
+	}
+	return err
+}
+
+// Sequences are used by many goroutines at once, which share pages: each finds what it has appended itself.
+func TestCacheConcurrent(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 81))
+	const heads, dim, goroutines = 2, 4, 8
+	c := newCache(t, CacheConfig{KVHeads: heads, Dim: dim, Tokens: 2000, PageTokens: 16})
+	prompt := newTensor(r, 1, heads, 40, dim, tight, asmtest.Normal)
+	first := grown(t, c, prompt, prompt)
+	var wait sync.WaitGroup
+	for g := range goroutines {
+		s := first.Fork()
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			r := rand.New(rand.NewPCG(uint64(g), 82))
+			all := rows(prompt) // of both heads, and later what is appended
+			model := [heads][][]float32{slices.Clone(all[:40]), slices.Clone(all[40:])}
+			for range trials(150) {
+				x := newTensor(r, 1, heads, 1+r.IntN(20), dim, tight, asmtest.Normal)
+				if s.Len() > 150 || s.Append(x, x) != nil {
+					n := r.IntN(s.Len() + 1)
+					if s.Truncate(n) != nil {
+						t.Error("cannot truncate")
+					}
+					for h := range model {
+						model[h] = model[h][:n]
+					}
+					continue
+				}
+				for h := range model {
+					model[h] = append(model[h], rows(x)[h*x.Len:][:x.Len]...)
+				}
+				if r.IntN(5) == 0 {
+					s.Release()
+					s = first.Fork() // which nobody changes meanwhile
+					model = [heads][][]float32{slices.Clone(all[:40]), slices.Clone(all[40:])}
+				}
+				k := Tensor{Data: slices.Concat(slices.Concat(model[:]...)...), Heads: heads, Len: s.Len(), Dim: dim}
+				q := newTensor(r, 1, heads, 1+r.IntN(20), dim, tight, asmtest.Normal)
+				want, got := explicit(q), explicit(q)
+				want.Data, got.Data = make([]float32, len(q.Data)), make([]float32, len(q.Data))
+				o := &Options{Causal: true, Workers: 1 + r.IntN(2)}
+				if err := cmpError(Attention(want, q, k, k, o), c.Attention(got, q, []*Sequence{s}, o)); err != nil {
+					t.Error(err)
+				}
+				if !slices.EqualFunc(want.Data, got.Data, asmtest.SameBits) {
+					t.Error("another sequence has changed the tokens of this one")
+				}
+			}
+			s.Release()
+		}()
+	}
+	wait.Wait()
+	first.Release()
+	require.Zero(t, c.Stats().Used)
+	require.Zero(t, c.Stats().Shared)
+}
+
+// A context stops a call, and errors of arguments come first.
+func TestCacheContext(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 81))
+	c := newCache(t, CacheConfig{KVHeads: 1, Dim: 8, Tokens: 5000})
+	k := newTensor(r, 1, 1, 4000, 8, tight, asmtest.Normal)
+	s := grown(t, c, k, k)
+	q, dst, want := newTensor(r, 1, 2, 100, 8, tight, asmtest.Normal), newTensor(r, 1, 2, 100, 8, tight, asmtest.Normal), newTensor(r, 1, 2, 100, 8, tight, asmtest.Normal)
+	require.NoError(t, Attention(want, q, k, k, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	require.NoError(t, c.AttentionContext(ctx, dst, q, []*Sequence{s}, nil))
+	asmtest.Equal(t, want.Data, dst.Data, "with a context")
+	cancel()
+	require.ErrorIs(t, c.AttentionContext(ctx, dst, q, []*Sequence{s}, nil), context.Canceled)
+	require.ErrorContains(t, c.AttentionContext(ctx, dst, q, nil, nil), "q.Batch")
+}
+
+// Values that are hidden from some queries do not reach them, in whatever page they are.
+func TestCacheHiddenValues(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 81))
+	const n = 100
+	c := newCache(t, CacheConfig{KVHeads: 1, Dim: 4, Tokens: 3 * n, PageTokens: 16})
+	k, v := newTensor(r, 1, 1, n, 4, tight, asmtest.Normal), newTensor(r, 1, 1, n, 4, tight, asmtest.Normal)
+	q, want, got := newTensor(r, 1, 1, n, 4, tight, asmtest.Normal), newTensor(r, 1, 1, n, 4, tight, asmtest.Normal), newTensor(r, 1, 1, n, 4, tight, asmtest.Normal)
+	for i := range n {
+		v := v
+		v.Data = slices.Clone(v.Data)
+		v.Data[i*4] = nan
+		s := c.NewSequence()
+		other := c.NewSequence() // whose pages lie between
+		for from := 0; from < n; from += 20 {
+			require.NoError(t, s.Append(view(k, 0, 1, 0, 1, from, 20), view(v, 0, 1, 0, 1, from, 20)))
+			require.NoError(t, other.Append(view(k, 0, 1, 0, 1, 0, 16), view(v, 0, 1, 0, 1, 0, 16)))
+		}
+		o := &Options{Causal: true, Start: []int{-8}, Workers: 1} // so that panels end within pages
+		require.NoError(t, Attention(want, q, k, v, o))
+		require.NoError(t, c.Attention(got, q, []*Sequence{s}, o))
+		asmtest.Equal(t, flat(want), flat(got), "NaN in value %d", i)
+		s.Release()
+		other.Release()
+	}
+}
