@@ -103,7 +103,8 @@ func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 	if q.empty() {
 		return nil
 	}
-	a := o.arguments(q, k, p.first, p.queries)
+	var a stages.Arguments
+	o.arguments(&a, q, k, p.first, p.queries)
 	a.V = source.Stored{Tensor: source.Tensor(*v)}
 	return p.attend(&a, dst)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/selfattn/attn/kernel/internal/pages"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
+	"github.com/selfattn/attn/kernel/internal/stages"
 )
 
 // A CacheConfig says what a [Cache] has room for.
@@ -381,7 +382,8 @@ func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portio
 	for _, s := range seqs {
 		l.lengths, l.pages.Tables = append(l.lengths, s.len), append(l.pages.Tables, s.table)
 	}
-	a := o.arguments(q, &k, 0, q.Len)
+	var a stages.Arguments
+	o.arguments(&a, q, &k, 0, q.Len)
 	a.Lengths.KeyLen = l.lengths
 	a.K, a.V = source.Stored{Tensor: c.k, Pages: &l.pages}, source.Stored{Tensor: c.v, Pages: &l.pages}
 	l.sequences = a.Lengths.Sequences(l.sequences, q.Batch, q.Len, 0)

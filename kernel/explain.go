@@ -48,7 +48,8 @@ func Explain(q, k, v Tensor, opts *Options) (Plan, error) {
 	if q.empty() {
 		return p, nil
 	}
-	a := o.arguments(&q, &k, 0, q.Len)
+	var a stages.Arguments
+	o.arguments(&a, &q, &k, 0, q.Len)
 	a.V = source.Stored{Tensor: source.Tensor(v)}
 	e := stages.Explain(&a)
 	p.Path, p.Computed, p.Masked, p.Skipped = e.Plan.Path(), e.Tiles.Computed, e.Tiles.Masked, e.Tiles.Skipped

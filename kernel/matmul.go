@@ -174,7 +174,7 @@ func (p *matrixProduct) run() {
 	}
 	s.columns = ceilDiv(p.n, s.cols)
 	call.Items, call.Workers = s.columns*ceilDiv(p.m, s.rows), workers
-	queue.Share(call, s)
+	s.desk.Share(call, s)
 	s.matrixProduct = matrixProduct{}
 	products.Put(s)
 }
@@ -216,6 +216,7 @@ func (p *matrixProduct) empty() {
 // A sharedProduct is a product that is cut into items of rows x cols elements.
 type sharedProduct struct {
 	matrixProduct
+	desk       queue.Desk
 	rows, cols int
 	columns    int // of items
 }

@@ -99,29 +99,25 @@ type Mask struct {
 // is no limit.
 type Window struct{ Left, Right int }
 
-// arguments returns the arguments of the stages, but for dst and v; q is the rows from first on of so many
-// queries.
-func (o *Options) arguments(q, k *Tensor, first, queries int) stages.Arguments {
-	scale := o.Scale
-	if scale == 0 {
-		scale = float32(1 / math.Sqrt(float64(q.Dim)))
+// arguments sets a to the arguments of the stages, but for dst and v; q is the rows from first on of so many
+// queries. It is zero before.
+func (o *Options) arguments(a *stages.Arguments, q, k *Tensor, first, queries int) {
+	a.Q, a.K.Tensor, a.First, a.Queries = source.Tensor(*q), source.Tensor(*k), first, queries
+	if a.Scale = o.Scale; a.Scale == 0 {
+		a.Scale = float32(1 / math.Sqrt(float64(q.Dim)))
 	}
-	a := stages.Arguments{
-		Q: source.Tensor(*q), K: source.Stored{Tensor: source.Tensor(*k)}, First: first, Queries: queries, Scale: scale, SoftCap: o.SoftCap, ALiBi: o.ALiBi,
-		Sight:   sight.Rule{Causal: o.Causal},
-		Lengths: sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets},
-		Sinks:   o.Sinks, LSE: o.LSE, Stats: o.Stats, Workers: o.Workers,
-	}
+	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
+	l := &a.Lengths
+	l.Start, l.KeyLen, l.QueryLen, l.QueryOffsets, l.KeyOffsets = o.Start, o.KeyLen, o.QueryLen, o.QueryOffsets, o.KeyOffsets
 	if o.Bias != nil {
 		a.Bias = stages.Bias(*o.Bias)
 	}
-	if o.Mask != nil {
+	if a.Sight.Causal = o.Causal; o.Mask != nil {
 		a.Sight.Mask = sight.Mask(*o.Mask)
 	}
 	if w := o.Window; w != nil {
 		a.Sight.Window, a.Sight.Left, a.Sight.Right = true, w.Left, w.Right
 	}
-	return a
 }
 
 // check returns an error if what o says of so many queries does not fit the resolved q and k.

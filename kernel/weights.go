@@ -85,7 +85,8 @@ func AttentionScores(dst Matrix, q, k Tensor, batch, head int, queries []int, st
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-	a := o.arguments(&q, &k, 0, q.Len)
+	var a stages.Arguments
+	o.arguments(&a, &q, &k, 0, q.Len)
 	if stage < StageBias { // without what comes later
 		a.Sight, a.Lengths, a.ALiBi, a.Bias = sight.Rule{}, sight.Lengths{}, nil, stages.Bias{}
 	}

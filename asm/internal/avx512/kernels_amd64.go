@@ -591,18 +591,20 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 	if rows == 1 {
 		block = 16
 	}
-	// blocks computes n blocks of keys from j on; each key is step from the one before.
+	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
+	// as a copy of all of it waits until all has been written.
+	keys := k.Data
 	distance := 4 * stride * prefetchDistance(dim)
 	blocks := func(j, n, step, half int) {
 		wrap := 4*stride - 128*((dim+31)/32)
 		switch rows {
 		case 8:
-			rowScores8(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, distance, wrap, 0)
+			rowScores8(&s[j], &q[0], &keys[j*stride], w, dim, step, n, distance, wrap, 0)
 		case 4:
-			rowScores4(&s[j], &q[0], &k.Data[j*stride], w, dim, step, n, distance, wrap, 0)
+			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, distance, wrap, 0)
 		default:
 			wrap := 4*stride - 256*((dim+63)/64)
-			rowScores1(&s[j], &q[0], &k.Data[j*stride], w, dim, step, half, n, distance, wrap, 0)
+			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, distance, wrap, 0)
 		}
 	}
 	switch {

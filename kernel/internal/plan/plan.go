@@ -91,20 +91,20 @@ type Cut struct {
 // Scratch is the memory of one worker, in elements.
 type Scratch struct{ Queries, Outputs, Values, Keys, Scores, Mixes int }
 
-// New returns the plan of a call. cuts is memory for its Cuts, or nil.
-func New(s Shape, cuts []Cut) Plan {
-	p := Plan{
-		Cuts: cuts[:0], Group: s.Q.Heads / s.K.Heads, Wide: s.Wide, kvHeads: s.K.Heads,
-		pageApart: s.K.LenStride > 0 && s.K.LenStride%page == 0,
-		// A tile of a panel, and one of rows that are computed again, some of which may be scored in vain.
-		Scratch: Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: 2 * tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim},
-	}
+// Set makes p the plan of a call. Of what it was, the memory of its Cuts alone is left.
+func (p *Plan) Set(s *Shape) {
+	p.Cuts, p.Items, p.Shared = p.Cuts[:0], 0, 0
+	p.Group, p.Wide, p.kvHeads = s.Q.Heads/s.K.Heads, s.Wide, s.K.Heads
+	p.pageApart = s.K.LenStride > 0 && s.K.LenStride%page == 0
+	// A tile of a panel, and one of rows that are computed again, some of which may be scored in vain.
+	p.Scratch = Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: 2 * tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim}
 	work, runs := 0.0, 0
 	for i := range s.Sequences {
 		q := &s.Sequences[i]
-		c := p.cut(&s, q)
+		p.Cuts = append(p.Cuts, Cut{})
+		c := &p.Cuts[i]
+		p.cut(c, s, q)
 		c.FirstRun = runs
-		p.Cuts = append(p.Cuts, c)
 		if c.Blocks > 0 {
 			runs += c.HeadGroups
 		}
@@ -112,18 +112,18 @@ func New(s Shape, cuts []Cut) Plan {
 		if c.Parts > 1 {
 			p.Shared = len(s.Sequences) * s.K.Heads
 		}
-		p.Scratch.add(&s, &c, q, p.ScoreRows(c.TailRows))
+		p.Scratch.add(s, c, q, p.ScoreRows(c.TailRows))
 		// Few queries are as slow as the reading of their keys: as slow as 5.
 		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
 	}
 	p.Useful = queue.Useful(work)
 	p.Workers = min(s.Workers, p.Useful, p.Items)
-	return p
 }
 
-func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
+// cut sets c to how a sequence is cut.
+func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 	rows := q.Queries * p.Group
-	c := Cut{Rows: rows, TailRows: s.tailRows(rows, q), Heads: 1, Parts: 1, PartKeys: q.Keys, First: p.Items}
+	c.Rows, c.TailRows, c.Heads, c.Parts, c.PartKeys, c.First = rows, s.tailRows(rows, q), 1, 1, q.Keys, p.Items
 	if c.TailRows < rows {
 		c.ItemRows = p.Width(blockRows)
 		c.Together = blockRows / c.ItemRows
@@ -148,7 +148,6 @@ func (p *Plan) cut(s *Shape, q *sight.Sequence) Cut {
 		c.PartKeys = c.Stretch * tile.Keys
 		c.Parts = max(1, ceilDiv(q.Keys, c.PartKeys))
 	}
-	return c
 }
 
 // tailRows returns how many of the n queries of a KV head go row by row: those behind full panels, if

@@ -36,6 +36,13 @@ func with(s Shape, workers, wide int) Shape {
 	return s
 }
 
+// New is the plan of a shape. cuts is memory for its Cuts, or nil.
+func New(s Shape, cuts []Cut) (p Plan) {
+	p.Cuts = cuts
+	p.Set(&s)
+	return p
+}
+
 func item(p *Plan, i, n int) (it Item) {
 	p.Item(&it, i, n)
 	return it

@@ -61,23 +61,25 @@ func (s *shared) run(item int) (number, first, n, block int) {
 	return s.inRuns.Run(item)
 }
 
-// Share does all items of a call. A panic of t.Work reaches the caller, from a helper as a *Panic.
-// No goroutine is in t.Work when Share returns or panics.
-func Share(c Call, t Task) {
+// A Desk is where one call after the other is done: calls of one goroutine do not allocate there.
+type Desk struct{ alone shared }
+
+// Share does all items of a call. A panic of t.Work reaches the caller, from a helper as a *Panic, and the desk
+// is not used again. No goroutine is in t.Work when Share returns or panics.
+func (d *Desk) Share(c Call, t Task) {
 	if c.Useful > 1 {
 		inFlight.Add(1)
 		defer inFlight.Add(-1)
 	}
 	n := min(c.Workers, c.Useful, c.Items)
 	if n <= 1 || c.Adapt && c.Useful <= small && !worthwhile() {
-		s := solos.Get().(*shared)
+		s := &d.alone
 		s.Call, s.workers = c, 1
 		s.inRuns, _ = t.(InRuns)
 		s.next.Store(0)
 		s.caller = Hand{shared: s}
 		t.Work(&s.caller)
 		s.Stop, s.inRuns = nil, nil
-		solos.Put(s) // after a panic it is left to the collector
 		return
 	}
 	s := &shared{Call: c, task: t, workers: n, processors: runtime.GOMAXPROCS(0)}
@@ -103,9 +105,6 @@ func Share(c Call, t Task) {
 }
 
 func nothing() {}
-
-// solos are for calls of one goroutine, which do not allocate.
-var solos = sync.Pool{New: func() any { return new(shared) }}
 
 // A shared is a call under way.
 type shared struct {
@@ -240,6 +239,9 @@ type Hand struct {
 	number   int // 0 is the caller
 	first, n int // the items that it has claimed
 }
+
+// Caller reports whether h is of the goroutine that called Share.
+func (h *Hand) Caller() bool { return h.number == 0 }
 
 // Workers returns how many goroutines share the call.
 func (h *Hand) Workers() int { return h.shared.workers }

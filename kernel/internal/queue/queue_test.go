@@ -22,6 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Share is that of a desk of its own.
+func Share(c Call, t Task) { new(Desk).Share(c, t) }
+
 // A task is one as a function.
 type task func(h *Hand)
 

@@ -44,6 +44,8 @@ type call struct {
 	sequences []sight.Sequence
 	plan      plan.Plan
 	shared    []merge // of the KV heads whose keys are split among items
+	desk      queue.Desk
+	own       worker // of the goroutine of the call
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -62,10 +64,10 @@ func newCall(a *Arguments) *call {
 			c.Sight.Trim(s)
 		}
 	}
-	c.plan = plan.New(plan.Shape{
+	c.plan.Set(&plan.Shape{
 		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
 		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
-	}, c.plan.Cuts)
+	})
 	return c
 }
 
@@ -89,7 +91,7 @@ func Attention(a *Arguments) {
 		c.clearRest()
 	}
 	c.shareMerges()
-	queue.Share(queue.Call{
+	c.desk.Share(queue.Call{
 		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0, Stop: c.Stop,
 	}, c)
 	c.release()
@@ -116,8 +118,8 @@ func (c *call) clearRest() {
 
 // clearRows writes the rows [from, to) of all heads.
 func (c *call) clearRows(batch, from, to int) {
-	for head := range c.Dst.Heads {
-		for i := from; i < to; i++ {
+	for i := from; i < to; i++ {
+		for head := range c.Dst.Heads {
 			c.clearRow(batch, head, i)
 		}
 	}

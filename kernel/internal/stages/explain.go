@@ -37,7 +37,8 @@ type Explanation struct {
 // Explain returns that of a call. Dst is not used.
 func Explain(a *Arguments) Explanation {
 	c := newCall(a)
-	w := newWorker(c)
+	w := &c.own
+	w.join(c)
 	total, n := 0, 0
 	var it plan.Item
 	var seen sight.Cover
@@ -83,7 +84,7 @@ func Explain(a *Arguments) Explanation {
 	e.Plan.Cuts = slices.Clone(e.Plan.Cuts)
 	e.Tiles.Skipped = total - e.Tiles.Computed
 	w.tiles = Tiles{}
-	w.release()
+	w.leave()
 	c.release()
 	return e
 }

@@ -34,7 +34,8 @@ func TestRepair(t *testing.T) {
 		Attention(a)
 		clean := slices.Clone(a.Dst.Data)
 		c := newCall(a)
-		w := newWorker(c)
+		w := &c.own
+		w.join(c)
 		var it plan.Item
 		c.plan.Item(&it, 0, 1)
 		for range 20 {
@@ -71,7 +72,7 @@ func TestRepair(t *testing.T) {
 				}
 			}
 		}
-		w.release()
+		w.leave()
 		c.release()
 	}
 }

@@ -17,7 +17,8 @@ func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []
 	one := a.member(batch)
 	one.Dst, one.V, one.Workers, one.LSE, one.Stats = one.Q, one.K, 1, nil, nil
 	c := newCall(&one)
-	w := newWorker(c)
+	w := &c.own
+	w.join(c)
 	for i, query := range queries {
 		row := dst[i*stride:][:c.K.Len]
 		n := c.sequence(query)
@@ -31,7 +32,7 @@ func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []
 		it := plan.Item{Cut: &c.plan.Cuts[n], Sequence: n, Head: head / c.plan.Group, Heads: 1}
 		w.showRow(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group, weigh)
 	}
-	w.release()
+	w.leave()
 	c.release()
 }
 

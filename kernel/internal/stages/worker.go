@@ -32,32 +32,30 @@ type worker struct {
 	tiles    Tiles // that it has computed
 }
 
-var workers = sync.Pool{New: func() any { return new(worker) }}
+// helpers are the workers of other goroutines than those of calls.
+var helpers = sync.Pool{New: func() any { return new(worker) }}
 
-// newWorker returns a worker with memory for the items of c.
-func newWorker(c *call) *worker {
-	w := workers.Get().(*worker)
+// join prepares w for the items of c.
+func (w *worker) join(c *call) {
 	m := &c.plan.Scratch
 	w.call = c
 	w.memory = memory.Aligned(w.memory, m.Size())
 	rest := w.memory
-	for _, part := range [...]struct {
-		s *[]float32
-		n int
-	}{{&w.queries, m.Queries}, {&w.outputs, m.Outputs}, {&w.values, m.Values}, {&w.keys, m.Keys}, {&w.scores, m.Scores}, {&w.mixes, m.Mixes}} {
-		*part.s, rest = cut(rest, part.n)
-	}
-	return w
+	w.queries, rest = cut(rest, m.Queries)
+	w.outputs, rest = cut(rest, m.Outputs)
+	w.values, rest = cut(rest, m.Values)
+	w.keys, rest = cut(rest, m.Keys)
+	w.scores, rest = cut(rest, m.Scores)
+	w.mixes, _ = cut(rest, m.Mixes)
 }
 
-// release puts w back, without keeping data alive.
-func (w *worker) release() {
+// leave does not keep data alive.
+func (w *worker) leave() {
 	if Count != nil {
 		Count(w.tiles)
 	}
 	w.call, w.tiles, w.items = nil, Tiles{}, [2]plan.Item{}
 	w.upcoming.forget()
-	workers.Put(w)
 }
 
 // cut splits x after n elements.
@@ -65,7 +63,11 @@ func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
 
 // Work computes items until there are none.
 func (c *call) Work(h *queue.Hand) {
-	w := newWorker(c)
+	w := &c.own
+	if !h.Caller() {
+		w = helpers.Get().(*worker)
+	}
+	w.join(c)
 	it, next := &w.items[0], &w.items[1]
 	expected, together := 0, 0 // what next is: so many items from expected on
 	for {
@@ -90,5 +92,7 @@ func (c *call) Work(h *queue.Hand) {
 		}
 		w.panelItem(it)
 	}
-	w.release()
+	if w.leave(); !h.Caller() {
+		helpers.Put(w) // after a panic it is left to the collector
+	}
 }
