@@ -132,6 +132,13 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		x.trusted = x.trusted && largest*math.Log2E <= math.MaxFloat32/2
 		most, top = math.Max(most, t[j]), math.Max(top, t[j]+sigma[j])
 	}
+	sink := edits.Sink != nil && !math.IsInf(float64(*edits.Sink), -1)
+	if sink { // one more key, with a value of 0
+		s := float64(*edits.Sink)
+		t, sigma = append(t, s), append(sigma, u*math.Abs(s)+eta)
+		x.trusted = x.trusted && math.Abs(s)*math.Log2E <= math.MaxFloat32/2
+		most, top = math.Max(most, s), math.Max(top, s+sigma[n])
+	}
 
 	// Weights.
 	var z, W float64
@@ -139,19 +146,21 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		z += math.Exp(t[j] - most)
 	}
 	x.p, x.dp, x.ds, x.dds = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
-	w := make([]float64, n)
+	w := make([]float64, len(t))
 	for j := range t {
 		logP := t[j] - most - math.Log(z)
-		x.p[j] = math.Exp(logP)
+		if j < n {
+			x.p[j] = math.Exp(logP)
+		}
 		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
 		W += w[j]
 	}
-	nl, _, merges := roundings(len(g.K), false)
+	nl, _, merges := roundings(len(g.K), sink)
 	D := 2 * math.Exp(top-most)
-	W += float64(n) * exp2Flush * D
+	W += float64(len(t)) * exp2Flush * D
 	L := (1-W)*(1-gamma(nl)) - float64(len(g.K)+2*merges)*eta*D
 	x.trusted = x.trusted && W < 0.5 && L > 0
-	for j := range t {
+	for j := range x.dp {
 		x.dp[j] = ((x.p[j]+w[j])*(1+gamma(2))+exp2Flush*D)/L - x.p[j] + eta
 	}
 

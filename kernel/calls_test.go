@@ -126,7 +126,8 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	}}, call{"SelfAttention.Weights, packed", packedWeights.Data, func(workers int) error {
 		return packedLayer.Weights(packedWeights, tokens, 1, []int{5, 69}, &Options{Workers: workers})
 	}})
-	return append(calls, spanCalls(kind)...)
+	calls = append(calls, spanCalls(kind)...)
+	return append(calls, gradientCalls(kind)...)
 }
 
 // Workers never change a bit.

@@ -47,6 +47,9 @@ var golden = []uint64{
 	0x6bc5da74bcbb346b, // Attention: sinks
 	0x004125cd84e04cd3, // sinks, decode over spans
 	0xa83e1fb299152a2a, // prefill over spans
+	0xaecbeb27fdefc7e3, // AttentionGradient
+	0x9650e3ca575f6537, // causal, of odd dims
+	0xd21188300442d098, // soft cap, ALiBi and bias
 }
 
 func TestDigests(t *testing.T) {

@@ -5,7 +5,7 @@
 // turned into weights and mixed into the output while they are in the cache, and the matrix of all
 // scores never exists. [SelfAttention] is the layer around it, with its projections. [Dot], [Exp],
 // [Softmax], [LogSumExp], [MatMul] and [MatMulPacked] are the kernels by themselves. [Rotary] gives
-// queries and keys their positions.
+// queries and keys their positions. [AttentionGradient] is the way back, for training.
 //
 // The package chooses its machine code once, when the program starts, by what the CPU offers;
 // [Backend] names the choice. It is "generic", pure Go and slow, where the CPU has no supported

@@ -83,6 +83,26 @@ func ExampleAttention() {
 	// [0.797 1.203 0.745 1.000 1.000 0.663]
 }
 
+// The loss here is the first number of the last word's output, so that its gradient is 1 there, and that of the values is
+// the weights of the last word.
+func ExampleAttentionGradient() {
+	out, grad, stats := words(make([]float32, 6)), words([]float32{0, 0, 0, 0, 1, 0}), make([]float32, 2*3)
+	if err := kernel.Attention(out, words(queries), words(keys), words(values), &kernel.Options{Stats: stats}); err != nil {
+		fmt.Println(err)
+	}
+	dq, dk, dv := words(make([]float32, 6)), words(make([]float32, 6)), words(make([]float32, 6))
+	if err := kernel.AttentionGradient(&kernel.Gradient{
+		Q: words(queries), K: words(keys), V: words(values), O: out, DO: grad, Stats: stats, DQ: dq, DK: dk, DV: dv,
+	}, nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n%.3f\n%.3f\n", dq.Data, dk.Data, dv.Data)
+	// Output:
+	// [0.000 0.000 0.000 0.000 -0.315 0.315]
+	// [0.000 0.000 -0.630 -0.630 0.630 0.630]
+	// [0.108 0.000 0.446 0.000 0.446 0.000]
+}
+
 // A word sees itself and what precedes it: the first one gets its own value.
 func ExampleAttention_causal() {
 	out := words(make([]float32, 6))

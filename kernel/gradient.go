@@ -1,0 +1,162 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/selfattn/attn/kernel/internal/source"
+	"github.com/selfattn/attn/kernel/internal/stages"
+)
+
+// A Gradient is the operands of [AttentionGradient].
+type Gradient struct {
+	Q, K, V Tensor    // as given to Attention
+	O       Tensor    // its result, as large as Q with the Dim of V
+	DO      Tensor    // the gradient of O, as large as that
+	Stats   []float32 // Options.Stats of that call
+
+	// DQ, DK and DV receive the gradients of Q, K and V, and are as large as these. An empty one, without Data,
+	// is not computed.
+	DQ, DK, DV Tensor
+
+	// DBias, DALiBi and DSinks are for the gradients of Options' Bias, ALiBi and Sinks. They are not computed yet: they
+	// must be nil.
+	DBias, DALiBi, DSinks []float32
+
+	// Add adds the gradients to what DQ, DK and DV hold, with one addition an element.
+	Add bool
+}
+
+// AttentionGradient computes the gradients of a loss with respect to the queries, keys and values of [Attention] from
+// that of the output, DO, in one pass over the scores: it stores no weights. opts are the options of the forward call;
+// their LSE and Stats are ignored. Before it, that call must have filled Stats.
+//
+// Heads of q that share a head of k add up in DK and DV, and so do all queries that see a key. Keys that a query does not see get
+// nothing from it, whatever they or the query hold, and queries that see no key get zeros. A NaN in a row of Q or DO
+// makes its row of DQ NaN, and the rows of DK and DV of the keys that it sees; one in a row of K or V the rows of DQ of the
+// queries that see it, and its own row of DK.
+//
+// The bits of a result do not depend on the backend, workers, layout or batch: package generic defines the arithmetic.
+// DQ, DK and DV must not share an element with each other, nor with what is read. Besides a few tiles a worker it needs
+// memory for one number a row of Q and, with Add or where the Dim of Q is no multiple of 16, for as many as DQ has. An error of
+// arguments comes before it writes.
+//
+// With the terms of Attention's docstring, to first order and where nothing underflows or overflows, an element of DV is off by at
+// most the sum over the queries i that see the key of p_i*|dO_i|*(r + u*(64 + B)): p is the weight, r = u*(2*(c*(d+2)*A + X + 3) +
+// T + Lk/256 + 4), and B the number of blocks of 64 queries of all heads that share the key. Package fuzz has the
+// rigorous bounds of an instance, also of DQ and DK, and tests that they hold.
+func AttentionGradient(g *Gradient, opts *Options) error {
+	given, err := opts.resolve()
+	if err != nil {
+		return err
+	}
+	o := *given
+	o.LSE, o.Stats = nil, nil
+	if g == nil {
+		return fmt.Errorf("attn: the *Gradient is nil")
+	}
+	x := *g
+	if err := x.resolve(); err != nil {
+		return err
+	}
+	if err := o.check(&x.Q, &x.K, x.Q.Len); err != nil {
+		return err
+	}
+	if err := checkStats("Gradient.Stats", x.Stats, &x.Q, x.Q.Len); err != nil {
+		return err
+	}
+	if err := x.checkApart(&o); err != nil {
+		return err
+	}
+	a := stages.Gradient{
+		O: source.Tensor(x.O), DO: source.Tensor(x.DO),
+		DQ: source.Tensor(x.DQ), DK: source.Tensor(x.DK), DV: source.Tensor(x.DV), Add: x.Add,
+	}
+	o.arguments(&a.Arguments, &x.Q, &x.K, 0, x.Q.Len)
+	a.V.Tensor, a.Stats = source.Tensor(x.V), x.Stats
+	stages.AttentionGradient(&a)
+	return nil
+}
+
+// resolve resolves the tensors, in place, and checks that they fit together.
+func (g *Gradient) resolve() error {
+	for _, x := range [...]struct {
+		name string
+		data []float32
+	}{{"DBias", g.DBias}, {"DALiBi", g.DALiBi}, {"DSinks", g.DSinks}} {
+		if x.data != nil {
+			return fmt.Errorf("attn: Gradient.%s has %d elements, want nil: this gradient is not computed yet", x.name, len(x.data))
+		}
+	}
+	// Names apart from tensors, which would escape with them.
+	names := [...]string{"Gradient.Q", "Gradient.K", "Gradient.V", "Gradient.O", "Gradient.DO"}
+	for i, t := range [...]*Tensor{&g.Q, &g.K, &g.V, &g.O, &g.DO} {
+		if err := t.resolve(names[i]); err != nil {
+			return err
+		}
+	}
+	switch {
+	case g.K.Batch != g.Q.Batch:
+		return fmt.Errorf("attn: Gradient.K.Batch is %d, want %d as of Gradient.Q", g.K.Batch, g.Q.Batch)
+	case g.Q.Heads%g.K.Heads != 0:
+		return fmt.Errorf("attn: Gradient.K.Heads is %d, want a divisor of %d, the heads of Gradient.Q", g.K.Heads, g.Q.Heads)
+	case g.K.Dim != g.Q.Dim:
+		return fmt.Errorf("attn: Gradient.K.Dim is %d, want %d as of Gradient.Q", g.K.Dim, g.Q.Dim)
+	case g.K.Len > math.MaxInt32:
+		return fmt.Errorf("attn: Gradient.K.Len is %d, want at most %d", g.K.Len, math.MaxInt32)
+	}
+	if err := checkShape("Gradient.V", &g.V, g.Q.Batch, g.K.Heads, g.K.Len, g.V.Dim); err != nil {
+		return err
+	}
+	if err := checkShape("Gradient.O", &g.O, g.Q.Batch, g.Q.Heads, g.Q.Len, g.V.Dim); err != nil {
+		return err
+	}
+	if err := checkShape("Gradient.DO", &g.DO, g.Q.Batch, g.Q.Heads, g.Q.Len, g.V.Dim); err != nil {
+		return err
+	}
+	like, written := [...]*Tensor{&g.Q, &g.K, &g.V}, [...]string{"Gradient.DQ", "Gradient.DK", "Gradient.DV"}
+	for i, t := range [...]*Tensor{&g.DQ, &g.DK, &g.DV} {
+		if len(t.Data) == 0 && t.Len == 0 { // not asked for
+			t.Data = nil
+			continue
+		}
+		if err := t.resolveWritten(written[i]); err != nil {
+			return err
+		}
+		if err := checkShape(written[i], t, like[i].Batch, like[i].Heads, like[i].Len, like[i].Dim); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkShape returns an error if a resolved tensor has another shape.
+func checkShape(name string, t *Tensor, batch, heads, length, dim int) error {
+	if t.Batch != batch || t.Heads != heads || t.Len != length || t.Dim != dim {
+		return fmt.Errorf("attn: %s is %s, want [%d][%d][%d][%d]", name, t.shape(), batch, heads, length, dim)
+	}
+	return nil
+}
+
+// checkApart returns an error if a gradient shares an element with another one or with what is read.
+func (g *Gradient) checkApart(o *Options) error {
+	inputs := [...]operand{
+		{"Gradient.Q.Data", g.Q.footprint()}, {"Gradient.K.Data", g.K.footprint()}, {"Gradient.V.Data", g.V.footprint()},
+		{"Gradient.O.Data", g.O.footprint()}, {"Gradient.DO.Data", g.DO.footprint()}, {"Gradient.Stats", vectorFootprint(g.Stats)},
+		{"Gradient.DQ.Data", g.DQ.footprint()}, {"Gradient.DK.Data", g.DK.footprint()}, {"Gradient.DV.Data", g.DV.footprint()},
+	}
+	const first = 6 // of those that are written
+	for i := first; i < len(inputs); i++ {
+		written := inputs[i]
+		if len(written.at.data) == 0 {
+			continue
+		}
+		if name := shared(written.at, inputs[:i]...); name != "" {
+			return fmt.Errorf("attn: %s shares memory with %s", written.name, name)
+		}
+		if err := o.checkApart(written.name, written.at, &g.Q, g.Q.Len, g.K.Len); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,447 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/fuzz"
+	"github.com/selfattn/attn/generic"
+	"github.com/stretchr/testify/require"
+)
+
+// newGradient returns the operands of the gradient of a problem, after its forward call. What is written holds garbage.
+func newGradient(t testing.TB, r *rand.Rand, p *problem, kind asmtest.Kind, lay func() layout) *Gradient {
+	t.Helper()
+	g := &Gradient{
+		Q: p.q, K: p.k, V: p.v, O: p.dst, Stats: make([]float32, 2*p.q.Batch*p.q.Heads*p.q.Len),
+		DO: newTensor(r, p.q.Batch, p.q.Heads, p.q.Len, p.v.Dim, lay(), kind),
+		DQ: newTensor(r, p.q.Batch, p.q.Heads, p.q.Len, p.q.Dim, lay(), asmtest.Normal),
+		DK: newTensor(r, p.k.Batch, p.k.Heads, p.k.Len, p.k.Dim, lay(), asmtest.Normal),
+		DV: newTensor(r, p.v.Batch, p.v.Heads, p.v.Len, p.v.Dim, lay(), asmtest.Normal),
+	}
+	o := p.o
+	o.Stats = g.Stats
+	require.NoError(t, Attention(p.dst, p.q, p.k, p.v, &o), "%v", p)
+	return g
+}
+
+// wants returns DQ, DK and DV by the contract: those of package generic for each KV head of each sequence.
+func (g *Gradient) wants(p *problem) (dq, dk, dv []float32) {
+	heads, bound := g.contracts(p)
+	for _, h := range heads {
+		h.Compute()
+	}
+	return slices.Concat(bound[0]...), slices.Concat(bound[1]...), slices.Concat(bound[2]...)
+}
+
+// contracts returns the KV heads of all sequences, and the rows of DQ, DK and DV that they compute.
+func (g *Gradient) contracts(p *problem) (heads []*generic.AttentionGradient, results [3][][]float32) {
+	for i, x := range []Tensor{g.Q, g.K, g.V} {
+		for range x.Batch * x.Heads * x.Len {
+			results[i] = append(results[i], make([]float32, x.Dim))
+		}
+	}
+	type sequence struct{ batch, from, to, queryFrom, queryTo int }
+	var all []sequence
+	if o := p.o.QueryOffsets; o != nil {
+		for i := range len(o) - 1 {
+			all = append(all, sequence{0, p.o.KeyOffsets[i], p.o.KeyOffsets[i+1], o[i], o[i+1]})
+		}
+	} else {
+		for b := range g.Q.Batch {
+			s := sequence{b, 0, g.K.Len, 0, g.Q.Len}
+			if p.o.KeyLen != nil {
+				s.to = p.o.KeyLen[b]
+			}
+			if p.o.QueryLen != nil {
+				s.queryTo = p.o.QueryLen[b]
+			}
+			all = append(all, s)
+		}
+	}
+	q, k, v, out, do := rows(g.Q), rows(g.K), rows(g.V), rows(g.O), rows(g.DO)
+	views := p.views()
+	group := g.Q.Heads / g.K.Heads
+	for _, s := range all {
+		for kv := range g.K.Heads {
+			first := (s.batch*g.K.Heads + kv) * g.K.Len
+			h := &generic.AttentionGradient{
+				K: k[first+s.from : first+s.to], V: v[first+s.from : first+s.to],
+				DK: results[1][first+s.from : first+s.to], DV: results[2][first+s.from : first+s.to], Scale: p.scale(),
+			}
+			for head := kv * group; head < (kv+1)*group; head++ {
+				var queries []generic.GradientQuery
+				for i := s.queryFrom; i < s.queryTo; i++ {
+					n := (s.batch*g.Q.Heads+head)*g.Q.Len + i
+					view := views[n]
+					queries = append(queries, generic.GradientQuery{
+						Q: q[n], O: out[n], DO: do[n], Max: g.Stats[2*n], Sum: g.Stats[2*n+1], Edit: p.edit(&view),
+						Sees: func(key int) bool { return view.sees[key] }, DQ: results[0][n],
+					})
+				}
+				h.Queries = append(h.Queries, queries)
+			}
+			heads = append(heads, h)
+		}
+	}
+	return heads, results
+}
+
+// gradient returns what a call with some workers computes, in memory of its own that held NaN, or what to add to.
+func (g *Gradient) compute(t testing.TB, p *problem, workers int) (dq, dk, dv []float32) {
+	t.Helper()
+	x := *g
+	for _, d := range []*Tensor{&x.DQ, &x.DK, &x.DV} {
+		if d.Data = slices.Clone(d.Data); !g.Add {
+			for i := range d.Data {
+				d.Data[i] = nan
+			}
+		}
+	}
+	o := p.o
+	o.Workers = workers
+	require.NoError(t, AttentionGradient(&x, &o), "%v", p)
+	return flat(x.DQ), flat(x.DK), flat(x.DV)
+}
+
+// check holds a call to the contract.
+func (g *Gradient) check(t testing.TB, p *problem, workers ...int) {
+	t.Helper()
+	dq, dk, dv := g.wants(p)
+	for _, n := range workers {
+		dq2, dk2, dv2 := g.compute(t, p, n)
+		asmtest.Equal(t, dv, dv2, "DV with %d workers of %v", n, p)
+		asmtest.Equal(t, dk, dk2, "DK with %d workers of %v", n, p)
+		asmtest.Equal(t, dq, dq2, "DQ with %d workers of %v", n, p)
+	}
+}
+
+// Whatever hides keys and edits scores, in any combination, layout and number of workers, gradients have the bits of
+// the contract.
+func TestGradientRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 60))
+	for n := range trials(120) {
+		kvHeads := 1 + r.IntN(2)
+		s := shape{1 + r.IntN(2), kvHeads * (1 + r.IntN(3)), kvHeads, 1 + r.IntN(150), 1 + r.IntN(pick(r, 20, 150, 2*edge)), 1 + r.IntN(40), 1 + r.IntN(40)}
+		o := randomOptions(r, s)
+		if n%4 == 0 {
+			o = Options{Causal: true}
+			s.dim, s.vdim = 16*(1+r.IntN(4)), 16*(1+r.IntN(4))
+		}
+		kind := asmtest.Kind(r.IntN(int(asmtest.Kinds)))
+		lay := func() layout { return anyLayout(r) }
+		p := newProblem(r, s, lay, kind, o)
+		newGradient(t, r, p, kind, lay).check(t, p, 1, 2, 1+r.IntN(5))
+	}
+}
+
+// Many workers on many tiles of keys, which wait for each other.
+func TestGradientWorkers(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 60))
+	for _, o := range []Options{{}, {Causal: true}, {Window: &Window{100, 0}}, {Window: &Window{edge, edge}}} {
+		s := shape{1, 2, 1, 5 * edge / 2, 3*edge + 9, 16, 20}
+		if trials(8) == 1 { // where everything is slow
+			s.lq, s.lk, s.dim, s.vdim = edge/2, edge+9, 4, 3
+		}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		dq, dk, dv := g.compute(t, p, 1)
+		for range trials(16) {
+			for _, workers := range []int{2, 3, 8, 0} {
+				dq2, dk2, dv2 := g.compute(t, p, workers)
+				asmtest.Equal(t, dq, dq2, "DQ with %d workers", workers)
+				asmtest.Equal(t, dk, dk2, "DK with %d workers", workers)
+				asmtest.Equal(t, dv, dv2, "DV with %d workers", workers)
+			}
+		}
+	}
+}
+
+// Gradients are within the rigorous bounds of their errors.
+func TestGradientBounds(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 60))
+	trusted := 0
+	for range trials(24) {
+		s := shape{1, 4, 2, 1 + r.IntN(100), 1 + r.IntN(edge+20), 1 + r.IntN(70), 1 + r.IntN(70)}
+		o := randomOptions(r, s)
+		p := newProblem(r, s, packedLayout, asmtest.Normal, o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		dq, dk, dv := g.compute(t, p, 2)
+		heads, results := g.contracts(p)
+		for i, got := range [][]float32{dq, dk, dv} {
+			for n, row := range results[i] {
+				copy(row, got[n*len(row):]) // where the contract's head looks for them
+			}
+		}
+		for _, h := range heads {
+			x := fuzz.Gradient(h)
+			if !x.Trusted {
+				continue
+			}
+			trusted++
+			for j := range h.K {
+				within(t, x.DK[j], x.DKBound[j], h.DK[j], fmt.Sprintf("dK of key %d of %v", j, p))
+				within(t, x.DV[j], x.DVBound[j], h.DV[j], fmt.Sprintf("dV of key %d of %v", j, p))
+			}
+			for n, head := range h.Queries {
+				for i := range head {
+					within(t, x.DQ[n][i], x.DQBound[n][i], head[i].DQ, fmt.Sprintf("dQ of query %d of %v", i, p))
+				}
+			}
+		}
+	}
+	require.Positive(t, trusted)
+}
+
+// What is not asked for is not computed, and changes nothing else. With Add each element gets one addition.
+func TestGradientParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 60))
+	for _, dim := range []int{16, 21} {
+		s := shape{2, 4, 2, 70, edge + 5, dim, 48 - dim}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: true, KeyLen: []int{edge, 9}, SoftCap: 3})
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		dq, dk, dv := g.compute(t, p, 1)
+		for some := range 8 {
+			x := *g
+			for i, d := range []*Tensor{&x.DQ, &x.DK, &x.DV} {
+				if some>>i&1 == 0 {
+					*d = Tensor{}
+				}
+			}
+			dq2, dk2, dv2 := x.compute(t, p, 1+some%3)
+			for i, want := range [][]float32{dq, dk, dv} {
+				if some>>i&1 != 0 {
+					asmtest.Equal(t, want, [][]float32{dq2, dk2, dv2}[i], "gradient %d of %b", i, some)
+				}
+			}
+		}
+		x := *g
+		x.Add = true
+		dq2, dk2, dv2 := x.compute(t, p, 3)
+		for i, want := range [][]float32{dq, dk, dv} {
+			for n, before := range flat([]Tensor{g.DQ, g.DK, g.DV}[i]) {
+				want[n] += before
+			}
+			asmtest.Equal(t, want, [][]float32{dq2, dk2, dv2}[i], "gradient %d, added", i)
+		}
+	}
+}
+
+// A NaN or an infinity reaches the gradients of what sees it or is seen by it, and no others: these keep their bits.
+func TestGradientHidden(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 60))
+	for range trials(60) {
+		s := shape{1, 4, 2, 1 + r.IntN(100), 1 + r.IntN(2*edge), 1 + r.IntN(24), 1 + r.IntN(24)}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, randomOptions(r, s))
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		dq, dk, dv := g.compute(t, p, 1)
+		bad, views := pick(r, nan, inf, -inf), p.views()
+		var harmed func(v *rowView, key int) bool // of a query and a row of k
+		switch n := r.IntN(len(views)); r.IntN(4) {
+		case 0: // of one row of dO
+			row := rows(g.DO)[n]
+			row[r.IntN(len(row))] = bad
+			harmed = func(v *rowView, _ int) bool { return v.h == views[n].h && v.i == views[n].i }
+		case 1: // of one query, in the forward call too
+			rows(p.q)[n][r.IntN(s.dim)] = nan
+			bad = nan
+			harmed = func(v *rowView, _ int) bool { return v.h == views[n].h && v.i == views[n].i }
+		default: // of some keys and values, of all heads
+			from := r.IntN(s.lk)
+			to := min(s.lk, from+1+r.IntN(20))
+			for head := range s.kvHeads {
+				for j := from; j < to; j++ {
+					rows(p.v)[head*s.lk+j][0] = bad
+					rows(p.k)[head*s.lk+j][s.dim-1] = bad
+				}
+			}
+			harmed = func(_ *rowView, key int) bool { return key >= from && key < to }
+		}
+		g2 := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		g2.DO = g.DO
+		g2.check(t, p, 1, 2)
+		dq2, dk2, dv2 := g2.compute(t, p, 1)
+		// Keys that a harmed query sees, or harmed ones that some query sees, and the queries.
+		spoilt := make([]bool, s.kvHeads*s.lk)
+		group := s.heads / s.kvHeads
+		for n := range views {
+			v := &views[n]
+			touched := false
+			for j, sees := range v.sees {
+				touched = touched || sees && harmed(v, v.from+j)
+			}
+			if !touched {
+				asmtest.Equal(t, dq[n*s.dim:][:s.dim], dq2[n*s.dim:][:s.dim], "dQ of row %+v of %v", *v, p)
+				continue
+			}
+			for j, sees := range v.sees {
+				spoilt[v.h/group*s.lk+v.from+j] = spoilt[v.h/group*s.lk+v.from+j] || sees
+			}
+		}
+		for n, is := range spoilt {
+			if !is {
+				asmtest.Equal(t, dk[n*s.dim:][:s.dim], dk2[n*s.dim:][:s.dim], "dK of key %d of %v", n, p)
+				asmtest.Equal(t, dv[n*s.vdim:][:s.vdim], dv2[n*s.vdim:][:s.vdim], "dV of key %d of %v", n, p)
+			}
+		}
+	}
+}
+
+// Nothing outside of the operands is touched.
+func TestGradientFences(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 60))
+	var memory [9]*fenced
+	for i := range memory {
+		memory[i] = newFenced(t)
+	}
+	for range trials(60) {
+		s := shape{1 + r.IntN(2), 2, 1 + r.IntN(2), 1 + r.IntN(80), 1 + r.IntN(150), 1 + r.IntN(40), 1 + r.IntN(40)}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Causal: r.IntN(2) == 0})
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		dq, dk, dv := g.wants(p)
+		f := *g
+		for i, x := range []*Tensor{&f.Q, &f.K, &f.V, &f.O, &f.DO, &f.DQ, &f.DK, &f.DV} {
+			*x = memory[i].tensor(r, *x)
+		}
+		f.Stats = memory[8].vector(r, g.Stats)
+		if f.Add = r.IntN(2) == 0; f.Add {
+			for i, x := range []Tensor{f.DQ, f.DK, f.DV} {
+				want := [][]float32{dq, dk, dv}[i]
+				for n, before := range flat(x) {
+					want[n] += before
+				}
+			}
+		}
+		require.NoError(t, AttentionGradient(&f, &Options{Causal: p.o.Causal, Workers: 1 + r.IntN(2)}))
+		asmtest.Equal(t, dq, flat(f.DQ), "DQ of %v", p)
+		asmtest.Equal(t, dk, flat(f.DK), "DK of %v", p)
+		asmtest.Equal(t, dv, flat(f.DV), "DV of %v", p)
+	}
+}
+
+// Bad arguments are refused by name, before anything is written.
+func TestBadGradient(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 60))
+	p := newProblem(r, shape{2, 4, 2, 5, 9, 8, 6}, packedLayout, asmtest.Normal, Options{})
+	good := newGradient(t, r, p, asmtest.Normal, func() layout { return tight })
+	bias := &Bias{Data: make([]float32, 9)}
+	for _, c := range []struct {
+		o     *Options
+		spoil func(g *Gradient)
+		want  []string
+	}{
+		{nil, func(g *Gradient) { g.Q.Dim = 0 }, []string{"Gradient.Q"}},
+		{nil, func(g *Gradient) { g.K = Tensor{Data: make([]float32, 2*3*9*8), Batch: 2, Heads: 3, Len: 9, Dim: 8} }, []string{"Gradient.K.Heads is 3", "divisor of 4"}},
+		{nil, func(g *Gradient) { g.K = Tensor{Data: make([]float32, 2*2*9*7), Batch: 2, Heads: 2, Len: 9, Dim: 7} }, []string{"Gradient.K.Dim is 7", "8"}},
+		{nil, func(g *Gradient) { g.K = Tensor{Data: make([]float32, 2*9*8), Batch: 1, Heads: 2, Len: 9, Dim: 8} }, []string{"Gradient.K.Batch is 1", "2"}},
+		{nil, func(g *Gradient) { g.V = Tensor{Data: make([]float32, 2*2*8*6), Batch: 2, Heads: 2, Len: 8, Dim: 6} }, []string{"Gradient.V is [2][2][8][6]", "[2][2][9][6]"}},
+		{nil, func(g *Gradient) { g.O = g.Q }, []string{"Gradient.O is [2][4][5][8]", "[2][4][5][6]"}},
+		{nil, func(g *Gradient) { g.DO = g.V }, []string{"Gradient.DO is [2][2][9][6]", "[2][4][5][6]"}},
+		{nil, func(g *Gradient) { g.DQ = g.DK }, []string{"Gradient.DQ is [2][2][9][8]", "[2][4][5][8]"}},
+		{nil, func(g *Gradient) { g.DV = g.DK }, []string{"Gradient.DV is [2][2][9][8]", "[2][2][9][6]"}},
+		{nil, func(g *Gradient) { g.DK = g.K }, []string{"Gradient.DK.Data", "Gradient.K.Data"}},
+		{nil, func(g *Gradient) { g.DQ = g.Q }, []string{"Gradient.DQ.Data", "Gradient.Q.Data"}},
+		{nil, func(g *Gradient) { g.DV = g.V }, []string{"Gradient.DV.Data", "Gradient.V.Data"}},
+		{nil, func(g *Gradient) { g.DK.Data = g.DQ.Data[:len(g.DK.Data)] }, []string{"Gradient.DK.Data", "Gradient.DQ.Data"}},
+		{nil, func(g *Gradient) { g.DK.HeadStride, g.DK.LenStride, g.DK.BatchStride = 0, 8, 72 }, []string{"Gradient.DK.HeadStride is 0"}},
+		{nil, func(g *Gradient) { g.Stats = g.Stats[1:] }, []string{"Gradient.Stats has 79", "[2][4][5][2]"}},
+		{nil, func(g *Gradient) { g.Stats = nil }, []string{"Gradient.Stats has 0"}},
+		{nil, func(g *Gradient) { g.Stats = g.DQ.Data[:80] }, []string{"Gradient.DQ.Data", "Gradient.Stats"}},
+		{nil, func(g *Gradient) { g.DBias = []float32{1} }, []string{"Gradient.DBias has 1"}},
+		{nil, func(g *Gradient) { g.DALiBi = []float32{} }, []string{"Gradient.DALiBi has 0"}},
+		{nil, func(g *Gradient) { g.DSinks = []float32{1, 2} }, []string{"Gradient.DSinks has 2"}},
+		{&Options{Start: []int{}}, func(*Gradient) {}, []string{"Start", "0 elements"}},
+		{&Options{Workers: -1}, func(*Gradient) {}, []string{"Workers is -1"}},
+		{&Options{Bias: bias}, func(g *Gradient) { bias.Data = g.DK.Data }, []string{"Gradient.DK.Data", "Bias"}},
+	} {
+		g := *good
+		c.spoil(&g)
+		before := [][]float32{slices.Clone(g.DQ.Data), slices.Clone(g.DK.Data), slices.Clone(g.DV.Data)}
+		err := AttentionGradient(&g, c.o)
+		require.Error(t, err, "%v", c.want)
+		for _, part := range append(c.want, "attn: ") {
+			require.True(t, strings.Contains(err.Error(), part), "%q of %q", part, err)
+		}
+		for i, x := range [][]float32{g.DQ.Data, g.DK.Data, g.DV.Data} {
+			asmtest.Equal(t, before[i], x, "after %v", err)
+		}
+	}
+	require.ErrorContains(t, AttentionGradient(nil, nil), "attn: the *Gradient is nil")
+	// Len and Stats of the options do not count, and no rows are no error.
+	require.NoError(t, AttentionGradient(good, &Options{LSE: []float32{1}, Stats: []float32{1}}))
+	require.NoError(t, AttentionGradient(&Gradient{}, nil))
+}
+
+// Calls on one goroutine do not allocate, once their memory is there, and keep no more than a few tiles.
+func TestGradientAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := rand.New(rand.NewPCG(8, 60))
+	for _, o := range []Options{{Workers: 1}, {Workers: 1, Causal: true, SoftCap: 4}} {
+		p := newProblem(r, shape{1, 2, 1, 150, 300, 16, 32}, packedLayout, asmtest.Normal, o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		require.NoError(t, AttentionGradient(g, &p.o))
+		require.Zero(t, testing.AllocsPerRun(20, func() { _ = AttentionGradient(g, &p.o) }), "%v", o)
+	}
+}
+
+// A weight that two calls share out over their queries: what a training step with batches in parts does.
+func TestGradientOfParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 60))
+	p := newProblem(r, shape{2, 2, 2, 40, 40, 16, 16}, packedLayout, asmtest.Normal, Options{Causal: true})
+	g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+	dq, dk, dv := g.compute(t, p, 1)
+	for b := range 2 {
+		one := &problem{
+			dst: view(p.dst, b, 1, 0, 2, 0, 40), q: view(p.q, b, 1, 0, 2, 0, 40), k: view(p.k, b, 1, 0, 2, 0, 40), v: view(p.v, b, 1, 0, 2, 0, 40), o: p.o,
+		}
+		h := newGradient(t, r, one, asmtest.Normal, packedLayout)
+		h.DO = view(g.DO, b, 1, 0, 2, 0, 40)
+		dq2, dk2, dv2 := h.compute(t, one, 2)
+		n := len(dq2)
+		asmtest.Equal(t, dq[b*n:][:n], dq2, "dQ of member %d", b)
+		asmtest.Equal(t, dk[b*n:][:n], dk2, "dK of member %d", b)
+		asmtest.Equal(t, dv[b*n:][:n], dv2, "dV of member %d", b)
+	}
+}
+
+// gradientCalls returns calls for the tests of all calls.
+func gradientCalls(kind asmtest.Kind) (all []call) {
+	r := rand.New(rand.NewPCG(10, 60))
+	for _, c := range []struct {
+		name string
+		s    shape
+		o    Options
+	}{
+		{"full", shape{1, 4, 2, 130, 300, 32, 16}, Options{}},
+		{"causal, odd dims", shape{2, 2, 2, 140, 140, 20, 9}, Options{Causal: true}},
+		{"edits", shape{1, 4, 2, 70, 300, 16, 48}, Options{SoftCap: 1.5, ALiBi: []float32{0.25, 0.0625, 0.015625, -0.125}, Bias: &Bias{Data: make([]float32, 300)}}},
+	} {
+		p := newProblem(r, c.s, packedLayout, kind, c.o)
+		if b := p.o.Bias; b != nil {
+			asmtest.Fill(r, b.Data, kind)
+			b.Data[7] = -inf
+		}
+		n := [...]int{len(flat(p.q)), len(flat(p.k)), len(flat(p.v))}
+		out := make([]float32, n[0]+n[1]+n[2])
+		g := &Gradient{
+			Q: p.q, K: p.k, V: p.v, O: p.dst, DO: newTensor(r, c.s.batch, c.s.heads, c.s.lq, c.s.vdim, tight, kind),
+			DQ: p.q, DK: p.k, DV: p.v, Stats: make([]float32, 2*c.s.batch*c.s.heads*c.s.lq),
+		}
+		g.DQ.Data, g.DK.Data, g.DV.Data = out[:n[0]], out[n[0]:][:n[1]], out[n[0]+n[1]:]
+		all = append(all, call{"AttentionGradient: " + c.name, out, func(workers int) error {
+			o := p.o
+			o.Workers, o.Stats = workers, g.Stats
+			if err := Attention(g.O, g.Q, g.K, g.V, &o); err != nil {
+				return err
+			}
+			return AttentionGradient(g, &o)
+		}})
+	}
+	return all
+}

@@ -1,0 +1,492 @@
+package stages
+
+import (
+	"sort"
+	"sync"
+
+	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/queue"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
+)
+
+// A gradientWorker is one goroutine of a call, with its scratch memory.
+type gradientWorker struct {
+	*gradient
+	memory         []float32 // what the slices below are cut from
+	p, ds          []float32 // weights of a step and the gradients of their scores, [key][stepRows]
+	scores, capped []float32 // of a panel
+	q, do          []float32 // of the panels of a step, packed
+	dk, dv         []float32 // sums of an item
+	padded         [3][]float32
+	row            []float32 // for products that go row by row
+	panels         [stepRows / narrowest]gradientPanel
+	item
+	lanes   [tile.Keys]uint32 // which lanes of a panel see a key
+	ignored tile.Panel        // takes maxima
+}
+
+const narrowest = asm.NarrowPanel
+
+// An item is a tile of keys of a KV head.
+type item struct {
+	sequence     *sight.Sequence
+	head         int
+	first        int       // the first key
+	keys, values tile.Rows // those of the tile
+	lanesOfKeys  tile.Rows // the keys once more, as rows of whole vectors
+	finite       int8      // 1 if no key is NaN or infinite, -1 if some is, 0 if that is not known
+}
+
+// A step is some queries of one head.
+type step struct {
+	head, row, n int       // the query head, the first query and how many
+	q, do        tile.Rows // the queries and the gradients of their outputs, as rows of whole vectors
+	panels       []gradientPanel
+	any          sight.Keys // keys of the tile, from the first to the last that some query sees
+	hides        bool       // some pair of a query and of one of these keys is hidden
+}
+
+// A gradientPanel is neighbouring queries of a step, one to a lane. Lanes beyond the last query repeat it.
+type gradientPanel struct {
+	column, width       int
+	sees                sight.Lanes
+	dead                uint32 // lanes that have no sum, and see nothing
+	edited              edited
+	offset              [tile.MaxPanel]int
+	max, inverse, start [tile.MaxPanel]float32
+	q, do               []float32
+	any                 sight.Keys
+}
+
+var gradientWorkers = sync.Pool{New: func() any { return new(gradientWorker) }}
+
+func newGradientWorker(c *gradient) *gradientWorker {
+	w := gradientWorkers.Get().(*gradientWorker)
+	w.gradient = c
+	dim, vdim := tile.Pad(c.Q.Dim), tile.Pad(c.V.Dim)
+	parts := [...]struct {
+		s *[]float32
+		n int
+	}{
+		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, c.tileKeys * tile.MaxPanel},
+		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, c.tileKeys * dim}, {&w.dv, c.tileKeys * vdim},
+		{&w.padded[0], stepRows * dim}, {&w.padded[1], stepRows * vdim}, {&w.padded[2], c.tileKeys * dim},
+		{&w.row, tile.Keys + max(dim, vdim)},
+	}
+	if c.SoftCap == 0 {
+		parts[3].n = 0
+	}
+	if dim == c.Q.Dim {
+		parts[8].n, parts[10].n = 0, 0
+	}
+	if vdim == c.V.Dim {
+		parts[9].n = 0
+	}
+	size := 0
+	for _, p := range parts {
+		size += p.n
+	}
+	w.memory = memory.Aligned(w.memory, size)
+	rest := w.memory
+	for _, p := range parts {
+		*p.s, rest = cut(rest, p.n)
+	}
+	for _, p := range w.padded {
+		clear(p)
+	}
+	return w
+}
+
+// release puts w back, without keeping data alive.
+func (w *gradientWorker) release() {
+	w.gradient, w.item = nil, item{}
+	gradientWorkers.Put(w)
+}
+
+// compute computes the gradients of the keys of an item, and what it adds to those of queries.
+func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
+	s, cut := &w.sequences[sequence], &w.cuts[sequence]
+	w.item = item{sequence: s, head: head, first: number * w.tileKeys}
+	w.K.Rows(&w.keys, s, head, w.first, w.tileKeys)
+	w.V.Rows(&w.values, s, head, w.first, w.tileKeys)
+	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
+	clear(w.dk)
+	clear(w.dv)
+	// Of the blocks that see the tile, the last is before the first that begins to see behind it.
+	end := w.first + w.keys.Len
+	from := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).To > w.first })
+	to := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).From >= end })
+	for b := to - 1; b >= from; b-- {
+		if w.seen(s, b).Len() == 0 {
+			continue
+		}
+		for i := range w.group {
+			turn := cut.turn + (head*w.group+i)*cut.blocks + b
+			if !w.step(h, head*w.group+i, b*stepRows, turn, int32(number)) {
+				return
+			}
+		}
+	}
+	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
+	for j := range w.keys.Len {
+		w.settle(&w.DK, s.Batch, head, s.Key+w.first+j, w.dk[j*pad:][:pad])
+		w.settle(&w.DV, s.Batch, head, s.Key+w.first+j, w.dv[j*vpad:][:vpad])
+	}
+}
+
+// wholeVectors returns rows of a multiple of 16 elements, in buf if theirs are no such.
+func wholeVectors(buf []float32, r tile.Rows) tile.Rows {
+	pad := tile.Pad(r.Dim)
+	if pad == r.Dim {
+		return r
+	}
+	for i := range r.Len {
+		copy(buf[i*pad:][:r.Dim], r.Data[i*r.Stride:])
+	}
+	return tile.Rows{Data: buf, Len: r.Len, Dim: pad, Stride: pad}
+}
+
+// step computes the step of a head and the queries from row on. It reports whether the call goes on.
+func (w *gradientWorker) step(h *queue.Hand, head, row, turn int, number int32) bool {
+	var st step
+	w.load(&st, head, row)
+	for i := range st.panels {
+		w.scorePanel(&st, &st.panels[i])
+	}
+	if st.any.Len() > 0 {
+		for i := range st.panels {
+			w.fill(&st, &st.panels[i])
+		}
+		w.addKeys(&st)
+	}
+	if w.DQ.Data == nil {
+		return true
+	}
+	if t := &w.turns[turn]; t.Load() != number {
+		h.Await(func() bool { return t.Load() == number || w.fault.Load() })
+	}
+	if w.fault.Load() {
+		return false
+	}
+	if st.any.Len() > 0 {
+		w.addQueries(&st)
+	}
+	w.turns[turn].Store(number + 1)
+	h.Changed()
+	return true
+}
+
+// load packs the queries of a step and what goes with them.
+func (w *gradientWorker) load(st *step, head, row int) {
+	s := w.sequence
+	st.head, st.row, st.n = head, row, min(stepRows, s.Queries-row)
+	rows := func(t *source.Tensor, buf []float32) tile.Rows {
+		at := t.At(s.Batch, head, s.Query+row)
+		return wholeVectors(buf, tile.Rows{Data: t.Data[at:], Len: st.n, Dim: t.Dim, Stride: t.LenStride})
+	}
+	st.q, st.do = rows(&w.Q, w.padded[0]), rows(&w.DO, w.padded[1])
+	q, do, panels := w.q, w.do, w.panels[:0]
+	for column := 0; column < st.n; {
+		panels = panels[:len(panels)+1]
+		p := &panels[len(panels)-1]
+		p.column, p.width = column, asm.PanelWidth(st.n-column)
+		p.q, q = cut(q, p.width*tile.Pad(w.Q.Dim))
+		p.do, do = cut(do, p.width*tile.Pad(w.V.Dim))
+		w.loadPanel(st, p)
+		column += p.width
+	}
+	st.panels = panels
+}
+
+func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
+	s := w.sequence
+	p.dead = 0
+	p.sees.Load(&w.Sight, s, sight.Rows{Query: st.row + p.column, Group: 1, Behind: st.n - 1 - p.column}, p.width)
+	p.edited.same = true
+	for r := range p.width {
+		i := st.row + min(p.column+r, st.n-1)
+		number := (s.Batch*w.Q.Heads+st.head)*w.Queries + s.Query + i
+		max, sum := w.Stats[2*number], w.Stats[2*number+1]
+		p.max[r], p.inverse[r], p.start[r] = tile.SafeMax(max), tile.Inverse(sum), w.delta[number]
+		if sum == 0 {
+			p.dead |= 1 << r
+		}
+		if w.Sight.Mask.Data != nil {
+			p.sees.SetMask(r, w.Sight.Row(s.Batch, st.head, s.Query+i, s.Key))
+		}
+		if w.edit.on {
+			e := &p.edited
+			e.position[r] = int32(generic.AlibiPosition(s.Position(i)))
+			if w.ALiBi != nil {
+				e.slope[r] = w.edit.slopes[st.head]
+			}
+			b := &w.Bias
+			e.bias[r] = s.Batch*b.BatchStride + st.head*b.HeadStride + (s.Query+i)*b.QueryStride + s.Key
+			e.same = e.same && e.bias[r] == e.bias[0]
+		}
+	}
+	pack := func(dst []float32, t *source.Tensor, scale float32) {
+		for r := range p.width {
+			p.offset[r] = t.At(s.Batch, st.head, s.Query+st.row+min(p.column+r, st.n-1))
+		}
+		asm.PackPanel(dst, t.Data, &p.offset, p.width, t.Dim, scale)
+	}
+	pack(p.q, &w.Q, w.scale)
+	if w.scoresNeeded() {
+		pack(p.do, &w.DO, w.Scale)
+	}
+}
+
+// scoresNeeded reports whether the gradients of scores are: those of values do without them.
+func (c *gradient) scoresNeeded() bool { return c.DQ.Data != nil || c.DK.Data != nil }
+
+// columns are the rows of some keys in a matrix of weights, in the columns of a panel.
+func (p *gradientPanel) columns(x []float32, k sight.Keys) tile.Rows {
+	return tile.Rows{Data: x[k.From*stepRows+p.column:], Len: k.Len(), Dim: p.width, Stride: stepRows}
+}
+
+// scorePanel computes the weights of a panel and the gradients of its scores, and clears those of hidden pairs.
+func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
+	var seen sight.Cover
+	p.sees.Cover(&seen, w.first, w.keys.Len, &w.lanes)
+	p.any = seen.Any
+	n := p.any.Len()
+	if n == 0 {
+		return
+	}
+	st.any = st.any.Hull(p.any)
+	hides := w.hide(p, &seen)
+	st.hides = st.hides || seen.Any != seen.All || p.dead != 0 || w.edit.hides()
+	w.score(p, p.any)
+	weights := p.columns(w.p, p.any)
+	asm.GradWeight(weights, w.scores, &p.max, &p.inverse)
+	result := weights
+	if w.scoresNeeded() {
+		result = p.columns(w.ds, p.any)
+		most := callWork / (p.width * w.V.Dim)
+		for from := p.any.From; from < p.any.To; from += most {
+			some := sight.Keys{From: from, To: min(from+most, p.any.To)}
+			asm.GradTile(p.columns(w.ds, some), p.columns(w.p, some), p.do, &p.start, someRows(w.values, some.From, some.To))
+		}
+		if w.SoftCap != 0 {
+			asm.GradCap(result, w.capped, w.edit.inverse)
+		}
+	}
+	if w.edit.hides() && !allFinite(result) {
+		// The weight of a key that a bias hides is 0, but for rows that are NaN, and 0 times infinity is NaN.
+		hides = sight.Keys{To: n}
+		for j := range n {
+			w.lanes[j] = ^w.hidden(p, p.any.From+j)
+		}
+	}
+	if hides.Len() > 0 {
+		some := sight.Keys{From: p.any.From + hides.From, To: p.any.From + hides.To}
+		asm.ClearTile(p.columns(w.p, some), &w.lanes)
+		if w.scoresNeeded() {
+			asm.ClearTile(p.columns(w.ds, some), &w.lanes)
+		}
+	}
+}
+
+// hide sets the lanes of the keys, from the first to the last that some lane does not see, and returns these
+// as the panel's keys count.
+func (w *gradientWorker) hide(p *gradientPanel, seen *sight.Cover) (hides sight.Keys) {
+	n := seen.Any.Len()
+	if seen.Any == seen.All && p.dead == 0 {
+		return sight.Keys{}
+	}
+	if !seen.Masked {
+		p.sees.Bits(&w.lanes, w.first+seen.Any.From, n)
+	}
+	all := uint32(1)<<p.width - 1
+	for j := range n {
+		if w.lanes[j] &^= p.dead; w.lanes[j] != all {
+			hides = hides.Hull(sight.Keys{From: j, To: j + 1})
+		}
+	}
+	copy(w.lanes[:], w.lanes[hides.From:hides.To])
+	return hides
+}
+
+// hidden returns the lanes that do not see a key of the tile.
+func (w *gradientWorker) hidden(p *gradientPanel, key int) (lanes uint32) {
+	lanes = p.dead | p.sees.Hidden(w.first+key)
+	if w.edit.hides() {
+		for r := range p.width {
+			if w.edit.hidden(&p.edited, r, w.first+key) {
+				lanes |= 1 << r
+			}
+		}
+	}
+	return lanes
+}
+
+// score computes the scores of a panel, edited.
+func (w *gradientWorker) score(p *gradientPanel, k sight.Keys) {
+	n, first, e := k.Len(), w.first+k.From, &w.edit
+	w.ignored.Width = p.width
+	most := callWork / (p.width * w.Q.Dim)
+	for from := k.From; from < k.To; from += most {
+		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, someRows(w.keys, from, min(from+most, k.To)), 0, tile.Rows{})
+	}
+	if w.SoftCap != 0 {
+		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
+		copy(w.capped, w.scores[:n*p.width])
+	}
+	if w.ALiBi != nil {
+		asm.AlibiTile(w.scores, &w.ignored, &p.edited.position, &p.edited.slope, n, first)
+	}
+	switch {
+	case e.bias == nil:
+	case p.edited.same:
+		asm.BiasKeys(w.scores, &w.ignored, e.bias.Data[p.edited.bias[0]+first:], n)
+	default:
+		asm.BiasTile(w.scores, &w.ignored, e.bias.Data[first:], &p.edited.bias, n)
+	}
+}
+
+// fill clears the weights of a panel with keys that only other panels of the step see.
+func (w *gradientWorker) fill(st *step, p *gradientPanel) {
+	if p.any.Len() == 0 {
+		p.any = sight.Keys{From: st.any.To, To: st.any.To}
+	}
+	for j := st.any.From; j < st.any.To; j++ {
+		if j == p.any.From {
+			j = p.any.To
+		}
+		if j < st.any.To {
+			clear(w.p[j*stepRows+p.column:][:p.width])
+			clear(w.ds[j*stepRows+p.column:][:p.width])
+		}
+	}
+	st.hides = st.hides || p.any != st.any
+}
+
+// addKeys adds what a step makes of the gradients of keys and values.
+func (w *gradientWorker) addKeys(st *step) {
+	add := func(sums, a []float32, b tile.Rows) {
+		k := st.any
+		c := tile.Rows{Data: sums[k.From*b.Dim:], Len: k.Len(), Dim: b.Dim, Stride: b.Dim}
+		x := tile.Rows{Data: a[k.From*stepRows:], Len: k.Len(), Dim: st.n, Stride: stepRows}
+		if st.hides && !allFinite(b) {
+			w.addRows(st, c, x, b)
+			return
+		}
+		vectors(c, b, func(c, b tile.Rows) { asm.RowsTile(c, x, b) })
+	}
+	if w.DV.Data != nil {
+		add(w.dv, w.p, st.do)
+	}
+	if w.DK.Data != nil {
+		add(w.dk, w.ds, st.q)
+	}
+}
+
+// addQueries adds what a step makes of the gradients of its queries.
+func (w *gradientWorker) addQueries(st *step) {
+	s := w.sequence
+	c := tile.Rows{Data: w.dq.Data[w.dq.At(s.Batch, st.head, s.Query+st.row):], Len: st.n, Dim: w.lanesOfKeys.Dim, Stride: w.dq.LenStride}
+	if st.hides && w.finite == 0 {
+		if w.finite = -1; allFinite(w.lanesOfKeys) {
+			w.finite = 1
+		}
+	}
+	for from := st.any.From; from < st.any.To; {
+		to := min(st.any.To, (from/tile.GradientKeys+1)*tile.GradientKeys)
+		x := tile.Rows{Data: w.ds[from*stepRows:], Len: to - from, Dim: st.n, Stride: stepRows}
+		b := someRows(w.lanesOfKeys, from, to)
+		if st.hides && w.finite < 0 {
+			w.addColumns(st, c, x, b, from)
+		} else {
+			vectors(c, b, func(c, b tile.Rows) { asm.ColsTile(c, x, b) })
+		}
+		from = to
+	}
+}
+
+// vectors calls add for the columns of c and of b that are those of a panel, from the first on.
+func vectors(c, b tile.Rows, add func(c, b tile.Rows)) {
+	for left := c.Dim; left > 0; left -= c.Dim {
+		c.Dim = asm.PanelWidth(left)
+		b.Dim = c.Dim
+		add(c, b)
+		if left > c.Dim {
+			c.Data, b.Data = c.Data[c.Dim:], b.Data[b.Dim:]
+		}
+	}
+}
+
+// addRows is [tile.RowsTile] without the pairs that are hidden, for all columns: their weight is 0, but 0 times a NaN
+// or infinity is NaN.
+func (w *gradientWorker) addRows(st *step, c, a, b tile.Rows) {
+	mix := w.row[:c.Dim]
+	for j := range c.Len {
+		hidden := w.hiddenPairs(st, st.any.From+j)
+		clear(mix)
+		mixSeen(mix, a.Row(j), b, func(i int) bool { return hidden>>i&1 == 0 })
+		asm.MergeRow(c.Row(j), mix, 1, 1)
+	}
+}
+
+// addColumns is [tile.ColsTile] so, for the keys of the tile from number first on.
+func (w *gradientWorker) addColumns(st *step, c, a, b tile.Rows, first int) {
+	mix, weights := w.row[:c.Dim], w.row[c.Dim:]
+	var hidden [tile.Keys]uint64
+	for j := range a.Len {
+		hidden[j] = w.hiddenPairs(st, first+j)
+	}
+	for i := range c.Len {
+		for j := range a.Len {
+			weights[j] = a.Data[j*a.Stride+i]
+		}
+		clear(mix)
+		mixSeen(mix, weights[:a.Len], b, func(j int) bool { return hidden[j]>>i&1 == 0 })
+		asm.MergeRow(c.Row(i), mix, 1, 1)
+	}
+}
+
+// hiddenPairs returns a bit for each query of a step that does not see a key of the tile.
+func (w *gradientWorker) hiddenPairs(st *step, key int) (queries uint64) {
+	for i := range st.panels {
+		p := &st.panels[i]
+		queries |= uint64(w.hidden(p, key)) << p.column
+	}
+	return queries
+}
+
+// someRows returns the rows [from, to) of some.
+func someRows(r tile.Rows, from, to int) tile.Rows {
+	var some tile.Rows
+	return *source.Part(&some, &r, from, to)
+}
+
+// mixSeen adds up those rows of b that are seen by their weights.
+func mixSeen(mix, weights []float32, b tile.Rows, seen func(i int) bool) {
+	var sum [1]float32
+	for from := 0; from < len(weights); {
+		to := from
+		for to < len(weights) && seen(to) {
+			to++
+		}
+		if to > from {
+			asm.RowValues(mix, weights[from:], sum[:], 1, someRows(b, from, to))
+		}
+		from = to + 1
+	}
+}
+
+// allFinite reports whether no element is NaN or infinite.
+func allFinite(r tile.Rows) bool {
+	for i := range r.Len {
+		for _, x := range r.Row(i) {
+			if x-x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
