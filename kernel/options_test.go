@@ -79,19 +79,14 @@ func (p *problem) see(v *rowView) {
 	}
 }
 
-// row computes the output and the log-sum-exp of a view by the contract of package generic: in each tile of
-// keys, counted from the first of the sequence, those that are seen go in order.
-func (p *problem) row(v rowView) (out []float32, lse float32) {
-	out, _, max, sum := p.rowOf(v)
-	return out, tile.LogSum2(max, sum)
-}
-
 // rowWeights are the weights of the keys of k.
 func (p *problem) rowWeights(v rowView) []float32 {
 	_, weights, _, _ := p.rowOf(v)
 	return weights
 }
 
+// rowOf computes the output, the weights, the maximum and the sum of a view by the contract of package generic: in
+// each tile of keys, counted from the first of the sequence, those that are seen go in order.
 func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 	one := func(x Tensor, head int) [][]float32 { // the rows of one head
 		x = explicit(x)
