@@ -270,16 +270,18 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 		for i, block := row, 0; block < blocks; block++ {
 			rows := (m + block) / blocks // equal, or one more
 			a := p.block(buf, i, rows, first, k)
+			var b panel
 			for j, width := 0, 0; j < n; j += width {
-				var b panel
 				if rows == 1 && p.packed != nil && p.packed.storedType == Float32 && n-j >= 2*p.packed.width {
 					width = 2 * p.packed.width
 					p.row(a.Row(0), i, col+j, first)
 					continue
 				}
 				if p.packed != nil {
-					b, width = p.packed.panel(p.from+col+j, first, k), p.packed.widthAt(p.from+col+j)
+					p.packed.panel(&b, p.from+col+j, first, k)
+					width = p.packed.widthAt(p.from + col + j)
 				} else {
+					b.loose = tile.Rows{}
 					if b.floats, width = buf.b[j*k:], asm.PanelWidth(n-j); blocks == 1 {
 						b.floats = buf.b // which stays in L2
 					}
@@ -293,7 +295,7 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 						pack(b.floats, from, p.b.Stride, k, min(width, n-j))
 					}
 				}
-				p.tiles(buf, a, b, i, col+j, width, first)
+				p.tiles(buf, &a, &b, i, col+j, width, first)
 			}
 			i += rows
 		}
@@ -332,11 +334,13 @@ func (p *matrixProduct) row(a []float32, i, j, first int) {
 	if p.bias != nil && first == 0 {
 		start = p.bias[j:][:2*w]
 	}
-	asm.MatMulRow(c, a, start, p.packed.panel(p.from+j, first, len(a)).floats, p.add || first > 0)
+	var b panel
+	p.packed.panel(&b, p.from+j, first, len(a))
+	asm.MatMulRow(c, a, start, b.floats, p.add || first > 0)
 }
 
 // tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.
-func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b panel, i, j, width, first int) {
+func (p *matrixProduct) tiles(buf *packing, a *tile.Rows, b *panel, i, j, width, first int) {
 	left, add := min(width, p.n-j), p.add || first > 0
 	t := Float32
 	if p.packed != nil {
@@ -360,7 +364,7 @@ func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b panel, i, j, width, f
 		}
 	}
 	if !p.flip && left == width {
-		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a, start, add)
+		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, *a, start, add)
 		return
 	}
 	c := tile.Rows{Data: buf.c[:], Len: a.Len, Dim: width, Stride: width}
@@ -375,7 +379,7 @@ func (p *matrixProduct) tiles(buf *packing, a tile.Rows, b panel, i, j, width, f
 			}
 		}
 	}
-	b.multiply(t, c, a, start, add)
+	b.multiply(t, c, *a, start, add)
 	for r := range a.Len {
 		if !p.flip {
 			copy(p.c.Data[(i+r)*p.c.Stride+j:][:left], c.Row(r))

@@ -42,7 +42,7 @@ type panel struct {
 }
 
 // multiply is [tile.MatMulTile] for elements of a type.
-func (b panel) multiply(t Type, c, a, start tile.Rows, add bool) {
+func (b *panel) multiply(t Type, c, a, start tile.Rows, add bool) {
 	switch t {
 	case Float16:
 		asm.MatMulTileFloat16(c, a, start, b.halves, add)
@@ -230,16 +230,17 @@ func (p *Packed) widthAt(j int) int {
 	return p.width
 }
 
-// panel returns the panel of k rows from first on whose columns begin with j.
-func (p *Packed) panel(j, first, k int) panel {
+// panel sets b to the panel of k rows from first on whose columns begin with j.
+func (p *Packed) panel(b *panel, j, first, k int) {
 	at := first*p.padded() + j*k
 	switch p.storedType {
 	case Float32:
-		return panel{floats: p.panels.floats[at:]}
+		b.floats = p.panels.floats[at:]
 	case Int8:
-		return panel{bytes: p.panels.bytes[at:], scale: p.panels.scale[j:]}
+		b.bytes, b.scale = p.panels.bytes[at:], p.panels.scale[j:]
+	default:
+		b.halves = p.panels.halves[at:]
 	}
-	return panel{halves: p.panels.halves[at:]}
 }
 
 // pack copies k rows of n columns into panels, padded by zeros: a few rows at a time, so that
