@@ -61,6 +61,7 @@ var argumentTargets = []struct {
 	{"SelfAttention", drawLayer},
 	{"vectors", drawVectors},
 	{"Rotary", drawRotary},
+	{"norms", drawNorm},
 	{"generic", drawGeneric},
 }
 
@@ -70,6 +71,7 @@ func FuzzMatMulArguments(f *testing.F)    { fuzzArguments(f, drawMatMul) }
 func FuzzLayerArguments(f *testing.F)     { fuzzArguments(f, drawLayer) }
 func FuzzVectorArguments(f *testing.F)    { fuzzArguments(f, drawVectors) }
 func FuzzRotaryArguments(f *testing.F)    { fuzzArguments(f, drawRotary) }
+func FuzzNormArguments(f *testing.F)      { fuzzArguments(f, drawNorm) }
 func FuzzGenericArguments(f *testing.F)   { fuzzArguments(f, drawGeneric) }
 
 const argumentSeeds = 400

@@ -106,3 +106,56 @@ func TestNormBoundsNotice(t *testing.T) {
 	require.Greater(t, Ratio(float32(want[500]+0x1p-24*1e4), want[500], bound[500]), 1.0, "a mean that is rounded")
 	require.Greater(t, Ratio(float32(want[1]*1000/999), want[1], bound[1]), 1.0, "a divisor that is off by one")
 }
+
+// drawNorm draws a call of LayerNorm or RMSNorm, most often one that is legal, or is but for little.
+func drawNorm(t testing.TB, s *source) call {
+	m := newMemory(t, s)
+	rows, cols, layer := s.Size(0, 30, 3, 30), s.Size(0, 1100, 9, 40, 1030), s.Bool()
+	x := m.newMatrix(rows, cols)
+	dst := x
+	if s.Int(0, 2) > 0 {
+		dst = m.newMatrix(rows, cols)
+	}
+	var gain, bias []float32
+	if s.Bool() {
+		gain = m.operand(cols)
+	}
+	if layer && s.Bool() {
+		bias = m.operand(cols)
+	}
+	eps := [...]float32{0, 1e-5, 1e-5, 1}[s.Int(0, 3)]
+	changes := []func(){func() {
+		eps = [...]float32{-1, float32(math.NaN()), float32(math.Inf(1)), math.MaxFloat32}[s.Int(0, 3)]
+	},
+		m.changeData(&gain, &dst.Data, &x.Data), func() { gain = dst.Data[len(dst.Data)-min(cols, len(dst.Data)):] }}
+	if layer {
+		changes = append(changes, m.changeData(&bias, &dst.Data, &x.Data), func() { bias = dst.Data[:min(cols, len(dst.Data))] })
+	}
+	changes = append(changes, s.changeMatrix(m, &x, &dst.Data, &gain)...)
+	s.spoil(append(changes, s.changeMatrix(m, &dst, &x.Data, &gain)...)...)
+
+	xRows, ok1 := matrixRows(x)
+	dstRows, ok2 := matrixRows(dst)
+	fits := func(v []float32) bool { return v == nil || len(v) == x.Cols }
+	return call{
+		memory: m,
+		legal: ok1 && ok2 && dst.Rows == x.Rows && dst.Cols == x.Cols && eps >= 0 && eps <= math.MaxFloat32 && fits(gain) && fits(bias) &&
+			apart(dstRows, [][]float32{gain, bias}) && (sameRows(dstRows, xRows) || apart(dstRows, xRows)),
+		args: []any{layer, dst, x, gain, bias, eps},
+		run: func() error {
+			if layer {
+				return kernel.LayerNorm(dst, x, gain, bias, eps)
+			}
+			return kernel.RMSNorm(dst, x, gain, eps)
+		},
+		expect: func() {
+			for i, row := range xRows {
+				if layer {
+					generic.LayerNorm(dstRows[i], row, gain, bias, eps)
+				} else {
+					generic.RMSNorm(dstRows[i], row, gain, eps)
+				}
+			}
+		},
+	}
+}

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -73,6 +74,50 @@ func plants() (all []plant) {
 	add("MatMul reads b that is written", true, f, write(b.Data, 69*95))
 	c, a, b, f = product()
 	add("MatMul between its rows", false, f, func() { c.Data[90], a.Data[74], b.Data[90] = 1, 1, 1 })
+
+	for _, norm := range []struct {
+		name string
+		f    func(dst, x Matrix, gain, bias []float32)
+	}{
+		{"LayerNorm", func(dst, x Matrix, gain, bias []float32) { must(LayerNorm(dst, x, gain, bias, 1e-5)) }},
+		{"RMSNorm", func(dst, x Matrix, gain, _ []float32) { must(RMSNorm(dst, x, gain, 1e-5)) }},
+	} {
+		call := func() (dst, x Matrix, gain, bias []float32, f func()) {
+			dst, x = newMatrix(r, 30, 90, 91, asmtest.Normal), newMatrix(r, 30, 90, 92, asmtest.Normal)
+			gain, bias = vector()[:91], vector()[:91]
+			return dst, x, gain, bias, func() { norm.f(dst, x, gain[:90], bias[:90]) }
+		}
+		dst, _, _, _, f := call()
+		add(norm.name+" writes what is read", true, f, read(dst.Data, 29*91+89))
+		_, x, _, _, f := call()
+		add(norm.name+" reads what is written", true, f, write(x.Data, 29*92))
+		_, _, gain, _, f := call()
+		add(norm.name+" reads gains that are written", true, f, write(gain, 89))
+		if norm.name == "LayerNorm" {
+			_, _, _, bias, f := call()
+			add(norm.name+" reads biases that are written", true, f, write(bias, 0))
+		}
+		dst, x, gain, bias, f := call()
+		add(norm.name+" beside its rows", false, f, func() { dst.Data[90], x.Data[90], gain[90], bias[90] = 1, 1, 1, 1 })
+	}
+
+	packed, err := Pack(newMatrix(r, 70, 90, 95, asmtest.Normal), nil)
+	must(err)
+	withPacked := func(rows int) (c, a Matrix, bias []float32, f func()) {
+		c, a, bias = newMatrix(r, rows, 90, 91, asmtest.Normal), newMatrix(r, rows, 70, 75, asmtest.Normal), vector()[:91]
+		return c, a, bias, func() { must(MatMulPacked(c, a, packed, &MatMulOptions{Bias: bias[:90], Workers: 2})) }
+	}
+	for _, rows := range []int{1, 201} {
+		name := fmt.Sprintf("MatMulPacked of %d rows ", rows)
+		c, _, _, f := withPacked(rows)
+		add(name+"writes what is read", true, f, read(c.Data, (rows-1)*91))
+		_, a, _, f := withPacked(rows)
+		add(name+"reads a that is written", true, f, write(a.Data, (rows-1)*75+69))
+		_, _, bias, f := withPacked(rows)
+		add(name+"reads a bias that is written", true, f, write(bias, 3))
+		c, a, bias, f = withPacked(rows)
+		add(name+"between its rows", false, f, func() { c.Data[90], a.Data[74], bias[90] = 1, 1, 1 })
+	}
 
 	rotary := func() (x Tensor, cos, sin Matrix, f func()) {
 		x, cos, sin = newTensor(r, 1, 2, 300, 20, gaps, asmtest.Normal), newMatrix(r, 300, 8, 9, asmtest.Normal), newMatrix(r, 300, 8, 9, asmtest.Normal)
