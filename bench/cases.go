@@ -144,7 +144,7 @@ func benchmarks(zen4 bool) []benchmark {
 			}
 		}
 	}
-	for _, s := range [][3]int{{1024, 4096, 1}, {4096, 4096, 1}, {384, 1536, 17}, {384, 1536, 128}, {768, 3072, 128}} {
+	for _, s := range sharedWeights {
 		all = append(all, product(s[0], s[1], s[2], kernel.Float32, 2))
 	}
 	twice := target{speedUp, 1.85}
@@ -293,6 +293,9 @@ func norm(name string, call func(i impl, dst, x kernel.Matrix, gain, bias []floa
 var (
 	weightShapes = [][2]int{{384, 384}, {384, 1536}, {1536, 384}, {576, 1536}, {768, 3072}, {4096, 4096}}
 	weightRows   = []int{1, 2, 4, 8, 16, 17, 32, 128, 512}
+
+	// Terms, columns and rows of those that two workers share.
+	sharedWeights = [][3]int{{1024, 4096, 1}, {4096, 4096, 1}, {384, 1536, 17}, {384, 1536, 128}, {768, 3072, 128}}
 )
 
 // product multiplies rows by weights, which are constant. Its limit is that of computing, or that of reading the

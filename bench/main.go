@@ -6,7 +6,7 @@
 //	go run . compare a.json b.json      # two machines, or versions
 //	go run . check REV                  # which benchmarks this work tree changes against a revision
 //	go run . cliffs                     # lengths at which a call takes longer than a longer one, or than plain Go
-//	go run . readme [report.json]       # write README's numbers from a report
+//	go run . readme                     # write README's numbers from the reports that it names
 //	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //
 // Multiplying kernels are compared with a loop of fused multiply-adds, reading ones with a loop that only

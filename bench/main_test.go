@@ -456,13 +456,13 @@ func TestCheck(t *testing.T) {
 	require.NotContains(t, list, "attn-bench-check-")
 }
 
-// README's numbers are those of the report that it names.
+// README's numbers are those of the reports that it names.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
-	want, err := updateReadme(string(text), "")
+	want, err := updateReadme(string(text))
 	require.NoError(t, err)
 	require.Equal(t, want, string(text), "run: go run -C bench . readme")
-	_, err = updateReadme("no numbers", "")
+	_, err = updateReadme("no numbers")
 	require.Error(t, err)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,57 +9,61 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/selfattn/attn/kernel"
 )
 
-// README's numbers stand between two comments, the first of which names the report that they are from.
+// README's numbers stand between pairs of comments, the first of which names the report that they are from.
 const (
 	readmeBegin = "<!-- from bench/results/"
 	readmeEnd   = "<!-- end of bench/results -->"
 )
 
-// runReadme writes README's numbers again, from a report in results or from the one that README names.
+// runReadme writes README's numbers again, from the reports that it names.
 func runReadme(args []string, stdout, stderr io.Writer) error {
-	if len(args) > 1 {
-		return errors.New("readme takes at most one report: readme [results/report.json]")
+	if len(args) > 0 {
+		return errors.New("readme takes no arguments: the comments in README name the reports")
 	}
 	path := filepath.Join("..", "README.md")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	name := ""
-	if len(args) == 1 {
-		name = filepath.Base(args[0])
-	}
-	updated, err := updateReadme(string(text), name)
+	updated, err := updateReadme(string(text))
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, []byte(updated), 0o666)
 }
 
-// updateReadme returns README with the numbers of a report in results, by default the one that it names.
-func updateReadme(text, name string) (string, error) {
-	before, rest, ok := strings.Cut(text, readmeBegin)
-	named, rest, ok2 := strings.Cut(rest, " -->\n")
-	_, after, ok3 := strings.Cut(rest, readmeEnd)
-	if !ok || !ok2 || !ok3 {
-		return "", fmt.Errorf("README has no %q and %q", readmeBegin, readmeEnd)
-	}
-	name = cmp.Or(name, named)
-	rep, err := readReport(filepath.Join("results", name))
-	if err != nil {
-		return "", err
-	}
-	if rep.Incomplete != "" {
-		return "", fmt.Errorf("%s is incomplete: %s", name, rep.Incomplete)
-	}
+// updateReadme returns README with the numbers of the reports that it names.
+func updateReadme(text string) (string, error) {
 	var b strings.Builder
-	rep.readme(&b)
-	return before + readmeBegin + name + " -->\n" + b.String() + readmeEnd + after, nil
+	for n := 0; ; n++ {
+		before, rest, ok := strings.Cut(text, readmeBegin)
+		if !ok && n > 0 {
+			return b.String() + text, nil
+		}
+		name, rest, ok2 := strings.Cut(rest, " -->\n")
+		_, after, ok3 := strings.Cut(rest, readmeEnd)
+		if !ok || !ok2 || !ok3 {
+			return "", fmt.Errorf("README has no %q and %q", readmeBegin, readmeEnd)
+		}
+		rep, err := readReport(filepath.Join("results", name))
+		if err != nil {
+			return "", err
+		}
+		if rep.Incomplete != "" {
+			return "", fmt.Errorf("%s is incomplete: %s", name, rep.Incomplete)
+		}
+		b.WriteString(before + readmeBegin + name + " -->\n")
+		rep.readme(&b)
+		b.WriteString(readmeEnd)
+		text = after
+	}
 }
 
-// readme writes the numbers that README shows.
+// readme writes what README shows of the numbers that the report has.
 func (rep report) readme(w io.Writer) {
 	m := rep.Machine
 	fmt.Fprintf(w, "%s, %s (%s), %s, backend %s. FMA peak %.0f GFLOP/s on one core, reading from memory %.0f GB/s on one core\n"+
@@ -120,10 +123,12 @@ func (rep report) readme(w io.Writer) {
 			}
 			rows = append(rows, row)
 		}
-		fmt.Fprintln(w)
-		writeRows(w, rows)
+		if len(rows) > 1 {
+			fmt.Fprintln(w)
+			writeRows(w, rows)
+		}
 	}
-	var prefills, decodes [][3]string
+	var prefills, decodes, products [][3]string
 	attention := func(n, d, workers int, causal bool) {
 		heads, label := 8, fmt.Sprintf("N = %d, d = %d", n, d)
 		if n == 8192 {
@@ -159,8 +164,24 @@ func (rep report) readme(w io.Writer) {
 			}
 		}
 	}
+	weights := func(terms, columns, rows, workers int) {
+		label := fmt.Sprintf("%d × %d, %s", terms, columns, plural(rows, "row"))
+		if workers > 1 {
+			label += ", " + plural(workers, "thread")
+		}
+		products = append(products, [3]string{label, "MatMulPacked", product(terms, columns, rows, kernel.Float32, workers).shape})
+	}
+	for _, kn := range weightShapes {
+		for _, rows := range []int{1, 8, 17, 128} {
+			weights(kn[0], kn[1], rows, 1)
+		}
+	}
+	for _, s := range sharedWeights {
+		weights(s[0], s[1], s[2], 2)
+	}
 	compared("attention, 8 heads, GFLOP/s", prefills)
 	compared("decoding, 16384 keys, GB/s of keys and values", decodes)
+	compared("a transformer's products: rows by weights that are packed once, GFLOP/s", products)
 
 	rows := [][]string{{"one thread", "", "of the limit"}}
 	for _, k := range []struct{ label, kernel, shape string }{
@@ -168,14 +189,26 @@ func (rep report) readme(w io.Writer) {
 		{"dot product of 3072", "Dot", "n=3072"},
 		{"exp, 2048 elements", "Exp", "n=2048"},
 		{"softmax, 2048 elements", "Softmax", "n=2048"},
+		{"GELU, 2048 elements", "GELU", "n=2048"},
+		{"GELU by tanh, 2048 elements", "GELUTanh", "n=2048"},
+		{"SiLU, 2048 elements", "SiLU", "n=2048"},
+		{"layer norm of 384", "LayerNorm", "n=384"},
+		{"RMS norm of 384", "RMSNorm", "n=384"},
 		{"matrix product, 512", "MatMul", "n=512/workers=1"},
 		{"matrix product, 2048", "MatMul", "n=2048/workers=1"},
+		{"4096 × 4096 in float16, one row", "MatMulPacked", "k=4096/n=4096/m=1/workers=1/type=f16"},
+		{"4096 × 4096 in bfloat16, one row", "MatMulPacked", "k=4096/n=4096/m=1/workers=1/type=bf16"},
+		{"4096 × 4096 in int8, one row", "MatMulPacked", "k=4096/n=4096/m=1/workers=1/type=i8"},
 		{"layer, 512 tokens × 512, 8 heads", "SelfAttention", "tokens=512/model=512/heads=8/workers=1"},
+		{"layer, 128 tokens × 256, 4 heads", "SelfAttention", "tokens=128/model=256/heads=4/workers=1"},
+		{"the same, packed", "SelfAttention", "tokens=128/model=256/heads=4/workers=1/packed=true"},
 	} {
 		if r, ok := find(k.kernel, k.shape, m.Backend); ok {
 			rows = append(rows, []string{k.label, fmt.Sprintf("%.3g %s", r.Speed, r.Unit), fmt.Sprintf("%.2f", r.fraction())})
 		}
 	}
-	fmt.Fprintln(w)
-	writeRows(w, rows)
+	if len(rows) > 1 {
+		fmt.Fprintln(w)
+		writeRows(w, rows)
+	}
 }
