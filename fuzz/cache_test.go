@@ -65,7 +65,7 @@ type pageModel struct{ _ byte }
 func newCacheModel(t testing.TB, s *source) *cacheModel {
 	m := &cacheModel{t: t, s: s, used: map[*pageModel]int{}, met: map[string]int{}}
 	c := &m.config
-	*c = kernel.CacheConfig{KVHeads: s.Int(1, 3), Dim: s.Size(1, 40, 8, 40), VDim: s.Size(0, 40, 8, 40), PageTokens: []int{16, 16, 32, 64, 128, 256, 512}[s.Int(0, 6)]}
+	*c = kernel.CacheConfig{Type: kernel.Type(s.Int(0, 3)), KVHeads: s.Int(1, 3), Dim: s.Size(1, 40, 8, 40), VDim: s.Size(0, 40, 8, 40), PageTokens: []int{16, 16, 32, 64, 128, 256, 512}[s.Int(0, 6)]}
 	m.pages = s.Int(1, 600/c.PageTokens+3)
 	c.Tokens = m.pages*c.PageTokens + s.Int(0, c.PageTokens-1)
 	if s.Bool() {
@@ -160,6 +160,24 @@ func (m *cacheModel) rows(n, dim int) kernel.Tensor {
 	return x
 }
 
+// stored returns a row as it is read back.
+func (m *cacheModel) stored(x []float32) []float32 {
+	x = slices.Clone(x)
+	half := make([]uint16, len(x))
+	switch m.config.Type {
+	case kernel.Float16:
+		kernel.ToFloat16(half, x)
+		kernel.FromFloat16(x, half)
+	case kernel.BFloat16:
+		kernel.ToBFloat16(half, x)
+		kernel.FromBFloat16(x, half)
+	case kernel.Int8:
+		bytes := make([]int8, len(x))
+		kernel.Dequantize(x, bytes, kernel.Quantize(bytes, x))
+	}
+	return x
+}
+
 // rowOf returns row i of a head.
 func rowOf(x kernel.Tensor, head, i int) []float32 {
 	if x.LenStride == 0 {
@@ -215,7 +233,7 @@ func (m *cacheModel) append(q *sequenceModel) {
 	q.pages, q.first, q.n = pages, first, q.n+n
 	for h := range m.config.KVHeads {
 		for i := range n {
-			q.k[h], q.v[h] = append(q.k[h], rowOf(k, h, i)...), append(q.v[h], rowOf(v, h, i)...)
+			q.k[h], q.v[h] = append(q.k[h], m.stored(rowOf(k, h, i))...), append(q.v[h], m.stored(rowOf(v, h, i))...)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/pages"
@@ -21,7 +22,8 @@ type CacheConfig struct {
 	// VDim of 0 is Dim.
 	KVHeads, Dim, VDim int
 
-	// Type is what elements are stored as.
+	// Type is what elements are stored as, rounded as [ToFloat16], [ToBFloat16] and [Quantize] do; the rows of Int8 have
+	// a scale for each token and head.
 	Type Type
 
 	// Tokens is the capacity, of all sequences together: there are Tokens / PageTokens pages, without a rest.
@@ -48,7 +50,7 @@ var ErrCacheFull = errors.New("attn: the cache is full: too few pages are free")
 // a time, but for attention: any number of calls may read a sequence while it does not change.
 type Cache struct {
 	config CacheConfig // with values for what is 0
-	k, v   source.Tensor
+	k, v   source.Stored
 
 	mutex sync.Mutex
 	pool  *pages.Pool
@@ -80,7 +82,7 @@ func NewCache(config CacheConfig) (*Cache, error) {
 		name               string
 		value, least, most int
 	}{
-		{"KVHeads", c.KVHeads, 1, math.MaxInt32}, {"Dim", c.Dim, 1, maxDim}, {"VDim", c.VDim, 1, maxDim}, {"Type", int(c.Type), int(Float32), int(Float32)},
+		{"KVHeads", c.KVHeads, 1, math.MaxInt32}, {"Dim", c.Dim, 1, maxDim}, {"VDim", c.VDim, 1, maxDim}, {"Type", int(c.Type), int(Float32), int(Int8)},
 		{"Tokens", c.Tokens, 16, math.MaxInt}, {"PageTokens", c.PageTokens, 0, math.MaxInt32}, {"Window", c.Window, 0, math.MaxInt},
 	} {
 		if f.value < f.least || f.value > f.most {
@@ -103,11 +105,24 @@ func NewCache(config CacheConfig) (*Cache, error) {
 	if !ok || !fits || size > math.MaxInt-1<<16 || n > math.MaxInt32-1 {
 		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d: %d KV heads of so many overflow int", c.Tokens, c.KVHeads)
 	}
-	pool := func(dim int) source.Tensor {
-		rows := n * c.PageTokens
-		return source.Tensor{Data: memory.Aligned(nil, c.KVHeads*rows*dim), Batch: 1, Heads: c.KVHeads, Len: rows, Dim: dim, HeadStride: rows * dim, LenStride: dim}
+	return &Cache{config: c, k: c.rows(n, c.Dim), v: c.rows(n, c.VDim), pool: pages.New(n)}, nil
+}
+
+// rows returns the keys or values of n pages.
+func (c *CacheConfig) rows(n, dim int) source.Stored {
+	n *= c.PageTokens
+	rows := source.Stored{Tensor: source.Tensor{Batch: 1, Heads: c.KVHeads, Len: n, Dim: dim, HeadStride: n * dim, LenStride: dim}}
+	switch size := c.KVHeads * n * dim; c.Type {
+	case Float16:
+		rows.Float16 = memory.Aligned[uint16](nil, size)
+	case BFloat16:
+		rows.BFloat16 = memory.Aligned[uint16](nil, size)
+	case Int8:
+		rows.Int8, rows.Scales = memory.Aligned[int8](nil, size), make([]float32, c.KVHeads*n)
+	default:
+		rows.Data = memory.Aligned[float32](nil, size)
 	}
-	return &Cache{config: c, k: pool(c.Dim), v: pool(c.VDim), pool: pages.New(n)}, nil
+	return rows
 }
 
 // NewSequence returns a sequence without tokens, which has no page.
@@ -117,8 +132,11 @@ func (c *Cache) NewSequence() *Sequence { return &Sequence{cache: c} }
 func (c *Cache) Stats() CacheStats {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	n := c.pool.Len()
-	return CacheStats{Pages: n, Used: n - c.pool.Free(), Shared: c.pool.Shared(), Bytes: int64(4 * (len(c.k.Data) + len(c.v.Data)))}
+	n, bytes := c.pool.Len(), 0
+	for _, x := range [...]*source.Stored{&c.k, &c.v} {
+		bytes += 4*(len(x.Data)+len(x.Scales)) + 2*(len(x.Float16)+len(x.BFloat16)) + len(x.Int8)
+	}
+	return CacheStats{Pages: n, Used: n - c.pool.Free(), Shared: c.pool.Shared(), Bytes: int64(bytes)}
 }
 
 // Len returns the number of tokens that have been appended and not truncated, whether old ones are still kept or not. The
@@ -231,10 +249,14 @@ func (s *Sequence) reserve(n int) (shared int32, ok bool) {
 
 // copyPage copies the first n tokens of a page, and lets go of it.
 func (c *Cache) copyPage(to, from int32, n int) {
-	for _, t := range [...]*source.Tensor{&c.k, &c.v} {
+	for _, t := range [...]*source.Stored{&c.k, &c.v} {
 		for head := range t.Heads {
-			at := func(page int32) []float32 { return t.Data[t.At(0, head, int(page)*c.config.PageTokens):] }
-			memory.Copy(at(to), at(from)[:n*t.Dim])
+			to, from := t.At(0, head, int(to)*c.config.PageTokens), t.At(0, head, int(from)*c.config.PageTokens)
+			move(t.Data, to, from, n*t.Dim)
+			move(t.Float16, to, from, n*t.Dim)
+			move(t.BFloat16, to, from, n*t.Dim)
+			move(t.Int8, to, from, n*t.Dim)
+			move(t.Scales, to/t.Dim, from/t.Dim, n)
 		}
 	}
 	c.mutex.Lock()
@@ -242,17 +264,29 @@ func (c *Cache) copyPage(to, from int32, n int) {
 	c.mutex.Unlock()
 }
 
-// write copies n rows of t from number i on to those of a pool from number row on.
-func write(pool *source.Tensor, row int, t *Tensor, i, n int) {
+// move copies n elements of x, if there are any.
+func move[T any](x []T, to, from, n int) {
+	if x != nil {
+		memory.Copy(x[to:], x[from:][:n])
+	}
+}
+
+// write converts n rows of t from number i on to those of a pool from number row on.
+func write(pool *source.Stored, row int, t *Tensor, i, n int) {
 	src := source.Tensor(*t)
 	for head := range pool.Heads {
-		to, from := pool.Data[pool.At(0, head, row):], src.Data[src.At(0, head, i):]
-		if src.LenStride == src.Dim || n == 1 {
-			memory.Copy(to, from[:n*src.Dim])
-			continue
-		}
 		for j := range n {
-			memory.Copy(to[j*src.Dim:], from[j*src.LenStride:][:src.Dim])
+			x, at := src.Data[src.At(0, head, i+j):][:src.Dim], pool.At(0, head, row+j)
+			switch {
+			case pool.Float16 != nil:
+				asm.ToFloat16(pool.Float16[at:][:len(x)], x)
+			case pool.BFloat16 != nil:
+				asm.ToBFloat16(pool.BFloat16[at:][:len(x)], x)
+			case pool.Int8 != nil:
+				pool.Scales[at/src.Dim] = Quantize(pool.Int8[at:][:len(x)], x)
+			default:
+				memory.Copy(pool.Data[at:], x)
+			}
 		}
 	}
 }
@@ -311,8 +345,8 @@ func (s *Sequence) Release() {
 //
 //	q   [len(seqs)][Heads][Lq][Dim]      dst [len(seqs)][Heads][Lq][VDim]
 //
-// Results are those of Attention with the tokens of a sequence in one tensor, to the bit, whatever pages they are in, and
-// share. Positions count from the first token of a sequence, also where old ones are kept no more. So the queries of
+// Results are those of Attention with the tokens of a sequence in one tensor, as they are when they are read back from
+// Type, to the bit, whatever pages they are in, and share. Positions count from the first token of a sequence, also where old ones are kept no more. So the queries of
 // tokens that have just been appended, which are the last ones of their sequences, need no [Options.Start].
 //
 // Options.QueryOffsets without KeyOffsets packs queries, any number for each sequence, into one batch member: those of
@@ -385,7 +419,8 @@ func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portio
 	var a stages.Arguments
 	o.arguments(&a, q, &k, 0, q.Len)
 	a.Lengths.KeyLen = l.lengths
-	a.K, a.V = source.Stored{Tensor: c.k, Pages: &l.pages}, source.Stored{Tensor: c.v, Pages: &l.pages}
+	a.K, a.V = c.k, c.v
+	a.K.Pages, a.V.Pages = &l.pages, &l.pages
 	l.sequences = a.Lengths.Sequences(l.sequences, q.Batch, q.Len, 0)
 	for i := range l.sequences {
 		s, kept := l.sequences[i], l.pages.Tables[i].First*c.config.PageTokens
@@ -445,10 +480,6 @@ func (c *Cache) checkQueries(dst, q, k *Tensor, n int, o *Options) error {
 		return fmt.Errorf("attn: q.Heads is %d, want a multiple of %d, the KV heads of the cache", q.Heads, k.Heads)
 	case q.Dim != k.Dim:
 		return fmt.Errorf("attn: q.Dim is %d, want %d as of the cache", q.Dim, k.Dim)
-	case dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != c.config.VDim:
-		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, c.config.VDim}, [...]string{"q", "q", "q", "the cache"})
-	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
-		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
 	}
-	return nil
+	return checkOutput(dst, q, &Tensor{Dim: c.config.VDim})
 }

@@ -110,7 +110,7 @@ func TestCacheRefuses(t *testing.T) {
 		"q.Batch is 1, want 0":               func(_, _ *Tensor, seqs *[]*Sequence, _ *Options) { *seqs = nil },
 		"q.Dim is 6, want 8":                 func(_, q *Tensor, _ *[]*Sequence, _ *Options) { q.Dim, q.Len = 6, 4 },
 		"q.Heads is 3, want a multiple of 2": func(_, q *Tensor, _ *[]*Sequence, _ *Options) { q.Heads, q.Len = 3, 4 },
-		"dst.Dim is 4, want 5":               func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) { dst.Dim, dst.Data = 4, dst.Data[:48] },
+		"dst.Dim is 4, want 5 as of v":       func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) { dst.Dim, dst.Data = 4, dst.Data[:48] },
 		"dst.Len is 6, want 3": func(dst, _ *Tensor, _ *[]*Sequence, _ *Options) {
 			dst.Len, dst.Heads = 6, 4
 			dst.Data = make([]float32, 120)

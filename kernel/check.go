@@ -13,16 +13,25 @@ func checkAttention(dst, q, k, v *Tensor) error {
 	if err := checkInputs(q, k, v); err != nil {
 		return err
 	}
-	if dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != v.Dim {
-		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, v.Dim}, [...]string{"q", "q", "q", "v"})
+	if err := checkOutput(dst, q, v); err != nil {
+		return err
 	}
 	switch {
-	case overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q):
-		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
 	case dst.meets(k):
 		return fmt.Errorf("attn: dst.Data shares memory with k.Data")
 	case dst.meets(v):
 		return fmt.Errorf("attn: dst.Data shares memory with v.Data")
+	}
+	return nil
+}
+
+// checkOutput checks that resolved dst fits q and v, and is apart from q or the same view.
+func checkOutput(dst, q, v *Tensor) error {
+	if dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != v.Dim {
+		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, v.Dim}, [...]string{"q", "q", "q", "v"})
+	}
+	if overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q) {
+		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
 	}
 	return nil
 }
@@ -38,6 +47,11 @@ func checkInputs(q, k, v *Tensor) error {
 	if err := v.resolve("v"); err != nil {
 		return err
 	}
+	return checkFit(q, k, v)
+}
+
+// checkFit checks that resolved inputs fit together.
+func checkFit(q, k, v *Tensor) error {
 	if err := checkQueryKey(q, k); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func packNamed(name string, b Matrix, opts *PackOptions) (*Packed, error) {
 	var block []float32 // that is stored in another type
 	switch opts.Type {
 	case Float32:
-		p.panels.floats = memory.Huge(memory.Aligned(nil, size+slack))
+		p.panels.floats = memory.Huge(memory.Aligned[float32](nil, size+slack))
 	case Int8:
 		p.panels.bytes = memory.Huge(make([]int8, size))
 		p.panels.scale = make([]float32, p.padded())

@@ -48,8 +48,17 @@ const maxDim = 1024
 // resolve checks t, which is read, fills in sizes and strides that were left out, and cuts Data to
 // what t uses.
 func (t *Tensor) resolve(name string) error {
+	extent, err := t.resolveShape(name, len(t.Data))
+	if err == nil {
+		t.Data = t.Data[:extent]
+	}
+	return err
+}
+
+// resolveShape is resolve for data of so many elements. It returns how many of them are used.
+func (t *Tensor) resolveShape(name string, have int) (extent int, err error) {
 	if t.Batch|t.Heads|t.Len|t.Dim|t.BatchStride|t.HeadStride|t.LenStride < 0 {
-		return t.negative(name)
+		return 0, t.negative(name)
 	}
 	if t.Batch == 0 {
 		t.Batch = 1
@@ -58,28 +67,28 @@ func (t *Tensor) resolve(name string) error {
 		t.Heads = 1
 	}
 	if t.Dim > maxDim || t.Dim == 0 && t.Len > 0 {
-		return fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
+		return 0, fmt.Errorf("attn: %s.Dim is %d, want 1 to %d", name, t.Dim, maxDim)
 	}
 	size, ok := t.size()
 	if !ok {
-		return fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
+		return 0, fmt.Errorf("attn: %s is %s: its size overflows int", name, t.shape())
 	}
 	packed := t.packed()
 	if packed {
-		if len(t.Data) != size {
-			return t.notPacked(name, size)
+		if have != size {
+			return 0, t.notPacked(name, have, size)
 		}
 		t.LenStride, t.HeadStride, t.BatchStride = t.Dim, t.Len*t.Dim, t.Heads*t.Len*t.Dim
 	}
 	if t.empty() {
-		t.Data, t.BatchStride, t.HeadStride, t.LenStride = nil, 0, 0, 0
-		return nil
+		t.BatchStride, t.HeadStride, t.LenStride = 0, 0, 0
+		return 0, nil
 	}
 	// Strides that are never used, so that equal views compare as equal.
 	if t.Len == 1 {
 		t.LenStride = 0
 	} else if t.LenStride == 0 {
-		return fmt.Errorf("attn: %s.LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", name, t.Dim)
+		return 0, fmt.Errorf("attn: %s.LenStride is 0, want %d or more, its Dim (set all strides, or none of a packed tensor)", name, t.Dim)
 	}
 	if t.Heads == 1 {
 		t.HeadStride = 0
@@ -88,13 +97,13 @@ func (t *Tensor) resolve(name string) error {
 		t.BatchStride = 0
 	}
 	if packed {
-		return nil
+		return size, nil
 	}
-	return t.resolveStrides(name)
+	return t.resolveStrides(name, have)
 }
 
-// resolveStrides is resolve for strides that the caller has set.
-func (t *Tensor) resolveStrides(name string) error {
+// resolveStrides is resolveShape for strides that the caller has set.
+func (t *Tensor) resolveStrides(name string, have int) (extent int, err error) {
 	dims := [...]dimension{{"LenStride", t.LenStride, t.Len}, {"HeadStride", t.HeadStride, t.Heads}, {"BatchStride", t.BatchStride, t.Batch}}
 	for _, i := range [...]int{0, 1, 0} { // by increasing stride
 		if dims[i].stride > dims[i+1].stride {
@@ -102,7 +111,7 @@ func (t *Tensor) resolveStrides(name string) error {
 		}
 	}
 	// Where each dimension steps over the extent of those before it, rows do not overlap.
-	extent := t.Dim
+	extent = t.Dim
 	var near *dimension // the first that does not
 	var want int
 	for i := range dims {
@@ -115,20 +124,19 @@ func (t *Tensor) resolveStrides(name string) error {
 		}
 		steps, ok := product(d.size-1, d.stride)
 		if !ok || steps > math.MaxInt-extent {
-			return fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
+			return 0, fmt.Errorf("attn: %s is %s with %s %d: its size overflows int", name, t.shape(), d.name, d.stride)
 		}
 		extent += steps
 	}
-	if len(t.Data) < extent {
-		return fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s with BatchStride %d, HeadStride %d, LenStride %d",
-			name, len(t.Data), extent, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
+	if have < extent {
+		return 0, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %s with BatchStride %d, HeadStride %d, LenStride %d",
+			name, have, extent, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
 	}
 	if near != nil && t.rowsMeet() {
-		return fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s with BatchStride %d, HeadStride %d, LenStride %d)",
+		return 0, fmt.Errorf("attn: %s.%s is %d: rows overlap, want %d or more (%s with BatchStride %d, HeadStride %d, LenStride %d)",
 			name, near.name, near.stride, want, t.shape(), t.BatchStride, t.HeadStride, t.LenStride)
 	}
-	t.Data = t.Data[:extent]
-	return nil
+	return extent, nil
 }
 
 // A dimension is one of a tensor but Dim.
@@ -171,16 +179,16 @@ func (t *Tensor) size() (int, bool) {
 
 // notPacked says that Data has not the size of a packed tensor and, if it has more, the strides that
 // use it all.
-func (t *Tensor) notPacked(name string, size int) error {
+func (t *Tensor) notPacked(name string, have, size int) error {
 	hint := ""
 	one := *t // row of each head
 	one.Len = 1
-	if each, ok := one.size(); ok && each > 0 && len(t.Data)/each > t.Len {
-		rows := len(t.Data) / each
+	if each, ok := one.size(); ok && each > 0 && have/each > t.Len {
+		rows := have / each
 		hint = fmt.Sprintf("; if it has room for %d rows a head, set LenStride %d, HeadStride %d, BatchStride %d",
 			rows, t.Dim, rows*t.Dim, t.Heads*rows*t.Dim)
 	}
-	return fmt.Errorf("attn: %s.Data has %d elements, want exactly %d for packed %s%s", name, len(t.Data), size, t.shape(), hint)
+	return fmt.Errorf("attn: %s.Data has %d elements, want exactly %d for packed %s%s", name, have, size, t.shape(), hint)
 }
 
 func (t *Tensor) negative(name string) error {

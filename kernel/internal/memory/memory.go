@@ -4,13 +4,14 @@ import "unsafe"
 
 // Aligned returns buf or new memory with room for n elements from the start of a cache line. What was too
 // little becomes half as much again at least, so that a size that grows step by step allocates rarely.
-func Aligned(buf []float32, n int) []float32 {
+func Aligned[T float32 | uint16 | int8](buf []T, n int) []T {
 	if cap(buf) >= n {
 		return buf[:n]
 	}
-	const line = 16 // elements
-	buf = make([]float32, max(n, cap(buf)+cap(buf)/2)+line)
-	skip := -(uintptr(unsafe.Pointer(&buf[0])) / 4) % line
+	size := unsafe.Sizeof(T(0))
+	line := 64 / int(size) // elements
+	buf = make([]T, max(n, cap(buf)+cap(buf)/2)+line)
+	skip := -(uintptr(unsafe.Pointer(&buf[0])) / size) % uintptr(line)
 	return buf[skip:][:n]
 }
 
@@ -31,7 +32,7 @@ func Clear(x []float32) {
 }
 
 // Copy copies src to the beginning of dst, which has room for it.
-func Copy(dst, src []float32) {
+func Copy[T any](dst, src []T) {
 	for len(src) > partLen {
 		copyPart(dst, src[:partLen])
 		dst, src = dst[partLen:], src[partLen:]
@@ -43,4 +44,4 @@ func Copy(dst, src []float32) {
 func clearPart(x []float32) { clear(x) }
 
 //go:noinline
-func copyPart(dst, src []float32) { copy(dst, src) }
+func copyPart[T any](dst, src []T) { copy(dst, src) }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/sight"
 )
@@ -29,7 +30,43 @@ func (t *Tensor) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {
 // Stored is where the keys or the values of a call lie.
 type Stored struct {
 	Tensor
+	Elements
 	Pages *Pages // of the tensor, whose only batch member they make up, in which sequences have their rows; or nil
+}
+
+// Elements take the place of the Data of a tensor whose elements are not float32: one of the slices, or none if they are.
+type Elements struct {
+	Float16, BFloat16 []uint16
+	Int8              []int8
+	Scales            []float32 // of the rows of Int8, which are packed
+}
+
+// FewRows are converted at a time where each is read once.
+const FewRows = 16
+
+// Converted reports whether rows are converted before they are read.
+func (e *Elements) Converted() bool { return e.Float16 != nil || e.BFloat16 != nil || e.Int8 != nil }
+
+// convert sets r to n rows of t from an offset on, in buf.
+func (t *Stored) convert(r *tile.Rows, buf []float32, at, n int) {
+	r.Data, r.Len, r.Dim, r.Stride = buf, n, t.Dim, t.Dim
+	step := 1 // rows at a time
+	if t.LenStride == t.Dim && t.Int8 == nil {
+		step = n
+	}
+	for ; n > 0; n -= step {
+		row := buf[:step*t.Dim]
+		switch {
+		case t.Float16 != nil:
+			asm.FromFloat16(row, t.Float16[at:][:len(row)])
+		case t.BFloat16 != nil:
+			asm.FromBFloat16(row, t.BFloat16[at:][:len(row)])
+		default:
+			asm.Dequantize(row, t.Int8[at:][:len(row)], t.Scales[at/t.Dim])
+		}
+		at += step * t.LenStride
+		buf = buf[len(row):]
+	}
 }
 
 // Pages say where the rows of sequences are in a tensor.
@@ -46,19 +83,38 @@ type Table struct {
 }
 
 // Copied reports whether tiles may have to be copied.
-func (t *Stored) Copied() bool { return t.Pages != nil && t.Pages.Len < tile.Keys }
+func (t *Stored) Copied() bool { return t.Converted() || t.Pages != nil && t.Pages.Len < tile.Keys }
 
-// Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least.
-func (t *Stored) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {
-	if t.Pages == nil {
+// Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least. Where they are to be
+// converted these are FewRows at most, in buf, or none if that is nil.
+func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
+	if t.Pages == nil && !t.Converted() {
 		t.Tensor.Rows(r, s, head, first, n)
 		return
 	}
 	r.Len, r.Dim, r.Stride = max(0, min(n, s.Keys-first)), t.Dim, t.LenStride
-	if r.Len > 0 {
-		row, run := t.Pages.find(s.Number, first, r.Len)
-		r.Data, r.Len = t.Data[t.At(0, head, row):], min(r.Len, run)
+	if r.Len == 0 {
+		return
 	}
+	at, run := t.find(s, head, first, r.Len)
+	switch run = min(r.Len, run); {
+	case !t.Converted():
+		r.Data, r.Len = t.Data[at:], run
+	case buf == nil:
+		r.Len = 0
+	default:
+		t.convert(r, buf, at, min(run, FewRows))
+	}
+}
+
+// find returns the offset of row number first of a sequence, and how many lie one behind the other from there on, if
+// they are less than n.
+func (t *Stored) find(s *sight.Sequence, head, first, n int) (at, run int) {
+	if t.Pages == nil {
+		return t.At(s.Batch, head, s.Key+first), n
+	}
+	row, run := t.Pages.find(s.Number, first, n)
+	return t.At(0, head, row), run
 }
 
 // find returns the row of the tensor where row number first of a sequence is, and how many lie one behind the other from
@@ -73,21 +129,30 @@ func (p *Pages) find(sequence, first, n int) (row, run int) {
 	return row, run
 }
 
-// Tile sets r to the n rows from number first on, in place or, where they lie apart, copied to buf. Rows that are kept
-// no more are anything.
+// Tile sets r to the n rows from number first on, in place or, where they lie apart or are to be converted, in buf. Rows
+// that are kept no more are anything.
 func (t *Stored) Tile(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
-	if t.Pages == nil {
+	if t.Pages == nil && !t.Converted() {
 		t.Tensor.Rows(r, s, head, first, n)
 		return
 	}
-	end, dropped := min(first+n, s.Keys), t.Pages.Tables[s.Number].First*t.Pages.Len
-	for k := max(first, dropped); k < end; {
-		t.Rows(r, s, head, k, end-k)
-		if r.Len == end-first {
-			return
+	k, end := first, min(first+n, s.Keys)
+	if t.Pages != nil {
+		k = max(first, t.Pages.Tables[s.Number].First*t.Pages.Len)
+	}
+	for k < end {
+		at, run := t.find(s, head, k, end-k)
+		run = min(run, end-k)
+		if t.Converted() {
+			t.convert(r, buf[(k-first)*t.Dim:], at, run)
+		} else {
+			r.Data, r.Len, r.Dim, r.Stride = t.Data[at:], run, t.Dim, t.LenStride
+			if run == end-first {
+				return
+			}
+			Copy(buf[(k-first)*t.Dim:], r)
 		}
-		Copy(buf[(k-first)*t.Dim:], r)
-		k += r.Len
+		k += run
 	}
 	r.Data, r.Len, r.Dim, r.Stride = buf, end-first, t.Dim, t.Dim
 }

@@ -65,7 +65,7 @@ func newCall(a *Arguments) *call {
 		}
 	}
 	c.plan.Set(&plan.Shape{
-		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
+		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied() || c.V.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
 		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
 	})
 	return c

@@ -111,8 +111,8 @@ func (w *gradientWorker) release() {
 func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 	s, cut := &w.sequences[sequence], &w.cuts[sequence]
 	w.item = item{sequence: s, head: head, first: number * w.tileKeys}
-	w.K.Rows(&w.keys, s, head, w.first, w.tileKeys)
-	w.V.Rows(&w.values, s, head, w.first, w.tileKeys)
+	w.K.Tensor.Rows(&w.keys, s, head, w.first, w.tileKeys)
+	w.V.Tensor.Rows(&w.values, s, head, w.first, w.tileKeys)
 	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
 	clear(w.dk)
 	clear(w.dv)

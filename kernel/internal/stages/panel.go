@@ -65,10 +65,10 @@ func (w *worker) panelItem(it *plan.Item) {
 		w.V.Tile(&values, w.values, s, it.Head, first, now)
 		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
 		ahead := &values
-		w.K.Rows(&nextKeys, s, it.Head, first+n, next)
+		w.K.Rows(&nextKeys, nil, s, it.Head, first+n, next)
 		if it.Cut.CopyValues {
 			ahead = &nextValues
-			w.V.Rows(&nextValues, s, it.Head, first+n, next)
+			w.V.Rows(&nextValues, nil, s, it.Head, first+n, next)
 			source.Copy(w.values, &values)
 		}
 		for i := range panels {
@@ -268,7 +268,7 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 	s := &w.sequences[it.Sequence]
 	var values, one tile.Rows
 	for first := keys.From; first < keys.To; {
-		w.V.Rows(&values, s, it.Head, first, min(tile.Keys, keys.To-first))
+		w.V.Rows(&values, w.values, s, it.Head, first, min(tile.Keys, keys.To-first))
 		if w.finite(&values) {
 			first += values.Len
 			continue

@@ -249,7 +249,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
 			for k, n := from, 0; k < to; k += n {
-				w.K.Rows(&keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
 				if n = keys.Len; n > 1 && n < plan.RowKeys {
 					// A whole block: the scores of whatever is behind them are not used.
 					source.Copy(w.keys, &keys)
@@ -314,7 +314,7 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 		for i := range parts {
 			t := &parts[i]
 			for k := from; k < to; k += values.Len {
-				w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				w.V.Rows(&values, w.values, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
 				asm.RowValues(t.mixes(w), t.scores(w)[k:], t.sum[:], plan.PadRows(t.rows), values)
 			}
 		}
@@ -373,7 +373,7 @@ func hasNaN(x []float32) bool {
 func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
 	var values tile.Rows
 	for k.Len() > 0 {
-		w.V.Rows(&values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
+		w.V.Rows(&values, w.values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
 		asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
 		k.From += values.Len
 	}

@@ -30,7 +30,7 @@ func (u *upcoming) expect(c *call, now, next *plan.Item) {
 	}
 	if next.Sequence != now.Sequence || next.Head != now.Head {
 		var keys tile.Rows
-		c.K.Rows(&keys, s, next.Head, c.Sight.Seen(s, first).From, tile.Keys)
+		c.K.Rows(&keys, nil, s, next.Head, c.Sight.Seen(s, first).From, tile.Keys)
 		if keys.Len > 0 {
 			u.add(keys.Data, keys.Len, keys.Dim, keys.Stride)
 		}
