@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -56,6 +57,7 @@ var argumentTargets = []struct {
 	draw func(t testing.TB, s *source) call
 }{
 	{"Attention", drawAttention},
+	{"AttentionPartial", drawPartial},
 	{"AttentionWeights", drawWeights},
 	{"MatMul", drawMatMul},
 	{"SelfAttention", drawLayer},
@@ -66,6 +68,7 @@ var argumentTargets = []struct {
 }
 
 func FuzzAttentionArguments(f *testing.F) { fuzzArguments(f, drawAttention) }
+func FuzzPartialArguments(f *testing.F)   { fuzzArguments(f, drawPartial) }
 func FuzzWeightsArguments(f *testing.F)   { fuzzArguments(f, drawWeights) }
 func FuzzMatMulArguments(f *testing.F)    { fuzzArguments(f, drawMatMul) }
 func FuzzLayerArguments(f *testing.F)     { fuzzArguments(f, drawLayer) }
@@ -494,6 +497,101 @@ func matrixRows(x kernel.Matrix) (rows [][]float32, ok bool) {
 		rows = append(rows, x.Data[at.Int64():][:x.Cols])
 	}
 	return rows, true
+}
+
+// drawPartial draws a call of AttentionPartial for all keys, of which firstKey is the first, and of Finish.
+func drawPartial(t testing.TB, s *source) call {
+	m := newMemory(t, s)
+	batch, kvHeads, group := s.Int(1, 3), s.Int(1, 3), s.Int(1, 3)
+	queries, keys, dim, vdim := s.Size(0, 40, 3, 40), s.Size(0, 300, 9, 40, 300), s.Size(1, 40, 9, 40), s.Size(1, 40, 9, 40)
+	q, k, v := m.newOperand(batch, kvHeads*group, queries, dim, false), m.newOperand(batch, kvHeads, keys, dim, false), m.newOperand(batch, kvHeads, keys, vdim, false)
+	dst := m.newOperand(batch, kvHeads*group, queries, vdim, true)
+	var lse []float32
+	if s.Bool() {
+		lse = m.operand(batch * kvHeads * group * queries)
+	}
+	first := s.Int(0, 3) * generic.SpanKeys
+	o := drawOptions(s)
+	o.Start = []int{first + keys - queries}
+	if s.Bool() {
+		for range kvHeads * group {
+			o.Sinks = append(o.Sinks, float32(s.Int(-40, 40))/8)
+		}
+	}
+	if s.Int(0, 5) == 0 {
+		o.Causal, o.Start, first = false, nil, 0
+	}
+	changes := []func(){s.change(&o.Workers), s.changeScale(&o.Scale), s.change(&first), m.changeData(&lse, &q.Data, &dst.Data),
+		func() { o.Start = nil }, func() { o.LSE = make([]float32, s.Int(0, 40)) }, func() { o.Sinks = make([]float32, s.Int(0, 9)) }, func() { o.QueryOffsets = []int{0, queries} }}
+	all := [...]*kernel.Tensor{&dst, &q, &k, &v}
+	for i, x := range all {
+		for _, f := range [...]*int{&x.Batch, &x.Heads, &x.Len, &x.Dim, &x.BatchStride, &x.HeadStride, &x.LenStride} {
+			changes = append(changes, s.change(f))
+		}
+		changes = append(changes, m.changeData(&x.Data, &all[(i+1)%4].Data, &all[(i+2)%4].Data))
+	}
+	s.spoil(changes...)
+
+	c := call{memory: m, args: []any{dst, q, k, v, first, lse, o}, run: func() error {
+		if _, small := product(max(1, q.Batch), max(1, q.Heads), q.Len, v.Dim); !small && min(q.Batch, q.Heads, q.Len, v.Dim) >= 0 {
+			return errors.New("attn: by shared rows it may be as large as there is memory")
+		}
+		var p kernel.Partial
+		if err := kernel.AttentionPartial(&p, q, k, v, first, &o); err != nil {
+			return err
+		}
+		return p.Finish(dst, lse)
+	}}
+	q1, qRows, ok1 := resolved(q, false)
+	k1, kRows, ok2 := resolved(k, false)
+	v1, vRows, ok3 := resolved(v, false)
+	dst1, dstRows, ok4 := resolved(dst, true)
+	c.legal = ok1 && ok2 && ok3 && ok4 && legalOptions(o) && fits(q1, k1) &&
+		v1.Batch == q1.Batch && v1.Heads == k1.Heads && v1.Len == k1.Len &&
+		dst1.Batch == q1.Batch && dst1.Heads == q1.Heads && dst1.Len == q1.Len && dst1.Dim == v1.Dim && v1.Dim > 0 &&
+		first >= 0 && first%generic.SpanKeys == 0 && first <= math.MaxInt-k1.Len && (o.Start != nil || first == 0 && !o.Causal) &&
+		o.LSE == nil && o.QueryOffsets == nil && (o.Sinks == nil || len(o.Sinks) == q1.Heads) &&
+		(lse == nil || len(lse) == len(dstRows) && apart(dstRows, [][]float32{lse}))
+	if !c.legal {
+		return c
+	}
+	// The operands may share memory: q, k and v have been read when dst and lse are written.
+	c.expect = func() {
+		var results [][]float32
+		scale, sums := o.Scale, make([]float32, len(dstRows))
+		if scale == 0 {
+			scale = float32(1 / math.Sqrt(float64(q1.Dim)))
+		}
+		for b := range q1.Batch {
+			for h := range q1.Heads {
+				for i := range q1.Len {
+					seen := k1.Len
+					if o.Causal {
+						seen = max(0, min(seen, o.Start[0]-first+i+1))
+					}
+					out, e, at := make([]float32, dst1.Dim), new(generic.RowEdit), (b*k1.Heads+h/(q1.Heads/k1.Heads))*k1.Len
+					if o.Sinks != nil {
+						e.Sink = &o.Sinks[h]
+					}
+					e.AttentionRow(out, qRows[(b*q1.Heads+h)*q1.Len+i], slices.Concat(kRows[at:][:seen]...), slices.Concat(vRows[at:][:seen]...), seen, q1.Dim, dst1.Dim, scale)
+					results = append(results, out)
+				}
+			}
+		}
+		whole := o
+		whole.LSE, whole.Start = sums, nil
+		if o.Start != nil {
+			whole.Start = []int{o.Start[0] - first}
+		}
+		if err := kernel.Attention(kernel.Tensor{Data: make([]float32, len(dstRows)*dst1.Dim), Batch: q1.Batch, Heads: q1.Heads, Len: q1.Len, Dim: dst1.Dim}, q, k, v, &whole); err != nil {
+			t.Fatal(err)
+		}
+		for i, out := range results {
+			copy(dstRows[i], out)
+		}
+		copy(lse, sums)
+	}
+	return c
 }
 
 func drawWeights(t testing.TB, s *source) call {

@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"fmt"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -174,6 +175,48 @@ func ExampleAttention_strided() {
 	fmt.Printf("%.3f\n", out.Data)
 	// Output:
 	// [12.384 39.640 10.360 37.616]
+}
+
+// Two machines have half of the keys each. What they send is merged, in any order, to the bits of a call with all keys.
+func ExamplePartial() {
+	const keys, dim = 2 * generic.SpanKeys, 2
+	q := kernel.Tensor{Data: []float32{1, 0.5}, Len: 1, Dim: dim}
+	k := kernel.Tensor{Data: make([]float32, keys*dim), Len: keys, Dim: dim}
+	for i := range k.Data {
+		k.Data[i] = float32(i%19) / 8
+	}
+	v := k
+	shard := func(first int) []byte {
+		half := kernel.Tensor{Data: k.Data[first*dim:][:keys/2*dim], Len: keys / 2, Dim: dim}
+		var p kernel.Partial
+		if err := kernel.AttentionPartial(&p, q, half, half, first, &kernel.Options{Start: []int{keys - 1}, Causal: true}); err != nil {
+			panic(err)
+		}
+		data, err := p.MarshalBinary()
+		if err != nil {
+			panic(err)
+		}
+		return data
+	}
+	var all kernel.Partial
+	for _, data := range [][]byte{shard(keys / 2), shard(0)} {
+		var p kernel.Partial
+		if err := p.UnmarshalBinary(data); err != nil {
+			panic(err)
+		}
+		if err := all.Merge(&p); err != nil {
+			panic(err)
+		}
+	}
+	merged, whole := kernel.Tensor{Data: make([]float32, dim), Len: 1, Dim: dim}, kernel.Tensor{Data: make([]float32, dim), Len: 1, Dim: dim}
+	if err := all.Finish(merged, nil); err != nil {
+		panic(err)
+	}
+	if err := kernel.Attention(whole, q, k, v, &kernel.Options{Causal: true}); err != nil {
+		panic(err)
+	}
+	fmt.Println(merged.Data[0] == whole.Data[0], merged.Data[1] == whole.Data[1])
+	// Output: true true
 }
 
 // The shares that the second and the third word give to each word.

@@ -63,6 +63,9 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 // Position returns that of query number i among the keys.
 func (s *Sequence) Position(i int) int { return add(s.Start, i) }
 
+// CountFrom makes s that of keys that begin with a number of all those from which its positions were counted.
+func (s *Sequence) CountFrom(key int) { s.Start = add(s.Start, -key) }
+
 // Cut leaves the queries that are among the n rows of q from first on, which become its only rows.
 func (s *Sequence) Cut(first, n int) {
 	before := clamp(first-s.Query, s.Queries)

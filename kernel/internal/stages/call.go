@@ -17,22 +17,23 @@ import (
 
 // Arguments are the checked arguments of a call.
 type Arguments struct {
-	Dst, Q  source.Tensor
-	K, V    source.Stored
-	First   int       // number of the first row of Q and Dst among the queries
-	Queries int       // how many there are, of which Q may be a part
-	Scale   float32   // of the scores
-	SoftCap float32   // of the scores, or 0
-	ALiBi   []float32 // slopes of the query heads, or nil
-	Bias    Bias
-	Sight   sight.Rule
-	Lengths sight.Lengths
-	Sinks   []float32    // logits of the query heads, or nil
-	LSE     []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
-	Stats   []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
-	Spans   []State      // if not nil receives what each span of keys makes of all rows, and nothing else does
-	Workers int          // at most; 0 adapts to what else runs
-	Stop    *atomic.Bool // if not nil, and once it is true, Dst is left as it is
+	Dst, Q   source.Tensor
+	K, V     source.Stored
+	First    int       // number of the first row of Q and Dst among the queries
+	Queries  int       // how many there are, of which Q may be a part
+	Scale    float32   // of the scores
+	SoftCap  float32   // of the scores, or 0
+	ALiBi    []float32 // slopes of the query heads, or nil
+	Bias     Bias
+	Sight    sight.Rule
+	Lengths  sight.Lengths
+	Sinks    []float32    // logits of the query heads, or nil
+	LSE      []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
+	Stats    []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
+	FirstKey int          // number of the first row of K and V among all keys, from which positions count; a multiple of a span
+	Spans    []*State     // if not nil receives what each span of K makes of all rows, and nothing else does
+	Workers  int          // at most; 0 adapts to what else runs
+	Stop     *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
 
 // A call is a call under way.
@@ -60,6 +61,7 @@ func newCall(a *Arguments) *call {
 	for i := range c.sequences {
 		s := &c.sequences[i]
 		s.Cut(a.First, a.Q.Len)
+		s.CountFrom(a.FirstKey)
 		if a.Sinks == nil || !c.saves() { // of rows that see no key that of their sink is saved
 			c.Sight.Trim(s)
 		}

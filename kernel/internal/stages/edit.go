@@ -56,7 +56,7 @@ func (e *edit) hides() bool { return e.bias != nil }
 
 // An edited is what the edit of some queries needs to know of them.
 type edited struct {
-	position [tile.MaxPanel]int32
+	position [tile.MaxPanel]int32 // among all keys
 	slope    [tile.MaxPanel]float32
 	bias     [tile.MaxPanel]int // where that of each begins, as keys count
 	same     bool               // all of them begin there
@@ -69,7 +69,7 @@ func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
 	at.begin(c, it, head, row)
 	for r := range n {
 		h := at.head + at.Number
-		q.position[r] = int32(generic.AlibiPosition(at.sequence.Position(at.Query)))
+		q.position[r] = int32(generic.AlibiPosition(min(at.sequence.Position(at.Query), 1<<30-c.FirstKey) + c.FirstKey))
 		if c.ALiBi != nil {
 			q.slope[r] = c.edit.slopes[h]
 		}
@@ -116,7 +116,7 @@ func (w *worker) editTile(p *panel, st *tile.Panel, scores []float32, first, n i
 		asm.CapTile(scores, w.ifLast(st, w.ALiBi == nil && e.bias == nil), n, e.cap, e.inverse)
 	}
 	if w.ALiBi != nil {
-		asm.AlibiTile(scores, w.ifLast(st, e.bias == nil), &p.edited.position, &p.edited.slope, n, first)
+		asm.AlibiTile(scores, w.ifLast(st, e.bias == nil), &p.edited.position, &p.edited.slope, n, w.FirstKey+first)
 	}
 	switch {
 	case e.bias == nil:
@@ -145,7 +145,7 @@ func (w *worker) editPart(rs *rows, t *part, begin int) {
 			asm.CapRow(scores, e.cap, e.inverse)
 		}
 		if w.ALiBi != nil {
-			asm.AlibiRow(scores, int(q.position[r])-first, q.slope[r])
+			asm.AlibiRow(scores, int(q.position[r])-w.FirstKey-first, q.slope[r])
 		}
 		if e.bias != nil {
 			asm.BiasRow(scores, e.bias.Data[q.bias[r]+first:])

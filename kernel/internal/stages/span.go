@@ -12,6 +12,15 @@ import (
 // head is number (batch*Heads+head)*Lq + i, and O has the rows of VDim. No keys make Max -Inf and the others 0.
 type State struct{ Max, Sum, Mix []float32 }
 
+// NewState returns that of no keys for so many rows, whose VDim is dim.
+func NewState(rows, dim int) *State {
+	s := &State{make([]float32, rows), make([]float32, rows), make([]float32, rows*dim)}
+	for i := range s.Max {
+		s.Max[i] = float32(math.Inf(-1))
+	}
+	return s
+}
+
 // states are what keys make of rows of one KV head: M, L and O.
 type states struct {
 	max, sum [tile.MaxPanel]float32
@@ -46,7 +55,7 @@ type total struct {
 func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 	pad, dim := tile.Pad(w.V.Dim), w.V.Dim
 	if w.Spans != nil {
-		to := &w.Spans[span]
+		to := w.Spans[span]
 		for r, n := range numbers {
 			to.Max[n], to.Sum[n] = s.max[r], s.sum[r]
 			asm.Scale(to.Mix[n*dim:][:dim], s.mix[r*pad:][:dim], 1)
@@ -64,7 +73,7 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 	}
 	for r := range numbers {
 		a, b := t.add(r, s.max[r], s.sum[r])
-		asm.MergeRow(t.mix[r*pad:][:dim], s.mix[r*pad:][:dim], a, b)
+		asm.MergeRow(t.mix[r*pad:][:pad], s.mix[r*pad:][:pad], a, b)
 	}
 }
 
