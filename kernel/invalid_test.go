@@ -366,8 +366,8 @@ func TestBadSelfAttention(t *testing.T) {
 		{"head is -1, want one of Heads = 4", func(dst *Matrix, head *int, tokens *[]int) { *head = -1 }},
 		{"tokens[1] is 9, want one of the 9 of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{0, 9} }},
 		{"tokens[0] is -1, want one of the 9 of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{-1, 9} }},
-		{"dst is 2 x 9, want 1 x 9, the chosen tokens by those of x", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{3} }},
-		{"dst is 2 x 8, want 2 x 9, the chosen tokens by those of x", func(dst *Matrix, head *int, tokens *[]int) { dst.Cols = 8 }},
+		{"dst is 2 x 9, want 1 x 9, the chosen tokens by the keys", func(dst *Matrix, head *int, tokens *[]int) { *tokens = []int{3} }},
+		{"dst is 2 x 8, want 2 x 9, the chosen tokens by the keys", func(dst *Matrix, head *int, tokens *[]int) { dst.Cols = 8 }},
 		{"dst.Data shares memory with WQ", func(dst *Matrix, head *int, tokens *[]int) { dst.Data = l.WQ.Data }},
 		{"dst.Data shares memory with WK", func(dst *Matrix, head *int, tokens *[]int) { dst.Data = l.WK.Data }},
 		{"dst.Data shares memory with BQ", func(dst *Matrix, head *int, tokens *[]int) { l.BQ = dst.Data[6:] }},
@@ -399,18 +399,18 @@ func TestLayerTooLarge(t *testing.T) {
 		dst, x := ones(c.tokens, 1), ones(c.tokens, 1)
 		for _, workers := range []int{1, 2} {
 			require.EqualError(t, l.Forward(dst, x, &Options{Workers: workers}), fmt.Sprintf(
-				"attn: K and V of %d tokens, with %d and %d columns, take %d bytes, want at most 1073741824", c.tokens, cols, cols, 8*int64(c.tokens)*int64(cols)))
+				"attn: K and V, %d x %d and %[1]d x %[2]d, take %d bytes, want at most 1073741824", c.tokens, cols, 8*int64(c.tokens)*int64(cols)))
 		}
 		require.Equal(t, ones(c.tokens, 1), dst, "nothing is written")
 	}
-	f := forward{x: Matrix{Rows: 50_000, Cols: 100}} // what x takes is the measure
-	require.NoError(t, f.checkMemory("K and V", 3200, 3200))
-	require.EqualError(t, f.checkMemory("K and V", 3200, 3201), "attn: K and V of 50000 tokens, with 3200 and 3201 columns, take 1280200000 bytes, want at most 1280000000")
+	f, x := forward{}, Matrix{Rows: 50_000, Cols: 100} // what x takes is the measure
+	require.NoError(t, f.checkMemory("K and V", x, 3200, x, 3200))
+	require.EqualError(t, f.checkMemory("K and V", x, 3200, x, 3201), "attn: K and V, 50000 x 3200 and 50000 x 3201, take 1280200000 bytes, want at most 1280000000")
 
 	tokens := ones(200_000, 1)
 	l := &SelfAttention{WQ: ones(1, 1024), WK: ones(1, 1024), WV: ones(1, 1)}
 	require.EqualError(t, l.Weights(ones(1, 200_000), tokens, 0, []int{0}, nil),
-		"attn: Q and K of a head of 200000 tokens, with 1024 and 1024 columns, take 1638400000 bytes, want at most 1073741824")
+		"attn: Q and K of a head, 200000 x 1024 and 200000 x 1024, take 1638400000 bytes, want at most 1073741824")
 
 	// Weights without elements have any number of columns.
 	none := func(cols int) Matrix { return Matrix{Cols: cols} }
@@ -421,7 +421,7 @@ func TestLayerTooLarge(t *testing.T) {
 		t.Skip("an emulator keeps books on every page that is reserved")
 	}
 	n := math.MaxInt>>20 + 2 // 2^43 + 1
-	x := Matrix{n, 1, 1, asmtest.Sparse(t, n)}
+	x = Matrix{n, 1, 1, asmtest.Sparse(t, n)}
 	l = &SelfAttention{Heads: 1 << 11, WQ: ones(1, 1<<21), WK: ones(1, 1<<21), WV: ones(1, 1<<21)}
 	require.EqualError(t, l.Forward(Matrix{}, x, nil), "attn: x is 8796093022209 x 1, want at most 2147483647 rows")
 }

@@ -107,8 +107,7 @@ func (o *Options) arguments(a *stages.Arguments, q, k *Tensor, first, queries in
 		a.Scale = float32(1 / math.Sqrt(float64(q.Dim)))
 	}
 	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
-	l := &a.Lengths
-	l.Start, l.KeyLen, l.QueryLen, l.QueryOffsets, l.KeyOffsets = o.Start, o.KeyLen, o.QueryLen, o.QueryOffsets, o.KeyOffsets
+	a.Lengths = o.lengths()
 	if o.Bias != nil {
 		a.Bias = stages.Bias(*o.Bias)
 	}
@@ -118,6 +117,10 @@ func (o *Options) arguments(a *stages.Arguments, q, k *Tensor, first, queries in
 	if w := o.Window; w != nil {
 		a.Sight.Window, a.Sight.Left, a.Sight.Right = true, w.Left, w.Right
 	}
+}
+
+func (o *Options) lengths() sight.Lengths {
+	return sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets}
 }
 
 // check returns an error if what o says of so many queries does not fit the resolved q and k.

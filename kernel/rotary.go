@@ -86,33 +86,37 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 	if err := checkRotary(&x, &cos, &sin, start); err != nil {
 		return err
 	}
-	n := cos.Cols
-	if x.empty() || n == 0 {
+	if x.empty() || cos.Cols == 0 {
 		return nil
 	}
-	// Rows that are neighbours go together: those of a head, or the heads of a token, which share their angles.
-	byToken := x.Len == 1 || x.Heads > 1 && x.HeadStride < x.LenStride
-	rows := source.Tensor(x)
+	tables, rows := RotaryTables{cos, sin, interleaved}, source.Tensor(x)
 	for b := range x.Batch {
 		first := 0
 		if start != nil {
 			first = start[b%len(start)]
 		}
-		if byToken {
-			for i := range x.Len {
-				at := func(m Matrix) tile.Rows { return tile.Rows{Data: m.Data[(first+i)*m.Stride:], Len: x.Heads, Dim: n} }
-				asm.Rotary(tile.Rows{Data: x.Data[rows.At(b, 0, i):], Len: x.Heads, Dim: 2 * n, Stride: x.HeadStride}, at(cos), at(sin), interleaved)
-			}
-			continue
-		}
-		from := func(m Matrix) tile.Rows {
-			return tile.Rows{Data: m.Data[first*m.Stride:], Len: x.Len, Dim: n, Stride: m.Stride}
-		}
-		for h := range x.Heads {
-			asm.Rotary(tile.Rows{Data: x.Data[rows.At(b, h, 0):], Len: x.Len, Dim: 2 * n, Stride: x.LenStride}, from(cos), from(sin), interleaved)
-		}
+		tables.rotate(&rows, b, first)
 	}
 	return nil
+}
+
+// rotate rotates a batch member of x, whose first row is at position first. Everything has been checked.
+func (t *RotaryTables) rotate(x *source.Tensor, batch, first int) {
+	n := t.Cos.Cols
+	// Rows that are neighbours go together: those of a head, or the heads of a token, which share their angles.
+	if x.Len == 1 || x.Heads > 1 && x.HeadStride < x.LenStride {
+		for i := range x.Len {
+			at := func(m Matrix) tile.Rows { return tile.Rows{Data: m.Data[(first+i)*m.Stride:], Len: x.Heads, Dim: n} }
+			asm.Rotary(tile.Rows{Data: x.Data[x.At(batch, 0, i):], Len: x.Heads, Dim: 2 * n, Stride: x.HeadStride}, at(t.Cos), at(t.Sin), t.Interleaved)
+		}
+		return
+	}
+	from := func(m Matrix) tile.Rows {
+		return tile.Rows{Data: m.Data[first*m.Stride:], Len: x.Len, Dim: n, Stride: m.Stride}
+	}
+	for h := range x.Heads {
+		asm.Rotary(tile.Rows{Data: x.Data[x.At(batch, h, 0):], Len: x.Len, Dim: 2 * n, Stride: x.LenStride}, from(t.Cos), from(t.Sin), t.Interleaved)
+	}
 }
 
 // checkRotary resolves the arguments of Rotary and checks that they fit together.

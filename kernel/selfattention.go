@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"sync"
 
 	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // SelfAttention is the self-attention layer: learned projections turn the vectors of the tokens
@@ -32,6 +33,15 @@ type SelfAttention struct {
 
 	// Biases, one element a column of the projection, or nil.
 	BQ, BK, BV, BO []float32
+
+	// Memory, if it is not nil, is tokens that keys and values are made of instead of x, which is cross attention:
+	// K = Memory.WK + BK, V = Memory.WV + BV. Its columns are the rows of WK and WV.
+	Memory *Matrix
+
+	// Rotary, if it is not nil, rotates the heads of queries and keys by their positions, as the function [Rotary] does:
+	// keys from 0 on, queries from the Start of Options on, or where that is nil from the position that it stands for;
+	// in each packed sequence anew. The tables have a row for each of these positions.
+	Rotary *RotaryTables
 
 	packed [weights]*Packed // WQ, WK, WV and WO, each where its field has no Data
 }
@@ -70,10 +80,10 @@ func (l *SelfAttention) Pack(opts *PackOptions) error {
 var errNoLayer = errors.New("attn: the *SelfAttention is nil, want a layer")
 
 // Forward computes the contextual vectors of the tokens x, tokens x model dim, into dst, tokens x
-// output dim. opts, which may be nil, are those of [Attention]. dst must not share an element with
-// the layer or x.
+// output dim. opts, which may be nil, are those of [Attention], with x as the one batch member: sequences are packed
+// by QueryOffsets and KeyOffsets. dst and LSE must not share an element with the layer or x.
 //
-// It takes memory for K and V of all tokens, tokens x (WK.Cols + WV.Cols) elements, and for Q and the
+// It takes memory for K and V of all tokens, of Memory if that is given, tokens x (WK.Cols + WV.Cols) elements, and for Q and the
 // heads of a block of tokens: 64 MiB each, or one token if that is more. K and V may take 1 GiB or,
 // if that is more, 64 times the bytes of x (known layers take up to 32 times as much): larger ones
 // are refused, so that wrong sizes are an error and not the end of the process. The first calls
@@ -93,10 +103,22 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	if dst.Rows != f.x.Rows || dst.Cols != f.outDim {
 		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the tokens by the output dim", dst.Rows, dst.Cols, f.x.Rows, f.outDim)
 	}
-	if err := f.checkApart(dst); err != nil {
+	if err := f.checkApart("dst.Data", dst.footprint()); err != nil {
 		return err
 	}
-	if err := f.checkMemory("K and V", f.WK.Cols, f.WV.Cols); err != nil {
+	for _, saved := range [...]struct {
+		name string
+		data []float32
+	}{{"Options.LSE", f.opts.LSE}, {"Options.Stats", f.opts.Stats}} {
+		at := vectorFootprint(saved.data)
+		if err := f.checkApart(saved.name, at); err != nil {
+			return err
+		}
+		if at.meets(dst.footprint()) {
+			return fmt.Errorf("attn: %s shares memory with dst.Data", saved.name)
+		}
+	}
+	if err := f.checkMemory("K and V", f.source, f.WK.Cols, f.source, f.WV.Cols); err != nil {
 		return err
 	}
 	return f.run(dst)
@@ -109,9 +131,11 @@ func (f *forward) run(dst Matrix) error {
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	k, v := buf.matrix(0, f.x.Rows, f.WK.Cols), buf.matrix(1, f.x.Rows, f.WV.Cols)
-	f.project(k, f.x, weightK, 0)
-	f.project(v, f.x, weightV, 0)
+	k, v := buf.matrix(0, f.source.Rows, f.WK.Cols), buf.matrix(1, f.source.Rows, f.WV.Cols)
+	f.project(k, f.source, weightK, 0)
+	f.project(v, f.source, weightV, 0)
+	sequences := f.sequences(buf)
+	f.rotateKeys(headView(k, f.KVHeads), sequences)
 	for first := 0; first < f.x.Rows; first += f.block {
 		n := min(f.block, f.x.Rows-first)
 		out := dst.rowsFrom(first, n)
@@ -121,6 +145,7 @@ func (f *forward) run(dst Matrix) error {
 		}
 		q := buf.matrix(3, n, f.WQ.Cols)
 		f.project(q, f.x.rowsFrom(first, n), weightQ, 0)
+		f.rotateQueries(headView(q, f.Heads), first, sequences)
 		heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
 		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, portion{first: first, queries: f.x.Rows}); err != nil {
 			return err
@@ -133,7 +158,7 @@ func (f *forward) run(dst Matrix) error {
 }
 
 // Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst
-// is len(tokens) x the tokens of x. It takes memory for Q and K of this head, tokens x 2*d elements, with
+// is len(tokens) x the tokens of x, or of Memory. It takes memory for Q and K of this head, tokens x 2*d elements, with
 // packed weights up to 62 more a token, which is refused and kept as that of [SelfAttention.Forward].
 func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Options) error {
 	f, err := l.plan(x, opts)
@@ -151,14 +176,14 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 			return fmt.Errorf("attn: tokens[%d] is %d, want one of the %d of x", i, token, f.x.Rows)
 		}
 	}
-	if dst.Rows != len(tokens) || dst.Cols != f.x.Rows {
-		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the chosen tokens by those of x", dst.Rows, dst.Cols, len(tokens), f.x.Rows)
+	if dst.Rows != len(tokens) || dst.Cols != f.source.Rows {
+		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the chosen tokens by the keys", dst.Rows, dst.Cols, len(tokens), f.source.Rows)
 	}
-	if err := f.checkApart(dst); err != nil {
+	if err := f.checkApart("dst.Data", dst.footprint()); err != nil {
 		return err
 	}
 	d := f.WQ.Cols / f.Heads
-	if err := f.checkMemory("Q and K of a head", d, d); err != nil {
+	if err := f.checkMemory("Q and K of a head", f.x, d, f.source, d); err != nil {
 		return err
 	}
 	if len(dst.Data) == 0 {
@@ -166,42 +191,114 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
+	q, k := f.head(buf, f.x, weightQ, head, d), f.head(buf, f.source, weightK, head/(f.Heads/f.KVHeads), d)
+	sequences := f.sequences(buf)
+	f.rotateKeys(k, sequences)
+	f.rotateQueries(q, 0, sequences)
 	f.opts.leave(head)
-	return AttentionWeights(dst, f.head(buf, weightQ, head, d), f.head(buf, weightK, head/(f.Heads/f.KVHeads), d), 0, 0, tokens, &f.opts)
+	f.opts.LSE, f.opts.Stats = nil, nil
+	return AttentionWeights(dst, q, k, 0, 0, tokens, &f.opts)
 }
 
 // head returns a head of d columns of a projection of x. Of packed weights the columns begin with a panel.
-func (f *forward) head(buf *layerScratch, w weight, head, d int) Tensor {
+func (f *forward) head(buf *layerScratch, x Matrix, w weight, head, d int) Tensor {
 	from, before := head*d, 0
 	if p := f.packed[w]; p != nil && p.few == nil {
 		before = from % p.width
 	}
-	y := buf.matrix(int(w), f.x.Rows, before+d)
-	f.project(y, f.x, w, from-before)
+	y := buf.matrix(int(w), x.Rows, before+d)
+	f.project(y, x, w, from-before)
 	return headView(Matrix{y.Rows, d, y.Stride, y.Data[min(before, len(y.Data)):]}, 1)
 }
 
-// checkApart returns an error if dst shares an element with x or the layer.
-func (f *forward) checkApart(dst Matrix) error {
-	name := shared(dst.footprint(), operand{"x", f.x.footprint()},
+// sequences returns those whose queries and keys are rotated: none if nothing is.
+func (f *forward) sequences(buf *layerScratch) []sight.Sequence {
+	if f.rotary.Cos.Cols == 0 {
+		return nil
+	}
+	l := f.opts.lengths()
+	buf.sequences = l.Sequences(buf.sequences[:0], 1, f.x.Rows, f.source.Rows)
+	return buf.sequences
+}
+
+// rotateKeys rotates the keys of sequences.
+func (f *forward) rotateKeys(k Tensor, sequences []sight.Sequence) {
+	for i := range sequences {
+		if s := &sequences[i]; s.Keys > 0 {
+			x := source.Tensor(k)
+			x.Data, x.Len = k.Data[s.Key*k.LenStride:], s.Keys
+			f.rotary.rotate(&x, 0, 0)
+		}
+	}
+}
+
+// rotateQueries rotates the queries of sequences that are among the rows of q, the first of which has a number.
+func (f *forward) rotateQueries(q Tensor, first int, sequences []sight.Sequence) {
+	for _, s := range sequences {
+		if s.Cut(first, q.Len); s.Queries > 0 {
+			x := source.Tensor(q)
+			x.Data, x.Len = q.Data[s.Query*q.LenStride:], s.Queries
+			f.rotary.rotate(&x, 0, s.Start)
+		}
+	}
+}
+
+// checkRotary resolves the tables, and checks that they have what the sequences need.
+func (f *forward) checkRotary() (err error) {
+	if f.Rotary == nil {
+		return nil
+	}
+	t := &f.rotary
+	*t = *f.Rotary
+	if t.Cos, err = t.Cos.resolve("Rotary.Cos"); err != nil {
+		return err
+	}
+	if t.Sin, err = t.Sin.resolve("Rotary.Sin"); err != nil {
+		return err
+	}
+	d, rows := f.WQ.Cols/f.Heads, t.Cos.Rows
+	switch {
+	case t.Sin.Rows != rows || t.Sin.Cols != t.Cos.Cols:
+		return fmt.Errorf("attn: Rotary.Sin is %d x %d, want %d x %d as Rotary.Cos", t.Sin.Rows, t.Sin.Cols, rows, t.Cos.Cols)
+	case t.Cos.Cols > d/2:
+		return fmt.Errorf("attn: Rotary.Cos.Cols is %d, want at most %d, half of a head", t.Cos.Cols, d/2)
+	}
+	buf := layers.Get().(*layerScratch)
+	defer layers.Put(buf)
+	for i, s := range f.sequences(buf) {
+		switch {
+		case s.Keys > rows:
+			return fmt.Errorf("attn: Rotary.Cos.Rows is %d, want %d or more, the keys of sequence %d", rows, s.Keys, i)
+		case s.Queries > 0 && (s.Start < 0 || s.Start > rows-s.Queries):
+			return fmt.Errorf("attn: Rotary.Cos.Rows is %d, want rows for positions %d to %d, those of the queries of sequence %d by Options.Start", rows, s.Start, s.Position(s.Queries-1), i)
+		}
+	}
+	return nil
+}
+
+// checkApart returns an error if what is written, of that name, shares an element with x or the layer.
+func (f *forward) checkApart(written string, at footprint) error {
+	name := shared(at, operand{"x", f.x.footprint()}, operand{"Memory", f.source.footprint()},
+		operand{"Rotary.Cos", f.rotary.Cos.footprint()}, operand{"Rotary.Sin", f.rotary.Sin.footprint()},
 		operand{"WQ", f.WQ.footprint()}, operand{"WK", f.WK.footprint()}, operand{"WV", f.WV.footprint()}, operand{"WO", f.WO.footprint()},
 		operand{"BQ", vectorFootprint(f.BQ)}, operand{"BK", vectorFootprint(f.BK)}, operand{"BV", vectorFootprint(f.BV)}, operand{"BO", vectorFootprint(f.BO)})
 	if name != "" {
-		return fmt.Errorf("attn: dst.Data shares memory with %s", name)
+		return fmt.Errorf("attn: %s shares memory with %s", written, name)
 	}
-	return f.opts.checkApart("dst.Data", dst.footprint(), &Tensor{Batch: 1, Heads: f.Heads}, f.x.Rows, f.x.Rows)
+	return f.opts.checkApart(written, at, &Tensor{Batch: 1, Heads: f.Heads}, f.x.Rows, f.source.Rows)
 }
 
-// checkMemory returns an error if two matrices of all tokens, with so many columns, would take too much.
-func (f *forward) checkMemory(what string, cols1, cols2 int) error {
+// checkMemory returns an error if two matrices, of the tokens of a and of b with so many columns, would take too
+// much.
+func (f *forward) checkMemory(what string, a Matrix, colsA int, b Matrix, colsB int) error {
 	const least, times = 1 << 30, 64
-	row, given := 4*(uint64(cols1)+uint64(cols2)), 4*uint64(f.x.Rows)*uint64(f.x.Cols) // bytes
-	over, bytes := bits.Mul64(uint64(f.x.Rows), row)
-	if over > 0 {
-		bytes = math.MaxUint64
+	bytes, given := 0.0, 0.0
+	for _, m := range [...]struct{ rows, cols, from int }{{a.Rows, colsA, a.Cols}, {b.Rows, colsB, b.Cols}} {
+		bytes += float64(4 * float64(m.rows) * float64(m.cols))
+		given += float64(2 * float64(m.rows) * float64(m.from))
 	}
 	if most := min(max(least, times*given), math.MaxInt); bytes > most {
-		return fmt.Errorf("attn: %s of %d tokens, with %d and %d columns, take %d bytes, want at most %d", what, f.x.Rows, cols1, cols2, bytes, most)
+		return fmt.Errorf("attn: %s, %d x %d and %d x %d, take %.0f bytes, want at most %.0f", what, a.Rows, colsA, b.Rows, colsB, bytes, most)
 	}
 	return nil
 }
@@ -210,6 +307,8 @@ func (f *forward) checkMemory(what string, cols1, cols2 int) error {
 type forward struct {
 	SelfAttention
 	x        Matrix
+	source   Matrix       // of keys and values: x or Memory
+	rotary   RotaryTables // without columns if there are none
 	opts     Options
 	projects bool // by WO
 	outDim   int
@@ -244,11 +343,17 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if f.x, err = x.resolve("x"); err != nil {
 		return f, err
 	}
-	if f.x.Cols == 0 && f.x.Rows > 0 {
-		return f, fmt.Errorf("attn: x is %d x 0, want 1 or more columns, the model dim", f.x.Rows)
+	f.source = f.x
+	if f.Memory != nil {
+		if f.source, err = f.Memory.resolve("Memory"); err != nil {
+			return f, err
+		}
 	}
-	if f.x.Rows > math.MaxInt32 {
-		return f, fmt.Errorf("attn: x is %d x %d, want at most %d rows", f.x.Rows, f.x.Cols, math.MaxInt32)
+	if err := checkTokens("x", f.x); err != nil {
+		return f, err
+	}
+	if err := checkTokens("Memory", f.source); err != nil {
+		return f, err
 	}
 	if err := f.resolveHeads(weightQ, "Heads", f.Heads); err != nil {
 		return f, err
@@ -267,7 +372,10 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	if !ok {
 		return f, fmt.Errorf("attn: Heads is %d, with heads of %d as in WV: their size overflows int", f.Heads, e)
 	}
-	if err := f.opts.checkEdits(&Tensor{Batch: 1, Heads: f.Heads}, &Tensor{Len: f.x.Rows}, f.x.Rows); err != nil {
+	if err := f.opts.check(&Tensor{Batch: 1, Heads: f.Heads}, &Tensor{Len: f.source.Rows}, f.x.Rows); err != nil {
+		return f, err
+	}
+	if err := f.checkRotary(); err != nil {
 		return f, err
 	}
 	f.outDim = mix
@@ -284,6 +392,17 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 	}
 	f.outDim = f.WO.Cols
 	return f, nil
+}
+
+// checkTokens checks resolved tokens.
+func checkTokens(name string, x Matrix) error {
+	if x.Cols == 0 && x.Rows > 0 {
+		return fmt.Errorf("attn: %s is %d x 0, want 1 or more columns, the model dim", name, x.Rows)
+	}
+	if x.Rows > math.MaxInt32 {
+		return fmt.Errorf("attn: %s is %d x %d, want at most %d rows", name, x.Rows, x.Cols, math.MaxInt32)
+	}
+	return nil
 }
 
 // A weight is one of a layer.
@@ -312,7 +431,11 @@ func (l *SelfAttention) weight(w weight) (m *Matrix, bias []float32, name string
 
 // resolveHeads checks and resolves a projection of x to heads, whose number is in the field headsName.
 func (f *forward) resolveHeads(w weight, headsName string, heads int) error {
-	err := f.resolve(w, f.x.Cols, "the columns of x")
+	rows, why := f.x.Cols, "the columns of x"
+	if w != weightQ && f.Memory != nil {
+		rows, why = f.source.Cols, "the columns of Memory"
+	}
+	err := f.resolve(w, rows, why)
 	if m, _, name := f.weight(w); err == nil && (m.Cols == 0 || m.Cols%heads != 0 || m.Cols/heads > maxDim) {
 		err = fmt.Errorf("attn: %s has %d columns, want a multiple of %s = %d, each head 1 to %d", name, m.Cols, headsName, heads, maxDim)
 	}
@@ -366,7 +489,10 @@ func headView(m Matrix, heads int) Tensor {
 }
 
 // layerScratch holds the matrices between the steps of a layer.
-type layerScratch struct{ m [4][]float32 }
+type layerScratch struct {
+	m         [4][]float32
+	sequences []sight.Sequence
+}
 
 var layers = sync.Pool{New: func() any { return new(layerScratch) }}
 
