@@ -64,6 +64,7 @@ var argumentTargets = []struct {
 	{"vectors", drawVectors},
 	{"Rotary", drawRotary},
 	{"norms", drawNorm},
+	{"options", drawOptionsCall},
 	{"generic", drawGeneric},
 }
 
