@@ -440,6 +440,17 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	tile.BiasKeys(s, st, bias, n)
 }
 
+// PackMask is [tile.PackMask].
+func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int) {
+	if level >= levelAVX512 && w == avx512.PanelWidth {
+		return avx512.PackMask(lanes, mask, offset, w, n)
+	}
+	if level >= levelAVX2 {
+		return avx2.PackMask(lanes, mask, offset, w, n)
+	}
+	return tile.PackMask(lanes, mask, offset, w, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
@@ -540,6 +551,17 @@ func BiasRow(s, bias []float32) {
 		return
 	}
 	tile.BiasRow(s, bias)
+}
+
+// HideRow is [tile.HideRow].
+func HideRow(s []float32, mask []bool) (hides bool) {
+	if level >= levelAVX512 && len(s) >= 64 {
+		return avx512.HideRow(s, mask)
+	}
+	if level >= levelAVX2 {
+		return avx2.HideRow(s, mask)
+	}
+	return tile.HideRow(s, mask)
 }
 
 // RowWeights is [tile.RowWeights].

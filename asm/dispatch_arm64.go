@@ -315,6 +315,14 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	tile.BiasKeys(s, st, bias, n)
 }
 
+// PackMask is [tile.PackMask].
+func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int) {
+	if level >= levelNEON {
+		return neon.PackMask(lanes, mask, offset, w, n)
+	}
+	return tile.PackMask(lanes, mask, offset, w, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	if level >= levelNEON {
@@ -384,6 +392,14 @@ func BiasRow(s, bias []float32) {
 		return
 	}
 	tile.BiasRow(s, bias)
+}
+
+// HideRow is [tile.HideRow].
+func HideRow(s []float32, mask []bool) (hides bool) {
+	if level >= levelNEON {
+		return neon.HideRow(s, mask)
+	}
+	return tile.HideRow(s, mask)
 }
 
 // RowWeights is [tile.RowWeights].

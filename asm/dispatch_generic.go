@@ -182,6 +182,11 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	tile.BiasKeys(s, st, bias, n)
 }
 
+// PackMask is [tile.PackMask].
+func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int) {
+	return tile.PackMask(lanes, mask, offset, w, n)
+}
+
 // HideTile is [tile.HideTile].
 func HideTile(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int) {
 	tile.HideTile(s, st, lanes, n)
@@ -220,6 +225,11 @@ func AlibiRow(s []float32, position int, slope float32) {
 // BiasRow is [tile.BiasRow].
 func BiasRow(s, bias []float32) {
 	tile.BiasRow(s, bias)
+}
+
+// HideRow is [tile.HideRow].
+func HideRow(s []float32, mask []bool) (hides bool) {
+	return tile.HideRow(s, mask)
 }
 
 // RowWeights is [tile.RowWeights].

@@ -43,6 +43,7 @@ type Impl struct {
 	AlibiTile          func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
 	BiasTile           func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int)
 	BiasKeys           func(s []float32, st *tile.Panel, bias []float32, n int)
+	PackMask           func(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int)
 	HideTile           func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile        func(s []float32, st *tile.Panel, n int)
 	ValueTile          func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
@@ -51,6 +52,7 @@ type Impl struct {
 	CapRow             func(s []float32, cap, inverse float32)
 	AlibiRow           func(s []float32, position int, slope float32)
 	BiasRow            func(s, bias []float32)
+	HideRow            func(s []float32, mask []bool) (hides bool)
 	RowWeights         func(s []float32) (m float32)
 	RowValues          func(o, p, sum []float32, rows int, v tile.Rows)
 	MergeRow           func(acc, o []float32, a, b float32)
@@ -99,6 +101,7 @@ func Generic(w int) Impl {
 		AlibiTile:          tile.AlibiTile,
 		BiasTile:           tile.BiasTile,
 		BiasKeys:           tile.BiasKeys,
+		PackMask:           tile.PackMask,
 		HideTile:           tile.HideTile,
 		SoftmaxTile:        tile.SoftmaxTile,
 		ValueTile:          tile.ValueTile,
@@ -107,6 +110,7 @@ func Generic(w int) Impl {
 		CapRow:             tile.CapRow,
 		AlibiRow:           tile.AlibiRow,
 		BiasRow:            tile.BiasRow,
+		HideRow:            tile.HideRow,
 		RowWeights:         tile.RowWeights,
 		RowValues:          tile.RowValues,
 		MergeRow:           tile.MergeRow,

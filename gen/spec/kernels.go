@@ -130,6 +130,10 @@ var Kernels = []Kernel{
 		Name: "BiasKeys", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("n")}, {"n", integer, value}},
 	}, {
+		Name: "PackMask", Width: "w", Result: "seen int",
+		Params: []Param{{"lanes", bits, write()}, {"mask", flags, read("offset[:PanelWidth]", "n")}, {"offset", offsets, value},
+			{"w", integer, value}, {"n", integer, value}},
+	}, {
 		Name: "HideTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"lanes", bits, read()}, {"n", integer, value}},
 	}, {
@@ -160,6 +164,9 @@ var Kernels = []Kernel{
 	}, {
 		Name: "BiasRow", Elements: "s", Wide: "len(s) >= 64",
 		Params: []Param{{"s", vector, write("len(s)")}, {"bias", vector, read("len(s)")}},
+	}, {
+		Name: "HideRow", Elements: "s", Wide: "len(s) >= 64", Result: "hides bool",
+		Params: []Param{{"s", vector, write("len(s)")}, {"mask", flags, read("len(s)")}},
 	}, {
 		Name: "RowWeights", Result: "m float32", Elements: "s", Wide: "len(s) >= 64",
 		Params: []Param{{"s", vector, write("len(s)")}},

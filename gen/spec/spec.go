@@ -45,6 +45,7 @@ const (
 	vector  = "[]float32"
 	halves  = "[]uint16"
 	octets  = "[]int8"
+	flags   = "[]bool"
 	lanes   = "*[tile.Lanes]float32"
 	norm    = "*[3]float32"
 	state   = "*tile.Panel"

@@ -104,6 +104,22 @@ func (g *gen) setWhere(x, y, z, t reg.VecPhysical) {
 	}
 }
 
+// setWhereZero sets the lanes of x to those of y where z, of integers, is 0, and further bits in bits there; zero is
+// 0, t scratch.
+func (g *gen) setWhereZero(x, y, z, zero, t reg.VecPhysical, bits reg.GPVirtual) {
+	b := g.GP32()
+	if g.avx512() {
+		g.VPTESTNMD(z, z, reg.K1)
+		g.VBLENDMPS(y, x, reg.K1, x)
+		g.KMOVW(reg.K1, b)
+	} else {
+		g.VPCMPEQD(zero, z, t)
+		g.VBLENDVPS(t, y, x, x)
+		g.VMOVMSKPS(t, b)
+	}
+	g.ORL(b, bits.As32())
+}
+
 // orDiffer sets further bits in bits where x equals neither y, which may be nil, nor z; t and u are
 // scratch.
 func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {

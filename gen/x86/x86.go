@@ -46,6 +46,7 @@ var files = []struct {
 	{"panel", genPanel},
 	{"score", genScore},
 	{"edit", genEdit},
+	{"hide", genHide},
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},

@@ -537,6 +537,18 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	biasKeys(&s[0], st, &bias[0], n)
 }
 
+// PackMask is [tile.PackMask].
+//
+//go:noinline
+func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, _, n int) (seen int) {
+	race.WriteVar(lanes)
+	race.ReadAt(mask, offset[:PanelWidth], n)
+	if n >= 32 {
+		return packMask(lanes, &mask[0], offset, n)
+	}
+	return tile.PackMask(lanes, mask, offset, PanelWidth, n)
+}
+
 // HideTile is [tile.HideTile].
 //
 //go:noinline
@@ -647,6 +659,19 @@ func BiasRow(s, bias []float32) {
 	race.Write(s, len(s))
 	race.Read(bias, len(s))
 	biasRow(&s[0], &bias[0], len(s))
+}
+
+// HideRow is [tile.HideRow].
+//
+//go:noinline
+func HideRow(s []float32, mask []bool) (hides bool) {
+	mask = mask[:len(s)]
+	race.Write(s, len(s))
+	race.Read(mask, len(s))
+	if len(s) == 0 {
+		return false
+	}
+	return hideRow(&s[0], &mask[0], len(s)) != 0
 }
 
 // RowWeights is [tile.RowWeights].

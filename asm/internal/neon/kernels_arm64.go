@@ -536,6 +536,15 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	biasKeys(&s[0], st, &bias[0], n)
 }
 
+// PackMask is [tile.PackMask].
+//
+//go:noinline
+func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, _, n int) (seen int) {
+	race.WriteVar(lanes)
+	race.ReadAt(mask, offset[:PanelWidth], n)
+	return tile.PackMask(lanes, mask, offset, PanelWidth, n)
+}
+
 // HideTile is [tile.HideTile].
 //
 //go:noinline
@@ -648,6 +657,16 @@ func BiasRow(s, bias []float32) {
 	race.Write(s, len(s))
 	race.Read(bias, len(s))
 	biasRow(&s[0], &bias[0], len(s))
+}
+
+// HideRow is [tile.HideRow].
+//
+//go:noinline
+func HideRow(s []float32, mask []bool) (hides bool) {
+	mask = mask[:len(s)]
+	race.Write(s, len(s))
+	race.Read(mask, len(s))
+	return tile.HideRow(s, mask)
 }
 
 // RowWeights is [tile.RowWeights].

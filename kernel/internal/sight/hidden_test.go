@@ -3,10 +3,10 @@ package sight
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"unsafe"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
@@ -32,22 +32,18 @@ func TestMaskRow(t *testing.T) {
 	require.Equal(t, 0, new(Mask).Row(2, 3, 4, 0), "one mask for all")
 }
 
-// The runs are the false elements, all of them, each as long as it can be.
-func TestEachHidden(t *testing.T) {
+// Whether some and whether all elements are true.
+func TestMaskAnyAll(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 30))
 	for range 2000 {
 		n, at := r.IntN(70), r.IntN(9)
 		m := Mask{Data: draw(r, at+n)} // nothing behind it may be read
-		want, end := slices.Clone(m.Data[at:]), -1
-		m.EachHidden(at, n, func(from, to int) {
-			require.True(t, end < from && from < to && to <= n, "a run from %d to %d of %d, after %d", from, to, n, end)
-			for i := from; i < to; i++ {
-				require.False(t, want[i], "element %d", i)
-				want[i] = true
-			}
-			end = to
-		})
-		require.NotContains(t, want, false, "hidden, and in no run")
+		any, all := false, true
+		for i := range n {
+			any, all = any || m.Sees(at+i), all && m.Sees(at+i)
+		}
+		require.Equal(t, any, m.Any(at, n))
+		require.Equal(t, all, m.All(at, n))
 	}
 }
 
@@ -56,7 +52,7 @@ func TestMaskedLanes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 30))
 	masked, empty, whole := 0, 0, 0
 	for range 4000 {
-		width, keys := []int{8, 16, tile.MaxPanel}[r.IntN(3)], 1+r.IntN(100)
+		width, keys := []int{asm.NarrowPanel, asm.PanelWidth(tile.MaxPanel)}[r.IntN(2)], 1+r.IntN(100)
 		stride := keys + r.IntN(3)
 		rule := Rule{Mask: Mask{Data: draw(r, width*stride)}}
 		switch r.IntN(4) {

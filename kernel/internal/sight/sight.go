@@ -4,6 +4,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 )
 
@@ -268,7 +269,7 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 // Hidden returns a bit for each lane that does not see a key.
 func (l *Lanes) Hidden(key int) (lanes uint32) {
 	for r := range l.width {
-		if k, mask := l.Lane(r); key < k.From || key >= k.To || l.mask != nil && !l.mask.sees(mask+key) {
+		if k, mask := l.Lane(r); key < k.From || key >= k.To || l.mask != nil && !l.mask.Sees(mask+key) {
 			lanes |= 1 << r
 		}
 	}
@@ -300,21 +301,25 @@ func (l *Lanes) Cover(c *Cover, first, n int, bits *[tile.Keys]uint32) {
 
 // cover makes c Masked, or empty, if the mask hides any key or all.
 func (l *Lanes) cover(c *Cover, first int, bits *[tile.Keys]uint32) {
+	first += c.Any.From
 	n := c.Any.Len()
-	all, any := l.mask.pack(bits, l.row[:l.width], first+c.Any.From, n)
-	if all == 1<<l.width-1 {
+	seen := asm.PackMask(bits, l.mask.Data[first:], &l.row, l.width, n)
+	if seen == tile.SeenAll {
 		return
 	}
-	if c.All != c.Any && any != 0 {
+	if c.All != c.Any && seen == tile.SeenSome {
 		var near [tile.Keys]uint32
-		l.Bits(&near, first+c.Any.From, n)
-		any = 0
+		l.Bits(&near, first, n)
+		any := uint32(0)
 		for i := range n {
 			bits[i] &= near[i]
 			any |= bits[i]
 		}
+		if any == 0 {
+			seen = tile.SeenNone
+		}
 	}
-	if any == 0 {
+	if seen == tile.SeenNone {
 		c.Any = Keys{}
 	}
 	c.Masked, c.All = true, Keys{c.Any.From, c.Any.From}

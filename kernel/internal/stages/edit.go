@@ -2,6 +2,7 @@ package stages
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
@@ -127,13 +128,24 @@ func (w *worker) editTile(p *panel, st *tile.Panel, scores []float32, first, n i
 	}
 }
 
-// biases returns the biases of a panel for n keys from number first on, of one head: what is read ahead, as they may
-// be as many as the scores. There are none where keys have one bias for all.
-func (w *worker) biases(p *panel, first, n int) (b tile.Rows) {
-	if e := &w.edit; e.bias != nil && !p.edited.same {
-		b = tile.Rows{Data: e.bias.Data[p.edited.bias[0]+first:], Len: p.width() / w.plan.Group, Dim: n, Stride: e.bias.QueryStride}
+// ahead returns the biases of a panel for n keys from number first on, of one head, or without them its mask: what is
+// read ahead, as they may be as many as the scores. There is none where keys have the same for all.
+func (w *worker) ahead(p *panel, first, n int) (b tile.Rows) {
+	queries, m := p.width()/w.plan.Group, &w.Sight.Mask
+	switch e := &w.edit; {
+	case e.bias != nil && !p.edited.same:
+		b = tile.Rows{Data: e.bias.Data[p.edited.bias[0]+first:], Len: queries, Dim: n, Stride: e.bias.QueryStride}
+	case e.bias == nil && m.QueryStride > 0 && n >= 8:
+		_, row := p.sees.Lane(0)
+		b = tile.Rows{Data: floats(m.Data[row+first:]), Len: queries, Dim: n / 4, Stride: m.QueryStride / 4}
 	}
 	return b
+}
+
+// floats returns where a mask is, as the address of what is read ahead. Nobody looks at the element.
+func floats(mask []bool) []float32 {
+	up := -uintptr(unsafe.Pointer(&mask[0])) % 4
+	return unsafe.Slice((*float32)(unsafe.Pointer(&mask[up])), 1)
 }
 
 // editPart edits the scores of the keys of a part from its key number begin on, a whole vector.

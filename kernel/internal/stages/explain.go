@@ -118,7 +118,7 @@ func (w *worker) foresee(rows []rows, keys sight.Keys) {
 			masked := t.any != t.all
 			for r := range t.rows {
 				if seen := rows[i].seen(&t, r); w.Sight.Mask.Data != nil {
-					w.Sight.EachHidden(rows[i].mask[t.row+r]+first+seen.From, seen.Len(), func(int, int) { masked = true })
+					masked = masked || !w.Sight.All(rows[i].mask[t.row+r]+first+seen.From, seen.Len())
 				}
 			}
 			w.tiles.add(masked)

@@ -76,11 +76,11 @@ func (w *worker) panelItem(it *plan.Item) {
 				return
 			}
 			p := &panels[i]
-			if w.edit.on && !last && i > 0 {
-				// The biases of each panel for the next tile, while there is nothing else to read.
-				nextValues = w.biases(&panels[i-1], first+n, next)
+			if (w.edit.on || w.Sight.Mask.Data != nil) && !last && i > 0 {
+				// The biases or the mask of each panel for the next tile, while there is nothing else to read.
+				nextValues = w.ahead(&panels[i-1], first+n, next)
 				if i == len(panels)-1 {
-					nextKeys = w.biases(p, first+n, next)
+					nextKeys = w.ahead(p, first+n, next)
 				}
 			}
 			if last && p.sees.Any.To > first {

@@ -284,13 +284,8 @@ func (w *worker) hidePart(rs *rows, t *part, r int) []float32 {
 	for k := from; k < seen.From; k++ {
 		scores[k] = float32(math.Inf(-1))
 	}
-	if w.Sight.Mask.Data != nil {
-		w.Sight.EachHidden(rs.mask[t.row+r]+t.first+seen.From, seen.Len(), func(hideFrom, to int) {
-			t.masked = true
-			for k := seen.From + hideFrom; k < seen.From+to; k++ {
-				scores[k] = float32(math.Inf(-1))
-			}
-		})
+	if m := w.Sight.Mask.Data; m != nil && asm.HideRow(scores[seen.From:max(seen.From, seen.To)], m[rs.mask[t.row+r]+t.first+seen.From:]) {
+		t.masked = true
 	}
 	return scores[from:max(from, seen.To)]
 }
@@ -356,8 +351,8 @@ func (w *worker) repairRow(it *plan.Item, i int, rs *rows, t *part, r int) {
 
 // hidden reports whether the mask or the bias hides a key from row r of some.
 func (w *worker) hidden(rs *rows, r, key int) bool {
-	m := w.Sight.Mask.Data
-	return m != nil && !m[rs.mask[r]+key] || w.edit.hidden(&rs.edited, r, key)
+	m := &w.Sight.Mask
+	return m.Data != nil && !m.Sees(rs.mask[r]+key) || w.edit.hidden(&rs.edited, r, key)
 }
 
 func hasNaN(x []float32) bool {
