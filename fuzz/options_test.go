@@ -45,7 +45,15 @@ func (m *optionsModel) legal() bool {
 			return false
 		}
 	}
-	read := [][][]float32{m.qRows, m.kRows, m.vRows, {o.ALiBi}}
+	if o.Sinks != nil && len(o.Sinks) != m.q.Heads {
+		return false
+	}
+	for _, logit := range o.Sinks {
+		if c := float64(logit) * math.Log2E; !(c <= math.MaxFloat32) {
+			return false
+		}
+	}
+	read := [][][]float32{m.qRows, m.kRows, m.vRows, {o.ALiBi}, {o.Sinks}}
 	if b := o.Bias; b != nil {
 		if !m.covers(len(b.Data), b.BatchStride, b.HeadStride, b.QueryStride) {
 			return false
@@ -111,7 +119,7 @@ func (m *optionsModel) covers(n int, strides ...int) bool {
 }
 
 // edit returns what is done to the scores of a row with all rows of k, of which its sequence has [from, to): keys that
-// are hidden have a bias of -Inf.
+// are hidden have a bias of -Inf. A row that does not exist has no sink.
 func (m *optionsModel) edit(b, h, i int) (e generic.RowEdit, from, to int) {
 	o, member, first, queries := &m.o, b, 0, m.q.Len
 	to = m.k.Len
@@ -147,6 +155,9 @@ func (m *optionsModel) edit(b, h, i int) (e generic.RowEdit, from, to int) {
 	}
 	if o.ALiBi != nil {
 		e.Slope = o.ALiBi[h]
+	}
+	if o.Sinks != nil && i-first < queries {
+		e.Sink = &o.Sinks[h]
 	}
 	for j := range e.Bias {
 		near := new(big.Int).Sub(big.NewInt(int64(j-from)), at) // how far the key is behind the query
@@ -203,8 +214,14 @@ func (m *optionsModel) row(b, h, i int) (r modelRow) {
 		score[j] = biased
 	}
 	r.weights, r.out, r.max = make([]float32, m.k.Len), make([]float32, m.v.Dim), float32(math.Inf(-1))
+	var sinkSum float32
+	sinkMax := r.max
+	if e.Sink != nil {
+		sinkMax, sinkSum = generic.Sink(*e.Sink)
+	}
 	maxima := make([]float32, m.k.Len)
-	for j := from; j < to; j += generic.TileKeys {
+	for j := from; j < to; j += generic.TileKeys { // all of one span
+
 		n := min(generic.TileKeys, to-j)
 		s := make([]float32, n, n+15)
 		copy(s, score[j:])
@@ -224,6 +241,12 @@ func (m *optionsModel) row(b, h, i int) (r modelRow) {
 		r.sum = generic.MergeSum(r.sum, sum, before, after)
 		tile.MergeRow(r.out, mix, before, after)
 	}
+	var before, after float32
+	r.max, before, after = generic.Merge(sinkMax, r.max)
+	r.sum = generic.MergeSum(sinkSum, r.sum, before, after)
+	mix := make([]float32, m.v.Dim)
+	tile.MergeRow(mix, r.out, before, after)
+	r.out = mix
 	tile.Scale(r.out, r.out, tile.Inverse(r.sum))
 	for j, w := range r.weights {
 		if from <= j && j < to && e.Bias[j-from] != float32(math.Inf(-1)) {
@@ -263,6 +286,13 @@ func (m *optionsModel) plain(r *modelRow, e generic.RowEdit, b, h, i, from, to i
 		}
 	}
 	sum, mix := 0.0, make([]float64, m.v.Dim)
+	if e.Sink != nil {
+		if !(float64(*e.Sink) < 1000) || *e.Sink < -1000 && *e.Sink > -math.MaxFloat32 {
+			return
+		}
+		most = max(most, float64(*e.Sink))
+		sum = math.Exp(float64(*e.Sink) - most)
+	}
 	for j, s := range scores {
 		if w := math.Exp(s - most); w > 0 {
 			sum += w
@@ -414,16 +444,24 @@ func drawAllOptions(m *memory, o *kernel.Options, batch, heads, queries, keys in
 		})
 	}
 	if rarely() {
+		o.Sinks = m.operand(heads)
+		spoils(func() {
+			if len(o.Sinks) > 0 {
+				o.Sinks[len(o.Sinks)-1] = [...]float32{2.4e38, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), -1e30}[s.Int(0, 4)]
+			}
+		})
+	}
+	if rarely() {
 		o.LSE = m.operand(batch * heads * queries)
 	}
 	if rarely() {
 		o.Stats = m.operand(2 * batch * heads * queries)
 	}
-	for _, x := range [...]*[]float32{&o.ALiBi, &o.LSE, &o.Stats} {
+	for _, x := range [...]*[]float32{&o.ALiBi, &o.Sinks, &o.LSE, &o.Stats} {
 		spoils(m.changeData(x, others...), func() { *x = []float32{} })
 	}
 	if o.LSE != nil && o.Stats != nil {
-		spoils(func() { o.LSE = o.Stats[len(o.LSE):] })
+		spoils(func() { o.LSE = o.Stats[min(len(o.LSE), len(o.Stats)):] })
 	}
 	return changes
 }

@@ -124,7 +124,7 @@ func TestBadLayerOptions(t *testing.T) {
 		{"attn: Options.LSE shares memory with dst.Data", func(l *SelfAttention, o *Options, dst, x *Matrix) { o.LSE = dst.Data[:18] }},
 		{"attn: Options.LSE shares memory with x", func(l *SelfAttention, o *Options, dst, x *Matrix) { o.LSE = x.Data[:18] }},
 		{"attn: Options.LSE shares memory with WQ", func(l *SelfAttention, o *Options, dst, x *Matrix) { o.LSE = l.WQ.Data[:18] }},
-		{"attn: Options.Stats shares memory with BV", func(l *SelfAttention, o *Options, dst, x *Matrix) { 
+		{"attn: Options.Stats shares memory with BV", func(l *SelfAttention, o *Options, dst, x *Matrix) {
 			o.Stats = make([]float32, 36)
 			l.BV = o.Stats[:8]
 		}},
