@@ -263,7 +263,7 @@ func (h *Hand) Next() (first, n int, ok bool) {
 			return 0, 0, false
 		}
 		_, start, size, block := s.run(first)
-		n = min(block, start+size-first, s.Items-first)
+		n = min(block, start+size-first)
 		if s.workers > 1 { // fewer towards the end, so that all finish together
 			n = max(1, min(n, (s.Items-first)/(4*s.workers)))
 		}

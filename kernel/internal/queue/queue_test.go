@@ -357,6 +357,31 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// Workers claim fewer items towards the end: a quarter of their share of what is left, up to a block.
+func TestShares(t *testing.T) {
+	processors(t, 2)
+	claims := func(workers int) (claimed []int) {
+		end := make(chan struct{})
+		Share(Call{Items: 64, Workers: workers, Useful: workers}, inRuns{items: 64, block: 7, task: together(workers, func(h *Hand) {
+			if !h.Caller() {
+				<-end // the caller takes all
+				return
+			}
+			for {
+				_, n, ok := h.Next()
+				if !ok {
+					close(end)
+					return
+				}
+				claimed = append(claimed, n)
+			}
+		})})
+		return claimed
+	}
+	require.Equal(t, []int{7, 7, 7, 7, 7, 7, 7, 7, 7, 1}, claims(1))
+	require.Equal(t, []int{7, 7, 6, 5, 4, 4, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, claims(2))
+}
+
 // Nobody waits for a helper that no thread runs.
 func TestLateHelper(t *testing.T) {
 	processors(t, 1)
