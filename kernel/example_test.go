@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
@@ -362,4 +363,135 @@ func ExampleRotary() {
 	// Output:
 	// [0.754 0.998 0.657 0.070]
 	// [-0.146 0.997 0.989 0.080]
+}
+
+// showWeights prints the weights of some of the three words.
+func showWeights(opts *kernel.Options, which ...int) {
+	if which == nil {
+		which = []int{0, 1, 2}
+	}
+	rows := kernel.Matrix{Rows: len(which), Cols: 3, Stride: 3, Data: make([]float32, 3*len(which))}
+	if err := kernel.AttentionWeights(rows, words(queries), words(keys), 0, 0, which, opts); err != nil {
+		fmt.Println(err)
+	}
+	for i := range which {
+		fmt.Printf("%.3f\n", rows.Data[3*i:][:3])
+	}
+}
+
+// The first query is at position 1: it sees two keys, and the others all three.
+func ExampleOptions_start() {
+	showWeights(&kernel.Options{Causal: true, Start: []int{1}})
+	// Output:
+	// [0.500 0.500 0.000]
+	// [0.248 0.503 0.248]
+	// [0.108 0.446 0.446]
+}
+
+// Each word sees itself and the one before it.
+func ExampleOptions_window() {
+	showWeights(&kernel.Options{Window: &kernel.Window{Left: 1, Right: 0}})
+	// Output:
+	// [1.000 0.000 0.000]
+	// [0.330 0.670 0.000]
+	// [0.000 0.500 0.500]
+}
+
+// Of three rows two are words, and the last one is padding.
+func ExampleOptions_keyLen() {
+	showWeights(&kernel.Options{KeyLen: []int{2}, QueryLen: []int{2}})
+	// Output:
+	// [0.500 0.500 0.000]
+	// [0.330 0.670 0.000]
+	// [0.000 0.000 0.000]
+}
+
+// A sentence of one word, and behind it one of two.
+func ExampleOptions_packed() {
+	offsets := []int{0, 1, 3}
+	showWeights(&kernel.Options{QueryOffsets: offsets, KeyOffsets: offsets})
+	// Output:
+	// [1.000 0.000 0.000]
+	// [0.000 0.670 0.330]
+	// [0.000 0.500 0.500]
+}
+
+// A mask of keys: strides of 0 give all queries, heads and batch members the same.
+func ExampleOptions_mask() {
+	showWeights(&kernel.Options{Mask: &kernel.Mask{Data: []bool{true, false, true}}})
+	// Output:
+	// [0.670 0.000 0.330]
+	// [0.500 0.000 0.500]
+	// [0.196 0.000 0.804]
+}
+
+// No score is above 1.
+func ExampleOptions_softCap() {
+	showWeights(&kernel.Options{Scale: 1, SoftCap: 1})
+	// Output:
+	// [0.405 0.405 0.189]
+	// [0.330 0.340 0.330]
+	// [0.326 0.337 0.337]
+}
+
+// A key that is one word further away loses 0.5.
+func ExampleOptions_alibi() {
+	showWeights(&kernel.Options{ALiBi: []float32{0.5}})
+	// Output:
+	// [0.559 0.339 0.101]
+	// [0.187 0.626 0.187]
+	// [0.053 0.358 0.590]
+}
+
+// A bias for each query and key; -Inf hides.
+func ExampleOptions_bias() {
+	hidden := float32(math.Inf(-1))
+	showWeights(&kernel.Options{Bias: &kernel.Bias{QueryStride: 3, Data: []float32{
+		0, 0, 0,
+		1, 0, 0,
+		0, 0, hidden,
+	}}})
+	// Output:
+	// [0.401 0.401 0.198]
+	// [0.473 0.353 0.174]
+	// [0.196 0.804 0.000]
+}
+
+// A sink takes a share, so that those of the keys sum to less than 1.
+func ExampleOptions_sinks() {
+	showWeights(&kernel.Options{Sinks: []float32{1}})
+	// Output:
+	// [0.261 0.261 0.129]
+	// [0.213 0.433 0.213]
+	// [0.101 0.416 0.416]
+}
+
+// What the softmax of each row divides by, as a logarithm.
+func ExampleOptions_lse() {
+	out := words(make([]float32, 6))
+	opts := &kernel.Options{Scale: 1, LSE: make([]float32, 3)}
+	if err := kernel.Attention(out, words(queries), words(keys), words(values), opts); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", opts.LSE)
+	// Output:
+	// [1.862 3.551 4.759]
+}
+
+// Cross attention: a token of one text asks the three tokens of another, whose keys are rotated by their positions.
+func ExampleSelfAttention_memory() {
+	unit := kernel.Matrix{Rows: 2, Cols: 2, Stride: 2, Data: []float32{1, 0, 0, 1}}
+	layer := kernel.SelfAttention{
+		WQ: unit, WK: unit, WV: unit,
+		Memory: &kernel.Matrix{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 0, 0, 1, 1, 1}},
+		Rotary: kernel.NewRotaryTables(16, 2, 10000, false),
+	}
+	token := kernel.Matrix{Rows: 1, Cols: 2, Stride: 2, Data: []float32{1, 2}}
+	out := kernel.Matrix{Rows: 1, Cols: 2, Stride: 2, Data: make([]float32, 2)}
+	if err := layer.Forward(out, token, nil); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n", out.Data)
+	// Output:
+	// [0.687 0.983]
 }
