@@ -248,7 +248,6 @@ func TestGradientHidden(t *testing.T) {
 			harmed = func(v *rowView, _ int) bool { return v.h == views[n].h && v.i == views[n].i }
 		case 1: // of one query, in the forward call too
 			rows(p.q)[n][r.IntN(s.dim)] = nan
-			bad = nan
 			harmed = func(v *rowView, _ int) bool { return v.h == views[n].h && v.i == views[n].i }
 		default: // of some keys and values, of all heads
 			from := r.IntN(s.lk)
