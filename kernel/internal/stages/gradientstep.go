@@ -261,7 +261,7 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 	st.any = st.any.Hull(p.any)
 	hides := w.hide(p, &seen)
 	st.hides = st.hides || seen.Any != seen.All || p.dead != 0 || w.edit.hides()
-	w.score(p, p.any)
+	w.score(p, p.any, w.ahead(st, p))
 	weights := p.columns(w.p, p.any)
 	asm.GradWeight(weights, w.scores, &p.max, &p.inverse)
 	result := weights
@@ -325,13 +325,37 @@ func (w *gradientWorker) hidden(p *gradientPanel, key int) (lanes uint32) {
 	return lanes
 }
 
-// score computes the scores of a panel, edited.
-func (w *gradientWorker) score(p *gradientPanel, k sight.Keys) {
+// ahead returns what a panel reads ahead while it is scored: the queries of the next step, the gradients of their outputs, or
+// this step's sums of dQ.
+func (w *gradientWorker) ahead(st *step, p *gradientPanel) tile.Rows {
+	s, head, row := w.sequence, st.head+1, st.row
+	if head%w.group == 0 {
+		head, row = head-w.group, row-stepRows
+	}
+	t := &w.Q
+	switch p.column { // of panels that are as wide as they may be, 32 or 16
+	case 0:
+	case stepRows / 4:
+		t, head, row = &w.dq, st.head, st.row
+	case stepRows / 2:
+		t = &w.DO
+	default:
+		return tile.Rows{}
+	}
+	if row < 0 || t.Data == nil {
+		return tile.Rows{}
+	}
+	return tile.Rows{Data: t.Data[t.At(s.Batch, head, s.Query+row):], Len: min(stepRows, s.Queries-row), Dim: t.Dim, Stride: t.LenStride}
+}
+
+// score computes the scores of a panel, edited, and reads ahead.
+func (w *gradientWorker) score(p *gradientPanel, k sight.Keys, ahead tile.Rows) {
 	n, first, e := k.Len(), w.first+k.From, &w.edit
 	w.ignored.Width = p.width
 	most := callWork / (p.width * w.Q.Dim)
 	for from := k.From; from < k.To; from += most {
-		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, someRows(w.keys, from, min(from+most, k.To)), 0, tile.Rows{})
+		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, someRows(w.keys, from, min(from+most, k.To)), 0, ahead)
+		ahead.Len = 0
 	}
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
@@ -354,6 +378,7 @@ func (w *gradientWorker) fill(st *step, p *gradientPanel) {
 	if p.any.Len() == 0 {
 		p.any = sight.Keys{From: st.any.To, To: st.any.To}
 	}
+	st.hides = st.hides || p.any != st.any
 	for j := st.any.From; j < st.any.To; j++ {
 		if j == p.any.From {
 			j = p.any.To
@@ -363,20 +388,28 @@ func (w *gradientWorker) fill(st *step, p *gradientPanel) {
 			clear(w.ds[j*stepRows+p.column:][:p.width])
 		}
 	}
-	st.hides = st.hides || p.any != st.any
 }
 
 // addKeys adds what a step makes of the gradients of keys and values.
 func (w *gradientWorker) addKeys(st *step) {
 	add := func(sums, a []float32, b tile.Rows) {
-		k := st.any
-		c := tile.Rows{Data: sums[k.From*b.Dim:], Len: k.Len(), Dim: b.Dim, Stride: b.Dim}
-		x := tile.Rows{Data: a[k.From*stepRows:], Len: k.Len(), Dim: st.n, Stride: stepRows}
-		if st.hides && !allFinite(b) {
-			w.addRows(st, c, x, b)
-			return
+		apart := st.hides && !allFinite(b)
+		for from := st.any.From; from < st.any.To; {
+			to, queries := st.alike(from)
+			if queries.Len() == 0 {
+				from = to
+				continue
+			}
+			c := tile.Rows{Data: sums[from*b.Dim:], Len: to - from, Dim: b.Dim, Stride: b.Dim}
+			x := tile.Rows{Data: a[from*stepRows+queries.From:], Len: to - from, Dim: queries.Len(), Stride: stepRows}
+			some := someRows(b, queries.From, queries.To)
+			if apart {
+				w.addRows(st, c, x, some, from, queries.From)
+			} else {
+				vectors(c, some, func(c, b tile.Rows) { asm.RowsTile(c, x, b) })
+			}
+			from = to
 		}
-		vectors(c, b, func(c, b tile.Rows) { asm.RowsTile(c, x, b) })
 	}
 	if w.DV.Data != nil {
 		add(w.dv, w.p, st.do)
@@ -386,25 +419,51 @@ func (w *gradientWorker) addKeys(st *step) {
 	}
 }
 
+// alike returns the end of the keys of the tile, from one that some panel sees on, that the same panels see, and their
+// queries: the first to the last of these panels, as others in between have weights of 0.
+func (st *step) alike(key int) (end int, queries sight.Keys) {
+	end = st.any.To
+	for i := range st.panels {
+		p := &st.panels[i]
+		switch {
+		case key < p.any.From:
+			end = min(end, p.any.From)
+		case key < p.any.To:
+			end = min(end, p.any.To)
+			queries = queries.Hull(sight.Keys{From: p.column, To: min(p.column+p.width, st.n)})
+		}
+	}
+	return end, queries
+}
+
 // addQueries adds what a step makes of the gradients of its queries.
 func (w *gradientWorker) addQueries(st *step) {
 	s := w.sequence
-	c := tile.Rows{Data: w.dq.Data[w.dq.At(s.Batch, st.head, s.Query+st.row):], Len: st.n, Dim: w.lanesOfKeys.Dim, Stride: w.dq.LenStride}
 	if st.hides && w.finite == 0 {
 		if w.finite = -1; allFinite(w.lanesOfKeys) {
 			w.finite = 1
 		}
 	}
-	for from := st.any.From; from < st.any.To; {
-		to := min(st.any.To, (from/tile.GradientKeys+1)*tile.GradientKeys)
-		x := tile.Rows{Data: w.ds[from*stepRows:], Len: to - from, Dim: st.n, Stride: stepRows}
-		b := someRows(w.lanesOfKeys, from, to)
-		if st.hides && w.finite < 0 {
-			w.addColumns(st, c, x, b, from)
-		} else {
-			vectors(c, b, func(c, b tile.Rows) { asm.ColsTile(c, x, b) })
+	for i := 0; i < len(st.panels); {
+		p, first := &st.panels[i], st.panels[i].column
+		for i++; i < len(st.panels) && st.panels[i].any == p.any; i++ { // together with those that see the same keys
 		}
-		from = to
+		end := st.n
+		if i < len(st.panels) {
+			end = st.panels[i].column
+		}
+		c := tile.Rows{Data: w.dq.Data[w.dq.At(s.Batch, st.head, s.Query+st.row+first):], Len: end - first, Dim: w.lanesOfKeys.Dim, Stride: w.dq.LenStride}
+		for from := p.any.From; from < p.any.To; {
+			to := min(p.any.To, (from/tile.GradientKeys+1)*tile.GradientKeys)
+			x := tile.Rows{Data: w.ds[from*stepRows+first:], Len: to - from, Dim: c.Len, Stride: stepRows}
+			b := someRows(w.lanesOfKeys, from, to)
+			if st.hides && w.finite < 0 {
+				w.addColumns(st, c, x, b, from, first)
+			} else {
+				vectors(c, b, func(c, b tile.Rows) { asm.ColsTile(c, x, b) })
+			}
+			from = to
+		}
 	}
 }
 
@@ -420,24 +479,24 @@ func vectors(c, b tile.Rows, add func(c, b tile.Rows)) {
 	}
 }
 
-// addRows is [tile.RowsTile] without the pairs that are hidden, for all columns: their weight is 0, but 0 times a NaN
-// or infinity is NaN.
-func (w *gradientWorker) addRows(st *step, c, a, b tile.Rows) {
+// addRows is [tile.RowsTile] without the pairs that are hidden, for all columns, with the first key of c and the first
+// query of b: their weight is 0, but 0 times a NaN or infinity is NaN.
+func (w *gradientWorker) addRows(st *step, c, a, b tile.Rows, key, query int) {
 	mix := w.row[:c.Dim]
 	for j := range c.Len {
-		hidden := w.hiddenPairs(st, st.any.From+j)
+		hidden := w.hiddenPairs(st, key+j) >> query
 		clear(mix)
 		mixSeen(mix, a.Row(j), b, func(i int) bool { return hidden>>i&1 == 0 })
 		asm.MergeRow(c.Row(j), mix, 1, 1)
 	}
 }
 
-// addColumns is [tile.ColsTile] so, for the keys of the tile from number first on.
-func (w *gradientWorker) addColumns(st *step, c, a, b tile.Rows, first int) {
+// addColumns is [tile.ColsTile] so, with the first key of a and the first query of c.
+func (w *gradientWorker) addColumns(st *step, c, a, b tile.Rows, key, query int) {
 	mix, weights := w.row[:c.Dim], w.row[c.Dim:]
 	var hidden [tile.Keys]uint64
 	for j := range a.Len {
-		hidden[j] = w.hiddenPairs(st, first+j)
+		hidden[j] = w.hiddenPairs(st, key+j) >> query
 	}
 	for i := range c.Len {
 		for j := range a.Len {
