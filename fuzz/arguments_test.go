@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
@@ -58,6 +59,8 @@ var argumentTargets = []struct {
 }{
 	{"Attention", drawAttention},
 	{"AttentionPartial", drawPartial},
+	{"AttentionHalf", drawHalf},
+	{"Cache", drawCache},
 	{"AttentionWeights", drawWeights},
 	{"MatMul", drawMatMul},
 	{"SelfAttention", drawLayer},
@@ -70,6 +73,8 @@ var argumentTargets = []struct {
 
 func FuzzAttentionArguments(f *testing.F) { fuzzArguments(f, drawAttention) }
 func FuzzPartialArguments(f *testing.F)   { fuzzArguments(f, drawPartial) }
+func FuzzHalfArguments(f *testing.F)      { fuzzArguments(f, drawHalf) }
+func FuzzCacheArguments(f *testing.F)     { fuzzArguments(f, drawCache) }
 func FuzzWeightsArguments(f *testing.F)   { fuzzArguments(f, drawWeights) }
 func FuzzMatMulArguments(f *testing.F)    { fuzzArguments(f, drawMatMul) }
 func FuzzLayerArguments(f *testing.F)     { fuzzArguments(f, drawLayer) }
@@ -438,6 +443,135 @@ func drawAttention(t testing.TB, s *source) call {
 		}
 	}
 	return c
+}
+
+// changeTensor returns what changes the fields of an operand.
+func (s *source) changeTensor(fields ...*int) (changes []func()) {
+	for _, f := range fields {
+		changes = append(changes, s.change(f))
+	}
+	return changes
+}
+
+// drawCache appends tokens to a sequence of a cache, and reads them.
+func drawCache(t testing.TB, s *source) call {
+	m := newMemory(t, s)
+	kvHeads, group, queries, keys, dim, vdim := s.Int(1, 3), s.Int(1, 3), s.Size(0, 40, 3, 40), s.Size(0, 300, 9, 300), s.Size(1, 40, 9, 40), s.Size(1, 40, 9, 40)
+	q, k, v := m.newOperand(1, kvHeads*group, queries, dim, false), m.newOperand(1, kvHeads, keys, dim, false), m.newOperand(1, kvHeads, keys, vdim, false)
+	dst := m.newOperand(1, kvHeads*group, queries, vdim, true)
+	o := drawOptions(s)
+	config := kernel.CacheConfig{KVHeads: kvHeads, Dim: dim, VDim: vdim, Tokens: 1 << 10, PageTokens: []int{0, 16, 256}[s.Int(0, 2)]}
+	all := [...]*kernel.Tensor{&dst, &q, &k, &v}
+	changes := []func(){s.change(&o.Workers), s.changeScale(&o.Scale), s.change(&config.PageTokens)}
+	for i, x := range all {
+		changes = append(changes, s.changeTensor(&x.Batch, &x.Heads, &x.Len, &x.Dim, &x.BatchStride, &x.HeadStride, &x.LenStride)...)
+		changes = append(changes, m.changeData(&x.Data, &all[(i+1)%4].Data, &all[(i+2)%4].Data))
+	}
+	s.spoil(changes...)
+	c := call{memory: m, args: []any{config, dst, q, k, v, o}, run: func() error {
+		cache, err := kernel.NewCache(config)
+		if err != nil {
+			return err
+		}
+		sequence := cache.NewSequence()
+		if err := sequence.Append(k, v); err != nil {
+			return err
+		}
+		return cache.Attention(dst, q, []*kernel.Sequence{sequence}, &o)
+	}}
+	q1, qRows, ok1 := resolved(q, false)
+	k1, kRows, ok2 := resolved(k, false)
+	v1, vRows, ok3 := resolved(v, false)
+	dst1, dstRows, ok4 := resolved(dst, true)
+	page := config.PageTokens
+	if page == 0 {
+		page = 64
+	}
+	rows := func(x kernel.Tensor, dim int) bool {
+		return x.Len == 0 || x.Batch == 1 && x.Heads == kvHeads && x.Dim == dim
+	}
+	c.legal = (page == 16 || page == 32 || page == 64 || page == 128 || page > 0 && page%256 == 0) && page <= config.Tokens &&
+		ok1 && ok2 && ok3 && ok4 && legalOptions(o) && rows(k1, dim) && rows(v1, vdim) && k1.Len == v1.Len && k1.Len <= config.Tokens/max(1, page)*page &&
+		q1.Batch == 1 && (q1.Len == 0 && dst1.Len == 0 || q1.Heads%kvHeads == 0 && q1.Dim == dim &&
+		dst1.Batch == 1 && dst1.Heads == q1.Heads && dst1.Len == q1.Len && dst1.Dim == vdim) &&
+		(apart(dstRows, qRows) || sameRows(dstRows, qRows))
+	c.expect = func() {
+		k1.Batch, k1.Heads = 1, kvHeads
+		var results [][]float32
+		if q1.Len > 0 {
+			forRows(q1, k1, func(n, first, seen int) {
+				out := make([]float32, vdim)
+				attend(out, qRows[n], kRows, vRows, first, seen, o.Scale)
+				results = append(results, out)
+			}, o.Causal)
+		}
+		for i, out := range results {
+			copy(dstRows[i], out)
+		}
+	}
+	return c
+}
+
+// halves returns a tensor of 16 bits with the shape of x, in memory of its own.
+func (m *memory) halves(x kernel.Tensor, typ kernel.Type) kernel.HalfTensor {
+	block := m.block((len(x.Data) + 1) / 2)
+	h := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(block))), 2*len(block))[:len(x.Data)]
+	kernel.ToFloat16(h, x.Data) // whatever the type: some bits
+	return kernel.HalfTensor{Type: typ, Data: h, Batch: x.Batch, Heads: x.Heads, Len: x.Len, Dim: x.Dim,
+		BatchStride: x.BatchStride, HeadStride: x.HeadStride, LenStride: x.LenStride}
+}
+
+func drawHalf(t testing.TB, s *source) call {
+	m := newMemory(t, s)
+	batch, kvHeads, group := s.Int(1, 3), s.Int(1, 3), s.Int(1, 3)
+	queries, keys, dim, vdim := s.Size(0, 40, 3, 40), s.Size(0, 300, 9, 300), s.Size(1, 40, 9, 40), s.Size(1, 40, 9, 40)
+	q, dst := m.newOperand(batch, kvHeads*group, queries, dim, false), m.newOperand(batch, kvHeads*group, queries, vdim, true)
+	types := [...]kernel.Type{kernel.Float16, kernel.BFloat16}
+	k := m.halves(m.newOperand(batch, kvHeads, keys, dim, false), types[s.Int(0, 1)])
+	v := m.halves(m.newOperand(batch, kvHeads, keys, vdim, false), types[s.Int(0, 1)])
+	o := drawOptions(s)
+	changes := []func(){s.change(&o.Workers), s.changeScale(&o.Scale), m.changeData(&q.Data, &dst.Data), m.changeData(&dst.Data, &q.Data)}
+	for _, x := range [...]*kernel.Tensor{&dst, &q} {
+		changes = append(changes, s.changeTensor(&x.Batch, &x.Heads, &x.Len, &x.Dim, &x.BatchStride, &x.HeadStride, &x.LenStride)...)
+	}
+	for _, x := range [...]*kernel.HalfTensor{&k, &v} {
+		changes = append(changes, s.changeTensor((*int)(&x.Type), &x.Batch, &x.Heads, &x.Len, &x.Dim, &x.BatchStride, &x.HeadStride, &x.LenStride)...)
+		changes = append(changes, func() { x.Data = x.Data[min(len(x.Data), s.Int(0, 9)):] }, func() { x.Data = nil })
+	}
+	s.spoil(changes...)
+	c := call{memory: m, args: []any{dst, q, k, v, o}, run: func() error { return kernel.AttentionHalf(dst, q, k, v, &o) }}
+	q1, qRows, ok1 := resolved(q, false)
+	k1, kRows, ok2 := resolved(widened(k))
+	v1, vRows, ok3 := resolved(widened(v))
+	dst1, dstRows, ok4 := resolved(dst, true)
+	c.legal = slices.Contains(types[:], k.Type) && slices.Contains(types[:], v.Type) && ok1 && ok2 && ok3 && ok4 && legalOptions(o) && fits(q1, k1) &&
+		v1.Batch == q1.Batch && v1.Heads == k1.Heads && v1.Len == k1.Len &&
+		dst1.Batch == q1.Batch && dst1.Heads == q1.Heads && dst1.Len == q1.Len && dst1.Dim == v1.Dim &&
+		(apart(dstRows, qRows) || sameRows(dstRows, qRows))
+	c.expect = func() {
+		var results [][]float32
+		forRows(q1, k1, func(n, first, seen int) {
+			out := make([]float32, dst1.Dim)
+			attend(out, qRows[n], kRows, vRows, first, seen, o.Scale)
+			results = append(results, out)
+		}, o.Causal)
+		for i, out := range results {
+			copy(dstRows[i], out)
+		}
+	}
+	return c
+}
+
+// widened returns h with elements of 32 bits, as arguments of resolved.
+func widened(h kernel.HalfTensor) (x kernel.Tensor, written bool) {
+	x = kernel.Tensor{Data: make([]float32, len(h.Data)), Batch: h.Batch, Heads: h.Heads, Len: h.Len, Dim: h.Dim,
+		BatchStride: h.BatchStride, HeadStride: h.HeadStride, LenStride: h.LenStride}
+	if h.Type == kernel.BFloat16 {
+		kernel.FromBFloat16(x.Data, h.Data)
+	} else {
+		kernel.FromFloat16(x.Data, h.Data)
+	}
+	return x, false
 }
 
 // fits reports whether queries and keys fit together.

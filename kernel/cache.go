@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/pages"
@@ -374,6 +375,110 @@ func (c *Cache) AttentionContext(ctx context.Context, dst, q Tensor, seqs []*Seq
 	return until(ctx, q.Len, func(p portion) error { return c.attention(&dst, &q, seqs, o, p) })
 }
 
+// AttentionPartial is [AttentionPartial] with the keys and values of sequences from their first tokens on, as far as they
+// go: p covers the spans of the longest one. Others, on other machines, have what comes behind it. Options.QueryOffsets is
+// refused.
+func (c *Cache) AttentionPartial(p *Partial, q Tensor, seqs []*Sequence, opts *Options) error {
+	o, err := opts.resolve()
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return errors.New("attn: p is nil, want a *Partial")
+	}
+	k, err := c.checkQueries(&q, seqs, o)
+	if err != nil {
+		return err
+	}
+	if err := o.checkShard(0, k.Len); err != nil {
+		return err
+	}
+	spans := (k.Len + generic.SpanKeys - 1) / generic.SpanKeys
+	if err := checkStates(&q, &k, &Tensor{Dim: c.config.VDim}, spans); err != nil {
+		return err
+	}
+	l := listsPool.Get().(*lists)
+	defer l.release()
+	var a stages.Arguments
+	if err := c.arguments(&a, l, &q, &k, seqs, o); err != nil {
+		return err
+	}
+	*p = newPartial(&a, &q, o, spans)
+	return nil
+}
+
+// attention is Attention with resolved options of all queries. It resolves the tensors in place.
+func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portion) error {
+	if err := dst.resolveWritten("dst"); err != nil {
+		return err
+	}
+	k, err := c.checkQueries(q, seqs, o)
+	if err != nil {
+		return err
+	}
+	if q.empty() && dst.empty() {
+		return nil
+	}
+	if err := checkOutput(dst, q, &Tensor{Dim: c.config.VDim}); err != nil {
+		return err
+	}
+	if err := o.checkWritten(dst, q, q.Len, k.Len); err != nil {
+		return err
+	}
+	l := listsPool.Get().(*lists)
+	defer l.release()
+	var a stages.Arguments
+	if err := c.arguments(&a, l, q, &k, seqs, o); err != nil {
+		return err
+	}
+	return p.attend(&a, dst)
+}
+
+// checkQueries resolves q in place, checks that it, the sequences and the options fit the cache, and returns the shape
+// of the keys, as far as checks look at it: those of the longest sequence.
+func (c *Cache) checkQueries(q *Tensor, seqs []*Sequence, o *Options) (k Tensor, err error) {
+	longest, n := 0, len(seqs)
+	for i, s := range seqs {
+		switch {
+		case s == nil:
+			return k, fmt.Errorf("attn: seqs[%d] is nil, want a sequence", i)
+		case s.cache != c:
+			return k, fmt.Errorf("attn: seqs[%d] is of another cache", i)
+		case s.released:
+			return k, fmt.Errorf("attn: seqs[%d] has been released", i)
+		}
+		longest = max(longest, s.len)
+	}
+	if err := q.resolve("q"); err != nil {
+		return k, err
+	}
+	switch {
+	case o.KeyLen != nil:
+		return k, fmt.Errorf("attn: Options.KeyLen has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyLen))
+	case o.KeyOffsets != nil:
+		return k, fmt.Errorf("attn: Options.KeyOffsets has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyOffsets))
+	case o.QueryOffsets == nil && q.Batch != n:
+		return k, fmt.Errorf("attn: q.Batch is %d, want %d, the sequences", q.Batch, n)
+	case o.QueryOffsets != nil && q.Batch != 1:
+		return k, fmt.Errorf("attn: q.Batch is %d with Options.QueryOffsets, want 1: sequences are packed into one batch member", q.Batch)
+	case o.QueryOffsets != nil && len(o.QueryOffsets) != n+1:
+		return k, fmt.Errorf("attn: Options.QueryOffsets has %d elements, want %d, one more than sequences", len(o.QueryOffsets), n+1)
+	case o.QueryOffsets != nil && o.QueryLen != nil:
+		return k, fmt.Errorf("attn: Options.QueryLen has %d elements with QueryOffsets, which say the same: want nil", len(o.QueryLen))
+	case !q.empty() && q.Heads%c.config.KVHeads != 0:
+		return k, fmt.Errorf("attn: q.Heads is %d, want a multiple of %d, the KV heads of the cache", q.Heads, c.config.KVHeads)
+	case !q.empty() && q.Dim != c.config.Dim:
+		return k, fmt.Errorf("attn: q.Dim is %d, want %d as of the cache", q.Dim, c.config.Dim)
+	}
+	if o.QueryOffsets != nil {
+		if err := checkOffsets("QueryOffsets", o.QueryOffsets, q.Len, "q"); err != nil {
+			return k, err
+		}
+	}
+	k = Tensor{Batch: q.Batch, Heads: c.config.KVHeads, Len: longest, Dim: c.config.Dim}
+	return k, o.checkRows("sequences", n, q, &k, q.Len)
+}
+
 // lists are what a call says of its sequences.
 type lists struct {
 	lengths   []int
@@ -383,41 +488,14 @@ type lists struct {
 
 var listsPool = sync.Pool{New: func() any { return new(lists) }}
 
-// attention is Attention with resolved options of all queries. It resolves the tensors in place.
-func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portion) error {
-	longest := 0
-	for i, s := range seqs {
-		switch {
-		case s == nil:
-			return fmt.Errorf("attn: seqs[%d] is nil, want a sequence", i)
-		case s.cache != c:
-			return fmt.Errorf("attn: seqs[%d] is of another cache", i)
-		case s.released:
-			return fmt.Errorf("attn: seqs[%d] has been released", i)
-		}
-		longest = max(longest, s.len)
-	}
-	k := Tensor{Batch: 1, Heads: c.config.KVHeads, Len: longest, Dim: c.config.Dim}
-	if err := c.checkQueries(dst, q, &k, len(seqs), o); err != nil {
-		return err
-	}
-	if err := o.checkRows("sequences", len(seqs), q, &k, q.Len); err != nil {
-		return err
-	}
-	if err := o.checkWritten(dst, q, q.Len, longest); err != nil {
-		return err
-	}
-	if q.empty() {
-		return nil
-	}
-	l := listsPool.Get().(*lists)
-	defer l.release()
+// arguments sets a to the arguments of the stages, but for dst, with lists in l. It returns an error if a query sees a
+// token that is kept no more.
+func (c *Cache) arguments(a *stages.Arguments, l *lists, q, k *Tensor, seqs []*Sequence, o *Options) error {
 	l.pages.Len = c.config.PageTokens
 	for _, s := range seqs {
 		l.lengths, l.pages.Tables = append(l.lengths, s.len), append(l.pages.Tables, s.table)
 	}
-	var a stages.Arguments
-	o.arguments(&a, q, &k, 0, q.Len)
+	o.arguments(a, q, k, 0, q.Len)
 	a.Lengths.KeyLen = l.lengths
 	a.K, a.V = c.k, c.v
 	a.K.Pages, a.V.Pages = &l.pages, &l.pages
@@ -433,7 +511,7 @@ func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portio
 			}
 		}
 	}
-	return p.attend(&a, dst)
+	return nil
 }
 
 // release puts l back, without keeping data alive.
@@ -441,45 +519,4 @@ func (l *lists) release() {
 	clear(l.pages.Tables)
 	l.lengths, l.pages.Tables, l.sequences = l.lengths[:0], l.pages.Tables[:0], l.sequences[:0]
 	listsPool.Put(l)
-}
-
-// checkQueries resolves dst and q in place, and checks that they and the offsets fit the cache and n sequences, of which
-// k has the shape. It gives k the batch of q.
-func (c *Cache) checkQueries(dst, q, k *Tensor, n int, o *Options) error {
-	if err := dst.resolveWritten("dst"); err != nil {
-		return err
-	}
-	if err := q.resolve("q"); err != nil {
-		return err
-	}
-	switch {
-	case o.KeyLen != nil:
-		return fmt.Errorf("attn: Options.KeyLen has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyLen))
-	case o.KeyOffsets != nil:
-		return fmt.Errorf("attn: Options.KeyOffsets has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyOffsets))
-	case o.QueryOffsets == nil && q.Batch != n:
-		return fmt.Errorf("attn: q.Batch is %d, want %d, the sequences", q.Batch, n)
-	case o.QueryOffsets != nil && q.Batch != 1:
-		return fmt.Errorf("attn: q.Batch is %d with Options.QueryOffsets, want 1: sequences are packed into one batch member", q.Batch)
-	case o.QueryOffsets != nil && len(o.QueryOffsets) != n+1:
-		return fmt.Errorf("attn: Options.QueryOffsets has %d elements, want %d, one more than sequences", len(o.QueryOffsets), n+1)
-	case o.QueryOffsets != nil && o.QueryLen != nil:
-		return fmt.Errorf("attn: Options.QueryLen has %d elements with QueryOffsets, which say the same: want nil", len(o.QueryLen))
-	}
-	if o.QueryOffsets != nil {
-		if err := checkOffsets("QueryOffsets", o.QueryOffsets, q.Len, "q"); err != nil {
-			return err
-		}
-	}
-	k.Batch = q.Batch
-	if q.empty() && dst.empty() {
-		return nil
-	}
-	switch {
-	case q.Heads%k.Heads != 0:
-		return fmt.Errorf("attn: q.Heads is %d, want a multiple of %d, the KV heads of the cache", q.Heads, k.Heads)
-	case q.Dim != k.Dim:
-		return fmt.Errorf("attn: q.Dim is %d, want %d as of the cache", q.Dim, k.Dim)
-	}
-	return checkOutput(dst, q, &Tensor{Dim: c.config.VDim})
 }

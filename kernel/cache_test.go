@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
 	"github.com/stretchr/testify/require"
 )
 
@@ -303,5 +304,40 @@ func TestCacheHiddenValues(t *testing.T) {
 		asmtest.Equal(t, flat(want), flat(got), "NaN in value %d", i)
 		s.Release()
 		other.Release()
+	}
+}
+
+// A shard that is in a cache, merged with one that is not, gives what one call gives.
+func TestCachePartial(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 81))
+	const n, rest = 2 * generic.SpanKeys, 300
+	k, v := newTensor(r, 1, 1, n+rest, 4, tight, asmtest.Normal), newTensor(r, 1, 1, n+rest, 3, tight, asmtest.Normal)
+	for _, typ := range []Type{Float32, Float16} {
+		if typ == Float16 {
+			_, k = halved(typ, k)
+			_, v = halved(typ, v)
+		}
+		c := newCache(t, CacheConfig{KVHeads: 1, Dim: 4, VDim: 3, Tokens: n, Type: typ})
+		s := grown(t, c, view(k, 0, 1, 0, 1, 0, n), view(v, 0, 1, 0, 1, 0, n))
+		for _, queries := range []int{1, 20} {
+			q := newTensor(r, 1, 2, queries, 4, tight, asmtest.Normal)
+			want, got := newTensor(r, 1, 2, queries, 3, tight, asmtest.Normal), newTensor(r, 1, 2, queries, 3, tight, asmtest.Normal)
+			o := &Options{Start: []int{n + rest - queries}, Causal: true}
+			require.NoError(t, Attention(want, q, k, v, o))
+			var p, other Partial
+			require.NoError(t, c.AttentionPartial(&p, q, []*Sequence{s}, o))
+			require.NoError(t, AttentionPartial(&other, q, view(k, 0, 1, 0, 1, n, rest), view(v, 0, 1, 0, 1, n, rest), n, o))
+			require.NoError(t, other.Merge(&p))
+			require.NoError(t, other.Finish(got, nil))
+			asmtest.Equal(t, flat(want), flat(got), "type %d, %d queries", typ, queries)
+
+			require.ErrorContains(t, c.AttentionPartial(nil, q, []*Sequence{s}, o), "attn: p is nil")
+			require.ErrorContains(t, c.AttentionPartial(&p, q, nil, o), "attn: q.Batch is 1, want 0")
+			require.ErrorContains(t, c.AttentionPartial(&p, q, []*Sequence{s}, &Options{Causal: true}), "attn: Options.Start is nil")
+			require.ErrorContains(t, c.AttentionPartial(&p, q, []*Sequence{s}, &Options{LSE: make([]float32, 2*queries)}), "attn: Options.LSE has")
+			require.ErrorContains(t, c.AttentionPartial(&p, q, []*Sequence{s}, &Options{QueryOffsets: []int{0, queries}}), "attn: Options.QueryOffsets has")
+		}
+		s.Release()
+		require.Zero(t, c.Stats().Used)
 	}
 }

@@ -67,16 +67,23 @@ func AttentionPartial(p *Partial, q, k, v Tensor, firstKey int, opts *Options) e
 		return err
 	}
 	spans := (k.Len + generic.SpanKeys - 1) / generic.SpanKeys
-	rows, err := checkStates(&q, &k, &v, spans)
-	if err != nil {
+	if err := checkStates(&q, &k, &v, spans); err != nil {
 		return err
 	}
 	var a stages.Arguments
 	o.arguments(&a, &q, &k, 0, q.Len)
-	a.Dst, a.V, a.FirstKey = a.Q, source.Stored{Tensor: source.Tensor(v)}, firstKey
-	n := Partial{batch: q.Batch, heads: q.Heads, queries: q.Len, dim: v.Dim}
+	a.V, a.FirstKey = source.Stored{Tensor: source.Tensor(v)}, firstKey
+	*p = newPartial(&a, &q, o, spans)
+	return nil
+}
+
+// newPartial returns the states of the rows of q for so many spans of the keys of a, whose Dst is not used.
+func newPartial(a *stages.Arguments, q *Tensor, o *Options, spans int) Partial {
+	firstKey, dim := a.FirstKey, a.V.Dim
+	a.Dst = a.Q
+	n, rows := Partial{batch: q.Batch, heads: q.Heads, queries: q.Len, dim: dim}, q.Batch*q.Heads*q.Len
 	for i := range spans {
-		n.spans = append(n.spans, span{firstKey/generic.SpanKeys + i, stages.NewState(rows, v.Dim)})
+		n.spans = append(n.spans, span{firstKey/generic.SpanKeys + i, stages.NewState(rows, dim)})
 		a.Spans = append(a.Spans, n.spans[i].state)
 	}
 	if o.Sinks != nil {
@@ -86,10 +93,9 @@ func AttentionPartial(p *Partial, q, k, v Tensor, firstKey int, opts *Options) e
 		n.setSinks(o)
 	}
 	if rows > 0 && spans > 0 {
-		stages.Attention(&a)
+		stages.Attention(a)
 	}
-	*p = n
-	return nil
+	return n
 }
 
 // checkShard checks what o says of a shard of n keys from number first on.
@@ -113,17 +119,17 @@ func (o *Options) checkShard(first, n int) error {
 	return nil
 }
 
-// checkStates returns the number of rows, or an error if the states of some spans would take too much memory.
-func checkStates(q, k, v *Tensor, spans int) (rows int, err error) {
+// checkStates returns an error if the states of the rows of q for some spans would take too much memory.
+func checkStates(q, k, v *Tensor, spans int) error {
 	const least, times = 1 << 30, 64
 	rows, ok := product(q.Batch, q.Heads)
 	rows, ok2 := product(rows, q.Len)
 	size, ok3 := product(rows, (v.Dim+2)*4)
 	size, ok4 := product(size, spans+1) // and sinks
 	if most := max(least, times*4*(len(q.Data)+len(k.Data)+len(v.Data))); !ok || !ok2 || !ok3 || !ok4 || size > most {
-		return 0, fmt.Errorf("attn: q is %s: the states of its rows for %d spans of keys take more than %d bytes", q.shape(), spans, most)
+		return fmt.Errorf("attn: q is %s: the states of its rows for %d spans of keys take more than %d bytes", q.shape(), spans, most)
 	}
-	return rows, nil
+	return nil
 }
 
 // setSinks gives the rows that exist the sinks of o.
