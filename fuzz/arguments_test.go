@@ -214,7 +214,7 @@ func (s *source) Wild() int {
 	const half = bits.UintSize / 2
 	x := s.Int(1, 40)
 	wild := [...]int{0, 0, 1, -1, x, x, -x, math.MinInt, math.MaxInt, math.MaxInt - x, math.MaxInt/2 + 1, math.MaxInt / x,
-		math.MinInt / x, int(math.MaxUint/uint(x) + 1), 1 << half, 1<<half + x, 1<<(half-1) + 1, math.MaxInt32, 1024, 1025}
+		math.MinInt / x, int(math.MaxUint/uint(x) + 1), 1 << half, 1<<half + x, 1<<(half-1) + 1, math.MaxInt32, 8192, 8193}
 	return wild[s.Int(0, len(wild)-1)]
 }
 
@@ -293,7 +293,7 @@ func resolved(x kernel.Tensor, written bool) (_ kernel.Tensor, rows [][]float32,
 		return x, nil, false
 	}
 	x.Batch, x.Heads = max(1, x.Batch), max(1, x.Heads)
-	if x.Dim > 1024 || x.Dim == 0 && x.Len > 0 {
+	if x.Dim > 8192 || x.Dim == 0 && x.Len > 0 {
 		return x, nil, false
 	}
 	n, small := product(x.Batch, x.Heads, x.Len, x.Dim)
@@ -903,7 +903,7 @@ func drawLayer(t testing.TB, s *source) call {
 	}
 	project := func(w kernel.Matrix, bias []float32, heads int) ([][]float32, bool) {
 		r, ok := weights(w, bias, x.Cols)
-		return r, ok && w.Cols > 0 && w.Cols%heads == 0 && w.Cols/heads <= 1024
+		return r, ok && w.Cols > 0 && w.Cols%heads == 0 && w.Cols/heads <= 8192
 	}
 	xRows, ok1 := matrixRows(x)
 	read = append(read, xRows)

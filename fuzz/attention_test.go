@@ -14,7 +14,7 @@ import (
 func FuzzAttention(f *testing.F) {
 	const tile = generic.TileKeys
 	// Draws: batch - 1, KV heads - 1, group - 1, limit of keys (10, tile+44, 18*tile), keys, limit of Dim
-	// (8, 40, 1024), Dim - 1, limit of VDim, VDim - 1, limit of queries (1, 10, 100), queries - 1,
+	// (8, 40, 8192), Dim - 1, limit of VDim, VDim - 1, limit of queries (1, 10, 100), queries - 1,
 	// 20 for no queries, causal, one-hot values, scale, distributions of q, k and v.
 	for _, n := range []int{0, 1, 8, 15, 16, 17, tile/2 - 1, tile / 2, tile - 1, tile, tile + 1} {
 		f.Add(seed(0, 0, 0, 1, n, 1, 15, 1, 15, 2, 19, 0, n%2, 0, 0, 0, 0, 0)) // panels
@@ -31,7 +31,7 @@ func FuzzAttention(f *testing.F) {
 	f.Add(seed(0, 0, 0, 0, 5, 0, 3, 0, 3, 2, 39, 0, 1, 0, 0, 0, 0, 0))        // causal, more queries than keys
 	f.Add(seed(0, 0, 2, 1, tile+2, 0, 3, 0, 3, 2, 59, 0, 1, 0, 0, 0, 0, 0))   // causal panels at a tile edge
 	f.Add(seed(0, 0, 0, 1, 40, 0, 0, 0, 0, 2, 89, 0, 1, 0, 0, 0, 0, 0))       // Dim 1
-	f.Add(seed(0, 0, 0, 0, 3, 2, 1023, 2, 1023, 1, 1, 0, 0, 0, 0, 0, 0))      // the largest Dim
+	f.Add(seed(0, 0, 0, 0, 3, 2, 8191, 2, 8191, 1, 1, 0, 0, 0, 0, 0, 0))      // the largest Dim
 	f.Add(seed(1, 2, 3, 0, 9, 0, 3, 0, 3, 1, 2, 0, 1, 0, 0, 0, 0, 0))         // batch, heads and groups
 	f.Add(seed(0, 0, 0, 1, 200, 0, 7, 0, 7, 0, 0, 20))                        // no queries
 	f.Add(seed(0, 0, 0, 1, 200, 0, 7, 0, 7, 2, 19, 0, 1, 0, 6, 0, 0, 0))      // scores next to 0
@@ -70,8 +70,8 @@ func newAttention(s *source) *attention {
 	}
 	batch, kvHeads, group := spend(s.Int(1, 2)), spend(s.Int(1, 3)), spend(s.Int(1, 4))
 	keys := spend(s.Size(0, work/2, 10, generic.TileKeys+44, 18*generic.TileKeys))
-	dim := s.Size(1, work-1, 8, 40, 1024)
-	vdim := s.Size(1, work-dim, 8, 40, 1024)
+	dim := s.Size(1, work-1, 8, 40, 8192)
+	vdim := s.Size(1, work-dim, 8, 40, 8192)
 	spend(dim + vdim)
 	queries := s.Size(1, work, 1, 10, 100)
 	if s.Int(0, 20) == 20 {

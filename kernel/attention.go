@@ -17,7 +17,7 @@ import (
 //	dst [Batch][Heads][Lq][VDim]     v   [Batch][KV heads][Lk][VDim]
 //
 // Heads is a multiple of the KV heads (grouped-query attention): query head h uses KV head h /
-// (Heads / KV heads). Dims are 1 to 1024. All layouts that a [Tensor] describes are read and
+// (Heads / KV heads). Dims are 1 to 8192. All layouts that a [Tensor] describes are read and
 // written in place; multiples of 16 in Dim are fastest. dst may be q itself (the same view), and
 // must not share an element with an input otherwise: the views of one fused buffer may take turns,
 // row by row.

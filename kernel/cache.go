@@ -19,7 +19,7 @@ import (
 
 // A CacheConfig says what a [Cache] has room for.
 type CacheConfig struct {
-	// KVHeads is the heads of keys and values, 1 or more. Dim is that of keys and VDim that of values, 1 to 1024; a
+	// KVHeads is the heads of keys and values, 1 or more. Dim is that of keys and VDim that of values, 1 to 8192; a
 	// VDim of 0 is Dim.
 	KVHeads, Dim, VDim int
 

@@ -55,6 +55,18 @@ func TestStopTheWorld(t *testing.T) {
 			dst.Data = out
 			return Attention(dst, q, k, k, &Options{Workers: 1})
 		}},
+		{"prefill of Dim 8192", 40 * 8192, func(out []float32) error {
+			q, k := tensor(1, 40, 8192), tensor(1, 300, 8192)
+			dst := q
+			dst.Data = out
+			return Attention(dst, q, k, k, &Options{Workers: 1})
+		}},
+		{"decode of Dim 8192", 8 * 8192, func(out []float32) error {
+			q, k := tensor(8, 1, 8192), tensor(1, 1<<11, 8192)
+			dst := q
+			dst.Data = out
+			return Attention(dst, q, k, k, &Options{Workers: 1})
+		}},
 		{"Rotary", 1 << 24, func(out []float32) error {
 			table := Matrix{1 << 18, 32, 32, data}
 			return Rotary(Tensor{Data: out, Batch: 1, Heads: 1, Len: 1 << 18, Dim: 64}, table, table, nil, true)

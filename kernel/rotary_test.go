@@ -211,7 +211,7 @@ func TestBadRotary(t *testing.T) {
 	}
 	data := make([]float32, 1000)
 	for want, change := range map[string]func(a *arguments){
-		"x.Dim is 0, want 1 to 1024":  func(a *arguments) { a.x.Dim = 0 },
+		"x.Dim is 0, want 1 to 8192":  func(a *arguments) { a.x.Dim = 0 },
 		"x.Len is -1, want 0 or more": func(a *arguments) { a.x.Len = -1 },
 		"x.HeadStride is 0: rows that are written overlap, want more for [2][3][4][10] (set all strides, or none of a packed tensor)":  func(a *arguments) { a.x.HeadStride = 0 },
 		"x.BatchStride is 0: rows that are written overlap, want more for [2][3][4][10] (set all strides, or none of a packed tensor)": func(a *arguments) { a.x.BatchStride = 0 },

@@ -273,7 +273,7 @@ func TestBadPackedLayer(t *testing.T) {
 	require.EqualError(t, good.Forward(dst, x, nil), "attn: WQ is 8 x 8, want 7 rows, the columns of x")
 	good.Heads, good.KVHeads = 3, 3
 	x.Cols = 8
-	require.EqualError(t, good.Forward(dst, x, nil), "attn: WQ has 8 columns, want a multiple of Heads = 3, each head 1 to 1024")
+	require.EqualError(t, good.Forward(dst, x, nil), "attn: WQ has 8 columns, want a multiple of Heads = 3, each head 1 to 8192")
 	l = nil
 	require.EqualError(t, l.Pack(nil), "attn: the *SelfAttention is nil, want a layer")
 }
@@ -330,7 +330,7 @@ func TestLayerMemory(t *testing.T) {
 	if Backend() == "generic" || os.Getenv("ATTN_EMULATED") != "" {
 		t.Skip("takes a minute")
 	}
-	const n, tokens = 1 << 10, 33
+	const n, tokens = 1 << 20 / maxDim, 33
 	const cols = n * maxDim
 	matrix := func(rows, cols int) Matrix { return Matrix{rows, cols, cols, make([]float32, rows*cols)} }
 	l := &SelfAttention{Heads: n, KVHeads: 1, WQ: matrix(1, cols), WK: matrix(1, maxDim), WV: matrix(1, maxDim), WO: matrix(cols, 1)}

@@ -43,7 +43,7 @@ type Matrix struct {
 }
 
 // maxDim is the largest head dimension.
-const maxDim = 1024
+const maxDim = 8192
 
 // resolve checks t, which is read, fills in sizes and strides that were left out, and cuts Data to
 // what t uses.

@@ -3,6 +3,7 @@ package source
 import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/sight"
 )
 
@@ -85,9 +86,15 @@ type Table struct {
 // Copied reports whether tiles may have to be copied.
 func (t *Stored) Copied() bool { return t.Converted() || t.Pages != nil && t.Pages.Len < tile.Keys }
 
-// Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least. Where they are to be
-// converted these are FewRows at most, in buf, or none if that is nil.
+// manyElements are the most that Rows gives, as reading more takes assembly, which is not preempted, too long.
+const manyElements = 1 << 18
+
+// Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least, and of many elements for
+// a multiple of 16. Where they are to be converted these are FewRows at most, in buf, or none if that is nil.
 func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
+	if n*t.Dim > manyElements {
+		n = max(16, manyElements/t.Dim&^15)
+	}
 	if t.Pages == nil && !t.Converted() {
 		t.Tensor.Rows(r, s, head, first, n)
 		return
@@ -183,10 +190,10 @@ func Columns(part, r *tile.Rows, c, n int) *tile.Rows {
 // Copy copies rows to buf, close together, where they are then.
 func Copy(buf []float32, r *tile.Rows) {
 	if r.Stride == r.Dim {
-		copy(buf, r.Data[:r.Len*r.Dim])
+		memory.Copy(buf, r.Data[:r.Len*r.Dim])
 	} else {
 		for i := range r.Len {
-			copy(buf[i*r.Dim:][:r.Dim], r.Data[i*r.Stride:])
+			memory.Copy(buf[i*r.Dim:], r.Data[i*r.Stride:][:r.Dim])
 		}
 	}
 	r.Data, r.Stride = buf, r.Dim

@@ -114,8 +114,8 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 	w.K.Tensor.Rows(&w.keys, s, head, w.first, w.tileKeys)
 	w.V.Tensor.Rows(&w.values, s, head, w.first, w.tileKeys)
 	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
-	clear(w.dk)
-	clear(w.dv)
+	memory.Clear(w.dk)
+	memory.Clear(w.dv)
 	// Of the blocks that see the tile, the last is before the first that begins to see behind it.
 	end := w.first + w.keys.Len
 	from := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).To > w.first })
@@ -233,7 +233,7 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 		for r := range p.width {
 			p.offset[r] = t.At(s.Batch, st.head, s.Query+st.row+min(p.column+r, st.n-1))
 		}
-		asm.PackPanel(dst, t.Data, &p.offset, p.width, t.Dim, scale)
+		packPanel(dst, t.Data, &p.offset, p.width, t.Dim, scale)
 	}
 	pack(p.q, &w.Q, w.scale)
 	if w.scoresNeeded() {

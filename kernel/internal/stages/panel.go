@@ -4,6 +4,7 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
@@ -29,7 +30,7 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	at.begin(c, it, it.Head, row)
 	width := p.width()
 	at.offsets(&p.src, &p.dst, width)
-	asm.PackPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
+	packPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
 	p.sees.Load(&c.Sight, at.sequence, at.Rows, width)
 	if c.edit.on {
 		p.edited.load(c, it, it.Head, row, width)
@@ -116,7 +117,7 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 		return
 	}
 	if !p.started {
-		clear(p.acc)
+		memory.Clear(p.acc)
 	}
 	if w.Sinks != nil {
 		w.addSinks(p)
@@ -126,7 +127,7 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 			w.save(p.numbers[r], p.state.Max[r], p.state.Sum[r])
 		}
 	}
-	p.nan = asm.FinishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
+	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
 // loadPanels cuts the rows of an item, but its tail, into panels.
@@ -211,6 +212,24 @@ const fewUpper = 8
 
 // callWork multiply-adds are the most of one call of assembly, which is not preempted: about 40 us.
 const callWork = 1 << 21
+
+// fewColumns of a panel are packed or finished by one call.
+const fewColumns = 1024
+
+// packPanel is [asm.PackPanel] in several calls.
+func packPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
+	for c := 0; c < dim; c += fewColumns {
+		asm.PackPanel(dst[c*w:], src[c:], offset, w, min(fewColumns, dim-c), scale)
+	}
+}
+
+// finishPanel is [asm.FinishPanel] in several calls.
+func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
+	for c := 0; c < dim; c += fewColumns {
+		nan = asm.FinishPanel(dst[c:], offset, acc[c*st.Width:], st, min(fewColumns, dim-c)) || nan
+	}
+	return nan
+}
 
 // nothing is read ahead.
 var nothing tile.Rows

@@ -37,7 +37,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	} else {
 		var src [tile.MaxPanel]int
 		at.offsets(&src, &rs.dst, rs.width)
-		asm.PackPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
+		packPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
 	}
 	rs.packed = rs.width
 	if c.edit.on {

@@ -33,7 +33,7 @@ func (s *states) reset(n, pad int) {
 		s.max[r], s.sum[r] = float32(math.Inf(-1)), 0
 	}
 	s.mix = memory.Aligned(s.mix, n*pad)
-	clear(s.mix)
+	memory.Clear(s.mix)
 }
 
 // add merges the maximum and the sum of other keys into row r, and returns the scales of the mixes.
@@ -94,7 +94,7 @@ func (w *worker) endPanelSpan(p *panel, span int) {
 	}
 	w.span.max, w.span.sum = p.state.Max, p.state.Sum
 	w.span.mix = memory.Aligned(w.span.mix, width*pad)
-	p.nan = asm.FinishPanel(w.span.mix, &rows, p.acc, &one, w.V.Dim) || p.nan
+	p.nan = finishPanel(w.span.mix, &rows, p.acc, &one, w.V.Dim) || p.nan
 	w.endSpan(&p.total, span, &w.span, p.numbers[:width])
 	p.state.Reset(width)
 	p.started = false
