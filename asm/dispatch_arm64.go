@@ -261,6 +261,33 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	tile.MatMulTileInt8(c, a, start, b, scale, add)
 }
 
+// MatMulRowFloat16 is [tile.MatMulRowFloat16].
+func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	if level >= levelNEON && c.Dim == neon.PanelWidth {
+		neon.MatMulRowFloat16(c, a, start, b, add)
+		return
+	}
+	tile.MatMulRowFloat16(c, a, start, b, add)
+}
+
+// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
+func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	if level >= levelNEON && c.Dim == neon.PanelWidth {
+		neon.MatMulRowBFloat16(c, a, start, b, add)
+		return
+	}
+	tile.MatMulRowBFloat16(c, a, start, b, add)
+}
+
+// MatMulRowInt8 is [tile.MatMulRowInt8].
+func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
+	if level >= levelNEON && c.Dim == neon.PanelWidth {
+		neon.MatMulRowInt8(c, a, start, b, scale, add)
+		return
+	}
+	tile.MatMulRowInt8(c, a, start, b, scale, add)
+}
+
 // PackPanel is [tile.PackPanel].
 func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
 	if level >= levelNEON && w == neon.PanelWidth {

@@ -272,7 +272,7 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 			a := p.block(buf, i, rows, first, k)
 			var b panel
 			for j, width := 0, 0; j < n; j += width {
-				if rows == 1 && p.packed != nil && p.packed.storedType == Float32 && n-j >= 2*p.packed.width {
+				if rows == 1 && p.packed != nil && n-j >= 2*p.packed.width {
 					width = 2 * p.packed.width
 					p.row(a.Row(0), i, col+j, first)
 					continue
@@ -336,7 +336,7 @@ func (p *matrixProduct) row(a []float32, i, j, first int) {
 	}
 	var b panel
 	p.packed.panel(&b, p.from+j, first, len(a))
-	asm.MatMulRow(c, a, start, b.floats, p.add || first > 0)
+	b.multiplyRow(p.packed.storedType, c, a, start, p.add || first > 0)
 }
 
 // tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.

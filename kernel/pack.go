@@ -18,7 +18,7 @@ type PackOptions struct {
 
 	// Type is what the elements are stored as: the product is that by the values that they have then,
 	// which [ToFloat16], [ToBFloat16] and, for each column by itself, [Quantize] round to. Products of
-	// a few rows are bound by reading b, so that half the bytes take half the time.
+	// a few rows are bound by reading b: where it comes from memory, half the bytes take half the time.
 	Type Type
 }
 
@@ -56,6 +56,20 @@ func (b *panel) multiply(t Type, c, a, start tile.Rows, add bool) {
 			return
 		}
 		asm.MatMulTile(c, a, start, b.floats, add)
+	}
+}
+
+// multiplyRow is [tile.MatMulRow] for elements of a type.
+func (b *panel) multiplyRow(t Type, c tile.Rows, a, start []float32, add bool) {
+	switch t {
+	case Float16:
+		asm.MatMulRowFloat16(c, a, start, b.halves, add)
+	case BFloat16:
+		asm.MatMulRowBFloat16(c, a, start, b.halves, add)
+	case Int8:
+		asm.MatMulRowInt8(c, a, start, b.bytes, b.scale, add)
+	default:
+		asm.MatMulRow(c, a, start, b.floats, add)
 	}
 }
 

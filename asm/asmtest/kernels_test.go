@@ -424,11 +424,40 @@ func TestMatMulTile(t *testing.T) {
 						tile.MatMulTileInt8(want.rows(), a.rows(), wantStart, quarters, scale, add)
 						impl.MatMulTileInt8(c.rows(), a.rows(), start, quarters, scale, add)
 						equalMatrix(t, want, c, "int8: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
+						if m == 1 {
+							testTypedRow(t, r, mem, impl, a.x[:k], add, kind)
+						}
 					}
 				}
 			}
 		})
 	})
+}
+
+// testTypedRow holds a row by two panels of other types, of any bits, to the reference.
+func testTypedRow(t *testing.T, r *rand.Rand, mem *memory, impl Impl, a []float32, add bool, kind Kind) {
+	t.Helper()
+	w, n := impl.PanelWidth, 2*impl.PanelWidth*len(a)
+	words, scale := mem.vector(n/2), Fill(r, mem.vector(2*w), kind)
+	for i := range words {
+		words[i] = math.Float32frombits(r.Uint32())
+	}
+	halves, octets := unsafe.Slice((*uint16)(unsafe.Pointer(&words[0])), n), unsafe.Slice((*int8)(unsafe.Pointer(&words[n/4])), n)
+	start := Fill(r, mem.vector(2*w), kind)[:2*w*r.IntN(2)]
+	c := Fill(r, mem.vector(2*w), kind)
+	for _, row := range []struct {
+		name      string
+		want, got func(c tile.Rows)
+	}{
+		{"float16", func(c tile.Rows) { tile.MatMulRowFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulRowFloat16(c, a, start, halves, add) }},
+		{"bfloat16", func(c tile.Rows) { tile.MatMulRowBFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulRowBFloat16(c, a, start, halves, add) }},
+		{"int8", func(c tile.Rows) { tile.MatMulRowInt8(c, a, start, octets, scale, add) }, func(c tile.Rows) { impl.MatMulRowInt8(c, a, start, octets, scale, add) }},
+	} {
+		want := append([]float32(nil), c...)
+		row.want(tile.Rows{Data: want, Len: 2, Dim: w, Stride: w})
+		row.got(tile.Rows{Data: c, Len: 2, Dim: w, Stride: w})
+		Equal(t, want, c, "a row, %s: k=%d add=%v kind=%d", row.name, len(a), add, kind)
+	}
 }
 
 // The kernels of a panel, one after the other as attention calls them, each against the reference.

@@ -37,6 +37,9 @@ type Impl struct {
 	MatMulTileFloat16  func(c, a, start tile.Rows, b []uint16, add bool)
 	MatMulTileBFloat16 func(c, a, start tile.Rows, b []uint16, add bool)
 	MatMulTileInt8     func(c, a, start tile.Rows, b []int8, scale []float32, add bool)
+	MatMulRowFloat16   func(c tile.Rows, a, start []float32, b []uint16, add bool)
+	MatMulRowBFloat16  func(c tile.Rows, a, start []float32, b []uint16, add bool)
+	MatMulRowInt8      func(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool)
 	PackPanel          func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
 	ScoreTile          func(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows)
 	CapTile            func(s []float32, st *tile.Panel, n int, cap, inverse float32)
@@ -95,6 +98,9 @@ func Generic(w int) Impl {
 		MatMulTileFloat16:  tile.MatMulTileFloat16,
 		MatMulTileBFloat16: tile.MatMulTileBFloat16,
 		MatMulTileInt8:     tile.MatMulTileInt8,
+		MatMulRowFloat16:   tile.MatMulRowFloat16,
+		MatMulRowBFloat16:  tile.MatMulRowBFloat16,
+		MatMulRowInt8:      tile.MatMulRowInt8,
 		PackPanel:          tile.PackPanel,
 		ScoreTile:          tile.ScoreTile,
 		CapTile:            tile.CapTile,

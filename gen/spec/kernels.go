@@ -106,6 +106,21 @@ var Kernels = []Kernel{
 			{"scale", vector, read("PanelWidth")}, {"add", flag, value}},
 		Hints: map[string][]string{"matMulTileInt8": {"distance"}},
 	}, {
+		Name: "MatMulRowFloat16", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
+			{"b", halves, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulRowFloat16": {"distance"}},
+	}, {
+		Name: "MatMulRowBFloat16", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
+			{"b", halves, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulRowBFloat16": {"distance"}},
+	}, {
+		Name: "MatMulRowInt8", Width: "c.Dim", Odd: true,
+		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
+			{"b", octets, read("2*len(a)*PanelWidth")}, {"scale", vector, read("2*PanelWidth")}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulRowInt8": {"distance"}},
+	}, {
 		Name: "PackPanel", Width: "w", Odd: true,
 		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},
 			{"offset", offsets, value}, {"w", integer, value}, {"dim", integer, value}, {"scale", float, value}},

@@ -15,55 +15,78 @@ import (
 //
 // While the first tile reads the panel, it prefetches what lies ahead of it into L2, line by line.
 func genMatMul(g *gen) {
-	g.matMulRow()
 	g.matMulPack()
-	g.matMulTile("matMulTile", "*float32", "", 4, nil)
 	if !g.avx512() {
 		g.f16c()
 	}
-	g.matMulTile("matMulTileFloat16", "*uint16", "", 2, func(m Mem, _ int, to reg.VecPhysical) { g.VCVTPH2PS(m, to) })
-	g.matMulTile("matMulTileBFloat16", "*uint16", "", 2, func(m Mem, _ int, to reg.VecPhysical) {
-		g.VPMOVZXWD(m, to)
-		g.VPSLLD(U8(16), to, to)
-	})
-	g.matMulTile("matMulTileInt8", "*int8", " scale *float32,", 1, func(m Mem, half int, to reg.VecPhysical) {
-		g.VPMOVSXBD(m, to)
-		g.VCVTDQ2PS(to, to)
-		if g.avx512() {
-			g.VMULPS(g.spare(4+half), to, to)
-		} else {
-			g.VMULPS(mem(g.scales, g.w()*half), to, to)
-		}
-	})
+	for _, t := range []stored{
+		{element: "*float32", size: 4},
+		{name: "Float16", element: "*uint16", size: 2, load: func(m Mem, to reg.VecPhysical) { g.VCVTPH2PS(m, to) }},
+		{name: "BFloat16", element: "*uint16", size: 2, load: func(m Mem, to reg.VecPhysical) {
+			g.VPMOVZXWD(m, to)
+			g.VPSLLD(U8(16), to, to)
+		}},
+		{name: "Int8", element: "*int8", size: 1, scale: " scale *float32,", load: func(m Mem, to reg.VecPhysical) {
+			g.VPMOVSXBD(m, to)
+			g.VCVTDQ2PS(to, to)
+		}},
+	} {
+		g.matMulTile(t)
+		g.matMulRow(t)
+	}
+}
+
+// A stored type is what the elements of a panel are.
+type stored struct {
+	name, element string
+	size          int                             // bytes
+	scale         string                          // the parameter of what to multiply each column by, or ""
+	load          func(m Mem, to reg.VecPhysical) // loads a vector as float32, or nil if it is
 }
 
 // matMulRow is the product of one row by two panels at a time, as the two chains of one would wait for
 // their FMAs: it reads as fast as L3 gives.
 //
-//	V0-V3 sums, V4 a broadcast of a
-func (g *gen) matMulRow() {
-	g.begin("matMulRow", "func(c, a, start, b *float32, k, add, distance int)",
-		"matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches",
-		"what lies so many bytes behind b, the distance.")
+//	V0-V3 sums, V4 a broadcast of a, V5 converted elements, V6-V9 scales
+func (g *gen) matMulRow(t stored) {
+	g.begin("matMulRow"+t.name, "func(c, a, start *float32, b "+t.element+","+t.scale+" k, add, distance int)",
+		"matMulRow"+t.name+" computes the columns of two panels for a row of a product, as [tile.MatMulRow"+t.name+"]. It prefetches",
+		"what lies so many bytes behind b, the distance: a line of several, more of them are slower.")
 	c, a, s, b, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("distance")
-	second := g.GP64() // panel
+	row, vector := 2*g.lanes*t.size, g.lanes*t.size // bytes of b
+	second := g.GP64()                              // panel
 	g.MOVQ(k, second)
-	g.IMUL3Q(I32(g.row()), second, second)
+	g.IMUL3Q(I32(row), second, second)
 	g.ADDQ(b, second)
+	if t.scale != "" {
+		scale := g.ptr("scale")
+		for i := range 4 {
+			g.VMOVUPS(mem(scale, g.w()*i), g.V(6+i))
+		}
+	}
 	zero, single, four, loop, set, done := g.label("zero"), g.label("single"), g.label("four"), g.label("loop"), g.label("set"), g.label("done")
 	panels := []reg.GPVirtual{b, second}
 	step := func(i int) {
 		g.VBROADCASTSS(mem(a, 4*i), g.V(4))
 		for p, at := range panels {
 			for h := range 2 {
-				g.VFMADD231PS(mem(at, g.row()*i+g.w()*h), g.V(4), g.V(2*p+h))
+				from := mem(at, row*i+vector*h)
+				if t.load == nil {
+					g.VFMADD231PS(from, g.V(4), g.V(2*p+h))
+					continue
+				}
+				t.load(from, g.V(5))
+				if t.scale != "" {
+					g.VMULPS(g.V(6+2*p+h), g.V(5), g.V(5))
+				}
+				g.VFMADD231PS(g.V(5), g.V(4), g.V(2*p+h))
 			}
 		}
 	}
 	next := func(steps int) {
 		g.ADDQ(I8(4*steps), a)
 		for _, at := range panels {
-			g.ADDQ(I32(g.row()*steps), at)
+			g.ADDQ(I32(row*steps), at)
 		}
 	}
 	g.TESTQ(s, s)
@@ -214,14 +237,26 @@ func (g *gen) f16c() {
 	g.RET()
 }
 
-// matMulTile emits the product with a panel of elements of size bytes, which convert loads, or nil for
-// those that need no conversion.
-func (g *gen) matMulTile(name, element, scale string, size int, convert func(m Mem, half int, to reg.VecPhysical)) {
-	g.begin(name, "func(c *float32, ldc int, a *float32, lda int, b "+element+","+scale+" k int, start *float32, lds, add, distance, height, higher, tiles int)",
+// matMulTile emits the product with a panel of elements of a type.
+func (g *gen) matMulTile(t stored) {
+	name := "matMulTile" + t.name
+	g.begin(name, "func(c *float32, ldc int, a *float32, lda int, b "+t.element+","+t.scale+" k int, start *float32, lds, add, distance, height, higher, tiles int)",
 		name+" computes the columns of a panel for tiles of height rows of a product, the first higher ones",
 		"of one row more, as [tile."+strings.ToUpper(name[:1])+name[1:]+"]. While it reads b, it prefetches what lies the distance, in bytes, further on.")
-	row, vector := 2*g.lanes*size, g.lanes*size // bytes of b
-	if scale != "" {
+	row, vector := 2*g.lanes*t.size, g.lanes*t.size // bytes of b
+	var convert func(m Mem, half int, to reg.VecPhysical)
+	if t.load != nil {
+		convert = func(m Mem, half int, to reg.VecPhysical) {
+			switch t.load(m, to); {
+			case t.scale == "":
+			case g.avx512():
+				g.VMULPS(g.spare(4+half), to, to)
+			default:
+				g.VMULPS(mem(g.scales, g.w()*half), to, to)
+			}
+		}
+	}
+	if t.scale != "" {
 		g.scales = g.ptr("scale")
 		if g.avx512() {
 			for h := range 2 {

@@ -127,3 +127,26 @@ func MatMulTileInt8(c, a, start Rows, b []int8, scale []float32, add bool) {
 	}
 	MatMulTile(c, a, start, panel, add)
 }
+
+// MatMulRowFloat16 is [MatMulRow] with panels of binary16.
+func MatMulRowFloat16(c Rows, a, start []float32, b []uint16, add bool) {
+	panels := make([]float32, 2*len(a)*c.Dim)
+	FromFloat16(panels, b[:len(panels)])
+	MatMulRow(c, a, start, panels, add)
+}
+
+// MatMulRowBFloat16 is [MatMulRow] with panels of bfloat16.
+func MatMulRowBFloat16(c Rows, a, start []float32, b []uint16, add bool) {
+	panels := make([]float32, 2*len(a)*c.Dim)
+	FromBFloat16(panels, b[:len(panels)])
+	MatMulRow(c, a, start, panels, add)
+}
+
+// MatMulRowInt8 is [MatMulRow] with panels of int8 that have a scale for each column.
+func MatMulRowInt8(c Rows, a, start []float32, b []int8, scale []float32, add bool) {
+	panels := make([]float32, 2*len(a)*c.Dim)
+	for i := range panels {
+		panels[i] = DequantizeInt8(b[i], scale[i/(len(a)*c.Dim)*c.Dim+i%c.Dim])
+	}
+	MatMulRow(c, a, start, panels, add)
+}

@@ -398,9 +398,8 @@ func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
 	race.Read(a, len(a))
 	race.Read(start, len(start))
 	race.Read(b, 2*len(a)*PanelWidth)
-	from := tile.Rows{Data: start, Len: min(len(start), 1), Dim: PanelWidth}
-	first, flag, _, _ := product(tile.Rows{Len: 1}, tile.Rows{}, from, add, 4)
-	matMulRow(&c.Data[0], &a[0], first, &b[0], len(a), flag, 8<<10)
+	first, flag := rowStart(start, add)
+	matMulRow(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
 }
 
 // MatMulPack is [tile.MatMulPack].
@@ -466,6 +465,43 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	race.Read(scale, PanelWidth)
 	first, flag, tiles, distance := product(c, a, start, add, 1)
 	matMulTileInt8(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], &scale[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
+}
+
+// MatMulRowFloat16 is [tile.MatMulRowFloat16].
+//
+//go:noinline
+func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	first, flag := rowStart(start, add)
+	matMulRowFloat16(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
+}
+
+// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
+//
+//go:noinline
+func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	first, flag := rowStart(start, add)
+	matMulRowBFloat16(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
+}
+
+// MatMulRowInt8 is [tile.MatMulRowInt8].
+//
+//go:noinline
+func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	race.Read(scale, 2*PanelWidth)
+	first, flag := rowStart(start, add)
+	matMulRowInt8(&c.Data[0], &a[0], first, &b[0], &scale[0], len(a), flag, rowDistance)
 }
 
 // PackPanel is [tile.PackPanel].
@@ -805,6 +841,20 @@ func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, t
 		distance = 8 << 10
 	}
 	return first, flag, tiles, distance
+}
+
+// rowDistance is how many bytes ahead the product of one row prefetches.
+const rowDistance = 8 << 10
+
+// rowStart returns where the chains of one row start or nil, and add as an integer.
+func rowStart(start []float32, add bool) (first *float32, flag int) {
+	if len(start) > 0 {
+		first = &start[0]
+	}
+	if add {
+		flag = 1
+	}
+	return first, flag
 }
 
 //go:noinline

@@ -2,16 +2,15 @@
 
 package avx2
 
-// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches
-// what lies so many bytes behind b, the distance.
-//
-//go:noescape
-func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
-
 // matMulPack computes the columns of a panel for one tile of a product, as [tile.MatMulPack].
 //
 //go:noescape
 func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
+
+// f16c reports whether the CPU converts float16: bit 29 of ECX of CPUID 1.
+//
+//go:noescape
+func f16c() bool
 
 // matMulTile computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTile]. While it reads b, it prefetches what lies the distance, in bytes, further on.
@@ -19,10 +18,11 @@ func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, d
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// f16c reports whether the CPU converts float16: bit 29 of ECX of CPUID 1.
+// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches
+// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
 //
 //go:noescape
-func f16c() bool
+func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
 
 // matMulTileFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
@@ -30,14 +30,32 @@ func f16c() bool
 //go:noescape
 func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
+// matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowFloat16]. It prefetches
+// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+//
+//go:noescape
+func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+
 // matMulTileBFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileBFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
 func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
+// matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowBFloat16]. It prefetches
+// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+//
+//go:noescape
+func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+
 // matMulTileInt8 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileInt8]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
 //go:noescape
 func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
+
+// matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulRowInt8]. It prefetches
+// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+//
+//go:noescape
+func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)

@@ -2,99 +2,6 @@
 
 #include "textflag.h"
 
-// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·matMulRow(SB), NOSPLIT, $0-56
-	MOVQ    c+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    start+16(FP), DX
-	MOVQ    b+24(FP), BX
-	MOVQ    k+32(FP), SI
-	MOVQ    distance+48(FP), DI
-	MOVQ    SI, R8
-	IMUL3Q  $+64, R8, R8
-	ADDQ    BX, R8
-	TESTQ   DX, DX
-	JZ      zero1
-	VMOVUPS (DX), Y0
-	VMOVUPS 32(DX), Y1
-	VMOVUPS 64(DX), Y2
-	VMOVUPS 96(DX), Y3
-	JMP     set5
-
-zero1:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-
-set5:
-	MOVQ SI, DX
-	ANDQ $0x03, DX
-	JZ   four3
-
-single2:
-	VBROADCASTSS (CX), Y4
-	VFMADD231PS  (BX), Y4, Y0
-	VFMADD231PS  32(BX), Y4, Y1
-	VFMADD231PS  (R8), Y4, Y2
-	VFMADD231PS  32(R8), Y4, Y3
-	ADDQ         $+4, CX
-	ADDQ         $+64, BX
-	ADDQ         $+64, R8
-	DECQ         DX
-	JNZ          single2
-
-four3:
-	SHRQ    $0x02, SI
-	JZ      done6
-	PCALIGN $0x20
-
-loop4:
-	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   (R8)(DI*1)
-	VBROADCASTSS (CX), Y4
-	VFMADD231PS  (BX), Y4, Y0
-	VFMADD231PS  32(BX), Y4, Y1
-	VFMADD231PS  (R8), Y4, Y2
-	VFMADD231PS  32(R8), Y4, Y3
-	VBROADCASTSS 4(CX), Y4
-	VFMADD231PS  64(BX), Y4, Y0
-	VFMADD231PS  96(BX), Y4, Y1
-	VFMADD231PS  64(R8), Y4, Y2
-	VFMADD231PS  96(R8), Y4, Y3
-	VBROADCASTSS 8(CX), Y4
-	VFMADD231PS  128(BX), Y4, Y0
-	VFMADD231PS  160(BX), Y4, Y1
-	VFMADD231PS  128(R8), Y4, Y2
-	VFMADD231PS  160(R8), Y4, Y3
-	VBROADCASTSS 12(CX), Y4
-	VFMADD231PS  192(BX), Y4, Y0
-	VFMADD231PS  224(BX), Y4, Y1
-	VFMADD231PS  192(R8), Y4, Y2
-	VFMADD231PS  224(R8), Y4, Y3
-	ADDQ         $+16, CX
-	ADDQ         $+256, BX
-	ADDQ         $+256, R8
-	DECQ         SI
-	JNZ          loop4
-
-done6:
-	CMPQ   add+40(FP), $0x00
-	JE     store7
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	VADDPS 64(AX), Y2, Y2
-	VADDPS 96(AX), Y3, Y3
-
-store7:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
-	VMOVUPS Y3, 96(AX)
-	VZEROUPPER
-	RET
-
 // func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·matMulPack(SB), NOSPLIT, $0-88
@@ -113,7 +20,7 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	LEAQ    (CX)(AX*2), DX
 	ADDQ    AX, DX
 	TESTQ   R9, R9
-	JZ      zero8
+	JZ      zero1
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	ADDQ    R10, R9
@@ -132,9 +39,9 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	VMOVUPS (R9), Y10
 	VMOVUPS 32(R9), Y11
 	ADDQ    R10, R9
-	JMP     set12
+	JMP     set5
 
-zero8:
+zero1:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -148,12 +55,12 @@ zero8:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set12:
+set5:
 	MOVQ k+56(FP), R9
 	ANDQ $0x03, R9
-	JZ   four10
+	JZ   four3
 
-single9:
+single2:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      Y12, (DI)
 	PREFETCHT1   64(BX)
@@ -183,15 +90,15 @@ single9:
 	ADDQ         $+4, CX
 	ADDQ         $+4, DX
 	DECQ         R9
-	JNZ          single9
+	JNZ          single2
 
-four10:
+four3:
 	MOVQ    k+56(FP), R9
 	SHRQ    $0x02, R9
-	JZ      done13
+	JZ      done6
 	PCALIGN $0x20
 
-loop11:
+loop4:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      Y12, (DI)
 	PREFETCHT1   64(BX)
@@ -296,67 +203,78 @@ loop11:
 	ADDQ         $+16, CX
 	ADDQ         $+16, DX
 	DECQ         R9
-	JNZ          loop11
+	JNZ          loop4
 
-done13:
+done6:
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
 	SHLQ   $0x02, CX
 	CMPQ   add+80(FP), $0x00
-	JE     store14
+	JE     store7
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-store14:
+store7:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store15
+	JE      store8
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-store15:
+store8:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store16
+	JE      store9
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-store16:
+store9:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store17
+	JE      store10
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-store17:
+store10:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store18
+	JE      store11
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-store18:
+store11:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store19
+	JE      store12
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-store19:
+store12:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    CX, AX
 	VZEROUPPER
+	RET
+
+// func f16c() bool
+// Requires: CPUID
+TEXT ·f16c(SB), NOSPLIT, $0-1
+	MOVL $0x00000001, AX
+	XORL CX, CX
+	CPUID
+	SHRL $0x1d, CX
+	ANDL $0x01, CX
+	MOVB CL, ret+0(FP)
 	RET
 
 // func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
@@ -371,16 +289,16 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile20:
+tile13:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even21
+	JE   even14
 	INCQ SI
 	DECQ higher+88(FP)
 
-even21:
+even14:
 	CMPQ       SI, $0x06
-	JNE        next23
+	JNE        next16
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -406,7 +324,7 @@ even21:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero29
+	JZ         zero22
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -428,9 +346,9 @@ even21:
 	VMOVUPS    32(R11), Y11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set30
+	JMP        set23
 
-zero29:
+zero22:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -444,14 +362,14 @@ zero29:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set30:
+set23:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four25
+	JZ   four18
 
-single24:
+single17:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -477,15 +395,15 @@ single24:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single24
+	JNZ          single17
 
-four25:
+four18:
 	SUBQ    $0x01, R12
-	JL      short27
-	JZ      skew26
+	JL      short20
+	JZ      skew19
 	PCALIGN $0x20
 
-loop31:
+loop24:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -574,9 +492,9 @@ loop31:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop31
+	JNZ          loop24
 
-skew26:
+skew19:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -610,20 +528,20 @@ skew26:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set33
+	JE           set26
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set33:
+set26:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set34
+	JE      set27
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set34:
+set27:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -660,20 +578,20 @@ set34:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set35
+	JE           set28
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set35:
+set28:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set36
+	JE      set29
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set36:
+set29:
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         DI, AX
@@ -710,89 +628,89 @@ set36:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+64(FP), $0x00
-	JE           set37
+	JE           set30
 	VADDPS       (AX), Y8, Y8
 	VADDPS       32(AX), Y9, Y9
 
-set37:
+set30:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set38
+	JE      set31
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set38:
+set31:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
-	JMP     done28
+	JMP     done21
 
-short27:
+short20:
 	CMPQ   add+64(FP), $0x00
-	JE     set39
+	JE     set32
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set39:
+set32:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set40
+	JE      set33
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set40:
+set33:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set41
+	JE      set34
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set41:
+set34:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set42
+	JE      set35
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set42:
+set35:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set43
+	JE      set36
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set43:
+set36:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set44
+	JE      set37
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set44:
+set37:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
 
-done28:
+done21:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end22
+	JMP  end15
 
-next23:
+next16:
 	CMPQ       SI, $0x05
-	JNE        next45
+	JNE        next38
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -816,7 +734,7 @@ next23:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero51
+	JZ         zero44
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -835,9 +753,9 @@ next23:
 	VMOVUPS    32(R11), Y9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set52
+	JMP        set45
 
-zero51:
+zero44:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -849,14 +767,14 @@ zero51:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set52:
+set45:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four47
+	JZ   four40
 
-single46:
+single39:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -879,15 +797,15 @@ single46:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single46
+	JNZ          single39
 
-four47:
+four40:
 	SUBQ    $0x01, R12
-	JL      short49
-	JZ      skew48
+	JL      short42
+	JZ      skew41
 	PCALIGN $0x20
 
-loop53:
+loop46:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -964,9 +882,9 @@ loop53:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop53
+	JNZ          loop46
 
-skew48:
+skew41:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1012,29 +930,29 @@ skew48:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set55
+	JE           set48
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set55:
+set48:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set56
+	JE      set49
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set56:
+set49:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set57
+	JE      set50
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set57:
+set50:
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         DI, AX
@@ -1071,80 +989,80 @@ set57:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+64(FP), $0x00
-	JE           set58
+	JE           set51
 	VADDPS       (AX), Y6, Y6
 	VADDPS       32(AX), Y7, Y7
 
-set58:
+set51:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set59
+	JE      set52
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set59:
+set52:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
-	JMP     done50
+	JMP     done43
 
-short49:
+short42:
 	CMPQ   add+64(FP), $0x00
-	JE     set60
+	JE     set53
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set60:
+set53:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set61
+	JE      set54
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set61:
+set54:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set62
+	JE      set55
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set62:
+set55:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set63
+	JE      set56
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set63:
+set56:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set64
+	JE      set57
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set64:
+set57:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 
-done50:
+done43:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end22
+	JMP  end15
 
-next45:
+next38:
 	CMPQ       SI, $0x04
-	JNE        next65
+	JNE        next58
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1165,7 +1083,7 @@ next45:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero71
+	JZ         zero64
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -1181,9 +1099,9 @@ next45:
 	VMOVUPS    32(R11), Y7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set72
+	JMP        set65
 
-zero71:
+zero64:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1193,14 +1111,14 @@ zero71:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set72:
+set65:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four67
+	JZ   four60
 
-single66:
+single59:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1220,15 +1138,15 @@ single66:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single66
+	JNZ          single59
 
-four67:
+four60:
 	SUBQ    $0x01, R12
-	JL      short69
-	JZ      skew68
+	JL      short62
+	JZ      skew61
 	PCALIGN $0x20
 
-loop73:
+loop66:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1293,9 +1211,9 @@ loop73:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop73
+	JNZ          loop66
 
-skew68:
+skew61:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1329,20 +1247,20 @@ skew68:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set75
+	JE           set68
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set75:
+set68:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set76
+	JE      set69
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set76:
+set69:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -1379,70 +1297,70 @@ set76:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set77
+	JE           set70
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set77:
+set70:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set78
+	JE      set71
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set78:
+set71:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
-	JMP     done70
+	JMP     done63
 
-short69:
+short62:
 	CMPQ   add+64(FP), $0x00
-	JE     set79
+	JE     set72
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set79:
+set72:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set80
+	JE      set73
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set80:
+set73:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set81
+	JE      set74
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set81:
+set74:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set82
+	JE      set75
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set82:
+set75:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 
-done70:
+done63:
 	LEAQ (CX)(R8*4), CX
-	JMP  end22
+	JMP  end15
 
-next65:
+next58:
 	CMPQ       SI, $0x03
-	JNE        next83
+	JNE        next76
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -1457,7 +1375,7 @@ next65:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero89
+	JZ         zero82
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -1470,9 +1388,9 @@ next65:
 	VMOVUPS    32(R10), Y5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set90
+	JMP        set83
 
-zero89:
+zero82:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1480,14 +1398,14 @@ zero89:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set90:
+set83:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four85
+	JZ   four78
 
-single84:
+single77:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1503,15 +1421,15 @@ single84:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single84
+	JNZ          single77
 
-four85:
+four78:
 	SUBQ    $0x01, R11
-	JL      short87
-	JZ      skew86
+	JL      short80
+	JZ      skew79
 	PCALIGN $0x20
 
-loop91:
+loop84:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1560,9 +1478,9 @@ loop91:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop91
+	JNZ          loop84
 
-skew86:
+skew79:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1608,71 +1526,71 @@ skew86:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set93
+	JE           set86
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set93:
+set86:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set94
+	JE      set87
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set94:
+set87:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set95
+	JE      set88
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set95:
+set88:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
-	JMP     done88
+	JMP     done81
 
-short87:
+short80:
 	CMPQ   add+64(FP), $0x00
-	JE     set96
+	JE     set89
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set96:
+set89:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set97
+	JE      set90
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set97:
+set90:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set98
+	JE      set91
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set98:
+set91:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 
-done88:
+done81:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end22
+	JMP  end15
 
-next83:
+next76:
 	CMPQ       SI, $0x02
-	JNE        next99
+	JNE        next92
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -1684,7 +1602,7 @@ next83:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero105
+	JZ         zero98
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -1694,22 +1612,22 @@ next83:
 	VMOVUPS    32(R10), Y3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set106
+	JMP        set99
 
-zero105:
+zero98:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set106:
+set99:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four101
+	JZ   four94
 
-single100:
+single93:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1722,15 +1640,15 @@ single100:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single100
+	JNZ          single93
 
-four101:
+four94:
 	SUBQ    $0x01, R11
-	JL      short103
-	JZ      skew102
+	JL      short96
+	JZ      skew95
 	PCALIGN $0x20
 
-loop107:
+loop100:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1767,9 +1685,9 @@ loop107:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop107
+	JNZ          loop100
 
-skew102:
+skew95:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1803,50 +1721,50 @@ skew102:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set109
+	JE           set102
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set109:
+set102:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set110
+	JE      set103
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set110:
+set103:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
-	JMP     done104
+	JMP     done97
 
-short103:
+short96:
 	CMPQ   add+64(FP), $0x00
-	JE     set111
+	JE     set104
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set111:
+set104:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set112
+	JE      set105
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set112:
+set105:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 
-done104:
+done97:
 	LEAQ (CX)(R8*2), CX
-	JMP  end22
+	JMP  end15
 
-next99:
+next92:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -1856,27 +1774,27 @@ next99:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero119
+	JZ         zero112
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
 	VMOVUPS    32(R10), Y1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set120
+	JMP        set113
 
-zero119:
+zero112:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set120:
+set113:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four115
+	JZ   four108
 
-single114:
+single107:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1886,15 +1804,15 @@ single114:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single114
+	JNZ          single107
 
-four115:
+four108:
 	SUBQ    $0x01, R11
-	JL      short117
-	JZ      skew116
+	JL      short110
+	JZ      skew109
 	PCALIGN $0x20
 
-loop121:
+loop114:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1919,9 +1837,9 @@ loop121:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop121
+	JNZ          loop114
 
-skew116:
+skew109:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -1943,46 +1861,128 @@ skew116:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+64(FP), $0x00
-	JE           set123
+	JE           set116
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set123:
+set116:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
-	JMP     done118
+	JMP     done111
 
-short117:
+short110:
 	CMPQ   add+64(FP), $0x00
-	JE     set124
+	JE     set117
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set124:
+set117:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 
-done118:
+done111:
 	ADDQ R8, CX
 
-end22:
+end15:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile20
+	JNZ  tile13
 	VZEROUPPER
 	RET
 
-// func f16c() bool
-// Requires: CPUID
-TEXT ·f16c(SB), NOSPLIT, $0-1
-	MOVL $0x00000001, AX
-	XORL CX, CX
-	CPUID
-	SHRL $0x1d, CX
-	ANDL $0x01, CX
-	MOVB CL, ret+0(FP)
+// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·matMulRow(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+64, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero118
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS 64(DX), Y2
+	VMOVUPS 96(DX), Y3
+	JMP     set122
+
+zero118:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set122:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four120
+
+single119:
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  (BX), Y4, Y0
+	VFMADD231PS  32(BX), Y4, Y1
+	VFMADD231PS  (R8), Y4, Y2
+	VFMADD231PS  32(R8), Y4, Y3
+	ADDQ         $+4, CX
+	ADDQ         $+64, BX
+	ADDQ         $+64, R8
+	DECQ         DX
+	JNZ          single119
+
+four120:
+	SHRQ    $0x02, SI
+	JZ      done123
+	PCALIGN $0x20
+
+loop121:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  (BX), Y4, Y0
+	VFMADD231PS  32(BX), Y4, Y1
+	VFMADD231PS  (R8), Y4, Y2
+	VFMADD231PS  32(R8), Y4, Y3
+	VBROADCASTSS 4(CX), Y4
+	VFMADD231PS  64(BX), Y4, Y0
+	VFMADD231PS  96(BX), Y4, Y1
+	VFMADD231PS  64(R8), Y4, Y2
+	VFMADD231PS  96(R8), Y4, Y3
+	VBROADCASTSS 8(CX), Y4
+	VFMADD231PS  128(BX), Y4, Y0
+	VFMADD231PS  160(BX), Y4, Y1
+	VFMADD231PS  128(R8), Y4, Y2
+	VFMADD231PS  160(R8), Y4, Y3
+	VBROADCASTSS 12(CX), Y4
+	VFMADD231PS  192(BX), Y4, Y0
+	VFMADD231PS  224(BX), Y4, Y1
+	VFMADD231PS  192(R8), Y4, Y2
+	VFMADD231PS  224(R8), Y4, Y3
+	ADDQ         $+16, CX
+	ADDQ         $+256, BX
+	ADDQ         $+256, R8
+	DECQ         SI
+	JNZ          loop121
+
+done123:
+	CMPQ   add+40(FP), $0x00
+	JE     store124
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store124:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
 	RET
 
 // func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
@@ -3588,6 +3588,119 @@ end127:
 	VZEROUPPER
 	RET
 
+// func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+// Requires: AVX, F16C, FMA3, MMX+
+TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+32, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero230
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS 64(DX), Y2
+	VMOVUPS 96(DX), Y3
+	JMP     set234
+
+zero230:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set234:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four232
+
+single231:
+	VBROADCASTSS (CX), Y4
+	VCVTPH2PS    (BX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(BX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    (R8), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    16(R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+4, CX
+	ADDQ         $+32, BX
+	ADDQ         $+32, R8
+	DECQ         DX
+	JNZ          single231
+
+four232:
+	SHRQ    $0x02, SI
+	JZ      done235
+	PCALIGN $0x20
+
+loop233:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Y4
+	VCVTPH2PS    (BX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(BX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    (R8), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    16(R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 4(CX), Y4
+	VCVTPH2PS    32(BX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    48(BX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    32(R8), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    48(R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 8(CX), Y4
+	VCVTPH2PS    64(BX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    80(BX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    64(R8), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    80(R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 12(CX), Y4
+	VCVTPH2PS    96(BX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    112(BX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    96(R8), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    112(R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+16, CX
+	ADDQ         $+128, BX
+	ADDQ         $+128, R8
+	DECQ         SI
+	JNZ          loop233
+
+done235:
+	CMPQ   add+40(FP), $0x00
+	JE     store236
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store236:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
+	RET
+
 // func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
@@ -3600,16 +3713,16 @@ TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile230:
+tile237:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even231
+	JE   even238
 	INCQ SI
 	DECQ higher+88(FP)
 
-even231:
+even238:
 	CMPQ       SI, $0x06
-	JNE        next233
+	JNE        next240
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3633,7 +3746,7 @@ even231:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero239
+	JZ         zero246
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -3655,9 +3768,9 @@ even231:
 	VMOVUPS    32(R11), Y11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set240
+	JMP        set247
 
-zero239:
+zero246:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3671,14 +3784,14 @@ zero239:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set240:
+set247:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four235
+	JZ   four242
 
-single234:
+single241:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3706,15 +3819,15 @@ single234:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single234
+	JNZ          single241
 
-four235:
+four242:
 	SUBQ    $0x01, R12
-	JL      short237
-	JZ      skew236
+	JL      short244
+	JZ      skew243
 	PCALIGN $0x20
 
-loop241:
+loop248:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3809,9 +3922,9 @@ loop241:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop241
+	JNZ          loop248
 
-skew236:
+skew243:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3853,20 +3966,20 @@ skew236:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set243
+	JE           set250
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set243:
+set250:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set244
+	JE      set251
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set244:
+set251:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -3911,20 +4024,20 @@ set244:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set245
+	JE           set252
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set245:
+set252:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set246
+	JE      set253
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set246:
+set253:
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         DI, AX
@@ -3969,89 +4082,89 @@ set246:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+64(FP), $0x00
-	JE           set247
+	JE           set254
 	VADDPS       (AX), Y8, Y8
 	VADDPS       32(AX), Y9, Y9
 
-set247:
+set254:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set248
+	JE      set255
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set248:
+set255:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
-	JMP     done238
+	JMP     done245
 
-short237:
+short244:
 	CMPQ   add+64(FP), $0x00
-	JE     set249
+	JE     set256
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set249:
+set256:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set250
+	JE      set257
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set250:
+set257:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set251
+	JE      set258
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set251:
+set258:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set252
+	JE      set259
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set252:
+set259:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set253
+	JE      set260
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set253:
+set260:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set254
+	JE      set261
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set254:
+set261:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
 
-done238:
+done245:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end232
+	JMP  end239
 
-next233:
+next240:
 	CMPQ       SI, $0x05
-	JNE        next255
+	JNE        next262
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4073,7 +4186,7 @@ next233:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero261
+	JZ         zero268
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -4092,9 +4205,9 @@ next233:
 	VMOVUPS    32(R11), Y9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set262
+	JMP        set269
 
-zero261:
+zero268:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4106,14 +4219,14 @@ zero261:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set262:
+set269:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four257
+	JZ   four264
 
-single256:
+single263:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4138,15 +4251,15 @@ single256:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single256
+	JNZ          single263
 
-four257:
+four264:
 	SUBQ    $0x01, R12
-	JL      short259
-	JZ      skew258
+	JL      short266
+	JZ      skew265
 	PCALIGN $0x20
 
-loop263:
+loop270:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4229,9 +4342,9 @@ loop263:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop263
+	JNZ          loop270
 
-skew258:
+skew265:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4285,29 +4398,29 @@ skew258:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set265
+	JE           set272
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set265:
+set272:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set266
+	JE      set273
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set266:
+set273:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set267
+	JE      set274
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set267:
+set274:
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         DI, AX
@@ -4352,80 +4465,80 @@ set267:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+64(FP), $0x00
-	JE           set268
+	JE           set275
 	VADDPS       (AX), Y6, Y6
 	VADDPS       32(AX), Y7, Y7
 
-set268:
+set275:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set269
+	JE      set276
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set269:
+set276:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
-	JMP     done260
+	JMP     done267
 
-short259:
+short266:
 	CMPQ   add+64(FP), $0x00
-	JE     set270
+	JE     set277
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set270:
+set277:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set271
+	JE      set278
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set271:
+set278:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set272
+	JE      set279
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set272:
+set279:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set273
+	JE      set280
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set273:
+set280:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set274
+	JE      set281
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set274:
+set281:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 
-done260:
+done267:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end232
+	JMP  end239
 
-next255:
+next262:
 	CMPQ       SI, $0x04
-	JNE        next275
+	JNE        next282
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4444,7 +4557,7 @@ next255:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero281
+	JZ         zero288
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -4460,9 +4573,9 @@ next255:
 	VMOVUPS    32(R11), Y7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set282
+	JMP        set289
 
-zero281:
+zero288:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4472,14 +4585,14 @@ zero281:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set282:
+set289:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four277
+	JZ   four284
 
-single276:
+single283:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4501,15 +4614,15 @@ single276:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single276
+	JNZ          single283
 
-four277:
+four284:
 	SUBQ    $0x01, R12
-	JL      short279
-	JZ      skew278
+	JL      short286
+	JZ      skew285
 	PCALIGN $0x20
 
-loop283:
+loop290:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4580,9 +4693,9 @@ loop283:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop283
+	JNZ          loop290
 
-skew278:
+skew285:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4624,20 +4737,20 @@ skew278:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set285
+	JE           set292
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set285:
+set292:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set286
+	JE      set293
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set286:
+set293:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -4682,70 +4795,70 @@ set286:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set287
+	JE           set294
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set287:
+set294:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set288
+	JE      set295
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set288:
+set295:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
-	JMP     done280
+	JMP     done287
 
-short279:
+short286:
 	CMPQ   add+64(FP), $0x00
-	JE     set289
+	JE     set296
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set289:
+set296:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set290
+	JE      set297
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set290:
+set297:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set291
+	JE      set298
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set291:
+set298:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set292
+	JE      set299
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set292:
+set299:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 
-done280:
+done287:
 	LEAQ (CX)(R8*4), CX
-	JMP  end232
+	JMP  end239
 
-next275:
+next282:
 	CMPQ       SI, $0x03
-	JNE        next293
+	JNE        next300
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -4760,7 +4873,7 @@ next275:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero299
+	JZ         zero306
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -4773,9 +4886,9 @@ next275:
 	VMOVUPS    32(R10), Y5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set300
+	JMP        set307
 
-zero299:
+zero306:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4783,14 +4896,14 @@ zero299:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set300:
+set307:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four295
+	JZ   four302
 
-single294:
+single301:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4808,15 +4921,15 @@ single294:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single294
+	JNZ          single301
 
-four295:
+four302:
 	SUBQ    $0x01, R11
-	JL      short297
-	JZ      skew296
+	JL      short304
+	JZ      skew303
 	PCALIGN $0x20
 
-loop301:
+loop308:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4873,9 +4986,9 @@ loop301:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop301
+	JNZ          loop308
 
-skew296:
+skew303:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4929,71 +5042,71 @@ skew296:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set303
+	JE           set310
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set303:
+set310:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set304
+	JE      set311
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set304:
+set311:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set305
+	JE      set312
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set305:
+set312:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
-	JMP     done298
+	JMP     done305
 
-short297:
+short304:
 	CMPQ   add+64(FP), $0x00
-	JE     set306
+	JE     set313
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set306:
+set313:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set307
+	JE      set314
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set307:
+set314:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set308
+	JE      set315
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set308:
+set315:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 
-done298:
+done305:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end232
+	JMP  end239
 
-next293:
+next300:
 	CMPQ       SI, $0x02
-	JNE        next309
+	JNE        next316
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -5005,7 +5118,7 @@ next293:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero315
+	JZ         zero322
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -5015,22 +5128,22 @@ next293:
 	VMOVUPS    32(R10), Y3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set316
+	JMP        set323
 
-zero315:
+zero322:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set316:
+set323:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four311
+	JZ   four318
 
-single310:
+single317:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5045,15 +5158,15 @@ single310:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single310
+	JNZ          single317
 
-four311:
+four318:
 	SUBQ    $0x01, R11
-	JL      short313
-	JZ      skew312
+	JL      short320
+	JZ      skew319
 	PCALIGN $0x20
 
-loop317:
+loop324:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5098,9 +5211,9 @@ loop317:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop317
+	JNZ          loop324
 
-skew312:
+skew319:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5142,50 +5255,50 @@ skew312:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set319
+	JE           set326
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set319:
+set326:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set320
+	JE      set327
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set320:
+set327:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
-	JMP     done314
+	JMP     done321
 
-short313:
+short320:
 	CMPQ   add+64(FP), $0x00
-	JE     set321
+	JE     set328
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set321:
+set328:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set322
+	JE      set329
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set322:
+set329:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 
-done314:
+done321:
 	LEAQ (CX)(R8*2), CX
-	JMP  end232
+	JMP  end239
 
-next309:
+next316:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -5195,27 +5308,27 @@ next309:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero329
+	JZ         zero336
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
 	VMOVUPS    32(R10), Y1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set330
+	JMP        set337
 
-zero329:
+zero336:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set330:
+set337:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four325
+	JZ   four332
 
-single324:
+single331:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5227,15 +5340,15 @@ single324:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single324
+	JNZ          single331
 
-four325:
+four332:
 	SUBQ    $0x01, R11
-	JL      short327
-	JZ      skew326
+	JL      short334
+	JZ      skew333
 	PCALIGN $0x20
 
-loop331:
+loop338:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5268,9 +5381,9 @@ loop331:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop331
+	JNZ          loop338
 
-skew326:
+skew333:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5300,34 +5413,167 @@ skew326:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+64(FP), $0x00
-	JE           set333
+	JE           set340
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set333:
+set340:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
-	JMP     done328
+	JMP     done335
 
-short327:
+short334:
 	CMPQ   add+64(FP), $0x00
-	JE     set334
+	JE     set341
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set334:
+set341:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 
-done328:
+done335:
 	ADDQ R8, CX
 
-end232:
+end239:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile230
+	JNZ  tile237
+	VZEROUPPER
+	RET
+
+// func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+32, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero342
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS 64(DX), Y2
+	VMOVUPS 96(DX), Y3
+	JMP     set346
+
+zero342:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set346:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four344
+
+single343:
+	VBROADCASTSS (CX), Y4
+	VPMOVZXWD    (BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVZXWD    16(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVZXWD    (R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVZXWD    16(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+4, CX
+	ADDQ         $+32, BX
+	ADDQ         $+32, R8
+	DECQ         DX
+	JNZ          single343
+
+four344:
+	SHRQ    $0x02, SI
+	JZ      done347
+	PCALIGN $0x20
+
+loop345:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Y4
+	VPMOVZXWD    (BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVZXWD    16(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVZXWD    (R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVZXWD    16(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 4(CX), Y4
+	VPMOVZXWD    32(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVZXWD    48(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVZXWD    32(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVZXWD    48(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 8(CX), Y4
+	VPMOVZXWD    64(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVZXWD    80(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVZXWD    64(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVZXWD    80(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 12(CX), Y4
+	VPMOVZXWD    96(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVZXWD    112(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVZXWD    96(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVZXWD    112(R8), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+16, CX
+	ADDQ         $+128, BX
+	ADDQ         $+128, R8
+	DECQ         SI
+	JNZ          loop345
+
+done347:
+	CMPQ   add+40(FP), $0x00
+	JE     store348
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store348:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -5344,16 +5590,16 @@ TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
 	MOVQ lda+24(FP), R9
 	SHLQ $0x02, R9
 
-tile335:
+tile349:
 	MOVQ height+88(FP), DI
 	CMPQ higher+96(FP), $0x00
-	JE   even336
+	JE   even350
 	INCQ DI
 	DECQ higher+96(FP)
 
-even336:
+even350:
 	CMPQ       DI, $0x06
-	JNE        next338
+	JNE        next352
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -5376,7 +5622,7 @@ even336:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero344
+	JZ         zero358
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -5398,9 +5644,9 @@ even336:
 	VMOVUPS    32(R12), Y11
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set345
+	JMP        set359
 
-zero344:
+zero358:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5414,14 +5660,14 @@ zero344:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set345:
+set359:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four340
+	JZ   four354
 
-single339:
+single353:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5451,15 +5697,15 @@ single339:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single339
+	JNZ          single353
 
-four340:
+four354:
 	SUBQ    $0x01, R13
-	JL      short342
-	JZ      skew341
+	JL      short356
+	JZ      skew355
 	PCALIGN $0x20
 
-loop346:
+loop360:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5561,9 +5807,9 @@ loop346:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop346
+	JNZ          loop360
 
-skew341:
+skew355:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5613,20 +5859,20 @@ skew341:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+72(FP), $0x00
-	JE           set348
+	JE           set362
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set348:
+set362:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set349
+	JE      set363
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set349:
+set363:
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      Y3, 32(CX)
 	ADDQ         R8, CX
@@ -5679,20 +5925,20 @@ set349:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+72(FP), $0x00
-	JE           set350
+	JE           set364
 	VADDPS       (CX), Y4, Y4
 	VADDPS       32(CX), Y5, Y5
 
-set350:
+set364:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set351
+	JE      set365
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set351:
+set365:
 	VMOVUPS      Y6, (CX)
 	VMOVUPS      Y7, 32(CX)
 	ADDQ         R8, CX
@@ -5745,89 +5991,89 @@ set351:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+72(FP), $0x00
-	JE           set352
+	JE           set366
 	VADDPS       (CX), Y8, Y8
 	VADDPS       32(CX), Y9, Y9
 
-set352:
+set366:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set353
+	JE      set367
 	VADDPS  (CX), Y10, Y10
 	VADDPS  32(CX), Y11, Y11
 
-set353:
+set367:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 	ADDQ    R8, CX
-	JMP     done343
+	JMP     done357
 
-short342:
+short356:
 	CMPQ   add+72(FP), $0x00
-	JE     set354
+	JE     set368
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set354:
+set368:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set355
+	JE      set369
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set355:
+set369:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set356
+	JE      set370
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set356:
+set370:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set357
+	JE      set371
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set357:
+set371:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set358
+	JE      set372
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set358:
+set372:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set359
+	JE      set373
 	VADDPS  (CX), Y10, Y10
 	VADDPS  32(CX), Y11, Y11
 
-set359:
+set373:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 	ADDQ    R8, CX
 
-done343:
+done357:
 	LEAQ (DX)(R9*4), DX
 	LEAQ (DX)(R9*2), DX
-	JMP  end337
+	JMP  end351
 
-next338:
+next352:
 	CMPQ       DI, $0x05
-	JNE        next360
+	JNE        next374
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -5848,7 +6094,7 @@ next338:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero366
+	JZ         zero380
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -5867,9 +6113,9 @@ next338:
 	VMOVUPS    32(R12), Y9
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set367
+	JMP        set381
 
-zero366:
+zero380:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5881,14 +6127,14 @@ zero366:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set367:
+set381:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four362
+	JZ   four376
 
-single361:
+single375:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5915,15 +6161,15 @@ single361:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single361
+	JNZ          single375
 
-four362:
+four376:
 	SUBQ    $0x01, R13
-	JL      short364
-	JZ      skew363
+	JL      short378
+	JZ      skew377
 	PCALIGN $0x20
 
-loop368:
+loop382:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6013,9 +6259,9 @@ loop368:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop368
+	JNZ          loop382
 
-skew363:
+skew377:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6077,29 +6323,29 @@ skew363:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+72(FP), $0x00
-	JE           set370
+	JE           set384
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set370:
+set384:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set371
+	JE      set385
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set371:
+set385:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set372
+	JE      set386
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set372:
+set386:
 	VMOVUPS      Y4, (CX)
 	VMOVUPS      Y5, 32(CX)
 	ADDQ         R8, CX
@@ -6152,80 +6398,80 @@ set372:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+72(FP), $0x00
-	JE           set373
+	JE           set387
 	VADDPS       (CX), Y6, Y6
 	VADDPS       32(CX), Y7, Y7
 
-set373:
+set387:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set374
+	JE      set388
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set374:
+set388:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
-	JMP     done365
+	JMP     done379
 
-short364:
+short378:
 	CMPQ   add+72(FP), $0x00
-	JE     set375
+	JE     set389
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set375:
+set389:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set376
+	JE      set390
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set376:
+set390:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set377
+	JE      set391
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set377:
+set391:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set378
+	JE      set392
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set378:
+set392:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set379
+	JE      set393
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set379:
+set393:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 
-done365:
+done379:
 	LEAQ (DX)(R9*4), DX
 	ADDQ R9, DX
-	JMP  end337
+	JMP  end351
 
-next360:
+next374:
 	CMPQ       DI, $0x04
-	JNE        next380
+	JNE        next394
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -6243,7 +6489,7 @@ next360:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero386
+	JZ         zero400
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -6259,9 +6505,9 @@ next360:
 	VMOVUPS    32(R12), Y7
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set387
+	JMP        set401
 
-zero386:
+zero400:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6271,14 +6517,14 @@ zero386:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set387:
+set401:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four382
+	JZ   four396
 
-single381:
+single395:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6302,15 +6548,15 @@ single381:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single381
+	JNZ          single395
 
-four382:
+four396:
 	SUBQ    $0x01, R13
-	JL      short384
-	JZ      skew383
+	JL      short398
+	JZ      skew397
 	PCALIGN $0x20
 
-loop388:
+loop402:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6388,9 +6634,9 @@ loop388:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop388
+	JNZ          loop402
 
-skew383:
+skew397:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6440,20 +6686,20 @@ skew383:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+72(FP), $0x00
-	JE           set390
+	JE           set404
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set390:
+set404:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set391
+	JE      set405
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set391:
+set405:
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      Y3, 32(CX)
 	ADDQ         R8, CX
@@ -6506,274 +6752,30 @@ set391:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+72(FP), $0x00
-	JE           set392
+	JE           set406
 	VADDPS       (CX), Y4, Y4
 	VADDPS       32(CX), Y5, Y5
 
-set392:
+set406:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set393
+	JE      set407
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set393:
+set407:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
-	JMP     done385
+	JMP     done399
 
-short384:
+short398:
 	CMPQ   add+72(FP), $0x00
-	JE     set394
+	JE     set408
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
-
-set394:
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    R8, CX
-	CMPQ    add+72(FP), $0x00
-	JE      set395
-	VADDPS  (CX), Y2, Y2
-	VADDPS  32(CX), Y3, Y3
-
-set395:
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    R8, CX
-	CMPQ    add+72(FP), $0x00
-	JE      set396
-	VADDPS  (CX), Y4, Y4
-	VADDPS  32(CX), Y5, Y5
-
-set396:
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
-	ADDQ    R8, CX
-	CMPQ    add+72(FP), $0x00
-	JE      set397
-	VADDPS  (CX), Y6, Y6
-	VADDPS  32(CX), Y7, Y7
-
-set397:
-	VMOVUPS Y6, (CX)
-	VMOVUPS Y7, 32(CX)
-	ADDQ    R8, CX
-
-done385:
-	LEAQ (DX)(R9*4), DX
-	JMP  end337
-
-next380:
-	CMPQ       DI, $0x03
-	JNE        next398
-	MOVQ       b+32(FP), DI
-	PREFETCHT1 (DI)(SI*1)
-	MOVQ       DX, R10
-	MOVQ       CX, R11
-	LEAQ       (R11)(R8*2), R11
-	ADDQ       R8, R11
-	PREFETCHT0 (R11)
-	ADDQ       R8, R11
-	PREFETCHT0 (R11)
-	ADDQ       R8, R11
-	PREFETCHT0 (R11)
-	ADDQ       R8, R11
-	MOVQ       start+56(FP), R11
-	TESTQ      R11, R11
-	JZ         zero404
-	MOVQ       lds+64(FP), R12
-	SHLQ       $0x02, R12
-	VMOVUPS    (R11), Y0
-	VMOVUPS    32(R11), Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMOVUPS    32(R11), Y3
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y4
-	VMOVUPS    32(R11), Y5
-	ADDQ       R12, R11
-	MOVQ       R11, start+56(FP)
-	JMP        set405
-
-zero404:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-
-set405:
-	MOVQ BX, R12
-	MOVQ BX, R11
-	SHRQ $0x02, R12
-	ANDQ $0x03, R11
-	JZ   four400
-
-single399:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS (R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	ADDQ         $+16, DI
-	PREFETCHT1   48(DI)(SI*1)
-	ADDQ         $+4, R10
-	DECQ         R11
-	JNZ          single399
-
-four400:
-	SUBQ    $0x01, R12
-	JL      short402
-	JZ      skew401
-	PCALIGN $0x20
-
-loop406:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS (R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    16(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    24(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 4(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 4(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    32(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    40(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 8(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 8(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    48(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    56(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 12(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 12(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	ADDQ         $+64, DI
-	PREFETCHT1   (DI)(SI*1)
-	ADDQ         $+16, R10
-	DECQ         R12
-	JNZ          loop406
-
-skew401:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS (R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    16(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    24(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 4(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 4(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    32(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    40(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 8(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 8(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	VPMOVSXBD    48(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    56(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 12(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 12(R10)(R9*2), Y14
-	VFMADD231PS  Y12, Y14, Y4
-	VFMADD231PS  Y13, Y14, Y5
-	CMPQ         add+72(FP), $0x00
-	JE           set408
-	VADDPS       (CX), Y0, Y0
-	VADDPS       32(CX), Y1, Y1
 
 set408:
 	VMOVUPS Y0, (CX)
@@ -6797,45 +6799,289 @@ set410:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
-	JMP     done403
-
-short402:
-	CMPQ   add+72(FP), $0x00
-	JE     set411
-	VADDPS (CX), Y0, Y0
-	VADDPS 32(CX), Y1, Y1
+	CMPQ    add+72(FP), $0x00
+	JE      set411
+	VADDPS  (CX), Y6, Y6
+	VADDPS  32(CX), Y7, Y7
 
 set411:
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    R8, CX
+
+done399:
+	LEAQ (DX)(R9*4), DX
+	JMP  end351
+
+next394:
+	CMPQ       DI, $0x03
+	JNE        next412
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	MOVQ       CX, R11
+	LEAQ       (R11)(R8*2), R11
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero418
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMOVUPS    32(R11), Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMOVUPS    32(R11), Y5
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set419
+
+zero418:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+set419:
+	MOVQ BX, R12
+	MOVQ BX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four414
+
+single413:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single413
+
+four414:
+	SUBQ    $0x01, R12
+	JL      short416
+	JZ      skew415
+	PCALIGN $0x20
+
+loop420:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop420
+
+skew415:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS (R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 4(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 12(R10)(R9*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	CMPQ         add+72(FP), $0x00
+	JE           set422
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set422:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set412
+	JE      set423
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set412:
+set423:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set413
+	JE      set424
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set413:
+set424:
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    R8, CX
+	JMP     done417
+
+short416:
+	CMPQ   add+72(FP), $0x00
+	JE     set425
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set425:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set426
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set426:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set427
+	VADDPS  (CX), Y4, Y4
+	VADDPS  32(CX), Y5, Y5
+
+set427:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 
-done403:
+done417:
 	LEAQ (DX)(R9*2), DX
 	ADDQ R9, DX
-	JMP  end337
+	JMP  end351
 
-next398:
+next412:
 	CMPQ       DI, $0x02
-	JNE        next414
+	JNE        next428
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -6847,7 +7093,7 @@ next398:
 	ADDQ       R8, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero420
+	JZ         zero434
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -6857,216 +7103,13 @@ next398:
 	VMOVUPS    32(R11), Y3
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set421
-
-zero420:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-
-set421:
-	MOVQ BX, R12
-	MOVQ BX, R11
-	SHRQ $0x02, R12
-	ANDQ $0x03, R11
-	JZ   four416
-
-single415:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $+16, DI
-	PREFETCHT1   48(DI)(SI*1)
-	ADDQ         $+4, R10
-	DECQ         R11
-	JNZ          single415
-
-four416:
-	SUBQ    $0x01, R12
-	JL      short418
-	JZ      skew417
-	PCALIGN $0x20
-
-loop422:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    16(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    24(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 4(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    32(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    40(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 8(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    48(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    56(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 12(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $+64, DI
-	PREFETCHT1   (DI)(SI*1)
-	ADDQ         $+16, R10
-	DECQ         R12
-	JNZ          loop422
-
-skew417:
-	VPMOVSXBD    (DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    8(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS (R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    16(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    24(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 4(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    32(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    40(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 8(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVSXBD    48(DI), Y12
-	VCVTDQ2PS    Y12, Y12
-	VMULPS       (AX), Y12, Y12
-	VPMOVSXBD    56(DI), Y13
-	VCVTDQ2PS    Y13, Y13
-	VMULPS       32(AX), Y13, Y13
-	VBROADCASTSS 12(R10), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R10)(R9*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	CMPQ         add+72(FP), $0x00
-	JE           set424
-	VADDPS       (CX), Y0, Y0
-	VADDPS       32(CX), Y1, Y1
-
-set424:
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    R8, CX
-	CMPQ    add+72(FP), $0x00
-	JE      set425
-	VADDPS  (CX), Y2, Y2
-	VADDPS  32(CX), Y3, Y3
-
-set425:
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    R8, CX
-	JMP     done419
-
-short418:
-	CMPQ   add+72(FP), $0x00
-	JE     set426
-	VADDPS (CX), Y0, Y0
-	VADDPS 32(CX), Y1, Y1
-
-set426:
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    R8, CX
-	CMPQ    add+72(FP), $0x00
-	JE      set427
-	VADDPS  (CX), Y2, Y2
-	VADDPS  32(CX), Y3, Y3
-
-set427:
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    R8, CX
-
-done419:
-	LEAQ (DX)(R9*2), DX
-	JMP  end337
-
-next414:
-	MOVQ       b+32(FP), DI
-	PREFETCHT1 (DI)(SI*1)
-	MOVQ       DX, R10
-	MOVQ       CX, R11
-	ADDQ       R8, R11
-	PREFETCHT0 (R11)
-	ADDQ       R8, R11
-	MOVQ       start+56(FP), R11
-	TESTQ      R11, R11
-	JZ         zero434
-	MOVQ       lds+64(FP), R12
-	SHLQ       $0x02, R12
-	VMOVUPS    (R11), Y0
-	VMOVUPS    32(R11), Y1
-	ADDQ       R12, R11
-	MOVQ       R11, start+56(FP)
 	JMP        set435
 
 zero434:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 
 set435:
 	MOVQ BX, R12
@@ -7085,6 +7128,9 @@ single429:
 	VBROADCASTSS (R10), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+16, DI
 	PREFETCHT1   48(DI)(SI*1)
 	ADDQ         $+4, R10
@@ -7107,6 +7153,206 @@ loop436:
 	VBROADCASTSS (R10), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+64, DI
+	PREFETCHT1   (DI)(SI*1)
+	ADDQ         $+16, R10
+	DECQ         R12
+	JNZ          loop436
+
+skew431:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    16(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    24(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    32(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    40(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVSXBD    48(DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    56(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R10)(R9*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+72(FP), $0x00
+	JE           set438
+	VADDPS       (CX), Y0, Y0
+	VADDPS       32(CX), Y1, Y1
+
+set438:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set439
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set439:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+	JMP     done433
+
+short432:
+	CMPQ   add+72(FP), $0x00
+	JE     set440
+	VADDPS (CX), Y0, Y0
+	VADDPS 32(CX), Y1, Y1
+
+set440:
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    R8, CX
+	CMPQ    add+72(FP), $0x00
+	JE      set441
+	VADDPS  (CX), Y2, Y2
+	VADDPS  32(CX), Y3, Y3
+
+set441:
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    R8, CX
+
+done433:
+	LEAQ (DX)(R9*2), DX
+	JMP  end351
+
+next428:
+	MOVQ       b+32(FP), DI
+	PREFETCHT1 (DI)(SI*1)
+	MOVQ       DX, R10
+	MOVQ       CX, R11
+	ADDQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R8, R11
+	MOVQ       start+56(FP), R11
+	TESTQ      R11, R11
+	JZ         zero448
+	MOVQ       lds+64(FP), R12
+	SHLQ       $0x02, R12
+	VMOVUPS    (R11), Y0
+	VMOVUPS    32(R11), Y1
+	ADDQ       R12, R11
+	MOVQ       R11, start+56(FP)
+	JMP        set449
+
+zero448:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+set449:
+	MOVQ BX, R12
+	MOVQ BX, R11
+	SHRQ $0x02, R12
+	ANDQ $0x03, R11
+	JZ   four444
+
+single443:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $+16, DI
+	PREFETCHT1   48(DI)(SI*1)
+	ADDQ         $+4, R10
+	DECQ         R11
+	JNZ          single443
+
+four444:
+	SUBQ    $0x01, R12
+	JL      short446
+	JZ      skew445
+	PCALIGN $0x20
+
+loop450:
+	VPMOVSXBD    (DI), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (AX), Y12, Y12
+	VPMOVSXBD    8(DI), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(AX), Y13, Y13
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
 	VPMOVSXBD    16(DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7138,9 +7384,9 @@ loop436:
 	PREFETCHT1   (DI)(SI*1)
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop436
+	JNZ          loop450
 
-skew431:
+skew445:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7178,33 +7424,191 @@ skew431:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+72(FP), $0x00
-	JE           set438
+	JE           set452
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set438:
+set452:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
-	JMP     done433
+	JMP     done447
 
-short432:
+short446:
 	CMPQ   add+72(FP), $0x00
-	JE     set439
+	JE     set453
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set439:
+set453:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 
-done433:
+done447:
 	ADDQ R9, DX
 
-end337:
+end351:
 	XORQ SI, SI
 	DECQ tiles+104(FP)
-	JNZ  tile335
+	JNZ  tile349
+	VZEROUPPER
+	RET
+
+// func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·matMulRowInt8(SB), NOSPLIT, $0-64
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+40(FP), SI
+	MOVQ    distance+56(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+16, R8, R8
+	ADDQ    BX, R8
+	MOVQ    scale+32(FP), R9
+	VMOVUPS (R9), Y6
+	VMOVUPS 32(R9), Y7
+	VMOVUPS 64(R9), Y8
+	VMOVUPS 96(R9), Y9
+	TESTQ   DX, DX
+	JZ      zero454
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS 64(DX), Y2
+	VMOVUPS 96(DX), Y3
+	JMP     set458
+
+zero454:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set458:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four456
+
+single455:
+	VBROADCASTSS (CX), Y4
+	VPMOVSXBD    (BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVSXBD    8(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVSXBD    (R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVSXBD    8(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y9, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+4, CX
+	ADDQ         $+16, BX
+	ADDQ         $+16, R8
+	DECQ         DX
+	JNZ          single455
+
+four456:
+	SHRQ    $0x02, SI
+	JZ      done459
+	PCALIGN $0x20
+
+loop457:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Y4
+	VPMOVSXBD    (BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVSXBD    8(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVSXBD    (R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVSXBD    8(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y9, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 4(CX), Y4
+	VPMOVSXBD    16(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVSXBD    24(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVSXBD    16(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVSXBD    24(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y9, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 8(CX), Y4
+	VPMOVSXBD    32(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVSXBD    40(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVSXBD    32(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVSXBD    40(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y9, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 12(CX), Y4
+	VPMOVSXBD    48(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VPMOVSXBD    56(BX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VPMOVSXBD    48(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPMOVSXBD    56(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y9, Y5, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $+16, CX
+	ADDQ         $+64, BX
+	ADDQ         $+64, R8
+	DECQ         SI
+	JNZ          loop457
+
+done459:
+	CMPQ   add+48(FP), $0x00
+	JE     store460
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store460:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
 	VZEROUPPER
 	RET

@@ -2,99 +2,6 @@
 
 #include "textflag.h"
 
-// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·matMulRow(SB), NOSPLIT, $0-56
-	MOVQ    c+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    start+16(FP), DX
-	MOVQ    b+24(FP), BX
-	MOVQ    k+32(FP), SI
-	MOVQ    distance+48(FP), DI
-	MOVQ    SI, R8
-	IMUL3Q  $+128, R8, R8
-	ADDQ    BX, R8
-	TESTQ   DX, DX
-	JZ      zero1
-	VMOVUPS (DX), Z0
-	VMOVUPS 64(DX), Z1
-	VMOVUPS 128(DX), Z2
-	VMOVUPS 192(DX), Z3
-	JMP     set5
-
-zero1:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-
-set5:
-	MOVQ SI, DX
-	ANDQ $0x03, DX
-	JZ   four3
-
-single2:
-	VBROADCASTSS (CX), Z4
-	VFMADD231PS  (BX), Z4, Z0
-	VFMADD231PS  64(BX), Z4, Z1
-	VFMADD231PS  (R8), Z4, Z2
-	VFMADD231PS  64(R8), Z4, Z3
-	ADDQ         $+4, CX
-	ADDQ         $+128, BX
-	ADDQ         $+128, R8
-	DECQ         DX
-	JNZ          single2
-
-four3:
-	SHRQ    $0x02, SI
-	JZ      done6
-	PCALIGN $0x20
-
-loop4:
-	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   (R8)(DI*1)
-	VBROADCASTSS (CX), Z4
-	VFMADD231PS  (BX), Z4, Z0
-	VFMADD231PS  64(BX), Z4, Z1
-	VFMADD231PS  (R8), Z4, Z2
-	VFMADD231PS  64(R8), Z4, Z3
-	VBROADCASTSS 4(CX), Z4
-	VFMADD231PS  128(BX), Z4, Z0
-	VFMADD231PS  192(BX), Z4, Z1
-	VFMADD231PS  128(R8), Z4, Z2
-	VFMADD231PS  192(R8), Z4, Z3
-	VBROADCASTSS 8(CX), Z4
-	VFMADD231PS  256(BX), Z4, Z0
-	VFMADD231PS  320(BX), Z4, Z1
-	VFMADD231PS  256(R8), Z4, Z2
-	VFMADD231PS  320(R8), Z4, Z3
-	VBROADCASTSS 12(CX), Z4
-	VFMADD231PS  384(BX), Z4, Z0
-	VFMADD231PS  448(BX), Z4, Z1
-	VFMADD231PS  384(R8), Z4, Z2
-	VFMADD231PS  448(R8), Z4, Z3
-	ADDQ         $+16, CX
-	ADDQ         $+512, BX
-	ADDQ         $+512, R8
-	DECQ         SI
-	JNZ          loop4
-
-done6:
-	CMPQ   add+40(FP), $0x00
-	JE     store7
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	VADDPS 128(AX), Z2, Z2
-	VADDPS 192(AX), Z3, Z3
-
-store7:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VZEROUPPER
-	RET
-
 // func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, dst *float32, k int, start *float32, lds int, add int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulPack(SB), NOSPLIT, $0-88
@@ -117,7 +24,7 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	LEAQ    (BX)(AX*2), SI
 	ADDQ    AX, SI
 	TESTQ   R11, R11
-	JZ      zero8
+	JZ      zero1
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
 	ADDQ    R12, R11
@@ -154,9 +61,9 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	VMOVUPS (R11), Z22
 	VMOVUPS 64(R11), Z23
 	ADDQ    R12, R11
-	JMP     set12
+	JMP     set5
 
-zero8:
+zero1:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -182,12 +89,12 @@ zero8:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set12:
+set5:
 	MOVQ k+56(FP), R11
 	ANDQ $0x03, R11
-	JZ   four10
+	JZ   four3
 
-single9:
+single2:
 	VMOVUPS          (DI), Z24
 	VMOVUPS          Z24, (R9)
 	PREFETCHT1       128(DI)
@@ -232,15 +139,15 @@ single9:
 	ADDQ             $+4, BX
 	ADDQ             $+4, SI
 	DECQ             R11
-	JNZ              single9
+	JNZ              single2
 
-four10:
+four3:
 	MOVQ    k+56(FP), R11
 	SHRQ    $0x02, R11
-	JZ      done13
+	JZ      done6
 	PCALIGN $0x20
 
-loop11:
+loop4:
 	VMOVUPS          (DI), Z24
 	VMOVUPS          Z24, (R9)
 	PREFETCHT1       128(DI)
@@ -399,117 +306,117 @@ loop11:
 	ADDQ             $+16, BX
 	ADDQ             $+16, SI
 	DECQ             R11
-	JNZ              loop11
+	JNZ              loop4
 
-done13:
+done6:
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
 	SHLQ   $0x02, CX
 	CMPQ   add+80(FP), $0x00
-	JE     store14
+	JE     store7
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-store14:
+store7:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store15
+	JE      store8
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-store15:
+store8:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store16
+	JE      store9
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-store16:
+store9:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store17
+	JE      store10
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-store17:
+store10:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store18
+	JE      store11
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-store18:
+store11:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store19
+	JE      store12
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-store19:
+store12:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store20
+	JE      store13
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-store20:
+store13:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store21
+	JE      store14
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-store21:
+store14:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store22
+	JE      store15
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-store22:
+store15:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store23
+	JE      store16
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-store23:
+store16:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store24
+	JE      store17
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-store24:
+store17:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    CX, AX
 	CMPQ    add+80(FP), $0x00
-	JE      store25
+	JE      store18
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-store25:
+store18:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    CX, AX
@@ -528,16 +435,16 @@ TEXT ·matMulTile(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile26:
+tile19:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even27
+	JE   even20
 	INCQ SI
 	DECQ higher+88(FP)
 
-even27:
+even20:
 	CMPQ       SI, $0x0c
-	JNE        next29
+	JNE        next22
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -595,7 +502,7 @@ even27:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero35
+	JZ         zero28
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -635,9 +542,9 @@ even27:
 	VMOVUPS    64(R13), Z23
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set36
+	JMP        set29
 
-zero35:
+zero28:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -663,14 +570,14 @@ zero35:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set36:
+set29:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four31
+	JZ   four24
 
-single30:
+single23:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -711,15 +618,15 @@ single30:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single30
+	JNZ              single23
 
-four31:
+four24:
 	SUBQ    $0x01, R14
-	JL      short33
-	JZ      skew32
+	JL      short26
+	JZ      skew25
 	PCALIGN $0x20
 
-loop37:
+loop30:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -862,9 +769,9 @@ loop37:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop37
+	JNZ              loop30
 
-skew32:
+skew25:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -890,20 +797,20 @@ skew32:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set39
+	JE               set32
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set39:
+set32:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set40
+	JE      set33
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set40:
+set33:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -932,20 +839,20 @@ set40:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set41
+	JE               set34
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set41:
+set34:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set42
+	JE      set35
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set42:
+set35:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -974,20 +881,20 @@ set42:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set43
+	JE               set36
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set43:
+set36:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set44
+	JE      set37
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set44:
+set37:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -1016,20 +923,20 @@ set44:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set45
+	JE               set38
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set45:
+set38:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set46
+	JE      set39
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set46:
+set39:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -1058,20 +965,20 @@ set46:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set47
+	JE               set40
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set47:
+set40:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set48
+	JE      set41
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set48:
+set41:
 	VMOVUPS          Z18, (AX)
 	VMOVUPS          Z19, 64(AX)
 	ADDQ             DI, AX
@@ -1100,143 +1007,143 @@ set48:
 	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
 	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
 	CMPQ             add+64(FP), $0x00
-	JE               set49
+	JE               set42
 	VADDPS           (AX), Z20, Z20
 	VADDPS           64(AX), Z21, Z21
 
-set49:
+set42:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set50
+	JE      set43
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set50:
+set43:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
-	JMP     done34
+	JMP     done27
 
-short33:
+short26:
 	CMPQ   add+64(FP), $0x00
-	JE     set51
+	JE     set44
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set51:
+set44:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set52
+	JE      set45
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set52:
+set45:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set53
+	JE      set46
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set53:
+set46:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set54
+	JE      set47
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set54:
+set47:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set55
+	JE      set48
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set55:
+set48:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set56
+	JE      set49
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set56:
+set49:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set57
+	JE      set50
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set57:
+set50:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set58
+	JE      set51
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set58:
+set51:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set59
+	JE      set52
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set59:
+set52:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set60
+	JE      set53
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set60:
+set53:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set61
+	JE      set54
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set61:
+set54:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set62
+	JE      set55
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set62:
+set55:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
 
-done34:
+done27:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*4), CX
-	JMP  end28
+	JMP  end21
 
-next29:
+next22:
 	CMPQ       SI, $0x0b
-	JNE        next63
+	JNE        next56
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1292,7 +1199,7 @@ next29:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero69
+	JZ         zero62
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -1329,9 +1236,9 @@ next29:
 	VMOVUPS    64(R13), Z21
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set70
+	JMP        set63
 
-zero69:
+zero62:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1355,14 +1262,14 @@ zero69:
 	VXORPS Z20, Z20, Z20
 	VXORPS Z21, Z21, Z21
 
-set70:
+set63:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four65
+	JZ   four58
 
-single64:
+single57:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -1401,15 +1308,15 @@ single64:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single64
+	JNZ              single57
 
-four65:
+four58:
 	SUBQ    $0x01, R14
-	JL      short67
-	JZ      skew66
+	JL      short60
+	JZ      skew59
 	PCALIGN $0x20
 
-loop71:
+loop64:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -1544,9 +1451,9 @@ loop71:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop71
+	JNZ              loop64
 
-skew66:
+skew59:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -1580,29 +1487,29 @@ skew66:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set73
+	JE               set66
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set73:
+set66:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set74
+	JE      set67
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set74:
+set67:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set75
+	JE      set68
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set75:
+set68:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -1631,20 +1538,20 @@ set75:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set76
+	JE               set69
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set76:
+set69:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set77
+	JE      set70
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set77:
+set70:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -1673,20 +1580,20 @@ set77:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set78
+	JE               set71
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set78:
+set71:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set79
+	JE      set72
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set79:
+set72:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -1715,20 +1622,20 @@ set79:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set80
+	JE               set73
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set80:
+set73:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set81
+	JE      set74
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set81:
+set74:
 	VMOVUPS          Z16, (AX)
 	VMOVUPS          Z17, 64(AX)
 	ADDQ             DI, AX
@@ -1757,135 +1664,135 @@ set81:
 	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
 	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
 	CMPQ             add+64(FP), $0x00
-	JE               set82
+	JE               set75
 	VADDPS           (AX), Z18, Z18
 	VADDPS           64(AX), Z19, Z19
 
-set82:
+set75:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set83
+	JE      set76
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set83:
+set76:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
-	JMP     done68
+	JMP     done61
 
-short67:
+short60:
 	CMPQ   add+64(FP), $0x00
-	JE     set84
+	JE     set77
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set84:
+set77:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set85
+	JE      set78
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set85:
+set78:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set86
+	JE      set79
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set86:
+set79:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set87
+	JE      set80
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set87:
+set80:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set88
+	JE      set81
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set88:
+set81:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set89
+	JE      set82
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set89:
+set82:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set90
+	JE      set83
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set90:
+set83:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set91
+	JE      set84
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set91:
+set84:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set92
+	JE      set85
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set92:
+set85:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set93
+	JE      set86
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set93:
+set86:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set94
+	JE      set87
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set94:
+set87:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 
-done68:
+done61:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end28
+	JMP  end21
 
-next63:
+next56:
 	CMPQ       SI, $0x0a
-	JNE        next95
+	JNE        next88
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -1937,7 +1844,7 @@ next63:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero101
+	JZ         zero94
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -1971,9 +1878,9 @@ next63:
 	VMOVUPS    64(R13), Z19
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set102
+	JMP        set95
 
-zero101:
+zero94:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1995,14 +1902,14 @@ zero101:
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
 
-set102:
+set95:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four97
+	JZ   four90
 
-single96:
+single89:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2038,15 +1945,15 @@ single96:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single96
+	JNZ              single89
 
-four97:
+four90:
 	SUBQ    $0x01, R14
-	JL      short99
-	JZ      skew98
+	JL      short92
+	JZ      skew91
 	PCALIGN $0x20
 
-loop103:
+loop96:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2169,9 +2076,9 @@ loop103:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop103
+	JNZ              loop96
 
-skew98:
+skew91:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -2197,20 +2104,20 @@ skew98:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set105
+	JE               set98
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set105:
+set98:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set106
+	JE      set99
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set106:
+set99:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -2239,20 +2146,20 @@ set106:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set107
+	JE               set100
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set107:
+set100:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set108
+	JE      set101
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set108:
+set101:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -2281,20 +2188,20 @@ set108:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set109
+	JE               set102
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set109:
+set102:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set110
+	JE      set103
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set110:
+set103:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -2323,20 +2230,20 @@ set110:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set111
+	JE               set104
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set111:
+set104:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set112
+	JE      set105
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set112:
+set105:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -2365,125 +2272,125 @@ set112:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set113
+	JE               set106
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set113:
+set106:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set114
+	JE      set107
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set114:
+set107:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
-	JMP     done100
+	JMP     done93
 
-short99:
+short92:
 	CMPQ   add+64(FP), $0x00
-	JE     set115
+	JE     set108
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set115:
+set108:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set116
+	JE      set109
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set116:
+set109:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set117
+	JE      set110
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set117:
+set110:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set118
+	JE      set111
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set118:
+set111:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set119
+	JE      set112
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set119:
+set112:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set120
+	JE      set113
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set120:
+set113:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set121
+	JE      set114
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set121:
+set114:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set122
+	JE      set115
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set122:
+set115:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set123
+	JE      set116
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set123:
+set116:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set124
+	JE      set117
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set124:
+set117:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 
-done100:
+done93:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end28
+	JMP  end21
 
-next95:
+next88:
 	CMPQ       SI, $0x09
-	JNE        next125
+	JNE        next118
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2530,7 +2437,7 @@ next95:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero131
+	JZ         zero124
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -2561,9 +2468,9 @@ next95:
 	VMOVUPS    64(R12), Z17
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set132
+	JMP        set125
 
-zero131:
+zero124:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2583,14 +2490,14 @@ zero131:
 	VXORPS Z16, Z16, Z16
 	VXORPS Z17, Z17, Z17
 
-set132:
+set125:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four127
+	JZ   four120
 
-single126:
+single119:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2623,15 +2530,15 @@ single126:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single126
+	JNZ              single119
 
-four127:
+four120:
 	SUBQ    $0x01, R13
-	JL      short129
-	JZ      skew128
+	JL      short122
+	JZ      skew121
 	PCALIGN $0x20
 
-loop133:
+loop126:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -2745,9 +2652,9 @@ loop133:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop133
+	JNZ              loop126
 
-skew128:
+skew121:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -2781,29 +2688,29 @@ skew128:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set135
+	JE               set128
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set135:
+set128:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set136
+	JE      set129
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set136:
+set129:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set137
+	JE      set130
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set137:
+set130:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -2832,20 +2739,20 @@ set137:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set138
+	JE               set131
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set138:
+set131:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set139
+	JE      set132
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set139:
+set132:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -2874,20 +2781,20 @@ set139:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set140
+	JE               set133
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set140:
+set133:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set141
+	JE      set134
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set141:
+set134:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -2916,116 +2823,116 @@ set141:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set142
+	JE               set135
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set142:
+set135:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set143
+	JE      set136
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set143:
+set136:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
-	JMP     done130
+	JMP     done123
 
-short129:
+short122:
 	CMPQ   add+64(FP), $0x00
-	JE     set144
+	JE     set137
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set144:
+set137:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set145
+	JE      set138
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set145:
+set138:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set146
+	JE      set139
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set146:
+set139:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set147
+	JE      set140
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set147:
+set140:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set148
+	JE      set141
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set148:
+set141:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set149
+	JE      set142
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set149:
+set142:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set150
+	JE      set143
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set150:
+set143:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set151
+	JE      set144
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set151:
+set144:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set152
+	JE      set145
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set152:
+set145:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 
-done130:
+done123:
 	LEAQ (CX)(R8*8), CX
 	ADDQ R8, CX
-	JMP  end28
+	JMP  end21
 
-next125:
+next118:
 	CMPQ       SI, $0x08
-	JNE        next153
+	JNE        next146
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3068,7 +2975,7 @@ next125:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero159
+	JZ         zero152
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -3096,9 +3003,9 @@ next125:
 	VMOVUPS    64(R12), Z15
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set160
+	JMP        set153
 
-zero159:
+zero152:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3116,14 +3023,14 @@ zero159:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-set160:
+set153:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four155
+	JZ   four148
 
-single154:
+single147:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3153,15 +3060,15 @@ single154:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single154
+	JNZ              single147
 
-four155:
+four148:
 	SUBQ    $0x01, R13
-	JL      short157
-	JZ      skew156
+	JL      short150
+	JZ      skew149
 	PCALIGN $0x20
 
-loop161:
+loop154:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3263,9 +3170,9 @@ loop161:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop161
+	JNZ              loop154
 
-skew156:
+skew149:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -3291,20 +3198,20 @@ skew156:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set163
+	JE               set156
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set163:
+set156:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set164
+	JE      set157
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set164:
+set157:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -3333,20 +3240,20 @@ set164:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set165
+	JE               set158
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set165:
+set158:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set166
+	JE      set159
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set166:
+set159:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -3375,20 +3282,20 @@ set166:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set167
+	JE               set160
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set167:
+set160:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set168
+	JE      set161
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set168:
+set161:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -3417,106 +3324,106 @@ set168:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set169
+	JE               set162
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set169:
+set162:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set170
+	JE      set163
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set170:
+set163:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
-	JMP     done158
+	JMP     done151
 
-short157:
+short150:
 	CMPQ   add+64(FP), $0x00
-	JE     set171
+	JE     set164
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set171:
+set164:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set172
+	JE      set165
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set172:
+set165:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set173
+	JE      set166
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set173:
+set166:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set174
+	JE      set167
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set174:
+set167:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set175
+	JE      set168
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set175:
+set168:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set176
+	JE      set169
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set176:
+set169:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set177
+	JE      set170
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set177:
+set170:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set178
+	JE      set171
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set178:
+set171:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 
-done158:
+done151:
 	LEAQ (CX)(R8*8), CX
-	JMP  end28
+	JMP  end21
 
-next153:
+next146:
 	CMPQ       SI, $0x07
-	JNE        next179
+	JNE        next172
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3558,7 +3465,7 @@ next153:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero185
+	JZ         zero178
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -3583,9 +3490,9 @@ next153:
 	VMOVUPS    64(R12), Z13
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set186
+	JMP        set179
 
-zero185:
+zero178:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3601,14 +3508,14 @@ zero185:
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
 
-set186:
+set179:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four181
+	JZ   four174
 
-single180:
+single173:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3636,15 +3543,15 @@ single180:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single180
+	JNZ              single173
 
-four181:
+four174:
 	SUBQ    $0x01, R13
-	JL      short183
-	JZ      skew182
+	JL      short176
+	JZ      skew175
 	PCALIGN $0x20
 
-loop187:
+loop180:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -3738,9 +3645,9 @@ loop187:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop187
+	JNZ              loop180
 
-skew182:
+skew175:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -3774,29 +3681,29 @@ skew182:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set189
+	JE               set182
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set189:
+set182:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set190
+	JE      set183
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set190:
+set183:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set191
+	JE      set184
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set191:
+set184:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -3825,20 +3732,20 @@ set191:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set192
+	JE               set185
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set192:
+set185:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set193
+	JE      set186
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set193:
+set186:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -3867,9 +3774,75 @@ set193:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set194
+	JE               set187
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
+
+set187:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set188
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set188:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+	JMP     done177
+
+short176:
+	CMPQ   add+64(FP), $0x00
+	JE     set189
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set189:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set190
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set190:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set191
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set191:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set192
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set192:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set193
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set193:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set194
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
 
 set194:
 	VMOVUPS Z10, (AX)
@@ -3884,82 +3857,16 @@ set195:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
-	JMP     done184
 
-short183:
-	CMPQ   add+64(FP), $0x00
-	JE     set196
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-
-set196:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set197
-	VADDPS  (AX), Z2, Z2
-	VADDPS  64(AX), Z3, Z3
-
-set197:
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set198
-	VADDPS  (AX), Z4, Z4
-	VADDPS  64(AX), Z5, Z5
-
-set198:
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set199
-	VADDPS  (AX), Z6, Z6
-	VADDPS  64(AX), Z7, Z7
-
-set199:
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set200
-	VADDPS  (AX), Z8, Z8
-	VADDPS  64(AX), Z9, Z9
-
-set200:
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set201
-	VADDPS  (AX), Z10, Z10
-	VADDPS  64(AX), Z11, Z11
-
-set201:
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set202
-	VADDPS  (AX), Z12, Z12
-	VADDPS  64(AX), Z13, Z13
-
-set202:
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    DI, AX
-
-done184:
+done177:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end28
+	JMP  end21
 
-next179:
+next172:
 	CMPQ       SI, $0x06
-	JNE        next203
+	JNE        next196
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3995,7 +3902,7 @@ next179:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero209
+	JZ         zero202
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -4017,9 +3924,9 @@ next179:
 	VMOVUPS    64(R11), Z11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set210
+	JMP        set203
 
-zero209:
+zero202:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4033,14 +3940,14 @@ zero209:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-set210:
+set203:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four205
+	JZ   four198
 
-single204:
+single197:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4064,15 +3971,15 @@ single204:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single204
+	JNZ              single197
 
-four205:
+four198:
 	SUBQ    $0x01, R12
-	JL      short207
-	JZ      skew206
+	JL      short200
+	JZ      skew199
 	PCALIGN $0x20
 
-loop211:
+loop204:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4153,9 +4060,9 @@ loop211:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop211
+	JNZ              loop204
 
-skew206:
+skew199:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4181,20 +4088,20 @@ skew206:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set213
+	JE               set206
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set213:
+set206:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set214
+	JE      set207
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set214:
+set207:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -4223,20 +4130,20 @@ set214:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set215
+	JE               set208
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set215:
+set208:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set216
+	JE      set209
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set216:
+set209:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -4265,89 +4172,89 @@ set216:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set217
+	JE               set210
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set217:
+set210:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set218
+	JE      set211
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set218:
+set211:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
-	JMP     done208
+	JMP     done201
 
-short207:
+short200:
 	CMPQ   add+64(FP), $0x00
-	JE     set219
+	JE     set212
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set219:
+set212:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set220
+	JE      set213
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set220:
+set213:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set221
+	JE      set214
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set221:
+set214:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set222
+	JE      set215
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set222:
+set215:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set223
+	JE      set216
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set223:
+set216:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set224
+	JE      set217
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set224:
+set217:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 
-done208:
+done201:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end28
+	JMP  end21
 
-next203:
+next196:
 	CMPQ       SI, $0x05
-	JNE        next225
+	JNE        next218
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4380,7 +4287,7 @@ next203:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero231
+	JZ         zero224
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -4399,9 +4306,9 @@ next203:
 	VMOVUPS    64(R11), Z9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set232
+	JMP        set225
 
-zero231:
+zero224:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4413,14 +4320,14 @@ zero231:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-set232:
+set225:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four227
+	JZ   four220
 
-single226:
+single219:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4442,15 +4349,15 @@ single226:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single226
+	JNZ              single219
 
-four227:
+four220:
 	SUBQ    $0x01, R12
-	JL      short229
-	JZ      skew228
+	JL      short222
+	JZ      skew221
 	PCALIGN $0x20
 
-loop233:
+loop226:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4523,9 +4430,9 @@ loop233:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop233
+	JNZ              loop226
 
-skew228:
+skew221:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4559,29 +4466,29 @@ skew228:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set235
+	JE               set228
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set235:
+set228:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set236
+	JE      set229
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set236:
+set229:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set237
+	JE      set230
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set237:
+set230:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -4610,80 +4517,80 @@ set237:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set238
+	JE               set231
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set238:
+set231:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set239
+	JE      set232
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set239:
+set232:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
-	JMP     done230
+	JMP     done223
 
-short229:
+short222:
 	CMPQ   add+64(FP), $0x00
-	JE     set240
+	JE     set233
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set240:
+set233:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set241
+	JE      set234
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set241:
+set234:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set242
+	JE      set235
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set242:
+set235:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set243
+	JE      set236
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set243:
+set236:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set244
+	JE      set237
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set244:
+set237:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 
-done230:
+done223:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end28
+	JMP  end21
 
-next225:
+next218:
 	CMPQ       SI, $0x04
-	JNE        next245
+	JNE        next238
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4712,7 +4619,7 @@ next225:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero251
+	JZ         zero244
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -4728,9 +4635,9 @@ next225:
 	VMOVUPS    64(R11), Z7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set252
+	JMP        set245
 
-zero251:
+zero244:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4740,14 +4647,14 @@ zero251:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-set252:
+set245:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four247
+	JZ   four240
 
-single246:
+single239:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4766,15 +4673,15 @@ single246:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single246
+	JNZ              single239
 
-four247:
+four240:
 	SUBQ    $0x01, R12
-	JL      short249
-	JZ      skew248
+	JL      short242
+	JZ      skew241
 	PCALIGN $0x20
 
-loop253:
+loop246:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -4835,9 +4742,9 @@ loop253:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop253
+	JNZ              loop246
 
-skew248:
+skew241:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -4863,20 +4770,20 @@ skew248:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set255
+	JE               set248
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set255:
+set248:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set256
+	JE      set249
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set256:
+set249:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -4905,70 +4812,70 @@ set256:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set257
+	JE               set250
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set257:
+set250:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set258
+	JE      set251
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set258:
+set251:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
-	JMP     done250
+	JMP     done243
 
-short249:
+short242:
 	CMPQ   add+64(FP), $0x00
-	JE     set259
+	JE     set252
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set259:
+set252:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set260
+	JE      set253
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set260:
+set253:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set261
+	JE      set254
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set261:
+set254:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set262
+	JE      set255
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set262:
+set255:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 
-done250:
+done243:
 	LEAQ (CX)(R8*4), CX
-	JMP  end28
+	JMP  end21
 
-next245:
+next238:
 	CMPQ       SI, $0x03
-	JNE        next263
+	JNE        next256
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -4986,7 +4893,7 @@ next245:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero269
+	JZ         zero262
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -4999,9 +4906,9 @@ next245:
 	VMOVUPS    64(R10), Z5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set270
+	JMP        set263
 
-zero269:
+zero262:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5009,14 +4916,14 @@ zero269:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-set270:
+set263:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four265
+	JZ   four258
 
-single264:
+single257:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -5031,15 +4938,15 @@ single264:
 	PREFETCHT1       384(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single264
+	JNZ              single257
 
-four265:
+four258:
 	SUBQ    $0x01, R11
-	JL      short267
-	JZ      skew266
+	JL      short260
+	JZ      skew259
 	PCALIGN $0x20
 
-loop271:
+loop264:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -5084,9 +4991,9 @@ loop271:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop271
+	JNZ              loop264
 
-skew266:
+skew259:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -5120,71 +5027,71 @@ skew266:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set273
+	JE               set266
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set273:
+set266:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set274
+	JE      set267
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set274:
+set267:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set275
+	JE      set268
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set275:
+set268:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
-	JMP     done268
+	JMP     done261
 
-short267:
+short260:
 	CMPQ   add+64(FP), $0x00
-	JE     set276
+	JE     set269
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set276:
+set269:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set277
+	JE      set270
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set277:
+set270:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set278
+	JE      set271
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set278:
+set271:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 
-done268:
+done261:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end28
+	JMP  end21
 
-next263:
+next256:
 	CMPQ       SI, $0x02
-	JNE        next279
+	JNE        next272
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -5198,7 +5105,7 @@ next263:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero285
+	JZ         zero278
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -5208,22 +5115,22 @@ next263:
 	VMOVUPS    64(R10), Z3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set286
+	JMP        set279
 
-zero285:
+zero278:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set286:
+set279:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four281
+	JZ   four274
 
-single280:
+single273:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -5235,15 +5142,15 @@ single280:
 	PREFETCHT1       384(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single280
+	JNZ              single273
 
-four281:
+four274:
 	SUBQ    $0x01, R11
-	JL      short283
-	JZ      skew282
+	JL      short276
+	JZ      skew275
 	PCALIGN $0x20
 
-loop287:
+loop280:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VBROADCASTSS     (R9), Z26
@@ -5276,9 +5183,9 @@ loop287:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop287
+	JNZ              loop280
 
-skew282:
+skew275:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -5304,50 +5211,50 @@ skew282:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set289
+	JE               set282
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set289:
+set282:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set290
+	JE      set283
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set290:
+set283:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
-	JMP     done284
+	JMP     done277
 
-short283:
+short276:
 	CMPQ   add+64(FP), $0x00
-	JE     set291
+	JE     set284
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set291:
+set284:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set292
+	JE      set285
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set292:
+set285:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 
-done284:
+done277:
 	LEAQ (CX)(R8*2), CX
-	JMP  end28
+	JMP  end21
 
-next279:
+next272:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -5358,27 +5265,27 @@ next279:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero299
+	JZ         zero292
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
 	VMOVUPS    64(R10), Z1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set300
+	JMP        set293
 
-zero299:
+zero292:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-set300:
+set293:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four295
+	JZ   four288
 
-single294:
+single287:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R9), Z26
@@ -5388,15 +5295,15 @@ single294:
 	PREFETCHT1   384(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single294
+	JNZ          single287
 
-four295:
+four288:
 	SUBQ    $0x01, R11
-	JL      short297
-	JZ      skew296
+	JL      short290
+	JZ      skew289
 	PCALIGN $0x20
 
-loop301:
+loop294:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VBROADCASTSS (R9), Z26
@@ -5421,9 +5328,9 @@ loop301:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop301
+	JNZ          loop294
 
-skew296:
+skew289:
 	VMOVUPS          (SI), Z24
 	VMOVUPS          64(SI), Z25
 	VFMADD231PS.BCST (R9), Z24, Z0
@@ -5441,34 +5348,127 @@ skew296:
 	VFMADD231PS.BCST 12(R9), Z24, Z0
 	VFMADD231PS.BCST 12(R9), Z25, Z1
 	CMPQ             add+64(FP), $0x00
-	JE               set303
+	JE               set296
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set303:
+set296:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
-	JMP     done298
+	JMP     done291
 
-short297:
+short290:
 	CMPQ   add+64(FP), $0x00
-	JE     set304
+	JE     set297
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set304:
+set297:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 
-done298:
+done291:
 	ADDQ R8, CX
 
-end28:
+end21:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile26
+	JNZ  tile19
+	VZEROUPPER
+	RET
+
+// func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulRow(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+128, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero298
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	JMP     set302
+
+zero298:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set302:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four300
+
+single299:
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  (BX), Z4, Z0
+	VFMADD231PS  64(BX), Z4, Z1
+	VFMADD231PS  (R8), Z4, Z2
+	VFMADD231PS  64(R8), Z4, Z3
+	ADDQ         $+4, CX
+	ADDQ         $+128, BX
+	ADDQ         $+128, R8
+	DECQ         DX
+	JNZ          single299
+
+four300:
+	SHRQ    $0x02, SI
+	JZ      done303
+	PCALIGN $0x20
+
+loop301:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  (BX), Z4, Z0
+	VFMADD231PS  64(BX), Z4, Z1
+	VFMADD231PS  (R8), Z4, Z2
+	VFMADD231PS  64(R8), Z4, Z3
+	VBROADCASTSS 4(CX), Z4
+	VFMADD231PS  128(BX), Z4, Z0
+	VFMADD231PS  192(BX), Z4, Z1
+	VFMADD231PS  128(R8), Z4, Z2
+	VFMADD231PS  192(R8), Z4, Z3
+	VBROADCASTSS 8(CX), Z4
+	VFMADD231PS  256(BX), Z4, Z0
+	VFMADD231PS  320(BX), Z4, Z1
+	VFMADD231PS  256(R8), Z4, Z2
+	VFMADD231PS  320(R8), Z4, Z3
+	VBROADCASTSS 12(CX), Z4
+	VFMADD231PS  384(BX), Z4, Z0
+	VFMADD231PS  448(BX), Z4, Z1
+	VFMADD231PS  384(R8), Z4, Z2
+	VFMADD231PS  448(R8), Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+512, BX
+	ADDQ         $+512, R8
+	DECQ         SI
+	JNZ          loop301
+
+done303:
+	CMPQ   add+40(FP), $0x00
+	JE     store304
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS 192(AX), Z3, Z3
+
+store304:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
 	VZEROUPPER
 	RET
 
@@ -10347,6 +10347,119 @@ end307:
 	VZEROUPPER
 	RET
 
+// func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+64, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero584
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	JMP     set588
+
+zero584:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set588:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four586
+
+single585:
+	VBROADCASTSS (CX), Z4
+	VCVTPH2PS    (BX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    32(BX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    (R8), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    32(R8), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+4, CX
+	ADDQ         $+64, BX
+	ADDQ         $+64, R8
+	DECQ         DX
+	JNZ          single585
+
+four586:
+	SHRQ    $0x02, SI
+	JZ      done589
+	PCALIGN $0x20
+
+loop587:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Z4
+	VCVTPH2PS    (BX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    32(BX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    (R8), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    32(R8), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 4(CX), Z4
+	VCVTPH2PS    64(BX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    96(BX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    64(R8), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    96(R8), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 8(CX), Z4
+	VCVTPH2PS    128(BX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    160(BX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    128(R8), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    160(R8), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 12(CX), Z4
+	VCVTPH2PS    192(BX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VCVTPH2PS    224(BX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VCVTPH2PS    192(R8), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VCVTPH2PS    224(R8), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+256, BX
+	ADDQ         $+256, R8
+	DECQ         SI
+	JNZ          loop587
+
+done589:
+	CMPQ   add+40(FP), $0x00
+	JE     store590
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS 192(AX), Z3, Z3
+
+store590:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VZEROUPPER
+	RET
+
 // func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
@@ -10359,16 +10472,16 @@ TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile584:
+tile591:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even585
+	JE   even592
 	INCQ SI
 	DECQ higher+88(FP)
 
-even585:
+even592:
 	CMPQ       SI, $0x0c
-	JNE        next587
+	JNE        next594
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -10422,7 +10535,7 @@ even585:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero593
+	JZ         zero600
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -10462,9 +10575,9 @@ even585:
 	VMOVUPS    64(R13), Z23
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set594
+	JMP        set601
 
-zero593:
+zero600:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -10490,14 +10603,14 @@ zero593:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set594:
+set601:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four589
+	JZ   four596
 
-single588:
+single595:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -10539,15 +10652,15 @@ single588:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single588
+	JNZ              single595
 
-four589:
+four596:
 	SUBQ    $0x01, R14
-	JL      short591
-	JZ      skew590
+	JL      short598
+	JZ      skew597
 	PCALIGN $0x20
 
-loop595:
+loop602:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -10694,9 +10807,9 @@ loop595:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop595
+	JNZ              loop602
 
-skew590:
+skew597:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -10730,20 +10843,20 @@ skew590:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set597
+	JE               set604
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set597:
+set604:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set598
+	JE      set605
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set598:
+set605:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -10780,20 +10893,20 @@ set598:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set599
+	JE               set606
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set599:
+set606:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set600
+	JE      set607
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set600:
+set607:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -10830,20 +10943,20 @@ set600:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set601
+	JE               set608
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set601:
+set608:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set602
+	JE      set609
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set602:
+set609:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -10880,20 +10993,20 @@ set602:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set603
+	JE               set610
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set603:
+set610:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set604
+	JE      set611
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set604:
+set611:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -10930,20 +11043,20 @@ set604:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set605
+	JE               set612
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set605:
+set612:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set606
+	JE      set613
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set606:
+set613:
 	VMOVUPS          Z18, (AX)
 	VMOVUPS          Z19, 64(AX)
 	ADDQ             DI, AX
@@ -10980,143 +11093,143 @@ set606:
 	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
 	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
 	CMPQ             add+64(FP), $0x00
-	JE               set607
+	JE               set614
 	VADDPS           (AX), Z20, Z20
 	VADDPS           64(AX), Z21, Z21
 
-set607:
+set614:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set608
+	JE      set615
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set608:
+set615:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
-	JMP     done592
+	JMP     done599
 
-short591:
+short598:
 	CMPQ   add+64(FP), $0x00
-	JE     set609
+	JE     set616
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set609:
+set616:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set610
+	JE      set617
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set610:
+set617:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set611
+	JE      set618
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set611:
+set618:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set612
+	JE      set619
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set612:
+set619:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set613
+	JE      set620
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set613:
+set620:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set614
+	JE      set621
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set614:
+set621:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set615
+	JE      set622
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set615:
+set622:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set616
+	JE      set623
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set616:
+set623:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set617
+	JE      set624
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set617:
+set624:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set618
+	JE      set625
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set618:
+set625:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set619
+	JE      set626
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set619:
+set626:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set620
+	JE      set627
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set620:
+set627:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
 
-done592:
+done599:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*4), CX
-	JMP  end586
+	JMP  end593
 
-next587:
+next594:
 	CMPQ       SI, $0x0b
-	JNE        next621
+	JNE        next628
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -11168,7 +11281,7 @@ next587:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero627
+	JZ         zero634
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -11205,9 +11318,9 @@ next587:
 	VMOVUPS    64(R13), Z21
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set628
+	JMP        set635
 
-zero627:
+zero634:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -11231,14 +11344,14 @@ zero627:
 	VXORPS Z20, Z20, Z20
 	VXORPS Z21, Z21, Z21
 
-set628:
+set635:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four623
+	JZ   four630
 
-single622:
+single629:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -11278,15 +11391,15 @@ single622:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single622
+	JNZ              single629
 
-four623:
+four630:
 	SUBQ    $0x01, R14
-	JL      short625
-	JZ      skew624
+	JL      short632
+	JZ      skew631
 	PCALIGN $0x20
 
-loop629:
+loop636:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -11425,9 +11538,9 @@ loop629:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop629
+	JNZ              loop636
 
-skew624:
+skew631:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -11469,29 +11582,29 @@ skew624:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set631
+	JE               set638
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set631:
+set638:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set632
+	JE      set639
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set632:
+set639:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set633
+	JE      set640
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set633:
+set640:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -11528,20 +11641,20 @@ set633:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set634
+	JE               set641
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set634:
+set641:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set635
+	JE      set642
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set635:
+set642:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -11578,20 +11691,20 @@ set635:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set636
+	JE               set643
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set636:
+set643:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set637
+	JE      set644
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set637:
+set644:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -11628,20 +11741,20 @@ set637:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set638
+	JE               set645
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set638:
+set645:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set639
+	JE      set646
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set639:
+set646:
 	VMOVUPS          Z16, (AX)
 	VMOVUPS          Z17, 64(AX)
 	ADDQ             DI, AX
@@ -11678,135 +11791,135 @@ set639:
 	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
 	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
 	CMPQ             add+64(FP), $0x00
-	JE               set640
+	JE               set647
 	VADDPS           (AX), Z18, Z18
 	VADDPS           64(AX), Z19, Z19
 
-set640:
+set647:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set641
+	JE      set648
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set641:
+set648:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
-	JMP     done626
+	JMP     done633
 
-short625:
+short632:
 	CMPQ   add+64(FP), $0x00
-	JE     set642
+	JE     set649
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set642:
+set649:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set643
+	JE      set650
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set643:
+set650:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set644
+	JE      set651
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set644:
+set651:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set645
+	JE      set652
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set645:
+set652:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set646
+	JE      set653
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set646:
+set653:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set647
+	JE      set654
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set647:
+set654:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set648
+	JE      set655
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set648:
+set655:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set649
+	JE      set656
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set649:
+set656:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set650
+	JE      set657
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set650:
+set657:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set651
+	JE      set658
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set651:
+set658:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set652
+	JE      set659
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set652:
+set659:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 
-done626:
+done633:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end586
+	JMP  end593
 
-next621:
+next628:
 	CMPQ       SI, $0x0a
-	JNE        next653
+	JNE        next660
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -11854,7 +11967,7 @@ next621:
 	ADDQ       DI, R13
 	MOVQ       start+48(FP), R13
 	TESTQ      R13, R13
-	JZ         zero659
+	JZ         zero666
 	MOVQ       lds+56(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -11888,9 +12001,9 @@ next621:
 	VMOVUPS    64(R13), Z19
 	ADDQ       R14, R13
 	MOVQ       R13, start+48(FP)
-	JMP        set660
+	JMP        set667
 
-zero659:
+zero666:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -11912,14 +12025,14 @@ zero659:
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
 
-set660:
+set667:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four655
+	JZ   four662
 
-single654:
+single661:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -11956,15 +12069,15 @@ single654:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single654
+	JNZ              single661
 
-four655:
+four662:
 	SUBQ    $0x01, R14
-	JL      short657
-	JZ      skew656
+	JL      short664
+	JZ      skew663
 	PCALIGN $0x20
 
-loop661:
+loop668:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -12091,9 +12204,9 @@ loop661:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop661
+	JNZ              loop668
 
-skew656:
+skew663:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -12127,20 +12240,20 @@ skew656:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set663
+	JE               set670
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set663:
+set670:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set664
+	JE      set671
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set664:
+set671:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -12177,20 +12290,20 @@ set664:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set665
+	JE               set672
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set665:
+set672:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set666
+	JE      set673
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set666:
+set673:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -12227,20 +12340,20 @@ set666:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set667
+	JE               set674
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set667:
+set674:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set668
+	JE      set675
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set668:
+set675:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -12277,20 +12390,20 @@ set668:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set669
+	JE               set676
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set669:
+set676:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set670
+	JE      set677
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set670:
+set677:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -12327,125 +12440,125 @@ set670:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+64(FP), $0x00
-	JE               set671
+	JE               set678
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set671:
+set678:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set672
+	JE      set679
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set672:
+set679:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
-	JMP     done658
+	JMP     done665
 
-short657:
+short664:
 	CMPQ   add+64(FP), $0x00
-	JE     set673
+	JE     set680
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set673:
+set680:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set674
+	JE      set681
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set674:
+set681:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set675
+	JE      set682
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set675:
+set682:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set676
+	JE      set683
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set676:
+set683:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set677
+	JE      set684
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set677:
+set684:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set678
+	JE      set685
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set678:
+set685:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set679
+	JE      set686
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set679:
+set686:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set680
+	JE      set687
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set680:
+set687:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set681
+	JE      set688
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set681:
+set688:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set682
+	JE      set689
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set682:
+set689:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 
-done658:
+done665:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end586
+	JMP  end593
 
-next653:
+next660:
 	CMPQ       SI, $0x09
-	JNE        next683
+	JNE        next690
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -12488,7 +12601,7 @@ next653:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero689
+	JZ         zero696
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -12519,9 +12632,9 @@ next653:
 	VMOVUPS    64(R12), Z17
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set690
+	JMP        set697
 
-zero689:
+zero696:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -12541,14 +12654,14 @@ zero689:
 	VXORPS Z16, Z16, Z16
 	VXORPS Z17, Z17, Z17
 
-set690:
+set697:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four685
+	JZ   four692
 
-single684:
+single691:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -12582,15 +12695,15 @@ single684:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single684
+	JNZ              single691
 
-four685:
+four692:
 	SUBQ    $0x01, R13
-	JL      short687
-	JZ      skew686
+	JL      short694
+	JZ      skew693
 	PCALIGN $0x20
 
-loop691:
+loop698:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -12708,9 +12821,9 @@ loop691:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop691
+	JNZ              loop698
 
-skew686:
+skew693:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -12752,29 +12865,29 @@ skew686:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set693
+	JE               set700
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set693:
+set700:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set694
+	JE      set701
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set694:
+set701:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set695
+	JE      set702
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set695:
+set702:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -12811,20 +12924,20 @@ set695:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set696
+	JE               set703
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set696:
+set703:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set697
+	JE      set704
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set697:
+set704:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -12861,20 +12974,20 @@ set697:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set698
+	JE               set705
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set698:
+set705:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set699
+	JE      set706
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set699:
+set706:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -12911,116 +13024,116 @@ set699:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+64(FP), $0x00
-	JE               set700
+	JE               set707
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set700:
+set707:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set701
+	JE      set708
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set701:
+set708:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
-	JMP     done688
+	JMP     done695
 
-short687:
+short694:
 	CMPQ   add+64(FP), $0x00
-	JE     set702
+	JE     set709
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set702:
+set709:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set703
+	JE      set710
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set703:
+set710:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set704
+	JE      set711
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set704:
+set711:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set705
+	JE      set712
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set705:
+set712:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set706
+	JE      set713
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set706:
+set713:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set707
+	JE      set714
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set707:
+set714:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set708
+	JE      set715
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set708:
+set715:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set709
+	JE      set716
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set709:
+set716:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set710
+	JE      set717
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set710:
+set717:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 
-done688:
+done695:
 	LEAQ (CX)(R8*8), CX
 	ADDQ R8, CX
-	JMP  end586
+	JMP  end593
 
-next683:
+next690:
 	CMPQ       SI, $0x08
-	JNE        next711
+	JNE        next718
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -13059,7 +13172,7 @@ next683:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero717
+	JZ         zero724
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -13087,9 +13200,9 @@ next683:
 	VMOVUPS    64(R12), Z15
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set718
+	JMP        set725
 
-zero717:
+zero724:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -13107,14 +13220,14 @@ zero717:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-set718:
+set725:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four713
+	JZ   four720
 
-single712:
+single719:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13145,15 +13258,15 @@ single712:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single712
+	JNZ              single719
 
-four713:
+four720:
 	SUBQ    $0x01, R13
-	JL      short715
-	JZ      skew714
+	JL      short722
+	JZ      skew721
 	PCALIGN $0x20
 
-loop719:
+loop726:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13259,9 +13372,9 @@ loop719:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop719
+	JNZ              loop726
 
-skew714:
+skew721:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13295,20 +13408,20 @@ skew714:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set721
+	JE               set728
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set721:
+set728:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set722
+	JE      set729
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set722:
+set729:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -13345,20 +13458,20 @@ set722:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set723
+	JE               set730
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set723:
+set730:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set724
+	JE      set731
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set724:
+set731:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -13395,20 +13508,20 @@ set724:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set725
+	JE               set732
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set725:
+set732:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set726
+	JE      set733
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set726:
+set733:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -13445,106 +13558,106 @@ set726:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+64(FP), $0x00
-	JE               set727
+	JE               set734
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set727:
+set734:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set728
+	JE      set735
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set728:
+set735:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
-	JMP     done716
+	JMP     done723
 
-short715:
+short722:
 	CMPQ   add+64(FP), $0x00
-	JE     set729
+	JE     set736
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set729:
+set736:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set730
+	JE      set737
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set730:
+set737:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set731
+	JE      set738
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set731:
+set738:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set732
+	JE      set739
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set732:
+set739:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set733
+	JE      set740
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set733:
+set740:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set734
+	JE      set741
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set734:
+set741:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set735
+	JE      set742
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set735:
+set742:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set736
+	JE      set743
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set736:
+set743:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 
-done716:
+done723:
 	LEAQ (CX)(R8*8), CX
-	JMP  end586
+	JMP  end593
 
-next711:
+next718:
 	CMPQ       SI, $0x07
-	JNE        next737
+	JNE        next744
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -13582,7 +13695,7 @@ next711:
 	ADDQ       DI, R12
 	MOVQ       start+48(FP), R12
 	TESTQ      R12, R12
-	JZ         zero743
+	JZ         zero750
 	MOVQ       lds+56(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -13607,9 +13720,9 @@ next711:
 	VMOVUPS    64(R12), Z13
 	ADDQ       R13, R12
 	MOVQ       R12, start+48(FP)
-	JMP        set744
+	JMP        set751
 
-zero743:
+zero750:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -13625,14 +13738,14 @@ zero743:
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
 
-set744:
+set751:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four739
+	JZ   four746
 
-single738:
+single745:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13661,15 +13774,15 @@ single738:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single738
+	JNZ              single745
 
-four739:
+four746:
 	SUBQ    $0x01, R13
-	JL      short741
-	JZ      skew740
+	JL      short748
+	JZ      skew747
 	PCALIGN $0x20
 
-loop745:
+loop752:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13767,9 +13880,9 @@ loop745:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop745
+	JNZ              loop752
 
-skew740:
+skew747:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -13811,29 +13924,29 @@ skew740:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set747
+	JE               set754
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set747:
+set754:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set748
+	JE      set755
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set748:
+set755:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set749
+	JE      set756
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set749:
+set756:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -13870,20 +13983,20 @@ set749:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set750
+	JE               set757
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set750:
+set757:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set751
+	JE      set758
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set751:
+set758:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -13920,75 +14033,9 @@ set751:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+64(FP), $0x00
-	JE               set752
+	JE               set759
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
-
-set752:
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set753
-	VADDPS  (AX), Z12, Z12
-	VADDPS  64(AX), Z13, Z13
-
-set753:
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    DI, AX
-	JMP     done742
-
-short741:
-	CMPQ   add+64(FP), $0x00
-	JE     set754
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-
-set754:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set755
-	VADDPS  (AX), Z2, Z2
-	VADDPS  64(AX), Z3, Z3
-
-set755:
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set756
-	VADDPS  (AX), Z4, Z4
-	VADDPS  64(AX), Z5, Z5
-
-set756:
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set757
-	VADDPS  (AX), Z6, Z6
-	VADDPS  64(AX), Z7, Z7
-
-set757:
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set758
-	VADDPS  (AX), Z8, Z8
-	VADDPS  64(AX), Z9, Z9
-
-set758:
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set759
-	VADDPS  (AX), Z10, Z10
-	VADDPS  64(AX), Z11, Z11
 
 set759:
 	VMOVUPS Z10, (AX)
@@ -14003,16 +14050,82 @@ set760:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
+	JMP     done749
 
-done742:
+short748:
+	CMPQ   add+64(FP), $0x00
+	JE     set761
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+
+set761:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set762
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+
+set762:
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set763
+	VADDPS  (AX), Z4, Z4
+	VADDPS  64(AX), Z5, Z5
+
+set763:
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set764
+	VADDPS  (AX), Z6, Z6
+	VADDPS  64(AX), Z7, Z7
+
+set764:
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set765
+	VADDPS  (AX), Z8, Z8
+	VADDPS  64(AX), Z9, Z9
+
+set765:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set766
+	VADDPS  (AX), Z10, Z10
+	VADDPS  64(AX), Z11, Z11
+
+set766:
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set767
+	VADDPS  (AX), Z12, Z12
+	VADDPS  64(AX), Z13, Z13
+
+set767:
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    DI, AX
+
+done749:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end586
+	JMP  end593
 
-next737:
+next744:
 	CMPQ       SI, $0x06
-	JNE        next761
+	JNE        next768
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -14044,7 +14157,7 @@ next737:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero767
+	JZ         zero774
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -14066,9 +14179,9 @@ next737:
 	VMOVUPS    64(R11), Z11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set768
+	JMP        set775
 
-zero767:
+zero774:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -14082,14 +14195,14 @@ zero767:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-set768:
+set775:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four763
+	JZ   four770
 
-single762:
+single769:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14114,15 +14227,15 @@ single762:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single762
+	JNZ              single769
 
-four763:
+four770:
 	SUBQ    $0x01, R12
-	JL      short765
-	JZ      skew764
+	JL      short772
+	JZ      skew771
 	PCALIGN $0x20
 
-loop769:
+loop776:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14207,9 +14320,9 @@ loop769:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop769
+	JNZ              loop776
 
-skew764:
+skew771:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14243,20 +14356,20 @@ skew764:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set771
+	JE               set778
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set771:
+set778:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set772
+	JE      set779
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set772:
+set779:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -14293,20 +14406,20 @@ set772:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set773
+	JE               set780
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set773:
+set780:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set774
+	JE      set781
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set774:
+set781:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -14343,89 +14456,89 @@ set774:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+64(FP), $0x00
-	JE               set775
+	JE               set782
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set775:
+set782:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set776
+	JE      set783
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set776:
+set783:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
-	JMP     done766
+	JMP     done773
 
-short765:
+short772:
 	CMPQ   add+64(FP), $0x00
-	JE     set777
+	JE     set784
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set777:
+set784:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set778
+	JE      set785
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set778:
+set785:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set779
+	JE      set786
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set779:
+set786:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set780
+	JE      set787
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set780:
+set787:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set781
+	JE      set788
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set781:
+set788:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set782
+	JE      set789
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set782:
+set789:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 
-done766:
+done773:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end586
+	JMP  end593
 
-next761:
+next768:
 	CMPQ       SI, $0x05
-	JNE        next783
+	JNE        next790
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -14454,7 +14567,7 @@ next761:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero789
+	JZ         zero796
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -14473,9 +14586,9 @@ next761:
 	VMOVUPS    64(R11), Z9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set790
+	JMP        set797
 
-zero789:
+zero796:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -14487,14 +14600,14 @@ zero789:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-set790:
+set797:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four785
+	JZ   four792
 
-single784:
+single791:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14517,15 +14630,15 @@ single784:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single784
+	JNZ              single791
 
-four785:
+four792:
 	SUBQ    $0x01, R12
-	JL      short787
-	JZ      skew786
+	JL      short794
+	JZ      skew793
 	PCALIGN $0x20
 
-loop791:
+loop798:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14602,9 +14715,9 @@ loop791:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop791
+	JNZ              loop798
 
-skew786:
+skew793:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14646,29 +14759,29 @@ skew786:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set793
+	JE               set800
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set793:
+set800:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set794
+	JE      set801
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set794:
+set801:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set795
+	JE      set802
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set795:
+set802:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -14705,80 +14818,80 @@ set795:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+64(FP), $0x00
-	JE               set796
+	JE               set803
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set796:
+set803:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set797
+	JE      set804
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set797:
+set804:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
-	JMP     done788
+	JMP     done795
 
-short787:
+short794:
 	CMPQ   add+64(FP), $0x00
-	JE     set798
+	JE     set805
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set798:
+set805:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set799
+	JE      set806
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set799:
+set806:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set800
+	JE      set807
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set800:
+set807:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set801
+	JE      set808
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set801:
+set808:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set802
+	JE      set809
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set802:
+set809:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 
-done788:
+done795:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end586
+	JMP  end593
 
-next783:
+next790:
 	CMPQ       SI, $0x04
-	JNE        next803
+	JNE        next810
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -14803,7 +14916,7 @@ next783:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero809
+	JZ         zero816
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -14819,9 +14932,9 @@ next783:
 	VMOVUPS    64(R11), Z7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set810
+	JMP        set817
 
-zero809:
+zero816:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -14831,14 +14944,14 @@ zero809:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-set810:
+set817:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four805
+	JZ   four812
 
-single804:
+single811:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14858,15 +14971,15 @@ single804:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single804
+	JNZ              single811
 
-four805:
+four812:
 	SUBQ    $0x01, R12
-	JL      short807
-	JZ      skew806
+	JL      short814
+	JZ      skew813
 	PCALIGN $0x20
 
-loop811:
+loop818:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14931,9 +15044,9 @@ loop811:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop811
+	JNZ              loop818
 
-skew806:
+skew813:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -14967,20 +15080,20 @@ skew806:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set813
+	JE               set820
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set813:
+set820:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set814
+	JE      set821
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set814:
+set821:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -15017,70 +15130,70 @@ set814:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+64(FP), $0x00
-	JE               set815
+	JE               set822
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set815:
+set822:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set816
+	JE      set823
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set816:
+set823:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
-	JMP     done808
+	JMP     done815
 
-short807:
+short814:
 	CMPQ   add+64(FP), $0x00
-	JE     set817
+	JE     set824
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set817:
+set824:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set818
+	JE      set825
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set818:
+set825:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set819
+	JE      set826
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set819:
+set826:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set820
+	JE      set827
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set820:
+set827:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 
-done808:
+done815:
 	LEAQ (CX)(R8*4), CX
-	JMP  end586
+	JMP  end593
 
-next803:
+next810:
 	CMPQ       SI, $0x03
-	JNE        next821
+	JNE        next828
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -15098,7 +15211,7 @@ next803:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero827
+	JZ         zero834
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -15111,9 +15224,9 @@ next803:
 	VMOVUPS    64(R10), Z5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set828
+	JMP        set835
 
-zero827:
+zero834:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -15121,14 +15234,14 @@ zero827:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-set828:
+set835:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four823
+	JZ   four830
 
-single822:
+single829:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15145,15 +15258,15 @@ single822:
 	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single822
+	JNZ              single829
 
-four823:
+four830:
 	SUBQ    $0x01, R11
-	JL      short825
-	JZ      skew824
+	JL      short832
+	JZ      skew831
 	PCALIGN $0x20
 
-loop829:
+loop836:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15206,9 +15319,9 @@ loop829:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop829
+	JNZ              loop836
 
-skew824:
+skew831:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15250,71 +15363,71 @@ skew824:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+64(FP), $0x00
-	JE               set831
+	JE               set838
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set831:
+set838:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set832
+	JE      set839
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set832:
+set839:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set833
+	JE      set840
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set833:
+set840:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
-	JMP     done826
+	JMP     done833
 
-short825:
+short832:
 	CMPQ   add+64(FP), $0x00
-	JE     set834
+	JE     set841
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set834:
+set841:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set835
+	JE      set842
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set835:
+set842:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set836
+	JE      set843
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set836:
+set843:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 
-done826:
+done833:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end586
+	JMP  end593
 
-next821:
+next828:
 	CMPQ       SI, $0x02
-	JNE        next837
+	JNE        next844
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -15328,7 +15441,7 @@ next821:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero843
+	JZ         zero850
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -15338,22 +15451,22 @@ next821:
 	VMOVUPS    64(R10), Z3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set844
+	JMP        set851
 
-zero843:
+zero850:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set844:
+set851:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four839
+	JZ   four846
 
-single838:
+single845:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15367,15 +15480,15 @@ single838:
 	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single838
+	JNZ              single845
 
-four839:
+four846:
 	SUBQ    $0x01, R11
-	JL      short841
-	JZ      skew840
+	JL      short848
+	JZ      skew847
 	PCALIGN $0x20
 
-loop845:
+loop852:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15416,9 +15529,9 @@ loop845:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop845
+	JNZ              loop852
 
-skew840:
+skew847:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15452,50 +15565,50 @@ skew840:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+64(FP), $0x00
-	JE               set847
+	JE               set854
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set847:
+set854:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set848
+	JE      set855
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set848:
+set855:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
-	JMP     done842
+	JMP     done849
 
-short841:
+short848:
 	CMPQ   add+64(FP), $0x00
-	JE     set849
+	JE     set856
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set849:
+set856:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set850
+	JE      set857
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set850:
+set857:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 
-done842:
+done849:
 	LEAQ (CX)(R8*2), CX
-	JMP  end586
+	JMP  end593
 
-next837:
+next844:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -15506,27 +15619,27 @@ next837:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero857
+	JZ         zero864
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
 	VMOVUPS    64(R10), Z1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set858
+	JMP        set865
 
-zero857:
+zero864:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-set858:
+set865:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four853
+	JZ   four860
 
-single852:
+single859:
 	VPMOVZXWD    (SI), Z24
 	VPSLLD       $0x10, Z24, Z24
 	VPMOVZXWD    32(SI), Z25
@@ -15538,15 +15651,15 @@ single852:
 	PREFETCHT1   192(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single852
+	JNZ          single859
 
-four853:
+four860:
 	SUBQ    $0x01, R11
-	JL      short855
-	JZ      skew854
+	JL      short862
+	JZ      skew861
 	PCALIGN $0x20
 
-loop859:
+loop866:
 	VPMOVZXWD    (SI), Z24
 	VPSLLD       $0x10, Z24, Z24
 	VPMOVZXWD    32(SI), Z25
@@ -15579,9 +15692,9 @@ loop859:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop859
+	JNZ          loop866
 
-skew854:
+skew861:
 	VPMOVZXWD        (SI), Z24
 	VPSLLD           $0x10, Z24, Z24
 	VPMOVZXWD        32(SI), Z25
@@ -15607,34 +15720,167 @@ skew854:
 	VFMADD231PS.BCST 12(R9), Z24, Z0
 	VFMADD231PS.BCST 12(R9), Z25, Z1
 	CMPQ             add+64(FP), $0x00
-	JE               set861
+	JE               set868
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set861:
+set868:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
-	JMP     done856
+	JMP     done863
 
-short855:
+short862:
 	CMPQ   add+64(FP), $0x00
-	JE     set862
+	JE     set869
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set862:
+set869:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 
-done856:
+done863:
 	ADDQ R8, CX
 
-end586:
+end593:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile584
+	JNZ  tile591
+	VZEROUPPER
+	RET
+
+// func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-56
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    distance+48(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+64, R8, R8
+	ADDQ    BX, R8
+	TESTQ   DX, DX
+	JZ      zero870
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	JMP     set874
+
+zero870:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set874:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four872
+
+single871:
+	VBROADCASTSS (CX), Z4
+	VPMOVZXWD    (BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXWD    32(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXWD    (R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXWD    32(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+4, CX
+	ADDQ         $+64, BX
+	ADDQ         $+64, R8
+	DECQ         DX
+	JNZ          single871
+
+four872:
+	SHRQ    $0x02, SI
+	JZ      done875
+	PCALIGN $0x20
+
+loop873:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Z4
+	VPMOVZXWD    (BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXWD    32(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXWD    (R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXWD    32(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 4(CX), Z4
+	VPMOVZXWD    64(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXWD    96(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXWD    64(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXWD    96(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 8(CX), Z4
+	VPMOVZXWD    128(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXWD    160(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXWD    128(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXWD    160(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 12(CX), Z4
+	VPMOVZXWD    192(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXWD    224(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXWD    192(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXWD    224(R8), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+256, BX
+	ADDQ         $+256, R8
+	DECQ         SI
+	JNZ          loop873
+
+done875:
+	CMPQ   add+40(FP), $0x00
+	JE     store876
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS 192(AX), Z3, Z3
+
+store876:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
 	VZEROUPPER
 	RET
 
@@ -15653,16 +15899,16 @@ TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
 	MOVQ    lda+24(FP), R8
 	SHLQ    $0x02, R8
 
-tile863:
+tile877:
 	MOVQ height+88(FP), SI
 	CMPQ higher+96(FP), $0x00
-	JE   even864
+	JE   even878
 	INCQ SI
 	DECQ higher+96(FP)
 
-even864:
+even878:
 	CMPQ       SI, $0x0c
-	JNE        next866
+	JNE        next880
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -15714,7 +15960,7 @@ even864:
 	ADDQ       DI, R13
 	MOVQ       start+56(FP), R13
 	TESTQ      R13, R13
-	JZ         zero872
+	JZ         zero886
 	MOVQ       lds+64(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -15754,9 +16000,9 @@ even864:
 	VMOVUPS    64(R13), Z23
 	ADDQ       R14, R13
 	MOVQ       R13, start+56(FP)
-	JMP        set873
+	JMP        set887
 
-zero872:
+zero886:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -15782,14 +16028,14 @@ zero872:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set873:
+set887:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four868
+	JZ   four882
 
-single867:
+single881:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -15833,15 +16079,15 @@ single867:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single867
+	JNZ              single881
 
-four868:
+four882:
 	SUBQ    $0x01, R14
-	JL      short870
-	JZ      skew869
+	JL      short884
+	JZ      skew883
 	PCALIGN $0x20
 
-loop874:
+loop888:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -15994,9 +16240,9 @@ loop874:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop874
+	JNZ              loop888
 
-skew869:
+skew883:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -16038,20 +16284,20 @@ skew869:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set876
+	JE               set890
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set876:
+set890:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set877
+	JE      set891
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set877:
+set891:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -16096,20 +16342,20 @@ set877:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+72(FP), $0x00
-	JE               set878
+	JE               set892
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set878:
+set892:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set879
+	JE      set893
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set879:
+set893:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -16154,20 +16400,20 @@ set879:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+72(FP), $0x00
-	JE               set880
+	JE               set894
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set880:
+set894:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set881
+	JE      set895
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set881:
+set895:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -16212,20 +16458,20 @@ set881:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+72(FP), $0x00
-	JE               set882
+	JE               set896
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set882:
+set896:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set883
+	JE      set897
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set883:
+set897:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -16270,20 +16516,20 @@ set883:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+72(FP), $0x00
-	JE               set884
+	JE               set898
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set884:
+set898:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set885
+	JE      set899
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set885:
+set899:
 	VMOVUPS          Z18, (AX)
 	VMOVUPS          Z19, 64(AX)
 	ADDQ             DI, AX
@@ -16328,143 +16574,143 @@ set885:
 	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z22
 	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z23
 	CMPQ             add+72(FP), $0x00
-	JE               set886
+	JE               set900
 	VADDPS           (AX), Z20, Z20
 	VADDPS           64(AX), Z21, Z21
 
-set886:
+set900:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set887
+	JE      set901
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set887:
+set901:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
-	JMP     done871
+	JMP     done885
 
-short870:
+short884:
 	CMPQ   add+72(FP), $0x00
-	JE     set888
+	JE     set902
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set888:
+set902:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set889
+	JE      set903
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set889:
+set903:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set890
+	JE      set904
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set890:
+set904:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set891
+	JE      set905
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set891:
+set905:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set892
+	JE      set906
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set892:
+set906:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set893
+	JE      set907
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set893:
+set907:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set894
+	JE      set908
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set894:
+set908:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set895
+	JE      set909
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set895:
+set909:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set896
+	JE      set910
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set896:
+set910:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set897
+	JE      set911
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set897:
+set911:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set898
+	JE      set912
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set898:
+set912:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set899
+	JE      set913
 	VADDPS  (AX), Z22, Z22
 	VADDPS  64(AX), Z23, Z23
 
-set899:
+set913:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	ADDQ    DI, AX
 
-done871:
+done885:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*4), CX
-	JMP  end865
+	JMP  end879
 
-next866:
+next880:
 	CMPQ       SI, $0x0b
-	JNE        next900
+	JNE        next914
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -16514,7 +16760,7 @@ next866:
 	ADDQ       DI, R13
 	MOVQ       start+56(FP), R13
 	TESTQ      R13, R13
-	JZ         zero906
+	JZ         zero920
 	MOVQ       lds+64(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -16551,9 +16797,9 @@ next866:
 	VMOVUPS    64(R13), Z21
 	ADDQ       R14, R13
 	MOVQ       R13, start+56(FP)
-	JMP        set907
+	JMP        set921
 
-zero906:
+zero920:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -16577,14 +16823,14 @@ zero906:
 	VXORPS Z20, Z20, Z20
 	VXORPS Z21, Z21, Z21
 
-set907:
+set921:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four902
+	JZ   four916
 
-single901:
+single915:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -16626,15 +16872,15 @@ single901:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single901
+	JNZ              single915
 
-four902:
+four916:
 	SUBQ    $0x01, R14
-	JL      short904
-	JZ      skew903
+	JL      short918
+	JZ      skew917
 	PCALIGN $0x20
 
-loop908:
+loop922:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -16779,9 +17025,9 @@ loop908:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop908
+	JNZ              loop922
 
-skew903:
+skew917:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -16831,29 +17077,29 @@ skew903:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+72(FP), $0x00
-	JE               set910
+	JE               set924
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set910:
+set924:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set911
+	JE      set925
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set911:
+set925:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set912
+	JE      set926
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set912:
+set926:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -16898,20 +17144,20 @@ set912:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+72(FP), $0x00
-	JE               set913
+	JE               set927
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set913:
+set927:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set914
+	JE      set928
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set914:
+set928:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -16956,20 +17202,20 @@ set914:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+72(FP), $0x00
-	JE               set915
+	JE               set929
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set915:
+set929:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set916
+	JE      set930
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set916:
+set930:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -17014,20 +17260,20 @@ set916:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+72(FP), $0x00
-	JE               set917
+	JE               set931
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set917:
+set931:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set918
+	JE      set932
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set918:
+set932:
 	VMOVUPS          Z16, (AX)
 	VMOVUPS          Z17, 64(AX)
 	ADDQ             DI, AX
@@ -17072,135 +17318,135 @@ set918:
 	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z20
 	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z21
 	CMPQ             add+72(FP), $0x00
-	JE               set919
+	JE               set933
 	VADDPS           (AX), Z18, Z18
 	VADDPS           64(AX), Z19, Z19
 
-set919:
+set933:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set920
+	JE      set934
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set920:
+set934:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
-	JMP     done905
+	JMP     done919
 
-short904:
+short918:
 	CMPQ   add+72(FP), $0x00
-	JE     set921
+	JE     set935
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set921:
+set935:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set922
+	JE      set936
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set922:
+set936:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set923
+	JE      set937
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set923:
+set937:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set924
+	JE      set938
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set924:
+set938:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set925
+	JE      set939
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set925:
+set939:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set926
+	JE      set940
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set926:
+set940:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set927
+	JE      set941
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set927:
+set941:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set928
+	JE      set942
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set928:
+set942:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set929
+	JE      set943
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set929:
+set943:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set930
+	JE      set944
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set930:
+set944:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set931
+	JE      set945
 	VADDPS  (AX), Z20, Z20
 	VADDPS  64(AX), Z21, Z21
 
-set931:
+set945:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	ADDQ    DI, AX
 
-done905:
+done919:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end865
+	JMP  end879
 
-next900:
+next914:
 	CMPQ       SI, $0x0a
-	JNE        next932
+	JNE        next946
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -17246,7 +17492,7 @@ next900:
 	ADDQ       DI, R13
 	MOVQ       start+56(FP), R13
 	TESTQ      R13, R13
-	JZ         zero938
+	JZ         zero952
 	MOVQ       lds+64(FP), R14
 	SHLQ       $0x02, R14
 	VMOVUPS    (R13), Z0
@@ -17280,9 +17526,9 @@ next900:
 	VMOVUPS    64(R13), Z19
 	ADDQ       R14, R13
 	MOVQ       R13, start+56(FP)
-	JMP        set939
+	JMP        set953
 
-zero938:
+zero952:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -17304,14 +17550,14 @@ zero938:
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
 
-set939:
+set953:
 	MOVQ DX, R14
 	MOVQ DX, R13
 	SHRQ $0x02, R14
 	ANDQ $0x03, R13
-	JZ   four934
+	JZ   four948
 
-single933:
+single947:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -17350,15 +17596,15 @@ single933:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single933
+	JNZ              single947
 
-four934:
+four948:
 	SUBQ    $0x01, R14
-	JL      short936
-	JZ      skew935
+	JL      short950
+	JZ      skew949
 	PCALIGN $0x20
 
-loop940:
+loop954:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -17491,9 +17737,9 @@ loop940:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop940
+	JNZ              loop954
 
-skew935:
+skew949:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -17535,20 +17781,20 @@ skew935:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set942
+	JE               set956
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set942:
+set956:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set943
+	JE      set957
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set943:
+set957:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -17593,20 +17839,20 @@ set943:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+72(FP), $0x00
-	JE               set944
+	JE               set958
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set944:
+set958:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set945
+	JE      set959
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set945:
+set959:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -17651,20 +17897,20 @@ set945:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+72(FP), $0x00
-	JE               set946
+	JE               set960
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set946:
+set960:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set947
+	JE      set961
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set947:
+set961:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -17709,20 +17955,20 @@ set947:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+72(FP), $0x00
-	JE               set948
+	JE               set962
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set948:
+set962:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set949
+	JE      set963
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set949:
+set963:
 	VMOVUPS          Z14, (AX)
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             DI, AX
@@ -17767,125 +18013,125 @@ set949:
 	VFMADD231PS.BCST 12(R12), Z24, Z18
 	VFMADD231PS.BCST 12(R12), Z25, Z19
 	CMPQ             add+72(FP), $0x00
-	JE               set950
+	JE               set964
 	VADDPS           (AX), Z16, Z16
 	VADDPS           64(AX), Z17, Z17
 
-set950:
+set964:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set951
+	JE      set965
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set951:
+set965:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
-	JMP     done937
+	JMP     done951
 
-short936:
+short950:
 	CMPQ   add+72(FP), $0x00
-	JE     set952
+	JE     set966
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set952:
+set966:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set953
+	JE      set967
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set953:
+set967:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set954
+	JE      set968
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set954:
+set968:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set955
+	JE      set969
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set955:
+set969:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set956
+	JE      set970
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set956:
+set970:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set957
+	JE      set971
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set957:
+set971:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set958
+	JE      set972
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set958:
+set972:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set959
+	JE      set973
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set959:
+set973:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set960
+	JE      set974
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set960:
+set974:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set961
+	JE      set975
 	VADDPS  (AX), Z18, Z18
 	VADDPS  64(AX), Z19, Z19
 
-set961:
+set975:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	ADDQ    DI, AX
 
-done937:
+done951:
 	LEAQ (CX)(R8*8), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end865
+	JMP  end879
 
-next932:
+next946:
 	CMPQ       SI, $0x09
-	JNE        next962
+	JNE        next976
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -17926,7 +18172,7 @@ next932:
 	ADDQ       DI, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero968
+	JZ         zero982
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -17957,9 +18203,9 @@ next932:
 	VMOVUPS    64(R12), Z17
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set969
+	JMP        set983
 
-zero968:
+zero982:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -17979,14 +18225,14 @@ zero968:
 	VXORPS Z16, Z16, Z16
 	VXORPS Z17, Z17, Z17
 
-set969:
+set983:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four964
+	JZ   four978
 
-single963:
+single977:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18022,15 +18268,15 @@ single963:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single963
+	JNZ              single977
 
-four964:
+four978:
 	SUBQ    $0x01, R13
-	JL      short966
-	JZ      skew965
+	JL      short980
+	JZ      skew979
 	PCALIGN $0x20
 
-loop970:
+loop984:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18154,9 +18400,9 @@ loop970:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop970
+	JNZ              loop984
 
-skew965:
+skew979:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18206,29 +18452,29 @@ skew965:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+72(FP), $0x00
-	JE               set972
+	JE               set986
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set972:
+set986:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set973
+	JE      set987
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set973:
+set987:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set974
+	JE      set988
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set974:
+set988:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -18273,20 +18519,20 @@ set974:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+72(FP), $0x00
-	JE               set975
+	JE               set989
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set975:
+set989:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set976
+	JE      set990
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set976:
+set990:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -18331,20 +18577,20 @@ set976:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+72(FP), $0x00
-	JE               set977
+	JE               set991
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set977:
+set991:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set978
+	JE      set992
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set978:
+set992:
 	VMOVUPS          Z12, (AX)
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             DI, AX
@@ -18389,116 +18635,116 @@ set978:
 	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z16
 	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z17
 	CMPQ             add+72(FP), $0x00
-	JE               set979
+	JE               set993
 	VADDPS           (AX), Z14, Z14
 	VADDPS           64(AX), Z15, Z15
 
-set979:
+set993:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set980
+	JE      set994
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set980:
+set994:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
-	JMP     done967
+	JMP     done981
 
-short966:
+short980:
 	CMPQ   add+72(FP), $0x00
-	JE     set981
+	JE     set995
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set981:
+set995:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set982
+	JE      set996
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set982:
+set996:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set983
+	JE      set997
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set983:
+set997:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set984
+	JE      set998
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set984:
+set998:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set985
+	JE      set999
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set985:
+set999:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set986
+	JE      set1000
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set986:
+set1000:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set987
+	JE      set1001
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set987:
+set1001:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set988
+	JE      set1002
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set988:
+set1002:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set989
+	JE      set1003
 	VADDPS  (AX), Z16, Z16
 	VADDPS  64(AX), Z17, Z17
 
-set989:
+set1003:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	ADDQ    DI, AX
 
-done967:
+done981:
 	LEAQ (CX)(R8*8), CX
 	ADDQ R8, CX
-	JMP  end865
+	JMP  end879
 
-next962:
+next976:
 	CMPQ       SI, $0x08
-	JNE        next990
+	JNE        next1004
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -18535,7 +18781,7 @@ next962:
 	ADDQ       DI, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero996
+	JZ         zero1010
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -18563,9 +18809,9 @@ next962:
 	VMOVUPS    64(R12), Z15
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set997
+	JMP        set1011
 
-zero996:
+zero1010:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -18583,14 +18829,14 @@ zero996:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-set997:
+set1011:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four992
+	JZ   four1006
 
-single991:
+single1005:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18623,15 +18869,15 @@ single991:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single991
+	JNZ              single1005
 
-four992:
+four1006:
 	SUBQ    $0x01, R13
-	JL      short994
-	JZ      skew993
+	JL      short1008
+	JZ      skew1007
 	PCALIGN $0x20
 
-loop998:
+loop1012:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18743,9 +18989,9 @@ loop998:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop998
+	JNZ              loop1012
 
-skew993:
+skew1007:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -18787,20 +19033,20 @@ skew993:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set1000
+	JE               set1014
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1000:
+set1014:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1001
+	JE      set1015
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1001:
+set1015:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -18845,20 +19091,20 @@ set1001:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+72(FP), $0x00
-	JE               set1002
+	JE               set1016
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set1002:
+set1016:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1003
+	JE      set1017
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1003:
+set1017:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -18903,20 +19149,20 @@ set1003:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+72(FP), $0x00
-	JE               set1004
+	JE               set1018
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set1004:
+set1018:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1005
+	JE      set1019
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set1005:
+set1019:
 	VMOVUPS          Z10, (AX)
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             DI, AX
@@ -18961,106 +19207,106 @@ set1005:
 	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z14
 	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z15
 	CMPQ             add+72(FP), $0x00
-	JE               set1006
+	JE               set1020
 	VADDPS           (AX), Z12, Z12
 	VADDPS           64(AX), Z13, Z13
 
-set1006:
+set1020:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1007
+	JE      set1021
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set1007:
+set1021:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
-	JMP     done995
+	JMP     done1009
 
-short994:
+short1008:
 	CMPQ   add+72(FP), $0x00
-	JE     set1008
+	JE     set1022
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1008:
+set1022:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1009
+	JE      set1023
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1009:
+set1023:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1010
+	JE      set1024
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1010:
+set1024:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1011
+	JE      set1025
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1011:
+set1025:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1012
+	JE      set1026
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1012:
+set1026:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1013
+	JE      set1027
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set1013:
+set1027:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1014
+	JE      set1028
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set1014:
+set1028:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1015
+	JE      set1029
 	VADDPS  (AX), Z14, Z14
 	VADDPS  64(AX), Z15, Z15
 
-set1015:
+set1029:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	ADDQ    DI, AX
 
-done995:
+done1009:
 	LEAQ (CX)(R8*8), CX
-	JMP  end865
+	JMP  end879
 
-next990:
+next1004:
 	CMPQ       SI, $0x07
-	JNE        next1016
+	JNE        next1030
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -19096,7 +19342,7 @@ next990:
 	ADDQ       DI, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero1022
+	JZ         zero1036
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Z0
@@ -19121,9 +19367,9 @@ next990:
 	VMOVUPS    64(R12), Z13
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set1023
+	JMP        set1037
 
-zero1022:
+zero1036:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -19139,14 +19385,14 @@ zero1022:
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
 
-set1023:
+set1037:
 	MOVQ DX, R13
 	MOVQ DX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four1018
+	JZ   four1032
 
-single1017:
+single1031:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19177,15 +19423,15 @@ single1017:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             R12
-	JNZ              single1017
+	JNZ              single1031
 
-four1018:
+four1032:
 	SUBQ    $0x01, R13
-	JL      short1020
-	JZ      skew1019
+	JL      short1034
+	JZ      skew1033
 	PCALIGN $0x20
 
-loop1024:
+loop1038:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19289,9 +19535,9 @@ loop1024:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R13
-	JNZ              loop1024
+	JNZ              loop1038
 
-skew1019:
+skew1033:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19341,29 +19587,29 @@ skew1019:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+72(FP), $0x00
-	JE               set1026
+	JE               set1040
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1026:
+set1040:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1027
+	JE      set1041
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1027:
+set1041:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1028
+	JE      set1042
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1028:
+set1042:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -19408,20 +19654,20 @@ set1028:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+72(FP), $0x00
-	JE               set1029
+	JE               set1043
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set1029:
+set1043:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1030
+	JE      set1044
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1030:
+set1044:
 	VMOVUPS          Z8, (AX)
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             DI, AX
@@ -19466,99 +19712,99 @@ set1030:
 	VFMADD231PS.BCST 12(R11), Z24, Z12
 	VFMADD231PS.BCST 12(R11), Z25, Z13
 	CMPQ             add+72(FP), $0x00
-	JE               set1031
+	JE               set1045
 	VADDPS           (AX), Z10, Z10
 	VADDPS           64(AX), Z11, Z11
 
-set1031:
+set1045:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1032
+	JE      set1046
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set1032:
+set1046:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1021
+	JMP     done1035
 
-short1020:
+short1034:
 	CMPQ   add+72(FP), $0x00
-	JE     set1033
+	JE     set1047
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1033:
+set1047:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1034
+	JE      set1048
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1034:
+set1048:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1035
+	JE      set1049
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1035:
+set1049:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1036
+	JE      set1050
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1036:
+set1050:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1037
+	JE      set1051
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1037:
+set1051:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1038
+	JE      set1052
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set1038:
+set1052:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1039
+	JE      set1053
 	VADDPS  (AX), Z12, Z12
 	VADDPS  64(AX), Z13, Z13
 
-set1039:
+set1053:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	ADDQ    DI, AX
 
-done1021:
+done1035:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end865
+	JMP  end879
 
-next1016:
+next1030:
 	CMPQ       SI, $0x06
-	JNE        next1040
+	JNE        next1054
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -19588,7 +19834,7 @@ next1016:
 	ADDQ       DI, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero1046
+	JZ         zero1060
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -19610,9 +19856,9 @@ next1016:
 	VMOVUPS    64(R11), Z11
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set1047
+	JMP        set1061
 
-zero1046:
+zero1060:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -19626,14 +19872,14 @@ zero1046:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-set1047:
+set1061:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four1042
+	JZ   four1056
 
-single1041:
+single1055:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19660,15 +19906,15 @@ single1041:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single1041
+	JNZ              single1055
 
-four1042:
+four1056:
 	SUBQ    $0x01, R12
-	JL      short1044
-	JZ      skew1043
+	JL      short1058
+	JZ      skew1057
 	PCALIGN $0x20
 
-loop1048:
+loop1062:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19759,9 +20005,9 @@ loop1048:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop1048
+	JNZ              loop1062
 
-skew1043:
+skew1057:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -19803,20 +20049,20 @@ skew1043:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set1050
+	JE               set1064
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1050:
+set1064:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1051
+	JE      set1065
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1051:
+set1065:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -19861,20 +20107,20 @@ set1051:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+72(FP), $0x00
-	JE               set1052
+	JE               set1066
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set1052:
+set1066:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1053
+	JE      set1067
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1053:
+set1067:
 	VMOVUPS          Z6, (AX)
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             DI, AX
@@ -19919,89 +20165,89 @@ set1053:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z10
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	CMPQ             add+72(FP), $0x00
-	JE               set1054
+	JE               set1068
 	VADDPS           (AX), Z8, Z8
 	VADDPS           64(AX), Z9, Z9
 
-set1054:
+set1068:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1055
+	JE      set1069
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set1055:
+set1069:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1045
+	JMP     done1059
 
-short1044:
+short1058:
 	CMPQ   add+72(FP), $0x00
-	JE     set1056
+	JE     set1070
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1056:
+set1070:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1057
+	JE      set1071
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1057:
+set1071:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1058
+	JE      set1072
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1058:
+set1072:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1059
+	JE      set1073
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1059:
+set1073:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1060
+	JE      set1074
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1060:
+set1074:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1061
+	JE      set1075
 	VADDPS  (AX), Z10, Z10
 	VADDPS  64(AX), Z11, Z11
 
-set1061:
+set1075:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	ADDQ    DI, AX
 
-done1045:
+done1059:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end865
+	JMP  end879
 
-next1040:
+next1054:
 	CMPQ       SI, $0x05
-	JNE        next1062
+	JNE        next1076
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -20028,7 +20274,7 @@ next1040:
 	ADDQ       DI, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero1068
+	JZ         zero1082
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -20047,9 +20293,9 @@ next1040:
 	VMOVUPS    64(R11), Z9
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set1069
+	JMP        set1083
 
-zero1068:
+zero1082:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -20061,14 +20307,14 @@ zero1068:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-set1069:
+set1083:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four1064
+	JZ   four1078
 
-single1063:
+single1077:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20093,15 +20339,15 @@ single1063:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single1063
+	JNZ              single1077
 
-four1064:
+four1078:
 	SUBQ    $0x01, R12
-	JL      short1066
-	JZ      skew1065
+	JL      short1080
+	JZ      skew1079
 	PCALIGN $0x20
 
-loop1070:
+loop1084:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20184,9 +20430,9 @@ loop1070:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop1070
+	JNZ              loop1084
 
-skew1065:
+skew1079:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20236,29 +20482,29 @@ skew1065:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+72(FP), $0x00
-	JE               set1072
+	JE               set1086
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1072:
+set1086:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1073
+	JE      set1087
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1073:
+set1087:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1074
+	JE      set1088
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1074:
+set1088:
 	VMOVUPS          Z4, (AX)
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             DI, AX
@@ -20303,80 +20549,80 @@ set1074:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z8
 	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z9
 	CMPQ             add+72(FP), $0x00
-	JE               set1075
+	JE               set1089
 	VADDPS           (AX), Z6, Z6
 	VADDPS           64(AX), Z7, Z7
 
-set1075:
+set1089:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1076
+	JE      set1090
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1076:
+set1090:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1067
+	JMP     done1081
 
-short1066:
+short1080:
 	CMPQ   add+72(FP), $0x00
-	JE     set1077
+	JE     set1091
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1077:
+set1091:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1078
+	JE      set1092
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1078:
+set1092:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1079
+	JE      set1093
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1079:
+set1093:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1080
+	JE      set1094
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1080:
+set1094:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1081
+	JE      set1095
 	VADDPS  (AX), Z8, Z8
 	VADDPS  64(AX), Z9, Z9
 
-set1081:
+set1095:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	ADDQ    DI, AX
 
-done1067:
+done1081:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end865
+	JMP  end879
 
-next1062:
+next1076:
 	CMPQ       SI, $0x04
-	JNE        next1082
+	JNE        next1096
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -20399,7 +20645,7 @@ next1062:
 	ADDQ       DI, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero1088
+	JZ         zero1102
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Z0
@@ -20415,9 +20661,9 @@ next1062:
 	VMOVUPS    64(R11), Z7
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set1089
+	JMP        set1103
 
-zero1088:
+zero1102:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -20427,14 +20673,14 @@ zero1088:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-set1089:
+set1103:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four1084
+	JZ   four1098
 
-single1083:
+single1097:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20456,15 +20702,15 @@ single1083:
 	ADDQ             $+4, R9
 	ADDQ             $+4, R10
 	DECQ             R11
-	JNZ              single1083
+	JNZ              single1097
 
-four1084:
+four1098:
 	SUBQ    $0x01, R12
-	JL      short1086
-	JZ      skew1085
+	JL      short1100
+	JZ      skew1099
 	PCALIGN $0x20
 
-loop1090:
+loop1104:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20535,9 +20781,9 @@ loop1090:
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
-	JNZ              loop1090
+	JNZ              loop1104
 
-skew1085:
+skew1099:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20579,20 +20825,20 @@ skew1085:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set1092
+	JE               set1106
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1092:
+set1106:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1093
+	JE      set1107
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1093:
+set1107:
 	VMOVUPS          Z2, (AX)
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             DI, AX
@@ -20637,70 +20883,70 @@ set1093:
 	VFMADD231PS.BCST 12(R10), Z24, Z6
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	CMPQ             add+72(FP), $0x00
-	JE               set1094
+	JE               set1108
 	VADDPS           (AX), Z4, Z4
 	VADDPS           64(AX), Z5, Z5
 
-set1094:
+set1108:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1095
+	JE      set1109
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1095:
+set1109:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1087
+	JMP     done1101
 
-short1086:
+short1100:
 	CMPQ   add+72(FP), $0x00
-	JE     set1096
+	JE     set1110
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1096:
+set1110:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1097
+	JE      set1111
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1097:
+set1111:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1098
+	JE      set1112
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1098:
+set1112:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1099
+	JE      set1113
 	VADDPS  (AX), Z6, Z6
 	VADDPS  64(AX), Z7, Z7
 
-set1099:
+set1113:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	ADDQ    DI, AX
 
-done1087:
+done1101:
 	LEAQ (CX)(R8*4), CX
-	JMP  end865
+	JMP  end879
 
-next1082:
+next1096:
 	CMPQ       SI, $0x03
-	JNE        next1100
+	JNE        next1114
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -20718,7 +20964,7 @@ next1082:
 	ADDQ       DI, R10
 	MOVQ       start+56(FP), R10
 	TESTQ      R10, R10
-	JZ         zero1106
+	JZ         zero1120
 	MOVQ       lds+64(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -20731,9 +20977,9 @@ next1082:
 	VMOVUPS    64(R10), Z5
 	ADDQ       R11, R10
 	MOVQ       R10, start+56(FP)
-	JMP        set1107
+	JMP        set1121
 
-zero1106:
+zero1120:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -20741,14 +20987,14 @@ zero1106:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-set1107:
+set1121:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four1102
+	JZ   four1116
 
-single1101:
+single1115:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20767,15 +21013,15 @@ single1101:
 	PREFETCHT1       96(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single1101
+	JNZ              single1115
 
-four1102:
+four1116:
 	SUBQ    $0x01, R11
-	JL      short1104
-	JZ      skew1103
+	JL      short1118
+	JZ      skew1117
 	PCALIGN $0x20
 
-loop1108:
+loop1122:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20836,9 +21082,9 @@ loop1108:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop1108
+	JNZ              loop1122
 
-skew1103:
+skew1117:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -20888,71 +21134,71 @@ skew1103:
 	VFMADD231PS.BCST 12(R9)(R8*2), Z24, Z4
 	VFMADD231PS.BCST 12(R9)(R8*2), Z25, Z5
 	CMPQ             add+72(FP), $0x00
-	JE               set1110
+	JE               set1124
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1110:
+set1124:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1111
+	JE      set1125
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1111:
+set1125:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1112
+	JE      set1126
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1112:
+set1126:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1105
+	JMP     done1119
 
-short1104:
+short1118:
 	CMPQ   add+72(FP), $0x00
-	JE     set1113
+	JE     set1127
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1113:
+set1127:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1114
+	JE      set1128
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1114:
+set1128:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1115
+	JE      set1129
 	VADDPS  (AX), Z4, Z4
 	VADDPS  64(AX), Z5, Z5
 
-set1115:
+set1129:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	ADDQ    DI, AX
 
-done1105:
+done1119:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end865
+	JMP  end879
 
-next1100:
+next1114:
 	CMPQ       SI, $0x02
-	JNE        next1116
+	JNE        next1130
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -20966,7 +21212,7 @@ next1100:
 	ADDQ       DI, R10
 	MOVQ       start+56(FP), R10
 	TESTQ      R10, R10
-	JZ         zero1122
+	JZ         zero1136
 	MOVQ       lds+64(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
@@ -20976,22 +21222,22 @@ next1100:
 	VMOVUPS    64(R10), Z3
 	ADDQ       R11, R10
 	MOVQ       R10, start+56(FP)
-	JMP        set1123
+	JMP        set1137
 
-zero1122:
+zero1136:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set1123:
+set1137:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four1118
+	JZ   four1132
 
-single1117:
+single1131:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -21007,15 +21253,15 @@ single1117:
 	PREFETCHT1       96(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
-	JNZ              single1117
+	JNZ              single1131
 
-four1118:
+four1132:
 	SUBQ    $0x01, R11
-	JL      short1120
-	JZ      skew1119
+	JL      short1134
+	JZ      skew1133
 	PCALIGN $0x20
 
-loop1124:
+loop1138:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -21064,9 +21310,9 @@ loop1124:
 	PREFETCHT1       (SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
-	JNZ              loop1124
+	JNZ              loop1138
 
-skew1119:
+skew1133:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -21108,50 +21354,50 @@ skew1119:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z24, Z2
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	CMPQ             add+72(FP), $0x00
-	JE               set1126
+	JE               set1140
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1126:
+set1140:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1127
+	JE      set1141
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1127:
+set1141:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1121
+	JMP     done1135
 
-short1120:
+short1134:
 	CMPQ   add+72(FP), $0x00
-	JE     set1128
+	JE     set1142
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1128:
+set1142:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 	CMPQ    add+72(FP), $0x00
-	JE      set1129
+	JE      set1143
 	VADDPS  (AX), Z2, Z2
 	VADDPS  64(AX), Z3, Z3
 
-set1129:
+set1143:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	ADDQ    DI, AX
 
-done1121:
+done1135:
 	LEAQ (CX)(R8*2), CX
-	JMP  end865
+	JMP  end879
 
-next1116:
+next1130:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	MOVQ       CX, R9
@@ -21162,27 +21408,27 @@ next1116:
 	ADDQ       DI, R10
 	MOVQ       start+56(FP), R10
 	TESTQ      R10, R10
-	JZ         zero1136
+	JZ         zero1150
 	MOVQ       lds+64(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Z0
 	VMOVUPS    64(R10), Z1
 	ADDQ       R11, R10
 	MOVQ       R10, start+56(FP)
-	JMP        set1137
+	JMP        set1151
 
-zero1136:
+zero1150:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-set1137:
+set1151:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four1132
+	JZ   four1146
 
-single1131:
+single1145:
 	VPMOVSXBD    (SI), Z24
 	VCVTDQ2PS    Z24, Z24
 	VMULPS       Z28, Z24, Z24
@@ -21196,15 +21442,15 @@ single1131:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single1131
+	JNZ          single1145
 
-four1132:
+four1146:
 	SUBQ    $0x01, R11
-	JL      short1134
-	JZ      skew1133
+	JL      short1148
+	JZ      skew1147
 	PCALIGN $0x20
 
-loop1138:
+loop1152:
 	VPMOVSXBD    (SI), Z24
 	VCVTDQ2PS    Z24, Z24
 	VMULPS       Z28, Z24, Z24
@@ -21245,9 +21491,9 @@ loop1138:
 	PREFETCHT1   (SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop1138
+	JNZ          loop1152
 
-skew1133:
+skew1147:
 	VPMOVSXBD        (SI), Z24
 	VCVTDQ2PS        Z24, Z24
 	VMULPS           Z28, Z24, Z24
@@ -21281,33 +21527,191 @@ skew1133:
 	VFMADD231PS.BCST 12(R9), Z24, Z0
 	VFMADD231PS.BCST 12(R9), Z25, Z1
 	CMPQ             add+72(FP), $0x00
-	JE               set1140
+	JE               set1154
 	VADDPS           (AX), Z0, Z0
 	VADDPS           64(AX), Z1, Z1
 
-set1140:
+set1154:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
-	JMP     done1135
+	JMP     done1149
 
-short1134:
+short1148:
 	CMPQ   add+72(FP), $0x00
-	JE     set1141
+	JE     set1155
 	VADDPS (AX), Z0, Z0
 	VADDPS 64(AX), Z1, Z1
 
-set1141:
+set1155:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    DI, AX
 
-done1135:
+done1149:
 	ADDQ R8, CX
 
-end865:
+end879:
 	XORQ BX, BX
 	DECQ tiles+104(FP)
-	JNZ  tile863
+	JNZ  tile877
+	VZEROUPPER
+	RET
+
+// func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·matMulRowInt8(SB), NOSPLIT, $0-64
+	MOVQ    c+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    start+16(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    k+40(FP), SI
+	MOVQ    distance+56(FP), DI
+	MOVQ    SI, R8
+	IMUL3Q  $+32, R8, R8
+	ADDQ    BX, R8
+	MOVQ    scale+32(FP), R9
+	VMOVUPS (R9), Z6
+	VMOVUPS 64(R9), Z7
+	VMOVUPS 128(R9), Z8
+	VMOVUPS 192(R9), Z9
+	TESTQ   DX, DX
+	JZ      zero1156
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	JMP     set1160
+
+zero1156:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+set1160:
+	MOVQ SI, DX
+	ANDQ $0x03, DX
+	JZ   four1158
+
+single1157:
+	VBROADCASTSS (CX), Z4
+	VPMOVSXBD    (BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVSXBD    16(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVSXBD    (R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVSXBD    16(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+4, CX
+	ADDQ         $+32, BX
+	ADDQ         $+32, R8
+	DECQ         DX
+	JNZ          single1157
+
+four1158:
+	SHRQ    $0x02, SI
+	JZ      done1161
+	PCALIGN $0x20
+
+loop1159:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (R8)(DI*1)
+	VBROADCASTSS (CX), Z4
+	VPMOVSXBD    (BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVSXBD    16(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVSXBD    (R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVSXBD    16(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 4(CX), Z4
+	VPMOVSXBD    32(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVSXBD    48(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVSXBD    32(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVSXBD    48(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 8(CX), Z4
+	VPMOVSXBD    64(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVSXBD    80(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVSXBD    64(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVSXBD    80(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	VBROADCASTSS 12(CX), Z4
+	VPMOVSXBD    96(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVSXBD    112(BX), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVSXBD    96(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVSXBD    112(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+128, BX
+	ADDQ         $+128, R8
+	DECQ         SI
+	JNZ          loop1159
+
+done1161:
+	CMPQ   add+48(FP), $0x00
+	JE     store1162
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS 192(AX), Z3, Z3
+
+store1162:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
 	VZEROUPPER
 	RET

@@ -3,6 +3,8 @@
 package neon
 
 import (
+	"sync"
+
 	"github.com/selfattn/attn/asm/internal/race"
 	"github.com/selfattn/attn/generic/tile"
 )
@@ -398,13 +400,9 @@ func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
 	race.Read(a, len(a))
 	race.Read(start, len(start))
 	race.Read(b, 2*len(a)*PanelWidth)
-	from := tile.Rows{Data: start, Len: min(len(start), 1), Dim: PanelWidth}
-	for p := 0; p < 2*PanelWidth; p += PanelWidth {
-		if from.Len > 0 {
-			from.Data = start[p:]
-		}
-		MatMulTile(tile.Rows{Data: c.Data[p:], Len: 1, Dim: PanelWidth}, tile.Rows{Data: a, Len: 1, Dim: len(a)}, from, b[p*len(a):], add)
-	}
+	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
+		MatMulTile(to, row, from, b[p*len(a):], add)
+	})
 }
 
 // MatMulPack is [tile.MatMulPack].
@@ -430,10 +428,10 @@ func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	panel := make([]float32, a.Dim*PanelWidth)
-	n := len(panel)
-	tile.FromFloat16(panel[:n], b[:n])
-	MatMulTile(c, a, start, panel, add)
+	panel := converted(a.Dim)
+	FromFloat16(panel.x, b[:len(panel.x)])
+	MatMulTile(c, a, start, panel.x, add)
+	panels.Put(panel)
 }
 
 // MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
@@ -444,10 +442,10 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
-	panel := make([]float32, a.Dim*PanelWidth)
-	n := len(panel)
-	tile.FromBFloat16(panel[:n], b[:n])
-	MatMulTile(c, a, start, panel, add)
+	panel := converted(a.Dim)
+	FromBFloat16(panel.x, b[:len(panel.x)])
+	MatMulTile(c, a, start, panel.x, add)
+	panels.Put(panel)
 }
 
 // MatMulTileInt8 is [tile.MatMulTileInt8].
@@ -459,12 +457,52 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
 	race.Read(b, a.Dim*PanelWidth)
 	race.Read(scale, PanelWidth)
-	panel := make([]float32, a.Dim*PanelWidth)
-	n := len(panel)
-	for i, q := range b[:n] {
-		panel[i] = tile.DequantizeInt8(q, scale[i%PanelWidth])
+	panel := converted(a.Dim)
+	for i, q := range b[:len(panel.x)] {
+		panel.x[i] = tile.DequantizeInt8(q, scale[i%PanelWidth])
 	}
-	MatMulTile(c, a, start, panel, add)
+	MatMulTile(c, a, start, panel.x, add)
+	panels.Put(panel)
+}
+
+// MatMulRowFloat16 is [tile.MatMulRowFloat16].
+//
+//go:noinline
+func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
+		MatMulTileFloat16(to, row, from, b[p*len(a):], add)
+	})
+}
+
+// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
+//
+//go:noinline
+func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
+		MatMulTileBFloat16(to, row, from, b[p*len(a):], add)
+	})
+}
+
+// MatMulRowInt8 is [tile.MatMulRowInt8].
+//
+//go:noinline
+func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
+	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.Read(a, len(a))
+	race.Read(start, len(start))
+	race.Read(b, 2*len(a)*PanelWidth)
+	race.Read(scale, 2*PanelWidth)
+	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
+		MatMulTileInt8(to, row, from, b[p*len(a):], scale[p:], add)
+	})
 }
 
 // PackPanel is [tile.PackPanel].
@@ -801,6 +839,33 @@ func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, t
 		distance = 8 << 10
 	}
 	return first, flag, tiles, distance
+}
+
+// matMulRow computes a row of a product panel by panel: one does one, whose columns begin at p.
+func matMulRow(c tile.Rows, a, start []float32, one func(to, row, from tile.Rows, p int)) {
+	for p := 0; p < 2*PanelWidth; p += PanelWidth {
+		from := tile.Rows{Len: min(len(start), 1), Dim: PanelWidth}
+		if from.Len > 0 {
+			from.Data = start[p:]
+		}
+		one(tile.Rows{Data: c.Data[p:], Len: 1, Dim: PanelWidth}, tile.Rows{Data: a, Len: 1, Dim: len(a)}, from, p)
+	}
+}
+
+// A panel is scratch memory for one that is stored in another type.
+type panel struct{ x []float32 }
+
+var panels = sync.Pool{New: func() any { return new(panel) }}
+
+// converted returns one of k rows.
+func converted(k int) *panel {
+	p := panels.Get().(*panel)
+	if n := k * PanelWidth; cap(p.x) < n {
+		p.x = make([]float32, n)
+	} else {
+		p.x = p.x[:n]
+	}
+	return p
 }
 
 //go:noinline
