@@ -213,6 +213,8 @@ func benchmarks(zen4 bool) []benchmark {
 		}
 	}
 
+	all = append(all, optionCases()...)
+
 	// What other libraries do too, on one worker and on all.
 	peers := func(b benchmark) {
 		b.peers = true

@@ -30,6 +30,7 @@ type impl struct {
 	rmsNorm      func(dst, x kernel.Matrix, gain []float32)
 	matMul       func(c, a, b kernel.Matrix, workers int)            // packed matrices
 	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
+	options      func(dst, q, k, v kernel.Tensor, o *kernel.Options) // the same, with any options
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
 
 	// attention prepares attention of packed tensors with one batch member, and returns its timer. dst
@@ -53,7 +54,7 @@ func (b benchmark) runsOn(i impl) bool {
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
-		"Generate": i.step != nil, "SelfAttention": i.layer != nil,
+		"Options": i.options != nil, "Generate": i.step != nil, "SelfAttention": i.layer != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
 }
@@ -142,7 +143,7 @@ var selected = func() impl {
 			must(l.Forward(dst, x, o))
 		},
 	}
-	i.attention = calls(i.step)
+	i.attention, i.options = calls(i.step), i.step
 	if i.name == "generic" {
 		i.most = affordable / 6
 	}

@@ -130,6 +130,7 @@ func runReport(args []string, stdout, stderr io.Writer) error {
 		impls = append(impls, i)
 		rep.Versions = append(rep.Versions, version{i.name, i.version})
 	}
+	impls = append(impls, plain())
 	for name, env := range otherBackends() {
 		if !wanted.MatchString(name) {
 			continue

@@ -287,6 +287,9 @@ func (rep report) tables() (all []table) {
 	side := map[string]map[string]result{}
 	var order, others []string
 	for _, r := range rep.Results {
+		if r.Impl == plain().name { // a table of its own
+			continue
+		}
 		if rep.ours(r) || r.Impl == "avx2" {
 			if !slices.Contains(mine, r.Impl) {
 				mine = append(mine, r.Impl)
@@ -320,6 +323,9 @@ func (rep report) tables() (all []table) {
 			})
 		}
 		all = append(all, table{"attn, " + impl + ": fractions of the FMA peak, or of plain reading", rows})
+	}
+	if t := rep.losses(); len(t.rows) > 1 {
+		all = append(all, t)
 	}
 	if len(others) > 0 {
 		rows := [][]string{append([]string{"benchmark", "unit", "attn"}, others...)}

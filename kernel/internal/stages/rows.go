@@ -356,12 +356,8 @@ func (w *worker) hidden(rs *rows, r, key int) bool {
 }
 
 func hasNaN(x []float32) bool {
-	for _, v := range x {
-		if v != v {
-			return true
-		}
-	}
-	return false
+	m := asm.MaxAbs(x)
+	return m != m
 }
 
 // mixRow mixes values for row r of the part of head i of an item alone.
