@@ -74,13 +74,13 @@ type Plan struct {
 // all query heads that share them, against all keys or a part of them.
 type Cut struct {
 	Rows       int  // queries of a KV head, those of all its query heads
-	TailRows   int  // how many of them, the last ones, go row by row
+	RestRows   int  // how many of them, the first ones, go row by row
 	ItemRows   int  // queries of an item and KV head
 	Blocks     int  // items along the queries of a KV head
 	Together   int  // items of neighbouring queries that are computed at once
 	Heads      int  // KV heads of an item
 	HeadGroups int  // items along the KV heads
-	Stretch    int  // tiles of a KV head that meet the tail rows together
+	Stretch    int  // tiles of a KV head that meet rows together
 	Parts      int  // items along the keys
 	PartKeys   int  // keys of a part, of which the last one may have less
 	CopyValues bool // panels take each tile of values from a copy
@@ -112,7 +112,7 @@ func (p *Plan) Set(s *Shape) {
 		if c.Parts > 1 {
 			p.Shared = len(s.Sequences) * s.K.Heads
 		}
-		p.Scratch.add(s, c, q, p.ScoreRows(c.TailRows))
+		p.Scratch.add(s, c, q, p.ScoreRows(c.RestRows))
 		// Few queries are as slow as the reading of their keys: as slow as 5.
 		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
 	}
@@ -123,8 +123,8 @@ func (p *Plan) Set(s *Shape) {
 // cut sets c to how a sequence is cut.
 func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 	rows := q.Queries * p.Group
-	c.Rows, c.TailRows, c.Heads, c.Parts, c.PartKeys, c.First = rows, s.tailRows(rows, q), 1, 1, q.Keys, p.Items
-	if c.TailRows < rows {
+	c.Rows, c.RestRows, c.Heads, c.Parts, c.PartKeys, c.First = rows, s.restRows(rows, q), 1, 1, q.Keys, p.Items
+	if c.RestRows < rows {
 		c.ItemRows = p.Width(blockRows)
 		c.Together = blockRows / c.ItemRows
 		if s.Copied && rows > blockRows {
@@ -144,19 +144,19 @@ func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 	}
 	c.HeadGroups = ceilDiv(s.K.Heads, c.Heads)
 	c.Stretch = StretchTiles / c.Heads
-	if s.Workers > 1 && c.TailRows == rows && len(s.Sequences)*c.HeadGroups < 4*s.Workers {
+	if s.Workers > 1 && c.RestRows == rows && len(s.Sequences)*c.HeadGroups < 4*s.Workers {
 		c.PartKeys = c.Stretch * tile.Keys
 		c.Parts = max(1, ceilDiv(q.Keys, c.PartKeys))
 	}
 }
 
-// tailRows returns how many of the n queries of a KV head go row by row: those behind full panels, if
+// restRows returns how many of the n queries of a KV head go row by row: those before full panels, if
 // they are few and a panel for them would take longer, or a wide panel for them and the queries of a
 // narrow one. The times are 1/100 ns of a core of Zen 4, of which the ratios matter, without what is the
-// same either way. They fit the times of 1 to 8 queries behind 0, 16 and 32, with up to 256 keys and 128
+// same either way. They fit the times of 1 to 8 queries beside 0, 16 and 32, with up to 256 keys and 128
 // elements, causal or not: what is chosen takes at most 1.09 times as long as the other way, with AVX-512
 // and AVX2.
-func (s *Shape) tailRows(n int, q *sight.Sequence) int {
+func (s *Shape) restRows(n int, q *sight.Sequence) int {
 	t := n % NarrowPanel
 	if t == 0 || t > tile.MaxRows {
 		return 0
@@ -165,8 +165,10 @@ func (s *Shape) tailRows(n int, q *sight.Sequence) int {
 		return t
 	}
 	group := s.Q.Heads / s.K.Heads
-	first, last := s.Sight.Seen(q, (n-t)/group), s.Sight.Seen(q, (n-1)/group)
-	keys := min(first.Hull(last).Len(), 4096) // more decide nothing else
+	seen := func(row int) sight.Keys { return s.Sight.Seen(q, row/group) }
+	const most = 4096 // more keys decide nothing else
+	first, last := seen(0), seen(t-1)
+	keys := min(first.Hull(last).Len(), most)
 	dims := s.Q.Dim + s.V.Dim
 	rows := 10000 + 3000*t + 30*t*keys
 	if PadRows(t) > 4 { // up to 4, they take little longer than to read the keys
@@ -180,6 +182,7 @@ func (s *Shape) tailRows(n int, q *sight.Sequence) int {
 	case n == t: // no panel is there to begin with
 		panel += 13000
 	case (n-t)%s.Wide > 0: // one becomes a wide one
+		keys := min(first.Hull(seen(t+NarrowPanel-1)).Len(), most)
 		panel = 3000 + 40*dims + (30+21*dims)*keys
 	}
 	if first != last { // rows mix alone what others do not see, panels hide it
@@ -203,7 +206,7 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 	if s.Copied {
 		m.Keys = tile.Keys * s.K.Dim
 	}
-	if c.TailRows > 0 {
+	if c.RestRows > 0 {
 		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows
 		m.Scores = max(m.Scores, rows*tile.Keys)
 		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
@@ -244,8 +247,8 @@ type Item struct {
 	Cut         *Cut
 	Sequence    int        // its number
 	Head, Heads int        // the first KV head, and how many
-	Row, Rows   int        // the first query of each KV head, and how many, with the tail
-	TailRows    int        // how many of Rows, the last ones, go row by row
+	Row, Rows   int        // the first query of each KV head, and how many
+	RestRows    int        // how many of Rows, the first ones, go row by row
 	Keys        sight.Keys // that the item is compared with
 	Part        int        // the number of these keys among the parts
 }
@@ -269,7 +272,10 @@ func (p *Plan) find(i int) (sequence int) {
 func (p *Plan) Run(i int) (number, first, n, block int) {
 	c := &p.Cuts[p.find(i)]
 	n = c.Blocks * c.Parts
-	run := (i - c.First) / n
+	run := i - c.First
+	if n > 1 {
+		run /= n
+	}
 	return c.FirstRun + run, c.First + run*n, n, c.Together
 }
 
@@ -288,18 +294,18 @@ func (p *Plan) Item(it *Item, i, n int) {
 	if c.Parts > 1 {
 		block, it.Part = block/c.Parts, block%c.Parts
 	}
-	group := 0
-	if c.HeadGroups > 1 {
-		group, block = block/c.Blocks, block%c.Blocks
+	group := block
+	if block = 0; c.Blocks > 1 {
+		group, block = group/c.Blocks, group%c.Blocks
 	}
 	it.Head = group * c.Heads
 	it.Heads = min(c.Heads, p.kvHeads-it.Head)
-	// The last queries see the most keys when causal: they go first.
-	it.Row = (c.Blocks - block - n) * c.ItemRows
-	it.Rows = min(n*c.ItemRows, c.Rows-it.Row)
-	it.TailRows = 0
-	if it.Row+it.Rows == c.Rows {
-		it.TailRows = c.TailRows
+	// Blocks are full but for the first. The last queries see the most keys when causal: they go first.
+	end := c.Rows - block*c.ItemRows
+	it.Row = max(0, end-n*c.ItemRows)
+	it.Rows, it.RestRows = end-it.Row, 0
+	if it.Row == 0 {
+		it.RestRows = c.RestRows
 	}
 	it.Keys = sight.Keys{From: it.Part * c.PartKeys, To: (it.Part + 1) * c.PartKeys}
 }
@@ -325,10 +331,10 @@ func (p *Plan) Path() string {
 			fmt.Fprintf(&b, ", %d items together", c.Together)
 		}
 		switch {
-		case c.TailRows == c.Rows:
+		case c.RestRows == c.Rows:
 			b.WriteString(", row by row")
-		case c.TailRows > 0:
-			fmt.Fprintf(&b, ", the last %d row by row", c.TailRows)
+		case c.RestRows > 0:
+			fmt.Fprintf(&b, ", the first %d row by row", c.RestRows)
 		}
 		if c.CopyValues {
 			b.WriteString(", values copied")

@@ -60,9 +60,9 @@ func TestPlans(t *testing.T) {
 			"80 items for 1 workers; 2 sequences: 160 queries of each of 4 KV heads, 16 an item, 4 items together"},
 		{"prefill, wide panels", with(packed(2, 4, 4, 10*NarrowPanel, 1000, 64), 1, tile.MaxPanel),
 			"40 items for 1 workers; 2 sequences: 160 queries of each of 4 KV heads, 32 an item, 2 items together"},
-		{"a tail", with(packed(1, 1, 1, 4*NarrowPanel+3, 1000, 64), 1, tile.MaxPanel),
-			"3 items for 1 workers; 1 sequences: 67 queries of each of 1 KV heads, 32 an item, 2 items together, the last 3 row by row"},
-		{"a tail that is no tail", with(packed(1, 1, 1, 4*NarrowPanel+tile.MaxRows+1, 1000, 64), 1, tile.MaxPanel),
+		{"a rest", with(packed(1, 1, 1, 4*NarrowPanel+3, 1000, 64), 1, tile.MaxPanel),
+			"3 items for 1 workers; 1 sequences: 67 queries of each of 1 KV heads, 32 an item, 2 items together, the first 3 row by row"},
+		{"a rest that is none", with(packed(1, 1, 1, 4*NarrowPanel+tile.MaxRows+1, 1000, 64), 1, tile.MaxPanel),
 			"3 items for 1 workers; 1 sequences: 73 queries of each of 1 KV heads, 32 an item, 2 items together"},
 		{"values that are far apart", tokens(packed(1, 8, 8, 10*NarrowPanel, 1000, 64)),
 			"80 items for 1 workers; 1 sequences: 160 queries of each of 8 KV heads, 16 an item, 8 items together, values copied"},
@@ -84,7 +84,7 @@ func TestPlans(t *testing.T) {
 }
 
 // How few queries go, where both ways were measured and differ.
-func TestTailRows(t *testing.T) {
+func TestRestRows(t *testing.T) {
 	const narrow, wide = NarrowPanel, tile.MaxPanel
 	for _, c := range []struct {
 		n, keys, dim, wide int
@@ -100,15 +100,15 @@ func TestTailRows(t *testing.T) {
 		{wide + 1, 1, 4, wide, false, 1}, {wide + 8, 4, 4, wide, false, 0}, {wide + 8, 256, 64, wide, false, 8}, // beside one more behind it
 		{8, 16, 16, wide, false, 8}, {8, 16, 4, wide, true, 0}, {1, 16, 4, wide, true, 1}, // alone, causal or not
 		{narrow + 8, 40, 16, narrow, false, 8}, {narrow + 8, 40, 16, narrow, true, 0}, // behind a panel
-		{8 * wide, 64, 64, wide, false, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, false, 0}, // no tail
+		{8 * wide, 64, 64, wide, false, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, false, 0}, // no rest
 		{narrow + 8, 1 << 30, 1024, narrow, false, 8}, // nothing overflows
 	} {
 		s := with(packed(1, 1, 1, c.n, c.keys, c.dim), 1, c.wide)
 		s.Sight.Causal = c.causal
-		require.Equal(t, c.want, New(s, nil).Cuts[0].TailRows, "%+v", c)
+		require.Equal(t, c.want, New(s, nil).Cuts[0].RestRows, "%+v", c)
 		s.Scalar = true // where the padding of a panel takes as long as queries
-		if tail := c.n % narrow; tail <= tile.MaxRows {
-			require.Equal(t, tail, New(s, nil).Cuts[0].TailRows, "%+v", c)
+		if rest := c.n % narrow; rest <= tile.MaxRows {
+			require.Equal(t, rest, New(s, nil).Cuts[0].RestRows, "%+v", c)
 		}
 	}
 }
@@ -136,9 +136,9 @@ func TestItems(t *testing.T) {
 			it := item(&p, i, n)
 			q := &s.Sequences[it.Sequence]
 			require.Positive(t, it.Rows, name)
-			require.Less(t, it.Rows-it.TailRows, tile.MaxPanel*MaxPanels+1, name)
+			require.Less(t, it.Rows-it.RestRows, tile.MaxPanel*MaxPanels+1, name)
 			if it.Heads > 1 || it.Cut.Parts > 1 {
-				require.Equal(t, it.Rows, it.TailRows, name)
+				require.Equal(t, it.Rows, it.RestRows, name)
 			}
 			require.LessOrEqual(t, it.Heads*it.Cut.Stretch, StretchTiles, name)
 			for head := it.Head; head < it.Head+it.Heads; head++ {

@@ -29,11 +29,12 @@ func TestRoom(t *testing.T) {
 			n := p.Together(i)
 			it := item(&p, i, n)
 			lanes := it.Heads * NarrowPanel // of rows, packed as a panel is
-			if it.TailRows < it.Rows {
+			if it.RestRows < it.Rows {
 				lanes = 0
-				for row := 0; row < it.Rows-it.TailRows; {
-					lanes += p.Width(it.Rows - it.TailRows - row)
-					row += p.Width(it.Rows - it.TailRows - row)
+				panels := it.Rows - it.RestRows
+				lanes = panels / s.Wide * s.Wide
+				if rest := panels % s.Wide; rest > 0 {
+					lanes += p.Width(rest)
 				}
 			}
 			need.Queries = max(need.Queries, lanes*tile.Pad(s.Q.Dim))
@@ -41,9 +42,9 @@ func TestRoom(t *testing.T) {
 			if it.Cut.CopyValues {
 				need.Values = tile.Keys * s.V.Dim
 			}
-			if it.TailRows > 0 {
+			if it.RestRows > 0 {
 				tiles := min(it.Cut.Stretch, ceilDiv(s.Sequences[it.Sequence].Keys, tile.Keys))
-				rows := it.Heads * tiles * p.ScoreRows(it.TailRows)
+				rows := it.Heads * tiles * p.ScoreRows(it.RestRows)
 				need.Scores = max(need.Scores, rows*tile.Keys)
 				need.Mixes = max(need.Mixes, rows*tile.Pad(s.V.Dim))
 			}
@@ -91,13 +92,13 @@ func TestWork(t *testing.T) {
 // Where each choice changes: a query more, a key more, a stride more.
 func TestEdges(t *testing.T) {
 	plan := func(s Shape) Cut { return New(s, nil).Cuts[0] }
-	// A tail of up to MaxRows queries goes row by row, where there are many keys.
+	// A rest of up to MaxRows queries goes row by row, where there are many keys.
 	for n := 1; n <= 3*NarrowPanel; n++ {
-		tail := n % NarrowPanel
-		if tail > tile.MaxRows {
-			tail = 0
+		rest := n % NarrowPanel
+		if rest > tile.MaxRows {
+			rest = 0
 		}
-		require.Equal(t, tail, plan(packed(1, 1, 1, n, 100, 64)).TailRows, "%d queries", n)
+		require.Equal(t, rest, plan(packed(1, 1, 1, n, 100, 64)).RestRows, "%d queries", n)
 	}
 	// A wide panel is for more than a narrow one holds.
 	p := New(with(packed(1, 1, 1, 100, 100, 64), 1, tile.MaxPanel), nil)

@@ -68,7 +68,7 @@ func TestMaskedLanes(t *testing.T) {
 		q := Sequence{Queries: tile.MaxPanel, Keys: keys, Start: r.IntN(keys)}
 		at := Rows{Group: 1 + r.IntN(2), Behind: width - 1 - r.IntN(4)}
 		var l Lanes
-		l.Load(&rule, &q, at, width)
+		l.Load(&rule, &q, &at, width)
 		for lane := range width {
 			l.SetMask(lane, lane*stride)
 			got, mask := l.Lane(lane)
@@ -135,7 +135,7 @@ func TestEdges(t *testing.T) {
 		{Rule{Window: true, Left: 2, Right: 2}, 30, false, Keys{28, 48}, Keys{}},
 	} {
 		var l Lanes
-		l.Load(&c.rule, &Sequence{Queries: width, Keys: 100, Start: c.start}, Rows{Group: 1, Behind: width - 1}, width)
+		l.Load(&c.rule, &Sequence{Queries: width, Keys: 100, Start: c.start}, &Rows{Group: 1, Behind: width - 1}, width)
 		before, behind := l.Edges()
 		require.Equal(t, c.uniform, l.Uniform(), "%+v", c)
 		require.Equal(t, [2]Keys{c.before, c.behind}, [2]Keys{before, behind}, "%+v", c)
@@ -157,7 +157,7 @@ func TestAdd(t *testing.T) {
 func TestBitsOfTile(t *testing.T) {
 	for _, n := range []int{1, 5, tile.Keys - 1, tile.Keys} {
 		var l Lanes
-		l.Load(new(Rule), &Sequence{Queries: 16, Keys: n}, Rows{Group: 1, Behind: 15}, 16)
+		l.Load(new(Rule), &Sequence{Queries: 16, Keys: n}, &Rows{Group: 1, Behind: 15}, 16)
 		var bits, want [tile.Keys]uint32
 		for i := range bits {
 			if bits[i], want[i] = 5, 5; i < n {

@@ -180,10 +180,15 @@ type Rows struct {
 	Query, Number int // the query of the first row, and the number of the row among its own
 	Group         int // rows of a query
 	Behind        int // rows behind the first one
+	Before        int // how often the first one comes before that
 }
 
 // Next leaves the first row out, unless it is the last one.
 func (at *Rows) Next() {
+	if at.Before > 0 {
+		at.Before--
+		return
+	}
 	if at.Behind == 0 {
 		return
 	}
@@ -204,8 +209,8 @@ type Lanes struct {
 	lower    int // the end of the keys that the first half of the lanes sees
 }
 
-// Load sets the lanes to rows of a sequence. Those beyond the last row repeat it.
-func (l *Lanes) Load(r *Rule, s *Sequence, at Rows, width int) {
+// Load sets the lanes to rows of a sequence. Those behind the last row repeat it.
+func (l *Lanes) Load(r *Rule, s *Sequence, rows *Rows, width int) {
 	l.width, l.mask, l.alike = width, nil, !r.Near()
 	if r.Mask.Data != nil {
 		l.mask = &r.Mask
@@ -216,7 +221,7 @@ func (l *Lanes) Load(r *Rule, s *Sequence, at Rows, width int) {
 		return
 	}
 	from, to := r.reach(s)
-	froms, tos := l.from[:width], l.to[:width]
+	at, froms, tos := *rows, l.from[:width], l.to[:width]
 	for lane := range froms {
 		k := s.keys(at.Query, from, to)
 		froms[lane], tos[lane] = int32(k.From), int32(k.To)

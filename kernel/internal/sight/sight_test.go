@@ -133,6 +133,9 @@ func TestNext(t *testing.T) {
 		last := at
 		at.Next()
 		require.Equal(t, last, at)
+		at = Rows{Group: 1, Behind: 2, Before: 1} // the first one twice
+		at.Next()
+		require.Equal(t, Rows{Group: 1, Behind: 2}, at)
 	}
 }
 
@@ -155,8 +158,9 @@ func TestLanes(t *testing.T) {
 				rule.Mask.Data[i] = r.IntN(5) < density || density == 4
 			}
 		}
+		at.Before = r.IntN(4) * r.IntN(2)
 		var l Lanes
-		l.Load(&rule, &s, at, width)
+		l.Load(&rule, &s, &at, width)
 		same := r.IntN(2)
 		var masks [tile.MaxPanel]int
 		for lane := range width {

@@ -149,7 +149,7 @@ func TestBits(t *testing.T) {
 		{1, 1, 2, 20, 5, 3, 0, kernel.Options{}}, {4, 2, 2, tile + 1, 16, 5, 0, kernel.Options{}},
 		{1, 1, 5, 2*tile + 3, 7, 4, 0, kernel.Options{}}, {8, 1, 1, 100, 64, 64, 0, kernel.Options{}},
 		{3, 3, 2, tile + 50, 70, 40, 1, kernel.Options{}}, {10, 10, 1, 90, 64, 16, 1, kernel.Options{}}, {1, 1, 1, 40, 9, 9, 1024, kernel.Options{}},
-		// Panels, with and without a tail, of several heads in a group, of long rows and of rows far apart.
+		// Panels, with and without a rest, of several heads in a group, of long rows and of rows far apart.
 		{1, 1, 16, 9, 5, 3, 0, kernel.Options{}}, {1, 1, 19, 3, 5, 3, 0, kernel.Options{}}, {2, 1, 19, tile + 30, 6, 7, 0, kernel.Options{}},
 		{1, 1, 75, 120, 8, 20, 0, kernel.Options{}}, {3, 1, 47, tile + 70, 16, 5, 0, kernel.Options{}}, {2, 2, 140, 150, 4, 3, 512, kernel.Options{}},
 		{1, 1, 20, 90, 1024, 1000, 0, kernel.Options{}}, {1, 1, 33, 2*tile + 5, 3, 33, 0, kernel.Options{}},

@@ -34,16 +34,18 @@ func (at *cursor) at(t *source.Tensor) int {
 func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	q, d := &at.call.Q, &at.call.Dst
 	i, j, number := at.at(q), at.at(d), at.Number
-	qHead, dHead, group, behind := q.HeadStride, d.HeadStride, at.Group, at.Behind
+	qHead, dHead, group := q.HeadStride, d.HeadStride, at.Group
 	qQuery, dQuery := q.LenStride-(group-1)*qHead, d.LenStride-(group-1)*dHead
+	before, behind := at.Before, at.Behind
 	is, js := src[:width], dst[:width]
 	for r := range is {
 		is[r], js[r] = i, j
-		switch number++; {
-		case r >= behind:
-		case number < group:
+		if uint(r-before) >= uint(behind) { // the first or the last one again
+			continue
+		}
+		if number++; number < group {
 			i, j = i+qHead, j+dHead
-		default:
+		} else {
 			i, j, number = i+qQuery, j+dQuery, 0
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
-	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
 )
 
@@ -63,11 +62,10 @@ type edited struct {
 	same     bool               // all of them begin there
 }
 
-// load takes the n queries from row on, of the rows of a KV head. Those beyond the last one repeat it.
-func (q *edited) load(c *call, it *plan.Item, head, row, n int) {
+// load takes n rows from the first on. Those beyond the last one repeat it.
+func (q *edited) load(first *cursor, n int) {
+	at, c := *first, first.call
 	q.same = true
-	var at cursor
-	at.begin(c, it, head, row)
 	for r := range n {
 		h := at.head + at.Number
 		q.position[r] = int32(generic.AlibiPosition(min(at.sequence.Position(at.Query), 1<<30-c.FirstKey) + c.FirstKey))

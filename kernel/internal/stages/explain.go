@@ -54,7 +54,7 @@ func Explain(a *Arguments) Explanation {
 			tiles.To = keys
 		}
 		each := (tiles.Len() + tile.Keys - 1) / tile.Keys
-		if it.TailRows == it.Rows {
+		if it.RestRows == it.Rows {
 			rows := w.rows[:it.Heads]
 			for i := range rows {
 				rows[i].load(c, &it, it.Head+i, it.Row, it.Rows, w.queries)
@@ -73,9 +73,9 @@ func Explain(a *Arguments) Explanation {
 				}
 			}
 		}
-		if it.TailRows > 0 {
+		if it.RestRows > 0 {
 			rows := w.rows[:1]
-			rows[0].load(c, &it, it.Head, it.Row+it.Rows-it.TailRows, it.TailRows, w.queries)
+			rows[0].load(c, &it, it.Head, it.Row, it.RestRows, w.queries)
 			total += each
 			w.foresee(rows, it.Keys)
 		}
@@ -100,9 +100,9 @@ func (c *call) scratch() int {
 		if cut.Parts > 1 {
 			shared += states * c.K.Heads * cut.Rows * pad
 		} else {
-			own = max(own, states*cut.Heads*cut.TailRows*pad)
+			own = max(own, states*cut.Heads*cut.RestRows*pad)
 		}
-		if spans && cut.TailRows < cut.Rows {
+		if spans && cut.RestRows < cut.Rows {
 			panels = max(panels, (cut.Together*cut.ItemRows+c.plan.Width(cut.ItemRows))*pad)
 		}
 	}

@@ -205,7 +205,7 @@ func (w *gradientWorker) load(st *step, head, row int) {
 func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 	s := w.sequence
 	p.dead = 0
-	p.sees.Load(&w.Sight, s, sight.Rows{Query: st.row + p.column, Group: 1, Behind: st.n - 1 - p.column}, p.width)
+	p.sees.Load(&w.Sight, s, &sight.Rows{Query: st.row + p.column, Group: 1, Behind: st.n - 1 - p.column}, p.width)
 	p.edited.same = true
 	for r := range p.width {
 		i := st.row + min(p.column+r, st.n-1)

@@ -23,17 +23,18 @@ type panel struct {
 	total    total     // of these spans
 }
 
-// load packs the queries from row on, of the rows of a KV head. Lanes beyond the last query repeat it:
-// they compute and write the same again.
-func (p *panel) load(c *call, it *plan.Item, row int) {
+// load packs n queries from row on, of the rows of a KV head, into the last lanes. Those before them repeat the
+// first: they compute and write the same again. So they see no more than in a full panel.
+func (p *panel) load(c *call, it *plan.Item, row, n int) {
 	var at cursor
 	at.begin(c, it, it.Head, row)
 	width := p.width()
+	at.Before = width - n
 	at.offsets(&p.src, &p.dst, width)
 	packPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
-	p.sees.Load(&c.Sight, at.sequence, at.Rows, width)
+	p.sees.Load(&c.Sight, at.sequence, &at.Rows, width)
 	if c.edit.on {
-		p.edited.load(c, it, it.Head, row, width)
+		p.edited.load(&at, width)
 	}
 	if !c.numbered() && c.Sight.Mask.Data == nil {
 		return
@@ -45,7 +46,7 @@ func (p *panel) load(c *call, it *plan.Item, row int) {
 	}
 }
 
-// panelItem computes queries of a KV head: those of panels, and the tail behind them.
+// panelItem computes queries of a KV head: those of panels, and the rest before them.
 func (w *worker) panelItem(it *plan.Item) {
 	s := &w.sequences[it.Sequence]
 	panels := w.loadPanels(it)
@@ -66,7 +67,9 @@ func (w *worker) panelItem(it *plan.Item) {
 		w.V.Tile(&values, w.values, s, it.Head, first, now)
 		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
 		ahead := &values
-		w.K.Rows(&nextKeys, nil, s, it.Head, first+n, next)
+		if !last {
+			w.K.Rows(&nextKeys, nil, s, it.Head, first+n, next)
+		}
 		if it.Cut.CopyValues {
 			ahead = &nextValues
 			w.V.Rows(&nextValues, nil, s, it.Head, first+n, next)
@@ -101,8 +104,8 @@ func (w *worker) panelItem(it *plan.Item) {
 			w.repair(it, p)
 		}
 	}
-	if it.TailRows > 0 {
-		w.tail(it)
+	if it.RestRows > 0 {
+		w.rest(it)
 	}
 }
 
@@ -130,19 +133,25 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
-// loadPanels cuts the rows of an item, but its tail, into panels.
+// loadPanels cuts the rows of an item, but those that go row by row, into panels.
 func (w *worker) loadPanels(it *plan.Item) []panel {
 	panels, q, acc := w.panels[:0], w.queries, w.outputs
-	for row, end := it.Row, it.Row+it.Rows-it.TailRows; row < end; {
+	row, end := it.Row+it.RestRows, it.Row+it.Rows
+	n := end - row
+	if wide := w.plan.Wide; n > wide {
+		n = (n-1)%wide + 1 // full panels follow
+	}
+	for row < end {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
-		p.state.Reset(w.plan.Width(end - row))
+		p.state.Reset(w.plan.Width(n))
 		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
 		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
-		p.load(w.call, it, row)
+		p.load(w.call, it, row, n)
 		p.started, p.nan, p.total.begun = false, false, false
 		clear(p.acc[w.V.Dim*p.width():])
-		row += p.width()
+		row += n
+		n = w.plan.Wide
 	}
 	return panels
 }

@@ -63,7 +63,7 @@ func TestRepair(t *testing.T) {
 				for i := range w.loadPanels(&it) {
 					w.repair(&it, &w.panels[i])
 				}
-				for group := it.Row; group < it.Row+it.Rows-it.TailRows; group += tile.MaxRows {
+				for group := it.Row + it.RestRows; group < it.Row+it.Rows; group += tile.MaxRows {
 					again := x.harms && group < x.first
 					require.Equal(t, !again, a.Dst.Data[group*dim] == untouched, "row %d, %g in key %d", group, x.value, x.first)
 				}
@@ -75,4 +75,44 @@ func TestRepair(t *testing.T) {
 		w.leave()
 		c.release()
 	}
+}
+
+// Causal queries that fill panels by more than half score no more keys than some more queries that fill them.
+func TestPartialPanels(t *testing.T) {
+	const dim = 8
+	r := rand.New(rand.NewPCG(7, 14))
+	work := func(queries, keys int) (n int, panels bool) {
+		a := &Arguments{Dst: packed(r, queries, dim), Q: packed(r, queries, dim), Queries: queries, Scale: 1, Sight: sight.Rule{Causal: true}, Workers: 1}
+		a.K.Tensor, a.V.Tensor = packed(r, keys, dim), packed(r, keys, dim)
+		c := newCall(a)
+		w := &c.own
+		w.join(c)
+		panels = true
+		for i, together := 0, 0; i < c.plan.Items; i += together {
+			var it plan.Item
+			together = c.plan.Together(i)
+			c.plan.Item(&it, i, together)
+			panels = panels && it.RestRows == 0
+			for _, p := range w.loadPanels(&it) {
+				var seen sight.Cover
+				p.sees.Cover(&seen, 0, tile.Keys, &w.lanes)
+				n += p.width()*seen.Any.Len() - p.width()/2*seen.Upper
+			}
+		}
+		w.leave()
+		c.release()
+		return n, panels
+	}
+	partial := 0
+	for queries := 1; queries < 5*plan.NarrowPanel; queries++ {
+		more := (queries + plan.NarrowPanel - 1) / plan.NarrowPanel * plan.NarrowPanel
+		for _, keys := range []int{more, more + 5, 3 * more / 2} {
+			n, panels := work(queries, keys)
+			if m, _ := work(more, keys); panels && queries > more-plan.NarrowPanel/2 {
+				require.LessOrEqual(t, n, m, "%d queries beside %d, %d keys", queries, more, keys)
+				partial++
+			}
+		}
+	}
+	require.Greater(t, partial, 50)
 }

@@ -41,7 +41,7 @@ func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	}
 	rs.packed = rs.width
 	if c.edit.on {
-		rs.edited.load(c, it, head, row, n)
+		rs.edited.load(&at, n)
 	}
 	for r := range n {
 		rs.numbers[r] = at.number()
@@ -93,10 +93,10 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	}
 }
 
-// tail computes the last queries of an item.
-func (w *worker) tail(it *plan.Item) {
+// rest computes the first queries of an item.
+func (w *worker) rest(it *plan.Item) {
 	rows := w.rows[:1]
-	rows[0].load(w.call, it, it.Head, it.Row+it.Rows-it.TailRows, it.TailRows, w.queries)
+	rows[0].load(w.call, it, it.Head, it.Row, it.RestRows, w.queries)
 	w.rowsAlone(it, rows, w.merges[:1], it.Keys, it.Cut.Stretch)
 }
 

@@ -78,7 +78,7 @@ func (c *call) Work(h *queue.Hand) {
 		if it, next = next, it; i != expected || n != together {
 			c.plan.Item(it, i, n)
 		}
-		if together = 0; it.TailRows == it.Rows {
+		if together = 0; it.RestRows == it.Rows {
 			w.rowItem(it, h)
 			continue
 		}
