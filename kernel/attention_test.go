@@ -127,17 +127,18 @@ func TestAttentionEmpty(t *testing.T) {
 // Of the widest rows, too, a hidden key never matters.
 func TestWideHidden(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 31))
-	for _, lq := range []int{1, 3, 20} {
-		p := newProblem(r, shape{1, 2, 1, lq, 70, 1500, maxDim}, packedLayout, asmtest.Normal, Options{Causal: true, Start: []int{40}, Mask: &Mask{Data: make([]bool, 70)}, Workers: 2})
+	for _, lq := range []int{1, 17} {
+		p := newProblem(r, shape{1, 1, 1, lq, 70, 1500, maxDim}, packedLayout, asmtest.Normal, Options{Causal: true, Start: []int{40}, Mask: &Mask{Data: make([]bool, 70)}, Workers: 2})
 		for j := range p.o.Mask.Data {
 			p.o.Mask.Data[j] = j%9 > 0
 		}
 		want := p.attend(t)
-		rows(p.v)[36][8191], rows(p.v)[69][1030], rows(p.k)[9][1499] = nan, inf, nan // hidden by the mask, by causality, by the mask
+		rows(p.v)[36][4000], rows(p.v)[69][1030], rows(p.k)[9][1499] = nan, inf, nan // hidden by the mask, by causality, by the mask
 		asmtest.Equal(t, want, p.attend(t), "%d queries", lq)
 		rows(p.v)[39][5000] = nan
+		got := p.attend(t)
 		for n, v := range p.views() {
-			out := p.attend(t)[n*maxDim:][:maxDim]
+			out := got[n*maxDim:][:maxDim]
 			require.True(t, v.sees[39] && out[5000] != out[5000])
 			out[5000] = want[n*maxDim+5000]
 			asmtest.Equal(t, want[n*maxDim:][:maxDim], out, "row %d", n)
