@@ -58,7 +58,7 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 		to := w.Spans[span]
 		for r, n := range numbers {
 			to.Max[n], to.Sum[n] = s.max[r], s.sum[r]
-			asm.Scale(to.Mix[n*dim:][:dim], s.mix[r*pad:][:dim], 1)
+			copy(to.Mix[n*dim:][:dim], s.mix[r*pad:])
 		}
 		return
 	}
