@@ -68,6 +68,7 @@ var argumentTargets = []struct {
 	{"Rotary", drawRotary},
 	{"norms", drawNorm},
 	{"options", drawOptionsCall},
+	{"AttentionGradient", drawGradient},
 	{"generic", drawGeneric},
 }
 

@@ -59,6 +59,9 @@ func forward(g *generic.AttentionGradient) {
 		for i := range head {
 			q := &head[i]
 			M, L := float32(math.Inf(-1)), float32(0)
+			if q.Edit.Sink != nil {
+				M, L = generic.Sink(*q.Edit.Sink)
+			}
 			O := make([]float32, len(q.O))
 			for first := 0; first < len(g.K); first += generic.TileKeys {
 				var s []float32
@@ -162,6 +165,14 @@ func TestGradientDifferences(t *testing.T) {
 	for range 30 {
 		g := newGradient(r, 1+r.IntN(2), 1+r.IntN(9), 1+r.IntN(9), 3, 2, 1)
 		x := Gradient(g)
+		sink := float32(0.5)
+		for _, head := range g.Queries {
+			for i := range head {
+				head[i].DBias = make([]float32, len(g.K))
+			}
+		}
+		g.DSlopes = make([]float64, len(g.Queries))
+		g.Compute()
 		loss := func() (sum float64) {
 			for _, head := range g.Queries {
 				for i := range head {
@@ -199,12 +210,73 @@ func TestGradientDifferences(t *testing.T) {
 				slope("q", &head[i].Q[2], x.DQ[h][i][2])
 			}
 		}
+
+		// Of biases, slopes and sinks what the contract says, which is float32.
+		near := func(what string, at *float32, got float64) {
+			t.Helper()
+			const h = 0x1p-7
+			before := *at
+			*at = before + h
+			up := loss()
+			*at = before - h
+			down := loss()
+			*at = before
+			if want := (up - down) / (2 * h); math.Abs(got-want) > 2e-3*(1+math.Abs(want)) {
+				t.Errorf("%s: the slope is %g, the gradient %g", what, want, got)
+			}
+		}
+		all := g.Queries
+		for h := range all {
+			for i := range all[h] {
+				if q := &all[h][i]; q.Edit.Bias != nil {
+					for j := range g.K {
+						near("bias", &q.Edit.Bias[j], float64(q.DBias[j]))
+					}
+				}
+			}
+			var edits []float32 // one slope for the head, whose edits are apart
+			for i := range all[h] {
+				edits = append(edits, all[h][i].Edit.Slope)
+			}
+			if len(edits) > 0 && edits[0] != 0 {
+				sum := 0.0
+				for i := range all[h] {
+					const d = 0x1p-7
+					e := all[h][i].Edit
+					e.Slope += d
+					up := loss()
+					e.Slope -= 2 * d
+					down := loss()
+					e.Slope = edits[i]
+					sum += (up - down) / (2 * d)
+				}
+				if got := g.DSlopes[h] / float64(g.Scale); math.Abs(got-sum) > 5e-3*(1+math.Abs(sum)) {
+					t.Errorf("the slope of a slope is %g, its gradient %g", sum, got)
+				}
+			}
+		}
+		g.DSlopes, g.DSinks = nil, make([]float64, len(g.Queries))
+		for _, head := range g.Queries {
+			for i := range head {
+				head[i].Edit.Sink = &sink
+			}
+		}
+		forward(g)
+		g.Compute()
+		sum := 0.0
+		for _, x := range g.DSinks {
+			sum += x / float64(g.Scale)
+		}
+		near("sink", &sink, sum)
 	}
 }
 
 // exactOutput is the output of a query in float64.
 func exactOutput(g *generic.AttentionGradient, q *generic.GradientQuery) []float64 {
 	o, sum, e := make([]float64, len(q.O)), 0.0, q.Edit
+	if e.Sink != nil {
+		sum = math.Exp(float64(*e.Sink))
+	}
 	for j, key := range g.K {
 		if !q.Sees(j) || e.Bias != nil && math.IsInf(float64(e.Bias[j]), -1) {
 			continue

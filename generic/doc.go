@@ -87,6 +87,13 @@
 // Chains of dV and dK go over a block of [GradientQueries] queries of a head, counted from the first of the sequence, those of
 // dQ over a unit of [GradientKeys] keys. They start at +0, and are added one by one to sums that start at +0: in dV and
 // dK the last block first, and in a block the query heads of the group in increasing order; in dQ the units in increasing order.
+//
+// Biases and slopes come behind the cap, and take the ds_ij from before it is multiplied by the slope of that. The gradient of a bias
+// is the sum over the pairs that it belongs to, a chain over those of a block of FMA(ds_ij, 1/scale, .),
+// from +0, added in the order of dV for one KV head after the other. That of a slope is the sum of -ds_ij * |position - j|
+// over j in increasing order for each row, and over all rows in increasing order, in float64, where products are exact, divided by the
+// scale and rounded; that of a sink the sum over all rows that see a key of float32(-p_i * delta_i), likewise, with p_i the weight of
+// the sink: float32(exp2(t - M_i) * Inverse(L_i)).
 package generic
 
 import "github.com/selfattn/attn/generic/tile"

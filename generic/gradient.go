@@ -19,6 +19,7 @@ type GradientQuery struct {
 	Edit     *RowEdit           // of its scores; nil is none
 	Sees     func(key int) bool // which keys it sees, but for those that a bias of Edit hides; nil is all
 	DQ       []float32          // is set
+	DBias    []float32          // if it is not nil gets what is added to it; queries that share a bias share it
 }
 
 // AttentionGradient is the contract of the gradient of attention for one KV head and the query heads that share
@@ -28,6 +29,8 @@ type AttentionGradient struct {
 	DK, DV  [][]float32       // are set
 	Queries [][]GradientQuery // of each query head
 	Scale   float32
+	DSlopes []float64 // if it is not nil gets what is added to it: the gradient of the slope of each query head times the Scale
+	DSinks  []float64 // likewise of the sinks
 }
 
 // Compute sets all gradients. It panics, before it writes, if a row or a Bias is too short.
@@ -40,6 +43,11 @@ func (g *AttentionGradient) Compute() {
 		queries = max(queries, len(head))
 	}
 	const n = GradientQueries
+	for h, head := range g.Queries {
+		for i := range head {
+			g.distances(h, &head[i])
+		}
+	}
 	for first := (queries - 1) / n * n; first >= 0; first -= n {
 		for _, head := range g.Queries {
 			if first < len(head) {
@@ -51,9 +59,9 @@ func (g *AttentionGradient) Compute() {
 
 // block adds what a block of queries of one head makes of DK and DV, and computes its DQ.
 func (g *AttentionGradient) block(block []GradientQuery) {
-	p, ds, seen := make([][]float32, len(block)), make([][]float32, len(block)), make([][]bool, len(block))
+	p, edited, ds, seen := make([][]float32, len(block)), make([][]float32, len(block)), make([][]float32, len(block)), make([][]bool, len(block))
 	for i := range block {
-		p[i], ds[i], seen[i] = g.row(&block[i])
+		p[i], edited[i], ds[i], seen[i] = g.row(&block[i])
 	}
 	for j := range g.K {
 		dv, dk := make([]float32, len(g.V[j])), make([]float32, len(g.K[j]))
@@ -65,6 +73,19 @@ func (g *AttentionGradient) block(block []GradientQuery) {
 		}
 		add(g.DV[j], dv)
 		add(g.DK[j], dk)
+		for i := range block {
+			bias := block[i].DBias
+			if bias == nil || i > 0 && sameVector(bias, block[i-1].DBias) { // added with the first that shares it
+				continue
+			}
+			sum := float32(0)
+			for n := i; n < len(block) && sameVector(bias, block[n].DBias); n++ {
+				if seen[n][j] {
+					sum = FMA(edited[n][j], 1/g.Scale, sum)
+				}
+			}
+			bias[j] += sum
+		}
 	}
 	for i := range block {
 		q := &block[i]
@@ -81,9 +102,34 @@ func (g *AttentionGradient) block(block []GradientQuery) {
 	}
 }
 
-// row returns the weights of a query, the gradients of its scores times the scale, and which keys count.
-func (g *AttentionGradient) row(q *GradientQuery) (p, ds []float32, seen []bool) {
-	p, ds, seen = make([]float32, len(g.K)), make([]float32, len(g.K)), make([]bool, len(g.K))
+// distances adds what a query makes of the gradients of a slope and a sink.
+func (g *AttentionGradient) distances(head int, q *GradientQuery) {
+	if g.DSlopes == nil && g.DSinks == nil {
+		return
+	}
+	_, ds, _, seen := g.row(q)
+	sum, any := 0.0, false
+	for j := range seen {
+		if seen[j] {
+			any = true
+			sum -= float64(float64(ds[j]) * float64(float32(max(AlibiPosition(q.Edit.Position)-j, j-AlibiPosition(q.Edit.Position)))))
+		}
+	}
+	if g.DSlopes != nil {
+		g.DSlopes[head] += sum
+	}
+	if g.DSinks != nil && any {
+		p := tile.GradientWeight(Log2Scale(*q.Edit.Sink), tile.SafeMax(q.Max), tile.Inverse(q.Sum))
+		g.DSinks[head] -= float64(float32(p * float32(g.Scale*tile.Dot(q.DO, q.O))))
+	}
+}
+
+func sameVector(x, y []float32) bool { return len(x) > 0 && len(y) > 0 && &x[0] == &y[0] }
+
+// row returns the weights of a query, the gradients of its edited scores and of its scores, times the scale, and which
+// keys count.
+func (g *AttentionGradient) row(q *GradientQuery) (p, edited, ds []float32, seen []bool) {
+	p, edited, ds, seen = make([]float32, len(g.K)), make([]float32, len(g.K)), make([]float32, len(g.K)), make([]bool, len(g.K))
 	edit := q.Edit
 	if edit == nil {
 		edit = new(RowEdit)
@@ -105,12 +151,12 @@ func (g *AttentionGradient) row(q *GradientQuery) (p, ds []float32, seen []bool)
 		for c, x := range g.V[j] {
 			d = FMA(float32(g.Scale*q.DO[c]), x, d)
 		}
-		ds[j] = float32(p[j] * d)
-		if edit.SoftCap != 0 {
+		edited[j] = float32(p[j] * d)
+		if ds[j] = edited[j]; edit.SoftCap != 0 {
 			ds[j] = float32(ds[j] * slope)
 		}
 	}
-	return p, ds, seen
+	return p, edited, ds, seen
 }
 
 // multiplyAdd adds a*x to sum, rounded once.
@@ -141,6 +187,11 @@ func (g *AttentionGradient) check() {
 		}
 	}
 	same("V", len(g.V), len(g.K))
+	for name, x := range map[string][]float64{"DSlopes": g.DSlopes, "DSinks": g.DSinks} {
+		if x != nil {
+			same(name, len(x), len(g.Queries))
+		}
+	}
 	same("DK", len(g.DK), len(g.K))
 	same("DV", len(g.DV), len(g.K))
 	dim, vdim := -1, -1
@@ -161,6 +212,12 @@ func (g *AttentionGradient) check() {
 			if len(g.K) > 0 {
 				same("Q", len(q.Q), dim)
 				same("O", len(q.O), vdim)
+			}
+			if g.DSlopes != nil && q.Edit == nil || g.DSinks != nil && (q.Edit == nil || q.Edit.Sink == nil) {
+				panic("attn: generic.AttentionGradient: a query has no Edit, or no Sink, of which the gradient is asked for")
+			}
+			if q.DBias != nil {
+				same("DBias", len(q.DBias), len(g.K))
 			}
 			if q.Edit != nil && q.Edit.Bias != nil && len(q.Edit.Bias) < len(g.K) {
 				same("Bias", len(q.Edit.Bias), len(g.K))

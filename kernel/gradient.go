@@ -19,11 +19,14 @@ type Gradient struct {
 	// is not computed.
 	DQ, DK, DV Tensor
 
-	// DBias, DALiBi and DSinks are for the gradients of Options' Bias, ALiBi and Sinks. They are not computed yet: they
-	// must be nil.
-	DBias, DALiBi, DSinks []float32
+	// DBias, if it is not nil, receives the gradients of the Bias of the options, is as long as its Data, and is laid out by its
+	// strides: rows that it has must not overlap. Members, heads or queries that share a bias add up.
+	DBias []float32
 
-	// Add adds the gradients to what DQ, DK and DV hold, with one addition an element.
+	// DALiBi and DSinks, if they are not nil, receive the gradients of the slopes and sinks of the options, one for each query head.
+	DALiBi, DSinks []float32
+
+	// Add adds the gradients to what DQ, DK, DV, DBias, DALiBi and DSinks hold, with one addition an element.
 	Add bool
 }
 
@@ -65,12 +68,21 @@ func AttentionGradient(g *Gradient, opts *Options) error {
 	if err := checkStats("Gradient.Stats", x.Stats, &x.Q, x.Q.Len); err != nil {
 		return err
 	}
+	if err := x.checkEdits(&o); err != nil {
+		return err
+	}
 	if err := x.checkApart(&o); err != nil {
 		return err
 	}
+	for _, d := range [...]*[]float32{&x.DBias, &x.DALiBi, &x.DSinks} {
+		if len(*d) == 0 {
+			*d = nil
+		}
+	}
 	a := stages.Gradient{
 		O: source.Tensor(x.O), DO: source.Tensor(x.DO),
-		DQ: source.Tensor(x.DQ), DK: source.Tensor(x.DK), DV: source.Tensor(x.DV), Add: x.Add,
+		DQ: source.Tensor(x.DQ), DK: source.Tensor(x.DK), DV: source.Tensor(x.DV),
+		DBias: x.DBias, DALiBi: x.DALiBi, DSinks: x.DSinks, Add: x.Add,
 	}
 	o.arguments(&a.Arguments, &x.Q, &x.K, 0, x.Q.Len)
 	a.V.Tensor, a.Stats = source.Tensor(x.V), x.Stats
@@ -80,14 +92,6 @@ func AttentionGradient(g *Gradient, opts *Options) error {
 
 // resolve resolves the tensors, in place, and checks that they fit together.
 func (g *Gradient) resolve() error {
-	for _, x := range [...]struct {
-		name string
-		data []float32
-	}{{"DBias", g.DBias}, {"DALiBi", g.DALiBi}, {"DSinks", g.DSinks}} {
-		if x.data != nil {
-			return fmt.Errorf("attn: Gradient.%s has %d elements, want nil: this gradient is not computed yet", x.name, len(x.data))
-		}
-	}
 	// Names apart from tensors, which would escape with them.
 	names := [...]string{"Gradient.Q", "Gradient.K", "Gradient.V", "Gradient.O", "Gradient.DO"}
 	for i, t := range [...]*Tensor{&g.Q, &g.K, &g.V, &g.O, &g.DO} {
@@ -126,6 +130,9 @@ func (g *Gradient) resolve() error {
 		if err := checkShape(written[i], t, like[i].Batch, like[i].Heads, like[i].Len, like[i].Dim); err != nil {
 			return err
 		}
+		if t.empty() {
+			t.Data = nil
+		}
 	}
 	return nil
 }
@@ -138,12 +145,60 @@ func checkShape(name string, t *Tensor, batch, heads, length, dim int) error {
 	return nil
 }
 
+// checkEdits checks the gradients of what edits scores.
+func (g *Gradient) checkEdits(o *Options) error {
+	for _, x := range [...]struct {
+		name      string
+		got, want []float32
+	}{{"ALiBi", g.DALiBi, o.ALiBi}, {"Sinks", g.DSinks, o.Sinks}} {
+		if x.got != nil && len(x.got) != len(x.want) {
+			return fmt.Errorf("attn: Gradient.D%s has %d elements, want %d as Options.%s", x.name, len(x.got), len(x.want), x.name)
+		}
+	}
+	if g.DBias == nil {
+		return nil
+	}
+	n := 0
+	if o.Bias != nil {
+		n = len(o.Bias.Data)
+	}
+	if len(g.DBias) != n {
+		return fmt.Errorf("attn: Gradient.DBias has %d elements, want %d as Options.Bias.Data", len(g.DBias), n)
+	}
+	if s := o.Scale; s != 0 && math.IsInf(float64(1/s), 0) {
+		return fmt.Errorf("attn: Options.Scale is %g with Gradient.DBias, want more than 2^-128 in magnitude", s)
+	}
+	if t := g.biasRows(o); !t.empty() && t.rowsMeet() {
+		return fmt.Errorf("attn: Gradient.DBias: rows of Options.Bias overlap, which has BatchStride %d, HeadStride %d, QueryStride %d for %d keys",
+			o.Bias.BatchStride, o.Bias.HeadStride, o.Bias.QueryStride, g.K.Len)
+	}
+	return nil
+}
+
+// biasRows returns the rows of DBias, those that are shared once.
+func (g *Gradient) biasRows(o *Options) Tensor {
+	t := Tensor{Data: g.DBias, Batch: g.Q.Batch, Heads: g.Q.Heads, Len: g.Q.Len, Dim: g.K.Len}
+	if g.DBias == nil || t.Dim == 0 || t.Len == 0 {
+		return Tensor{}
+	}
+	t.BatchStride, t.HeadStride, t.LenStride = o.Bias.BatchStride, o.Bias.HeadStride, o.Bias.QueryStride
+	for _, d := range [...]struct{ stride, size *int }{{&t.BatchStride, &t.Batch}, {&t.HeadStride, &t.Heads}, {&t.LenStride, &t.Len}} {
+		if *d.stride == 0 || *d.size == 1 {
+			*d.stride, *d.size = 0, 1
+		}
+	}
+	t.Data = t.Data[:(t.Batch-1)*t.BatchStride+(t.Heads-1)*t.HeadStride+(t.Len-1)*t.LenStride+t.Dim]
+	return t
+}
+
 // checkApart returns an error if a gradient shares an element with another one or with what is read.
 func (g *Gradient) checkApart(o *Options) error {
+	bias := g.biasRows(o)
 	inputs := [...]operand{
 		{"Gradient.Q.Data", g.Q.footprint()}, {"Gradient.K.Data", g.K.footprint()}, {"Gradient.V.Data", g.V.footprint()},
 		{"Gradient.O.Data", g.O.footprint()}, {"Gradient.DO.Data", g.DO.footprint()}, {"Gradient.Stats", vectorFootprint(g.Stats)},
 		{"Gradient.DQ.Data", g.DQ.footprint()}, {"Gradient.DK.Data", g.DK.footprint()}, {"Gradient.DV.Data", g.DV.footprint()},
+		{"Gradient.DBias", bias.footprint()}, {"Gradient.DALiBi", vectorFootprint(g.DALiBi)}, {"Gradient.DSinks", vectorFootprint(g.DSinks)},
 	}
 	const first = 6 // of those that are written
 	for i := first; i < len(inputs); i++ {

@@ -40,6 +40,26 @@ func (g *Gradient) wants(p *problem) (dq, dk, dv []float32) {
 
 // contracts returns the KV heads of all sequences, and the rows of DQ, DK and DV that they compute.
 func (g *Gradient) contracts(p *problem) (heads []*generic.AttentionGradient, results [3][][]float32) {
+	heads, results, _ = g.contractsOfEdits(p)
+	return heads, results
+}
+
+// editGradients are the sums of the gradients of biases, and those of slopes and sinks times the scale.
+type editGradients struct {
+	bias          []float32
+	slopes, sinks []float64
+}
+
+func (g *Gradient) contractsOfEdits(p *problem) (heads []*generic.AttentionGradient, results [3][][]float32, edits editGradients) {
+	if p.o.Bias != nil {
+		edits.bias = make([]float32, len(p.o.Bias.Data))
+	}
+	if p.o.ALiBi != nil {
+		edits.slopes = make([]float64, g.Q.Heads)
+	}
+	if p.o.Sinks != nil {
+		edits.sinks = make([]float64, g.Q.Heads)
+	}
 	for i, x := range []Tensor{g.Q, g.K, g.V} {
 		for range x.Batch * x.Heads * x.Len {
 			results[i] = append(results[i], make([]float32, x.Dim))
@@ -73,6 +93,12 @@ func (g *Gradient) contracts(p *problem) (heads []*generic.AttentionGradient, re
 				K: k[first+s.from : first+s.to], V: v[first+s.from : first+s.to],
 				DK: results[1][first+s.from : first+s.to], DV: results[2][first+s.from : first+s.to], Scale: p.scale(),
 			}
+			if p.o.ALiBi != nil {
+				h.DSlopes = edits.slopes[kv*group:][:group]
+			}
+			if p.o.Sinks != nil {
+				h.DSinks = edits.sinks[kv*group:][:group]
+			}
 			for head := kv * group; head < (kv+1)*group; head++ {
 				var queries []generic.GradientQuery
 				for i := s.queryFrom; i < s.queryTo; i++ {
@@ -82,13 +108,16 @@ func (g *Gradient) contracts(p *problem) (heads []*generic.AttentionGradient, re
 						Q: q[n], O: out[n], DO: do[n], Max: g.Stats[2*n], Sum: g.Stats[2*n+1], Edit: p.edit(&view),
 						Sees: func(key int) bool { return view.sees[key] }, DQ: results[0][n],
 					})
+					if b := p.o.Bias; b != nil {
+						queries[len(queries)-1].DBias = edits.bias[s.batch*b.BatchStride+head*b.HeadStride+i*b.QueryStride+s.from:][:s.to-s.from]
+					}
 				}
 				h.Queries = append(h.Queries, queries)
 			}
 			heads = append(heads, h)
 		}
 	}
-	return heads, results
+	return heads, results, edits
 }
 
 // gradient returns what a call with some workers computes, in memory of its own that held NaN, or what to add to.
@@ -290,6 +319,91 @@ func TestGradientHidden(t *testing.T) {
 	}
 }
 
+// Gradients of biases, whatever broadcasts, of slopes and of sinks have the bits of the contract, alone or with
+// others, and with Add.
+func TestGradientEdits(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 60))
+	for n := range trials(80) {
+		kvHeads := 1 + r.IntN(2)
+		s := shape{1 + r.IntN(2), kvHeads * (1 + r.IntN(2)), kvHeads, 1 + r.IntN(140), 1 + r.IntN(pick(r, 40, 3*edge/2)), 1 + r.IntN(20), 1 + r.IntN(20)}
+		o := randomOptions(r, s)
+		o.ALiBi, o.Sinks = asmtest.Fill(r, make([]float32, s.heads), asmtest.Normal), randomSinks(r, s.heads)
+		o.Bias = &Bias{}
+		size := s.lk + r.IntN(3)
+		for i, d := range []struct {
+			stride *int
+			size   int
+		}{{&o.Bias.QueryStride, s.lq}, {&o.Bias.HeadStride, s.heads}, {&o.Bias.BatchStride, s.batch}} {
+			if n>>i&1 == 0 {
+				*d.stride = size
+				size *= d.size
+			}
+		}
+		o.Bias.Data = asmtest.Fill(r, make([]float32, size), asmtest.Normal)
+		for i := range o.Bias.Data {
+			if r.IntN(9) == 0 {
+				o.Bias.Data[i] = -inf
+			}
+		}
+		p := newProblem(r, s, packedLayout, pick(r, asmtest.Normal, asmtest.WithEdges), o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		heads, _, edits := g.contractsOfEdits(p)
+		for _, h := range heads {
+			h.Compute()
+		}
+		settled := func(sums []float64) (x []float32) {
+			for _, sum := range sums {
+				x = append(x, float32(sum/float64(p.scale())))
+			}
+			return x
+		}
+		wants := [][]float32{edits.bias, settled(edits.slopes), settled(edits.sinks)}
+		covered := make([]bool, size)
+		for b := range s.batch {
+			for h := range s.heads {
+				for i := range s.lq {
+					for j := range s.lk {
+						covered[b*o.Bias.BatchStride+h*o.Bias.HeadStride+i*o.Bias.QueryStride+j] = true
+					}
+				}
+			}
+		}
+		for workers := range 4 {
+			x := *g
+			x.Add = r.IntN(2) == 0
+			some := r.IntN(4)
+			if some == 0 {
+				x.DQ, x.DK, x.DV = Tensor{}, Tensor{}, Tensor{}
+			}
+			for i, d := range []*[]float32{&x.DBias, &x.DALiBi, &x.DSinks} {
+				if some == i+1 {
+					continue // not asked for
+				}
+				*d = asmtest.Fill(r, make([]float32, len(wants[i])), asmtest.Normal)
+			}
+			o := p.o
+			o.Workers = workers
+			before := [][]float32{slices.Clone(x.DBias), slices.Clone(x.DALiBi), slices.Clone(x.DSinks)}
+			require.NoError(t, AttentionGradient(&x, &o), "%v", p)
+			for i, got := range [][]float32{x.DBias, x.DALiBi, x.DSinks} {
+				if got == nil {
+					continue
+				}
+				want := slices.Clone(wants[i])
+				for j := range want {
+					if x.Add {
+						want[j] += before[i][j]
+					}
+					if i == 0 && !covered[j] {
+						want[j] = before[i][j]
+					}
+				}
+				asmtest.Equal(t, want, got, "gradient of edit %d with %d workers, add %v, of %v", i, workers, x.Add, p)
+			}
+		}
+	}
+}
+
 // Nothing outside of the operands is touched.
 func TestGradientFences(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 60))
@@ -350,9 +464,13 @@ func TestBadGradient(t *testing.T) {
 		{nil, func(g *Gradient) { g.Stats = g.Stats[1:] }, []string{"Gradient.Stats has 79", "[2][4][5][2]"}},
 		{nil, func(g *Gradient) { g.Stats = nil }, []string{"Gradient.Stats has 0"}},
 		{nil, func(g *Gradient) { g.Stats = g.DQ.Data[:80] }, []string{"Gradient.DQ.Data", "Gradient.Stats"}},
-		{nil, func(g *Gradient) { g.DBias = []float32{1} }, []string{"Gradient.DBias has 1"}},
-		{nil, func(g *Gradient) { g.DALiBi = []float32{} }, []string{"Gradient.DALiBi has 0"}},
-		{nil, func(g *Gradient) { g.DSinks = []float32{1, 2} }, []string{"Gradient.DSinks has 2"}},
+		{nil, func(g *Gradient) { g.DBias = []float32{1} }, []string{"Gradient.DBias has 1", "want 0"}},
+		{&Options{ALiBi: make([]float32, 4)}, func(g *Gradient) { g.DALiBi = []float32{} }, []string{"Gradient.DALiBi has 0", "want 4"}},
+		{nil, func(g *Gradient) { g.DSinks = []float32{1, 2} }, []string{"Gradient.DSinks has 2", "want 0"}},
+		{&Options{Bias: &Bias{Data: make([]float32, 99), HeadStride: 8}}, func(g *Gradient) { g.DBias = make([]float32, 99) }, []string{"Gradient.DBias", "overlap", "HeadStride 8"}},
+		{&Options{Bias: &Bias{Data: make([]float32, 9)}, Scale: 1e-44}, func(g *Gradient) { g.DBias = make([]float32, 9) }, []string{"Options.Scale is 1e-44", "DBias"}},
+		{&Options{Bias: &Bias{Data: make([]float32, 9)}}, func(g *Gradient) { g.DBias = g.DQ.Data[:9] }, []string{"Gradient.DBias", "Gradient.DQ.Data"}},
+		{&Options{ALiBi: make([]float32, 4), Sinks: make([]float32, 4)}, func(g *Gradient) { g.DALiBi = make([]float32, 4); g.DSinks = g.DALiBi }, []string{"Gradient.DSinks", "Gradient.DALiBi"}},
 		{&Options{Start: []int{}}, func(*Gradient) {}, []string{"Start", "0 elements"}},
 		{&Options{Workers: -1}, func(*Gradient) {}, []string{"Workers is -1"}},
 		{&Options{Bias: bias}, func(g *Gradient) { bias.Data = g.DK.Data }, []string{"Gradient.DK.Data", "Bias"}},

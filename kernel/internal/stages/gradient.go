@@ -25,7 +25,10 @@ type Gradient struct {
 	Arguments                // of the forward call, whose Stats are read; First, Dst, LSE and Stop do not count
 	O, DO      source.Tensor // its result, and the gradient of that
 	DQ, DK, DV source.Tensor // those without Data are not computed
-	Add        bool          // to what they hold
+	DBias      []float32     // laid out as Bias is, or nil
+	DALiBi     []float32     // of each query head, or nil
+	DSinks     []float32
+	Add        bool // to what they hold
 }
 
 const (
@@ -51,6 +54,10 @@ type gradient struct {
 	turns     []atomic.Int32 // of each step, the tile whose turn it is to add to dQ
 	dq        source.Tensor  // where it adds: DQ, or scratch memory of whole vectors
 	sums      []float32      // that memory
+	bias      []float32      // where the gradients of biases add up: DBias, or scratch memory
+	apart     []float32      // that memory
+	taken     []atomic.Int32 // of each tile, how many items have added to biases that others share
+	slope     []float64      // of each row, the sum of its gradients by distance
 	fault     atomic.Bool    // a worker has given up
 }
 
@@ -77,6 +84,7 @@ func AttentionGradient(a *Gradient) {
 	each(float64(rows)*float64(a.V.Dim+a.Q.Dim), ceilDiv(rows, stepRows), (*gradientRows)(c))
 	c.leaveOut()
 	each(c.work(), c.items, c)
+	c.settleEdits()
 	if c.DQ.Data != nil && &c.dq.Data[0] != &c.DQ.Data[0] {
 		each(float64(rows)*float64(a.Q.Dim), ceilDiv(rows, stepRows), (*gradientSums)(c))
 	}
@@ -123,6 +131,16 @@ func (c *gradient) cut(workers int) {
 		c.dq.Data, c.dq.LenStride, c.dq.HeadStride, c.dq.BatchStride = c.sums, pad, a.Queries*pad, a.Q.Heads*a.Queries*pad
 	}
 	c.fault.Store(false)
+	if c.DALiBi != nil {
+		if cap(c.slope) < rows {
+			c.slope = make([]float64, rows)
+		}
+		c.slope = c.slope[:rows]
+		clear(c.slope)
+	}
+	if c.DBias != nil {
+		c.cutBias()
+	}
 }
 
 // work is about how many multiply-adds the call is.
@@ -139,7 +157,7 @@ func (c *gradient) work() (sum float64) {
 
 // release puts c back, without keeping data alive.
 func (c *gradient) release() {
-	c.Gradient, c.dq = Gradient{}, source.Tensor{}
+	c.Gradient, c.dq, c.bias = Gradient{}, source.Tensor{}, nil
 	gradients.Put(c)
 }
 
@@ -195,13 +213,7 @@ func (c *gradient) settle(t *source.Tensor, batch, head, i int, sums []float32) 
 		copy(row, sums)
 		return
 	}
-	vectors := len(row) &^ 15
-	if vectors > 0 {
-		asm.MergeRow(row, sums[:vectors], 1, 1)
-	}
-	for i := vectors; i < len(row); i++ {
-		row[i] += sums[i]
-	}
+	addTo(row, sums)
 }
 
 // leaveOut settles the gradients of keys that are in no sequence.

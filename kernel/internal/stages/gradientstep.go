@@ -3,6 +3,7 @@ package stages
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic"
@@ -18,11 +19,14 @@ type gradientWorker struct {
 	*gradient
 	memory         []float32 // what the slices below are cut from
 	p, ds          []float32 // weights of a step and the gradients of their scores, [key][stepRows]
+	edited         []float32 // gradients of edited scores: ds, but where there is a cap
 	scores, capped []float32 // of a panel
 	q, do          []float32 // of the panels of a step, packed
 	dk, dv         []float32 // sums of an item
 	padded         [3][]float32
 	row            []float32 // for products that go row by row
+	biases         []float32 // gradients of biases of a step
+	ones           []float32 // a panel of the inverse of the scale
 	panels         [stepRows / narrowest]gradientPanel
 	item
 	lanes   [tile.Keys]uint32 // which lanes of a panel see a key
@@ -75,7 +79,15 @@ func newGradientWorker(c *gradient) *gradientWorker {
 		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, c.tileKeys * tile.MaxPanel},
 		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, c.tileKeys * dim}, {&w.dv, c.tileKeys * vdim},
 		{&w.padded[0], stepRows * dim}, {&w.padded[1], stepRows * vdim}, {&w.padded[2], c.tileKeys * dim},
-		{&w.row, tile.Keys + max(dim, vdim)},
+		{&w.row, tile.Keys + max(dim, vdim)}, {&w.biases, max(stepRows*tile.MaxPanel, c.tileKeys*narrowest)}, {&w.ones, stepRows * narrowest},
+		{&w.edited, c.tileKeys * stepRows},
+	}
+	apart := c.SoftCap != 0 && (c.DBias != nil || c.DALiBi != nil)
+	if !apart {
+		parts[14].n = 0
+	}
+	if c.DBias == nil {
+		parts[12].n, parts[13].n = 0, 0
 	}
 	if c.SoftCap == 0 {
 		parts[3].n = 0
@@ -95,8 +107,14 @@ func newGradientWorker(c *gradient) *gradientWorker {
 	for _, p := range parts {
 		*p.s, rest = cut(rest, p.n)
 	}
+	if !apart {
+		w.edited = w.ds
+	}
 	for _, p := range w.padded {
 		clear(p)
+	}
+	for i := range w.ones {
+		w.ones[i] = 1 / c.Scale
 	}
 	return w
 }
@@ -116,6 +134,15 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
 	memory.Clear(w.dk)
 	memory.Clear(w.dv)
+	if w.biasShared() {
+		if !w.await(h, &w.taken[number], int32(w.before(sequence, head, number))) {
+			return
+		}
+		defer func() {
+			w.taken[number].Add(1)
+			h.Changed()
+		}()
+	}
 	// Of the blocks that see the tile, the last is before the first that begins to see behind it.
 	end := w.first + w.keys.Len
 	from := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).To > w.first })
@@ -163,21 +190,32 @@ func (w *gradientWorker) step(h *queue.Hand, head, row, turn int, number int32) 
 		}
 		w.addKeys(&st)
 	}
-	if w.DQ.Data == nil {
+	if w.DBias != nil && st.any.Len() > 0 {
+		w.addBiases(&st)
+	}
+	if w.DQ.Data == nil && w.DALiBi == nil {
 		return true
 	}
-	if t := &w.turns[turn]; t.Load() != number {
-		h.Await(func() bool { return t.Load() == number || w.fault.Load() })
-	}
-	if w.fault.Load() {
+	if !w.await(h, &w.turns[turn], number) {
 		return false
 	}
-	if st.any.Len() > 0 {
+	if st.any.Len() > 0 && w.DQ.Data != nil {
 		w.addQueries(&st)
+	}
+	if w.DALiBi != nil {
+		w.addDistances(&st)
 	}
 	w.turns[turn].Store(number + 1)
 	h.Changed()
 	return true
+}
+
+// await waits until t has a value, and reports whether the call goes on.
+func (w *gradientWorker) await(h *queue.Hand, t *atomic.Int32, value int32) bool {
+	if t.Load() != value {
+		h.Await(func() bool { return t.Load() == value || w.fault.Load() })
+	}
+	return !w.fault.Load()
 }
 
 // load packs the queries of a step and what goes with them.
@@ -242,7 +280,12 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 }
 
 // scoresNeeded reports whether the gradients of scores are: those of values do without them.
-func (c *gradient) scoresNeeded() bool { return c.DQ.Data != nil || c.DK.Data != nil }
+func (c *gradient) scoresNeeded() bool {
+	return c.DQ.Data != nil || c.DK.Data != nil || c.DBias != nil || c.DALiBi != nil
+}
+
+// apart reports whether edited is not ds.
+func (w *gradientWorker) apart() bool { return &w.edited[0] != &w.ds[0] }
 
 // columns are the rows of some keys in a matrix of weights, in the columns of a panel.
 func (p *gradientPanel) columns(x []float32, k sight.Keys) tile.Rows {
@@ -272,6 +315,11 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 			some := sight.Keys{From: from, To: min(from+most, p.any.To)}
 			asm.GradTile(p.columns(w.ds, some), p.columns(w.p, some), p.do, &p.start, someRows(w.values, some.From, some.To))
 		}
+		if w.apart() {
+			for j := range result.Len {
+				copy(p.columns(w.edited, p.any).Row(j), result.Row(j))
+			}
+		}
 		if w.SoftCap != 0 {
 			asm.GradCap(result, w.capped, w.edit.inverse)
 		}
@@ -288,6 +336,9 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 		asm.ClearTile(p.columns(w.p, some), &w.lanes)
 		if w.scoresNeeded() {
 			asm.ClearTile(p.columns(w.ds, some), &w.lanes)
+		}
+		if w.apart() {
+			asm.ClearTile(p.columns(w.edited, some), &w.lanes)
 		}
 	}
 }
@@ -386,6 +437,7 @@ func (w *gradientWorker) fill(st *step, p *gradientPanel) {
 		if j < st.any.To {
 			clear(w.p[j*stepRows+p.column:][:p.width])
 			clear(w.ds[j*stepRows+p.column:][:p.width])
+			clear(w.edited[j*stepRows+p.column:][:p.width])
 		}
 	}
 }
