@@ -627,6 +627,32 @@ func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	tile.RowValues(o, p, sum, rows, v)
 }
 
+// RowValuesFloat16 is [tile.RowValuesFloat16].
+func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	if level >= levelAVX512 {
+		avx512.RowValuesFloat16(o, p, sum, rows, v)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowValuesFloat16(o, p, sum, rows, v)
+		return
+	}
+	tile.RowValuesFloat16(o, p, sum, rows, v)
+}
+
+// RowValuesBFloat16 is [tile.RowValuesBFloat16].
+func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	if level >= levelAVX512 {
+		avx512.RowValuesBFloat16(o, p, sum, rows, v)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowValuesBFloat16(o, p, sum, rows, v)
+		return
+	}
+	tile.RowValuesBFloat16(o, p, sum, rows, v)
+}
+
 // MergeRow is [tile.MergeRow].
 func MergeRow(acc, o []float32, a, b float32) {
 	if level >= levelAVX512 {

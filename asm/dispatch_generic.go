@@ -257,6 +257,16 @@ func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	tile.RowValues(o, p, sum, rows, v)
 }
 
+// RowValuesFloat16 is [tile.RowValuesFloat16].
+func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	tile.RowValuesFloat16(o, p, sum, rows, v)
+}
+
+// RowValuesBFloat16 is [tile.RowValuesBFloat16].
+func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	tile.RowValuesBFloat16(o, p, sum, rows, v)
+}
+
 // MergeRow is [tile.MergeRow].
 func MergeRow(acc, o []float32, a, b float32) {
 	tile.MergeRow(acc, o, a, b)

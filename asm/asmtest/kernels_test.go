@@ -651,6 +651,27 @@ func TestRows(t *testing.T) {
 						for i := range rows {
 							Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues %s", what)
 						}
+						if dim%16 == 0 && rows < 8 { // values of 16 bits, any bits
+							stride := dim + r.IntN(5)
+							half := tile.HalfRows{Data: elements[uint16](m, (n-1)*stride+dim), Len: n, Dim: dim, Stride: stride}
+							for i := range half.Data {
+								half.Data[i] = uint16(r.Uint32())
+								if kind < WithEdges && half.Data[i]&0x7c00 == 0x7c00 { // without NaN
+									half.Data[i] = 1
+								}
+							}
+							for i := range rows { // p is of the scores, and may have no more than its rows
+								copy(s2[i*tile.Keys:][:n], s1[i*tile.Keys:])
+							}
+							tile.RowValuesFloat16(o1, s1, l1, rows, half)
+							impl.RowValuesFloat16(o2, s2, l2, rows, half)
+							tile.RowValuesBFloat16(o1, s1, l1, rows, half)
+							impl.RowValuesBFloat16(o2, s2, l2, rows, half)
+							Equal(t, l1, l2, "RowValues of 16 bits: sum %s", what)
+							for i := range rows {
+								Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues of 16 bits: %s", what)
+							}
+						}
 						a1 := Fill(r, make([]float32, pad), kind)
 						a2, o := m.vector(pad), m.vector(pad)
 						copy(a2, a1)

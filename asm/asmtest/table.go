@@ -58,6 +58,8 @@ type Impl struct {
 	HideRow            func(s []float32, mask []bool) (hides bool)
 	RowWeights         func(s []float32) (m float32)
 	RowValues          func(o, p, sum []float32, rows int, v tile.Rows)
+	RowValuesFloat16   func(o, p, sum []float32, rows int, v tile.HalfRows)
+	RowValuesBFloat16  func(o, p, sum []float32, rows int, v tile.HalfRows)
 	MergeRow           func(acc, o []float32, a, b float32)
 	GradWeight         func(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32)
 	GradTile           func(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows)
@@ -119,6 +121,8 @@ func Generic(w int) Impl {
 		HideRow:            tile.HideRow,
 		RowWeights:         tile.RowWeights,
 		RowValues:          tile.RowValues,
+		RowValuesFloat16:   tile.RowValuesFloat16,
+		RowValuesBFloat16:  tile.RowValuesBFloat16,
 		MergeRow:           tile.MergeRow,
 		GradWeight:         tile.GradWeight,
 		GradTile:           tile.GradTile,

@@ -54,6 +54,8 @@ var Impls = []Impl{{
 	HideRow:            neon.HideRow,
 	RowWeights:         neon.RowWeights,
 	RowValues:          neon.RowValues,
+	RowValuesFloat16:   neon.RowValuesFloat16,
+	RowValuesBFloat16:  neon.RowValuesBFloat16,
 	MergeRow:           neon.MergeRow,
 	GradWeight:         neon.GradWeight,
 	GradTile:           neon.GradTile,

@@ -32,8 +32,17 @@ func genRow(g *gen) {
 		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
 			name+" sums the weights of n keys and adds the mix of their values to o,",
 			"as [tile.RowValues].")
-		g.rowValues(rows)
+		g.rowValues(rows, nil)
 		g.RET()
+		for _, half := range []struct {
+			name    string
+			convert func(d, n a64.V)
+		}{{"Float16", g.FCVTL}, {"BFloat16", g.SHLL16}} {
+			g.Begin(name+half.name, "func(o, p *float32, v *uint16, sum *float32, dim, n, stride int)",
+				name+half.name+" is "+name+" with values of 16 bits, as [tile.RowValues"+half.name+"].")
+			g.rowValues(rows, half.convert)
+			g.RET()
+		}
 	}
 
 	g.Begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
@@ -225,12 +234,22 @@ func (g *gen) rowWeights() {
 }
 
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
-// linear order, and at most 16 vectors of columns at a time, which stay in registers.
+// linear order, and at most 16 vectors of columns at a time, which stay in registers. Values of 16 bits are
+// converted, if convert is not nil, and fill blocks of 16.
 //
 //	V0-V3 values, V4-V7 weights, V8-V11 sums, V16-V31 columns
-func (g *gen) rowValues(rows int) {
+func (g *gen) rowValues(rows int, convert func(d, n a64.V)) {
 	p, v0, n := g.Param("p"), g.Param("v"), g.Param("n")
-	o0, dim, stride, distance := g.Param("o"), g.Param("dim"), g.elems("stride"), g.Param("distance")
+	o0, dim, stride := g.Param("o"), g.Param("dim"), g.Param("stride")
+	size := 4 // bytes of a value
+	if convert != nil {
+		size = 2
+	}
+	g.LSL(stride, stride, size/2)
+	var distance a64.X
+	if convert == nil {
+		distance = g.Param("distance")
+	}
 	ld := g.X() // bytes from row to row of o
 	g.ADDI(ld, dim, 15)
 	g.Mask(ld, ld, 4)
@@ -263,17 +282,22 @@ func (g *gen) rowValues(rows int) {
 		left := t
 		g.MOV(left, keys)
 		g.Blocks(left, 1, func() {
-			if 4*width >= 64 {
+			if 4*width >= 64 && convert == nil {
 				g.ADD(later, vk, distance)
-			}
-			for line := 0; line+64 <= 4*width; line += 64 {
-				g.Prefetch(mem(later, line))
+				for line := 0; line+64 <= 4*width; line += 64 {
+					g.Prefetch(mem(later, line))
+				}
 			}
 			for r := range rows {
 				g.LDRS(4+a64.V(r), mem(pk, 4*tile.Keys*r))
 			}
 			for i := range vecs {
-				load(a64.V(i%4), mem(vk, 16*i))
+				if convert == nil {
+					load(a64.V(i%4), mem(vk, 16*i))
+				} else {
+					g.LDRD(a64.V(i%4), mem(vk, 8*i))
+					convert(a64.V(i%4), a64.V(i%4))
+				}
 				for r := range rows {
 					g.FMLAElement(16+a64.V(r*vecs+i), a64.V(i%4), 4+a64.V(r), 0)
 				}
@@ -282,7 +306,7 @@ func (g *gen) rowValues(rows int) {
 			g.ADD(vk, vk, stride)
 		})
 		each(vecs, store)
-		g.ADDI(v, v, 4*width)
+		g.ADDI(v, v, size*width)
 		g.ADDI(o, o, 4*width)
 	}
 
@@ -306,7 +330,9 @@ func (g *gen) rowValues(rows int) {
 	for vecs := 16 / rows; vecs > 0; vecs /= 2 {
 		g.Blocks(cols, lanes*vecs, func() { chunk(vecs, lanes*vecs, g.LDRQ, g.STRQ) })
 	}
-	g.Blocks(cols, 1, func() { chunk(1, 1, g.LDRS, g.STRS) })
+	if convert == nil {
+		g.Blocks(cols, 1, func() { chunk(1, 1, g.LDRS, g.STRS) })
+	}
 	g.ADDL(v0, v0, stride, 4)
 	g.ADDI(p, p, 64)
 	g.SUBS(n, n, 16)

@@ -191,6 +191,14 @@ var Kernels = []Kernel{
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rows, read()}},
 		Hints: map[string][]string{"rowValues1": {"distance"}, "rowValues4": {"distance"}, "rowValues8": {"distance"}},
 	}, {
+		Name: "RowValuesFloat16",
+		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
+	}, {
+		Name: "RowValuesBFloat16",
+		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
+	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},
 	}, {

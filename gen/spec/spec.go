@@ -54,6 +54,7 @@ const (
 	whole   = "*[tile.MaxPanel]int32"
 	floats  = "*[tile.MaxPanel]float32"
 	rows    = "tile.Rows"
+	half    = "tile.HalfRows"
 	integer = "int"
 	float   = "float32"
 	flag    = "bool"
@@ -78,7 +79,7 @@ func (p Param) mark() string {
 	switch {
 	case p.op == "":
 		return ""
-	case p.Type == rows:
+	case p.Type == rows || p.Type == half:
 		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
 	case !p.vector():
 		return "race." + p.op + "Var(" + p.Name + ")"

@@ -102,6 +102,10 @@ func genConvert(g *gen) {
 	g.end()
 }
 
+// ahead is how many bytes ahead stored elements are prefetched: those of the next call in a loop over a few rows, while
+// what comes between the calls reads nothing.
+const ahead = 4 << 10
+
 // conversion is a function that converts without anything else.
 func (g *gen) conversion(name, signature, doc string, to, from int, vector, element func(src, dst Mem)) {
 	g.begin(name, signature, name+" "+doc)
@@ -118,6 +122,9 @@ func (g *gen) convert(to, from int, vector, element func(src, dst Mem)) {
 	g.SUBQ(U8(g.lanes), n) // where the last vector begins
 	g.JL(LabelRef(few))
 	g.loop(vec)
+	if from < 4 {
+		g.PREFETCHT0(at(src, i, uint8(from), ahead))
+	}
 	next(vector)
 	g.ADDQ(U8(g.lanes), i)
 	g.CMPQ(i, n)

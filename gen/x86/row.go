@@ -38,8 +38,20 @@ func genRow(g *gen) {
 		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
 			"as [tile.RowValues].")
-		g.rowValues(rows)
+		g.rowValues(rows, nil)
 		g.end()
+		if rows == 8 { // where to convert the values first takes less, as each half of the queries would do it
+			continue
+		}
+		for _, half := range []struct {
+			name string
+			load func(m Mem, to reg.VecPhysical)
+		}{{"Float16", g.loadFloat16}, {"BFloat16", g.loadBFloat16}} {
+			g.begin(name+half.name, "func(o, p *float32, v *uint16, sum *float32, dim, n, stride int)",
+				name+half.name+" is "+name+" with values of 16 bits, as [tile.RowValues"+half.name+"].")
+			g.rowValues(rows, half.load)
+			g.end()
+		}
 	}
 
 	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
@@ -373,17 +385,33 @@ func (g *gen) rowWeights() {
 }
 
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in linear order, and at most
-// 8 vectors of columns at a time, which stay in registers.
+// 8 vectors of columns at a time, which stay in registers. Values of 16 bits are converted by load, if it is not nil;
+// they fill whole vectors, and the hardware sees the stream of one query.
 //
-//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 converted values
 //	X0-X7 sums, before the columns of a block
-func (g *gen) rowValues(rows int) {
-	p, stride := g.ptr("p"), g.elems("stride")
+func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
+	p, stride := g.ptr("p"), g.ptr("stride")
+	w := g.w() // bytes of a vector of values
+	if load == nil {
+		g.SHLQ(U8(2), stride)
+	} else {
+		w /= 2
+		g.SHLQ(U8(1), stride)
+	}
 	ld := g.ptr("dim") // bytes from row to row of o
 	g.ADDQ(U8(15), ld)
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
-	distance := g.ptr("distance")
+	var distance reg.Register
+	switch {
+	case load == nil:
+		distance = g.ptr("distance")
+	case rows > 1: // some columns of 16 rows are no stream: the next block
+		distance = g.GP64()
+		g.MOVQ(stride, distance)
+		g.SHLQ(U8(4), distance)
+	}
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
@@ -426,8 +454,8 @@ func (g *gen) rowValues(rows int) {
 			g.MOVQ(p, pk)
 			g.MOVQ(v, vk)
 			g.Label(key)
-			if first == 0 && !masked {
-				for line := 0; line < g.w()*vecs; line += 64 {
+			if first == 0 && !masked && distance != nil {
+				for line := 0; line < w*vecs; line += 64 {
 					g.PREFETCHT1(at(vk, distance, 1, line))
 				}
 			}
@@ -437,16 +465,21 @@ func (g *gen) rowValues(rows int) {
 					if masked {
 						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
 						g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
+					} else if load != nil {
+						load(mem(vk, w*i), g.V(12+i%4))
+						g.VFMADD231PS(g.V(12+i%4), g.V(10), g.V(i))
 					} else {
-						g.VFMADD231PS(mem(vk, g.w()*i), g.V(10), g.V(i))
+						g.VFMADD231PS(mem(vk, w*i), g.V(10), g.V(i))
 					}
 				}
 			} else {
 				for i := range vecs {
 					if masked {
 						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
+					} else if load != nil {
+						load(mem(vk, w*i), g.V(8+i))
 					} else {
-						g.VMOVUPS(mem(vk, g.w()*i), g.V(8+i))
+						g.VMOVUPS(mem(vk, w*i), g.V(8+i))
 					}
 				}
 				for r := range group {
@@ -472,7 +505,7 @@ func (g *gen) rowValues(rows int) {
 			}
 		}
 		if !masked { // the last one
-			g.ADDQ(I32(g.w()*vecs), v)
+			g.ADDQ(I32(w*vecs), v)
 			g.ADDQ(I32(g.w()*vecs), o)
 		}
 	}
@@ -514,16 +547,26 @@ func (g *gen) rowValues(rows int) {
 		}
 		g.Label(next)
 	}
-	end := g.label("end")
-	g.TESTQ(cols, cols)
-	g.JZ(LabelRef(end))
-	g.tailMask(cols, g.V(11))
-	chunk(1, true)
-	g.Label(end)
+	if load == nil {
+		end := g.label("end")
+		g.TESTQ(cols, cols)
+		g.JZ(LabelRef(end))
+		g.tailMask(cols, g.V(11))
+		chunk(1, true)
+		g.Label(end)
+	}
 	g.MOVQ(stride, t)
 	g.SHLQ(U8(4), t)
 	g.ADDQ(t, g.param("v"))
 	g.ADDQ(I8(64), p)
 	g.SUBQ(U8(16), g.param("n"))
 	g.JG(LabelRef(block))
+}
+
+// loadFloat16 and loadBFloat16 load a vector of elements of 16 bits.
+func (g *gen) loadFloat16(m Mem, to reg.VecPhysical) { g.VCVTPH2PS(m, to) }
+
+func (g *gen) loadBFloat16(m Mem, to reg.VecPhysical) {
+	g.VPMOVZXWD(m, to)
+	g.VPSLLD(U8(16), to, to)
 }

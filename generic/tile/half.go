@@ -5,6 +5,30 @@ import "math"
 // Elements of other types are stored for their size, and converted to float32, which is exact or, for int8,
 // one multiplication. Writing rounds to nearest even.
 
+// HalfRows are [Rows] of 16 bits an element.
+type HalfRows struct {
+	Data             []uint16
+	Len, Dim, Stride int
+}
+
+// RowValuesFloat16 is [RowValues] of 1 or 4 queries with values of binary16, whose Dim is a multiple of 16.
+func RowValuesFloat16(o, p, sum []float32, rows int, v HalfRows) {
+	rowValuesHalf(o, p, sum, rows, v, FromFloat16)
+}
+
+// RowValuesBFloat16 is [RowValues] of 1 or 4 queries with values of bfloat16, whose Dim is a multiple of 16.
+func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
+	rowValuesHalf(o, p, sum, rows, v, FromBFloat16)
+}
+
+func rowValuesHalf(o, p, sum []float32, rows int, v HalfRows, from func(dst []float32, src []uint16)) {
+	wide := Rows{Data: make([]float32, v.Len*v.Dim), Len: v.Len, Dim: v.Dim, Stride: v.Dim}
+	for j := range v.Len {
+		from(wide.Row(j), v.Data[j*v.Stride:][:v.Dim])
+	}
+	RowValues(o, p, sum, rows, wide)
+}
+
 // ToFloat16 sets dst[i] to src[i] in IEEE 754 binary16: with subnormals, Inf from 65520 on, and NaN
 // quiet, with the upper bits of its payload.
 func ToFloat16(dst []uint16, src []float32) {

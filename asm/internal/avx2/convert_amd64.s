@@ -43,7 +43,7 @@ done4:
 	RET
 
 // func fromFloat16(dst *float32, src *uint16, n int)
-// Requires: AVX, F16C
+// Requires: AVX, F16C, MMX+
 TEXT ·fromFloat16(SB), NOSPLIT, $0-24
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -54,16 +54,17 @@ TEXT ·fromFloat16(SB), NOSPLIT, $0-24
 	PCALIGN $0x20
 
 vec5:
-	VCVTPH2PS (CX)(BX*2), Y0
-	VMOVUPS   Y0, (AX)(BX*4)
-	ADDQ      $0x08, BX
-	CMPQ      BX, DX
-	JLE       vec5
-	LEAQ      8(DX), SI
-	CMPQ      BX, SI
-	JE        done8
-	MOVQ      DX, BX
-	JMP       vec5
+	PREFETCHT0 4096(CX)(BX*2)
+	VCVTPH2PS  (CX)(BX*2), Y0
+	VMOVUPS    Y0, (AX)(BX*4)
+	ADDQ       $0x08, BX
+	CMPQ       BX, DX
+	JLE        vec5
+	LEAQ       8(DX), SI
+	CMPQ       BX, SI
+	JE         done8
+	MOVQ       DX, BX
+	JMP        vec5
 
 few6:
 	ADDQ $0x08, DX
@@ -160,7 +161,7 @@ DATA quiet<>+0(SB)/4, $0x00400000
 GLOBL quiet<>(SB), RODATA|NOPTR, $4
 
 // func fromBFloat16(dst *float32, src *uint16, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·fromBFloat16(SB), NOSPLIT, $0-24
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -171,17 +172,18 @@ TEXT ·fromBFloat16(SB), NOSPLIT, $0-24
 	PCALIGN $0x20
 
 vec13:
-	VPMOVZXWD (CX)(BX*2), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, (AX)(BX*4)
-	ADDQ      $0x08, BX
-	CMPQ      BX, DX
-	JLE       vec13
-	LEAQ      8(DX), SI
-	CMPQ      BX, SI
-	JE        done16
-	MOVQ      DX, BX
-	JMP       vec13
+	PREFETCHT0 4096(CX)(BX*2)
+	VPMOVZXWD  (CX)(BX*2), Y0
+	VPSLLD     $0x10, Y0, Y0
+	VMOVUPS    Y0, (AX)(BX*4)
+	ADDQ       $0x08, BX
+	CMPQ       BX, DX
+	JLE        vec13
+	LEAQ       8(DX), SI
+	CMPQ       BX, SI
+	JE         done16
+	MOVQ       DX, BX
+	JMP        vec13
 
 few14:
 	ADDQ $0x08, DX
@@ -248,7 +250,7 @@ done20:
 	RET
 
 // func dequantize(dst *float32, src *int8, n int, scale float32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·dequantize(SB), NOSPLIT, $0-28
 	VBROADCASTSS scale+24(FP), Y15
 	MOVQ         dst+0(FP), AX
@@ -260,18 +262,19 @@ TEXT ·dequantize(SB), NOSPLIT, $0-28
 	PCALIGN      $0x20
 
 vec21:
-	VPMOVSXBD (CX)(BX*1), Y0
-	VCVTDQ2PS Y0, Y0
-	VMULPS    Y15, Y0, Y0
-	VMOVUPS   Y0, (AX)(BX*4)
-	ADDQ      $0x08, BX
-	CMPQ      BX, DX
-	JLE       vec21
-	LEAQ      8(DX), SI
-	CMPQ      BX, SI
-	JE        done24
-	MOVQ      DX, BX
-	JMP       vec21
+	PREFETCHT0 4096(CX)(BX*1)
+	VPMOVSXBD  (CX)(BX*1), Y0
+	VCVTDQ2PS  Y0, Y0
+	VMULPS     Y15, Y0, Y0
+	VMOVUPS    Y0, (AX)(BX*4)
+	ADDQ       $0x08, BX
+	CMPQ       BX, DX
+	JLE        vec21
+	LEAQ       8(DX), SI
+	CMPQ       BX, SI
+	JE         done24
+	MOVQ       DX, BX
+	JMP        vec21
 
 few22:
 	ADDQ $0x08, DX

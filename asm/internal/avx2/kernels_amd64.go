@@ -738,6 +738,38 @@ func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
 	}
 }
 
+// RowValuesFloat16 is [tile.RowValuesFloat16].
+//
+//go:noinline
+func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	race.Write(o, rows*tile.Pad(v.Dim))
+	race.ReadRows(p, rows, v.Len, tile.Keys)
+	race.Write(sum, rows)
+	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	dim, n, stride := v.Dim, v.Len, v.Stride
+	if rows == 4 {
+		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	} else {
+		rowValues1Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	}
+}
+
+// RowValuesBFloat16 is [tile.RowValuesBFloat16].
+//
+//go:noinline
+func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
+	race.Write(o, rows*tile.Pad(v.Dim))
+	race.ReadRows(p, rows, v.Len, tile.Keys)
+	race.Write(sum, rows)
+	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	dim, n, stride := v.Dim, v.Len, v.Stride
+	if rows == 4 {
+		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	} else {
+		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	}
+}
+
 // MergeRow is [tile.MergeRow].
 //
 //go:noinline

@@ -860,6 +860,674 @@ rest47:
 	FMOVS F8, (R0)
 	RET
 
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $1, R5, R5
+	MOVD  $0x10, R13
+	MOVD  sum+24(FP), R6
+	FMOVS (R6), F8
+
+keys50:
+	CMP     $16, R2
+	CSEL    LT, R2, R13, R6
+	MOVD    R6, R7
+	MOVD    R0, R8
+	CBZ     R7, rest52
+	PCALIGN $16
+
+block51:
+	FMOVS (R8), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	ADD   $4, R8, R8
+	SUBS  $1, R7, R7
+	BNE   block51
+
+rest52:
+	MOVD    R1, R10
+	MOVD    R3, R11
+	MOVD    R4, R12
+	SUBS    $64, R12, R12
+	BLT     rest54
+	PCALIGN $16
+
+block53:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	FMOVQ   64(R7), F20
+	FMOVQ   80(R7), F21
+	FMOVQ   96(R7), F22
+	FMOVQ   112(R7), F23
+	FMOVQ   128(R7), F24
+	FMOVQ   144(R7), F25
+	FMOVQ   160(R7), F26
+	FMOVQ   176(R7), F27
+	FMOVQ   192(R7), F28
+	FMOVQ   208(R7), F29
+	FMOVQ   224(R7), F30
+	FMOVQ   240(R7), F31
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest56
+	PCALIGN $16
+
+block55:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVD 32(R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVD 40(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVD 48(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVD 56(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	FMOVD 64(R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841018 // fmla v24.4s, v0.4s, v4.s[0]
+	FMOVD 72(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841039 // fmla v25.4s, v1.4s, v4.s[0]
+	FMOVD 80(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f84105a // fmla v26.4s, v2.4s, v4.s[0]
+	FMOVD 88(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f84107b // fmla v27.4s, v3.4s, v4.s[0]
+	FMOVD 96(R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f84101c // fmla v28.4s, v0.4s, v4.s[0]
+	FMOVD 104(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f84103d // fmla v29.4s, v1.4s, v4.s[0]
+	FMOVD 112(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f84105e // fmla v30.4s, v2.4s, v4.s[0]
+	FMOVD 120(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f84107f // fmla v31.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block55
+
+rest56:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	FMOVQ F20, 64(R7)
+	FMOVQ F21, 80(R7)
+	FMOVQ F22, 96(R7)
+	FMOVQ F23, 112(R7)
+	FMOVQ F24, 128(R7)
+	FMOVQ F25, 144(R7)
+	FMOVQ F26, 160(R7)
+	FMOVQ F27, 176(R7)
+	FMOVQ F28, 192(R7)
+	FMOVQ F29, 208(R7)
+	FMOVQ F30, 224(R7)
+	FMOVQ F31, 240(R7)
+	ADD   $128, R10, R10
+	ADD   $256, R11, R11
+	SUBS  $64, R12, R12
+	BGE   block53
+
+rest54:
+	ADD     $64, R12, R12
+	SUBS    $32, R12, R12
+	BLT     rest58
+	PCALIGN $16
+
+block57:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	FMOVQ   64(R7), F20
+	FMOVQ   80(R7), F21
+	FMOVQ   96(R7), F22
+	FMOVQ   112(R7), F23
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest60
+	PCALIGN $16
+
+block59:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVD 32(R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVD 40(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVD 48(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVD 56(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block59
+
+rest60:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	FMOVQ F20, 64(R7)
+	FMOVQ F21, 80(R7)
+	FMOVQ F22, 96(R7)
+	FMOVQ F23, 112(R7)
+	ADD   $64, R10, R10
+	ADD   $128, R11, R11
+	SUBS  $32, R12, R12
+	BGE   block57
+
+rest58:
+	ADD     $32, R12, R12
+	SUBS    $16, R12, R12
+	BLT     rest62
+	PCALIGN $16
+
+block61:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest64
+	PCALIGN $16
+
+block63:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block63
+
+rest64:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	ADD   $32, R10, R10
+	ADD   $64, R11, R11
+	SUBS  $16, R12, R12
+	BGE   block61
+
+rest62:
+	ADD     $16, R12, R12
+	SUBS    $8, R12, R12
+	BLT     rest66
+	PCALIGN $16
+
+block65:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest68
+	PCALIGN $16
+
+block67:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block67
+
+rest68:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	ADD   $16, R10, R10
+	ADD   $32, R11, R11
+	SUBS  $8, R12, R12
+	BGE   block65
+
+rest66:
+	ADD     $8, R12, R12
+	SUBS    $4, R12, R12
+	BLT     rest70
+	PCALIGN $16
+
+block69:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest72
+	PCALIGN $16
+
+block71:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block71
+
+rest72:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	ADD   $8, R10, R10
+	ADD   $16, R11, R11
+	SUBS  $4, R12, R12
+	BGE   block69
+
+rest70:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys50
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	RET
+
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $1, R5, R5
+	MOVD  $0x10, R13
+	MOVD  sum+24(FP), R6
+	FMOVS (R6), F8
+
+keys73:
+	CMP     $16, R2
+	CSEL    LT, R2, R13, R6
+	MOVD    R6, R7
+	MOVD    R0, R8
+	CBZ     R7, rest75
+	PCALIGN $16
+
+block74:
+	FMOVS (R8), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	ADD   $4, R8, R8
+	SUBS  $1, R7, R7
+	BNE   block74
+
+rest75:
+	MOVD    R1, R10
+	MOVD    R3, R11
+	MOVD    R4, R12
+	SUBS    $64, R12, R12
+	BLT     rest77
+	PCALIGN $16
+
+block76:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	FMOVQ   64(R7), F20
+	FMOVQ   80(R7), F21
+	FMOVQ   96(R7), F22
+	FMOVQ   112(R7), F23
+	FMOVQ   128(R7), F24
+	FMOVQ   144(R7), F25
+	FMOVQ   160(R7), F26
+	FMOVQ   176(R7), F27
+	FMOVQ   192(R7), F28
+	FMOVQ   208(R7), F29
+	FMOVQ   224(R7), F30
+	FMOVQ   240(R7), F31
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest79
+	PCALIGN $16
+
+block78:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVD 32(R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVD 40(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVD 48(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVD 56(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	FMOVD 64(R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841018 // fmla v24.4s, v0.4s, v4.s[0]
+	FMOVD 72(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841039 // fmla v25.4s, v1.4s, v4.s[0]
+	FMOVD 80(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f84105a // fmla v26.4s, v2.4s, v4.s[0]
+	FMOVD 88(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f84107b // fmla v27.4s, v3.4s, v4.s[0]
+	FMOVD 96(R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f84101c // fmla v28.4s, v0.4s, v4.s[0]
+	FMOVD 104(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f84103d // fmla v29.4s, v1.4s, v4.s[0]
+	FMOVD 112(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f84105e // fmla v30.4s, v2.4s, v4.s[0]
+	FMOVD 120(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f84107f // fmla v31.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block78
+
+rest79:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	FMOVQ F20, 64(R7)
+	FMOVQ F21, 80(R7)
+	FMOVQ F22, 96(R7)
+	FMOVQ F23, 112(R7)
+	FMOVQ F24, 128(R7)
+	FMOVQ F25, 144(R7)
+	FMOVQ F26, 160(R7)
+	FMOVQ F27, 176(R7)
+	FMOVQ F28, 192(R7)
+	FMOVQ F29, 208(R7)
+	FMOVQ F30, 224(R7)
+	FMOVQ F31, 240(R7)
+	ADD   $128, R10, R10
+	ADD   $256, R11, R11
+	SUBS  $64, R12, R12
+	BGE   block76
+
+rest77:
+	ADD     $64, R12, R12
+	SUBS    $32, R12, R12
+	BLT     rest81
+	PCALIGN $16
+
+block80:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	FMOVQ   64(R7), F20
+	FMOVQ   80(R7), F21
+	FMOVQ   96(R7), F22
+	FMOVQ   112(R7), F23
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest83
+	PCALIGN $16
+
+block82:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVD 32(R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVD 40(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVD 48(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVD 56(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block82
+
+rest83:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	FMOVQ F20, 64(R7)
+	FMOVQ F21, 80(R7)
+	FMOVQ F22, 96(R7)
+	FMOVQ F23, 112(R7)
+	ADD   $64, R10, R10
+	ADD   $128, R11, R11
+	SUBS  $32, R12, R12
+	BGE   block80
+
+rest81:
+	ADD     $32, R12, R12
+	SUBS    $16, R12, R12
+	BLT     rest85
+	PCALIGN $16
+
+block84:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	FMOVQ   32(R7), F18
+	FMOVQ   48(R7), F19
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest87
+	PCALIGN $16
+
+block86:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVD 16(R9), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVD 24(R9), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block86
+
+rest87:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	FMOVQ F18, 32(R7)
+	FMOVQ F19, 48(R7)
+	ADD   $32, R10, R10
+	ADD   $64, R11, R11
+	SUBS  $16, R12, R12
+	BGE   block84
+
+rest85:
+	ADD     $16, R12, R12
+	SUBS    $8, R12, R12
+	BLT     rest89
+	PCALIGN $16
+
+block88:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	FMOVQ   16(R7), F17
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest91
+	PCALIGN $16
+
+block90:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVD 8(R9), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block90
+
+rest91:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	FMOVQ F17, 16(R7)
+	ADD   $16, R10, R10
+	ADD   $32, R11, R11
+	SUBS  $8, R12, R12
+	BGE   block88
+
+rest89:
+	ADD     $8, R12, R12
+	SUBS    $4, R12, R12
+	BLT     rest93
+	PCALIGN $16
+
+block92:
+	MOVD    R11, R7
+	FMOVQ   (R7), F16
+	MOVD    R0, R8
+	MOVD    R10, R9
+	MOVD    R6, R7
+	CBZ     R7, rest95
+	PCALIGN $16
+
+block94:
+	FMOVS (R8), F4
+	FMOVD (R9), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	ADD   $4, R8, R8
+	ADD   R5, R9, R9
+	SUBS  $1, R7, R7
+	BNE   block94
+
+rest95:
+	MOVD  R11, R7
+	FMOVQ F16, (R7)
+	ADD   $8, R10, R10
+	ADD   $16, R11, R11
+	SUBS  $4, R12, R12
+	BGE   block92
+
+rest93:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys73
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	RET
+
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVD  p+8(FP), R0
@@ -880,15 +1548,15 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	FMOVS 8(R8), F10
 	FMOVS 12(R8), F11
 
-keys50:
+keys96:
 	CMP     $16, R2
 	CSEL    LT, R2, R19, R8
 	MOVD    R8, R9
 	MOVD    R0, R10
-	CBZ     R9, rest52
+	CBZ     R9, rest98
 	PCALIGN $16
 
-block51:
+block97:
 	FMOVS (R10), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R10), F0
@@ -899,17 +1567,17 @@ block51:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R10, R10
 	SUBS  $1, R9, R9
-	BNE   block51
+	BNE   block97
 
-rest52:
+rest98:
 	MOVD    R1, R12
 	MOVD    R3, R13
 	MOVD    R4, R14
 	SUBS    $16, R14, R14
-	BLT     rest54
+	BLT     rest100
 	PCALIGN $16
 
-block53:
+block99:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -933,10 +1601,10 @@ block53:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest56
+	CBZ     R9, rest102
 	PCALIGN $16
 
-block55:
+block101:
 	ADD   R6, R11, R15
 	PRFM  (R15), PLDL2KEEP
 	FMOVS (R10), F4
@@ -966,9 +1634,9 @@ block55:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block55
+	BNE   block101
 
-rest56:
+rest102:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -992,15 +1660,15 @@ rest56:
 	ADD   $64, R12, R12
 	ADD   $64, R13, R13
 	SUBS  $16, R14, R14
-	BGE   block53
+	BGE   block99
 
-rest54:
+rest100:
 	ADD     $16, R14, R14
 	SUBS    $8, R14, R14
-	BLT     rest58
+	BLT     rest104
 	PCALIGN $16
 
-block57:
+block103:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -1016,10 +1684,10 @@ block57:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest60
+	CBZ     R9, rest106
 	PCALIGN $16
 
-block59:
+block105:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1037,9 +1705,9 @@ block59:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block59
+	BNE   block105
 
-rest60:
+rest106:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -1055,15 +1723,15 @@ rest60:
 	ADD   $32, R12, R12
 	ADD   $32, R13, R13
 	SUBS  $8, R14, R14
-	BGE   block57
+	BGE   block103
 
-rest58:
+rest104:
 	ADD     $8, R14, R14
 	SUBS    $4, R14, R14
-	BLT     rest62
+	BLT     rest108
 	PCALIGN $16
 
-block61:
+block107:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	ADD     R7, R9, R9
@@ -1075,10 +1743,10 @@ block61:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest64
+	CBZ     R9, rest110
 	PCALIGN $16
 
-block63:
+block109:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1091,9 +1759,9 @@ block63:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block63
+	BNE   block109
 
-rest64:
+rest110:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	ADD   R7, R9, R9
@@ -1105,14 +1773,14 @@ rest64:
 	ADD   $16, R12, R12
 	ADD   $16, R13, R13
 	SUBS  $4, R14, R14
-	BGE   block61
+	BGE   block107
 
-rest62:
+rest108:
 	ADD     $4, R14, R14
-	CBZ     R14, rest66
+	CBZ     R14, rest112
 	PCALIGN $16
 
-block65:
+block111:
 	MOVD    R13, R9
 	FMOVS   (R9), F16
 	ADD     R7, R9, R9
@@ -1124,10 +1792,10 @@ block65:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest68
+	CBZ     R9, rest114
 	PCALIGN $16
 
-block67:
+block113:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1140,9 +1808,9 @@ block67:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block67
+	BNE   block113
 
-rest68:
+rest114:
 	MOVD  R13, R9
 	FMOVS F16, (R9)
 	ADD   R7, R9, R9
@@ -1154,13 +1822,539 @@ rest68:
 	ADD   $4, R12, R12
 	ADD   $4, R13, R13
 	SUBS  $1, R14, R14
-	BNE   block65
+	BNE   block111
 
-rest66:
+rest112:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys50
+	BGT   keys96
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	FMOVS F9, 4(R0)
+	FMOVS F10, 8(R0)
+	FMOVS F11, 12(R0)
+	RET
+
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $1, R5, R5
+	ADD   $15, R4, R6
+	AND   $-16, R6, R6
+	LSL   $2, R6, R6
+	MOVD  $0x10, R14
+	MOVD  sum+24(FP), R7
+	FMOVS (R7), F8
+	FMOVS 4(R7), F9
+	FMOVS 8(R7), F10
+	FMOVS 12(R7), F11
+
+keys115:
+	CMP     $16, R2
+	CSEL    LT, R2, R14, R7
+	MOVD    R7, R8
+	MOVD    R0, R9
+	CBZ     R8, rest117
+	PCALIGN $16
+
+block116:
+	FMOVS (R9), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	FMOVS 1024(R9), F0
+	WORD  $0x4e20d529 // fadd v9.4s, v9.4s, v0.4s
+	FMOVS 2048(R9), F0
+	WORD  $0x4e20d54a // fadd v10.4s, v10.4s, v0.4s
+	FMOVS 3072(R9), F0
+	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
+	ADD   $4, R9, R9
+	SUBS  $1, R8, R8
+	BNE   block116
+
+rest117:
+	MOVD    R1, R11
+	MOVD    R3, R12
+	MOVD    R4, R13
+	SUBS    $16, R13, R13
+	BLT     rest119
+	PCALIGN $16
+
+block118:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	FMOVQ   32(R8), F18
+	FMOVQ   48(R8), F19
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F20
+	FMOVQ   16(R8), F21
+	FMOVQ   32(R8), F22
+	FMOVQ   48(R8), F23
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F24
+	FMOVQ   16(R8), F25
+	FMOVQ   32(R8), F26
+	FMOVQ   48(R8), F27
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F28
+	FMOVQ   16(R8), F29
+	FMOVQ   32(R8), F30
+	FMOVQ   48(R8), F31
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest121
+	PCALIGN $16
+
+block120:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851014 // fmla v20.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861018 // fmla v24.4s, v0.4s, v6.s[0]
+	WORD  $0x4f87101c // fmla v28.4s, v0.4s, v7.s[0]
+	FMOVD 8(R10), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851035 // fmla v21.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861039 // fmla v25.4s, v1.4s, v6.s[0]
+	WORD  $0x4f87103d // fmla v29.4s, v1.4s, v7.s[0]
+	FMOVD 16(R10), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	WORD  $0x4f851056 // fmla v22.4s, v2.4s, v5.s[0]
+	WORD  $0x4f86105a // fmla v26.4s, v2.4s, v6.s[0]
+	WORD  $0x4f87105e // fmla v30.4s, v2.4s, v7.s[0]
+	FMOVD 24(R10), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	WORD  $0x4f851077 // fmla v23.4s, v3.4s, v5.s[0]
+	WORD  $0x4f86107b // fmla v27.4s, v3.4s, v6.s[0]
+	WORD  $0x4f87107f // fmla v31.4s, v3.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block120
+
+rest121:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	FMOVQ F18, 32(R8)
+	FMOVQ F19, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F20, (R8)
+	FMOVQ F21, 16(R8)
+	FMOVQ F22, 32(R8)
+	FMOVQ F23, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F24, (R8)
+	FMOVQ F25, 16(R8)
+	FMOVQ F26, 32(R8)
+	FMOVQ F27, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F28, (R8)
+	FMOVQ F29, 16(R8)
+	FMOVQ F30, 32(R8)
+	FMOVQ F31, 48(R8)
+	ADD   $32, R11, R11
+	ADD   $64, R12, R12
+	SUBS  $16, R13, R13
+	BGE   block118
+
+rest119:
+	ADD     $16, R13, R13
+	SUBS    $8, R13, R13
+	BLT     rest123
+	PCALIGN $16
+
+block122:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F18
+	FMOVQ   16(R8), F19
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F20
+	FMOVQ   16(R8), F21
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F22
+	FMOVQ   16(R8), F23
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest125
+	PCALIGN $16
+
+block124:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851012 // fmla v18.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861014 // fmla v20.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871016 // fmla v22.4s, v0.4s, v7.s[0]
+	FMOVD 8(R10), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851033 // fmla v19.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861035 // fmla v21.4s, v1.4s, v6.s[0]
+	WORD  $0x4f871037 // fmla v23.4s, v1.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block124
+
+rest125:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F18, (R8)
+	FMOVQ F19, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F20, (R8)
+	FMOVQ F21, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F22, (R8)
+	FMOVQ F23, 16(R8)
+	ADD   $16, R11, R11
+	ADD   $32, R12, R12
+	SUBS  $8, R13, R13
+	BGE   block122
+
+rest123:
+	ADD     $8, R13, R13
+	SUBS    $4, R13, R13
+	BLT     rest127
+	PCALIGN $16
+
+block126:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F17
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F18
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F19
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest129
+	PCALIGN $16
+
+block128:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871013 // fmla v19.4s, v0.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block128
+
+rest129:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F17, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F18, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F19, (R8)
+	ADD   $8, R11, R11
+	ADD   $16, R12, R12
+	SUBS  $4, R13, R13
+	BGE   block126
+
+rest127:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys115
+	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	FMOVS F9, 4(R0)
+	FMOVS F10, 8(R0)
+	FMOVS F11, 12(R0)
+	RET
+
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+40(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+32(FP), R4
+	MOVD  stride+48(FP), R5
+	LSL   $1, R5, R5
+	ADD   $15, R4, R6
+	AND   $-16, R6, R6
+	LSL   $2, R6, R6
+	MOVD  $0x10, R14
+	MOVD  sum+24(FP), R7
+	FMOVS (R7), F8
+	FMOVS 4(R7), F9
+	FMOVS 8(R7), F10
+	FMOVS 12(R7), F11
+
+keys130:
+	CMP     $16, R2
+	CSEL    LT, R2, R14, R7
+	MOVD    R7, R8
+	MOVD    R0, R9
+	CBZ     R8, rest132
+	PCALIGN $16
+
+block131:
+	FMOVS (R9), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	FMOVS 1024(R9), F0
+	WORD  $0x4e20d529 // fadd v9.4s, v9.4s, v0.4s
+	FMOVS 2048(R9), F0
+	WORD  $0x4e20d54a // fadd v10.4s, v10.4s, v0.4s
+	FMOVS 3072(R9), F0
+	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
+	ADD   $4, R9, R9
+	SUBS  $1, R8, R8
+	BNE   block131
+
+rest132:
+	MOVD    R1, R11
+	MOVD    R3, R12
+	MOVD    R4, R13
+	SUBS    $16, R13, R13
+	BLT     rest134
+	PCALIGN $16
+
+block133:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	FMOVQ   32(R8), F18
+	FMOVQ   48(R8), F19
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F20
+	FMOVQ   16(R8), F21
+	FMOVQ   32(R8), F22
+	FMOVQ   48(R8), F23
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F24
+	FMOVQ   16(R8), F25
+	FMOVQ   32(R8), F26
+	FMOVQ   48(R8), F27
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F28
+	FMOVQ   16(R8), F29
+	FMOVQ   32(R8), F30
+	FMOVQ   48(R8), F31
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest136
+	PCALIGN $16
+
+block135:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851014 // fmla v20.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861018 // fmla v24.4s, v0.4s, v6.s[0]
+	WORD  $0x4f87101c // fmla v28.4s, v0.4s, v7.s[0]
+	FMOVD 8(R10), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851035 // fmla v21.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861039 // fmla v25.4s, v1.4s, v6.s[0]
+	WORD  $0x4f87103d // fmla v29.4s, v1.4s, v7.s[0]
+	FMOVD 16(R10), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	WORD  $0x4f851056 // fmla v22.4s, v2.4s, v5.s[0]
+	WORD  $0x4f86105a // fmla v26.4s, v2.4s, v6.s[0]
+	WORD  $0x4f87105e // fmla v30.4s, v2.4s, v7.s[0]
+	FMOVD 24(R10), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	WORD  $0x4f851077 // fmla v23.4s, v3.4s, v5.s[0]
+	WORD  $0x4f86107b // fmla v27.4s, v3.4s, v6.s[0]
+	WORD  $0x4f87107f // fmla v31.4s, v3.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block135
+
+rest136:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	FMOVQ F18, 32(R8)
+	FMOVQ F19, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F20, (R8)
+	FMOVQ F21, 16(R8)
+	FMOVQ F22, 32(R8)
+	FMOVQ F23, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F24, (R8)
+	FMOVQ F25, 16(R8)
+	FMOVQ F26, 32(R8)
+	FMOVQ F27, 48(R8)
+	ADD   R6, R8, R8
+	FMOVQ F28, (R8)
+	FMOVQ F29, 16(R8)
+	FMOVQ F30, 32(R8)
+	FMOVQ F31, 48(R8)
+	ADD   $32, R11, R11
+	ADD   $64, R12, R12
+	SUBS  $16, R13, R13
+	BGE   block133
+
+rest134:
+	ADD     $16, R13, R13
+	SUBS    $8, R13, R13
+	BLT     rest138
+	PCALIGN $16
+
+block137:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	FMOVQ   16(R8), F17
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F18
+	FMOVQ   16(R8), F19
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F20
+	FMOVQ   16(R8), F21
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F22
+	FMOVQ   16(R8), F23
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest140
+	PCALIGN $16
+
+block139:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851012 // fmla v18.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861014 // fmla v20.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871016 // fmla v22.4s, v0.4s, v7.s[0]
+	FMOVD 8(R10), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851033 // fmla v19.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861035 // fmla v21.4s, v1.4s, v6.s[0]
+	WORD  $0x4f871037 // fmla v23.4s, v1.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block139
+
+rest140:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	FMOVQ F17, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F18, (R8)
+	FMOVQ F19, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F20, (R8)
+	FMOVQ F21, 16(R8)
+	ADD   R6, R8, R8
+	FMOVQ F22, (R8)
+	FMOVQ F23, 16(R8)
+	ADD   $16, R11, R11
+	ADD   $32, R12, R12
+	SUBS  $8, R13, R13
+	BGE   block137
+
+rest138:
+	ADD     $8, R13, R13
+	SUBS    $4, R13, R13
+	BLT     rest142
+	PCALIGN $16
+
+block141:
+	MOVD    R12, R8
+	FMOVQ   (R8), F16
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F17
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F18
+	ADD     R6, R8, R8
+	FMOVQ   (R8), F19
+	MOVD    R0, R9
+	MOVD    R11, R10
+	MOVD    R7, R8
+	CBZ     R8, rest144
+	PCALIGN $16
+
+block143:
+	FMOVS (R9), F4
+	FMOVS 1024(R9), F5
+	FMOVS 2048(R9), F6
+	FMOVS 3072(R9), F7
+	FMOVD (R10), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871013 // fmla v19.4s, v0.4s, v7.s[0]
+	ADD   $4, R9, R9
+	ADD   R5, R10, R10
+	SUBS  $1, R8, R8
+	BNE   block143
+
+rest144:
+	MOVD  R12, R8
+	FMOVQ F16, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F17, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F18, (R8)
+	ADD   R6, R8, R8
+	FMOVQ F19, (R8)
+	ADD   $8, R11, R11
+	ADD   $16, R12, R12
+	SUBS  $4, R13, R13
+	BGE   block141
+
+rest142:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys130
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -1178,10 +2372,10 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	FMOVS   b+28(FP), F1
 	VDUP    V1.S[0], V1.S4
 	SUBS    $16, R2, R2
-	BLT     rest70
+	BLT     rest146
 	PCALIGN $16
 
-block69:
+block145:
 	FLDPQ (R0), (F2, F3)
 	FLDPQ 32(R0), (F4, F5)
 	FLDPQ (R1), (F6, F7)
@@ -1199,9 +2393,9 @@ block69:
 	ADD   $64, R0, R0
 	ADD   $64, R1, R1
 	SUBS  $16, R2, R2
-	BGE   block69
+	BGE   block145
 
-rest70:
+rest146:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x3b2f8417

@@ -42,6 +42,22 @@ type Elements struct {
 	Scales            []float32 // of the rows of Int8, which are packed
 }
 
+// Half returns the rows from number first of a sequence on, at most n, that lie one behind the other, where values of 16 bits
+// are read as they are: rows of 16 elements, or a multiple.
+func (t *Stored) Half(r *tile.HalfRows, s *sight.Sequence, head, first, n int) bool {
+	data := t.Float16
+	if data == nil {
+		data = t.BFloat16
+	}
+	if data == nil || t.Dim%16 != 0 {
+		return false
+	}
+	n = max(0, min(n, s.Keys-first))
+	at, run := t.find(s, head, first, n)
+	r.Data, r.Len, r.Dim, r.Stride = data[at:], min(n, run), t.Dim, t.LenStride
+	return true
+}
+
 // FewRows are converted at a time where each is read once.
 const FewRows = 16
 

@@ -303,15 +303,11 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 			}
 		}
 	}
-	var values tile.Rows
 	chunks := w.chunks(parts[0].all.From, parts[0].all.To, len(parts))
 	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
 		for i := range parts {
 			t := &parts[i]
-			for k := from; k < to; k += values.Len {
-				w.V.Rows(&values, w.values, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
-				asm.RowValues(t.mixes(w), t.scores(w)[k:], t.sum[:], plan.PadRows(t.rows), values)
-			}
+			w.mixValues(&w.sequences[it.Sequence], it.Head+i, t, 0, plan.PadRows(t.rows), sight.Keys{From: from, To: to})
 		}
 	}
 	for i := range parts {
@@ -362,11 +358,28 @@ func hasNaN(x []float32) bool {
 
 // mixRow mixes values for row r of the part of head i of an item alone.
 func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
+	w.mixValues(&w.sequences[it.Sequence], it.Head+i, t, r, 1, k)
+}
+
+// mixValues mixes the values of some keys of a part for rows from row r on.
+func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k sight.Keys) {
 	var values tile.Rows
+	var half tile.HalfRows
+	mixes, sum := t.mixes(w)[r*tile.Pad(w.V.Dim):], t.sum[r:]
 	for k.Len() > 0 {
-		w.V.Rows(&values, w.values, &w.sequences[it.Sequence], it.Head+i, t.first+k.From, k.Len())
-		asm.RowValues(t.mixes(w)[r*tile.Pad(w.V.Dim):], t.scores(w)[r*tile.Keys+k.From:], t.sum[r:], 1, values)
-		k.From += values.Len
+		weights := t.scores(w)[r*tile.Keys+k.From:]
+		switch {
+		case !w.V.Converted() || rows > 4 || !w.V.Half(&half, s, head, t.first+k.From, k.Len()):
+			w.V.Rows(&values, w.values, s, head, t.first+k.From, k.Len())
+			asm.RowValues(mixes, weights, sum, rows, values)
+			k.From += values.Len
+		case w.V.Float16 != nil:
+			asm.RowValuesFloat16(mixes, weights, sum, rows, half)
+			k.From += half.Len
+		default:
+			asm.RowValuesBFloat16(mixes, weights, sum, rows, half)
+			k.From += half.Len
+		}
 	}
 }
 
