@@ -448,12 +448,21 @@ func (p *sharedProduct) scoreItem(buf *packing, col int) {
 		}
 		for j := col; j < col+n; j += most {
 			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(most, col+n-j), Dim: k, Stride: p.b.Stride}
-			if spread {
+			count := keys.Len
+			switch {
+			case 1 < count && count < plan.RowKeys: // a whole block, of which the others are anything
+				stride := tile.Pad(k)
+				buf.b = memory.Aligned(buf.b, plan.RowKeys*stride)
+				for i := range count {
+					copy(buf.b[i*stride:][:k], keys.Row(i))
+				}
+				keys = tile.Rows{Data: buf.b, Len: plan.RowKeys, Dim: k, Stride: stride}
+			case spread:
 				keys = copyRows(&buf.b, keys)
 			}
 			asm.RowScores(buf.c[:], queries, width, rows, keys)
 			for r := range p.m {
-				for x, s := range buf.c[r*tile.Keys:][:keys.Len] {
+				for x, s := range buf.c[r*tile.Keys:][:count] {
 					i, j := r, j+x
 					if p.flip {
 						i, j = j, i
@@ -503,12 +512,13 @@ func (p *sharedProduct) lowItem(buf *packing, col int) {
 		if end := first + k; end%generic.ProductTerms == 0 || end == p.k {
 			add := p.add || end > generic.ProductTerms
 			for i := range p.m {
-				row := p.c.Data[i*p.c.Stride+col:][:n]
-				for j, s := range buf.b[i*ld:][:n] {
-					if add {
-						s = row[j] + s
-					}
-					row[j] = s
+				row, sums := p.c.Data[i*p.c.Stride+col:][:n], buf.b[i*ld:][:n]
+				if !add {
+					memory.Copy(row, sums)
+					continue
+				}
+				for j, s := range sums {
+					row[j] += s
 				}
 			}
 		}

@@ -120,17 +120,20 @@ func (c *call) clearRest() {
 
 // clearRows writes the rows [from, to) of all heads.
 func (c *call) clearRows(batch, from, to int) {
-	for i := from; i < to; i++ {
-		for head := range c.Dst.Heads {
-			c.clearRow(batch, head, i)
-		}
+	if from >= to {
+		return
 	}
-}
-
-func (c *call) clearRow(batch, head, i int) {
-	memory.Clear(c.Dst.Data[c.Dst.At(batch, head, i):][:c.Dst.Dim])
-	if c.saves() {
-		c.save((batch*c.Dst.Heads+head)*c.Queries+c.First+i, float32(math.Inf(-1)), 0)
+	d, n := &c.Dst, 1 // rows at a time
+	if d.LenStride == d.Dim {
+		n = to - from
+	}
+	for head := range d.Heads {
+		for i := from; i < to; i += n {
+			memory.Clear(d.Data[d.At(batch, head, i):][:n*d.Dim])
+		}
+		for i := from; i < to && c.saves(); i++ {
+			c.save((batch*d.Heads+head)*c.Queries+c.First+i, float32(math.Inf(-1)), 0)
+		}
 	}
 }
 
