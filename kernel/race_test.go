@@ -166,6 +166,17 @@ func plants() (all []plant) {
 			}
 		})
 
+		stride := s.lk + 8
+		dst, q, k, v = head(s.lq), head(s.lq), head(s.lk), head(s.lk)
+		mask := &Mask{Data: make([]bool, s.lq*stride), QueryStride: stride}
+		for i := range mask.Data {
+			mask.Data[i] = i%3 > 0
+		}
+		masked := func() { must(Attention(dst, q, k, v, &Options{Mask: mask, Workers: 1})) }
+		last := (s.lq/2)*stride + s.lk - 1
+		add(s.path+" reads a mask that is written", true, masked, func() { mask.Data[last] = true })
+		add(s.path+" beside a mask", false, masked, func() { mask.Data[last+1], mask.Data[last+8] = true, true })
+
 		// Two workers that take the same rows. A pool puts one call after the end of another: of many
 		// calls some go on at the same time.
 		dst, q, k, v = head(s.lq), head(s.lq), head(s.lk), head(s.lk)
