@@ -82,6 +82,23 @@ func softmax(dst, x []float32) {
 	}
 }
 
+// SoftmaxGradient sets dx[i] = FMA(y[i], dy[i] - Dot(y, dy), +0): the gradient of what gave the softmax y, from dy, that of
+// y. It panics, before it writes, if the lengths differ or dx overlaps y or dy without being it.
+func SoftmaxGradient(dx, y, dy []float32) {
+	if len(dx) != len(y) || len(dx) != len(dy) {
+		panic(fmt.Sprintf("attn: generic.SoftmaxGradient: dx has %d elements, y %d and dy %d", len(dx), len(y), len(dy)))
+	}
+	for i, x := range [...][]float32{y, dy} {
+		if len(x) > 0 && &dx[0] != &x[0] && overlap(dx, x) {
+			panic(fmt.Sprintf("attn: generic.SoftmaxGradient: dx overlaps %s without being it", [...]string{"y", "dy"}[i]))
+		}
+	}
+	d := Dot(y, dy)
+	for i := range dx {
+		dx[i] = FMA(y[i], dy[i]-d, 0)
+	}
+}
+
 // SoftmaxRows is [Softmax] on each row of a packed matrix with cols columns. It panics, before it
 // writes, if the lengths differ or are no multiple of cols, cols is not positive, or dst overlaps x
 // without being x.

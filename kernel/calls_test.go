@@ -127,7 +127,9 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 		return packedLayer.Weights(packedWeights, tokens, 1, []int{5, 69}, &Options{Workers: workers})
 	}})
 	calls = append(calls, spanCalls(kind)...)
-	return append(calls, gradientCalls(kind)...)
+	calls = append(calls, gradientCalls(kind)...)
+	vector("SoftmaxGradient", len(x), func(out []float32) { SoftmaxGradient(out, x, y) })
+	return calls
 }
 
 // Workers never change a bit.

@@ -50,6 +50,7 @@ var golden = []uint64{
 	0xaecbeb27fdefc7e3, // AttentionGradient
 	0x9650e3ca575f6537, // causal, of odd dims
 	0xd21188300442d098, // soft cap, ALiBi and bias
+	0xf427f9a8420e4f3d, // SoftmaxGradient
 }
 
 func TestDigests(t *testing.T) {

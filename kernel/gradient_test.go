@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -561,4 +562,50 @@ func gradientCalls(kind asmtest.Kind) (all []call) {
 		}})
 	}
 	return all
+}
+
+// The gradient of a softmax has the bits of the contract, also in place, and is that of small differences.
+func TestSoftmaxGradient(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 60))
+	f := newFenced(t)
+	for _, n := range []int{0, 1, 2, 15, 16, 17, 63, 64, 65, 300, 4095, 4096, 4097, 9000} {
+		for kind := range asmtest.Kinds {
+			y, dy := asmtest.Fill(r, make([]float32, n), kind), asmtest.Fill(r, make([]float32, n), kind)
+			want := make([]float32, n)
+			generic.SoftmaxGradient(want, y, dy)
+			dx := f.vector(r, make([]float32, n))
+			SoftmaxGradient(dx, y, dy)
+			asmtest.Equal(t, want, dx, "n=%d kind=%d", n, kind)
+			inPlace := slices.Clone(y)
+			SoftmaxGradient(inPlace, inPlace, dy)
+			asmtest.Equal(t, want, inPlace, "n=%d kind=%d, dx is y", n, kind)
+			SoftmaxGradient(dy, y, dy)
+			asmtest.Equal(t, want, dy, "n=%d kind=%d, dx is dy", n, kind)
+		}
+	}
+	x, dy, y, dx := asmtest.Fill(r, make([]float32, 20), asmtest.Normal), asmtest.Fill(r, make([]float32, 20), asmtest.Normal), make([]float32, 20), make([]float32, 20)
+	loss := func(x []float32) (sum float64) {
+		z, mix := 0.0, 0.0
+		for i, v := range x {
+			z += math.Exp(float64(v))
+			mix += float64(math.Exp(float64(v)) * float64(dy[i]))
+		}
+		return mix / z
+	}
+	Softmax(y, x)
+	SoftmaxGradient(dx, y, dy)
+	for i := range x {
+		const h = 0x1p-8
+		moved := slices.Clone(x)
+		moved[i] += h
+		up, hi := loss(moved), moved[i]
+		moved[i] = x[i] - h
+		down, lo := loss(moved), moved[i]
+		require.InDelta(t, (up-down)/(float64(hi)-float64(lo)), float64(dx[i]), 1e-5, "element %d", i)
+	}
+	require.PanicsWithValue(t, "attn: SoftmaxGradient: dx has 2 elements, y 2 and dy 3", func() { SoftmaxGradient(x[:2], y[:2], dy[:3]) })
+	require.PanicsWithValue(t, "attn: SoftmaxGradient: dx overlaps y without being it", func() { SoftmaxGradient(x[1:3], x[:2], dy[:2]) })
+	require.PanicsWithValue(t, "attn: SoftmaxGradient: dx overlaps dy without being it", func() { SoftmaxGradient(x[1:3], dy[:2], x[:2]) })
+	require.PanicsWithValue(t, "attn: generic.SoftmaxGradient: dx overlaps dy without being it", func() { generic.SoftmaxGradient(x[1:3], dy[:2], x[:2]) })
+	require.PanicsWithValue(t, "attn: generic.SoftmaxGradient: dx has 1 elements, y 2 and dy 2", func() { generic.SoftmaxGradient(x[:1], dy[:2], y[:2]) })
 }

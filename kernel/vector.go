@@ -71,6 +71,32 @@ func SoftmaxRows(dst, x []float32, cols int) {
 	}
 }
 
+// SoftmaxGradient sets dx[i] = y[i] * (dy[i] - sum_j y[j]*dy[j]): from y, a result of [Softmax], and dy, the gradient of a
+// loss with respect to that, it gets the gradient with respect to what the softmax was of. It panics, before it writes, if the
+// lengths differ or dx overlaps y or dy without being it.
+//
+// With u = 2^-24, n elements, k of [Dot] and D = sum_j |y[j]*dy[j]|, an element is off by at most u*|dx[i]| + |y[i]| * (u*(|dy[i]| +
+// D) + gamma_k*D), to first order and where nothing underflows.
+func SoftmaxGradient(dx, y, dy []float32) {
+	if len(dx) != len(y) || len(dx) != len(dy) {
+		panic(fmt.Sprintf("attn: SoftmaxGradient: dx has %d elements, y %d and dy %d", len(dx), len(y), len(dy)))
+	}
+	for i, x := range [...][]float32{y, dy} {
+		if len(x) > 0 && &dx[0] != &x[0] && overlap(dx, x) {
+			panic(fmt.Sprintf("attn: SoftmaxGradient: dx overlaps %s without being it", [...]string{"y", "dy"}[i]))
+		}
+	}
+	norm := tile.Norm{asm.Dot(y, dy), 1, 0}
+	for len(dx) > 0 {
+		n := min(len(dx), len(zeros))
+		asm.Normalize(dx[:n], dy[:n], y[:n], zeros[:n], &norm)
+		dx, y, dy = dx[n:], y[n:], dy[n:]
+	}
+}
+
+// zeros are a bias of nothing.
+var zeros [1 << 12]float32
+
 // narrowRow is the most columns of rows that go side by side, as a call for each takes longer.
 const narrowRow = 16
 
