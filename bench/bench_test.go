@@ -23,6 +23,7 @@ func BenchmarkLayerNorm(b *testing.B)     { benchmarkKernel(b, "LayerNorm") }
 func BenchmarkRMSNorm(b *testing.B)       { benchmarkKernel(b, "RMSNorm") }
 func BenchmarkAttention(b *testing.B)     { benchmarkKernel(b, "Attention") }
 func BenchmarkDecode(b *testing.B)        { benchmarkKernel(b, "Decode") }
+func BenchmarkCache(b *testing.B)         { benchmarkKernel(b, "Cache") }
 func BenchmarkGenerate(b *testing.B)      { benchmarkKernel(b, "Generate") }
 func BenchmarkSelfAttention(b *testing.B) { benchmarkKernel(b, "SelfAttention") }
 

@@ -213,6 +213,18 @@ func benchmarks(zen4 bool) []benchmark {
 		}
 	}
 
+	for typ := kernel.Float32; typ <= kernel.Int8; typ++ {
+		for _, keys := range []int{1024, 16384, 131072} {
+			all = append(all, cached(keys, 1, 256, typ))
+		}
+		for _, group := range []int{4, 8} {
+			all = append(all, cached(16384, group, 256, typ))
+		}
+		for _, page := range []int{16, 128} {
+			all = append(all, cached(16384, 1, page, typ))
+		}
+	}
+
 	all = append(all, optionCases()...)
 
 	// What other libraries do too, on one worker and on all.
@@ -437,6 +449,40 @@ func decode(keys, d, group, queries, workers int, cache cacheLayout, goal target
 		j, err := i.attend(packed(heads*group, queries, d, 1), k, v, &kernel.Options{Causal: queries > 1, Workers: workers})
 		j.read = kv
 		return j, err
+	}
+	return b
+}
+
+// cached is decoding on one worker from a cache, of 8 KV heads of 128, whose pages were taken at random. Bytes are those
+// that are stored.
+func cached(keys, group, page int, typ kernel.Type) benchmark {
+	const heads, d = 8, 128
+	b := benchmark{kernel: "Cache", workers: 1, unit: gbytes}
+	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/page=%d/type=%s", keys, d, heads*group, group, page, [...]string{"float32", "float16", "bfloat16", "int8"}[typ])
+	b.flops = 4 * float64(keys*d*heads*group)
+	b.bytes = 2 * float64(keys*heads) * [...]float64{4 * d, 2 * d, 2 * d, d + 4}[typ]
+	b.traffic = b.bytes + 8*float64(heads*group*d)
+	b.setup = func(i impl, workers int) (job, error) {
+		// Others have a page each, and release them in a random order, so that one is free at a time.
+		c, err := kernel.NewCache(kernel.CacheConfig{KVHeads: heads, Dim: d, Tokens: keys, PageTokens: page, Type: typ})
+		if err != nil {
+			return job{}, err
+		}
+		some := packed(heads, page, d, 1)
+		others := make([]*kernel.Sequence, keys/page)
+		for j := range others {
+			others[j] = c.NewSequence()
+			must(others[j].Append(some, some))
+		}
+		s := c.NewSequence()
+		for _, j := range rand.New(rand.NewPCG(1, 2)).Perm(len(others)) {
+			others[j].Release()
+			must(s.Append(packed(heads, page, d, uint64(2*j)), packed(heads, page, d, uint64(2*j+1))))
+		}
+		seqs := []*kernel.Sequence{s}
+		q, dst := packed(heads*group, 1, d, 1), packed(heads*group, 1, d, 1)
+		o := &kernel.Options{Workers: workers}
+		return job{run: repeat(func() { i.cache(c, dst, q, seqs, o) })}, nil
 	}
 	return b
 }

@@ -31,6 +31,7 @@ type impl struct {
 	matMul       func(c, a, b kernel.Matrix, workers int)            // packed matrices
 	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
 	options      func(dst, q, k, v kernel.Tensor, o *kernel.Options) // the same, with any options
+	cache        func(c *kernel.Cache, dst, q kernel.Tensor, s []*kernel.Sequence, o *kernel.Options)
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
 
 	// attention prepares attention of packed tensors with one batch member, and returns its timer. dst
@@ -54,7 +55,7 @@ func (b benchmark) runsOn(i impl) bool {
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
-		"Options": i.options != nil, "Generate": i.step != nil, "SelfAttention": i.layer != nil,
+		"Options": i.options != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "SelfAttention": i.layer != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
 }
@@ -139,6 +140,9 @@ var selected = func() impl {
 			return repeat(func() { must(kernel.MatMulPacked(c, a, packed, o)) }), err
 		},
 		step: func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
+		cache: func(c *kernel.Cache, dst, q kernel.Tensor, s []*kernel.Sequence, o *kernel.Options) {
+			must(c.Attention(dst, q, s, o))
+		},
 		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
 			must(l.Forward(dst, x, o))
 		},

@@ -115,13 +115,13 @@ func (c *CacheConfig) rows(n, dim int) source.Stored {
 	rows := source.Stored{Tensor: source.Tensor{Batch: 1, Heads: c.KVHeads, Len: n, Dim: dim, HeadStride: n * dim, LenStride: dim}}
 	switch size := c.KVHeads * n * dim; c.Type {
 	case Float16:
-		rows.Float16 = memory.Aligned[uint16](nil, size)
+		rows.Float16 = memory.Huge(memory.Aligned[uint16](nil, size))
 	case BFloat16:
-		rows.BFloat16 = memory.Aligned[uint16](nil, size)
+		rows.BFloat16 = memory.Huge(memory.Aligned[uint16](nil, size))
 	case Int8:
-		rows.Int8, rows.Scales = memory.Aligned[int8](nil, size), make([]float32, c.KVHeads*n)
+		rows.Int8, rows.Scales = memory.Huge(memory.Aligned[int8](nil, size)), make([]float32, c.KVHeads*n)
 	default:
-		rows.Data = memory.Aligned[float32](nil, size)
+		rows.Data = memory.Huge(memory.Aligned[float32](nil, size))
 	}
 	return rows
 }
