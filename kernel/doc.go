@@ -3,7 +3,7 @@
 //
 // [Attention] is scaled dot-product attention, fused and tiled: the scores of a tile of keys are
 // turned into weights and mixed into the output while they are in the cache, and the matrix of all
-// scores never exists. [SelfAttention] is the layer around it, with its projections. [Dot], [Exp],
+// scores never exists. [AttentionPartial] is that for a part of the keys, to be merged with others. [SelfAttention] is the layer around it, with its projections. [Dot], [Exp],
 // [Softmax], [LogSumExp], [MatMul] and [MatMulPacked] are the kernels by themselves. [Rotary] gives
 // queries and keys their positions. [AttentionGradient] is the way back, for training.
 //
