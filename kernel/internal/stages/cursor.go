@@ -1,6 +1,8 @@
 package stages
 
 import (
+	"math"
+
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -30,24 +32,34 @@ func (at *cursor) at(t *source.Tensor) int {
 	return t.At(at.sequence.Batch, at.head+at.Number, at.sequence.Query+at.Query)
 }
 
-// offsets sets the offsets in q and dst of width rows from this one on. Those behind the last one repeat it.
+// offsets sets the offsets in q and dst of width rows from this one on, with those that come again before the first and
+// behind the last one.
 func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	q, d := &at.call.Q, &at.call.Dst
-	i, j, number := at.at(q), at.at(d), at.Number
-	qHead, dHead, group := q.HeadStride, d.HeadStride, at.Group
-	qQuery, dQuery := q.LenStride-(group-1)*qHead, d.LenStride-(group-1)*dHead
-	before, behind := at.Before, at.Behind
+	i, j, number, group := at.at(q), at.at(d), at.Number, at.Group
+	qStep, dStep := q.HeadStride, d.HeadStride
+	qNext, dNext := q.LenStride-group*qStep, d.LenStride-group*dStep
+	if group == 1 { // as if all rows were of one query
+		group, qStep, dStep = math.MaxInt, q.LenStride, d.LenStride
+	}
 	is, js := src[:width], dst[:width]
-	for r := range is {
+	r, last := at.Before, min(at.Before+at.Behind, width)
+	for k := range is[:r] {
+		is[k], js[k] = i, j
+	}
+	for r < last {
+		end := min(last, r+min(group-number, width))
+		number += end - r
+		for ; r < end; r++ {
+			is[r], js[r] = i, j
+			i, j = i+qStep, j+dStep
+		}
+		if number == group {
+			i, j, number = i+qNext, j+dNext, 0
+		}
+	}
+	for ; r < width; r++ {
 		is[r], js[r] = i, j
-		if uint(r-before) >= uint(behind) { // the first or the last one again
-			continue
-		}
-		if number++; number < group {
-			i, j = i+qHead, j+dHead
-		} else {
-			i, j, number = i+qQuery, j+dQuery, 0
-		}
 	}
 }
 
