@@ -226,6 +226,7 @@ func benchmarks(zen4 bool) []benchmark {
 	}
 
 	all = append(all, optionCases()...)
+	all = append(all, gradients(zen4)...)
 
 	// What other libraries do too, on one worker and on all.
 	peers := func(b benchmark) {

@@ -33,6 +33,7 @@ type impl struct {
 	options      func(dst, q, k, v kernel.Tensor, o *kernel.Options) // the same, with any options
 	cache        func(c *kernel.Cache, dst, q kernel.Tensor, s []*kernel.Sequence, o *kernel.Options)
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
+	gradient     func(g *kernel.Gradient, o *kernel.Options)
 
 	// attention prepares attention of packed tensors with one batch member, and returns its timer. dst
 	// is set when it returns, or after the first run.
@@ -56,6 +57,7 @@ func (b benchmark) runsOn(i impl) bool {
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
 		"Options": i.options != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "SelfAttention": i.layer != nil,
+		"Gradient": i.gradient != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
 }
@@ -146,6 +148,7 @@ var selected = func() impl {
 		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
 			must(l.Forward(dst, x, o))
 		},
+		gradient: func(g *kernel.Gradient, o *kernel.Options) { must(kernel.AttentionGradient(g, o)) },
 	}
 	i.attention, i.options = calls(i.step), i.step
 	if i.name == "generic" {
