@@ -324,7 +324,7 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 			asm.GradCap(result, w.capped, w.edit.inverse)
 		}
 	}
-	if w.edit.hides() && !allFinite(result) {
+	if w.edit.hides() && !w.allFinite(result) {
 		// The weight of a key that a bias hides is 0, but for rows that are NaN, and 0 times infinity is NaN.
 		hides = sight.Keys{To: n}
 		for j := range n {
@@ -445,7 +445,7 @@ func (w *gradientWorker) fill(st *step, p *gradientPanel) {
 // addKeys adds what a step makes of the gradients of keys and values.
 func (w *gradientWorker) addKeys(st *step) {
 	add := func(sums, a []float32, b tile.Rows) {
-		apart := st.hides && !allFinite(b)
+		apart := st.hides && !w.allFinite(b)
 		for from := st.any.From; from < st.any.To; {
 			to, queries := st.alike(from)
 			if queries.Len() == 0 {
@@ -492,7 +492,7 @@ func (st *step) alike(key int) (end int, queries sight.Keys) {
 func (w *gradientWorker) addQueries(st *step) {
 	s := w.sequence
 	if st.hides && w.finite == 0 {
-		if w.finite = -1; allFinite(w.lanesOfKeys) {
+		if w.finite = -1; w.allFinite(w.lanesOfKeys) {
 			w.finite = 1
 		}
 	}
@@ -590,14 +590,12 @@ func mixSeen(mix, weights []float32, b tile.Rows, seen func(i int) bool) {
 	}
 }
 
-// allFinite reports whether no element is NaN or infinite.
-func allFinite(r tile.Rows) bool {
-	for i := range r.Len {
-		for _, x := range r.Row(i) {
-			if x-x != 0 {
-				return false
-			}
-		}
-	}
-	return true
+// allFinite reports whether no element is NaN or infinite: it mixes rows, of whole vectors, by weights of 0.
+func (w *gradientWorker) allFinite(r tile.Rows) bool {
+	var weights [tile.Keys]float32
+	var sum [1]float32
+	mix := w.row[:r.Dim]
+	clear(mix)
+	asm.RowValues(mix, weights[:r.Len], sum[:], 1, r)
+	return !hasNaN(mix)
 }
