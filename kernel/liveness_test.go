@@ -155,7 +155,7 @@ func stopsQuickly(t *testing.T, goroutines int, start func() (call func() error)
 		if quick <= max(quickLimit, 3*loops[n/10]) && slow <= max(slowLimit, 3*loops[n*99/100]) {
 			return
 		}
-		if try == 3 {
+		if try == 10 { // others keep a busy machine from stopping, now and then
 			t.Errorf("the world takes too long to stop, want at most %v (p10) and %v (p99)", quickLimit, slowLimit)
 			return
 		}
