@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
@@ -144,7 +145,7 @@ func TestLanes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 30))
 	alike, apart := 0, 0
 	for range 2000 {
-		width := []int{16, tile.MaxPanel}[r.IntN(2)]
+		width := []int{asm.NarrowPanel, asm.PanelWidth(tile.MaxPanel)}[r.IntN(2)]
 		s, at := rows(r)
 		rule := rule(r)
 		rule.Trim(&s)
