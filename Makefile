@@ -41,7 +41,7 @@ matrix: ## CPUs without AVX-512, AVX2, FMA, and other platforms: emulated, or bu
 
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
-	go test -race -short ./asm/asmtest ./kernel ./kernel/internal/queue ./fuzz
+	go test -race -short -timeout 30m ./asm/asmtest ./kernel ./kernel/internal/queue ./fuzz
 
 STRESS ?= 1m# how long each test of 'make stress' runs
 

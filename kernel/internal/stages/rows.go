@@ -25,10 +25,12 @@ type rows struct {
 	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
 }
 
-// load packs the n queries from row on, of the rows of a KV head.
+// load packs the n queries from row on, of the rows of a KV head. Lanes behind them repeat the last one: another worker
+// may be writing the rows behind it, where dst is q.
 func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
 	var at cursor
 	at.begin(c, it, head, row)
+	at.Behind = n - 1
 	rs.n, rs.q, rs.width = n, q, plan.NarrowPanel
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
 		rs.width = 1
