@@ -17,6 +17,11 @@ type Bias struct {
 	BatchStride, HeadStride, QueryStride int
 }
 
+// Row returns the offset of the element of query row i and key row j.
+func (b *Bias) Row(batch, head, i, j int) int {
+	return batch*b.BatchStride + head*b.HeadStride + i*b.QueryStride + j
+}
+
 // An edit is what happens to the scores of a call between score and hide: in this order a cap, a bias by
 // distance and one by query and key.
 type edit struct {
@@ -24,6 +29,8 @@ type edit struct {
 	cap, inverse float32 // in units of log 2; 0 is no cap
 	slopes       []float32
 	bias         *Bias
+	first        int // number of the first query
+	firstKey     int // and of the first key, among all
 }
 
 // set makes e that of a call with the arguments a, which stay where they are.
@@ -38,6 +45,7 @@ func (e *edit) set(a *Arguments) {
 		e.inverse = 1 / e.cap
 	}
 	e.slopes = appendLog2(e.slopes[:0], a.ALiBi)
+	e.first, e.firstKey = a.First, a.FirstKey
 	if a.Bias.Data != nil {
 		e.bias = &a.Bias
 	}
@@ -64,24 +72,23 @@ type edited struct {
 
 // load takes n rows from the first on. Those beyond the last one repeat it.
 func (q *edited) load(first *cursor, n int) {
-	at, c := *first, first.call
-	q.same = true
+	at := *first
 	for r := range n {
-		h := at.head + at.Number
-		q.position[r] = int32(generic.AlibiPosition(min(at.sequence.Position(at.Query), 1<<30-c.FirstKey) + c.FirstKey))
-		if c.ALiBi != nil {
-			q.slope[r] = c.edit.slopes[h]
-		}
-		q.bias[r] = c.biasRow(at.sequence, h, at.Query)
-		q.same = q.same && q.bias[r] == q.bias[0]
+		at.call.edit.load(q, r, at.sequence, at.head+at.Number, at.Query)
 		at.Next()
 	}
 }
 
-// biasRow returns where the bias of a query begins, as keys count.
-func (c *call) biasRow(s *sight.Sequence, head, query int) int {
-	b := &c.Bias
-	return s.Batch*b.BatchStride + head*b.HeadStride + (c.First+s.Query+query)*b.QueryStride + s.Key
+// load takes a query of a sequence and query head as number r of q. Number 0 comes first.
+func (e *edit) load(q *edited, r int, s *sight.Sequence, head, query int) {
+	q.position[r] = int32(generic.AlibiPosition(min(s.Position(query), 1<<30-e.firstKey) + e.firstKey))
+	if len(e.slopes) > 0 {
+		q.slope[r] = e.slopes[head]
+	}
+	if e.bias != nil {
+		q.bias[r] = e.bias.Row(s.Batch, head, e.first+s.Query+query, s.Key)
+	}
+	q.same = r == 0 || q.same && q.bias[r] == q.bias[0]
 }
 
 // take takes n queries of p from number r on.
@@ -100,29 +107,35 @@ func (w *worker) unedited(st *tile.Panel) *tile.Panel {
 	return &w.ignored
 }
 
-// ifLast returns st for the last edit, whose maxima count.
-func (w *worker) ifLast(st *tile.Panel, last bool) *tile.Panel {
-	if last {
-		return st
-	}
-	return &w.ignored
-}
-
 // editTile edits the scores of a panel with n keys from number first on, and raises the maxima of st.
 func (w *worker) editTile(p *panel, st *tile.Panel, scores []float32, first, n int) {
 	e := &w.edit
 	if e.cap != 0 {
-		asm.CapTile(scores, w.ifLast(st, w.ALiBi == nil && e.bias == nil), n, e.cap, e.inverse)
+		to := st
+		if len(e.slopes) > 0 || e.bias != nil {
+			to = &w.ignored
+		}
+		asm.CapTile(scores, to, n, e.cap, e.inverse)
 	}
-	if w.ALiBi != nil {
-		asm.AlibiTile(scores, w.ifLast(st, e.bias == nil), &p.edited.position, &p.edited.slope, n, w.FirstKey+first)
+	e.addBiases(&p.edited, scores, st, &w.ignored, first, n)
+}
+
+// addBiases adds biases to the scores of the queries of q with n keys from number first on, and raises the maxima of st;
+// those of scores that are not the last go to ignored.
+func (e *edit) addBiases(q *edited, scores []float32, st, ignored *tile.Panel, first, n int) {
+	if len(e.slopes) > 0 {
+		to := st
+		if e.bias != nil {
+			to = ignored
+		}
+		asm.AlibiTile(scores, to, &q.position, &q.slope, n, e.firstKey+first)
 	}
 	switch {
 	case e.bias == nil:
-	case p.edited.same:
-		asm.BiasKeys(scores, st, e.bias.Data[p.edited.bias[0]+first:], n)
+	case q.same:
+		asm.BiasKeys(scores, st, e.bias.Data[q.bias[0]+first:], n)
 	default:
-		asm.BiasTile(scores, st, e.bias.Data[first:], &p.edited.bias, n)
+		asm.BiasTile(scores, st, e.bias.Data[first:], &q.bias, n)
 	}
 }
 

@@ -47,7 +47,7 @@ func (c *gradient) eachBias(f func(at int)) {
 	for batch := range once(b.BatchStride, c.Q.Batch) {
 		for head := range once(b.HeadStride, c.Q.Heads) {
 			for i := range once(b.QueryStride, c.Queries) {
-				f(batch*b.BatchStride + head*b.HeadStride + i*b.QueryStride)
+				f(b.Row(batch, head, i, 0))
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func (c *gradient) before(sequence, head, number int) (n int) {
 // addBiases adds the gradients of the biases of a step.
 func (w *gradientWorker) addBiases(st *step) {
 	s, b, k := w.sequence, &w.Bias, st.any
-	at := s.Batch*b.BatchStride + st.head*b.HeadStride + (s.Query+st.row)*b.QueryStride + s.Key + w.first
+	at := b.Row(s.Batch, st.head, s.Query+st.row, s.Key) + w.first
 	if b.QueryStride == 0 {
 		sums := tile.Rows{Data: w.biases, Len: k.Len(), Dim: narrowest, Stride: narrowest}
 		clear(w.biases[:sums.Len*narrowest])
@@ -177,8 +177,8 @@ func (c *gradient) seesAny(s *sight.Sequence, head, i int) bool {
 		lanes.SetMask(0, c.Sight.Row(s.Batch, head, s.Query+i, s.Key))
 	}
 	var q edited
-	if b := &c.Bias; b.Data != nil {
-		q.bias[0] = s.Batch*b.BatchStride + head*b.HeadStride + (s.Query+i)*b.QueryStride + s.Key
+	if c.edit.on {
+		c.edit.load(&q, 0, s, head, i)
 	}
 	for j := range s.Keys {
 		if lanes.Hidden(j)&1 == 0 && !c.edit.hidden(&q, 0, j) {

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/selfattn/attn/asm"
-	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/queue"
@@ -244,7 +243,6 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 	s := w.sequence
 	p.dead = 0
 	p.sees.Load(&w.Sight, s, &sight.Rows{Query: st.row + p.column, Group: 1, Behind: st.n - 1 - p.column}, p.width)
-	p.edited.same = true
 	for r := range p.width {
 		i := st.row + min(p.column+r, st.n-1)
 		number := (s.Batch*w.Q.Heads+st.head)*w.Queries + s.Query + i
@@ -257,14 +255,7 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 			p.sees.SetMask(r, w.Sight.Row(s.Batch, st.head, s.Query+i, s.Key))
 		}
 		if w.edit.on {
-			e := &p.edited
-			e.position[r] = int32(generic.AlibiPosition(s.Position(i)))
-			if w.ALiBi != nil {
-				e.slope[r] = w.edit.slopes[st.head]
-			}
-			b := &w.Bias
-			e.bias[r] = s.Batch*b.BatchStride + st.head*b.HeadStride + (s.Query+i)*b.QueryStride + s.Key
-			e.same = e.same && e.bias[r] == e.bias[0]
+			w.edit.load(&p.edited, r, s, st.head, i)
 		}
 	}
 	pack := func(dst []float32, t *source.Tensor, scale float32) {
@@ -412,15 +403,8 @@ func (w *gradientWorker) score(p *gradientPanel, k sight.Keys, ahead tile.Rows) 
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
 		copy(w.capped, w.scores[:n*p.width])
 	}
-	if w.ALiBi != nil {
-		asm.AlibiTile(w.scores, &w.ignored, &p.edited.position, &p.edited.slope, n, first)
-	}
-	switch {
-	case e.bias == nil:
-	case p.edited.same:
-		asm.BiasKeys(w.scores, &w.ignored, e.bias.Data[p.edited.bias[0]+first:], n)
-	default:
-		asm.BiasTile(w.scores, &w.ignored, e.bias.Data[first:], &p.edited.bias, n)
+	if e.on {
+		e.addBiases(&p.edited, w.scores, &w.ignored, &w.ignored, first, n)
 	}
 }
 

@@ -36,7 +36,7 @@ func (u *upcoming) expect(c *call, now, next *plan.Item) {
 		}
 	}
 	if b := c.edit.bias; b != nil && b.QueryStride > 0 {
-		at, from := c.biasRow(s, next.Head*group, first), c.Sight.Seen(s, first).From
+		at, from := b.Row(s.Batch, next.Head*group, c.First+s.Query+first, s.Key), c.Sight.Seen(s, first).From
 		if n := min(tile.Keys, s.Keys-from); n > 0 {
 			u.add(b.Data[at+from:], last-first+1, n, b.QueryStride)
 		}
