@@ -104,25 +104,34 @@ func (c *call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
 
 // clearRest writes the rows of Dst that are in no sequence, or see no key: zeros.
 func (c *call) clearRest() {
+	queries := func(s *sight.Sequence) (first, n int) { return s.Query, s.Queries }
+	eachRest(c.sequences, &c.Dst, queries, c.clearRows)
+}
+
+// eachRest calls f with the rows [from, to) of the batch members of t that are in no sequence, if there are any. of
+// returns the first row that a sequence has in t, and how many.
+func eachRest(sequences []sight.Sequence, t *source.Tensor, of func(s *sight.Sequence) (first, n int), f func(batch, from, to int)) {
 	row, batch := 0, 0 // the first one that may be left
-	for i := 0; i <= len(c.sequences); i++ {
-		next := &sight.Sequence{Batch: c.Dst.Batch} // behind the last one
-		if i < len(c.sequences) {
-			next = &c.sequences[i]
+	for i := 0; i <= len(sequences); i++ {
+		next, first, n := t.Batch, 0, 0 // behind the last one
+		if i < len(sequences) {
+			next = sequences[i].Batch
+			first, n = of(&sequences[i])
 		}
-		for ; batch < next.Batch; batch, row = batch+1, 0 {
-			c.clearRows(batch, row, c.Dst.Len)
+		for ; batch < next; batch, row = batch+1, 0 {
+			if row < t.Len {
+				f(batch, row, t.Len)
+			}
 		}
-		c.clearRows(batch, row, next.Query)
-		row = next.Query + next.Queries
+		if row < first {
+			f(batch, row, first)
+		}
+		row = first + n
 	}
 }
 
 // clearRows writes the rows [from, to) of all heads.
 func (c *call) clearRows(batch, from, to int) {
-	if from >= to {
-		return
-	}
 	d, n := &c.Dst, 1 // rows at a time
 	if d.LenStride == d.Dim {
 		n = to - from

@@ -219,30 +219,18 @@ func (c *gradient) settle(t *source.Tensor, batch, head, i int, sums []float32) 
 // leaveOut settles the gradients of keys that are in no sequence.
 func (c *gradient) leaveOut() {
 	var zeros []float32
-	row, batch := 0, 0 // the first one that may be left
-	k := &c.K
-	rest := func(to int) {
-		for ; row < to; row++ {
-			if zeros == nil {
-				zeros = make([]float32, max(k.Dim, c.V.Dim))
-			}
-			for head := range k.Heads {
+	keys := func(s *sight.Sequence) (first, n int) { return s.Key, s.Keys }
+	eachRest(c.sequences, &c.K.Tensor, keys, func(batch, from, to int) {
+		if zeros == nil {
+			zeros = make([]float32, max(c.K.Dim, c.V.Dim))
+		}
+		for row := from; row < to; row++ {
+			for head := range c.K.Heads {
 				c.settle(&c.DK, batch, head, row, zeros)
 				c.settle(&c.DV, batch, head, row, zeros)
 			}
 		}
-	}
-	for i := range c.sequences {
-		s := &c.sequences[i]
-		for ; batch < s.Batch; batch, row = batch+1, 0 {
-			rest(k.Len)
-		}
-		rest(s.Key)
-		row = max(row, s.Key+s.Keys)
-	}
-	for ; batch < k.Batch; batch, row = batch+1, 0 {
-		rest(k.Len)
-	}
+	})
 }
 
 // Work computes items until there are none.

@@ -71,31 +71,25 @@ func newGradientWorker(c *gradient) *gradientWorker {
 	w := gradientWorkers.Get().(*gradientWorker)
 	w.gradient = c
 	dim, vdim := tile.Pad(c.Q.Dim), tile.Pad(c.V.Dim)
+	// Some are needed only where something is asked for.
+	when := func(needed bool, n int) int {
+		if needed {
+			return n
+		}
+		return 0
+	}
+	caps, biases := c.SoftCap != 0, c.DBias != nil
+	apart := caps && (biases || c.DALiBi != nil)
 	parts := [...]struct {
 		s *[]float32
 		n int
 	}{
-		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, c.tileKeys * tile.MaxPanel},
+		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.edited, when(apart, c.tileKeys*stepRows)},
+		{&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, when(caps, c.tileKeys*tile.MaxPanel)},
 		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, c.tileKeys * dim}, {&w.dv, c.tileKeys * vdim},
-		{&w.padded[0], stepRows * dim}, {&w.padded[1], stepRows * vdim}, {&w.padded[2], c.tileKeys * dim},
-		{&w.row, tile.Keys + max(dim, vdim)}, {&w.biases, max(stepRows*tile.MaxPanel, c.tileKeys*narrowest)}, {&w.ones, stepRows * narrowest},
-		{&w.edited, c.tileKeys * stepRows},
-	}
-	apart := c.SoftCap != 0 && (c.DBias != nil || c.DALiBi != nil)
-	if !apart {
-		parts[14].n = 0
-	}
-	if c.DBias == nil {
-		parts[12].n, parts[13].n = 0, 0
-	}
-	if c.SoftCap == 0 {
-		parts[3].n = 0
-	}
-	if dim == c.Q.Dim {
-		parts[8].n, parts[10].n = 0, 0
-	}
-	if vdim == c.V.Dim {
-		parts[9].n = 0
+		{&w.padded[0], when(dim != c.Q.Dim, stepRows*dim)}, {&w.padded[1], when(vdim != c.V.Dim, stepRows*vdim)},
+		{&w.padded[2], when(dim != c.Q.Dim, c.tileKeys*dim)}, {&w.row, tile.Keys + max(dim, vdim)},
+		{&w.biases, when(biases, max(stepRows*tile.MaxPanel, c.tileKeys*narrowest))}, {&w.ones, when(biases, stepRows*narrowest)},
 	}
 	size := 0
 	for _, p := range parts {
