@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/selfattn/attn/asm"
-	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/pages"
@@ -390,11 +389,8 @@ func (c *Cache) AttentionPartial(p *Partial, q Tensor, seqs []*Sequence, opts *O
 	if err != nil {
 		return err
 	}
-	if err := o.checkShard(0, k.Len); err != nil {
-		return err
-	}
-	spans := (k.Len + generic.SpanKeys - 1) / generic.SpanKeys
-	if err := checkStates(&q, &k, &Tensor{Dim: c.config.VDim}, spans); err != nil {
+	spans, err := o.checkShard(&q, &k, &Tensor{Dim: c.config.VDim}, 0)
+	if err != nil {
 		return err
 	}
 	l := listsPool.Get().(*lists)

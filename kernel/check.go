@@ -52,7 +52,7 @@ func checkInputs(q, k, v *Tensor) error {
 
 // checkFit checks that resolved inputs fit together.
 func checkFit(q, k, v *Tensor) error {
-	if err := checkQueryKey(q, k); err != nil {
+	if err := checkQueryKey("q", "k", q, k); err != nil {
 		return err
 	}
 	if v.Batch != q.Batch || v.Heads != k.Heads || v.Len != k.Len {
@@ -97,17 +97,17 @@ func mismatch(name string, x *Tensor, want [4]int, of [4]string) error {
 	return nil
 }
 
-// checkQueryKey checks that resolved queries and keys fit together.
-func checkQueryKey(q, k *Tensor) error {
+// checkQueryKey checks that resolved queries and keys, which messages call so, fit together.
+func checkQueryKey(qName, kName string, q, k *Tensor) error {
 	switch {
 	case k.Batch != q.Batch:
-		return fmt.Errorf("attn: k.Batch is %d, want %d as of q", k.Batch, q.Batch)
+		return fmt.Errorf("attn: %s.Batch is %d, want %d as of %s", kName, k.Batch, q.Batch, qName)
 	case q.Heads%k.Heads != 0:
-		return fmt.Errorf("attn: k.Heads is %d, want a divisor of %d, the heads of q", k.Heads, q.Heads)
+		return fmt.Errorf("attn: %s.Heads is %d, want a divisor of %d, the heads of %s", kName, k.Heads, q.Heads, qName)
 	case k.Dim != q.Dim:
-		return fmt.Errorf("attn: k.Dim is %d, want %d as of q", k.Dim, q.Dim)
+		return fmt.Errorf("attn: %s.Dim is %d, want %d as of %s", kName, k.Dim, q.Dim, qName)
 	case k.Len > math.MaxInt32:
-		return fmt.Errorf("attn: k.Len is %d, want at most %d", k.Len, math.MaxInt32)
+		return fmt.Errorf("attn: %s.Len is %d, want at most %d", kName, k.Len, math.MaxInt32)
 	}
 	return nil
 }

@@ -99,15 +99,8 @@ func (g *Gradient) resolve() error {
 			return err
 		}
 	}
-	switch {
-	case g.K.Batch != g.Q.Batch:
-		return fmt.Errorf("attn: Gradient.K.Batch is %d, want %d as of Gradient.Q", g.K.Batch, g.Q.Batch)
-	case g.Q.Heads%g.K.Heads != 0:
-		return fmt.Errorf("attn: Gradient.K.Heads is %d, want a divisor of %d, the heads of Gradient.Q", g.K.Heads, g.Q.Heads)
-	case g.K.Dim != g.Q.Dim:
-		return fmt.Errorf("attn: Gradient.K.Dim is %d, want %d as of Gradient.Q", g.K.Dim, g.Q.Dim)
-	case g.K.Len > math.MaxInt32:
-		return fmt.Errorf("attn: Gradient.K.Len is %d, want at most %d", g.K.Len, math.MaxInt32)
+	if err := checkQueryKey("Gradient.Q", "Gradient.K", &g.Q, &g.K); err != nil {
+		return err
 	}
 	if err := checkShape("Gradient.V", &g.V, g.Q.Batch, g.K.Heads, g.K.Len, g.V.Dim); err != nil {
 		return err

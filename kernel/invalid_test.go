@@ -201,9 +201,9 @@ func square(p *problem) { p.v, p.dst = p.k, p.q }
 func TestTooManyKeys(t *testing.T) {
 	k := Tensor{Batch: 1, Heads: 1, Len: math.MaxInt32, Dim: 1}
 	q := Tensor{Batch: 1, Heads: 1, Len: 1, Dim: 1}
-	require.NoError(t, checkQueryKey(&q, &k))
+	require.NoError(t, checkQueryKey("q", "k", &q, &k))
 	if k.Len++; k.Len > 0 { // else int has 32 bits
-		require.EqualError(t, checkQueryKey(&q, &k), "attn: k.Len is 2147483648, want at most 2147483647")
+		require.EqualError(t, checkQueryKey("q", "k", &q, &k), "attn: k.Len is 2147483648, want at most 2147483647")
 	}
 }
 

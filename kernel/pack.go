@@ -176,9 +176,9 @@ func (p *Packed) store(block []float32, at, k int) {
 	block = block[:k*p.padded()]
 	switch p.storedType {
 	case Float16:
-		tile.ToFloat16(p.panels.halves[at:], block)
+		asm.ToFloat16(p.panels.halves[at:], block)
 	case BFloat16:
-		tile.ToBFloat16(p.panels.halves[at:], block)
+		asm.ToBFloat16(p.panels.halves[at:], block)
 	case Int8:
 		for j, width := 0, 0; j < p.cols; j += width {
 			width = p.widthAt(j)

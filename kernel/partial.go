@@ -63,11 +63,8 @@ func AttentionPartial(p *Partial, q, k, v Tensor, firstKey int, opts *Options) e
 	if err := o.check(&q, &k, q.Len); err != nil {
 		return err
 	}
-	if err := o.checkShard(firstKey, k.Len); err != nil {
-		return err
-	}
-	spans := (k.Len + generic.SpanKeys - 1) / generic.SpanKeys
-	if err := checkStates(&q, &k, &v, spans); err != nil {
+	spans, err := o.checkShard(&q, &k, &v, firstKey)
+	if err != nil {
 		return err
 	}
 	var a stages.Arguments
@@ -98,25 +95,27 @@ func newPartial(a *stages.Arguments, q *Tensor, o *Options, spans int) Partial {
 	return n
 }
 
-// checkShard checks what o says of a shard of n keys from number first on.
-func (o *Options) checkShard(first, n int) error {
+// checkShard checks what o says of a shard of the keys of k from number first on, and returns how many spans they are.
+func (o *Options) checkShard(q, k, v *Tensor, first int) (spans int, err error) {
+	n := k.Len
 	switch {
 	case first < 0 || first%generic.SpanKeys != 0:
-		return fmt.Errorf("attn: firstKey is %d, want a multiple of %d, the keys of a span, from 0 on", first, generic.SpanKeys)
+		return 0, fmt.Errorf("attn: firstKey is %d, want a multiple of %d, the keys of a span, from 0 on", first, generic.SpanKeys)
 	case first > math.MaxInt-n:
-		return fmt.Errorf("attn: firstKey is %d with %d keys from there on, want numbers that an int counts", first, n)
+		return 0, fmt.Errorf("attn: firstKey is %d with %d keys from there on, want numbers that an int counts", first, n)
 	case o.LSE != nil:
-		return fmt.Errorf("attn: Options.LSE has %d elements, want nil: Finish has the log-sum-exp", len(o.LSE))
+		return 0, fmt.Errorf("attn: Options.LSE has %d elements, want nil: Finish has the log-sum-exp", len(o.LSE))
 	case o.Stats != nil:
-		return fmt.Errorf("attn: Options.Stats has %d elements, want nil: a Partial has no statistics of whole rows", len(o.Stats))
+		return 0, fmt.Errorf("attn: Options.Stats has %d elements, want nil: a Partial has no statistics of whole rows", len(o.Stats))
 	case o.QueryOffsets != nil:
-		return fmt.Errorf("attn: Options.QueryOffsets has %d elements, want nil: sequences of a Partial are not packed", len(o.QueryOffsets))
+		return 0, fmt.Errorf("attn: Options.QueryOffsets has %d elements, want nil: sequences of a Partial are not packed", len(o.QueryOffsets))
 	case o.Start == nil && (first > 0 || o.Causal || o.Window != nil || o.ALiBi != nil):
-		return fmt.Errorf("attn: Options.Start is nil with firstKey %d, want the position of query 0 among the keys of all shards", first)
+		return 0, fmt.Errorf("attn: Options.Start is nil with firstKey %d, want the position of query 0 among the keys of all shards", first)
 	case o.ALiBi != nil && first > 1<<30-n:
-		return fmt.Errorf("attn: firstKey is %d with Options.ALiBi, want at most %d for %d keys", first, 1<<30-n, n)
+		return 0, fmt.Errorf("attn: firstKey is %d with Options.ALiBi, want at most %d for %d keys", first, 1<<30-n, n)
 	}
-	return nil
+	spans = ceilDiv(n, generic.SpanKeys)
+	return spans, checkStates(q, k, v, spans)
 }
 
 // checkStates returns an error if the states of the rows of q for some spans would take too much memory.

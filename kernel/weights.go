@@ -52,7 +52,7 @@ func AttentionScores(dst Matrix, q, k Tensor, batch, head int, queries []int, st
 	if err = k.resolve("k"); err != nil {
 		return err
 	}
-	if err = checkQueryKey(&q, &k); err != nil {
+	if err = checkQueryKey("q", "k", &q, &k); err != nil {
 		return err
 	}
 	if dst, err = dst.resolve("dst"); err != nil {
