@@ -86,25 +86,13 @@ func (g *gen) capTile() {
 	store := g.tileMaxima(st, 13)
 	g.VBROADCASTSS(g.param("inverse"), g.V(15))
 	m := g.machine(g.V(12), 0)
-	keys := func(k int) {
+	g.pairs(n, func(k int) {
 		g.capped(m, s, 2*k)
 		for v := range 2 * k {
 			g.VMAXPS(g.V(13+v%2), g.V(3*v), g.V(13+v%2))
 		}
 		g.ADDQ(I32(2*k*g.w()), s)
-	}
-	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
-	g.SUBQ(U8(2), n)
-	g.JL(LabelRef(single))
-	g.loop(pair)
-	keys(2)
-	g.SUBQ(U8(2), n)
-	g.JGE(LabelRef(pair))
-	g.Label(single)
-	g.ADDQ(U8(2), n)
-	g.JZ(LabelRef(done))
-	keys(1)
-	g.Label(done)
+	})
 	store()
 }
 

@@ -53,26 +53,9 @@ func (g *gen) gradWeight() {
 	for h := range 2 {
 		g.VMOVUPS(mem(inverse, g.w()*h), g.V(13+h))
 	}
-	m := g.exp2()
-	max := func(h int) reg.VecPhysical { return g.V(30 + h) }
-	if g.avx512() {
-		for h := range 2 {
-			g.VMOVUPS(mem(maxima, g.w()*h), max(h))
-		}
-	} else {
-		max = func(h int) reg.VecPhysical {
-			g.VMOVUPS(mem(maxima, g.w()*h), g.V(12))
-			return g.V(12)
-		}
-	}
-	keys := func(k int) {
-		for h := range 2 {
-			max := max(h)
-			for v := h; v < 2*k; v += 2 {
-				g.VSUBPS(mem(s, g.w()*v), max, g.V(3*v)) // max - s
-			}
-		}
-		g.exp2s(m, 2*k)
+	exponentials := g.exponentials(s, maxima, 0)
+	g.pairs(n, func(k int) {
+		exponentials(k)
 		for v := range 2 * k {
 			g.VMULPS(g.V(13+v%2), g.V(3*v), g.V(3*v))
 			to := mem(p, g.w()*(v%2))
@@ -81,21 +64,11 @@ func (g *gen) gradWeight() {
 			}
 			g.VMOVUPS(g.V(3*v), to)
 		}
-	}
-	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
-	g.SUBQ(U8(2), n)
-	g.JL(LabelRef(single))
-	g.loop(pair)
-	keys(2)
-	g.ADDQ(I32(4*g.w()), s)
-	g.LEAQ(at(p, stride, 2, 0), p)
-	g.SUBQ(U8(2), n)
-	g.JGE(LabelRef(pair))
-	g.Label(single)
-	g.ADDQ(U8(2), n)
-	g.JZ(LabelRef(done))
-	keys(1)
-	g.Label(done)
+		if k == 2 { // nothing comes behind one
+			g.ADDQ(I32(4*g.w()), s)
+			g.LEAQ(at(p, stride, 2, 0), p)
+		}
+	})
 }
 
 func (g *gen) gradTile() {

@@ -27,44 +27,17 @@ func genWeight(g *gen) {
 		g.safeMax(g.V(0), g.V(1))
 		g.VMOVUPS(g.V(0), mem(st, offOldScale+g.w()*h)) // for the loop
 	}
-	m := g.exp2()
-	max := func(h int) reg.VecPhysical { return g.V(30 + h) }
-	if g.avx512() {
-		for h := range 2 {
-			g.VMOVUPS(mem(st, offOldScale+g.w()*h), max(h))
-		}
-	} else {
-		max = func(h int) reg.VecPhysical {
-			g.VMOVUPS(mem(st, offOldScale+g.w()*h), g.V(12))
-			return g.V(12)
-		}
-	}
-	keys := func(k int) {
-		for h := range 2 {
-			max := max(h)
-			for v := h; v < 2*k; v += 2 {
-				g.VSUBPS(mem(s, g.w()*v), max, g.V(3*v)) // max - s
-			}
-		}
-		g.exp2s(m, 2*k)
+	exponentials := g.exponentials(s, st, offOldScale)
+	g.pairs(n, func(k int) {
+		exponentials(k)
 		for v := range 2 * k {
 			g.VMOVUPS(g.V(3*v), mem(s, g.w()*v))
 			g.VADDPS(g.V(3*v), sum[v%2], sum[v%2])
 		}
-	}
-	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
-	g.SUBQ(U8(2), n)
-	g.JL(LabelRef(single))
-	g.loop(pair)
-	keys(2)
-	g.ADDQ(I32(4*g.w()), s)
-	g.SUBQ(U8(2), n)
-	g.JGE(LabelRef(pair))
-	g.Label(single)
-	g.ADDQ(U8(2), n)
-	g.JZ(LabelRef(done))
-	keys(1)
-	g.Label(done)
+		if k == 2 { // nothing comes behind one
+			g.ADDQ(I32(4*g.w()), s)
+		}
+	})
 
 	// Merge the maxima and the sums.
 	started, grown, mode := g.GP32(), g.GP32(), g.GP32()
@@ -134,3 +107,45 @@ func (g *gen) ceil(m, zero reg.VecPhysical) {
 
 // safeMax turns -Inf into 0, so that -Inf - m is not NaN; t is scratch.
 func (g *gen) safeMax(m, t reg.VecPhysical) { g.zeroWhere(m, g.splat(negInf), t) }
+
+// exponentials returns what sets V(3v), for the vectors v of k keys from s on, to the exponentials of their scores less
+// the maxima: two vectors from an offset of a base on. It takes V0-V12, V15 and, with AVX-512, V30 and V31.
+func (g *gen) exponentials(s, base reg.Register, offset int) func(k int) {
+	m := g.exp2()
+	max := func(h int) reg.VecPhysical { return g.V(30 + h) }
+	if g.avx512() {
+		for h := range 2 {
+			g.VMOVUPS(mem(base, offset+g.w()*h), max(h))
+		}
+	} else {
+		max = func(h int) reg.VecPhysical {
+			g.VMOVUPS(mem(base, offset+g.w()*h), g.V(12))
+			return g.V(12)
+		}
+	}
+	return func(k int) {
+		for h := range 2 {
+			max := max(h)
+			for v := h; v < 2*k; v += 2 {
+				g.VSUBPS(mem(s, g.w()*v), max, g.V(3*v)) // max - s
+			}
+		}
+		g.exp2s(m, 2*k)
+	}
+}
+
+// pairs does n keys by twos, and the last one alone.
+func (g *gen) pairs(n reg.Register, keys func(k int)) {
+	pair, single, done := g.label("pair"), g.label("single"), g.label("done")
+	g.SUBQ(U8(2), n)
+	g.JL(LabelRef(single))
+	g.loop(pair)
+	keys(2)
+	g.SUBQ(U8(2), n)
+	g.JGE(LabelRef(pair))
+	g.Label(single)
+	g.ADDQ(U8(2), n)
+	g.JZ(LabelRef(done))
+	keys(1)
+	g.Label(done)
+}
