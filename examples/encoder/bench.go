@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/selfattn/attn/examples/encoder/minilm"
+	"github.com/selfattn/attn/examples/internal/peer"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -39,10 +38,10 @@ func bench(m *minilm.Model, folder, python string, quick bool, out io.Writer) er
 	for _, workers := range []int{1, 2} {
 		b := benchmark{model: m, workers: workers, rounds: rounds}
 		if python != "" {
-			if b.peer, err = startPeer(python, folder, workers); err != nil {
+			if b.peer, err = peer.Start("ONNX Runtime", python, peerScript, folder, "serve", fmt.Sprint(workers)); err != nil {
 				return err
 			}
-			defer b.peer.stop()
+			defer b.peer.Stop()
 		}
 		fmt.Fprintf(out, "%s, %d thread(s), in milliseconds, and shares of our time\n\n", kernel.Backend(), workers)
 		fmt.Fprintf(out, "%-28s %8s %8s %6s", "", "attn", "ORT", "ratio")
@@ -92,7 +91,7 @@ var shown = []minilm.Stage{minilm.Products, minilm.Attention, minilm.Norms, mini
 
 type benchmark struct {
 	model           *minilm.Model
-	peer            *peer // nil for none
+	peer            *peer.Peer // nil for none
 	workers, rounds int
 }
 
@@ -104,7 +103,7 @@ func (b *benchmark) row(out io.Writer, name string, batch [][]int, theirs [][][]
 		return err
 	}
 	if b.peer != nil {
-		if err := b.peer.prepare(theirs, vectors); err != nil {
+		if err := b.prepare(theirs, vectors); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -113,7 +112,7 @@ func (b *benchmark) row(out io.Writer, name string, batch [][]int, theirs [][][]
 	const enough = 4 * time.Second
 	for begin := time.Now(); len(ours) < b.rounds && (len(ours) < 3 || time.Since(begin) < enough); {
 		if b.peer != nil {
-			seconds, err := b.peer.run()
+			seconds, err := b.run()
 			if err != nil {
 				return err
 			}
@@ -157,59 +156,16 @@ func median(x []float64) float64 {
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
 
-// A peer is peer.py, a child process that answers requests.
-type peer struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
-	err strings.Builder
-}
-
-type answer struct {
+// A peerAnswer is what peer.py answers.
+type peerAnswer struct {
 	Vectors [][]float32
 	Seconds float64
 }
 
-func startPeer(python, folder string, threads int) (*peer, error) {
-	p := &peer{cmd: exec.Command(python, "-c", peerScript, folder, "serve", fmt.Sprint(threads))}
-	p.cmd.Stderr = &p.err
-	in, err := p.cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	p.in, p.out = in, json.NewDecoder(out)
-	return p, nil
-}
-
-// stop ends the child.
-func (p *peer) stop() {
-	p.in.Close()
-	p.cmd.Wait()
-}
-
-// ask sends a request. A failure says what the child said last.
-func (p *peer) ask(request any) (a answer, err error) {
-	if err = json.NewEncoder(p.in).Encode(request); err == nil {
-		err = p.out.Decode(&a)
-	}
-	if err != nil {
-		p.stop()
-		return a, fmt.Errorf("ONNX Runtime: %w\n%s", err, p.err.String())
-	}
-	return a, nil
-}
-
 // prepare makes batches what run computes, once, and holds their vectors to ours.
-func (p *peer) prepare(batches [][][]int, ours [][]float32) error {
-	a, err := p.ask(batches)
-	if err != nil {
+func (b *benchmark) prepare(batches [][][]int, ours [][]float32) error {
+	var a peerAnswer
+	if err := b.peer.Ask(batches, &a); err != nil {
 		return err
 	}
 	if len(a.Vectors) != len(ours) {
@@ -226,7 +182,8 @@ func (p *peer) prepare(batches [][][]int, ours [][]float32) error {
 }
 
 // run is how long the batches take, in seconds.
-func (p *peer) run() (float64, error) {
-	a, err := p.ask(1)
+func (b *benchmark) run() (float64, error) {
+	var a peerAnswer
+	err := b.peer.Ask(1, &a)
 	return a.Seconds, err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/selfattn/attn/asm/limit"
 	"github.com/selfattn/attn/examples/generate/smollm"
+	"github.com/selfattn/attn/examples/internal/peer"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -61,10 +61,10 @@ func bench(ctx context.Context, folder, python string, threads int, quick bool, 
 	}
 	b := &benchmark{ctx: ctx, workers: threads, rounds: rounds, exact: exact, half: half}
 	if python != "" {
-		if b.peer, err = startPeer(python, folder, threads); err != nil {
+		if b.peer, err = peer.Start("CTranslate2", python, peerScript, folder, "serve", fmt.Sprint(threads)); err != nil {
 			return err
 		}
-		defer b.peer.stop()
+		defer b.peer.Stop()
 	}
 	fmt.Fprintf(out, "%s, %d thread(s), tokens a second\n\n", kernel.Backend(), threads)
 	fmt.Fprintf(out, "%-28s %9s %9s %9s %12s %9s %9s\n", "", "float32", "CT2", "ratio", "of reading", "float16", "ratio")
@@ -86,7 +86,7 @@ type benchmark struct {
 	ctx             context.Context
 	workers, rounds int
 	exact, half     *smollm.Model
-	peer            *peer // nil for none
+	peer            *peer.Peer // nil for none
 }
 
 // ours reads ids, and then writes n tokens, and returns the seconds of what is asked for: of writing if n is not 0.
@@ -115,14 +115,14 @@ func (b *benchmark) ours(m *smollm.Model, ids []int, n int) (float64, []int, err
 // theirs is ours of the peer: writing is what n tokens more take.
 func (b *benchmark) theirs(ids []int, n int) (float64, []int, error) {
 	if n == 0 {
-		a, err := b.peer.ask(ids, 0)
+		a, err := b.ask(ids, 0)
 		return a.Seconds, nil, err
 	}
-	one, err := b.peer.ask(ids, 1)
+	one, err := b.ask(ids, 1)
 	if err != nil {
 		return 0, nil, err
 	}
-	more, err := b.peer.ask(ids, n+1)
+	more, err := b.ask(ids, n+1)
 	return more.Seconds - one.Seconds, more.Tokens, err
 }
 
@@ -247,51 +247,14 @@ func median(x []float64) float64 {
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
 
-// A peer is peer.py, a child process that answers requests.
-type peer struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
-	err strings.Builder
+// ask lets the peer read ids and write n tokens.
+func (b *benchmark) ask(ids []int, n int) (a peerAnswer, err error) {
+	err = b.peer.Ask([]any{ids, n}, &a)
+	return a, err
 }
 
-type answer struct {
+// A peerAnswer is what peer.py answers.
+type peerAnswer struct {
 	Seconds float64
 	Tokens  []int
-}
-
-func startPeer(python, folder string, threads int) (*peer, error) {
-	p := &peer{cmd: exec.Command(python, "-c", peerScript, folder, "serve", fmt.Sprint(threads))}
-	p.cmd.Stderr = &p.err
-	in, err := p.cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	p.in, p.out = in, json.NewDecoder(out)
-	return p, nil
-}
-
-// stop ends the child.
-func (p *peer) stop() {
-	p.in.Close()
-	p.cmd.Wait()
-}
-
-// ask lets the peer read ids and write n tokens. A failure says what it said last.
-func (p *peer) ask(ids []int, n int) (a answer, err error) {
-	if err = json.NewEncoder(p.in).Encode([]any{ids, n}); err == nil {
-		err = p.out.Decode(&a)
-	}
-	if err != nil {
-		p.stop()
-		return a, fmt.Errorf("CTranslate2: %w\n%s", err, p.err.String())
-	}
-	return a, nil
 }
