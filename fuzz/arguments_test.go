@@ -432,18 +432,24 @@ func drawAttention(t testing.TB, s *source) call {
 		v1.Batch == q1.Batch && v1.Heads == k1.Heads && v1.Len == k1.Len &&
 		dst1.Batch == q1.Batch && dst1.Heads == q1.Heads && dst1.Len == q1.Len && dst1.Dim == v1.Dim &&
 		apart(dstRows, kRows, vRows) && (apart(dstRows, qRows) || sameRows(dstRows, qRows))
-	c.expect = func() {
-		var results [][]float32
-		forRows(q1, k1, func(n, first, seen int) {
-			out := make([]float32, dst1.Dim)
-			attend(out, qRows[n], kRows, vRows, first, seen, o.Scale)
-			results = append(results, out)
-		}, o.Causal)
-		for i, out := range results {
-			copy(dstRows[i], out)
-		}
-	}
+	c.expect = func() { attentionRows{qRows, kRows, vRows, dstRows}.attend(q1, k1, &o) }
 	return c
+}
+
+// attentionRows are the rows of resolved operands.
+type attentionRows struct{ q, k, v, dst [][]float32 }
+
+// attend sets dst, which may be q, to the attention of resolved queries to keys.
+func (x attentionRows) attend(q, k kernel.Tensor, o *kernel.Options) {
+	var results [][]float32
+	forRows(q, k, func(n, first, seen int) {
+		out := make([]float32, len(x.dst[n]))
+		attend(out, x.q[n], x.k, x.v, first, seen, o.Scale)
+		results = append(results, out)
+	}, o.Causal)
+	for i, out := range results {
+		copy(x.dst[i], out)
+	}
 }
 
 // changeTensor returns what changes the fields of an operand.
@@ -549,17 +555,7 @@ func drawHalf(t testing.TB, s *source) call {
 		v1.Batch == q1.Batch && v1.Heads == k1.Heads && v1.Len == k1.Len &&
 		dst1.Batch == q1.Batch && dst1.Heads == q1.Heads && dst1.Len == q1.Len && dst1.Dim == v1.Dim &&
 		(apart(dstRows, qRows) || sameRows(dstRows, qRows))
-	c.expect = func() {
-		var results [][]float32
-		forRows(q1, k1, func(n, first, seen int) {
-			out := make([]float32, dst1.Dim)
-			attend(out, qRows[n], kRows, vRows, first, seen, o.Scale)
-			results = append(results, out)
-		}, o.Causal)
-		for i, out := range results {
-			copy(dstRows[i], out)
-		}
-	}
+	c.expect = func() { attentionRows{qRows, kRows, vRows, dstRows}.attend(q1, k1, &o) }
 	return c
 }
 
