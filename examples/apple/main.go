@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/selfattn/attn/examples/internal/glove"
 	"github.com/selfattn/attn/kernel"
 )
 
@@ -60,12 +61,12 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err := plan.parse(lengths); err != nil {
 		return err
 	}
-	voc, err := loadVocabulary(glove)
+	voc, err := glove.Load()
 	if err != nil {
-		return fmt.Errorf("data/glove.txt: %w", err)
+		return err
 	}
 	if *list {
-		for line := range slices.Chunk(voc.words, 8) {
+		for line := range slices.Chunk(voc.Words, 8) {
 			for _, word := range line[:len(line)-1] {
 				fmt.Fprintf(stdout, "%-12s", word)
 			}

@@ -10,50 +10,14 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/selfattn/attn/examples/internal/glove"
 	"github.com/stretchr/testify/require"
 )
 
-func vocabularyOf(t *testing.T) vocabulary {
-	voc, err := loadVocabulary(glove)
+func vocabularyOf(t *testing.T) glove.Vocabulary {
+	voc, err := glove.Load()
 	require.NoError(t, err)
 	return voc
-}
-
-func TestVocabulary(t *testing.T) {
-	voc := vocabularyOf(t)
-	require.Len(t, voc.words, 120)
-	require.Len(t, voc.vectors, 120, "words are distinct")
-	norm := func(x []float32) float64 {
-		var sum float64
-		for _, v := range x {
-			sum += float64(v) * float64(v)
-		}
-		return math.Sqrt(sum)
-	}
-	for word, vector := range voc.vectors {
-		require.Len(t, vector, dim, word)
-		require.InDelta(t, 6, norm(vector), 2, word) // and so all are finite
-	}
-	// The norms that the source gives for its vectors.
-	require.InDelta(t, 5.99219058, norm(voc.vectors["apple"]), 1e-6)
-	require.InDelta(t, 5.92893174, norm(voc.vectors["blue"]), 1e-6)
-
-	cos := func(a, b string) float64 { return cosine(voc.vectors[a], voc.vectors[b]) }
-	require.InDelta(t, 1, cos("apple", "apple"), 1e-12)
-	for _, near := range []string{"iphone", "fruit", "banana", "laptop"} {
-		require.Greater(t, cos("apple", near), cos("apple", "parliament")+0.3, near)
-	}
-	require.Greater(t, cos("king", "queen"), cos("king", "phone"))
-	require.Equal(t, "phone", voc.nearest(voc.vectors["phones"], []string{"phones"}, 1)[0])
-	require.NotContains(t, voc.vectors, "i")
-}
-
-func TestVocabularyErrors(t *testing.T) {
-	numbers := strings.Repeat(" 0.5", dim)
-	_, err := loadVocabulary("love" + numbers + "\napple 1 2\n")
-	require.ErrorContains(t, err, "line 2 has 3 fields")
-	_, err = loadVocabulary("love" + numbers[:len(numbers)-3] + "x")
-	require.ErrorContains(t, err, "love")
 }
 
 func TestHeldOutWordsAreHeldOut(t *testing.T) {
@@ -62,7 +26,7 @@ func TestHeldOutWordsAreHeldOut(t *testing.T) {
 		require.Equal(t, "apple", s.words[apple])
 		for _, word := range slices.Concat(s.expected.words, s.versus.words) {
 			require.NotContains(t, s.words, word)
-			require.Contains(t, voc.vectors, word)
+			require.Contains(t, voc.Vectors, word)
 		}
 	}
 }
@@ -73,7 +37,7 @@ func TestAttend(t *testing.T) {
 	for _, s := range appleSentences {
 		for _, scale := range scales {
 			n := len(s.words)
-			x, err := voc.embed(s.words)
+			x, err := voc.Embed(s.words)
 			require.NoError(t, err)
 			out, weights, err := attend(x, n, scale.value)
 			require.NoError(t, err)
@@ -228,7 +192,7 @@ func TestWords(t *testing.T) {
 	stdout.Reset()
 	require.NoError(t, run([]string{"-vocab"}, &stdout, &stderr))
 	requireNarrow(t, stdout.String())
-	require.Equal(t, vocabularyOf(t).words, strings.Fields(stdout.String()))
+	require.Equal(t, vocabularyOf(t).Words, strings.Fields(stdout.String()))
 }
 
 func TestBadArguments(t *testing.T) {
@@ -236,7 +200,7 @@ func TestBadArguments(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-words", "I love apple"}, `no vector of "i" among the 120 words of this demo; -vocab lists them`},
+		{[]string{"-words", "I love apple"}, `no vector of "i" among the 120 words; -vocab lists them`},
 		{[]string{"-words", " "}, "has 0 words"},
 		{[]string{"-words", strings.Repeat("love ", maxWords+1)}, "has 11 words, want 1 to 10"},
 		{[]string{"love", "apple"}, `unexpected argument "love"`},

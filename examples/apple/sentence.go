@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/selfattn/attn/examples/internal/glove"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 )
+
+const dim = glove.Dim
 
 // The scales of the scores: none, that of scaled dot-product attention, and one that goes further.
 var scales = []struct {
@@ -59,14 +62,14 @@ func sameBits(got, want []float32) error {
 }
 
 // showSentence shows the weights of any sentence, and which words its words are near before and after.
-func showSentence(w io.Writer, voc vocabulary, words []string, colours bool) error {
+func showSentence(w io.Writer, voc glove.Vocabulary, words []string, colours bool) error {
 	n := len(words)
 	if n == 0 || n > maxWords {
 		return fmt.Errorf("the sentence has %d words, want 1 to %d, as many as fit the screen", n, maxWords)
 	}
-	x, err := voc.embed(words)
+	x, err := voc.Embed(words)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; -vocab lists them", err)
 	}
 	var maps []heatMap
 	var outs [][]float32
@@ -85,7 +88,7 @@ func showSentence(w io.Writer, voc vocabulary, words []string, colours bool) err
 	for i, word := range words {
 		label := word
 		near := func(name string, vectors []float32) {
-			list := strings.Join(voc.nearest(vectors[i*dim:][:dim], words, 5), " ")
+			list := strings.Join(voc.Nearest(vectors[i*dim:][:dim], words, 5), " ")
 			fmt.Fprintf(w, "  %-12s%-14s%s\n", label, name, list)
 			label = ""
 		}
@@ -123,9 +126,9 @@ var appleSentences = []appleSentence{
 const apple = 1 // its index in both sentences
 
 // show runs the sentence at every scale, draws the weights, and says what became of apple.
-func (s appleSentence) show(w io.Writer, voc vocabulary, colours bool) error {
+func (s appleSentence) show(w io.Writer, voc glove.Vocabulary, colours bool) error {
 	n := len(s.words)
-	x, err := voc.embed(s.words)
+	x, err := voc.Embed(s.words)
 	if err != nil {
 		return err
 	}
@@ -165,7 +168,7 @@ func (s appleSentence) show(w io.Writer, voc vocabulary, colours bool) error {
 	for _, g := range []group{s.expected, s.versus} {
 		label := g.name
 		for _, word := range g.words {
-			was := cosine(before, voc.vectors[word])
+			was := glove.Cosine(before, voc.Vectors[word])
 			fmt.Fprintf(w, "  %-11s%-9s%8.3f", label, word, was)
 			label = ""
 			for _, e := range effects {
@@ -196,11 +199,11 @@ type effect struct {
 	toward, away float64            // mean change for the expected sense and for the other
 }
 
-func (s appleSentence) effect(voc vocabulary, scale string, weights, before, after []float32) effect {
+func (s appleSentence) effect(voc glove.Vocabulary, scale string, weights, before, after []float32) effect {
 	e := effect{scale: scale, weights: weights, change: map[string]float64{}}
 	mean := func(g group) (sum float64) {
 		for _, word := range g.words {
-			e.change[word] = cosine(after, voc.vectors[word]) - cosine(before, voc.vectors[word])
+			e.change[word] = glove.Cosine(after, voc.Vectors[word]) - glove.Cosine(before, voc.Vectors[word])
 			sum += e.change[word]
 		}
 		return sum / float64(len(g.words))
