@@ -97,14 +97,22 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	if dst, err = dst.resolve("dst"); err != nil {
+	if dst, err = f.checkOutput(dst); err != nil {
 		return err
+	}
+	return f.run(dst)
+}
+
+// checkOutput resolves what Forward writes, and checks that it fits.
+func (f *forward) checkOutput(dst Matrix) (_ Matrix, err error) {
+	if dst, err = dst.resolve("dst"); err != nil {
+		return dst, err
 	}
 	if dst.Rows != f.x.Rows || dst.Cols != f.outDim {
-		return fmt.Errorf("attn: dst is %d x %d, want %d x %d, the tokens by the output dim", dst.Rows, dst.Cols, f.x.Rows, f.outDim)
+		return dst, fmt.Errorf("attn: dst is %d x %d, want %d x %d, the tokens by the output dim", dst.Rows, dst.Cols, f.x.Rows, f.outDim)
 	}
 	if err := f.checkApart("dst.Data", dst.footprint()); err != nil {
-		return err
+		return dst, err
 	}
 	for _, saved := range [...]struct {
 		name string
@@ -112,16 +120,13 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 	}{{"Options.LSE", f.opts.LSE}, {"Options.Stats", f.opts.Stats}} {
 		at := vectorFootprint(saved.data)
 		if err := f.checkApart(saved.name, at); err != nil {
-			return err
+			return dst, err
 		}
 		if at.meets(dst.footprint()) {
-			return fmt.Errorf("attn: %s shares memory with dst.Data", saved.name)
+			return dst, fmt.Errorf("attn: %s shares memory with dst.Data", saved.name)
 		}
 	}
-	if err := f.checkMemory("K and V", f.source, f.WK.Cols, f.source, f.WV.Cols); err != nil {
-		return err
-	}
-	return f.run(dst)
+	return dst, f.checkMemory("K and V", f.source, f.WK.Cols, f.source, f.WV.Cols)
 }
 
 // run is Forward, checked: all keys and values, then block by block of tokens the rest.
@@ -131,23 +136,16 @@ func (f *forward) run(dst Matrix) error {
 	}
 	buf := layers.Get().(*layerScratch)
 	defer layers.Put(buf)
-	k, v := buf.matrix(0, f.source.Rows, f.WK.Cols), buf.matrix(1, f.source.Rows, f.WV.Cols)
-	f.project(k, f.source, weightK, 0)
-	f.project(v, f.source, weightV, 0)
 	sequences := f.sequences(buf)
-	f.rotateKeys(headView(k, f.KVHeads), sequences)
+	k, v := f.keys(buf, sequences)
 	for first := 0; first < f.x.Rows; first += f.block {
 		n := min(f.block, f.x.Rows-first)
 		out := dst.rowsFrom(first, n)
 		mix := out
 		if f.projects {
-			mix = buf.matrix(2, n, f.WO.Rows)
+			mix = buf.matrix(weightO, n, f.WO.Rows)
 		}
-		q := buf.matrix(3, n, f.WQ.Cols)
-		f.project(q, f.x.rowsFrom(first, n), weightQ, 0)
-		f.rotateQueries(headView(q, f.Heads), first, sequences)
-		heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
-		if err := attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, portion{first: first, queries: f.x.Rows}); err != nil {
+		if err := f.attend(mix, buf.matrix(weightQ, n, f.WQ.Cols), k, v, first, sequences); err != nil {
 			return err
 		}
 		if f.projects {
@@ -155,6 +153,23 @@ func (f *forward) run(dst Matrix) error {
 		}
 	}
 	return nil
+}
+
+// keys computes the keys and values of all tokens.
+func (f *forward) keys(buf *layerScratch, sequences []sight.Sequence) (k, v Matrix) {
+	k, v = buf.matrix(weightK, f.source.Rows, f.WK.Cols), buf.matrix(weightV, f.source.Rows, f.WV.Cols)
+	f.project(k, f.source, weightK, 0)
+	f.project(v, f.source, weightV, 0)
+	f.rotateKeys(headView(k, f.KVHeads), sequences)
+	return k, v
+}
+
+// attend computes the queries q of the tokens from first on, and the heads' outputs mix.
+func (f *forward) attend(mix, q, k, v Matrix, first int, sequences []sight.Sequence) error {
+	f.project(q, f.x.rowsFrom(first, q.Rows), weightQ, 0)
+	f.rotateQueries(headView(q, f.Heads), first, sequences)
+	heads := [...]Tensor{headView(mix, f.Heads), headView(q, f.Heads), headView(k, f.KVHeads), headView(v, f.KVHeads)}
+	return attention(&heads[0], &heads[1], &heads[2], &heads[3], &f.opts, portion{first: first, queries: f.x.Rows})
 }
 
 // Weights computes the attention weights of chosen tokens in one head, as [AttentionWeights]: dst
@@ -206,7 +221,7 @@ func (f *forward) head(buf *layerScratch, x Matrix, w weight, head, d int) Tenso
 	if p := f.packed[w]; p != nil && p.few == nil {
 		before = from % p.width
 	}
-	y := buf.matrix(int(w), x.Rows, before+d)
+	y := buf.matrix(w, x.Rows, before+d)
 	f.project(y, x, w, from-before)
 	return headView(Matrix{y.Rows, d, y.Stride, y.Data[min(before, len(y.Data)):]}, 1)
 }
@@ -488,15 +503,15 @@ func headView(m Matrix, heads int) Tensor {
 	return Tensor{Data: m.Data, Batch: 1, Heads: heads, Len: m.Rows, Dim: dim, HeadStride: dim, LenStride: m.Stride}
 }
 
-// layerScratch holds the matrices between the steps of a layer.
+// layerScratch holds the matrices between the steps of a layer: what WQ, WK and WV make, and what WO takes.
 type layerScratch struct {
-	m         [4][]float32
+	m         [weights][]float32
 	sequences []sight.Sequence
 }
 
 var layers = sync.Pool{New: func() any { return new(layerScratch) }}
 
-func (s *layerScratch) matrix(i, rows, cols int) Matrix {
-	s.m[i] = memory.Aligned(s.m[i], rows*cols)
-	return Matrix{Rows: rows, Cols: cols, Stride: cols, Data: s.m[i]}
+func (s *layerScratch) matrix(w weight, rows, cols int) Matrix {
+	s.m[w] = memory.Aligned(s.m[w], rows*cols)
+	return Matrix{Rows: rows, Cols: cols, Stride: cols, Data: s.m[w]}
 }
