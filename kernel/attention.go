@@ -88,25 +88,31 @@ type portion struct {
 	stop           *atomic.Bool
 }
 
-// attention is Attention of a portion of the queries, with resolved options. It resolves the tensors in
-// place.
+// attention is Attention of a portion of the queries, with resolved options.
 func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
+	c := stages.NewCall()
+	c.Dst, c.Q, c.K.Tensor, c.V.Tensor = source.Tensor(*dst), source.Tensor(*q), source.Tensor(*k), source.Tensor(*v)
+	if err := p.check(&c.Arguments, o); err != nil || c.Q.Len == 0 {
+		c.Release()
+		return err
+	}
+	o.arguments(&c.Arguments, p.first, p.queries)
+	c.Stop = p.stop
+	c.Attention()
+	return nil
+}
+
+// check checks the tensors and what o says of them. It resolves the tensors where the call has them, as a copy of what
+// has just been written waits for it.
+func (p portion) check(a *stages.Arguments, o *Options) error {
+	dst, q, k, v := (*Tensor)(&a.Dst), (*Tensor)(&a.Q), (*Tensor)(&a.K.Tensor), (*Tensor)(&a.V.Tensor)
 	if err := checkAttention(dst, q, k, v); err != nil {
 		return err
 	}
-	if err := o.check(q, k, p.queries); err != nil {
+	if err := o.check(q, k, p.queries); err != nil || !o.edits() && !o.saves() {
 		return err
 	}
-	if err := o.checkWritten(dst, q, p.queries, k.Len, operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()}); err != nil {
-		return err
-	}
-	if q.empty() {
-		return nil
-	}
-	var a stages.Arguments
-	o.arguments(&a, q, k, p.first, p.queries)
-	a.V = source.Stored{Tensor: source.Tensor(*v)}
-	return p.attend(&a, dst)
+	return o.checkWritten(dst, q, p.queries, k.Len, operand{"k.Data", k.footprint()}, operand{"v.Data", v.footprint()})
 }
 
 // checkWritten returns an error if dst shares an element with what o reads of so many queries and keys, or what else is
@@ -117,18 +123,14 @@ func (o *Options) checkWritten(dst, q *Tensor, queries, keys int, inputs ...oper
 			return err
 		}
 	}
-	if o.LSE == nil && o.Stats == nil {
+	if !o.saves() {
 		return nil
 	}
 	return o.checkSaved(dst, q, queries, keys, inputs)
 }
 
-// attend computes dst.
-func (p portion) attend(a *stages.Arguments, dst *Tensor) error {
-	a.Dst, a.Stop = source.Tensor(*dst), p.stop
-	stages.Attention(a)
-	return nil
-}
+// saves reports whether a call writes more than dst.
+func (o *Options) saves() bool { return o.LSE != nil || o.Stats != nil }
 
 // checkSaved returns an error if what else a call writes shares an element with an operand.
 func (o *Options) checkSaved(dst, q *Tensor, queries, keys int, inputs []operand) error {

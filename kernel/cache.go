@@ -395,11 +395,12 @@ func (c *Cache) AttentionPartial(p *Partial, q Tensor, seqs []*Sequence, opts *O
 	}
 	l := listsPool.Get().(*lists)
 	defer l.release()
-	var a stages.Arguments
-	if err := c.arguments(&a, l, &q, &k, seqs, o); err != nil {
+	call := stages.NewCall()
+	if err := c.arguments(&call.Arguments, l, &q, seqs, o); err != nil {
+		call.Release()
 		return err
 	}
-	*p = newPartial(&a, &q, o, spans)
+	*p = newPartial(call, &q, o, spans)
 	return nil
 }
 
@@ -423,11 +424,14 @@ func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portio
 	}
 	l := listsPool.Get().(*lists)
 	defer l.release()
-	var a stages.Arguments
-	if err := c.arguments(&a, l, q, &k, seqs, o); err != nil {
+	call := stages.NewCall()
+	if err := c.arguments(&call.Arguments, l, q, seqs, o); err != nil {
+		call.Release()
 		return err
 	}
-	return p.attend(&a, dst)
+	call.Dst, call.Stop = source.Tensor(*dst), p.stop
+	call.Attention()
+	return nil
 }
 
 // checkQueries resolves q in place, checks that it, the sequences and the options fit the cache, and returns the shape
@@ -486,12 +490,13 @@ var listsPool = sync.Pool{New: func() any { return new(lists) }}
 
 // arguments sets a to the arguments of the stages, but for dst, with lists in l. It returns an error if a query sees a
 // token that is kept no more.
-func (c *Cache) arguments(a *stages.Arguments, l *lists, q, k *Tensor, seqs []*Sequence, o *Options) error {
+func (c *Cache) arguments(a *stages.Arguments, l *lists, q *Tensor, seqs []*Sequence, o *Options) error {
 	l.pages.Len = c.config.PageTokens
 	for _, s := range seqs {
 		l.lengths, l.pages.Tables = append(l.lengths, s.len), append(l.pages.Tables, s.table)
 	}
-	o.arguments(a, q, k, 0, q.Len)
+	a.Q = source.Tensor(*q)
+	o.arguments(a, 0, q.Len)
 	a.Lengths.KeyLen = l.lengths
 	a.K, a.V = c.k, c.v
 	a.K.Pages, a.V.Pages = &l.pages, &l.pages

@@ -48,9 +48,8 @@ func Explain(q, k, v Tensor, opts *Options) (Plan, error) {
 	if q.empty() {
 		return p, nil
 	}
-	var a stages.Arguments
-	o.arguments(&a, &q, &k, 0, q.Len)
-	a.V = source.Stored{Tensor: source.Tensor(v)}
+	a := stages.Arguments{Q: source.Tensor(q), K: source.Stored{Tensor: source.Tensor(k)}, V: source.Stored{Tensor: source.Tensor(v)}}
+	o.arguments(&a, 0, q.Len)
 	e := stages.Explain(&a)
 	p.Path, p.Computed, p.Masked, p.Skipped = e.Plan.Path(), e.Tiles.Computed, e.Tiles.Masked, e.Tiles.Skipped
 	p.Items, p.Workers, p.Scratch = e.Plan.Items, e.Plan.Workers, 4*e.Scratch

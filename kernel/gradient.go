@@ -84,8 +84,9 @@ func AttentionGradient(g *Gradient, opts *Options) error {
 		DQ: source.Tensor(x.DQ), DK: source.Tensor(x.DK), DV: source.Tensor(x.DV),
 		DBias: x.DBias, DALiBi: x.DALiBi, DSinks: x.DSinks, Add: x.Add,
 	}
-	o.arguments(&a.Arguments, &x.Q, &x.K, 0, x.Q.Len)
-	a.V.Tensor, a.Stats = source.Tensor(x.V), x.Stats
+	a.Q, a.K.Tensor, a.V.Tensor = source.Tensor(x.Q), source.Tensor(x.K), source.Tensor(x.V)
+	o.arguments(&a.Arguments, 0, x.Q.Len)
+	a.Stats = x.Stats
 	stages.AttentionGradient(&a)
 	return nil
 }

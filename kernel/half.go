@@ -55,10 +55,11 @@ func AttentionHalf(dst, q Tensor, k, v HalfTensor, opts *Options) error {
 	if q.empty() {
 		return nil
 	}
-	var a stages.Arguments
-	o.arguments(&a, &q, &kt, 0, q.Len)
-	a.K, a.V = keys, values
-	return portion{queries: q.Len}.attend(&a, &dst)
+	c := stages.NewCall()
+	c.Dst, c.Q, c.K, c.V = source.Tensor(dst), source.Tensor(q), keys, values
+	o.arguments(&c.Arguments, 0, q.Len)
+	c.Attention()
+	return nil
 }
 
 // resolve checks h and returns where its rows are.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel/internal/sight"
-	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
 
@@ -99,12 +98,12 @@ type Mask struct {
 // is no limit.
 type Window struct{ Left, Right int }
 
-// arguments sets a to the arguments of the stages, but for dst and v; q is the rows from first on of so many
-// queries. It is zero before.
-func (o *Options) arguments(a *stages.Arguments, q, k *Tensor, first, queries int) {
-	a.Q, a.K.Tensor, a.First, a.Queries = source.Tensor(*q), source.Tensor(*k), first, queries
+// arguments sets the arguments of the stages, but for tensors; Q, which is set, is the rows from first on of so many
+// queries. The others are zero before.
+func (o *Options) arguments(a *stages.Arguments, first, queries int) {
+	a.First, a.Queries = first, queries
 	if a.Scale = o.Scale; a.Scale == 0 {
-		a.Scale = float32(1 / math.Sqrt(float64(q.Dim)))
+		a.Scale = float32(1 / math.Sqrt(float64(a.Q.Dim)))
 	}
 	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
 	a.Lengths = o.lengths()

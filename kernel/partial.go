@@ -67,21 +67,21 @@ func AttentionPartial(p *Partial, q, k, v Tensor, firstKey int, opts *Options) e
 	if err != nil {
 		return err
 	}
-	var a stages.Arguments
-	o.arguments(&a, &q, &k, 0, q.Len)
-	a.V, a.FirstKey = source.Stored{Tensor: source.Tensor(v)}, firstKey
-	*p = newPartial(&a, &q, o, spans)
+	c := stages.NewCall()
+	c.Q, c.K.Tensor, c.V.Tensor, c.FirstKey = source.Tensor(q), source.Tensor(k), source.Tensor(v), firstKey
+	o.arguments(&c.Arguments, 0, q.Len)
+	*p = newPartial(c, &q, o, spans)
 	return nil
 }
 
-// newPartial returns the states of the rows of q for so many spans of the keys of a, whose Dst is not used.
-func newPartial(a *stages.Arguments, q *Tensor, o *Options, spans int) Partial {
-	firstKey, dim := a.FirstKey, a.V.Dim
-	a.Dst = a.Q
+// newPartial returns the states of the rows of q for so many spans of the keys of c, whose Dst is not used. It ends c.
+func newPartial(c *stages.Call, q *Tensor, o *Options, spans int) Partial {
+	firstKey, dim := c.FirstKey, c.V.Dim
+	c.Dst = c.Q
 	n, rows := Partial{batch: q.Batch, heads: q.Heads, queries: q.Len, dim: dim}, q.Batch*q.Heads*q.Len
 	for i := range spans {
 		n.spans = append(n.spans, span{firstKey/generic.SpanKeys + i, stages.NewState(rows, dim)})
-		a.Spans = append(a.Spans, n.spans[i].state)
+		c.Spans = append(c.Spans, n.spans[i].state)
 	}
 	if o.Sinks != nil {
 		n.sinks = stages.NewState(rows, 0)
@@ -90,7 +90,9 @@ func newPartial(a *stages.Arguments, q *Tensor, o *Options, spans int) Partial {
 		n.setSinks(o)
 	}
 	if rows > 0 && spans > 0 {
-		stages.Attention(a)
+		c.Attention()
+	} else {
+		c.Release()
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/selfattn/attn/kernel/internal/sight"
+	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
 
@@ -85,8 +86,8 @@ func AttentionScores(dst Matrix, q, k Tensor, batch, head int, queries []int, st
 	if k.Len == 0 || len(queries) == 0 {
 		return nil
 	}
-	var a stages.Arguments
-	o.arguments(&a, &q, &k, 0, q.Len)
+	a := stages.Arguments{Q: source.Tensor(q), K: source.Stored{Tensor: source.Tensor(k)}}
+	o.arguments(&a, 0, q.Len)
 	if stage < StageBias { // without what comes later
 		a.Sight, a.Lengths, a.ALiBi, a.Bias = sight.Rule{}, sight.Lengths{}, nil, stages.Bias{}
 	}

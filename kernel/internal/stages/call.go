@@ -36,8 +36,8 @@ type Arguments struct {
 	Stop     *atomic.Bool // if not nil, and once it is true, Dst is left as it is
 }
 
-// A call is a call under way.
-type call struct {
+// A Call is its arguments, which are set in place, and what is made of them.
+type Call struct {
 	Arguments
 	scale     float32 // of the queries, which makes scores logarithms to base 2
 	edit      edit
@@ -49,12 +49,23 @@ type call struct {
 	own       worker // of the goroutine of the call
 }
 
-var calls = sync.Pool{New: func() any { return new(call) }}
+var calls = sync.Pool{New: func() any { return new(Call) }}
 
-// newCall plans a call.
-func newCall(a *Arguments) *call {
-	c := calls.Get().(*call)
-	c.Arguments, c.scale = *a, generic.Log2Scale(a.Scale)
+// NewCall returns a call without arguments, for one Attention or Release.
+func NewCall() *Call { return calls.Get().(*Call) }
+
+// newCall plans a call with a copy of the arguments.
+func newCall(a *Arguments) *Call {
+	c := NewCall()
+	c.Arguments = *a
+	c.begin()
+	return c
+}
+
+// begin plans a call.
+func (c *Call) begin() {
+	a := &c.Arguments
+	c.scale = generic.Log2Scale(a.Scale)
 	c.edit.set(&c.Arguments)
 	c.sinks = appendLog2(c.sinks[:0], a.Sinks)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
@@ -70,40 +81,39 @@ func newCall(a *Arguments) *call {
 		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied() || c.V.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
 		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
 	})
-	return c
 }
 
 // numbered reports whether rows need their numbers.
-func (c *call) numbered() bool { return c.saves() || c.Sinks != nil || c.Spans != nil }
+func (c *Call) numbered() bool { return c.saves() || c.Sinks != nil || c.Spans != nil }
 
 // stopped reports whether the caller wants no more. It is asked between tiles. An item that ends early still
 // takes its turn, as others may wait for it.
-func (c *call) stopped() bool { return c.Stop != nil && c.Stop.Load() }
+func (c *Call) stopped() bool { return c.Stop != nil && c.Stop.Load() }
 
-// release puts c back, without keeping data alive.
-func (c *call) release() {
+// Release puts c back, without keeping data alive.
+func (c *Call) Release() {
 	c.Arguments = Arguments{}
 	calls.Put(c)
 }
 
-// Attention computes Dst.
-func Attention(a *Arguments) {
-	c := newCall(a)
+// Attention computes Dst, and releases c.
+func (c *Call) Attention() {
+	c.begin()
 	if c.Spans == nil {
 		c.clearRest()
 	}
 	c.shareMerges()
 	c.desk.Share(queue.Call{
-		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: a.Workers == 0, Turns: c.plan.Shared > 0, Stop: c.Stop,
+		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: c.Workers == 0, Turns: c.plan.Shared > 0, Stop: c.Stop,
 	}, c)
-	c.release()
+	c.Release()
 }
 
 // Run is that of the plan.
-func (c *call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
+func (c *Call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
 
 // clearRest writes the rows of Dst that are in no sequence, or see no key: zeros.
-func (c *call) clearRest() {
+func (c *Call) clearRest() {
 	queries := func(s *sight.Sequence) (first, n int) { return s.Query, s.Queries }
 	eachRest(c.sequences, &c.Dst, queries, c.clearRows)
 }
@@ -131,7 +141,7 @@ func eachRest(sequences []sight.Sequence, t *source.Tensor, of func(s *sight.Seq
 }
 
 // clearRows writes the rows [from, to) of all heads.
-func (c *call) clearRows(batch, from, to int) {
+func (c *Call) clearRows(batch, from, to int) {
 	d, n := &c.Dst, 1 // rows at a time
 	if d.LenStride == d.Dim {
 		n = to - from
@@ -147,10 +157,10 @@ func (c *call) clearRows(batch, from, to int) {
 }
 
 // saves reports whether the maxima and sums of rows are saved.
-func (c *call) saves() bool { return c.LSE != nil || c.Stats != nil }
+func (c *Call) saves() bool { return c.LSE != nil || c.Stats != nil }
 
 // save saves the maximum and the sum of a row, which has a number among [Batch][Heads][Lq].
-func (c *call) save(number int, max, sum float32) {
+func (c *Call) save(number int, max, sum float32) {
 	if c.LSE != nil {
 		c.LSE[number] = tile.LogSum2(max, sum)
 	}

@@ -12,13 +12,13 @@ import (
 // A cursor walks over the rows of a KV head: for each query all query heads of the group.
 type cursor struct {
 	sight.Rows
-	call     *call
+	call     *Call
 	sequence *sight.Sequence
 	head     int // the first query head
 }
 
 // begin goes to a row of the KV head of an item.
-func (at *cursor) begin(c *call, it *plan.Item, head, row int) {
+func (at *cursor) begin(c *Call, it *plan.Item, head, row int) {
 	at.call, at.sequence, at.head = c, &c.sequences[it.Sequence], head*c.plan.Group
 	at.Group, at.Behind = c.plan.Group, it.Cut.Rows-1-row
 	at.Query, at.Number = row, 0

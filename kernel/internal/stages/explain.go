@@ -85,12 +85,12 @@ func Explain(a *Arguments) Explanation {
 	e.Tiles.Skipped = total - e.Tiles.Computed
 	w.tiles = Tiles{}
 	w.leave()
-	c.release()
+	c.Release()
 	return e
 }
 
 // scratch returns the elements of memory that the workers of a call take.
-func (c *call) scratch() int {
+func (c *Call) scratch() int {
 	own, shared, panels, pad := 0, 0, 0, tile.Pad(c.V.Dim)
 	for i := range c.plan.Cuts {
 		cut, states, spans := &c.plan.Cuts[i], 1, c.sequences[i].Keys > generic.SpanKeys

@@ -14,7 +14,7 @@ type merge struct {
 }
 
 // shareMerges provides the merges that items share.
-func (c *call) shareMerges() {
+func (c *Call) shareMerges() {
 	if cap(c.shared) < c.plan.Shared {
 		c.shared = make([]merge, c.plan.Shared)
 	}

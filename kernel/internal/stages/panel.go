@@ -25,7 +25,7 @@ type panel struct {
 
 // load packs n queries from row on, of the rows of a KV head, into the last lanes. Those before them repeat the
 // first: they compute and write the same again. So they see no more than in a full panel.
-func (p *panel) load(c *call, it *plan.Item, row, n int) {
+func (p *panel) load(c *Call, it *plan.Item, row, n int) {
 	var at cursor
 	at.begin(c, it, it.Head, row)
 	width := p.width()
@@ -147,7 +147,7 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 		p.state.Reset(w.plan.Width(n))
 		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
 		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
-		p.load(w.call, it, row, n)
+		p.load(w.Call, it, row, n)
 		p.started, p.nan, p.total.begun = false, false, false
 		clear(p.acc[w.V.Dim*p.width():])
 		row += n

@@ -31,7 +31,9 @@ func TestRepair(t *testing.T) {
 	for _, dim := range []int{3, 16, 40} {
 		n := tile.Keys + 2*tile.MaxPanel
 		a := &Arguments{Dst: packed(r, n, dim), Q: packed(r, n, dim), K: source.Stored{Tensor: packed(r, n, dim)}, V: source.Stored{Tensor: packed(r, n, dim)}, Queries: n, Scale: 1, Sight: sight.Rule{Causal: true}, Workers: 1}
-		Attention(a)
+		forward := NewCall()
+		forward.Arguments = *a
+		forward.Attention()
 		clean := slices.Clone(a.Dst.Data)
 		c := newCall(a)
 		w := &c.own
@@ -73,7 +75,7 @@ func TestRepair(t *testing.T) {
 			}
 		}
 		w.leave()
-		c.release()
+		c.Release()
 	}
 }
 
@@ -100,7 +102,7 @@ func TestPartialPanels(t *testing.T) {
 			}
 		}
 		w.leave()
-		c.release()
+		c.Release()
 		return n, panels
 	}
 	partial := 0

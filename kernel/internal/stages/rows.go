@@ -27,7 +27,7 @@ type rows struct {
 
 // load packs the n queries from row on, of the rows of a KV head. Lanes behind them repeat the last one: another worker
 // may be writing the rows behind it, where dst is q.
-func (rs *rows) load(c *call, it *plan.Item, head, row, n int, q []float32) {
+func (rs *rows) load(c *Call, it *plan.Item, head, row, n int, q []float32) {
 	var at cursor
 	at.begin(c, it, head, row)
 	at.Behind = n - 1
@@ -77,7 +77,7 @@ func (rs *rows) lanes(p *panel, r, n int) {
 func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	rows := w.rows[:it.Heads]
 	for i := range rows {
-		rows[i].load(w.call, it, it.Head+i, it.Row, it.Rows, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
+		rows[i].load(w.Call, it, it.Head+i, it.Row, it.Rows, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
 	}
 	if it.Cut.Parts == 1 {
 		w.rowsAlone(it, rows, w.merges[:it.Heads], it.Keys, it.Cut.Stretch)
@@ -98,7 +98,7 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 // rest computes the first queries of an item.
 func (w *worker) rest(it *plan.Item) {
 	rows := w.rows[:1]
-	rows[0].load(w.call, it, it.Head, it.Row, it.RestRows, w.queries)
+	rows[0].load(w.Call, it, it.Head, it.Row, it.RestRows, w.queries)
 	w.rowsAlone(it, rows, w.merges[:1], it.Keys, it.Cut.Stretch)
 }
 

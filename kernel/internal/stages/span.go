@@ -78,7 +78,7 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 }
 
 // sink returns the sink of the row with a number, in units of log 2.
-func (c *call) sink(number int) float32 { return c.sinks[number/c.Queries%c.Q.Heads] }
+func (c *Call) sink(number int) float32 { return c.sinks[number/c.Queries%c.Q.Heads] }
 
 // endPanelSpan ends a span of a panel.
 func (w *worker) endPanelSpan(p *panel, span int) {

@@ -14,7 +14,7 @@ type upcoming struct {
 
 // expect lists what an item begins with, if there is one: its keys, if they are not those of now, biases of a head,
 // and its rows of q and dst.
-func (u *upcoming) expect(c *call, now, next *plan.Item) {
+func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 	if u.rows == nil {
 		u.rows = make([]tile.Rows, 0, 16)
 	}

@@ -33,7 +33,7 @@ func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []
 		w.showRow(row[s.Key:][:s.Keys], &it, (query-s.Query)*c.plan.Group+head%c.plan.Group, weigh)
 	}
 	w.leave()
-	c.release()
+	c.Release()
 }
 
 // hide sets x to the weights or scores of hidden keys.
@@ -70,7 +70,7 @@ func (a *Arguments) member(batch int) Arguments {
 }
 
 // sequence returns the number of the sequence that a row of the only batch member is in, or -1.
-func (c *call) sequence(row int) int {
+func (c *Call) sequence(row int) int {
 	for i := range c.sequences {
 		if s := &c.sequences[i]; s.Query <= row && row < s.Query+s.Queries {
 			return i
@@ -82,7 +82,7 @@ func (c *call) sequence(row int) int {
 // showRow computes the scores or the weights of a row of the KV head of an item.
 func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 	rows, m := w.rows[:1], &w.merges[0]
-	rows[0].load(w.call, it, it.Head, row, 1, w.queries)
+	rows[0].load(w.Call, it, it.Head, row, 1, w.queries)
 	w.reset(w.merges[:1], 1)
 	w.tileMax = w.tileMax[:0]
 	for first := 0; first < len(dst); first += tile.Keys {

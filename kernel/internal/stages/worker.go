@@ -11,7 +11,7 @@ import (
 
 // A worker is one goroutine of a call, with its scratch memory.
 type worker struct {
-	*call
+	*Call
 	memory   []float32    // what the slices below are cut from
 	queries  []float32    // of panels and rows, packed
 	outputs  []float32    // of panels, so far
@@ -36,9 +36,9 @@ type worker struct {
 var helpers = sync.Pool{New: func() any { return new(worker) }}
 
 // join prepares w for the items of c.
-func (w *worker) join(c *call) {
+func (w *worker) join(c *Call) {
 	m := &c.plan.Scratch
-	w.call = c
+	w.Call = c
 	w.memory = memory.Aligned(w.memory, m.Size())
 	rest := w.memory
 	w.queries, rest = cut(rest, m.Queries)
@@ -54,7 +54,7 @@ func (w *worker) leave() {
 	if Count != nil {
 		Count(w.tiles)
 	}
-	w.call, w.tiles, w.items = nil, Tiles{}, [2]plan.Item{}
+	w.Call, w.tiles, w.items = nil, Tiles{}, [2]plan.Item{}
 	w.upcoming.forget()
 }
 
@@ -62,7 +62,7 @@ func (w *worker) leave() {
 func cut(x []float32, n int) (head, tail []float32) { return x[:n:n], x[n:] }
 
 // Work computes items until there are none.
-func (c *call) Work(h *queue.Hand) {
+func (c *Call) Work(h *queue.Hand) {
 	w := &c.own
 	if !h.Caller() {
 		w = helpers.Get().(*worker)
