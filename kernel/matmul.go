@@ -157,7 +157,8 @@ func (p *matrixProduct) run() {
 	s := products.Get().(*sharedProduct)
 	s.matrixProduct = *p
 	// A row takes as long as four, which read as much.
-	call := queue.Call{Useful: queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k)), Adapt: p.workers == 0}
+	call := queue.Call{Adapt: p.workers == 0}
+	call.Useful, call.Brief = queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k))
 	workers := min(queue.Workers(p.workers), call.Useful)
 	// Items are blocks of columns, and of rows too where those are too few.
 	s.rows, s.cols = p.m, p.n

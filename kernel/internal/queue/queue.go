@@ -22,10 +22,13 @@ func Workers(n int) int {
 }
 
 // Useful returns how many goroutines so many multiply-adds are worth: one for each 0.1 ms, at 25 of them
-// a nanosecond.
-func Useful(multiplyAdds float64) int {
+// a nanosecond. Less than that, but for an eighth of it, is brief: worth a second one.
+func Useful(multiplyAdds float64) (n int, brief bool) {
 	const each = 25 * 100_000
-	return 1 + int(min(multiplyAdds/each, MaxWorkers-1))
+	if brief = each/8 <= multiplyAdds && multiplyAdds < each; brief {
+		return 2, true
+	}
+	return 1 + int(min(multiplyAdds/each, MaxWorkers-1)), false
 }
 
 // inFlight counts the calls that several workers could share, whether they do or not.
@@ -36,6 +39,7 @@ type Call struct {
 	Items   int
 	Workers int          // the most goroutines
 	Useful  int          // how many the work is worth; a call that is worth one is not counted as in flight
+	Brief   bool         // worth a helper whose thread is awake, not to wake one
 	Adapt   bool         // helpers leave when other calls need their processors
 	Turns   bool         // the items of a run take turns; Hand.Turn waits for one
 	Stop    *atomic.Bool // may be nil; once it is true no more items are claimed
@@ -72,7 +76,7 @@ func (d *Desk) Share(c Call, t Task) {
 		defer inFlight.Add(-1)
 	}
 	n := min(c.Workers, c.Useful, c.Items)
-	if n <= 1 || c.Adapt && c.Useful <= small && !worthwhile() {
+	if n <= 1 || (c.Brief || c.Adapt && c.Useful <= small) && !worthwhile() {
 		s := &d.alone
 		s.Call, s.workers = c, 1
 		s.inRuns, _ = t.(InRuns)
