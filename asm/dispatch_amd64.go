@@ -553,6 +553,45 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 	tile.RowScores(s, q, w, rows, k)
 }
 
+// RowScoresFloat16 is [tile.RowScoresFloat16].
+func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	if level >= levelAVX512 {
+		avx512.RowScoresFloat16(s, q, w, rows, k)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowScoresFloat16(s, q, w, rows, k)
+		return
+	}
+	tile.RowScoresFloat16(s, q, w, rows, k)
+}
+
+// RowScoresBFloat16 is [tile.RowScoresBFloat16].
+func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	if level >= levelAVX512 {
+		avx512.RowScoresBFloat16(s, q, w, rows, k)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowScoresBFloat16(s, q, w, rows, k)
+		return
+	}
+	tile.RowScoresBFloat16(s, q, w, rows, k)
+}
+
+// RowScoresInt8 is [tile.RowScoresInt8].
+func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
+	if level >= levelAVX512 {
+		avx512.RowScoresInt8(s, q, w, rows, k)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowScoresInt8(s, q, w, rows, k)
+		return
+	}
+	tile.RowScoresInt8(s, q, w, rows, k)
+}
+
 // CapRow is [tile.CapRow].
 func CapRow(s []float32, cap, inverse float32) {
 	if level >= levelAVX512 && len(s) >= 64 {
@@ -651,6 +690,19 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		return
 	}
 	tile.RowValuesBFloat16(o, p, sum, rows, v)
+}
+
+// RowValuesInt8 is [tile.RowValuesInt8].
+func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
+	if level >= levelAVX512 {
+		avx512.RowValuesInt8(o, p, sum, rows, v)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.RowValuesInt8(o, p, sum, rows, v)
+		return
+	}
+	tile.RowValuesInt8(o, p, sum, rows, v)
 }
 
 // MergeRow is [tile.MergeRow].

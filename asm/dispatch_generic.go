@@ -227,6 +227,21 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 	tile.RowScores(s, q, w, rows, k)
 }
 
+// RowScoresFloat16 is [tile.RowScoresFloat16].
+func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	tile.RowScoresFloat16(s, q, w, rows, k)
+}
+
+// RowScoresBFloat16 is [tile.RowScoresBFloat16].
+func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	tile.RowScoresBFloat16(s, q, w, rows, k)
+}
+
+// RowScoresInt8 is [tile.RowScoresInt8].
+func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
+	tile.RowScoresInt8(s, q, w, rows, k)
+}
+
 // CapRow is [tile.CapRow].
 func CapRow(s []float32, cap, inverse float32) {
 	tile.CapRow(s, cap, inverse)
@@ -265,6 +280,11 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 // RowValuesBFloat16 is [tile.RowValuesBFloat16].
 func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	tile.RowValuesBFloat16(o, p, sum, rows, v)
+}
+
+// RowValuesInt8 is [tile.RowValuesInt8].
+func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
+	tile.RowValuesInt8(o, p, sum, rows, v)
 }
 
 // MergeRow is [tile.MergeRow].

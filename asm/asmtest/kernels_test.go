@@ -651,26 +651,8 @@ func TestRows(t *testing.T) {
 						for i := range rows {
 							Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues %s", what)
 						}
-						if dim%16 == 0 && rows < 8 { // values of 16 bits, any bits
-							stride := dim + r.IntN(5)
-							half := tile.HalfRows{Data: elements[uint16](m, (n-1)*stride+dim), Len: n, Dim: dim, Stride: stride}
-							for i := range half.Data {
-								half.Data[i] = uint16(r.Uint32())
-								if kind < WithEdges && half.Data[i]&0x7c00 == 0x7c00 { // without NaN
-									half.Data[i] = 1
-								}
-							}
-							for i := range rows { // p is of the scores, and may have no more than its rows
-								copy(s2[i*tile.Keys:][:n], s1[i*tile.Keys:])
-							}
-							tile.RowValuesFloat16(o1, s1, l1, rows, half)
-							impl.RowValuesFloat16(o2, s2, l2, rows, half)
-							tile.RowValuesBFloat16(o1, s1, l1, rows, half)
-							impl.RowValuesBFloat16(o2, s2, l2, rows, half)
-							Equal(t, l1, l2, "RowValues of 16 bits: sum %s", what)
-							for i := range rows {
-								Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues of 16 bits: %s", what)
-							}
+						if dim%16 == 0 && rows < 8 {
+							testStoredRows(t, r, m, impl, storedRows{rows, dim, n, kind}, what)
 						}
 						a1 := Fill(r, make([]float32, pad), kind)
 						a2, o := m.vector(pad), m.vector(pad)
@@ -684,6 +666,73 @@ func TestRows(t *testing.T) {
 			}
 		})
 	})
+}
+
+// storedRows is a case of rows that are stored in other types.
+type storedRows struct {
+	rows, dim, n int
+	kind         Kind
+}
+
+// testStoredRows holds keys and values of other types, of any bits, to the reference.
+func testStoredRows(t *testing.T, r *rand.Rand, m *memory, impl Impl, c storedRows, what string) {
+	rows, dim, n, pad := c.rows, c.dim, c.n, tile.Pad(c.dim)
+	stride := dim + r.IntN(5)*r.IntN(2)
+	half := tile.HalfRows{Data: elements[uint16](m, (n-1)*stride+dim), Len: n, Dim: dim, Stride: stride}
+	for i := range half.Data {
+		half.Data[i] = uint16(r.Uint32())
+		if c.kind < WithEdges && half.Data[i]&0x7c00 == 0x7c00 { // without NaN
+			half.Data[i] = 1
+		}
+	}
+	octets := tile.OctetRows{Data: elements[int8](m, (n-1)*stride+dim), Scales: m.vector(n), Len: n, Dim: dim, Stride: stride}
+	for i := range octets.Data {
+		octets.Data[i] = int8(r.Uint32())
+	}
+	Fill(r, octets.Scales, c.kind)
+
+	if n >= tile.StoredRows {
+		q := m.matrix(r, dim, rows, c.kind)
+		s1, s2 := make([]float32, rows*tile.Keys), m.vector((rows-1)*tile.Keys+n)
+		equal := func(name string) {
+			t.Helper()
+			for i := range rows {
+				Equal(t, s1[i*tile.Keys:][:n], s2[i*tile.Keys:][:n], "%s %s stride=%d", name, what, stride)
+			}
+		}
+		tile.RowScoresFloat16(s1, q.x, q.stride, rows, half)
+		impl.RowScoresFloat16(s2, q.x, q.stride, rows, half)
+		equal("RowScoresFloat16")
+		tile.RowScoresBFloat16(s1, q.x, q.stride, rows, half)
+		impl.RowScoresBFloat16(s2, q.x, q.stride, rows, half)
+		equal("RowScoresBFloat16")
+		tile.RowScoresInt8(s1, q.x, q.stride, rows, octets)
+		impl.RowScoresInt8(s2, q.x, q.stride, rows, octets)
+		equal("RowScoresInt8")
+	}
+
+	p := m.vector((rows-1)*tile.Keys + n) // of the scores: it may have no more than its rows
+	Fill(r, p, c.kind)
+	o1, o2 := Fill(r, make([]float32, rows*pad), c.kind), m.vector(rows*pad)
+	l1, l2 := Fill(r, make([]float32, rows), c.kind), m.vector(rows)
+	copy(o2, o1)
+	copy(l2, l1)
+	equal := func(name string) {
+		t.Helper()
+		Equal(t, l1, l2, "%s: sum %s", name, what)
+		for i := range rows {
+			Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "%s %s stride=%d", name, what, stride)
+		}
+	}
+	tile.RowValuesFloat16(o1, p, l1, rows, half)
+	impl.RowValuesFloat16(o2, p, l2, rows, half)
+	equal("RowValuesFloat16")
+	tile.RowValuesBFloat16(o1, p, l1, rows, half)
+	impl.RowValuesBFloat16(o2, p, l2, rows, half)
+	equal("RowValuesBFloat16")
+	tile.RowValuesInt8(o1, p, l1, rows, octets)
+	impl.RowValuesInt8(o2, p, l2, rows, octets)
+	equal("RowValuesInt8")
 }
 
 // The edits of scores: of all kinds of scores, biases, positions and slopes, for panels and rows.

@@ -52,6 +52,9 @@ type Impl struct {
 	ValueTile          func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
 	FinishPanel        func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
 	RowScores          func(s, q []float32, w, rows int, k tile.Rows)
+	RowScoresFloat16   func(s, q []float32, w, rows int, k tile.HalfRows)
+	RowScoresBFloat16  func(s, q []float32, w, rows int, k tile.HalfRows)
+	RowScoresInt8      func(s, q []float32, w, rows int, k tile.OctetRows)
 	CapRow             func(s []float32, cap, inverse float32)
 	AlibiRow           func(s []float32, position int, slope float32)
 	BiasRow            func(s, bias []float32)
@@ -60,6 +63,7 @@ type Impl struct {
 	RowValues          func(o, p, sum []float32, rows int, v tile.Rows)
 	RowValuesFloat16   func(o, p, sum []float32, rows int, v tile.HalfRows)
 	RowValuesBFloat16  func(o, p, sum []float32, rows int, v tile.HalfRows)
+	RowValuesInt8      func(o, p, sum []float32, rows int, v tile.OctetRows)
 	MergeRow           func(acc, o []float32, a, b float32)
 	GradWeight         func(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32)
 	GradTile           func(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows)
@@ -115,6 +119,9 @@ func Generic(w int) Impl {
 		ValueTile:          tile.ValueTile,
 		FinishPanel:        tile.FinishPanel,
 		RowScores:          tile.RowScores,
+		RowScoresFloat16:   tile.RowScoresFloat16,
+		RowScoresBFloat16:  tile.RowScoresBFloat16,
+		RowScoresInt8:      tile.RowScoresInt8,
 		CapRow:             tile.CapRow,
 		AlibiRow:           tile.AlibiRow,
 		BiasRow:            tile.BiasRow,
@@ -123,6 +130,7 @@ func Generic(w int) Impl {
 		RowValues:          tile.RowValues,
 		RowValuesFloat16:   tile.RowValuesFloat16,
 		RowValuesBFloat16:  tile.RowValuesBFloat16,
+		RowValuesInt8:      tile.RowValuesInt8,
 		MergeRow:           tile.MergeRow,
 		GradWeight:         tile.GradWeight,
 		GradTile:           tile.GradTile,

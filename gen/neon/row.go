@@ -27,6 +27,21 @@ func genRow(g *gen) {
 	g.rowWeights()
 	g.RET()
 
+	for _, e := range storedTypes {
+		scales := e.scales()
+		g.Begin("rowScores1"+e.name, "func(s, q *float32, k "+e.pointer+scales+", w, dim, stride, half, blocks, distance, row, wrap int)",
+			"rowScores1"+e.name+" computes the scores of one query against blocks of 16 keys, as",
+			"[tile.RowScores"+e.name+"]. A block is the 8 keys at k and the 8 keys half keys further on.",
+			"distance and wrap are those of prefetch, row is the bytes of a row.")
+		g.storedScores1(e)
+		g.RET()
+
+		g.Begin("rowScores4"+e.name, "func(s, q *float32, k "+e.pointer+scales+", w, dim, stride, blocks, distance, row, wrap int)",
+			"rowScores4"+e.name+" computes the scores of four queries against blocks of 8 keys.")
+		g.storedScores4(e)
+		g.RET()
+	}
+
 	for _, rows := range []int{1, 4} {
 		name := map[int]string{1: "rowValues1", 4: "rowValues4"}[rows]
 		g.Begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
@@ -34,13 +49,10 @@ func genRow(g *gen) {
 			"as [tile.RowValues].")
 		g.rowValues(rows, nil)
 		g.RET()
-		for _, half := range []struct {
-			name    string
-			convert func(d, n a64.V)
-		}{{"Float16", g.FCVTL}, {"BFloat16", g.SHLL16}} {
-			g.Begin(name+half.name, "func(o, p *float32, v *uint16, sum *float32, dim, n, stride int)",
-				name+half.name+" is "+name+" with values of 16 bits, as [tile.RowValues"+half.name+"].")
-			g.rowValues(rows, half.convert)
+		for _, e := range storedTypes {
+			g.Begin(name+e.name, "func(o, p *float32, v "+e.pointer+e.scales()+", sum *float32, dim, n, stride int)",
+				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
+			g.rowValues(rows, &e)
 			g.RET()
 		}
 	}
@@ -67,13 +79,16 @@ func genRow(g *gen) {
 // the distance, in bytes, from here: start sets it, and next, once every 16 bytes of the rows, moves it on by
 // lines cache lines. A row is a whole number of such steps for this, and wrap leads from the end of
 // the last to the next row.
+//
+// What is left of a row counts each line as so many.
 type prefetch struct {
 	*gen
 	distance, wrap, dim, p, left a64.X
+	line                         int
 }
 
 func (g *gen) prefetch(dim a64.X) *prefetch {
-	return &prefetch{g, g.Param("distance"), g.Param("wrap"), dim, g.X(), g.X()}
+	return &prefetch{g, g.Param("distance"), g.Param("wrap"), dim, g.X(), g.X(), 16}
 }
 
 func (f *prefetch) start(block a64.X) {
@@ -87,7 +102,7 @@ func (f *prefetch) next(lines int) {
 		f.Prefetch(mem(f.p, 64*i))
 	}
 	f.ADDI(f.p, f.p, 64*lines)
-	f.SUBS(f.left, f.left, 16*lines)
+	f.SUBS(f.left, f.left, f.line*lines)
 	f.BGT(same)
 	f.ADD(f.p, f.p, f.wrap)
 	f.MOV(f.left, f.dim)
@@ -234,21 +249,24 @@ func (g *gen) rowWeights() {
 }
 
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in
-// linear order, and at most 16 vectors of columns at a time, which stay in registers. Values of 16 bits are
-// converted, if convert is not nil, and fill blocks of 16.
+// linear order, and at most 16 vectors of columns at a time, which stay in registers. Values of a stored type
+// are converted, if it is not nil, and fill blocks of 16.
 //
-//	V0-V3 values, V4-V7 weights, V8-V11 sums, V16-V31 columns
-func (g *gen) rowValues(rows int, convert func(d, n a64.V)) {
+//	V0-V3 values, V4-V7 weights, V8-V11 sums, V12 a scale, V16-V31 columns
+func (g *gen) rowValues(rows int, e *storedType) {
 	p, v0, n := g.Param("p"), g.Param("v"), g.Param("n")
 	o0, dim, stride := g.Param("o"), g.Param("dim"), g.Param("stride")
 	size := 4 // bytes of a value
-	if convert != nil {
-		size = 2
-	}
-	g.LSL(stride, stride, size/2)
-	var distance a64.X
-	if convert == nil {
+	var distance, scales0, scales a64.X
+	if e != nil {
+		size = e.size
+	} else {
 		distance = g.Param("distance")
+	}
+	if size == 1 {
+		scales0, scales = g.Param("scales"), g.X()
+	} else {
+		g.LSL(stride, stride, size/2)
 	}
 	ld := g.X() // bytes from row to row of o
 	g.ADDI(ld, dim, 15)
@@ -281,8 +299,16 @@ func (g *gen) rowValues(rows int, convert func(d, n a64.V)) {
 		g.MOV(vk, v)
 		left := t
 		g.MOV(left, keys)
+		if size == 1 {
+			g.MOV(scales, scales0)
+		}
 		g.Blocks(left, 1, func() {
-			if 4*width >= 64 && convert == nil {
+			if size == 1 {
+				g.LDRS(12, mem(scales, 0))
+				g.DUP(12, 12, 0)
+				g.ADDI(scales, scales, 4)
+			}
+			if 4*width >= 64 && e == nil {
 				g.ADD(later, vk, distance)
 				for line := 0; line+64 <= 4*width; line += 64 {
 					g.Prefetch(mem(later, line))
@@ -292,11 +318,13 @@ func (g *gen) rowValues(rows int, convert func(d, n a64.V)) {
 				g.LDRS(4+a64.V(r), mem(pk, 4*tile.Keys*r))
 			}
 			for i := range vecs {
-				if convert == nil {
+				if e == nil {
 					load(a64.V(i%4), mem(vk, 16*i))
 				} else {
-					g.LDRD(a64.V(i%4), mem(vk, 8*i))
-					convert(a64.V(i%4), a64.V(i%4))
+					e.load(g, a64.V(i%4), mem(vk, 4*size*i))
+					if size == 1 {
+						g.FMUL(a64.V(i%4), a64.V(i%4), 12)
+					}
 				}
 				for r := range rows {
 					g.FMLAElement(16+a64.V(r*vecs+i), a64.V(i%4), 4+a64.V(r), 0)
@@ -330,10 +358,13 @@ func (g *gen) rowValues(rows int, convert func(d, n a64.V)) {
 	for vecs := 16 / rows; vecs > 0; vecs /= 2 {
 		g.Blocks(cols, lanes*vecs, func() { chunk(vecs, lanes*vecs, g.LDRQ, g.STRQ) })
 	}
-	if convert == nil {
+	if e == nil {
 		g.Blocks(cols, 1, func() { chunk(1, 1, g.LDRS, g.STRS) })
 	}
 	g.ADDL(v0, v0, stride, 4)
+	if size == 1 {
+		g.ADDI(scales0, scales0, 64)
+	}
 	g.ADDI(p, p, 64)
 	g.SUBS(n, n, 16)
 	g.BGT(block)

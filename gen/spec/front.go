@@ -14,15 +14,24 @@ import (
 // WriteFront writes kernels_arch.go to a directory.
 func (isa ISA) WriteFront(dir string) error {
 	t := template.New("front.tmpl") // with the bodies of the functions that do more than one call
-	t.Funcs(template.FuncMap{"body": func(k Kernel) (string, error) {
-		own := t.Lookup(k.Name)
-		if own == nil {
-			return "\t" + k.Call(), nil
-		}
-		var b strings.Builder
-		err := own.Execute(&b, isa)
-		return b.String(), err
-	}})
+	t.Funcs(template.FuncMap{
+		"body": func(k Kernel) (string, error) {
+			own := t.Lookup(k.Name)
+			if own == nil {
+				return "\t" + k.Call(), nil
+			}
+			var b strings.Builder
+			err := own.Execute(&b, isa)
+			return b.String(), err
+		},
+		"stored": func(isa ISA, name string, size int) any {
+			return struct {
+				ISA
+				Type string // of elements
+				Size int    // of an element, in bytes
+			}{isa, name, size}
+		},
+	})
 	if _, err := t.ParseFS(templates, "front.tmpl"); err != nil {
 		return err
 	}

@@ -12,6 +12,9 @@ const (
 // aheadRows are the parameters of readAhead.
 var aheadRows = []string{"ahead", "rows", "width", "wrap", "left"}
 
+// walked are the parameters of what prefetches keys as they are stored.
+var walked = []string{"distance", "row", "wrap", "left"}
+
 // Kernels is the table.
 var Kernels = []Kernel{
 	{
@@ -171,6 +174,21 @@ var Kernels = []Kernel{
 			"rowScores1": {"distance", "wrap", "left"}, "rowScores4": {"distance", "wrap", "left"}, "rowScores8": {"distance", "wrap", "left"},
 		},
 	}, {
+		Name: "RowScoresFloat16",
+		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
+			{"w", integer, value}, {"rows", integer, value}, {"k", half, read()}},
+		Hints: map[string][]string{"rowScores1Float16": walked, "rowScores4Float16": walked},
+	}, {
+		Name: "RowScoresBFloat16",
+		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
+			{"w", integer, value}, {"rows", integer, value}, {"k", half, read()}},
+		Hints: map[string][]string{"rowScores1BFloat16": walked, "rowScores4BFloat16": walked},
+	}, {
+		Name: "RowScoresInt8",
+		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
+			{"w", integer, value}, {"rows", integer, value}, {"k", octet, read()}},
+		Hints: map[string][]string{"rowScores1Int8": walked, "rowScores4Int8": walked},
+	}, {
 		Name: "CapRow", Elements: "s", Wide: "len(s) >= 64",
 		Params: []Param{{"s", vector, write("len(s)")}, {"cap", float, value}, {"inverse", float, value}},
 	}, {
@@ -198,6 +216,10 @@ var Kernels = []Kernel{
 		Name: "RowValuesBFloat16",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
+	}, {
+		Name: "RowValuesInt8",
+		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", octet, read()}},
 	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},

@@ -55,6 +55,7 @@ const (
 	floats  = "*[tile.MaxPanel]float32"
 	rows    = "tile.Rows"
 	half    = "tile.HalfRows"
+	octet   = "tile.OctetRows"
 	integer = "int"
 	float   = "float32"
 	flag    = "bool"
@@ -79,8 +80,12 @@ func (p Param) mark() string {
 	switch {
 	case p.op == "":
 		return ""
-	case p.Type == rows || p.Type == half:
-		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
+	case p.Type == rows || p.Type == half || p.Type == octet:
+		mark := "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
+		if p.Type == octet {
+			mark += "\n\trace." + p.op + "(" + p.Name + ".Scales, " + p.Name + ".Len)"
+		}
+		return mark
 	case !p.vector():
 		return "race." + p.op + "Var(" + p.Name + ")"
 	}

@@ -172,17 +172,20 @@ func (g *gen) columns(n int, at func(row int) Mem, mask reg.VecPhysical) {
 }
 
 // transpose turns the 4x4 blocks in both halves of Y4-Y7 into the first n of Y0-Y3, 3 or 4.
-func (g *gen) transpose(n int) {
-	g.VUNPCKLPS(Y(5), Y(4), Y(0))
-	g.VUNPCKHPS(Y(5), Y(4), Y(2))
-	g.VUNPCKLPS(Y(7), Y(6), Y(4))
-	g.VUNPCKHPS(Y(7), Y(6), Y(5))
-	g.VUNPCKHPD(Y(4), Y(0), Y(1))
-	g.VUNPCKLPD(Y(4), Y(0), Y(0))
+func (g *gen) transpose(n int) { g.transposeFours(Y, n) }
+
+// transposeFours turns the 4x4 blocks in all quarters of registers 4-7 into the first n of 0-3, 3 or 4.
+func (g *gen) transposeFours(v func(i int) reg.VecPhysical, n int) {
+	g.VUNPCKLPS(v(5), v(4), v(0))
+	g.VUNPCKHPS(v(5), v(4), v(2))
+	g.VUNPCKLPS(v(7), v(6), v(4))
+	g.VUNPCKHPS(v(7), v(6), v(5))
+	g.VUNPCKHPD(v(4), v(0), v(1))
+	g.VUNPCKLPD(v(4), v(0), v(0))
 	if n == 4 {
-		g.VUNPCKHPD(Y(5), Y(2), Y(3))
+		g.VUNPCKHPD(v(5), v(2), v(3))
 	}
-	g.VUNPCKLPD(Y(5), Y(2), Y(2))
+	g.VUNPCKLPD(v(5), v(2), v(2))
 }
 
 // hideTile: the maxima of a panel stay in registers.

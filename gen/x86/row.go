@@ -40,18 +40,6 @@ func genRow(g *gen) {
 			"as [tile.RowValues].")
 		g.rowValues(rows, nil)
 		g.end()
-		if rows == 8 { // where to convert the values first takes less, as each half of the queries would do it
-			continue
-		}
-		for _, half := range []struct {
-			name string
-			load func(m Mem, to reg.VecPhysical)
-		}{{"Float16", g.loadFloat16}, {"BFloat16", g.loadBFloat16}} {
-			g.begin(name+half.name, "func(o, p *float32, v *uint16, sum *float32, dim, n, stride int)",
-				name+half.name+" is "+name+" with values of 16 bits, as [tile.RowValues"+half.name+"].")
-			g.rowValues(rows, half.load)
-			g.end()
-		}
 	}
 
 	g.begin("mergeRow", "func(acc, o *float32, n int, a, b float32)",
@@ -111,17 +99,18 @@ func (p eightRows) at(row int) Mem {
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
 // the distance, in bytes, from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
 // moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
-// leads from the end of the last to the next row.
+// leads from the end of the last to the next row. What is left of a row is counted as its parameter is, each line as
+// so many.
 //
 // A CPU that is busy with enough misses drops a prefetch, so each line has a second chance.
-func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
+func (g *gen) prefetchStart(p, block, t reg.GPVirtual, row string) {
 	g.MOVQ(block, p)
 	g.ADDQ(g.param("distance"), p)
-	g.MOVQ(g.param("dim"), t)
+	g.MOVQ(g.param(row), t)
 	g.MOVQ(t, g.param("left"))
 }
 
-func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
+func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int, row string, line int) {
 	same := g.label("same")
 	const later = 6 << 10
 	for i := range lines {
@@ -129,10 +118,10 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 		g.PREFETCHT1(mem(p, 64*i-later))
 	}
 	g.ADDQ(I32(64*lines), p)
-	g.SUBQ(U8(16*lines), g.param("left"))
+	g.SUBQ(I32(line*lines), g.param("left"))
 	g.JG(LabelRef(same))
 	g.ADDQ(g.param("wrap"), p)
-	g.MOVQ(g.param("dim"), t)
+	g.MOVQ(g.param(row), t)
 	g.MOVQ(t, g.param("left"))
 	g.Label(same)
 }
@@ -167,7 +156,7 @@ func (g *gen) rowScores1() {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	g.prefetchStart(pf, n, t)
+	g.prefetchStart(pf, n, t, "dim")
 	g.pointEight(lo, n)
 	g.MOVQ(g.param("half"), t)
 	g.IMULQ(stride, t)
@@ -191,7 +180,7 @@ func (g *gen) rowScores1() {
 	steps(lo, Y(9))
 	steps(hi, Y(10))
 	g.LEAQ(at(t, w, 1, 0), q)
-	g.prefetchRows(pf, t, 4)
+	g.prefetchRows(pf, t, 4, "dim", 16)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
 	g.SUBQ(U8(4), n)
@@ -243,7 +232,7 @@ func (g *gen) rowScores4() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t)
+	g.prefetchStart(pf, k, t, "dim")
 	g.pointEight(keys, k)
 	for r := range 4 {
 		g.zero(Y(8 + r))
@@ -257,7 +246,7 @@ func (g *gen) rowScores4() {
 		step(c)
 		g.ADDQ(w, q)
 	}
-	g.prefetchRows(pf, t, 2)
+	g.prefetchRows(pf, t, 2, "dim", 16)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -305,7 +294,7 @@ func (g *gen) rowScores8() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t)
+	g.prefetchStart(pf, k, t, "dim")
 	g.pointEight(keys, k)
 	for r := range 8 {
 		g.zero(Y(8 + r))
@@ -317,7 +306,7 @@ func (g *gen) rowScores8() {
 	for c := range 4 {
 		step(c)
 	}
-	g.prefetchRows(pf, t, 2)
+	g.prefetchRows(pf, t, 2, "dim", 16)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -385,19 +374,24 @@ func (g *gen) rowWeights() {
 }
 
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in linear order, and at most
-// 8 vectors of columns at a time, which stay in registers. Values of 16 bits are converted by load, if it is not nil;
-// they fill whole vectors, and the hardware sees the stream of one query.
+// 8 vectors of columns at a time, which stay in registers. Values of a stored type, if it is not nil, are converted as they
+// are loaded; they fill whole vectors, and the hardware sees the stream of one query.
 //
-//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 converted values
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail or scale, V12-V15 converted values
 //	X0-X7 sums, before the columns of a block
-func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
+func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
 	w := g.w() // bytes of a vector of values
-	if load == nil {
+	var scales reg.GPVirtual
+	switch {
+	case e == nil:
 		g.SHLQ(U8(2), stride)
-	} else {
+	case e.size == 2:
 		w /= 2
 		g.SHLQ(U8(1), stride)
+	default:
+		w /= 4
+		scales = g.GP64()
 	}
 	ld := g.ptr("dim") // bytes from row to row of o
 	g.ADDQ(U8(15), ld)
@@ -405,7 +399,7 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 	g.SHLQ(U8(2), ld)
 	var distance reg.Register
 	switch {
-	case load == nil:
+	case e == nil:
 		distance = g.ptr("distance")
 	case rows > 1: // some columns of 16 rows are no stream: the next block
 		distance = g.GP64()
@@ -453,7 +447,14 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 			g.MOVQ(keys, left)
 			g.MOVQ(p, pk)
 			g.MOVQ(v, vk)
+			if scales != nil {
+				g.MOVQ(g.param("scales"), scales)
+			}
 			g.Label(key)
+			if scales != nil {
+				g.VBROADCASTSS(mem(scales, 0), g.V(11))
+				g.ADDQ(U8(4), scales)
+			}
 			if first == 0 && !masked && distance != nil {
 				for line := 0; line < w*vecs; line += 64 {
 					g.PREFETCHT1(at(vk, distance, 1, line))
@@ -465,8 +466,8 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 					if masked {
 						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
 						g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
-					} else if load != nil {
-						load(mem(vk, w*i), g.V(12+i%4))
+					} else if e != nil {
+						e.load(g, mem(vk, w*i), g.V(12+i%4))
 						g.VFMADD231PS(g.V(12+i%4), g.V(10), g.V(i))
 					} else {
 						g.VFMADD231PS(mem(vk, w*i), g.V(10), g.V(i))
@@ -476,8 +477,8 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 				for i := range vecs {
 					if masked {
 						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
-					} else if load != nil {
-						load(mem(vk, w*i), g.V(8+i))
+					} else if e != nil {
+						e.load(g, mem(vk, w*i), g.V(8+i))
 					} else {
 						g.VMOVUPS(mem(vk, w*i), g.V(8+i))
 					}
@@ -547,7 +548,7 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 		}
 		g.Label(next)
 	}
-	if load == nil {
+	if e == nil {
 		end := g.label("end")
 		g.TESTQ(cols, cols)
 		g.JZ(LabelRef(end))
@@ -558,15 +559,10 @@ func (g *gen) rowValues(rows int, load func(m Mem, to reg.VecPhysical)) {
 	g.MOVQ(stride, t)
 	g.SHLQ(U8(4), t)
 	g.ADDQ(t, g.param("v"))
+	if scales != nil {
+		g.ADDQ(U8(64), g.param("scales"))
+	}
 	g.ADDQ(I8(64), p)
 	g.SUBQ(U8(16), g.param("n"))
 	g.JG(LabelRef(block))
-}
-
-// loadFloat16 and loadBFloat16 load a vector of elements of 16 bits.
-func (g *gen) loadFloat16(m Mem, to reg.VecPhysical) { g.VCVTPH2PS(m, to) }
-
-func (g *gen) loadBFloat16(m Mem, to reg.VecPhysical) {
-	g.VPMOVZXWD(m, to)
-	g.VPSLLD(U8(16), to, to)
 }

@@ -50,6 +50,7 @@ var files = []struct {
 	{"weight", genWeight},
 	{"value", genValue},
 	{"row", genRow},
+	{"stored", genStored},
 	{"gradient", genGradient},
 	{"rotary", genRotary},
 	{"limit", genLimit},

@@ -11,22 +11,63 @@ type HalfRows struct {
 	Len, Dim, Stride int
 }
 
+// OctetRows are [Rows] of 8 bits an element, with a scale for each row.
+type OctetRows struct {
+	Data             []int8
+	Scales           []float32
+	Len, Dim, Stride int
+}
+
+// StoredRows is the least number of rows that [RowScoresFloat16] and its like take.
+const StoredRows = 16
+
+// RowScoresFloat16 is [RowScores] of 1 or 4 queries with keys of binary16: StoredRows or more, whose Dim is a multiple
+// of 16.
+func RowScoresFloat16(s, q []float32, w, rows int, k HalfRows) {
+	RowScores(s, q, w, rows, k.wide(FromFloat16))
+}
+
+// RowScoresBFloat16 is [RowScoresFloat16] with keys of bfloat16.
+func RowScoresBFloat16(s, q []float32, w, rows int, k HalfRows) {
+	RowScores(s, q, w, rows, k.wide(FromBFloat16))
+}
+
+// RowScoresInt8 is [RowScoresFloat16] with keys of int8.
+func RowScoresInt8(s, q []float32, w, rows int, k OctetRows) {
+	RowScores(s, q, w, rows, k.wide())
+}
+
 // RowValuesFloat16 is [RowValues] of 1 or 4 queries with values of binary16, whose Dim is a multiple of 16.
 func RowValuesFloat16(o, p, sum []float32, rows int, v HalfRows) {
-	rowValuesHalf(o, p, sum, rows, v, FromFloat16)
+	RowValues(o, p, sum, rows, v.wide(FromFloat16))
 }
 
 // RowValuesBFloat16 is [RowValues] of 1 or 4 queries with values of bfloat16, whose Dim is a multiple of 16.
 func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
-	rowValuesHalf(o, p, sum, rows, v, FromBFloat16)
+	RowValues(o, p, sum, rows, v.wide(FromBFloat16))
 }
 
-func rowValuesHalf(o, p, sum []float32, rows int, v HalfRows, from func(dst []float32, src []uint16)) {
-	wide := Rows{Data: make([]float32, v.Len*v.Dim), Len: v.Len, Dim: v.Dim, Stride: v.Dim}
-	for j := range v.Len {
-		from(wide.Row(j), v.Data[j*v.Stride:][:v.Dim])
+// RowValuesInt8 is [RowValues] of 1 or 4 queries with values of int8, whose Dim is a multiple of 16.
+func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
+	RowValues(o, p, sum, rows, v.wide())
+}
+
+// wide returns the rows as float32.
+func (r HalfRows) wide(from func(dst []float32, src []uint16)) Rows {
+	wide := Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
+	for j := range r.Len {
+		from(wide.Row(j), r.Data[j*r.Stride:][:r.Dim])
 	}
-	RowValues(o, p, sum, rows, wide)
+	return wide
+}
+
+// wide returns the rows as float32.
+func (r OctetRows) wide() Rows {
+	wide := Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
+	for j := range r.Len {
+		Dequantize(wide.Row(j), r.Data[j*r.Stride:][:r.Dim], r.Scales[j])
+	}
+	return wide
 }
 
 // ToFloat16 sets dst[i] to src[i] in IEEE 754 binary16: with subnormals, Inf from 65520 on, and NaN

@@ -108,7 +108,7 @@ four2:
 	PREFETCHT1   192(SI)
 	PREFETCHT1   -5952(SI)
 	ADDQ         $+256, SI
-	SUBQ         $0x40, left+80(FP)
+	SUBQ         $+64, left+80(FP)
 	JG           same5
 	ADDQ         wrap+72(FP), SI
 	MOVQ         dim+32(FP), R13
@@ -315,7 +315,7 @@ four9:
 	PREFETCHT1   64(R10)
 	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
-	SUBQ         $0x20, left+72(FP)
+	SUBQ         $+32, left+72(FP)
 	JG           same12
 	ADDQ         wrap+64(FP), R10
 	MOVQ         dim+32(FP), R11
@@ -514,7 +514,7 @@ four14:
 	PREFETCHT1   64(R10)
 	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
-	SUBQ         $0x20, left+72(FP)
+	SUBQ         $+32, left+72(FP)
 	JG           same18
 	ADDQ         wrap+64(FP), R10
 	MOVQ         dim+32(FP), R11
@@ -1079,357 +1079,6 @@ end42:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-
-block44:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
-
-sum45:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
-	JNZ    sum45
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
-
-again46:
-	CMPQ    R9, $+64
-	JL      next47
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	VMOVUPS 128(R8), Y4
-	VMOVUPS 160(R8), Y5
-	VMOVUPS 192(R8), Y6
-	VMOVUPS 224(R8), Y7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key48:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
-	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(BX), Y14
-	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(BX), Y15
-	VFMADD231PS  Y15, Y10, Y3
-	VCVTPH2PS    64(BX), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VCVTPH2PS    80(BX), Y13
-	VFMADD231PS  Y13, Y10, Y5
-	VCVTPH2PS    96(BX), Y14
-	VFMADD231PS  Y14, Y10, Y6
-	VCVTPH2PS    112(BX), Y15
-	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key48
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	VMOVUPS      Y4, 128(R8)
-	VMOVUPS      Y5, 160(R8)
-	VMOVUPS      Y6, 192(R8)
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
-	JMP          again46
-
-next47:
-	CMPQ    R9, $+32
-	JL      next50
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key51:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
-	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(BX), Y14
-	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(BX), Y15
-	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key51
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
-
-next50:
-	CMPQ    R9, $+16
-	JL      next53
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key54:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
-	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key54
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
-
-next53:
-	CMPQ    R9, $+8
-	JL      next56
-	VMOVUPS (R8), Y0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key57:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
-	JNZ          key57
-	VMOVUPS      Y0, (R8)
-	ADDQ         $+16, DI
-	ADDQ         $+32, R8
-	SUBQ         $+8, R9
-
-next56:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block44
-	VZEROUPPER
-	RET
-
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-
-block58:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
-
-sum59:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
-	JNZ    sum59
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
-
-again60:
-	CMPQ    R9, $+64
-	JL      next61
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	VMOVUPS 128(R8), Y4
-	VMOVUPS 160(R8), Y5
-	VMOVUPS 192(R8), Y6
-	VMOVUPS 224(R8), Y7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key62:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(BX), Y14
-	VPSLLD       $0x10, Y14, Y14
-	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(BX), Y15
-	VPSLLD       $0x10, Y15, Y15
-	VFMADD231PS  Y15, Y10, Y3
-	VPMOVZXWD    64(BX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VPMOVZXWD    80(BX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VFMADD231PS  Y13, Y10, Y5
-	VPMOVZXWD    96(BX), Y14
-	VPSLLD       $0x10, Y14, Y14
-	VFMADD231PS  Y14, Y10, Y6
-	VPMOVZXWD    112(BX), Y15
-	VPSLLD       $0x10, Y15, Y15
-	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key62
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	VMOVUPS      Y4, 128(R8)
-	VMOVUPS      Y5, 160(R8)
-	VMOVUPS      Y6, 192(R8)
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
-	JMP          again60
-
-next61:
-	CMPQ    R9, $+32
-	JL      next64
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key65:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(BX), Y14
-	VPSLLD       $0x10, Y14, Y14
-	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(BX), Y15
-	VPSLLD       $0x10, Y15, Y15
-	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key65
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
-
-next64:
-	CMPQ    R9, $+16
-	JL      next67
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key68:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key68
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
-
-next67:
-	CMPQ    R9, $+8
-	JL      next70
-	VMOVUPS (R8), Y0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key71:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
-	JNZ          key71
-	VMOVUPS      Y0, (R8)
-	ADDQ         $+16, DI
-	ADDQ         $+32, R8
-	SUBQ         $+8, R9
-
-next70:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block58
-	VZEROUPPER
-	RET
-
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
@@ -1442,7 +1091,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	SHLQ $0x02, DX
 	MOVQ distance+56(FP), BX
 
-block72:
+block44:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1454,14 +1103,14 @@ block72:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum73:
+sum45:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum73
+	JNZ    sum45
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1470,9 +1119,9 @@ sum73:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again74:
+again46:
 	CMPQ    R12, $+16
-	JL      next75
+	JL      next47
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -1487,7 +1136,7 @@ again74:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key76:
+key48:
 	PREFETCHT1   (R9)(BX*1)
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
@@ -1506,7 +1155,7 @@ key76:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key76
+	JNZ          key48
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, 32(R11)
 	VMOVUPS      Y2, (R11)(DX*1)
@@ -1518,11 +1167,11 @@ key76:
 	ADDQ         $+64, R10
 	ADDQ         $+64, R11
 	SUBQ         $+16, R12
-	JMP          again74
+	JMP          again46
 
-next75:
+next47:
 	CMPQ    R12, $+8
-	JL      next78
+	JL      next50
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -1533,7 +1182,7 @@ next75:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key79:
+key51:
 	PREFETCHT1   (R9)(BX*1)
 	VMOVUPS      (R9), Y8
 	VBROADCASTSS (R8), Y10
@@ -1547,7 +1196,7 @@ key79:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key79
+	JNZ          key51
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
@@ -1556,9 +1205,9 @@ key79:
 	ADDQ         $+32, R11
 	SUBQ         $+8, R12
 
-next78:
+next50:
 	TESTQ   R12, R12
-	JZ      end80
+	JZ      end52
 	LEAQ    tail8<>+28(SB), DI
 	SHLQ    $0x02, R12
 	SUBQ    R12, DI
@@ -1572,7 +1221,7 @@ next78:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key81:
+key53:
 	VMASKMOVPS   (R9), Y11, Y8
 	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1585,294 +1234,19 @@ key81:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         SI
-	JNZ          key81
+	JNZ          key53
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
 	VMOVUPS      Y3, (DI)
 
-end80:
+end52:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block72
-	VZEROUPPER
-	RET
-
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-
-block82:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum83:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum83
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again84:
-	CMPQ    R12, $+16
-	JL      next85
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key86:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Y8
-	VCVTPH2PS    16(R9), Y9
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y8, Y10, Y4
-	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y8, Y10, Y6
-	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key86
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
-	ADDQ         $+32, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again84
-
-next85:
-	CMPQ    R12, $+8
-	JL      next88
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key89:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key89
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	ADDQ         $+16, R10
-	ADDQ         $+32, R11
-	SUBQ         $+8, R12
-
-next88:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block82
-	VZEROUPPER
-	RET
-
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-
-block90:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum91:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum91
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again92:
-	CMPQ    R12, $+16
-	JL      next93
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key94:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(R9), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y8, Y10, Y4
-	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y8, Y10, Y6
-	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key94
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
-	ADDQ         $+32, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again92
-
-next93:
-	CMPQ    R12, $+8
-	JL      next96
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key97:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key97
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	ADDQ         $+16, R10
-	ADDQ         $+32, R11
-	SUBQ         $+8, R12
-
-next96:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block90
+	JG   block44
 	VZEROUPPER
 	RET
 
@@ -1888,7 +1262,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	SHLQ $0x02, DX
 	MOVQ distance+56(FP), BX
 
-block98:
+block54:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1904,7 +1278,7 @@ block98:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum99:
+sum55:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
@@ -1915,7 +1289,7 @@ sum99:
 	VADDSS 7168(R8), X7, X7
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum99
+	JNZ    sum55
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1928,9 +1302,9 @@ sum99:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again100:
+again56:
 	CMPQ    R12, $+16
-	JL      next101
+	JL      next57
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	LEAQ    (DI)(DX*2), R13
@@ -1947,7 +1321,7 @@ again100:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key102:
+key58:
 	PREFETCHT1   (R9)(BX*1)
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
@@ -1966,7 +1340,7 @@ key102:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R14
-	JNZ          key102
+	JNZ          key58
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, 32(R11)
 	VMOVUPS      Y2, (R11)(DX*1)
@@ -1987,7 +1361,7 @@ key102:
 	MOVQ         AX, R8
 	MOVQ         R10, R9
 
-key103:
+key59:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS 4096(R8), Y10
@@ -2005,7 +1379,7 @@ key103:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R14
-	JNZ          key103
+	JNZ          key59
 	VMOVUPS      Y0, (R11)(DX*4)
 	VMOVUPS      Y1, 32(R11)(DX*4)
 	VMOVUPS      Y2, (DI)(DX*2)
@@ -2017,11 +1391,11 @@ key103:
 	ADDQ         $+64, R10
 	ADDQ         $+64, R11
 	SUBQ         $+16, R12
-	JMP          again100
+	JMP          again56
 
-next101:
+next57:
 	CMPQ    R12, $+8
-	JL      next105
+	JL      next61
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	LEAQ    (DI)(DX*2), R13
@@ -2034,7 +1408,7 @@ next101:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key106:
+key62:
 	PREFETCHT1   (R9)(BX*1)
 	VMOVUPS      (R9), Y8
 	VBROADCASTSS (R8), Y10
@@ -2048,7 +1422,7 @@ key106:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R14
-	JNZ          key106
+	JNZ          key62
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
@@ -2061,7 +1435,7 @@ key106:
 	MOVQ         AX, R8
 	MOVQ         R10, R9
 
-key107:
+key63:
 	VMOVUPS      (R9), Y8
 	VBROADCASTSS 4096(R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -2074,7 +1448,7 @@ key107:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R14
-	JNZ          key107
+	JNZ          key63
 	VMOVUPS      Y0, (R11)(DX*4)
 	VMOVUPS      Y1, (DI)(DX*2)
 	VMOVUPS      Y2, (R13)
@@ -2083,9 +1457,9 @@ key107:
 	ADDQ         $+32, R11
 	SUBQ         $+8, R12
 
-next105:
+next61:
 	TESTQ   R12, R12
-	JZ      end108
+	JZ      end64
 	LEAQ    tail8<>+28(SB), DI
 	SHLQ    $0x02, R12
 	SUBQ    R12, DI
@@ -2102,7 +1476,7 @@ next105:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key109:
+key65:
 	VMASKMOVPS   (R9), Y11, Y8
 	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -2115,7 +1489,7 @@ key109:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key109
+	JNZ          key65
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
@@ -2127,7 +1501,7 @@ key109:
 	MOVQ         AX, R8
 	MOVQ         R10, R9
 
-key110:
+key66:
 	VMASKMOVPS   (R9), Y11, Y8
 	VBROADCASTSS 4096(R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -2140,19 +1514,19 @@ key110:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         SI
-	JNZ          key110
+	JNZ          key66
 	VMOVUPS      Y0, (R11)(DX*4)
 	VMOVUPS      Y1, (DI)(DX*2)
 	VMOVUPS      Y2, (R12)
 	VMOVUPS      Y3, (DI)(DX*4)
 
-end108:
+end64:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block98
+	JG   block54
 	VZEROUPPER
 	RET
 
@@ -2165,13 +1539,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop111:
+loop67:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop111
+	JG          loop67
 	VZEROUPPER
 	RET

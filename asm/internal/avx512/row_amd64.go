@@ -31,31 +31,11 @@ func rowWeights(s *float32, n int) float32
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 
-// rowValues1Float16 is rowValues1 with values of 16 bits, as [tile.RowValuesFloat16].
-//
-//go:noescape
-func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-
-// rowValues1BFloat16 is rowValues1 with values of 16 bits, as [tile.RowValuesBFloat16].
-//
-//go:noescape
-func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-
 // rowValues4 adds the weights of n keys to sum and the mix of their values to o,
 // as [tile.RowValues].
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
-
-// rowValues4Float16 is rowValues4 with values of 16 bits, as [tile.RowValuesFloat16].
-//
-//go:noescape
-func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-
-// rowValues4BFloat16 is rowValues4 with values of 16 bits, as [tile.RowValuesBFloat16].
-//
-//go:noescape
-func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
 
 // rowValues8 adds the weights of n keys to sum and the mix of their values to o,
 // as [tile.RowValues].

@@ -100,7 +100,7 @@ four2:
 	PREFETCHT1       192(SI)
 	PREFETCHT1       -5952(SI)
 	ADDQ             $+256, SI
-	SUBQ             $0x40, left+80(FP)
+	SUBQ             $+64, left+80(FP)
 	JG               same5
 	ADDQ             wrap+72(FP), SI
 	MOVQ             dim+32(FP), R13
@@ -285,7 +285,7 @@ four9:
 	PREFETCHT1       64(R10)
 	PREFETCHT1       -6080(R10)
 	ADDQ             $+128, R10
-	SUBQ             $0x20, left+72(FP)
+	SUBQ             $+32, left+72(FP)
 	JG               same12
 	ADDQ             wrap+64(FP), R10
 	MOVQ             dim+32(FP), R11
@@ -440,7 +440,7 @@ four14:
 	PREFETCHT1       64(R10)
 	PREFETCHT1       -6080(R10)
 	ADDQ             $+128, R10
-	SUBQ             $0x20, left+72(FP)
+	SUBQ             $+32, left+72(FP)
 	JG               same18
 	ADDQ             wrap+64(FP), R10
 	MOVQ             dim+32(FP), R11
@@ -1063,357 +1063,6 @@ end42:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-
-block44:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
-
-sum45:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
-	JNZ    sum45
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
-
-again46:
-	CMPQ    R9, $+128
-	JL      next47
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	VMOVUPS 256(R8), Z4
-	VMOVUPS 320(R8), Z5
-	VMOVUPS 384(R8), Z6
-	VMOVUPS 448(R8), Z7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key48:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(BX), Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(BX), Z15
-	VFMADD231PS  Z15, Z10, Z3
-	VCVTPH2PS    128(BX), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VCVTPH2PS    160(BX), Z13
-	VFMADD231PS  Z13, Z10, Z5
-	VCVTPH2PS    192(BX), Z14
-	VFMADD231PS  Z14, Z10, Z6
-	VCVTPH2PS    224(BX), Z15
-	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key48
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	VMOVUPS      Z4, 256(R8)
-	VMOVUPS      Z5, 320(R8)
-	VMOVUPS      Z6, 384(R8)
-	VMOVUPS      Z7, 448(R8)
-	ADDQ         $+256, DI
-	ADDQ         $+512, R8
-	SUBQ         $+128, R9
-	JMP          again46
-
-next47:
-	CMPQ    R9, $+64
-	JL      next50
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key51:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(BX), Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(BX), Z15
-	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key51
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
-
-next50:
-	CMPQ    R9, $+32
-	JL      next53
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key54:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
-	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key54
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
-
-next53:
-	CMPQ    R9, $+16
-	JL      next56
-	VMOVUPS (R8), Z0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key57:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
-	JNZ          key57
-	VMOVUPS      Z0, (R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
-
-next56:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block44
-	VZEROUPPER
-	RET
-
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-
-block58:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
-
-sum59:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
-	JNZ    sum59
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
-
-again60:
-	CMPQ    R9, $+128
-	JL      next61
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	VMOVUPS 256(R8), Z4
-	VMOVUPS 320(R8), Z5
-	VMOVUPS 384(R8), Z6
-	VMOVUPS 448(R8), Z7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key62:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(BX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(BX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
-	VPMOVZXWD    128(BX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VPMOVZXWD    160(BX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z5
-	VPMOVZXWD    192(BX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z6
-	VPMOVZXWD    224(BX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key62
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	VMOVUPS      Z4, 256(R8)
-	VMOVUPS      Z5, 320(R8)
-	VMOVUPS      Z6, 384(R8)
-	VMOVUPS      Z7, 448(R8)
-	ADDQ         $+256, DI
-	ADDQ         $+512, R8
-	SUBQ         $+128, R9
-	JMP          again60
-
-next61:
-	CMPQ    R9, $+64
-	JL      next64
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key65:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(BX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(BX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key65
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
-
-next64:
-	CMPQ    R9, $+32
-	JL      next67
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key68:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
-	JNZ          key68
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
-
-next67:
-	CMPQ    R9, $+16
-	JL      next70
-	VMOVUPS (R8), Z0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
-
-key71:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
-	JNZ          key71
-	VMOVUPS      Z0, (R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
-
-next70:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block58
-	VZEROUPPER
-	RET
-
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·rowValues4(SB), NOSPLIT, $0-64
@@ -1426,7 +1075,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	SHLQ $0x02, DX
 	MOVQ distance+56(FP), BX
 
-block72:
+block44:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1438,14 +1087,14 @@ block72:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum73:
+sum45:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum73
+	JNZ    sum45
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1454,9 +1103,9 @@ sum73:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again74:
+again46:
 	CMPQ    R12, $+32
-	JL      next75
+	JL      next47
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1471,7 +1120,7 @@ again74:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key76:
+key48:
 	PREFETCHT1   (R9)(BX*1)
 	PREFETCHT1   64(R9)(BX*1)
 	VMOVUPS      (R9), Z8
@@ -1491,7 +1140,7 @@ key76:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key76
+	JNZ          key48
 	VMOVUPS      Z0, (R11)
 	VMOVUPS      Z1, 64(R11)
 	VMOVUPS      Z2, (R11)(DX*1)
@@ -1503,11 +1152,11 @@ key76:
 	ADDQ         $+128, R10
 	ADDQ         $+128, R11
 	SUBQ         $+32, R12
-	JMP          again74
+	JMP          again46
 
-next75:
+next47:
 	CMPQ    R12, $+16
-	JL      next78
+	JL      next50
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1518,7 +1167,7 @@ next75:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key79:
+key51:
 	PREFETCHT1       (R9)(BX*1)
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R8), Z8, Z0
@@ -1528,7 +1177,7 @@ key79:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             R13
-	JNZ              key79
+	JNZ              key51
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
@@ -1537,9 +1186,9 @@ key79:
 	ADDQ             $+64, R11
 	SUBQ             $+16, R12
 
-next78:
+next50:
 	TESTQ   R12, R12
-	JZ      end80
+	JZ      end52
 	XORQ    DI, DI
 	BTSQ    R12, DI
 	DECQ    DI
@@ -1553,7 +1202,7 @@ next78:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key81:
+key53:
 	VMOVUPS.Z        (R9), K1, Z8
 	VFMADD231PS.BCST (R8), Z8, Z0
 	VFMADD231PS.BCST 1024(R8), Z8, Z1
@@ -1562,286 +1211,19 @@ key81:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             SI
-	JNZ              key81
+	JNZ              key53
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
 	VMOVUPS          Z3, (DI)
 
-end80:
+end52:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block72
-	VZEROUPPER
-	RET
-
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-
-block82:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum83:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum83
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again84:
-	CMPQ    R12, $+32
-	JL      next85
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS (R11)(DX*1), Z2
-	VMOVUPS 64(R11)(DX*1), Z3
-	VMOVUPS (R11)(DX*2), Z4
-	VMOVUPS 64(R11)(DX*2), Z5
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key86:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Z8
-	VCVTPH2PS    32(R9), Z9
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R8), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R8), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R8), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key86
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, (R11)(DX*1)
-	VMOVUPS      Z3, 64(R11)(DX*1)
-	VMOVUPS      Z4, (R11)(DX*2)
-	VMOVUPS      Z5, 64(R11)(DX*2)
-	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
-	ADDQ         $+64, R10
-	ADDQ         $+128, R11
-	SUBQ         $+32, R12
-	JMP          again84
-
-next85:
-	CMPQ    R12, $+16
-	JL      next88
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key89:
-	PREFETCHT1       (R9)(BX*1)
-	VCVTPH2PS        (R9), Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key89
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	ADDQ             $+32, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
-
-next88:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block82
-	VZEROUPPER
-	RET
-
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-
-block90:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum91:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum91
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again92:
-	CMPQ    R12, $+32
-	JL      next93
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS (R11)(DX*1), Z2
-	VMOVUPS 64(R11)(DX*1), Z3
-	VMOVUPS (R11)(DX*2), Z4
-	VMOVUPS 64(R11)(DX*2), Z5
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key94:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(R9), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R8), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R8), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R8), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key94
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, (R11)(DX*1)
-	VMOVUPS      Z3, 64(R11)(DX*1)
-	VMOVUPS      Z4, (R11)(DX*2)
-	VMOVUPS      Z5, 64(R11)(DX*2)
-	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
-	ADDQ         $+64, R10
-	ADDQ         $+128, R11
-	SUBQ         $+32, R12
-	JMP          again92
-
-next93:
-	CMPQ    R12, $+16
-	JL      next96
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key97:
-	PREFETCHT1       (R9)(BX*1)
-	VPMOVZXWD        (R9), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key97
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	ADDQ             $+32, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
-
-next96:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block90
+	JG   block44
 	VZEROUPPER
 	RET
 
@@ -1857,7 +1239,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	SHLQ $0x02, DX
 	MOVQ distance+56(FP), BX
 
-block98:
+block54:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1873,7 +1255,7 @@ block98:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum99:
+sum55:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
@@ -1884,7 +1266,7 @@ sum99:
 	VADDSS 7168(R8), X7, X7
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum99
+	JNZ    sum55
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1897,9 +1279,9 @@ sum99:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again100:
+again56:
 	CMPQ    R12, $+16
-	JL      next101
+	JL      next57
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	LEAQ    (DI)(DX*2), R13
@@ -1916,7 +1298,7 @@ again100:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key102:
+key58:
 	PREFETCHT1       (R9)(BX*1)
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R8), Z8, Z0
@@ -1930,7 +1312,7 @@ key102:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             R14
-	JNZ              key102
+	JNZ              key58
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
@@ -1942,11 +1324,11 @@ key102:
 	ADDQ             $+64, R10
 	ADDQ             $+64, R11
 	SUBQ             $+16, R12
-	JMP              again100
+	JMP              again56
 
-next101:
+next57:
 	TESTQ   R12, R12
-	JZ      end103
+	JZ      end59
 	XORQ    DI, DI
 	BTSQ    R12, DI
 	DECQ    DI
@@ -1966,7 +1348,7 @@ next101:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key104:
+key60:
 	VMOVUPS.Z        (R9), K1, Z8
 	VFMADD231PS.BCST (R8), Z8, Z0
 	VFMADD231PS.BCST 1024(R8), Z8, Z1
@@ -1979,7 +1361,7 @@ key104:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             SI
-	JNZ              key104
+	JNZ              key60
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
@@ -1989,13 +1371,13 @@ key104:
 	VMOVUPS          Z6, (R12)
 	VMOVUPS          Z7, (DI)(DX*4)
 
-end103:
+end59:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block98
+	JG   block54
 	VZEROUPPER
 	RET
 
@@ -2008,13 +1390,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop105:
+loop61:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop105
+	JG          loop61
 	VZEROUPPER
 	RET

@@ -3,6 +3,7 @@
 package neon
 
 import (
+	"math"
 	"sync"
 
 	"github.com/selfattn/attn/asm/internal/race"
@@ -671,6 +672,109 @@ func RowScores(s, q []float32, w, rows int, k tile.Rows) {
 	}
 }
 
+// RowScoresFloat16 is [tile.RowScoresFloat16].
+//
+//go:noinline
+func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	race.WriteRows(s, rows, k.Len, tile.Keys)
+	race.ReadRows(q, k.Dim, rows, w)
+	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	dim, n, stride := k.Dim, k.Len, k.Stride
+	const size, walk = 2, 256 // bytes of an element, and of what is prefetched together
+	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
+	if stride == dim { // as if all were one row
+		row, wrap = math.MaxInt, 0
+	}
+	distance := size * stride * max(16, prefetched/(size*dim))
+	if rows == 4 {
+		const block = 8
+		if n%block != 0 { // the last block overlaps the one before
+			j := n - block
+			rowScores4Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, distance, row, wrap)
+		}
+		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, distance, row, wrap)
+		return
+	}
+	const block = 16
+	blocks, half := n/block, block/2
+	if blocks == 0 { // overlapping halves
+		blocks, half = 1, n-block/2
+	} else if n%block != 0 {
+		j := n - block
+		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, half, 1, distance, row, wrap)
+	}
+	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, distance, row, wrap)
+}
+
+// RowScoresBFloat16 is [tile.RowScoresBFloat16].
+//
+//go:noinline
+func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
+	race.WriteRows(s, rows, k.Len, tile.Keys)
+	race.ReadRows(q, k.Dim, rows, w)
+	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	dim, n, stride := k.Dim, k.Len, k.Stride
+	const size, walk = 2, 256 // bytes of an element, and of what is prefetched together
+	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
+	if stride == dim { // as if all were one row
+		row, wrap = math.MaxInt, 0
+	}
+	distance := size * stride * max(16, prefetched/(size*dim))
+	if rows == 4 {
+		const block = 8
+		if n%block != 0 { // the last block overlaps the one before
+			j := n - block
+			rowScores4BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, distance, row, wrap)
+		}
+		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, distance, row, wrap)
+		return
+	}
+	const block = 16
+	blocks, half := n/block, block/2
+	if blocks == 0 { // overlapping halves
+		blocks, half = 1, n-block/2
+	} else if n%block != 0 {
+		j := n - block
+		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, half, 1, distance, row, wrap)
+	}
+	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, distance, row, wrap)
+}
+
+// RowScoresInt8 is [tile.RowScoresInt8].
+//
+//go:noinline
+func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
+	race.WriteRows(s, rows, k.Len, tile.Keys)
+	race.ReadRows(q, k.Dim, rows, w)
+	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.Read(k.Scales, k.Len)
+	dim, n, stride := k.Dim, k.Len, k.Stride
+	const size, walk = 1, 256 // bytes of an element, and of what is prefetched together
+	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
+	if stride == dim { // as if all were one row
+		row, wrap = math.MaxInt, 0
+	}
+	distance := size * stride * max(16, prefetched/(size*dim))
+	if rows == 4 {
+		const block = 8
+		if n%block != 0 { // the last block overlaps the one before
+			j := n - block
+			rowScores4Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, 1, distance, row, wrap)
+		}
+		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, distance, row, wrap)
+		return
+	}
+	const block = 16
+	blocks, half := n/block, block/2
+	if blocks == 0 { // overlapping halves
+		blocks, half = 1, n-block/2
+	} else if n%block != 0 {
+		j := n - block
+		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, half, 1, distance, row, wrap)
+	}
+	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, distance, row, wrap)
+}
+
 // CapRow is [tile.CapRow].
 //
 //go:noinline
@@ -765,6 +869,23 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
 	} else {
 		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	}
+}
+
+// RowValuesInt8 is [tile.RowValuesInt8].
+//
+//go:noinline
+func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
+	race.Write(o, rows*tile.Pad(v.Dim))
+	race.ReadRows(p, rows, v.Len, tile.Keys)
+	race.Write(sum, rows)
+	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	race.Read(v.Scales, v.Len)
+	dim, n, stride := v.Dim, v.Len, v.Stride
+	if rows == 4 {
+		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)
+	} else {
+		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)
 	}
 }
 
@@ -981,6 +1102,9 @@ func readAhead(rows tile.Rows) (first *float32, wrap int) {
 // prefetchDistance is the number of rows of dim elements from where K is read to where it is
 // prefetched, into L2: 16 rows, or more to make 12 KiB.
 func prefetchDistance(dim int) int { return max(16, 3072/dim) }
+
+// prefetched is how many bytes ahead keys of other elements are.
+const prefetched = 16 << 10
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
 //

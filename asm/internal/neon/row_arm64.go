@@ -20,21 +20,62 @@ func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 //go:noescape
 func rowWeights(s *float32, n int) float32
 
+// rowScores1Float16 computes the scores of one query against blocks of 16 keys, as
+// [tile.RowScoresFloat16]. A block is the 8 keys at k and the 8 keys half keys further on.
+// distance and wrap are those of prefetch, row is the bytes of a row.
+//
+//go:noescape
+func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+
+// rowScores4Float16 computes the scores of four queries against blocks of 8 keys.
+//
+//go:noescape
+func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+
+// rowScores1BFloat16 computes the scores of one query against blocks of 16 keys, as
+// [tile.RowScoresBFloat16]. A block is the 8 keys at k and the 8 keys half keys further on.
+// distance and wrap are those of prefetch, row is the bytes of a row.
+//
+//go:noescape
+func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+
+// rowScores4BFloat16 computes the scores of four queries against blocks of 8 keys.
+//
+//go:noescape
+func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+
+// rowScores1Int8 computes the scores of one query against blocks of 16 keys, as
+// [tile.RowScoresInt8]. A block is the 8 keys at k and the 8 keys half keys further on.
+// distance and wrap are those of prefetch, row is the bytes of a row.
+//
+//go:noescape
+func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+
+// rowScores4Int8 computes the scores of four queries against blocks of 8 keys.
+//
+//go:noescape
+func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+
 // rowValues1 sums the weights of n keys and adds the mix of their values to o,
 // as [tile.RowValues].
 //
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 
-// rowValues1Float16 is rowValues1 with values of 16 bits, as [tile.RowValuesFloat16].
+// rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
 func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
 
-// rowValues1BFloat16 is rowValues1 with values of 16 bits, as [tile.RowValuesBFloat16].
+// rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
 func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+
+// rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8].
+//
+//go:noescape
+func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
 
 // rowValues4 sums the weights of n keys and adds the mix of their values to o,
 // as [tile.RowValues].
@@ -42,15 +83,20 @@ func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 
-// rowValues4Float16 is rowValues4 with values of 16 bits, as [tile.RowValuesFloat16].
+// rowValues4Float16 is rowValues4 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
 func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
 
-// rowValues4BFloat16 is rowValues4 with values of 16 bits, as [tile.RowValuesBFloat16].
+// rowValues4BFloat16 is rowValues4 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
 func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+
+// rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8].
+//
+//go:noescape
+func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
 
 // mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].
 // n is a multiple of 16.

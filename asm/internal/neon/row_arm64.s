@@ -515,6 +515,2861 @@ block21:
 rest22:
 	RET
 
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores1Float16(SB), NOSPLIT, $0-88
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
+	LSL     $1, R5, R5
+	MOVD    half+48(FP), R6
+	MOVD    blocks+56(FP), R7
+	MOVD    distance+64(FP), R8
+	MOVD    wrap+80(FP), R9
+	MOVD    row+72(FP), R10
+	CBZ     R7, rest24
+	PCALIGN $16
+
+block23:
+	MOVD    R1, R13
+	MOVD    R2, R15
+	ADD     R8, R2, R11
+	MOVD    R10, R12
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	MOVD    R3, R14
+	SUBS    $16, R14, R14
+	BLT     rest26
+	PCALIGN $16
+
+block25:
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	PRFM  (R11), PLDL2KEEP
+	PRFM  64(R11), PLDL2KEEP
+	PRFM  128(R11), PLDL2KEEP
+	PRFM  192(R11), PLDL2KEEP
+	ADD   $256, R11, R11
+	SUBS  $256, R12, R12
+	BGT   same27
+	ADD   R9, R11, R11
+	MOVD  R10, R12
+
+same27:
+	PRFM (R11), PLDL2KEEP
+	PRFM 64(R11), PLDL2KEEP
+	PRFM 128(R11), PLDL2KEEP
+	PRFM 192(R11), PLDL2KEEP
+	ADD  $256, R11, R11
+	SUBS $256, R12, R12
+	BGT  same28
+	ADD  R9, R11, R11
+	MOVD R10, R12
+
+same28:
+	SUBS $16, R14, R14
+	BGE  block25
+
+rest26:
+	FSTPQ (F24, F25), (R0)
+	ADD   R6<<2, R0, R19
+	FSTPQ (F26, F27), (R19)
+	ADD   $64, R0, R0
+	ADD   R5<<4, R2, R2
+	SUBS  $1, R7, R7
+	BNE   block23
+
+rest24:
+	RET
+
+// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores4Float16(SB), NOSPLIT, $0-80
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
+	LSL     $1, R5, R5
+	MOVD    blocks+48(FP), R6
+	MOVD    distance+56(FP), R7
+	MOVD    wrap+72(FP), R8
+	MOVD    row+64(FP), R9
+	CBZ     R6, rest30
+	PCALIGN $16
+
+block29:
+	MOVD    R1, R12
+	MOVD    R2, R14
+	ADD     R7, R2, R10
+	MOVD    R9, R11
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
+	MOVD    R3, R13
+	SUBS    $16, R13, R13
+	BLT     rest32
+	PCALIGN $16
+
+block31:
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x0e217821 // fcvtl v1.4s, v1.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $256, R11, R11
+	BGT   same33
+	ADD   R8, R10, R10
+	MOVD  R9, R11
+
+same33:
+	SUBS $16, R13, R13
+	BGE  block31
+
+rest32:
+	VTRN1 V25.S4, V24.S4, V0.S4
+	VTRN2 V25.S4, V24.S4, V1.S4
+	VTRN1 V27.S4, V26.S4, V2.S4
+	VTRN2 V27.S4, V26.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V24.D2
+	VZIP2 V2.D2, V0.D2, V26.D2
+	VZIP1 V3.D2, V1.D2, V25.D2
+	VZIP2 V3.D2, V1.D2, V27.D2
+	VTRN1 V29.S4, V28.S4, V0.S4
+	VTRN2 V29.S4, V28.S4, V1.S4
+	VTRN1 V31.S4, V30.S4, V2.S4
+	VTRN2 V31.S4, V30.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V28.D2
+	VZIP2 V2.D2, V0.D2, V30.D2
+	VZIP1 V3.D2, V1.D2, V29.D2
+	VZIP2 V3.D2, V1.D2, V31.D2
+	MOVD  R0, R15
+	FSTPQ (F24, F28), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F25, F29), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F26, F30), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F27, F31), (R15)
+	ADD   $32, R0, R0
+	ADD   R5<<3, R2, R2
+	SUBS  $1, R6, R6
+	BNE   block29
+
+rest30:
+	RET
+
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-88
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
+	LSL     $1, R5, R5
+	MOVD    half+48(FP), R6
+	MOVD    blocks+56(FP), R7
+	MOVD    distance+64(FP), R8
+	MOVD    wrap+80(FP), R9
+	MOVD    row+72(FP), R10
+	CBZ     R7, rest35
+	PCALIGN $16
+
+block34:
+	MOVD    R1, R13
+	MOVD    R2, R15
+	ADD     R8, R2, R11
+	MOVD    R10, R12
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	MOVD    R3, R14
+	SUBS    $16, R14, R14
+	BLT     rest37
+	PCALIGN $16
+
+block36:
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R19, R19
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVD (R19), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R19, R19
+	FMOVD (R19), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $8, R15, R15
+	PRFM  (R11), PLDL2KEEP
+	PRFM  64(R11), PLDL2KEEP
+	PRFM  128(R11), PLDL2KEEP
+	PRFM  192(R11), PLDL2KEEP
+	ADD   $256, R11, R11
+	SUBS  $256, R12, R12
+	BGT   same38
+	ADD   R9, R11, R11
+	MOVD  R10, R12
+
+same38:
+	PRFM (R11), PLDL2KEEP
+	PRFM 64(R11), PLDL2KEEP
+	PRFM 128(R11), PLDL2KEEP
+	PRFM 192(R11), PLDL2KEEP
+	ADD  $256, R11, R11
+	SUBS $256, R12, R12
+	BGT  same39
+	ADD  R9, R11, R11
+	MOVD R10, R12
+
+same39:
+	SUBS $16, R14, R14
+	BGE  block36
+
+rest37:
+	FSTPQ (F24, F25), (R0)
+	ADD   R6<<2, R0, R19
+	FSTPQ (F26, F27), (R19)
+	ADD   $64, R0, R0
+	ADD   R5<<4, R2, R2
+	SUBS  $1, R7, R7
+	BNE   block34
+
+rest35:
+	RET
+
+// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-80
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+32(FP), R3
+	MOVD    w+24(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+40(FP), R5
+	LSL     $1, R5, R5
+	MOVD    blocks+48(FP), R6
+	MOVD    distance+56(FP), R7
+	MOVD    wrap+72(FP), R8
+	MOVD    row+64(FP), R9
+	CBZ     R6, rest41
+	PCALIGN $16
+
+block40:
+	MOVD    R1, R12
+	MOVD    R2, R14
+	ADD     R7, R2, R10
+	MOVD    R9, R11
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
+	MOVD    R3, R13
+	SUBS    $16, R13, R13
+	BLT     rest43
+	PCALIGN $16
+
+block42:
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x2e613884 // shll v4.4s, v4.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x2e613884 // shll v4.4s, v4.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x2e613884 // shll v4.4s, v4.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVD (R15), F0
+	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F1
+	WORD  $0x2e613821 // shll v1.4s, v1.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F2
+	WORD  $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F3
+	WORD  $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F4
+	WORD  $0x2e613884 // shll v4.4s, v4.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F5
+	WORD  $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F6
+	WORD  $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	ADD   R5, R15, R15
+	FMOVD (R15), F7
+	WORD  $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $8, R14, R14
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	PRFM  128(R10), PLDL2KEEP
+	PRFM  192(R10), PLDL2KEEP
+	ADD   $256, R10, R10
+	SUBS  $256, R11, R11
+	BGT   same44
+	ADD   R8, R10, R10
+	MOVD  R9, R11
+
+same44:
+	SUBS $16, R13, R13
+	BGE  block42
+
+rest43:
+	VTRN1 V25.S4, V24.S4, V0.S4
+	VTRN2 V25.S4, V24.S4, V1.S4
+	VTRN1 V27.S4, V26.S4, V2.S4
+	VTRN2 V27.S4, V26.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V24.D2
+	VZIP2 V2.D2, V0.D2, V26.D2
+	VZIP1 V3.D2, V1.D2, V25.D2
+	VZIP2 V3.D2, V1.D2, V27.D2
+	VTRN1 V29.S4, V28.S4, V0.S4
+	VTRN2 V29.S4, V28.S4, V1.S4
+	VTRN1 V31.S4, V30.S4, V2.S4
+	VTRN2 V31.S4, V30.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V28.D2
+	VZIP2 V2.D2, V0.D2, V30.D2
+	VZIP1 V3.D2, V1.D2, V29.D2
+	VZIP2 V3.D2, V1.D2, V31.D2
+	MOVD  R0, R15
+	FSTPQ (F24, F28), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F25, F29), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F26, F30), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F27, F31), (R15)
+	ADD   $32, R0, R0
+	ADD   R5<<3, R2, R2
+	SUBS  $1, R6, R6
+	BNE   block40
+
+rest41:
+	RET
+
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores1Int8(SB), NOSPLIT, $0-96
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+40(FP), R3
+	MOVD    w+32(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+48(FP), R5
+	MOVD    half+56(FP), R6
+	MOVD    blocks+64(FP), R7
+	MOVD    scales+24(FP), R8
+	MOVD    distance+72(FP), R9
+	MOVD    wrap+88(FP), R10
+	MOVD    row+80(FP), R11
+	CBZ     R7, rest46
+	PCALIGN $16
+
+block45:
+	MOVD    R1, R14
+	MOVD    R2, R19
+	ADD     R9, R2, R12
+	MOVD    R11, R13
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	FLDPQ   (R8), (F20, F21)
+	ADD     R6<<2, R8, R20
+	FLDPQ   (R20), (F22, F23)
+	ADD     $64, R8, R8
+	MOVD    R3, R15
+	SUBS    $16, R15, R15
+	BLT     rest48
+	PCALIGN $16
+
+block47:
+	FMOVS (R14), F16
+	ADD   R4, R14, R14
+	FMOVS (R14), F17
+	ADD   R4, R14, R14
+	FMOVS (R14), F18
+	ADD   R4, R14, R14
+	FMOVS (R14), F19
+	ADD   R4, R14, R14
+	MOVD  R19, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R20
+	ADD   R19, R20, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $4, R19, R19
+	FMOVS (R14), F16
+	ADD   R4, R14, R14
+	FMOVS (R14), F17
+	ADD   R4, R14, R14
+	FMOVS (R14), F18
+	ADD   R4, R14, R14
+	FMOVS (R14), F19
+	ADD   R4, R14, R14
+	MOVD  R19, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R20
+	ADD   R19, R20, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $4, R19, R19
+	FMOVS (R14), F16
+	ADD   R4, R14, R14
+	FMOVS (R14), F17
+	ADD   R4, R14, R14
+	FMOVS (R14), F18
+	ADD   R4, R14, R14
+	FMOVS (R14), F19
+	ADD   R4, R14, R14
+	MOVD  R19, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R20
+	ADD   R19, R20, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $4, R19, R19
+	FMOVS (R14), F16
+	ADD   R4, R14, R14
+	FMOVS (R14), F17
+	ADD   R4, R14, R14
+	FMOVS (R14), F18
+	ADD   R4, R14, R14
+	FMOVS (R14), F19
+	ADD   R4, R14, R14
+	MOVD  R19, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
+	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
+	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
+	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
+	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
+	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
+	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
+	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
+	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
+	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
+	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
+	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
+	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
+	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
+	MUL   R5, R6, R20
+	ADD   R19, R20, R20
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R20, R20
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
+	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
+	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
+	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
+	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
+	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
+	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
+	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
+	FMOVS (R20), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R20, R20
+	FMOVS (R20), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	VTRN1 V1.S4, V0.S4, V4.S4
+	VTRN2 V1.S4, V0.S4, V5.S4
+	VTRN1 V3.S4, V2.S4, V6.S4
+	VTRN2 V3.S4, V2.S4, V7.S4
+	VZIP1 V6.D2, V4.D2, V0.D2
+	VZIP2 V6.D2, V4.D2, V2.D2
+	VZIP1 V7.D2, V5.D2, V1.D2
+	VZIP2 V7.D2, V5.D2, V3.D2
+	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
+	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
+	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
+	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
+	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
+	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
+	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
+	ADD   $4, R19, R19
+	PRFM  (R12), PLDL2KEEP
+	PRFM  64(R12), PLDL2KEEP
+	PRFM  128(R12), PLDL2KEEP
+	PRFM  192(R12), PLDL2KEEP
+	ADD   $256, R12, R12
+	SUBS  $256, R13, R13
+	BGT   same49
+	ADD   R10, R12, R12
+	MOVD  R11, R13
+
+same49:
+	SUBS $16, R15, R15
+	BGE  block47
+
+rest48:
+	FSTPQ (F24, F25), (R0)
+	ADD   R6<<2, R0, R20
+	FSTPQ (F26, F27), (R20)
+	ADD   $64, R0, R0
+	ADD   R5<<4, R2, R2
+	SUBS  $1, R7, R7
+	BNE   block45
+
+rest46:
+	RET
+
+// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores4Int8(SB), NOSPLIT, $0-88
+	MOVD    s+0(FP), R0
+	MOVD    q+8(FP), R1
+	MOVD    k+16(FP), R2
+	MOVD    dim+40(FP), R3
+	MOVD    w+32(FP), R4
+	LSL     $2, R4, R4
+	MOVD    stride+48(FP), R5
+	MOVD    blocks+56(FP), R6
+	MOVD    scales+24(FP), R7
+	MOVD    distance+64(FP), R8
+	MOVD    wrap+80(FP), R9
+	MOVD    row+72(FP), R10
+	CBZ     R6, rest51
+	PCALIGN $16
+
+block50:
+	MOVD    R1, R13
+	MOVD    R2, R15
+	ADD     R8, R2, R11
+	MOVD    R10, R12
+	VMOVI   $0, V24.B16
+	VMOVI   $0, V25.B16
+	VMOVI   $0, V26.B16
+	VMOVI   $0, V27.B16
+	VMOVI   $0, V28.B16
+	VMOVI   $0, V29.B16
+	VMOVI   $0, V30.B16
+	VMOVI   $0, V31.B16
+	MOVD    R3, R14
+	SUBS    $16, R14, R14
+	BLT     rest53
+	PCALIGN $16
+
+block52:
+	FMOVQ (R13), F16
+	ADD   R4, R13, R13
+	FMOVQ (R13), F17
+	ADD   R4, R13, R13
+	FMOVQ (R13), F18
+	ADD   R4, R13, R13
+	FMOVQ (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVS (R19), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R19, R19
+	FMOVS (R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	FMOVS (R19), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R19, R19
+	FMOVS 4(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	FMOVS (R19), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R19, R19
+	FMOVS 8(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	FMOVS (R19), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R19, R19
+	FMOVS 12(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	FMOVS (R19), F4
+	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
+	ADD   R5, R19, R19
+	FMOVS 16(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS (R19), F5
+	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	ADD   R5, R19, R19
+	FMOVS 20(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVS (R19), F6
+	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	ADD   R5, R19, R19
+	FMOVS 24(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R19), F7
+	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVS 28(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $4, R15, R15
+	FMOVQ (R13), F16
+	ADD   R4, R13, R13
+	FMOVQ (R13), F17
+	ADD   R4, R13, R13
+	FMOVQ (R13), F18
+	ADD   R4, R13, R13
+	FMOVQ (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVS (R19), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R19, R19
+	FMOVS (R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	FMOVS (R19), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R19, R19
+	FMOVS 4(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	FMOVS (R19), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R19, R19
+	FMOVS 8(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	FMOVS (R19), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R19, R19
+	FMOVS 12(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	FMOVS (R19), F4
+	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
+	ADD   R5, R19, R19
+	FMOVS 16(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS (R19), F5
+	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	ADD   R5, R19, R19
+	FMOVS 20(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVS (R19), F6
+	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	ADD   R5, R19, R19
+	FMOVS 24(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R19), F7
+	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVS 28(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $4, R15, R15
+	FMOVQ (R13), F16
+	ADD   R4, R13, R13
+	FMOVQ (R13), F17
+	ADD   R4, R13, R13
+	FMOVQ (R13), F18
+	ADD   R4, R13, R13
+	FMOVQ (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVS (R19), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R19, R19
+	FMOVS (R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	FMOVS (R19), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R19, R19
+	FMOVS 4(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	FMOVS (R19), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R19, R19
+	FMOVS 8(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	FMOVS (R19), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R19, R19
+	FMOVS 12(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	FMOVS (R19), F4
+	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
+	ADD   R5, R19, R19
+	FMOVS 16(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS (R19), F5
+	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	ADD   R5, R19, R19
+	FMOVS 20(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVS (R19), F6
+	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	ADD   R5, R19, R19
+	FMOVS 24(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R19), F7
+	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVS 28(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $4, R15, R15
+	FMOVQ (R13), F16
+	ADD   R4, R13, R13
+	FMOVQ (R13), F17
+	ADD   R4, R13, R13
+	FMOVQ (R13), F18
+	ADD   R4, R13, R13
+	FMOVQ (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVS (R19), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	ADD   R5, R19, R19
+	FMOVS (R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	FMOVS (R19), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	ADD   R5, R19, R19
+	FMOVS 4(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	FMOVS (R19), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	ADD   R5, R19, R19
+	FMOVS 8(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	FMOVS (R19), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	ADD   R5, R19, R19
+	FMOVS 12(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	FMOVS (R19), F4
+	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
+	ADD   R5, R19, R19
+	FMOVS 16(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS (R19), F5
+	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	ADD   R5, R19, R19
+	FMOVS 20(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVS (R19), F6
+	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	ADD   R5, R19, R19
+	FMOVS 24(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R19), F7
+	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVS 28(R7), F8
+	VDUP  V8.S[0], V8.S4
+	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
+	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
+	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
+	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
+	WORD  $0x4f83121b // fmla v27.4s, v16.4s, v3.s[0]
+	WORD  $0x4f84121c // fmla v28.4s, v16.4s, v4.s[0]
+	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
+	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
+	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
+	WORD  $0x4fa01238 // fmla v24.4s, v17.4s, v0.s[1]
+	WORD  $0x4fa11239 // fmla v25.4s, v17.4s, v1.s[1]
+	WORD  $0x4fa2123a // fmla v26.4s, v17.4s, v2.s[1]
+	WORD  $0x4fa3123b // fmla v27.4s, v17.4s, v3.s[1]
+	WORD  $0x4fa4123c // fmla v28.4s, v17.4s, v4.s[1]
+	WORD  $0x4fa5123d // fmla v29.4s, v17.4s, v5.s[1]
+	WORD  $0x4fa6123e // fmla v30.4s, v17.4s, v6.s[1]
+	WORD  $0x4fa7123f // fmla v31.4s, v17.4s, v7.s[1]
+	WORD  $0x4f801a58 // fmla v24.4s, v18.4s, v0.s[2]
+	WORD  $0x4f811a59 // fmla v25.4s, v18.4s, v1.s[2]
+	WORD  $0x4f821a5a // fmla v26.4s, v18.4s, v2.s[2]
+	WORD  $0x4f831a5b // fmla v27.4s, v18.4s, v3.s[2]
+	WORD  $0x4f841a5c // fmla v28.4s, v18.4s, v4.s[2]
+	WORD  $0x4f851a5d // fmla v29.4s, v18.4s, v5.s[2]
+	WORD  $0x4f861a5e // fmla v30.4s, v18.4s, v6.s[2]
+	WORD  $0x4f871a5f // fmla v31.4s, v18.4s, v7.s[2]
+	WORD  $0x4fa01a78 // fmla v24.4s, v19.4s, v0.s[3]
+	WORD  $0x4fa11a79 // fmla v25.4s, v19.4s, v1.s[3]
+	WORD  $0x4fa21a7a // fmla v26.4s, v19.4s, v2.s[3]
+	WORD  $0x4fa31a7b // fmla v27.4s, v19.4s, v3.s[3]
+	WORD  $0x4fa41a7c // fmla v28.4s, v19.4s, v4.s[3]
+	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
+	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
+	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
+	ADD   $4, R15, R15
+	PRFM  (R11), PLDL2KEEP
+	PRFM  64(R11), PLDL2KEEP
+	ADD   $128, R11, R11
+	SUBS  $128, R12, R12
+	BGT   same54
+	ADD   R9, R11, R11
+	MOVD  R10, R12
+
+same54:
+	SUBS $16, R14, R14
+	BGE  block52
+
+rest53:
+	VTRN1 V25.S4, V24.S4, V0.S4
+	VTRN2 V25.S4, V24.S4, V1.S4
+	VTRN1 V27.S4, V26.S4, V2.S4
+	VTRN2 V27.S4, V26.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V24.D2
+	VZIP2 V2.D2, V0.D2, V26.D2
+	VZIP1 V3.D2, V1.D2, V25.D2
+	VZIP2 V3.D2, V1.D2, V27.D2
+	VTRN1 V29.S4, V28.S4, V0.S4
+	VTRN2 V29.S4, V28.S4, V1.S4
+	VTRN1 V31.S4, V30.S4, V2.S4
+	VTRN2 V31.S4, V30.S4, V3.S4
+	VZIP1 V2.D2, V0.D2, V28.D2
+	VZIP2 V2.D2, V0.D2, V30.D2
+	VZIP1 V3.D2, V1.D2, V29.D2
+	VZIP2 V3.D2, V1.D2, V31.D2
+	MOVD  R0, R19
+	FSTPQ (F24, F28), (R19)
+	ADD   $1024, R19, R19
+	FSTPQ (F25, F29), (R19)
+	ADD   $1024, R19, R19
+	FSTPQ (F26, F30), (R19)
+	ADD   $1024, R19, R19
+	FSTPQ (F27, F31), (R19)
+	ADD   $32, R0, R0
+	ADD   $32, R7, R7
+	ADD   R5<<3, R2, R2
+	SUBS  $1, R6, R6
+	BNE   block50
+
+rest51:
+	RET
+
 // func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
 TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVD  p+8(FP), R0
@@ -523,36 +3378,36 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVD  o+0(FP), R3
 	MOVD  dim+32(FP), R4
 	MOVD  stride+48(FP), R5
-	LSL   $2, R5, R5
 	MOVD  distance+56(FP), R6
+	LSL   $2, R5, R5
 	MOVD  $0x10, R15
 	MOVD  sum+24(FP), R7
 	FMOVS (R7), F8
 
-keys23:
+keys55:
 	CMP     $16, R2
 	CSEL    LT, R2, R15, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest25
+	CBZ     R8, rest57
 	PCALIGN $16
 
-block24:
+block56:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block24
+	BNE   block56
 
-rest25:
+rest57:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $64, R13, R13
-	BLT     rest27
+	BLT     rest59
 	PCALIGN $16
 
-block26:
+block58:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -573,10 +3428,10 @@ block26:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest29
+	CBZ     R8, rest61
 	PCALIGN $16
 
-block28:
+block60:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	PRFM  64(R14), PLDL2KEEP
@@ -618,9 +3473,9 @@ block28:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block28
+	BNE   block60
 
-rest29:
+rest61:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -641,15 +3496,15 @@ rest29:
 	ADD   $256, R11, R11
 	ADD   $256, R12, R12
 	SUBS  $64, R13, R13
-	BGE   block26
+	BGE   block58
 
-rest27:
+rest59:
 	ADD     $64, R13, R13
 	SUBS    $32, R13, R13
-	BLT     rest31
+	BLT     rest63
 	PCALIGN $16
 
-block30:
+block62:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -662,10 +3517,10 @@ block30:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest33
+	CBZ     R8, rest65
 	PCALIGN $16
 
-block32:
+block64:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	PRFM  64(R14), PLDL2KEEP
@@ -689,9 +3544,9 @@ block32:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block32
+	BNE   block64
 
-rest33:
+rest65:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -704,15 +3559,15 @@ rest33:
 	ADD   $128, R11, R11
 	ADD   $128, R12, R12
 	SUBS  $32, R13, R13
-	BGE   block30
+	BGE   block62
 
-rest31:
+rest63:
 	ADD     $32, R13, R13
 	SUBS    $16, R13, R13
-	BLT     rest35
+	BLT     rest67
 	PCALIGN $16
 
-block34:
+block66:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -721,10 +3576,10 @@ block34:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest37
+	CBZ     R8, rest69
 	PCALIGN $16
 
-block36:
+block68:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	FMOVS (R9), F4
@@ -739,9 +3594,9 @@ block36:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block36
+	BNE   block68
 
-rest37:
+rest69:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -750,25 +3605,25 @@ rest37:
 	ADD   $64, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block34
+	BGE   block66
 
-rest35:
+rest67:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest39
+	BLT     rest71
 	PCALIGN $16
 
-block38:
+block70:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest41
+	CBZ     R8, rest73
 	PCALIGN $16
 
-block40:
+block72:
 	FMOVS (R9), F4
 	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
@@ -777,85 +3632,85 @@ block40:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block40
+	BNE   block72
 
-rest41:
+rest73:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
 	ADD   $32, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block38
+	BGE   block70
 
-rest39:
+rest71:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest43
+	BLT     rest75
 	PCALIGN $16
 
-block42:
+block74:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest45
+	CBZ     R8, rest77
 	PCALIGN $16
 
-block44:
+block76:
 	FMOVS (R9), F4
 	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block44
+	BNE   block76
 
-rest45:
+rest77:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   $16, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block42
+	BGE   block74
 
-rest43:
+rest75:
 	ADD     $4, R13, R13
-	CBZ     R13, rest47
+	CBZ     R13, rest79
 	PCALIGN $16
 
-block46:
+block78:
 	MOVD    R12, R8
 	FMOVS   (R8), F16
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest49
+	CBZ     R8, rest81
 	PCALIGN $16
 
-block48:
+block80:
 	FMOVS (R9), F4
 	FMOVS (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block48
+	BNE   block80
 
-rest49:
+rest81:
 	MOVD  R12, R8
 	FMOVS F16, (R8)
 	ADD   $4, R11, R11
 	ADD   $4, R12, R12
 	SUBS  $1, R13, R13
-	BNE   block46
+	BNE   block78
 
-rest47:
+rest79:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys23
+	BGT   keys55
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -873,30 +3728,30 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	MOVD  sum+24(FP), R6
 	FMOVS (R6), F8
 
-keys50:
+keys82:
 	CMP     $16, R2
 	CSEL    LT, R2, R13, R6
 	MOVD    R6, R7
 	MOVD    R0, R8
-	CBZ     R7, rest52
+	CBZ     R7, rest84
 	PCALIGN $16
 
-block51:
+block83:
 	FMOVS (R8), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R8, R8
 	SUBS  $1, R7, R7
-	BNE   block51
+	BNE   block83
 
-rest52:
+rest84:
 	MOVD    R1, R10
 	MOVD    R3, R11
 	MOVD    R4, R12
 	SUBS    $64, R12, R12
-	BLT     rest54
+	BLT     rest86
 	PCALIGN $16
 
-block53:
+block85:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -917,10 +3772,10 @@ block53:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest56
+	CBZ     R7, rest88
 	PCALIGN $16
 
-block55:
+block87:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -973,9 +3828,9 @@ block55:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block55
+	BNE   block87
 
-rest56:
+rest88:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -996,15 +3851,15 @@ rest56:
 	ADD   $128, R10, R10
 	ADD   $256, R11, R11
 	SUBS  $64, R12, R12
-	BGE   block53
+	BGE   block85
 
-rest54:
+rest86:
 	ADD     $64, R12, R12
 	SUBS    $32, R12, R12
-	BLT     rest58
+	BLT     rest90
 	PCALIGN $16
 
-block57:
+block89:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -1017,10 +3872,10 @@ block57:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest60
+	CBZ     R7, rest92
 	PCALIGN $16
 
-block59:
+block91:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -1049,9 +3904,9 @@ block59:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block59
+	BNE   block91
 
-rest60:
+rest92:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -1064,15 +3919,15 @@ rest60:
 	ADD   $64, R10, R10
 	ADD   $128, R11, R11
 	SUBS  $32, R12, R12
-	BGE   block57
+	BGE   block89
 
-rest58:
+rest90:
 	ADD     $32, R12, R12
 	SUBS    $16, R12, R12
-	BLT     rest62
+	BLT     rest94
 	PCALIGN $16
 
-block61:
+block93:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -1081,10 +3936,10 @@ block61:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest64
+	CBZ     R7, rest96
 	PCALIGN $16
 
-block63:
+block95:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -1101,9 +3956,9 @@ block63:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block63
+	BNE   block95
 
-rest64:
+rest96:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -1112,25 +3967,25 @@ rest64:
 	ADD   $32, R10, R10
 	ADD   $64, R11, R11
 	SUBS  $16, R12, R12
-	BGE   block61
+	BGE   block93
 
-rest62:
+rest94:
 	ADD     $16, R12, R12
 	SUBS    $8, R12, R12
-	BLT     rest66
+	BLT     rest98
 	PCALIGN $16
 
-block65:
+block97:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest68
+	CBZ     R7, rest100
 	PCALIGN $16
 
-block67:
+block99:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -1141,33 +3996,33 @@ block67:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block67
+	BNE   block99
 
-rest68:
+rest100:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
 	ADD   $16, R10, R10
 	ADD   $32, R11, R11
 	SUBS  $8, R12, R12
-	BGE   block65
+	BGE   block97
 
-rest66:
+rest98:
 	ADD     $8, R12, R12
 	SUBS    $4, R12, R12
-	BLT     rest70
+	BLT     rest102
 	PCALIGN $16
 
-block69:
+block101:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest72
+	CBZ     R7, rest104
 	PCALIGN $16
 
-block71:
+block103:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -1175,21 +4030,21 @@ block71:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block71
+	BNE   block103
 
-rest72:
+rest104:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	ADD   $8, R10, R10
 	ADD   $16, R11, R11
 	SUBS  $4, R12, R12
-	BGE   block69
+	BGE   block101
 
-rest70:
+rest102:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys50
+	BGT   keys82
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -1207,30 +4062,30 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	MOVD  sum+24(FP), R6
 	FMOVS (R6), F8
 
-keys73:
+keys105:
 	CMP     $16, R2
 	CSEL    LT, R2, R13, R6
 	MOVD    R6, R7
 	MOVD    R0, R8
-	CBZ     R7, rest75
+	CBZ     R7, rest107
 	PCALIGN $16
 
-block74:
+block106:
 	FMOVS (R8), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R8, R8
 	SUBS  $1, R7, R7
-	BNE   block74
+	BNE   block106
 
-rest75:
+rest107:
 	MOVD    R1, R10
 	MOVD    R3, R11
 	MOVD    R4, R12
 	SUBS    $64, R12, R12
-	BLT     rest77
+	BLT     rest109
 	PCALIGN $16
 
-block76:
+block108:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -1251,10 +4106,10 @@ block76:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest79
+	CBZ     R7, rest111
 	PCALIGN $16
 
-block78:
+block110:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -1307,9 +4162,9 @@ block78:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block78
+	BNE   block110
 
-rest79:
+rest111:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -1330,15 +4185,15 @@ rest79:
 	ADD   $128, R10, R10
 	ADD   $256, R11, R11
 	SUBS  $64, R12, R12
-	BGE   block76
+	BGE   block108
 
-rest77:
+rest109:
 	ADD     $64, R12, R12
 	SUBS    $32, R12, R12
-	BLT     rest81
+	BLT     rest113
 	PCALIGN $16
 
-block80:
+block112:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -1351,10 +4206,10 @@ block80:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest83
+	CBZ     R7, rest115
 	PCALIGN $16
 
-block82:
+block114:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -1383,9 +4238,9 @@ block82:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block82
+	BNE   block114
 
-rest83:
+rest115:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -1398,15 +4253,15 @@ rest83:
 	ADD   $64, R10, R10
 	ADD   $128, R11, R11
 	SUBS  $32, R12, R12
-	BGE   block80
+	BGE   block112
 
-rest81:
+rest113:
 	ADD     $32, R12, R12
 	SUBS    $16, R12, R12
-	BLT     rest85
+	BLT     rest117
 	PCALIGN $16
 
-block84:
+block116:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -1415,10 +4270,10 @@ block84:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest87
+	CBZ     R7, rest119
 	PCALIGN $16
 
-block86:
+block118:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -1435,9 +4290,9 @@ block86:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block86
+	BNE   block118
 
-rest87:
+rest119:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -1446,25 +4301,25 @@ rest87:
 	ADD   $32, R10, R10
 	ADD   $64, R11, R11
 	SUBS  $16, R12, R12
-	BGE   block84
+	BGE   block116
 
-rest85:
+rest117:
 	ADD     $16, R12, R12
 	SUBS    $8, R12, R12
-	BLT     rest89
+	BLT     rest121
 	PCALIGN $16
 
-block88:
+block120:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest91
+	CBZ     R7, rest123
 	PCALIGN $16
 
-block90:
+block122:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -1475,33 +4330,33 @@ block90:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block90
+	BNE   block122
 
-rest91:
+rest123:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
 	ADD   $16, R10, R10
 	ADD   $32, R11, R11
 	SUBS  $8, R12, R12
-	BGE   block88
+	BGE   block120
 
-rest89:
+rest121:
 	ADD     $8, R12, R12
 	SUBS    $4, R12, R12
-	BLT     rest93
+	BLT     rest125
 	PCALIGN $16
 
-block92:
+block124:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest95
+	CBZ     R7, rest127
 	PCALIGN $16
 
-block94:
+block126:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -1509,22 +4364,470 @@ block94:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block94
+	BNE   block126
 
-rest95:
+rest127:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	ADD   $8, R10, R10
 	ADD   $16, R11, R11
 	SUBS  $4, R12, R12
-	BGE   block92
+	BGE   block124
 
-rest93:
+rest125:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys73
+	BGT   keys105
 	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	RET
+
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+48(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+40(FP), R4
+	MOVD  stride+56(FP), R5
+	MOVD  scales+24(FP), R6
+	MOVD  $0x10, R15
+	MOVD  sum+32(FP), R7
+	FMOVS (R7), F8
+
+keys128:
+	CMP     $16, R2
+	CSEL    LT, R2, R15, R8
+	MOVD    R8, R9
+	MOVD    R0, R10
+	CBZ     R9, rest130
+	PCALIGN $16
+
+block129:
+	FMOVS (R10), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	ADD   $4, R10, R10
+	SUBS  $1, R9, R9
+	BNE   block129
+
+rest130:
+	MOVD    R1, R12
+	MOVD    R3, R13
+	MOVD    R4, R14
+	SUBS    $64, R14, R14
+	BLT     rest132
+	PCALIGN $16
+
+block131:
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	FMOVQ   32(R9), F18
+	FMOVQ   48(R9), F19
+	FMOVQ   64(R9), F20
+	FMOVQ   80(R9), F21
+	FMOVQ   96(R9), F22
+	FMOVQ   112(R9), F23
+	FMOVQ   128(R9), F24
+	FMOVQ   144(R9), F25
+	FMOVQ   160(R9), F26
+	FMOVQ   176(R9), F27
+	FMOVQ   192(R9), F28
+	FMOVQ   208(R9), F29
+	FMOVQ   224(R9), F30
+	FMOVQ   240(R9), F31
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	MOVD    R6, R7
+	CBZ     R9, rest134
+	PCALIGN $16
+
+block133:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R10), F4
+	FMOVS (R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVS 4(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVS 8(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVS 12(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVS 16(R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVS 20(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVS 24(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVS 28(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	FMOVS 32(R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841018 // fmla v24.4s, v0.4s, v4.s[0]
+	FMOVS 36(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841039 // fmla v25.4s, v1.4s, v4.s[0]
+	FMOVS 40(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f84105a // fmla v26.4s, v2.4s, v4.s[0]
+	FMOVS 44(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f84107b // fmla v27.4s, v3.4s, v4.s[0]
+	FMOVS 48(R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f84101c // fmla v28.4s, v0.4s, v4.s[0]
+	FMOVS 52(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f84103d // fmla v29.4s, v1.4s, v4.s[0]
+	FMOVS 56(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f84105e // fmla v30.4s, v2.4s, v4.s[0]
+	FMOVS 60(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f84107f // fmla v31.4s, v3.4s, v4.s[0]
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block133
+
+rest134:
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	FMOVQ F18, 32(R9)
+	FMOVQ F19, 48(R9)
+	FMOVQ F20, 64(R9)
+	FMOVQ F21, 80(R9)
+	FMOVQ F22, 96(R9)
+	FMOVQ F23, 112(R9)
+	FMOVQ F24, 128(R9)
+	FMOVQ F25, 144(R9)
+	FMOVQ F26, 160(R9)
+	FMOVQ F27, 176(R9)
+	FMOVQ F28, 192(R9)
+	FMOVQ F29, 208(R9)
+	FMOVQ F30, 224(R9)
+	FMOVQ F31, 240(R9)
+	ADD   $64, R12, R12
+	ADD   $256, R13, R13
+	SUBS  $64, R14, R14
+	BGE   block131
+
+rest132:
+	ADD     $64, R14, R14
+	SUBS    $32, R14, R14
+	BLT     rest136
+	PCALIGN $16
+
+block135:
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	FMOVQ   32(R9), F18
+	FMOVQ   48(R9), F19
+	FMOVQ   64(R9), F20
+	FMOVQ   80(R9), F21
+	FMOVQ   96(R9), F22
+	FMOVQ   112(R9), F23
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	MOVD    R6, R7
+	CBZ     R9, rest138
+	PCALIGN $16
+
+block137:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R10), F4
+	FMOVS (R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVS 4(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVS 8(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVS 12(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	FMOVS 16(R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
+	FMOVS 20(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
+	FMOVS 24(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
+	FMOVS 28(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block137
+
+rest138:
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	FMOVQ F18, 32(R9)
+	FMOVQ F19, 48(R9)
+	FMOVQ F20, 64(R9)
+	FMOVQ F21, 80(R9)
+	FMOVQ F22, 96(R9)
+	FMOVQ F23, 112(R9)
+	ADD   $32, R12, R12
+	ADD   $128, R13, R13
+	SUBS  $32, R14, R14
+	BGE   block135
+
+rest136:
+	ADD     $32, R14, R14
+	SUBS    $16, R14, R14
+	BLT     rest140
+	PCALIGN $16
+
+block139:
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	FMOVQ   32(R9), F18
+	FMOVQ   48(R9), F19
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	MOVD    R6, R7
+	CBZ     R9, rest142
+	PCALIGN $16
+
+block141:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R10), F4
+	FMOVS (R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVS 4(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	FMOVS 8(R11), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	FMOVS 12(R11), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block141
+
+rest142:
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	FMOVQ F18, 32(R9)
+	FMOVQ F19, 48(R9)
+	ADD   $16, R12, R12
+	ADD   $64, R13, R13
+	SUBS  $16, R14, R14
+	BGE   block139
+
+rest140:
+	ADD     $16, R14, R14
+	SUBS    $8, R14, R14
+	BLT     rest144
+	PCALIGN $16
+
+block143:
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	FMOVQ   16(R9), F17
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	MOVD    R6, R7
+	CBZ     R9, rest146
+	PCALIGN $16
+
+block145:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R10), F4
+	FMOVS (R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	FMOVS 4(R11), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block145
+
+rest146:
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	FMOVQ F17, 16(R9)
+	ADD   $8, R12, R12
+	ADD   $32, R13, R13
+	SUBS  $8, R14, R14
+	BGE   block143
+
+rest144:
+	ADD     $8, R14, R14
+	SUBS    $4, R14, R14
+	BLT     rest148
+	PCALIGN $16
+
+block147:
+	MOVD    R13, R9
+	FMOVQ   (R9), F16
+	MOVD    R0, R10
+	MOVD    R12, R11
+	MOVD    R8, R9
+	MOVD    R6, R7
+	CBZ     R9, rest150
+	PCALIGN $16
+
+block149:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R10), F4
+	FMOVS (R11), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	ADD   $4, R10, R10
+	ADD   R5, R11, R11
+	SUBS  $1, R9, R9
+	BNE   block149
+
+rest150:
+	MOVD  R13, R9
+	FMOVQ F16, (R9)
+	ADD   $4, R12, R12
+	ADD   $16, R13, R13
+	SUBS  $4, R14, R14
+	BGE   block147
+
+rest148:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R6, R6
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys128
+	MOVD  sum+32(FP), R0
 	FMOVS F8, (R0)
 	RET
 
@@ -1536,8 +4839,8 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	MOVD  o+0(FP), R3
 	MOVD  dim+32(FP), R4
 	MOVD  stride+48(FP), R5
-	LSL   $2, R5, R5
 	MOVD  distance+56(FP), R6
+	LSL   $2, R5, R5
 	ADD   $15, R4, R7
 	AND   $-16, R7, R7
 	LSL   $2, R7, R7
@@ -1548,15 +4851,15 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	FMOVS 8(R8), F10
 	FMOVS 12(R8), F11
 
-keys96:
+keys151:
 	CMP     $16, R2
 	CSEL    LT, R2, R19, R8
 	MOVD    R8, R9
 	MOVD    R0, R10
-	CBZ     R9, rest98
+	CBZ     R9, rest153
 	PCALIGN $16
 
-block97:
+block152:
 	FMOVS (R10), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R10), F0
@@ -1567,17 +4870,17 @@ block97:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R10, R10
 	SUBS  $1, R9, R9
-	BNE   block97
+	BNE   block152
 
-rest98:
+rest153:
 	MOVD    R1, R12
 	MOVD    R3, R13
 	MOVD    R4, R14
 	SUBS    $16, R14, R14
-	BLT     rest100
+	BLT     rest155
 	PCALIGN $16
 
-block99:
+block154:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -1601,10 +4904,10 @@ block99:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest102
+	CBZ     R9, rest157
 	PCALIGN $16
 
-block101:
+block156:
 	ADD   R6, R11, R15
 	PRFM  (R15), PLDL2KEEP
 	FMOVS (R10), F4
@@ -1634,9 +4937,9 @@ block101:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block101
+	BNE   block156
 
-rest102:
+rest157:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -1660,15 +4963,15 @@ rest102:
 	ADD   $64, R12, R12
 	ADD   $64, R13, R13
 	SUBS  $16, R14, R14
-	BGE   block99
+	BGE   block154
 
-rest100:
+rest155:
 	ADD     $16, R14, R14
 	SUBS    $8, R14, R14
-	BLT     rest104
+	BLT     rest159
 	PCALIGN $16
 
-block103:
+block158:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -1684,10 +4987,10 @@ block103:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest106
+	CBZ     R9, rest161
 	PCALIGN $16
 
-block105:
+block160:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1705,9 +5008,9 @@ block105:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block105
+	BNE   block160
 
-rest106:
+rest161:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -1723,15 +5026,15 @@ rest106:
 	ADD   $32, R12, R12
 	ADD   $32, R13, R13
 	SUBS  $8, R14, R14
-	BGE   block103
+	BGE   block158
 
-rest104:
+rest159:
 	ADD     $8, R14, R14
 	SUBS    $4, R14, R14
-	BLT     rest108
+	BLT     rest163
 	PCALIGN $16
 
-block107:
+block162:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	ADD     R7, R9, R9
@@ -1743,10 +5046,10 @@ block107:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest110
+	CBZ     R9, rest165
 	PCALIGN $16
 
-block109:
+block164:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1759,9 +5062,9 @@ block109:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block109
+	BNE   block164
 
-rest110:
+rest165:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	ADD   R7, R9, R9
@@ -1773,14 +5076,14 @@ rest110:
 	ADD   $16, R12, R12
 	ADD   $16, R13, R13
 	SUBS  $4, R14, R14
-	BGE   block107
+	BGE   block162
 
-rest108:
+rest163:
 	ADD     $4, R14, R14
-	CBZ     R14, rest112
+	CBZ     R14, rest167
 	PCALIGN $16
 
-block111:
+block166:
 	MOVD    R13, R9
 	FMOVS   (R9), F16
 	ADD     R7, R9, R9
@@ -1792,10 +5095,10 @@ block111:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest114
+	CBZ     R9, rest169
 	PCALIGN $16
 
-block113:
+block168:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -1808,9 +5111,9 @@ block113:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block113
+	BNE   block168
 
-rest114:
+rest169:
 	MOVD  R13, R9
 	FMOVS F16, (R9)
 	ADD   R7, R9, R9
@@ -1822,13 +5125,13 @@ rest114:
 	ADD   $4, R12, R12
 	ADD   $4, R13, R13
 	SUBS  $1, R14, R14
-	BNE   block111
+	BNE   block166
 
-rest112:
+rest167:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys96
+	BGT   keys151
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -1855,15 +5158,15 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	FMOVS 8(R7), F10
 	FMOVS 12(R7), F11
 
-keys115:
+keys170:
 	CMP     $16, R2
 	CSEL    LT, R2, R14, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest117
+	CBZ     R8, rest172
 	PCALIGN $16
 
-block116:
+block171:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R9), F0
@@ -1874,17 +5177,17 @@ block116:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block116
+	BNE   block171
 
-rest117:
+rest172:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $16, R13, R13
-	BLT     rest119
+	BLT     rest174
 	PCALIGN $16
 
-block118:
+block173:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -1908,10 +5211,10 @@ block118:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest121
+	CBZ     R8, rest176
 	PCALIGN $16
 
-block120:
+block175:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -1943,9 +5246,9 @@ block120:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block120
+	BNE   block175
 
-rest121:
+rest176:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -1969,15 +5272,15 @@ rest121:
 	ADD   $32, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block118
+	BGE   block173
 
-rest119:
+rest174:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest123
+	BLT     rest178
 	PCALIGN $16
 
-block122:
+block177:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -1993,10 +5296,10 @@ block122:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest125
+	CBZ     R8, rest180
 	PCALIGN $16
 
-block124:
+block179:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -2016,9 +5319,9 @@ block124:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block124
+	BNE   block179
 
-rest125:
+rest180:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -2034,15 +5337,15 @@ rest125:
 	ADD   $16, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block122
+	BGE   block177
 
-rest123:
+rest178:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest127
+	BLT     rest182
 	PCALIGN $16
 
-block126:
+block181:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	ADD     R6, R8, R8
@@ -2054,10 +5357,10 @@ block126:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest129
+	CBZ     R8, rest184
 	PCALIGN $16
 
-block128:
+block183:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -2071,9 +5374,9 @@ block128:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block128
+	BNE   block183
 
-rest129:
+rest184:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   R6, R8, R8
@@ -2085,13 +5388,13 @@ rest129:
 	ADD   $8, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block126
+	BGE   block181
 
-rest127:
+rest182:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys115
+	BGT   keys170
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -2118,15 +5421,15 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	FMOVS 8(R7), F10
 	FMOVS 12(R7), F11
 
-keys130:
+keys185:
 	CMP     $16, R2
 	CSEL    LT, R2, R14, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest132
+	CBZ     R8, rest187
 	PCALIGN $16
 
-block131:
+block186:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R9), F0
@@ -2137,17 +5440,17 @@ block131:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block131
+	BNE   block186
 
-rest132:
+rest187:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $16, R13, R13
-	BLT     rest134
+	BLT     rest189
 	PCALIGN $16
 
-block133:
+block188:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -2171,10 +5474,10 @@ block133:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest136
+	CBZ     R8, rest191
 	PCALIGN $16
 
-block135:
+block190:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -2206,9 +5509,9 @@ block135:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block135
+	BNE   block190
 
-rest136:
+rest191:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -2232,15 +5535,15 @@ rest136:
 	ADD   $32, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block133
+	BGE   block188
 
-rest134:
+rest189:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest138
+	BLT     rest193
 	PCALIGN $16
 
-block137:
+block192:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -2256,10 +5559,10 @@ block137:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest140
+	CBZ     R8, rest195
 	PCALIGN $16
 
-block139:
+block194:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -2279,9 +5582,9 @@ block139:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block139
+	BNE   block194
 
-rest140:
+rest195:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -2297,15 +5600,15 @@ rest140:
 	ADD   $16, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block137
+	BGE   block192
 
-rest138:
+rest193:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest142
+	BLT     rest197
 	PCALIGN $16
 
-block141:
+block196:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	ADD     R6, R8, R8
@@ -2317,10 +5620,10 @@ block141:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest144
+	CBZ     R8, rest199
 	PCALIGN $16
 
-block143:
+block198:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -2334,9 +5637,9 @@ block143:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block143
+	BNE   block198
 
-rest144:
+rest199:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   R6, R8, R8
@@ -2348,14 +5651,311 @@ rest144:
 	ADD   $8, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block141
+	BGE   block196
 
-rest142:
+rest197:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys130
+	BGT   keys185
 	MOVD  sum+24(FP), R0
+	FMOVS F8, (R0)
+	FMOVS F9, 4(R0)
+	FMOVS F10, 8(R0)
+	FMOVS F11, 12(R0)
+	RET
+
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
+	MOVD  p+8(FP), R0
+	MOVD  v+16(FP), R1
+	MOVD  n+48(FP), R2
+	MOVD  o+0(FP), R3
+	MOVD  dim+40(FP), R4
+	MOVD  stride+56(FP), R5
+	MOVD  scales+24(FP), R6
+	ADD   $15, R4, R8
+	AND   $-16, R8, R8
+	LSL   $2, R8, R8
+	MOVD  $0x10, R19
+	MOVD  sum+32(FP), R7
+	FMOVS (R7), F8
+	FMOVS 4(R7), F9
+	FMOVS 8(R7), F10
+	FMOVS 12(R7), F11
+
+keys200:
+	CMP     $16, R2
+	CSEL    LT, R2, R19, R9
+	MOVD    R9, R10
+	MOVD    R0, R11
+	CBZ     R10, rest202
+	PCALIGN $16
+
+block201:
+	FMOVS (R11), F0
+	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	FMOVS 1024(R11), F0
+	WORD  $0x4e20d529 // fadd v9.4s, v9.4s, v0.4s
+	FMOVS 2048(R11), F0
+	WORD  $0x4e20d54a // fadd v10.4s, v10.4s, v0.4s
+	FMOVS 3072(R11), F0
+	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
+	ADD   $4, R11, R11
+	SUBS  $1, R10, R10
+	BNE   block201
+
+rest202:
+	MOVD    R1, R13
+	MOVD    R3, R14
+	MOVD    R4, R15
+	SUBS    $16, R15, R15
+	BLT     rest204
+	PCALIGN $16
+
+block203:
+	MOVD    R14, R10
+	FMOVQ   (R10), F16
+	FMOVQ   16(R10), F17
+	FMOVQ   32(R10), F18
+	FMOVQ   48(R10), F19
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F20
+	FMOVQ   16(R10), F21
+	FMOVQ   32(R10), F22
+	FMOVQ   48(R10), F23
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F24
+	FMOVQ   16(R10), F25
+	FMOVQ   32(R10), F26
+	FMOVQ   48(R10), F27
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F28
+	FMOVQ   16(R10), F29
+	FMOVQ   32(R10), F30
+	FMOVQ   48(R10), F31
+	MOVD    R0, R11
+	MOVD    R13, R12
+	MOVD    R9, R10
+	MOVD    R6, R7
+	CBZ     R10, rest206
+	PCALIGN $16
+
+block205:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R11), F4
+	FMOVS 1024(R11), F5
+	FMOVS 2048(R11), F6
+	FMOVS 3072(R11), F7
+	FMOVS (R12), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851014 // fmla v20.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861018 // fmla v24.4s, v0.4s, v6.s[0]
+	WORD  $0x4f87101c // fmla v28.4s, v0.4s, v7.s[0]
+	FMOVS 4(R12), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851035 // fmla v21.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861039 // fmla v25.4s, v1.4s, v6.s[0]
+	WORD  $0x4f87103d // fmla v29.4s, v1.4s, v7.s[0]
+	FMOVS 8(R12), F2
+	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
+	WORD  $0x4f851056 // fmla v22.4s, v2.4s, v5.s[0]
+	WORD  $0x4f86105a // fmla v26.4s, v2.4s, v6.s[0]
+	WORD  $0x4f87105e // fmla v30.4s, v2.4s, v7.s[0]
+	FMOVS 12(R12), F3
+	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
+	WORD  $0x4f851077 // fmla v23.4s, v3.4s, v5.s[0]
+	WORD  $0x4f86107b // fmla v27.4s, v3.4s, v6.s[0]
+	WORD  $0x4f87107f // fmla v31.4s, v3.4s, v7.s[0]
+	ADD   $4, R11, R11
+	ADD   R5, R12, R12
+	SUBS  $1, R10, R10
+	BNE   block205
+
+rest206:
+	MOVD  R14, R10
+	FMOVQ F16, (R10)
+	FMOVQ F17, 16(R10)
+	FMOVQ F18, 32(R10)
+	FMOVQ F19, 48(R10)
+	ADD   R8, R10, R10
+	FMOVQ F20, (R10)
+	FMOVQ F21, 16(R10)
+	FMOVQ F22, 32(R10)
+	FMOVQ F23, 48(R10)
+	ADD   R8, R10, R10
+	FMOVQ F24, (R10)
+	FMOVQ F25, 16(R10)
+	FMOVQ F26, 32(R10)
+	FMOVQ F27, 48(R10)
+	ADD   R8, R10, R10
+	FMOVQ F28, (R10)
+	FMOVQ F29, 16(R10)
+	FMOVQ F30, 32(R10)
+	FMOVQ F31, 48(R10)
+	ADD   $16, R13, R13
+	ADD   $64, R14, R14
+	SUBS  $16, R15, R15
+	BGE   block203
+
+rest204:
+	ADD     $16, R15, R15
+	SUBS    $8, R15, R15
+	BLT     rest208
+	PCALIGN $16
+
+block207:
+	MOVD    R14, R10
+	FMOVQ   (R10), F16
+	FMOVQ   16(R10), F17
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F18
+	FMOVQ   16(R10), F19
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F20
+	FMOVQ   16(R10), F21
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F22
+	FMOVQ   16(R10), F23
+	MOVD    R0, R11
+	MOVD    R13, R12
+	MOVD    R9, R10
+	MOVD    R6, R7
+	CBZ     R10, rest210
+	PCALIGN $16
+
+block209:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R11), F4
+	FMOVS 1024(R11), F5
+	FMOVS 2048(R11), F6
+	FMOVS 3072(R11), F7
+	FMOVS (R12), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851012 // fmla v18.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861014 // fmla v20.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871016 // fmla v22.4s, v0.4s, v7.s[0]
+	FMOVS 4(R12), F1
+	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
+	WORD  $0x4f851033 // fmla v19.4s, v1.4s, v5.s[0]
+	WORD  $0x4f861035 // fmla v21.4s, v1.4s, v6.s[0]
+	WORD  $0x4f871037 // fmla v23.4s, v1.4s, v7.s[0]
+	ADD   $4, R11, R11
+	ADD   R5, R12, R12
+	SUBS  $1, R10, R10
+	BNE   block209
+
+rest210:
+	MOVD  R14, R10
+	FMOVQ F16, (R10)
+	FMOVQ F17, 16(R10)
+	ADD   R8, R10, R10
+	FMOVQ F18, (R10)
+	FMOVQ F19, 16(R10)
+	ADD   R8, R10, R10
+	FMOVQ F20, (R10)
+	FMOVQ F21, 16(R10)
+	ADD   R8, R10, R10
+	FMOVQ F22, (R10)
+	FMOVQ F23, 16(R10)
+	ADD   $8, R13, R13
+	ADD   $32, R14, R14
+	SUBS  $8, R15, R15
+	BGE   block207
+
+rest208:
+	ADD     $8, R15, R15
+	SUBS    $4, R15, R15
+	BLT     rest212
+	PCALIGN $16
+
+block211:
+	MOVD    R14, R10
+	FMOVQ   (R10), F16
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F17
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F18
+	ADD     R8, R10, R10
+	FMOVQ   (R10), F19
+	MOVD    R0, R11
+	MOVD    R13, R12
+	MOVD    R9, R10
+	MOVD    R6, R7
+	CBZ     R10, rest214
+	PCALIGN $16
+
+block213:
+	FMOVS (R7), F12
+	VDUP  V12.S[0], V12.S4
+	ADD   $4, R7, R7
+	FMOVS (R11), F4
+	FMOVS 1024(R11), F5
+	FMOVS 2048(R11), F6
+	FMOVS 3072(R11), F7
+	FMOVS (R12), F0
+	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
+	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
+	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]
+	WORD  $0x4f871013 // fmla v19.4s, v0.4s, v7.s[0]
+	ADD   $4, R11, R11
+	ADD   R5, R12, R12
+	SUBS  $1, R10, R10
+	BNE   block213
+
+rest214:
+	MOVD  R14, R10
+	FMOVQ F16, (R10)
+	ADD   R8, R10, R10
+	FMOVQ F17, (R10)
+	ADD   R8, R10, R10
+	FMOVQ F18, (R10)
+	ADD   R8, R10, R10
+	FMOVQ F19, (R10)
+	ADD   $4, R13, R13
+	ADD   $16, R14, R14
+	SUBS  $4, R15, R15
+	BGE   block211
+
+rest212:
+	ADD   R5<<4, R1, R1
+	ADD   $64, R6, R6
+	ADD   $64, R0, R0
+	SUBS  $16, R2, R2
+	BGT   keys200
+	MOVD  sum+32(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
 	FMOVS F10, 8(R0)
@@ -2372,10 +5972,10 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	FMOVS   b+28(FP), F1
 	VDUP    V1.S[0], V1.S4
 	SUBS    $16, R2, R2
-	BLT     rest146
+	BLT     rest216
 	PCALIGN $16
 
-block145:
+block215:
 	FLDPQ (R0), (F2, F3)
 	FLDPQ 32(R0), (F4, F5)
 	FLDPQ (R1), (F6, F7)
@@ -2393,9 +5993,9 @@ block145:
 	ADD   $64, R0, R0
 	ADD   $64, R1, R1
 	SUBS  $16, R2, R2
-	BGE   block145
+	BGE   block215
 
-rest146:
+rest216:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x3b2f8417

@@ -42,20 +42,36 @@ type Elements struct {
 	Scales            []float32 // of the rows of Int8, which are packed
 }
 
-// Half returns the rows from number first of a sequence on, at most n, that lie one behind the other, where values of 16 bits
-// are read as they are: rows of 16 elements, or a multiple.
-func (t *Stored) Half(r *tile.HalfRows, s *sight.Sequence, head, first, n int) bool {
+// InPlace reports whether kernels read rows as they are stored, though they are to be converted: those of 16 elements, or a
+// multiple.
+func (t *Stored) InPlace() bool { return t.Converted() && t.Dim%16 == 0 }
+
+// Halves sets r to the rows from number first of a sequence on, at most n, that lie one behind the other, of 16 bits an
+// element.
+func (t *Stored) Halves(r *tile.HalfRows, s *sight.Sequence, head, first, n int) {
 	data := t.Float16
 	if data == nil {
 		data = t.BFloat16
 	}
-	if data == nil || t.Dim%16 != 0 {
-		return false
+	at, n := t.run(s, head, first, n)
+	r.Data, r.Len, r.Dim, r.Stride = data[at:], n, t.Dim, t.LenStride
+}
+
+// Octets is Halves for int8.
+func (t *Stored) Octets(r *tile.OctetRows, s *sight.Sequence, head, first, n int) {
+	at, n := t.run(s, head, first, n)
+	r.Data, r.Scales, r.Len, r.Dim, r.Stride = t.Int8[at:], t.Scales[at/t.Dim:], n, t.Dim, t.LenStride
+}
+
+// run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n,
+// and no more than Rows gives.
+func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows int) {
+	if n*t.Dim > manyElements {
+		n = max(16, manyElements/t.Dim&^15)
 	}
 	n = max(0, min(n, s.Keys-first))
 	at, run := t.find(s, head, first, n)
-	r.Data, r.Len, r.Dim, r.Stride = data[at:], min(n, run), t.Dim, t.LenStride
-	return true
+	return at, min(n, run)
 }
 
 // FewRows are converted at a time where each is read once.

@@ -251,14 +251,17 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
 			for k, n := from, 0; k < to; k += n {
+				if n = w.scoreInPlace(it, i, q, t, k, to); n > 0 {
+					continue
+				}
 				w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
 				if n = keys.Len; n > 1 && n < plan.RowKeys {
 					// A whole block: the scores of whatever is behind them are not used.
 					source.Copy(w.keys, &keys)
 					keys.Len = plan.RowKeys
 				}
-				scores := w.scores[(t.slot-t.before)*tile.Keys+k:]
-				asm.RowScores(scores, q.q[t.row-t.before:], q.width, w.plan.ScoreRows(t.rows), keys)
+				scores, queries, rows := w.scored(q, t, k)
+				asm.RowScores(scores, queries, q.width, rows, keys)
 			}
 		}
 	}
@@ -267,6 +270,39 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 			w.editPart(&rows[i], &parts[i], begin)
 		}
 	}
+}
+
+// scored returns where the scores of a part from its key k on go, and of which queries, and how many, they are computed.
+func (w *worker) scored(q *rows, t *part, k int) (scores, queries []float32, rows int) {
+	return w.scores[(t.slot-t.before)*tile.Keys+k:], q.q[t.row-t.before:], w.plan.ScoreRows(t.rows)
+}
+
+// scoreInPlace computes the scores of the keys from k on that are read as they are stored, and returns how many there are:
+// none where they are few, or of many queries, for which a conversion takes less.
+func (w *worker) scoreInPlace(it *plan.Item, i int, q *rows, t *part, k, to int) int {
+	scores, queries, rows := w.scored(q, t, k)
+	if rows > 4 || to-k < tile.StoredRows || !w.K.InPlace() {
+		return 0
+	}
+	var half tile.HalfRows
+	var octets tile.OctetRows
+	s, head, first := &w.sequences[it.Sequence], it.Head+i, t.first+k
+	if w.K.Int8 != nil {
+		if w.K.Octets(&octets, s, head, first, to-k); octets.Len >= tile.StoredRows {
+			asm.RowScoresInt8(scores, queries, q.width, rows, octets)
+			return octets.Len
+		}
+		return 0
+	}
+	switch w.K.Halves(&half, s, head, first, to-k); {
+	case half.Len < tile.StoredRows:
+		return 0
+	case w.K.Float16 != nil:
+		asm.RowScoresFloat16(scores, queries, q.width, rows, half)
+	default:
+		asm.RowScoresBFloat16(scores, queries, q.width, rows, half)
+	}
+	return half.Len
 }
 
 // weighPart turns the scores that each row sees into weights.
@@ -367,20 +403,28 @@ func (w *worker) mixRow(it *plan.Item, i int, t *part, r int, k sight.Keys) {
 func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k sight.Keys) {
 	var values tile.Rows
 	var half tile.HalfRows
+	var octets tile.OctetRows
+	inPlace := rows <= 4 && w.V.InPlace()
 	mixes, sum := t.mixes(w)[r*tile.Pad(w.V.Dim):], t.sum[r:]
-	for k.Len() > 0 {
+	for n := 0; k.Len() > 0; k.From += n {
 		weights := t.scores(w)[r*tile.Keys+k.From:]
-		switch {
-		case !w.V.Converted() || rows > 4 || !w.V.Half(&half, s, head, t.first+k.From, k.Len()):
-			w.V.Rows(&values, w.values, s, head, t.first+k.From, k.Len())
+		switch first := t.first + k.From; {
+		case !inPlace:
+			w.V.Rows(&values, w.values, s, head, first, k.Len())
 			asm.RowValues(mixes, weights, sum, rows, values)
-			k.From += values.Len
+			n = values.Len
+		case w.V.Int8 != nil:
+			w.V.Octets(&octets, s, head, first, k.Len())
+			asm.RowValuesInt8(mixes, weights, sum, rows, octets)
+			n = octets.Len
 		case w.V.Float16 != nil:
+			w.V.Halves(&half, s, head, first, k.Len())
 			asm.RowValuesFloat16(mixes, weights, sum, rows, half)
-			k.From += half.Len
+			n = half.Len
 		default:
+			w.V.Halves(&half, s, head, first, k.Len())
 			asm.RowValuesBFloat16(mixes, weights, sum, rows, half)
-			k.From += half.Len
+			n = half.Len
 		}
 	}
 }

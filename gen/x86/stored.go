@@ -1,0 +1,274 @@
+package x86
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Keys of 16 and 8 bits an element are transposed as they are stored, which takes a half and a quarter of what it
+// takes once they are float32, and converted column by column.
+func genStored(g *gen) {
+	for _, e := range storedTypes {
+		for _, rows := range []int{1, 4} {
+			name, scales, half, keys := fmt.Sprintf("rowScores%d%s", rows, e.name), "", "", g.lanes
+			if e.size == 1 {
+				scales = "scales *float32, "
+			}
+			if rows == 1 {
+				half, keys = "half, ", 32
+			}
+			doc := []string{
+				fmt.Sprintf("%s computes the scores of %d queries against blocks of %d keys, as", name, rows, keys),
+				"[tile.RowScores" + e.name + "]. distance and wrap are those of prefetchRows, row is the bytes of a row, and left is scratch.",
+			}
+			if rows == 1 {
+				doc = append(doc, "A block is the 16 keys at k and the 16 keys half keys further on.")
+			}
+			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, row, wrap, left int)", doc...)
+			g.storedScores(rows, e)
+			g.end()
+
+			name = fmt.Sprintf("rowValues%d", rows)
+			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride int)",
+				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
+			g.rowValues(rows, &e)
+			g.end()
+		}
+	}
+}
+
+// A storedType is a type of elements, of so many bytes.
+type storedType struct {
+	name, pointer string
+	size          int
+	// columns transposes 16 bytes of each of as many rows as a vector has lanes: eight goes to the next 8 of them, of
+	// which it addresses each. column converts column c to V9.
+	columns func(g *gen, eight func() func(row int) Mem) (column func(c int))
+	// load loads a vector of elements, of a row whose scale is in V11.
+	load func(g *gen, m Mem, to reg.VecPhysical)
+}
+
+var storedTypes = []storedType{
+	{"Float16", "*uint16", 2, (*gen).columnsFloat16, (*gen).loadFloat16},
+	{"BFloat16", "*uint16", 2, (*gen).columnsBFloat16, (*gen).loadBFloat16},
+	{"Int8", "*int8", 1, (*gen).columnsInt8, (*gen).loadInt8},
+}
+
+// storedScores: a block is two halves of 16 keys for one query, whose chain of FMAs would be waited for otherwise, and a
+// vector of keys for four queries.
+//
+//	V0-V8 columns as they are stored and scratch, V9 a column, V10 a broadcast of q, V11 a constant or scales,
+//	V12-V15 scores, of vectors of keys or of queries
+func (g *gen) storedScores(rows int, e storedType) {
+	stride, w := g.ptr("stride"), g.elems("w")
+	if e.size > 1 {
+		g.SHLQ(U8(e.size/2), stride)
+	}
+	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	keys := g.eightRows(stride)
+	block, step := g.label("block"), g.label("step")
+	vectors := 1 // of keys
+	var jump reg.GPVirtual
+	if rows == 1 {
+		vectors = 32 / g.lanes
+		jump = g.ptr("half") // from the last 8 keys of the first half to the first 8 of the second
+		g.SUBQ(U8(8), jump)
+		g.IMULQ(stride, jump)
+	}
+	eights := vectors * g.lanes / 8 // of keys of a block
+	back := g.GP64()                // from the last 8 keys to the next 16 bytes of the first ones
+	if eights > 1 {
+		g.MOVQ(stride, back)
+		g.IMUL3Q(I8(-8*(eights-1)), back, back)
+		if rows == 1 {
+			g.SUBQ(jump, back)
+			g.advance(back, stride, 8)
+		}
+		g.ADDQ(U8(16), back)
+	} else {
+		g.MOVQ(U32(16), back)
+	}
+	move := func(by reg.GPVirtual) {
+		for _, p := range []reg.GPVirtual{keys.base, keys.base3, keys.base6} {
+			g.ADDQ(by, p)
+		}
+	}
+	if e.name == "BFloat16" {
+		g.VPBROADCASTD(g.words("upper", 0xffff0000), g.V(11))
+	}
+	g.Label(block)
+	g.MOVQ(g.param("q"), q)
+	g.MOVQ(g.param("k"), n)
+	g.prefetchStart(pf, n, t, "row")
+	g.pointEight(keys, n)
+	for i := range max(vectors, rows) {
+		g.zero(g.V(12 + i))
+	}
+	g.MOVQ(g.param("dim"), n)
+	g.loop(step)
+	given := 0
+	eight := func() func(row int) Mem {
+		switch {
+		case given == 0:
+		case rows == 1 && given == eights/2:
+			move(jump)
+		default:
+			for _, p := range []reg.GPVirtual{keys.base, keys.base3, keys.base6} {
+				g.advance(p, stride, 8)
+			}
+		}
+		given++
+		return keys.at
+	}
+	columns := 16 / e.size
+	for i := range vectors {
+		if e.size == 1 {
+			g.MOVQ(g.param("scales"), t)
+			if rows == 1 && i >= vectors/2 {
+				at4 := g.GP64()
+				g.MOVQ(g.param("half"), at4)
+				g.VMOVUPS(at(t, at4, 4, g.w()*(i-vectors/2)), g.V(11))
+			} else {
+				g.VMOVUPS(mem(t, g.w()*i), g.V(11))
+			}
+		}
+		column := e.columns(g, eight)
+		g.MOVQ(q, t)
+		for c := range columns {
+			column(c)
+			if rows == 1 {
+				if c%2 == 0 {
+					g.addScaled(mem(t, 0), g.V(9), g.V(12+i), g.V(10))
+				} else {
+					g.addScaled(at(t, w, 1, 0), g.V(9), g.V(12+i), g.V(10))
+					g.LEAQ(at(t, w, 2, 0), t)
+				}
+				continue
+			}
+			for r := range rows {
+				g.addScaled(mem(t, 4*r), g.V(9), g.V(12+r), g.V(10))
+			}
+			g.ADDQ(w, t)
+		}
+		if i == vectors-1 {
+			g.MOVQ(t, q)
+		}
+	}
+	for range max(1, eights/2) {
+		g.prefetchRows(pf, t, min(4, 2*eights), "row", 64)
+	}
+	move(back)
+	g.SUBQ(U8(columns), n)
+	g.JG(LabelRef(step))
+	g.MOVQ(g.param("s"), q)
+	if rows == 1 {
+		g.MOVQ(g.param("half"), t)
+		for i := range vectors {
+			if to := i - vectors/2; to >= 0 {
+				g.VMOVUPS(g.V(12+i), at(q, t, 4, g.w()*to))
+			} else {
+				g.VMOVUPS(g.V(12+i), mem(q, g.w()*i))
+			}
+		}
+	} else {
+		for r := range rows {
+			g.VMOVUPS(g.V(12+r), mem(q, 4*tileKeys*r))
+		}
+	}
+	g.ADDQ(I32(32*eights), g.param("s"))
+	if e.size == 1 {
+		g.ADDQ(I32(32*eights), g.param("scales"))
+	}
+	g.MOVQ(stride, t)
+	g.IMUL3Q(I8(8*eights), t, t)
+	g.ADDQ(t, g.param("k"))
+	g.DECQ(g.param("blocks"))
+	g.JNZ(LabelRef(block))
+}
+
+// doubleColumns leaves 4 columns of 4 bytes an element in V0-V3; V4-V7 are scratch.
+func (g *gen) doubleColumns(eight func() func(row int) Mem) {
+	if !g.avx512() {
+		g.columns(4, eight(), nil)
+		return
+	}
+	row := eight()
+	for i := range 4 {
+		g.VMOVUPS(row(i), X(4+i))
+		g.VINSERTF128(U8(1), row(i+4), Y(4+i), Y(4+i))
+	}
+	row = eight()
+	for i := range 4 {
+		g.VINSERTF32X4(U8(2), row(i), g.V(4+i), g.V(4+i))
+		g.VINSERTF32X4(U8(3), row(i+4), g.V(4+i), g.V(4+i))
+	}
+	g.transposeFours(g.V, 4)
+}
+
+// columnsBFloat16: a column is a half of the elements of 4 bytes.
+func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
+	g.doubleColumns(eight)
+	return func(c int) {
+		if c%2 == 0 {
+			g.VPSLLD(U8(16), g.V(c/2), g.V(9))
+		} else {
+			g.VANDPS(g.V(11), g.V(c/2), g.V(9))
+		}
+	}
+}
+
+// columnsInt8: a column is a quarter of the elements of 4 bytes.
+func (g *gen) columnsInt8(eight func() func(row int) Mem) func(c int) {
+	g.doubleColumns(eight)
+	return func(c int) {
+		from := g.V(c / 4)
+		if c%4 < 3 {
+			g.VPSLLD(U8(24-8*(c%4)), from, g.V(9))
+			from = g.V(9)
+		}
+		g.VPSRAD(U8(24), from, g.V(9))
+		g.VCVTDQ2PS(g.V(9), g.V(9))
+		g.VMULPS(g.V(11), g.V(9), g.V(9))
+	}
+}
+
+// columnsFloat16 transposes 8x8 blocks of 16 bits: to interleave rows i and i+4 for all i, which are two new rows each,
+// turns the 6 bits that number rows and columns by one, and three times exchanges rows and columns.
+func (g *gen) columnsFloat16(eight func() func(row int) Mem) func(c int) {
+	row, half := eight(), X
+	for i := range 8 {
+		g.VMOVUPS(row(i), X(i))
+	}
+	if g.avx512() {
+		row, half = eight(), Y
+		for i := range 8 {
+			g.VINSERTI128(U8(1), row(i), Y(i), Y(i))
+		}
+	}
+	r, free := [8]int{0, 1, 2, 3, 4, 5, 6, 7}, 8
+	for range 3 {
+		old := r
+		for i := range 4 {
+			a, b := old[i], old[i+4]
+			g.VPUNPCKLWD(half(b), half(a), half(free))
+			g.VPUNPCKHWD(half(b), half(a), half(b))
+			r[2*i], r[2*i+1], free = free, b, a
+		}
+	}
+	return func(c int) { g.VCVTPH2PS(half(r[c]), g.V(9)) }
+}
+
+func (g *gen) loadFloat16(m Mem, to reg.VecPhysical) { g.VCVTPH2PS(m, to) }
+
+func (g *gen) loadBFloat16(m Mem, to reg.VecPhysical) {
+	g.VPMOVZXWD(m, to)
+	g.VPSLLD(U8(16), to, to)
+}
+
+func (g *gen) loadInt8(m Mem, to reg.VecPhysical) {
+	g.VPMOVSXBD(m, to)
+	g.VCVTDQ2PS(to, to)
+	g.VMULPS(g.V(11), to, to)
+}
