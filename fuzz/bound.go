@@ -294,6 +294,11 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // by log2 e, rounded, and its weight computed as those of keys are. It adds one merge to n_o, n_l and B, and to B that of
 // the only span if S is 1.
 func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
+	return Kernel.attention(q, k, v, scale, e)
+}
+
+// attention is [EditedAttention] for the order of operations o.
+func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
 	if len(k) == 0 {
 		return nil, nil
 	}
@@ -304,8 +309,10 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 		return want, bound
 	}
 	t, sigma := make([]float64, len(k)), make([]float64, len(k))
+	sink := e.Sink != nil && !math.IsInf(float64(*e.Sink), -1)
+	steps := o.steps(len(q), all, sink)
 	c := math.Abs(float64(scale))
-	g := gamma(len(q) + 2)
+	g := gamma(steps.product)
 	most, top := math.Inf(-1), math.Inf(-1)
 	fits := !overflows(q, k, v, scale)
 	for j, key := range k {
@@ -320,11 +327,11 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 		sigma[j] = g*c*a + math.Ln2*eta*(float64(len(q))+sum+a)*(1+g)
 		var size float64
 		t[j], sigma[j], size = edit(e, numbers[j], t[j], sigma[j])
+		sigma[j] += gamma(steps.edited) * (math.Abs(t[j]) + sigma[j])
 		fits = fits && size*math.Log2E <= math.MaxFloat32/2
 		most = math.Max(most, t[j])
 		top = math.Max(top, t[j]+sigma[j])
 	}
-	sink := e.Sink != nil && !math.IsInf(float64(*e.Sink), -1)
 	if sink {
 		x := float64(*e.Sink)
 		err := u*math.Abs(x) + eta
@@ -342,14 +349,13 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 	for j := range t {
 		logP := t[j] - most - math.Log(z)
 		p[j] = math.Exp(logP)
-		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
+		w[j] = excess(logP, sigma[j]+float64(steps.gap)*u*(math.Ln2+top-t[j]+sigma[j])+steps.exponentials)
 		W += w[j]
 	}
-	nl, no, merges := roundings(all, sink)
-	gl, g0 := gamma(nl), gamma(no)
+	gl, g0 := gamma(steps.weight), gamma(steps.mixed)
 	D := 2 * math.Exp(top-most)
 	flush := float64(n) * exp2Flush * D
-	under := float64(all+2*merges) * eta * D
+	under := float64(all+2*steps.merges) * eta * D
 	W += flush
 	L := (1-W)*(1-gl) - under
 	trusted := W < 0.5 && g0 < 0.5 && fits
@@ -365,7 +371,11 @@ func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.Ro
 			size += (p[j] + w[j]) * math.Abs(x)
 			far = math.Max(far, math.Abs(x-o))
 		}
-		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(1+math.Abs(o))*(1+g0)
+		largest := math.Abs(o)
+		if steps.divided {
+			largest += far
+		}
+		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(1+largest)*(1+g0)
 		want[col], bound[col] = o, math.Inf(1)
 		if trusted {
 			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(all+len(q))
@@ -400,7 +410,7 @@ func edit(e *generic.RowEdit, j int, t, sigma float64) (edited, err, size float6
 		sigma += gamma(2)*math.Abs(a) + u*(math.Abs(t)+sigma+math.Abs(a)*(1+gamma(2))) + 2*(d+1)*eta
 		t -= a
 	}
-	if e.Bias != nil {
+	if e.Bias != nil && e.Bias[j] != 0 { // a sum with 0 is exact
 		b := float64(e.Bias[j])
 		size += math.Abs(b)
 		sigma += u*math.Abs(b) + u*(math.Abs(t)+sigma+math.Abs(b)*(1+u)) + eta
@@ -418,11 +428,16 @@ func edit(e *generic.RowEdit, j int, t, sigma float64) (edited, err, size float6
 // its score: underflows, at most n + 2B, count twice. The interval is infinite where scores
 // or sums may overflow.
 func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
+	return Kernel.hull(q, k, v, scale)
+}
+
+// hull is [Hull] for the order of operations o.
+func (o *Order) hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 	if len(k) == 0 {
 		return nil, nil
 	}
-	nl, no, merges := roundings(len(k), false)
-	g := gamma(no + nl + 2)
+	steps := o.steps(len(q), len(k), false)
+	g := gamma(steps.mixed + steps.weight + 2)
 	finite := !overflows(q, k, v, scale)
 	for col := range v[0] {
 		least, most, size := math.Inf(1), math.Inf(-1), 0.0
@@ -430,7 +445,7 @@ func Hull(q []float32, k, v [][]float32, scale float32) (lo, hi []float64) {
 			x := float64(row[col])
 			least, most, size = math.Min(least, x), math.Max(most, x), math.Max(size, math.Abs(x))
 		}
-		tau := g*size + (2*float64(len(k)+2*merges)*(1+size)+1)*eta*(1+g)
+		tau := g*size + (2*float64(len(k)+2*steps.merges)*(1+size)+1)*eta*(1+g)
 		if !finite {
 			least, most, tau = math.Inf(-1), math.Inf(1), 0
 		}

@@ -35,7 +35,10 @@ type Gradients struct {
 //
 // Sums. An element of dV or dK passes at most 64 FMAs and an addition for each block and head, one of dQ at most
 // 128 FMAs and an addition for each unit of keys.
-func Gradient(g *generic.AttentionGradient) *Gradients {
+func Gradient(g *generic.AttentionGradient) *Gradients { return Kernel.gradient(g) }
+
+// gradient is [Gradient] for the order of operations o.
+func (o *Order) gradient(g *generic.AttentionGradient) *Gradients {
 	r := &Gradients{Trusted: true, DK: zeros(g.K), DKBound: zeros(g.K), DV: zeros(g.V), DVBound: zeros(g.V)}
 	blocks, rows := 0, 0
 	for _, head := range g.Queries {
@@ -44,16 +47,19 @@ func Gradient(g *generic.AttentionGradient) *Gradients {
 	}
 	roundK := gamma(min(rows, generic.GradientQueries) + blocks)
 	roundQ := gamma(min(len(g.K), generic.GradientKeys) + ceilDiv(len(g.K), generic.GradientKeys))
+	if !o.kernel {
+		roundK, roundQ = gamma(rows+2), gamma(len(g.K)+2) // a scale may come last
+	}
 	for _, head := range g.Queries {
 		var dq, dqBound [][]float64
 		for i := range head {
 			q := &head[i]
-			x := gradientRow(g, q)
+			x := gradientRow(o, g, q)
 			r.Trusted = r.Trusted && x.trusted
 			row, bound := make([]float64, len(q.Q)), make([]float64, len(q.Q))
 			for n, j := range x.keys {
-				for c, o := range q.DO {
-					d := float64(o)
+				for c, y := range q.DO {
+					d := float64(y)
 					r.DV[j][c] += x.p[n] * d
 					r.DVBound[j][c] += math.Abs(d)*(x.dp[n]+roundK*(x.p[n]+x.dp[n])) + eta*(1+roundK)
 				}
@@ -88,7 +94,7 @@ type scoreGradient struct {
 	trusted        bool
 }
 
-func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreGradient {
+func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.GradientQuery) *scoreGradient {
 	edits := q.Edit
 	if edits == nil {
 		edits = new(generic.RowEdit)
@@ -110,7 +116,9 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 
 	// Scores, and slopes of the cap.
 	t, sigma, slope, dslope := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
-	gs := gamma(len(q.Q) + 2)
+	sink := edits.Sink != nil && !math.IsInf(float64(*edits.Sink), -1)
+	steps := order.steps(len(q.Q), len(g.K), sink)
+	gs := gamma(steps.product)
 	most, top := math.Inf(-1), math.Inf(-1)
 	for j, key := range k {
 		var dot, a, sum float64
@@ -129,10 +137,10 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		}
 		var largest float64
 		t[j], sigma[j], largest = edit(edits, x.keys[j], t[j], sigma[j])
+		sigma[j] += gamma(steps.edited) * (math.Abs(t[j]) + sigma[j])
 		x.trusted = x.trusted && largest*math.Log2E <= math.MaxFloat32/2
 		most, top = math.Max(most, t[j]), math.Max(top, t[j]+sigma[j])
 	}
-	sink := edits.Sink != nil && !math.IsInf(float64(*edits.Sink), -1)
 	if sink { // one more key, with a value of 0
 		s := float64(*edits.Sink)
 		t, sigma = append(t, s), append(sigma, u*math.Abs(s)+eta)
@@ -152,13 +160,16 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		if j < n {
 			x.p[j] = math.Exp(logP)
 		}
-		w[j] = excess(logP, sigma[j]+u*(math.Ln2+top-t[j]+sigma[j])+2*exp2ULP*u)
+		kappa := sigma[j] + float64(steps.gap)*u*(math.Ln2+top-t[j]+sigma[j]) + steps.exponentials
+		if !order.kernel {
+			kappa += u * (math.Abs(most+math.Log(z)) + 6)
+		}
+		w[j] = excess(logP, kappa)
 		W += w[j]
 	}
-	nl, _, merges := roundings(len(g.K), sink)
 	D := 2 * math.Exp(top-most)
 	W += float64(len(t)) * exp2Flush * D
-	L := (1-W)*(1-gamma(nl)) - float64(len(g.K)+2*merges)*eta*D
+	L := (1-W)*(1-gamma(steps.weight)) - float64(len(g.K)+2*steps.merges)*eta*D
 	x.trusted = x.trusted && W < 0.5 && L > 0
 	for j := range x.dp {
 		x.dp[j] = ((x.p[j]+w[j])*(1+gamma(2))+exp2Flush*D)/L - x.p[j] + eta
@@ -173,7 +184,7 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 			hiding.Bias[j] = edits.Bias[j]
 		}
 	}
-	o, E := EditedAttention(q.Q, g.K, g.V, g.Scale, &hiding)
+	o, E := order.attention(q.Q, g.K, g.V, g.Scale, &hiding)
 	var delta, mixed, off float64
 	for c, d := range q.DO {
 		y := math.Abs(float64(d))
@@ -182,8 +193,16 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		x.trusted = x.trusted && !math.IsInf(E[c], 1)
 		mixed += y * (math.Abs(o[c]) + E[c])
 	}
-	e := (1+u)*size*(off+gamma(additions(len(q.DO)))*mixed+float64(len(q.DO))*eta) + u*size*math.Abs(delta) + eta
+	gd := gamma(additions(len(q.DO)))
+	if !order.kernel {
+		gd = gamma(len(q.DO) + 2)
+	}
+	e := (1+u)*size*(off+gd*mixed+float64(len(q.DO))*eta) + u*size*math.Abs(delta) + eta
 	gv := gamma(len(q.DO) + 2)
+	if !order.kernel {
+		gv = gamma(len(q.DO) + 4)
+		e = max(e, mixedDelta(x, q.DO, v, size, delta))
+	}
 	for j, row := range v {
 		var dot, a, sum float64
 		for c, y := range row {
@@ -198,6 +217,23 @@ func gradientRow(g *generic.AttentionGradient, q *generic.GradientQuery) *scoreG
 		x.dds[j] = most - math.Abs(x.ds[j]) + gamma(2)*most + 2*eta
 	}
 	return x
+}
+
+// mixedDelta bounds the error of scale*D as the sum of P*dP: dP is off by gamma(dv+4)*sum |dO_c*v_jc| and underflows, P by dp, and
+// the sum of n by gamma(n+2).
+func mixedDelta(x *scoreGradient, dO []float32, v [][]float32, size, delta float64) (e float64) {
+	gv, gn := gamma(len(dO)+4), gamma(len(v)+2)
+	for j, row := range v {
+		var dot, a, sum float64
+		for c, y := range row {
+			p := float64(dO[c]) * float64(y)
+			dot, a, sum = dot+p, a+math.Abs(p), sum+math.Abs(float64(y))
+		}
+		off := gv*a + eta*(float64(len(row))+sum)*(1+gv)
+		most := (x.p[j] + x.dp[j]) * (math.Abs(dot) + off)
+		e += most - x.p[j]*math.Abs(dot) + gn*most + eta
+	}
+	return (1+u)*size*e + u*size*math.Abs(delta) + eta
 }
 
 func zeros(rows [][]float32) (all [][]float64) {

@@ -34,8 +34,8 @@ func below(x float64) float32 {
 }
 
 // column is a row with keys and values of one element.
-func column(q float32, k, v []float32) *Row {
-	return &Row{Q: []float32{q}, K: k, V: v, Dim: 1, VDim: 1, Scale: 1}
+func column(q float32, k, v []float32) *Case {
+	return newRow([]float32{q}, k, v, 1, 1)
 }
 
 func repeat(n int, x ...float32) []float32 {
@@ -50,7 +50,7 @@ func TestScoreLimits(t *testing.T) {
 	limit := below(maxScore)
 	for _, c := range []struct {
 		name string
-		row  *Row
+		row  *Case
 		want float32
 	}{
 		{"a scaled query beyond", column(3e38, []float32{1e-38, 2e-38}, []float32{0, 1}), nan}, // scores of 3 and 6
@@ -61,13 +61,13 @@ func TestScoreLimits(t *testing.T) {
 		{"scores within, positive", column(1, repeat(40, limit), repeat(40, 1)), 1},
 		{"scores within, far apart", column(1, []float32{limit, -limit}, []float32{3, 4}), 3},
 		{"a partial sum beyond", // of scores of 1e38 and 0
-			&Row{Q: []float32{1, 1, 1}, K: []float32{2e38, 2e38, -3e38, 0, 0, 0}, V: []float32{1, 2}, Dim: 3, VDim: 1, Scale: 1}, nan},
+			newRow([]float32{1, 1, 1}, []float32{2e38, 2e38, -3e38, 0, 0, 0}, []float32{1, 2}, 1, 1), nan},
 		{"a partial sum within",
-			&Row{Q: []float32{1, 1, 1}, K: []float32{1e38, 5e37, -7e37, 0, 0, 0}, V: []float32{1, 2}, Dim: 3, VDim: 1, Scale: 1}, 1},
+			newRow([]float32{1, 1, 1}, []float32{1e38, 5e37, -7e37, 0, 0, 0}, []float32{1, 2}, 1, 1), 1},
 	} {
-		out := c.row.Attend()
+		out := attendRow(c.row)
 		asmtest.Equal(t, []float32{c.want}, out, "%s", c.name)
-		asmtest.Equal(t, out, c.row.attendAs(9), "%s: a panel", c.name)
+		asmtest.Equal(t, out, attendRowAs(c.row, 9), "%s: a panel", c.name)
 	}
 
 	// The limit holds however the factors share it, and whatever the signs.
@@ -75,7 +75,7 @@ func TestScoreLimits(t *testing.T) {
 	tried := 0
 	for range 2000 {
 		dim, n := 1+r.IntN(40), 1+r.IntN(20)
-		row := &Row{Q: normals(r, dim, 1), K: normals(r, n*dim, 1), V: normals(r, n, 1), Dim: dim, VDim: 1}
+		row := newRow(normals(r, dim, 1), normals(r, n*dim, 1), normals(r, n, 1), 1, 1)
 		scale, largest := math.Ldexp(1+r.Float64(), r.IntN(200)-100), 0.0
 		for _, x := range row.Q {
 			largest = math.Max(largest, math.Abs(float64(x)))
@@ -103,7 +103,7 @@ func TestScoreLimits(t *testing.T) {
 			continue
 		}
 		tried++
-		row.check(t, "Dim %d, %d keys, queries of %g", dim, n, size)
+		checkCase(t, row, "Dim %d, %d keys, queries of %g", dim, n, size)
 		require.False(t, overflows(row.Q, chunks(row.K, dim), chunks(row.V, 1), row.Scale), "the limit of the docstring is within that of the bounds")
 	}
 	require.Greater(t, tried, 500)
@@ -113,7 +113,7 @@ func TestValueLimits(t *testing.T) {
 	const tile = generic.TileKeys
 	for _, c := range []struct {
 		name string
-		row  *Row
+		row  *Case
 		want float32
 	}{
 		{"a tile beyond", column(1, repeat(2*tile, 0), append(repeat(tile, 2e36), repeat(tile, -2e36)...)), nan},
@@ -123,13 +123,13 @@ func TestValueLimits(t *testing.T) {
 		{"all tiles within", column(1, repeat(1<<16, 0), repeat(1<<16, below(0x1p111))), below(0x1p111)},
 		{"one value", column(1, []float32{5}, []float32{math.MaxFloat32}), math.MaxFloat32},
 	} {
-		out := c.row.Attend()
+		out := attendRow(c.row)
 		if c.want != c.want || math.IsInf(float64(c.want), 0) || c.want == 0 {
 			asmtest.Equal(t, []float32{c.want}, out, "%s", c.name)
 		} else {
 			require.InEpsilon(t, c.want, out[0], 1e-4, c.name)
 		}
-		asmtest.Equal(t, out, c.row.attendAs(9), "%s: a panel", c.name)
+		asmtest.Equal(t, out, attendRowAs(c.row, 9), "%s: a panel", c.name)
 	}
 
 	r := rand.New(rand.NewPCG(2, 7))
@@ -143,7 +143,7 @@ func TestValueLimits(t *testing.T) {
 		for i, x := range row.V {
 			row.V[i] = float32(float64(x) / sum * maxSum * (1 - 0x1p-20))
 		}
-		row.check(t, "%d keys", n)
+		checkCase(t, row, "%d keys", n)
 		require.False(t, overflows(row.Q, chunks(row.K, 1), chunks(row.V, 1), 1), "the limit of the docstring is that of the bounds")
 	}
 }
@@ -153,9 +153,9 @@ func TestWeightlessValues(t *testing.T) {
 	for _, score := range []float32{-inf, -200} {
 		for _, value := range []float32{nan, inf} {
 			row := column(1, []float32{0, score}, []float32{1, value})
-			asmtest.Equal(t, []float32{nan}, row.Attend(), "a score of %g, a value of %g", score, value)
+			asmtest.Equal(t, []float32{nan}, attendRow(row), "a score of %g, a value of %g", score, value)
 			row.V[1] = math.MaxFloat32
-			asmtest.Equal(t, []float32{1}, row.Attend(), "a score of %g, a finite value", score)
+			asmtest.Equal(t, []float32{1}, attendRow(row), "a score of %g, a finite value", score)
 		}
 	}
 }
@@ -239,6 +239,6 @@ func TestDocumentedBounds(t *testing.T) {
 	// Where scale*log2 e underflows, only the bound of this package holds.
 	row := column(1e22, []float32{0, 1e23}, []float32{0, 1})
 	row.Scale = 1e-45 // the least subnormal, 1.4e-45: scores of 0 and 1.4
-	_, d := row.check(t, "a scale that underflows")
+	_, d := checkCase(t, row, "a scale that underflows")
 	require.Greater(t, d.Error, 0x1p20)
 }

@@ -16,30 +16,43 @@ import (
 // What attention must get right by design, on inputs that break designs. The fuzz targets draw
 // shapes and values; here are the extremes that they would not meet.
 
-// Attend is kernel.Attention on the row, by one worker.
-func (r *Row) Attend() []float32 { return r.attendAs(1) }
+// newRow returns the case of a query with keys and values that are packed.
+func newRow(q, k, v []float32, vdim int, scale float32) *Case {
+	return &Case{Queries: 1, Keys: len(k) / len(q), Dim: len(q), VDim: vdim, Q: q, K: k, V: v, Scale: scale}
+}
 
-// attendAs computes several queries like that of the row, as another path may do it, and returns
+// attendRow is kernel.Attention on a row, by one worker.
+func attendRow(c *Case) []float32 { return attendRowAs(c, 1) }
+
+// attendRowAs computes several queries like that of the row, as another path may do it, and returns
 // the output of the last.
-func (r *Row) attendAs(queries int) []float32 {
+func attendRowAs(c *Case, queries int) []float32 {
 	tensor := func(x []float32, dim int) kernel.Tensor {
 		return kernel.Tensor{Data: x, Batch: 1, Heads: 1, Len: len(x) / dim, Dim: dim}
 	}
-	dst := tensor(make([]float32, queries*r.VDim), r.VDim)
-	q := tensor(slices.Repeat(r.Q, queries), r.Dim)
-	if err := kernel.Attention(dst, q, tensor(r.K, r.Dim), tensor(r.V, r.VDim), &kernel.Options{Scale: r.Scale, Workers: 1}); err != nil {
+	dst := tensor(make([]float32, queries*c.VDim), c.VDim)
+	q := tensor(slices.Repeat(c.Q, queries), c.Dim)
+	if err := kernel.Attention(dst, q, tensor(c.K, c.Dim), tensor(c.V, c.VDim), &kernel.Options{Scale: c.Scale, Workers: 1}); err != nil {
 		panic(err) // the shapes are right
 	}
-	return dst.Data[len(dst.Data)-r.VDim:]
+	return dst.Data[len(dst.Data)-c.VDim:]
 }
 
-// check measures a row, by the path of few queries and by that of panels, which must agree.
-func (r *Row) check(t *testing.T, format string, args ...any) (out []float32, d Deviation) {
+// measure is Measure for the order of kernel.
+func measure(t testing.TB, c *Case, out []float32) Deviation {
+	t.Helper()
+	d, err := c.Measure(&Kernel, out)
+	require.NoError(t, err)
+	return d
+}
+
+// checkCase measures a row, by the path of few queries and by that of panels, which must agree.
+func checkCase(t *testing.T, c *Case, format string, args ...any) (out []float32, d Deviation) {
 	t.Helper()
 	what := fmt.Sprintf(format, args...)
-	out = r.Attend()
-	asmtest.Equal(t, out, r.attendAs(9), "%s: a panel", what)
-	d = r.Measure(out)
+	out = attendRow(c)
+	asmtest.Equal(t, out, attendRowAs(c, 9), "%s: a panel", what)
+	d = measure(t, c, out)
 	require.True(t, d.InHull, "%s: %g is outside of the values", what, out)
 	require.LessOrEqual(t, d.Ratio, 1.0, "%s: %g", what, out)
 	return out, d
@@ -62,7 +75,7 @@ func TestMagnitudes(t *testing.T) {
 		}
 		bounded, worst := 0, 0.0
 		for _, n := range lengths {
-			_, d := NewRow(1, n, size).check(t, "%d keys, scores of %g", n, size)
+			_, d := checkCase(t, NewRow(1, n, size), "%d keys, scores of %g", n, size)
 			if !math.IsInf(d.Bound, 1) {
 				bounded++
 			}
@@ -82,11 +95,11 @@ func TestCreepingMaxima(t *testing.T) {
 	n := tiles * generic.TileKeys
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, step := range []float32{1. / generic.TileKeys, 0x1p-12, -1. / generic.TileKeys, -0x1p-12} {
-		row := &Row{Q: []float32{1}, K: make([]float32, n), V: make([]float32, n), Dim: 1, VDim: 1, Scale: natural}
+		row := newRow([]float32{1}, make([]float32, n), make([]float32, n), 1, natural)
 		for j := range n {
 			row.K[j], row.V[j] = float32(j)*step, 1+r.Float32()
 		}
-		_, d := row.check(t, "steps of %g", step)
+		_, d := checkCase(t, row, "steps of %g", step)
 		t.Logf("%d tiles, steps of %g: error %.2f u, %.3f of the bound", tiles, step, d.Error, d.Ratio)
 		require.False(t, math.IsInf(d.Bound, 1))
 	}
@@ -112,8 +125,8 @@ func TestNeedles(t *testing.T) {
 		}
 	}
 	for _, j := range places {
-		row := &Row{Q: slices.Clone(k[j*dim:][:dim]), K: k, V: v, Dim: dim, VDim: 1, Scale: 300}
-		out, _ := row.check(t, "needle %d", j)
+		row := newRow(slices.Clone(k[j*dim:][:dim]), k, v, 1, 300)
+		out, _ := checkCase(t, row, "needle %d", j)
 		// The others have scores that are tens below: weights of e^-20 in all.
 		require.InDelta(t, v[j], out[0], 1e-6, "needle %d of %d", j, n)
 	}
@@ -144,7 +157,7 @@ func TestShiftInvariance(t *testing.T) {
 		}
 
 		const dim, vdim = 9, 3
-		row := &Row{Q: grid(dim, 1./8), K: grid(n*dim, 1./8), V: normals(r, n*vdim, 1), Dim: dim, VDim: vdim, Scale: natural}
+		row := newRow(grid(dim, 1./8), grid(n*dim, 1./8), normals(r, n*vdim, 1), vdim, natural)
 		row.Q[dim-1] = 1
 		set := func(shift float32) {
 			for j := range n {
@@ -152,20 +165,20 @@ func TestShiftInvariance(t *testing.T) {
 			}
 		}
 		set(0)
-		exact, _ := row.check(t, "%d keys", n)
+		exact, _ := checkCase(t, row, "%d keys", n)
 		for _, shift := range []float32{1, -3, 1000, -65536} { // integers: all maxima shift by them
 			set(shift)
-			asmtest.Equal(t, exact, row.Attend(), "attention over %d keys, scores shifted by %g", n, shift)
+			asmtest.Equal(t, exact, attendRow(row), "attention over %d keys, scores shifted by %g", n, shift)
 		}
 
 		row.Scale = 0.7
 		set(0)
 		_, before := Attention(row.Q, chunks(row.K, dim), chunks(row.V, vdim), row.Scale)
-		a, _ := row.check(t, "%d keys", n)
+		a, _ := checkCase(t, row, "%d keys", n)
 		for _, shift := range []float32{0.5, -7, 100} {
 			set(shift)
 			_, after := Attention(row.Q, chunks(row.K, dim), chunks(row.V, vdim), row.Scale)
-			b, _ := row.check(t, "%d keys, scores shifted by %g", n, shift)
+			b, _ := checkCase(t, row, "%d keys, scores shifted by %g", n, shift)
 			for c := range a {
 				require.InDelta(t, a[c], b[c], before[c]+after[c], "attention over %d keys, shifted by %g", n, shift)
 			}
@@ -179,14 +192,14 @@ func TestKeyPermutation(t *testing.T) {
 	for _, n := range []int{2, 16, generic.TileKeys + 1, 2000} {
 		for _, size := range []float64{0, 1, 10, 100} {
 			row := NewRow(uint64(n), n, size)
-			a, _ := row.check(t, "%d keys, scores of %g", n, size)
+			a, _ := checkCase(t, row, "%d keys, scores of %g", n, size)
 			_, before := Attention(row.Q, chunks(row.K, row.Dim), chunks(row.V, row.VDim), row.Scale)
 			k, v := chunks(slices.Clone(row.K), row.Dim), chunks(slices.Clone(row.V), row.VDim)
 			for to, from := range r.Perm(n) {
 				copy(row.K[to*row.Dim:], k[from])
 				copy(row.V[to*row.VDim:], v[from])
 			}
-			b, _ := row.check(t, "%d keys in another order, scores of %g", n, size)
+			b, _ := checkCase(t, row, "%d keys in another order, scores of %g", n, size)
 			_, after := Attention(row.Q, chunks(row.K, row.Dim), chunks(row.V, row.VDim), row.Scale)
 			for c := range a {
 				require.InDelta(t, a[c], b[c], before[c]+after[c], "%d keys, scores of %g", n, size)

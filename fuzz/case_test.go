@@ -11,7 +11,7 @@ import (
 func TestNewRow(t *testing.T) {
 	for _, size := range []float64{0, 0.01, 1, 30} {
 		row := NewRow(7, 20_000, size)
-		require.Equal(t, 20_000, row.Keys())
+		require.Equal(t, 20_000, row.Keys)
 		var mean, square float64
 		for _, key := range chunks(row.K, row.Dim) {
 			score := 0.0
@@ -44,7 +44,7 @@ func TestMeasure(t *testing.T) {
 		out[c] = float32(x)
 		widest = max(widest, bound[c])
 	}
-	d := row.Measure(out)
+	d := measure(t, row, out)
 	require.True(t, d.InHull)
 	require.Less(t, d.Error, 1.0, "rounding")
 	require.InEpsilon(t, widest/(u*4), d.Bound, 1e-9)
@@ -52,7 +52,7 @@ func TestMeasure(t *testing.T) {
 		for _, off := range []float64{-3, 3} {
 			was := out[c]
 			out[c] = float32(want[c] + off*bound[c])
-			d := row.Measure(out)
+			d := measure(t, row, out)
 			err := math.Abs(float64(out[c]) - want[c])
 			require.InEpsilon(t, err/(u*4), d.Error, 1e-9)
 			require.InEpsilon(t, err/bound[c], d.Ratio, 1e-9)
@@ -65,17 +65,17 @@ func TestMeasure(t *testing.T) {
 				if y := float64(out[c]); edge.in && (y < lo[c] || y > hi[c]) {
 					out[c] = math.Nextafter32(out[c], was) // it was rounded outwards
 				}
-				require.Equal(t, edge.in, row.Measure(out).InHull, "column %d is %g in [%g, %g]", c, out[c], lo[c], hi[c])
+				require.Equal(t, edge.in, measure(t, row, out).InHull, "column %d is %g in [%g, %g]", c, out[c], lo[c], hi[c])
 			}
 			out[c] = float32(math.NaN())
-			d = row.Measure(out)
+			d = measure(t, row, out)
 			require.True(t, math.IsInf(d.Error, 1) && math.IsInf(d.Ratio, 1) && !d.InHull)
 			out[c] = was
 		}
 	}
 	// A bound of +Inf promises nothing.
 	row.Scale = 1e9
-	d = row.Measure(out)
+	d = measure(t, row, out)
 	require.True(t, math.IsInf(d.Bound, 1) && d.Ratio == 0, "%+v", d)
 }
 

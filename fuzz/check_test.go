@@ -1,0 +1,347 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/selfattn/attn/kernel"
+	"github.com/stretchr/testify/require"
+)
+
+// kernelImplementation is package kernel, by so many workers.
+func kernelImplementation(workers int) *Implementation {
+	call := func(c *Case) (q, k, v kernel.Tensor, o *kernel.Options) {
+		o = &kernel.Options{
+			Scale: c.Scale, SoftCap: c.SoftCap, ALiBi: c.ALiBi, Sinks: c.Sinks, Causal: c.Causal, Window: (*kernel.Window)(c.Window), Start: c.Start,
+			KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Workers: workers,
+		}
+		batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
+		if c.Bias != nil {
+			o.Bias = &kernel.Bias{Data: c.Bias, BatchStride: batch, HeadStride: head, QueryStride: query}
+		}
+		if c.Mask != nil {
+			o.Mask = &kernel.Mask{Data: c.Mask, BatchStride: batch, HeadStride: head, QueryStride: query}
+		}
+		return kernel.Tensor{Data: c.Q, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.Dim},
+			kernel.Tensor{Data: c.K, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.Dim},
+			kernel.Tensor{Data: c.V, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.VDim}, o
+	}
+	like := func(x kernel.Tensor, data []float32) kernel.Tensor { x.Data = data; return x }
+	out := func(c *Case, data []float32) kernel.Tensor {
+		return kernel.Tensor{Data: data, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}
+	}
+	return &Implementation{
+		Takes: All, Order: Kernel,
+		Attention: func(dst []float32, c *Case) error {
+			q, k, v, o := call(c)
+			return kernel.Attention(out(c, dst), q, k, v, o)
+		},
+		Gradient: func(dq, dk, dv []float32, c *Case) error {
+			q, k, v, o := call(c)
+			dst := out(c, make([]float32, len(c.DO)))
+			o.Stats = make([]float32, 2*c.Batch*c.Heads*c.Queries)
+			if err := kernel.Attention(dst, q, k, v, o); err != nil {
+				return err
+			}
+			return kernel.AttentionGradient(&kernel.Gradient{
+				Q: q, K: k, V: v, O: dst, DO: out(c, c.DO), DQ: like(q, dq), DK: like(k, dk), DV: like(v, dv), Stats: o.Stats,
+			}, o)
+		},
+	}
+}
+
+func TestCheckKernel(t *testing.T) { Check(t, kernelImplementation(2)) }
+
+func FuzzCheck(f *testing.F) { Fuzz(f, kernelImplementation(1)) }
+
+// plainAttention is attention as one would first write it in float32, tile by tile of so many keys, with a mistake.
+func plainAttention(keys int, f fault) *Implementation {
+	return &Implementation{
+		Takes: Batches | Heads | Groups | ValueDims | Scales | Causal,
+		Order: Order{Tile: keys},
+		Attention: func(out []float32, c *Case) error {
+			rows := chunks(out, c.VDim)
+			for n, q := range chunks(c.Q, c.Dim) {
+				i, head := n%c.Queries, n/c.Queries
+				seen := c.Keys
+				if c.Causal {
+					seen = max(0, min(c.Keys, i+1+c.Keys-c.Queries))
+					if f == wrongCorner {
+						seen = min(c.Keys, i+1)
+					}
+				}
+				kv := head / c.Heads * c.KVHeads
+				kv += head % c.Heads / (c.Heads / c.KVHeads)
+				plainRow(rows[n], q, chunks(c.K, c.Dim)[kv*c.Keys:][:seen], chunks(c.V, c.VDim)[kv*c.Keys:][:seen], c.Scale, keys, f)
+			}
+			return nil
+		},
+	}
+}
+
+// half rounds to the 11 bits of a float16.
+func half(x float32) float32 {
+	y := float32(x * (1<<13 + 1))
+	return y - float32(y-x)
+}
+
+func plainRow(out, q []float32, k, v [][]float32, scale float32, tile int, f fault) {
+	clear(out)
+	if f == skippedKey && len(k) > 1 {
+		k = k[:len(k)-1]
+	}
+	m, l := float32(math.Inf(-1)), float32(0)
+	for first := 0; first < len(k); first += tile {
+		s := make([]float32, min(tile, len(k)-first))
+		most := m
+		for j := range s {
+			for c, x := range k[first+j] {
+				s[j] += float32(q[c] * x)
+			}
+			s[j] *= scale
+			most = max(most, s[j])
+		}
+		if f == staleMaximum && first > 0 {
+			most = m
+		}
+		rescale := float32(math.Exp(float64(m - most)))
+		if f == missedRescale {
+			rescale = 1
+		}
+		m = most
+		l *= rescale
+		for c := range out {
+			out[c] *= rescale
+		}
+		for j, x := range s {
+			p := float32(math.Exp(float64(x - m)))
+			l += p
+			for c, y := range v[first+j] {
+				if out[c] += float32(p * y); f == halfSums {
+					out[c] = half(out[c])
+				}
+			}
+		}
+		if f == paddedLanes && len(s) < tile {
+			l += float32(tile-len(s)) * float32(math.Exp(float64(-m)))
+		}
+	}
+	for c := range out {
+		if l > 0 {
+			out[c] /= l
+		}
+	}
+}
+
+const (
+	wrongCorner fault = "causal mask from the first key and not to the last"
+	halfSums    fault = "sums in float16"
+)
+
+// A recorder notes whether a test has failed.
+type recorder struct {
+	testing.TB
+	failures []string
+}
+
+func (r *recorder) Helper()             {}
+func (r *recorder) Logf(string, ...any) {}
+func (r *recorder) Error(args ...any)   { r.failures = append(r.failures, fmt.Sprint(args...)) }
+func (r *recorder) Errorf(format string, args ...any) {
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+// Check passes what is right and finds each fault, from as many keys on as the package comment says.
+func TestCheckFaults(t *testing.T) {
+	const tile = 16
+	for _, f := range []struct {
+		fault fault
+		kind  string
+		from  int
+	}{
+		{none, "", 0},
+		{skippedKey, "equal scores", 2},
+		{paddedLanes, "equal scores", 1},
+		{missedRescale, "rising maxima", tile + 1},
+		{staleMaximum, "rising maxima", tile + 5}, // where scores are 88 above it
+		{halfSums, "equal scores", 1},
+		{wrongCorner, "normal", 3}, // with two queries
+	} {
+		r, m := &recorder{TB: t}, plainAttention(tile, f.fault)
+		Check(r, m)
+		if f.fault == none {
+			require.Empty(t, r.failures)
+			continue
+		}
+		for _, text := range r.failures {
+			t.Logf("%s: %.400s", f.fault, text)
+			require.Contains(t, text, "times its bound")
+			require.Contains(t, text, "fuzz.Case{")
+		}
+		k := &Kinds[slices.IndexFunc(Kinds, func(k Kind) bool { return k.Name == f.kind })]
+		require.Contains(t, strings.Join(r.failures, ""), "attn: "+k.Name+": ", f.fault)
+		from := 0
+		for n := 1; n < 100 && from == 0; n++ {
+			for seed := range uint64(4) {
+				if m.failing(k.Draw(seed, 2, n, m.Takes&Causal)) != nil {
+					from = n
+				}
+			}
+		}
+		require.Equal(t, f.from, from, "%s shows from so many keys on", f.fault)
+	}
+}
+
+// What is reported is small: a fault behind 16 keys of which Dim, heads and options do not matter.
+func TestShrink(t *testing.T) {
+	m := kernelImplementation(1)
+	right := m.Attention
+	m.Attention = func(out []float32, c *Case) error {
+		err := right(out, c)
+		if c.Keys > 16 && len(out) > 0 {
+			out[len(out)-1]++
+		}
+		return err
+	}
+	for seed := range uint64(2) {
+		c := m.draw(&Kinds[0], seed, 9, 100, All)
+		if m.failing(c) == nil {
+			continue
+		}
+		before := c.String()
+		s := m.shrink(c)
+		require.Equal(t, before, c.String(), "the case itself stays")
+		require.NotNil(t, m.failing(s))
+		require.Equal(t, []int{1, 1, 1, 1, 17, 1, 1}, []int{s.Batch, s.Heads, s.KVHeads, s.Queries, s.Keys, s.Dim, s.VDim})
+		require.True(t, s.Mask == nil && s.Bias == nil && s.ALiBi == nil && s.Sinks == nil && s.DO == nil && s.Window == nil && s.QueryOffsets == nil && s.SoftCap == 0, s.String())
+	}
+}
+
+// What an implementation does not take is no failure, unless it takes nothing; other errors are.
+func TestCheckErrors(t *testing.T) {
+	m := plainAttention(16, none)
+	attention := m.Attention
+	m.Attention = func(out []float32, c *Case) error {
+		if c.Causal && c.Queries != c.Keys {
+			return errors.ErrUnsupported
+		}
+		return attention(out, c)
+	}
+	r := &recorder{TB: t}
+	Check(r, m)
+	require.Empty(t, r.failures)
+
+	m.Attention = func([]float32, *Case) error { return errors.ErrUnsupported }
+	Check(r, m)
+	require.Len(t, r.failures, len(Kinds))
+	require.Contains(t, r.failures[0], "takes none")
+
+	r.failures = nil
+	m.Attention = func([]float32, *Case) error { return errors.New("out of luck") }
+	Check(r, m)
+	require.Len(t, r.failures, 1)
+	require.Contains(t, r.failures[0], "out of luck")
+
+	r.failures = nil
+	m.Attention = func([]float32, *Case) error { return nil }
+	Check(r, m)
+	require.Contains(t, r.failures[len(r.failures)-1], "out[0 0 0 0] is NaN")
+}
+
+// An order that is not the one that is named shows in long sums; each is within its own bound.
+func TestOrders(t *testing.T) {
+	const n = 1 << 16
+	c := &Case{Queries: 1, Keys: n, Dim: 1, Q: []float32{0}, K: make([]float32, n), V: make([]float32, n)}
+	for i := range c.V {
+		c.V[i] = 0.1
+	}
+	chain := func(x []float32) (sum float32) {
+		for _, v := range x {
+			sum += v
+		}
+		return sum
+	}
+	var pairwise func(x []float32) float32
+	pairwise = func(x []float32) float32 {
+		if len(x) == 1 {
+			return x[0]
+		}
+		return pairwise(x[:(len(x)+1)/2]) + pairwise(x[(len(x)+1)/2:])
+	}
+	blocks := func(x []float32) float32 {
+		var sums []float32
+		for block := range slices.Chunk(x, 100) {
+			sums = append(sums, chain(block))
+		}
+		return pairwise(sums)
+	}
+	lanes := func(x []float32) float32 {
+		var sums [8]float32
+		for i, v := range x {
+			sums[i%8] += v
+		}
+		return pairwise(sums[:])
+	}
+	orders := []struct {
+		name string
+		mix  Sum
+		sum  func([]float32) float32
+	}{{"any", nil, chain}, {"pairwise", Pairwise, pairwise}, {"blocks", Blocks(100, nil, Pairwise), blocks}, {"lanes", Lanes(8), lanes}}
+	last := math.Inf(1)
+	for _, i := range []int{0, 3, 2, 1} { // from the widest bound
+		o := orders[i]
+		d, err := c.Measure(&Order{Mix: o.mix}, []float32{o.sum(c.V) / n})
+		require.NoError(t, err)
+		require.True(t, d.Ratio <= 1 && d.InHull, "%s: %v", o.name, d)
+		require.Less(t, d.Bound, last, o.name)
+		last = d.Bound
+	}
+	d, err := c.Measure(&Order{Mix: Pairwise}, []float32{chain(c.V) / n})
+	require.NoError(t, err)
+	require.Greater(t, d.Ratio, 1.0, "one sum after the other within the bound of pairwise sums")
+	for n := 1; n < 300; n++ { // what Sums count
+		var depth func(n int) int
+		depth = func(n int) int {
+			if n == 1 {
+				return 0
+			}
+			return 1 + max(depth(n/2), depth(n-n/2))
+		}
+		require.Equal(t, depth(n), Pairwise(n))
+		require.Equal(t, n-1, Sum(nil).additions(n))
+		require.Equal(t, min(n, 100)-1+depth((n+99)/100), Blocks(100, nil, Pairwise)(n))
+	}
+}
+
+// Lengths that do not fit are errors that name them.
+func TestBadCases(t *testing.T) {
+	good := func() *Case {
+		return (&Kinds[0]).Draw(1, 3, 5, All&^Offsets)
+	}
+	_, err := good().Exact(&Kernel)
+	require.NoError(t, err)
+	for name, spoil := range map[string]func(c *Case){
+		"Batch": func(c *Case) { c.Batch = -1 }, "Heads": func(c *Case) { c.KVHeads = c.Heads + 1 }, "Queries": func(c *Case) { c.Queries = -1 },
+		"Dim": func(c *Case) { c.Dim = 0 }, "Q": func(c *Case) { c.Q = c.Q[1:] }, "K": func(c *Case) { c.K = nil }, "V": func(c *Case) { c.V = append(c.V, 1) },
+		"DO": func(c *Case) { c.DO = []float32{} }, "Bias": func(c *Case) { c.Bias = c.Bias[1:] }, "Mask": func(c *Case) { c.Mask = []bool{} },
+		"ALiBi": func(c *Case) { c.ALiBi = append(c.ALiBi, 1) }, "Sinks": func(c *Case) { c.Sinks = []float32{} }, "Start": func(c *Case) { c.Start = []int{} },
+		"KeyLen[0]": func(c *Case) { c.KeyLen[0] = 6 }, "QueryLen[0]": func(c *Case) { c.QueryLen[0] = -1 },
+		"QueryOffsets": func(c *Case) { c.QueryOffsets = []int{0, 3} },
+		"KeyOffsets[1]": func(c *Case) {
+			*c = Case{Queries: 1, Keys: 1, Dim: 1, Q: c.Q[:1], K: c.K[:1], V: c.V[:1], QueryOffsets: []int{0, 1}, KeyOffsets: []int{1, 0}}
+		},
+	} {
+		c := good()
+		spoil(c)
+		_, err := c.Exact(&Kernel)
+		require.ErrorContains(t, err, "attn: Case."+name)
+	}
+	_, err = (&Case{Queries: math.MaxInt / 2, Keys: 1, Dim: 3, VDim: 1, K: make([]float32, 3), V: make([]float32, 1)}).Exact(&Kernel)
+	require.ErrorContains(t, err, "overflows")
+	_, err = NewRow(1, 3, 1).Measure(&Kernel, nil)
+	require.ErrorContains(t, err, "out has 0 elements, want 16")
+}
