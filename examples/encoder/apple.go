@@ -5,46 +5,17 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/selfattn/attn/examples/encoder/minilm"
 	"github.com/selfattn/attn/kernel"
 )
 
-// A reading is what a model makes of a sentence, token by token and layer by layer.
-type reading struct {
-	tokens  []string
-	vectors [][][]float32                          // [layer][token]: after the embedding, and after each layer
-	weights [minilm.Layers][minilm.Heads][]float32 // of attention, tokens x tokens
-}
-
 // read encodes a sentence whose words are pieces of the vocabulary.
-func read(m *minilm.Model, sentence string) (*reading, error) {
-	r := &reading{tokens: slices.Concat([]string{"[CLS]"}, strings.Fields(strings.ToLower(sentence)), []string{"[SEP]"})}
-	n := len(r.tokens)
-	var failed error
-	_, err := m.Embed([]string{sentence}, minilm.Options{After: func(layer int, a *minilm.Activations) {
-		if a.X.Rows != n {
-			failed = fmt.Errorf("%q has %d tokens, want one for each word", sentence, a.X.Rows)
-			return
-		}
-		var rows [][]float32
-		for i := range n {
-			rows = append(rows, slices.Clone(a.X.Data[i*a.X.Stride:][:minilm.Dim]))
-		}
-		r.vectors = append(r.vectors, rows)
-		for head := 0; layer > 0 && head < minilm.Heads; head++ {
-			w, err := a.Weights(0, head)
-			if err != nil {
-				failed = err
-				return
-			}
-			r.weights[layer-1][head] = w.Data
-		}
-	}})
-	if err == nil {
-		err = failed
+func read(m *minilm.Model, sentence string) (*minilm.Reading, error) {
+	r, err := m.Read(sentence, minilm.MaxTokens)
+	if err == nil && len(r.Tokens) != 2+len(strings.Fields(sentence)) {
+		err = fmt.Errorf("%q has %d tokens, want one for each word", sentence, len(r.Tokens))
 	}
 	return r, err
 }
@@ -53,7 +24,7 @@ func read(m *minilm.Model, sentence string) (*reading, error) {
 // either meaning, each read alone.
 func apple(m *minilm.Model, picture string, out io.Writer) error {
 	const word = 3 // behind [CLS] I love
-	var sentences []*reading
+	var sentences []*minilm.Reading
 	for _, text := range []string{"I love apple phones", "I love apple juice"} {
 		r, err := read(m, text)
 		if err != nil {
@@ -61,7 +32,7 @@ func apple(m *minilm.Model, picture string, out io.Writer) error {
 		}
 		sentences = append(sentences, r)
 	}
-	phones, juice := sentences[0].vectors, sentences[1].vectors
+	phones, juice := sentences[0].Vectors, sentences[1].Vectors
 
 	fmt.Fprintf(out, "Cosines of 'apple' in 'I love apple phones' (p) and in 'I love apple juice' (j), after each layer:\n")
 	fmt.Fprintf(out, "with the other one, and with words that are in neither sentence\n\n")
@@ -77,7 +48,7 @@ func apple(m *minilm.Model, picture string, out io.Writer) error {
 		}
 		header = append(header, fmt.Sprintf("%12s", other))
 		for layer := range lines {
-			x := alone.vectors[layer][1]
+			x := alone.Vectors[layer][1]
 			lines[layer] += fmt.Sprintf("   %5.2f %5.2f", cosine(phones[layer][word], x), cosine(juice[layer][word], x))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,14 +114,12 @@ func TestApple(t *testing.T) {
 
 // TestDraw draws one token that looks at itself alone, and asks a reader of XML.
 func TestDraw(t *testing.T) {
-	r := &reading{tokens: []string{"[CLS]", "<&>", "[SEP]"}}
-	for layer := range r.weights {
-		for head := range r.weights[layer] {
-			r.weights[layer][head] = []float32{0, 0, 1, 0, 1, 0, 0.5, 0, 0.5}
-		}
+	r := &minilm.Reading{Tokens: []string{"[CLS]", "<&>", "[SEP]"}}
+	for range minilm.Layers {
+		r.Weights = append(r.Weights, slices.Repeat([][]float32{{0, 0, 1, 0, 1, 0, 0.5, 0, 0.5}}, minilm.Heads))
 	}
 	var svg bytes.Buffer
-	if err := draw(&svg, []*reading{r}, 1); err != nil {
+	if err := draw(&svg, []*minilm.Reading{r}, 1); err != nil {
 		t.Fatal(err)
 	}
 	var picture struct {

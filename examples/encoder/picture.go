@@ -25,24 +25,24 @@ const shades = 32
 
 // draw writes an SVG: for each sentence a row of maps for each layer, a map for each head. Row i of a map is how token
 // i shares its attention. What word gives to the token behind it is framed.
-func draw(w io.Writer, sentences []*reading, word int) error {
+func draw(w io.Writer, sentences []*minilm.Reading, word int) error {
 	out := bufio.NewWriter(w)
 	var body strings.Builder
 	var paths [shades + 1]strings.Builder
 	y := 0
 	width := 0
 	for _, s := range sentences {
-		n := len(s.tokens)
+		n := len(s.Tokens)
 		side := n*cell + gap
 		width = max(width, left+minilm.Heads*side+legend)
-		label(&body, gap, y+20, "start", 14, strings.Join(s.tokens[1:n-1], " "))
+		label(&body, gap, y+20, "start", 14, strings.Join(s.Tokens[1:n-1], " "))
 		y += top
 		for head := range minilm.Heads {
 			label(&body, left+head*side+n*cell/2, y-gap, "middle", 11, fmt.Sprint("head ", head+1))
 		}
 		for layer := range minilm.Layers {
 			label(&body, left-gap, y+n*cell/2+4, "end", 11, fmt.Sprint("layer ", layer+1))
-			for head, weights := range s.weights[layer] {
+			for head, weights := range s.Weights[layer] {
 				x := left + head*side
 				for i, weight := range weights {
 					shade := int(math.Round(float64(weight) * shades))
@@ -52,7 +52,7 @@ func draw(w io.Writer, sentences []*reading, word int) error {
 				fmt.Fprintf(&body, `<rect x="%d" y="%d" width="%d" height="%d" class="word"/>`+"\n", x+(word+1)*cell, y+word*cell, cell, cell)
 			}
 			if layer == 0 {
-				for i, token := range s.tokens {
+				for i, token := range s.Tokens {
 					label(&body, left+minilm.Heads*side, y+i*cell+cell-2, "start", 9, token)
 				}
 			}

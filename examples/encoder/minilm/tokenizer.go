@@ -17,7 +17,7 @@ import (
 type Tokenizer struct {
 	first, next   map[string]int // pieces that begin a word, and those that go on, without their "##"
 	longest       int            // bytes of the longest piece
-	len           int
+	pieces        []string       // by id
 	cls, sep, unk int
 }
 
@@ -36,7 +36,7 @@ func ReadTokenizer(r io.Reader) (*Tokenizer, error) {
 			t.first[lines.Text()] = id
 		}
 		t.longest = max(t.longest, len(piece))
-		t.len++
+		t.pieces = append(t.pieces, lines.Text())
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("vocabulary: %w", err)
@@ -134,4 +134,7 @@ func isCJK(r rune) bool {
 }
 
 // Len is the size of the vocabulary.
-func (t *Tokenizer) Len() int { return t.len }
+func (t *Tokenizer) Len() int { return len(t.pieces) }
+
+// Piece is the piece of an id, with "##" before one that goes on.
+func (t *Tokenizer) Piece(id int) string { return t.pieces[id] }

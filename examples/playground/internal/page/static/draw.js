@@ -18,7 +18,7 @@ function fill(element, attributes, children) {
     else if (name === 'w') element.style.setProperty('--w', value);
     else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? '' : value);
   }
-  element.append(...children.flat().filter((c) => c !== null && c !== undefined));
+  element.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined));
   return element;
 }
 

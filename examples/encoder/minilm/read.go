@@ -1,0 +1,50 @@
+package minilm
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A Reading is what a model makes of a text, token by token and layer by layer.
+type Reading struct {
+	Tokens  []string
+	Vectors [][][]float32 // [layer][token]: after the embedding, and after each layer
+	Weights [][][]float32 // [layer][head]: of attention, tokens x tokens
+}
+
+// Read reads a text of at most most tokens, [CLS] and [SEP] included.
+func (m *Model) Read(text string, most int) (*Reading, error) {
+	ids := m.Tokenizer.Encode(text)
+	if len(ids) > most {
+		return nil, fmt.Errorf("minilm: the text has %d tokens, want %d at most", len(ids), most)
+	}
+	r := &Reading{}
+	for _, id := range ids {
+		r.Tokens = append(r.Tokens, m.Tokenizer.Piece(id))
+	}
+	var failed error
+	_, err := m.EmbedTokens([][]int{ids}, Options{After: func(layer int, a *Activations) {
+		var rows [][]float32
+		for i := range ids {
+			rows = append(rows, slices.Clone(a.X.Data[i*a.X.Stride:][:Dim]))
+		}
+		r.Vectors = append(r.Vectors, rows)
+		if layer == 0 {
+			return
+		}
+		var heads [][]float32
+		for head := range Heads {
+			w, err := a.Weights(0, head)
+			if err != nil {
+				failed = err
+				return
+			}
+			heads = append(heads, w.Data)
+		}
+		r.Weights = append(r.Weights, heads)
+	}})
+	if err == nil {
+		err = failed
+	}
+	return r, err
+}
