@@ -1,30 +1,23 @@
 package minilm_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"flag"
-	"io"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
+	"github.com/selfattn/attn/examples/encoder/documents"
 	"github.com/selfattn/attn/examples/encoder/minilm"
 	"github.com/selfattn/attn/examples/encoder/minilm/minilmtest"
+	"github.com/selfattn/attn/examples/internal/wheel/wheeltest"
 	"github.com/selfattn/attn/kernel"
 )
 
-var documents = flag.Int("documents", 16, "how many of the 778 documents of others TestDocuments compares")
+var count = flag.Int("documents", 16, "how many of the 778 documents of others TestDocuments compares")
 
 const folder = "../model"
 
@@ -90,24 +83,18 @@ func TestDocuments(t *testing.T) {
 		t.Skip("NOT RUN: seconds in assembly, minutes in pure Go")
 	}
 	m := minilmtest.Model(t, folder)
-	files := npmPackage(t, "@sap-ux/fiori-docs-embeddings@1.2.6", "71de3f54d3bd20439664ab53ffc2593cd726a55b86c8c5a47c7eb232bc424910",
-		"package/data/embeddings/records.jsonl", "package/data/embeddings/embeddings.bin")
-	lines := bytes.Split(bytes.TrimSpace(files[0]), []byte("\n"))
-	want := make([]float32, len(files[1])/4)
-	if _, err := binary.Decode(files[1], binary.LittleEndian, want); err != nil {
+	wheeltest.Fetch(t, filepath.Join(folder, documents.Vectors), folder, documents.Fetch)
+	all, err := documents.Load(folder)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if len(lines) != 778 || len(want) != len(lines)*minilm.Dim {
-		t.Fatalf("%d documents and %d numbers", len(lines), len(want))
+	if len(all) != 778 {
+		t.Fatalf("%d documents, want 778", len(all))
 	}
-	n := min(*documents, len(lines))
+	n := min(*count, len(all))
 	worst, cut := 0.0, 0
 	for i := range n {
-		i = i * len(lines) / n
-		var document struct{ ID, Content string }
-		if err := json.Unmarshal(lines[i], &document); err != nil {
-			t.Fatal(err)
-		}
+		document := all[i*len(all)/n]
 		ids := m.Tokenizer.Encode(document.Content)
 		if len(ids) > minilm.MaxTokens {
 			ids = ids[:minilm.MaxTokens]
@@ -117,56 +104,11 @@ func TestDocuments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := farthest(got[0], want[i*minilm.Dim:][:minilm.Dim])
+		d := farthest(got[0], document.Vector)
 		if !(d <= 1e-6) {
 			t.Errorf("%s: off by %.3g", document.ID, d)
 		}
 		worst = max(worst, d)
 	}
 	t.Logf("%d documents, of which %d are cut: off by %.3g at most", n, cut, worst)
-}
-
-// npmPackage returns files of a package of JavaScript, which the folder of the model keeps.
-func npmPackage(t *testing.T, name, digest string, paths ...string) [][]byte {
-	kept := filepath.Join(folder, digest+".tgz")
-	data, err := os.ReadFile(kept)
-	if err != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		temporary := t.TempDir()
-		if said, err := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", temporary, name).CombinedOutput(); err != nil {
-			t.Skipf("NOT RUN: npm pack %s: %v\n%s", name, err, said)
-		}
-		packed, _ := filepath.Glob(filepath.Join(temporary, "*.tgz"))
-		if len(packed) != 1 {
-			t.Fatalf("npm pack %s: %d files, want 1", name, len(packed))
-		}
-		if data, err = os.ReadFile(packed[0]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != digest {
-		t.Fatalf("%s: its SHA-256 is %x, want %s", name, sum, digest)
-	}
-	if err := os.WriteFile(kept, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	files := make([][]byte, len(paths))
-	unzipped, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for archive := tar.NewReader(unzipped); ; {
-		header, err := archive.Next()
-		if err == io.EOF {
-			return files
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if i := slices.Index(paths, header.Name); i >= 0 {
-			if files[i], err = io.ReadAll(archive); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 }

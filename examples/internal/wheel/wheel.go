@@ -77,13 +77,18 @@ func (w Wheel) unpack(wheel, folder string) error {
 	return nil
 }
 
-// extract writes a file of an archive: the whole of it, or none.
+// extract writes a file of an archive.
 func extract(files *zip.Reader, name, path string) error {
 	from, err := files.Open(name)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
+	return WriteFile(path, from)
+}
+
+// WriteFile writes a file: the whole of it, or none.
+func WriteFile(path string, from io.Reader) error {
 	to, err := os.CreateTemp(filepath.Dir(path), "part-")
 	if err != nil {
 		return err
