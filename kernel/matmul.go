@@ -140,8 +140,16 @@ const (
 	lowBlock = 64
 )
 
-// Up to fewColumns columns of c are computed as rows of its transpose, in which the long operand is read
-// once, as panels of its rows, instead of meeting a panel of hardly any columns.
+// low reports whether m rows are low. AVX2, whose tiles have 6, packs b sooner.
+func low(m int) bool {
+	if asm.Backend() == "avx2" {
+		return m <= 8 && m != 6
+	}
+	return m <= lowRows
+}
+
+// Up to fewColumns columns of c are computed as rows of its transpose, where these are padded to no more than
+// those of c: the long operand is read once, as panels of its rows, instead of meeting a panel of hardly any columns.
 const fewColumns = 8
 
 // run computes the product.
@@ -186,7 +194,7 @@ func (p *matrixProduct) turn() {
 	case p.packed != nil && p.packed.few != nil:
 		p.transB, p.transA = !p.transA, false
 		p.a, p.b, p.packed = Matrix{p.n, p.k, p.k, p.packed.few[p.from*p.k:]}, p.a, nil
-	case p.packed == nil && p.n <= fewColumns && p.n < p.m:
+	case p.packed == nil && p.n <= fewColumns && plan.PadRows(p.n) <= plan.PadRows(p.m):
 		p.transA, p.transB = !p.transB, !p.transA
 		p.a, p.b = p.b, p.a
 	default:
@@ -238,7 +246,7 @@ func (p *sharedProduct) Work(h *queue.Hand) {
 			p.item(buf, row, col)
 		case p.m <= fewColumns && p.transB && p.bias == nil:
 			p.scoreItem(buf, col)
-		case p.m <= lowRows && !p.transB && !p.flip:
+		case low(p.m) && !p.transB && !p.flip:
 			p.lowItem(buf, col)
 		default:
 			p.item(buf, row, col)
