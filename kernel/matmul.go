@@ -400,13 +400,8 @@ func (p *matrixProduct) tiles(buf *packing, a *tile.Rows, b *panel, i, j, width,
 	}
 }
 
-// Of no more than cached elements, pageRows rows that lie a multiple of a page apart are copied at a time.
 // Copies have so many elements between their rows that these share no cache sets.
-const (
-	cached   = 1 << 21
-	pageRows = 32
-	apart    = 16
-)
+const apart = 16
 
 // copyRows copies rows to where they do not share cache sets.
 func copyRows(buf *[]float32, x tile.Rows) tile.Rows {
@@ -425,8 +420,14 @@ func (p *matrixProduct) queries(buf *packing, rows, first, k int) ([]float32, in
 	if p.m == rows && p.transA {
 		return p.a.Data[first*p.a.Stride:], p.a.Stride
 	}
-	if p.m == 1 {
-		return p.a.Data[first:], 1
+	if p.m == 1 && !p.transA {
+		a := p.a.Data[first:][:k]
+		if rows > 1 { // the others, which do not count, begin with its next terms
+			buf.a = memory.Aligned(buf.a, k+rows-1)
+			clear(buf.a[copy(buf.a, a):])
+			a = buf.a
+		}
+		return a, 1
 	}
 	buf.a = memory.Aligned(buf.a, k*rows)
 	clear(buf.a)
@@ -444,19 +445,22 @@ func (p *matrixProduct) queries(buf *packing, rows, first, k int) ([]float32, in
 	return buf.a, rows
 }
 
+// manyKeys are worth the padding of one query to four, where they lie a multiple of a page apart. Less than that are
+// copied.
+const manyKeys = 64
+
 // scoreItem computes the columns of c from col on as the scores of queries, the rows of a, against keys, the
 // stored rows of b, whose chains start from +0.
 func (p *sharedProduct) scoreItem(buf *packing, col int) {
 	n, rows := min(p.cols, p.n-col), plan.PadRows(p.m)
+	if n >= manyKeys {
+		rows = plan.ScoreRows(p.m, p.b.Stride)
+	}
 	for first := 0; first < p.k; first += generic.ProductTerms {
 		k, add := min(generic.ProductTerms, p.k-first), p.add || first > 0
 		queries, width := p.queries(buf, rows, first, k)
-		most, spread := tile.Keys, p.b.Stride%page == 0 && n*k <= cached
-		if spread {
-			most = pageRows
-		}
-		for j := col; j < col+n; j += most {
-			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(most, col+n-j), Dim: k, Stride: p.b.Stride}
+		for j := col; j < col+n; j += tile.Keys {
+			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(tile.Keys, col+n-j), Dim: k, Stride: p.b.Stride}
 			count := keys.Len
 			switch {
 			case 1 < count && count < plan.RowKeys: // a whole block, of which the others are anything
@@ -466,21 +470,22 @@ func (p *sharedProduct) scoreItem(buf *packing, col int) {
 					copy(buf.b[i*stride:][:k], keys.Row(i))
 				}
 				keys = tile.Rows{Data: buf.b, Len: plan.RowKeys, Dim: k, Stride: stride}
-			case spread:
+			case rows == 1 && count > plan.RowKeys && p.b.Stride%page == 0:
 				keys = copyRows(&buf.b, keys)
 			}
 			asm.RowScores(buf.c[:], queries, width, rows, keys)
 			for r := range p.m {
-				for x, s := range buf.c[r*tile.Keys:][:count] {
-					i, j := r, j+x
-					if p.flip {
-						i, j = j, i
+				at, step := r*p.c.Stride+j, 1
+				if p.flip {
+					at, step = j*p.c.Stride+r, p.c.Stride
+				}
+				for _, s := range buf.c[r*tile.Keys:][:count] {
+					if c := &p.c.Data[at]; add {
+						*c += s
+					} else {
+						*c = s
 					}
-					c := &p.c.Data[i*p.c.Stride+j]
-					if add {
-						s = *c + s
-					}
-					*c = s
+					at += step
 				}
 			}
 		}

@@ -53,6 +53,12 @@ func TestMatMulBits(t *testing.T) {
 	} {
 		check(s[0], s[1], s[2])
 	}
+	for _, m := range []int{1, 7, 8, 9, manyKeys - 1, manyKeys, 2*generic.TileKeys + 3} { // rows pages apart meet few columns
+		for n := range fewColumns + 2 {
+			a, b, c := newMatrix(r, m, 50, page*(1+r.IntN(2)), asmtest.Normal), newMatrix(r, 50, n, n, asmtest.Normal), newMatrix(r, m, n, n, asmtest.Normal)
+			checkMatMulBits(t, c, a, b, 1)
+		}
+	}
 }
 
 // Workers are goroutines that share blocks, rows split too where columns are few.

@@ -68,7 +68,7 @@ type Plan struct {
 	Scratch Scratch
 
 	kvHeads   int
-	pageApart bool // the keys lie a multiple of a page apart
+	keyStride int // elements from one key to the next
 }
 
 // A Cut is how the work of a sequence is cut. An item is some queries of one or several KV heads, for
@@ -96,7 +96,7 @@ type Scratch struct{ Queries, Outputs, Values, Keys, Scores, Mixes int }
 func (p *Plan) Set(s *Shape) {
 	p.Cuts, p.Items, p.Shared = p.Cuts[:0], 0, 0
 	p.Group, p.Wide, p.kvHeads = s.Q.Heads/s.K.Heads, s.Wide, s.K.Heads
-	p.pageApart = s.K.LenStride > 0 && s.K.LenStride%page == 0
+	p.keyStride = s.K.LenStride
 	// A tile of a panel, and one of rows that are computed again, some of which may be scored in vain.
 	p.Scratch = Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: 2 * tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim}
 	work, runs := 0.0, 0
@@ -234,10 +234,13 @@ func PadRows(n int) int {
 	return tile.MaxRows
 }
 
-// ScoreRows is PadRows for scores. The kernel for one query reads 16 keys side by side, that for four
+// ScoreRows is the function for the keys of the call.
+func (p *Plan) ScoreRows(n int) int { return ScoreRows(n, p.keyStride) }
+
+// ScoreRows is PadRows for scores with keys so far apart. The kernel for one query reads 16 keys side by side, that for four
 // 8: as many as a set of L1 has ways, if the keys are a multiple of a page apart.
-func (p *Plan) ScoreRows(n int) int {
-	if n == 1 && p.pageApart {
+func ScoreRows(n, stride int) int {
+	if n == 1 && stride > 0 && stride%page == 0 {
 		return 4
 	}
 	return PadRows(n)
