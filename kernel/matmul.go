@@ -420,7 +420,7 @@ func (p *matrixProduct) queries(buf *packing, rows, first, k int) ([]float32, in
 	if p.m == rows && p.transA {
 		return p.a.Data[first*p.a.Stride:], p.a.Stride
 	}
-	if p.m == 1 && !p.transA {
+	if p.m == 1 && (!p.transA || p.a.Stride == 1) {
 		a := p.a.Data[first:][:k]
 		if rows > 1 { // the others, which do not count, begin with its next terms
 			buf.a = memory.Aligned(buf.a, k+rows-1)
