@@ -6,6 +6,7 @@
 //	go run . compare a.json b.json      # two machines, or versions
 //	go run . check REV                  # which benchmarks this work tree changes against a revision
 //	go run . cliffs                     # lengths at which a call takes longer than a longer one, or than plain Go
+//	go run . accuracy                   # the largest errors of all implementations, by kind of input, in units of a bound
 //	go run . readme                     # write README's numbers from the reports that it names
 //	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //
@@ -41,7 +42,7 @@ import (
 
 func main() {
 	commands := map[string]func(args []string, stdout, stderr io.Writer) error{
-		"report": runReport, "compare": runCompare, "check": runCheck, "cliffs": runCliffs, "readme": runReadme,
+		"report": runReport, "compare": runCompare, "check": runCheck, "cliffs": runCliffs, "readme": runReadme, "accuracy": runAccuracy,
 		"serve": func([]string, io.Writer, io.Writer) error { return serve(os.Stdin, os.Stdout) },
 	}
 	name, args := "report", os.Args[1:]

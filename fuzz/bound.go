@@ -386,6 +386,7 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 
 // visible returns the keys that the bias of e does not hide, their values and their numbers.
 func visible(k, v [][]float32, e *generic.RowEdit) (keys, values [][]float32, numbers []int) {
+	keys, values, numbers = make([][]float32, 0, len(k)), make([][]float32, 0, len(k)), make([]int, 0, len(k))
 	for j := range k {
 		if e.Bias == nil || !math.IsInf(float64(e.Bias[j]), -1) {
 			keys, values, numbers = append(keys, k[j]), append(values, v[j]), append(numbers, j)

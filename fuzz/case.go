@@ -163,7 +163,8 @@ func (c *Case) sequences(b int) (all []sequence) {
 	return []sequence{s}
 }
 
-// edit returns what is done to the scores of query i of a sequence, with a bias for each of its keys, and how many of these it sees.
+// edit returns what is done to the scores of query i of a sequence, with a bias for each of its keys or, if all are 0, none, and
+// how many of these it sees.
 func (c *Case) edit(b, h int, s sequence, i int) (e *generic.RowEdit, sees int) {
 	e = &generic.RowEdit{SoftCap: c.SoftCap, Position: s.start + i, Bias: make([]float32, s.keys[1]-s.keys[0])}
 	if c.ALiBi != nil {
@@ -188,6 +189,9 @@ func (c *Case) edit(b, h int, s sequence, i int) (e *generic.RowEdit, sees int) 
 		if !math.IsInf(float64(e.Bias[j]), -1) {
 			sees++
 		}
+	}
+	if sees == len(e.Bias) && c.Bias == nil {
+		e.Bias = nil
 	}
 	return e, sees
 }
@@ -268,7 +272,10 @@ func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]flo
 			want, bound := o.attention(q, k, v, c.Scale, e)
 			copy(x.Out.Want[row*c.VDim:], want)
 			copy(x.Out.Bound[row*c.VDim:], bound)
-			keys, values, _ := visible(k, v, e)
+			keys, values := k, v
+			if e.Bias != nil {
+				keys, values, _ = visible(k, v, e)
+			}
 			lo, hi := o.hull(q, keys, values, c.Scale)
 			for col := range lo {
 				if e.Sink != nil { // a value of 0
@@ -384,7 +391,10 @@ func Ratio(got float32, want, bound float64) float64 {
 	return math.Abs(float64(got)-want) / bound
 }
 
-func chunks(x []float32, n int) [][]float32 { return slices.Collect(slices.Chunk(x, n)) }
+// chunks returns the rows of n elements.
+func chunks(x []float32, n int) [][]float32 {
+	return slices.AppendSeq(make([][]float32, 0, ceilDiv(len(x), n)), slices.Chunk(x, n))
+}
 
 // String returns c as Go code, without what is zero.
 func (c *Case) String() string {

@@ -25,7 +25,7 @@ type Result struct {
 	Output   float64 // the largest error of an output, in units of its bound; +Inf outside of Exact.Low and High
 	Gradient float64 // likewise of a gradient
 	Bounded  float64 // the part of all elements that have a bound
-	Worst    *Case   // that with the largest of these errors
+	Case     *Case   // the first that is wrong, or else that with the largest of these errors
 }
 
 // A finding is what an implementation makes of a case.
@@ -156,8 +156,8 @@ func Survey(m *Implementation) (all []Result, err error) {
 			r.Cases++
 			elements, bounded = elements+f.elements, bounded+f.bounded
 			r.Output, r.Gradient = max(r.Output, f.output), max(r.Gradient, f.gradient)
-			if f.worst() > worst {
-				worst, r.Worst = f.worst(), c
+			if worst <= 1 && f.worst() > worst {
+				worst, r.Case = f.worst(), c
 			}
 			return true
 		})
@@ -184,8 +184,8 @@ func Check(t testing.TB, m *Implementation) {
 		t.Logf("%s: the largest error is %.3g of its bound, over %d cases", k.Name, max(r.Output, r.Gradient), r.Cases)
 		if r.Cases == 0 {
 			t.Errorf("attn: %s: the implementation takes none of the cases", k.Name)
-		} else if f := m.failing(r.Worst); f != nil {
-			t.Error(m.report(k, r.Worst))
+		} else if m.failing(r.Case) != nil {
+			t.Error(m.report(k, r.Case))
 		}
 	}
 }

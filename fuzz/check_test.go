@@ -196,6 +196,88 @@ func TestCheckFaults(t *testing.T) {
 	}
 }
 
+// plainGradient is the gradient as one would first write it in float32, with D as the sum of P*dP or of dO*o, and a mistake.
+func plainGradient(ofOutput bool, f fault) *Implementation {
+	m := plainAttention(math.MaxInt, none)
+	m.Order, m.Takes = Order{}, Heads|Groups|Scales|ValueDims
+	m.Gradient = func(dq, dk, dv []float32, c *Case) error {
+		clear(dq)
+		clear(dk)
+		clear(dv)
+		out := make([]float32, len(c.DO))
+		if err := m.Attention(out, c); err != nil {
+			return err
+		}
+		for n, q := range chunks(c.Q, c.Dim) {
+			kv := n / c.Queries / (c.Heads / c.KVHeads) * c.Keys
+			p, dp, sum, most, delta := make([]float32, c.Keys), make([]float32, c.Keys), float32(0), float32(math.Inf(-1)), float32(0)
+			o, dO := out[n*c.VDim:][:c.VDim], c.DO[n*c.VDim:][:c.VDim]
+			for j := range p {
+				for i, x := range q {
+					p[j] += float32(x * c.K[(kv+j)*c.Dim+i])
+				}
+				p[j] *= c.Scale
+				most = max(most, p[j])
+				for i, x := range dO {
+					dp[j] += float32(x * c.V[(kv+j)*c.VDim+i])
+				}
+			}
+			for j, s := range p {
+				p[j] = float32(math.Exp(float64(s - most)))
+				sum += p[j]
+			}
+			for j := range p {
+				p[j] /= sum
+				if !ofOutput {
+					delta += float32(p[j] * dp[j])
+				}
+			}
+			for i, x := range dO {
+				if ofOutput {
+					delta += float32(x * o[i])
+				}
+			}
+			if f == noDelta {
+				delta = 0
+			}
+			for j := range p {
+				ds := float32(p[j]*(dp[j]-delta)) * c.Scale
+				for i := range q {
+					dq[n*c.Dim+i] += float32(ds * c.K[(kv+j)*c.Dim+i])
+					dk[(kv+j)*c.Dim+i] += float32(ds * q[i])
+				}
+				for i, x := range dO {
+					if f == lostGroup && n/c.Queries%(c.Heads/c.KVHeads) > 0 {
+						break
+					}
+					dv[(kv+j)*c.VDim+i] += float32(p[j] * x)
+				}
+			}
+		}
+		return nil
+	}
+	return m
+}
+
+const (
+	noDelta   fault = "gradient of weights that do not add up to 1"
+	lostGroup fault = "gradient of values from the first head of a group alone"
+)
+
+// Gradients, in either of the usual forms, are within the bounds of any order; so is package kernel. Faults in them are not.
+func TestCheckGradients(t *testing.T) {
+	for _, m := range []*Implementation{plainGradient(false, none), kernelImplementation(1)} { // kernel's D is of the output
+		m.Order = Order{}
+		Check(t, m)
+	}
+	for f, text := range map[fault]string{noDelta: "dQ[", lostGroup: "dV["} {
+		r := &recorder{TB: t}
+		Check(r, plainGradient(true, f))
+		require.NotEmpty(t, r.failures, f)
+		require.Contains(t, strings.Join(r.failures, ""), text, f)
+	}
+}
+
 // What is reported is small: a fault behind 16 keys of which Dim, heads and options do not matter.
 func TestShrink(t *testing.T) {
 	m := kernelImplementation(1)

@@ -41,7 +41,7 @@ func ExampleSurvey() {
 	results, err := fuzz.Survey(&fuzz.Implementation{Attention: textbook})
 	for _, r := range results {
 		if r.Output > 1 {
-			fmt.Printf("%s: %g times the bound, with %v\n", r.Kind, r.Output, r.Worst)
+			fmt.Printf("%s: %g times the bound, with %v\n", r.Kind, r.Output, r.Case)
 		}
 	}
 	fmt.Println(len(results), "kinds of input,", err)

@@ -205,6 +205,8 @@ class GroupQueryAttention(MultiHeadAttention):
     def prepare(self, s, q, k, v):
         if not s.causal and s.queries > 1:
             raise Unsupported("always causal")
+        if s.dim % 8:
+            raise Unsupported("its heads have a multiple of 8 elements")
         self.heads = s.heads
         past = s.keys - s.queries
         caches = {}

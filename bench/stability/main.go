@@ -1,14 +1,15 @@
 // Command stability measures how far attention is from exact attention: [kernel.Attention], and
 // plain float32 softmax attention as one would first write it in Go (package internal/naive). Next
-// to the errors stands the rigorous bound that package fuzz computes for each row. It prints a
-// table and draws a chart, over the number of keys and over the size of the scores.
+// to the errors stands the rigorous bound that package fuzz computes for each row. Tables that follow
+// have the errors of each option, of keys and values stored in fewer bits, of gradients, and of long sums. A chart shows
+// them over the number of keys and over the size of the scores.
 //
 //	go run ./stability                          a table
 //	go run ./stability -chart stability.png     and a chart
 //	go run ./stability -quick                   without the long rows
 //
 // It exits with 1 if an error of kernel.Attention exceeds its bound, or a result is outside of the
-// values that it mixes. A second table has the errors of long sums.
+// values that it mixes; likewise for options, stored elements, gradients and sums.
 package main
 
 import (
@@ -70,22 +71,32 @@ func run(out io.Writer, chart string, quick bool) (ok bool, err error) {
 		for _, size := range sizes {
 			p := measure(n, size)
 			points = append(points, p)
-			verdict := ""
-			if !p.ok() {
-				ok, verdict = false, "  WRONG"
-			}
+			ok = p.ok() && ok
 			bound, ratio := fmt.Sprintf("%.3g", p.bound), fmt.Sprintf("%.3f", p.ratio)
 			if math.IsInf(p.bound, 1) {
 				bound, ratio = "none", "in the hull"
 			}
-			fmt.Fprintf(out, "%8d %8g %14.3g %14.3g %14s %14s%s\n", n, size, p.plain, p.attn, bound, ratio, verdict)
+			fmt.Fprintf(out, "%8d %8g %14.3g %14.3g %14s %14s%s\n", n, size, p.plain, p.attn, bound, ratio, verdict(p.ok()))
 		}
 	}
+	ok = options(out) && ok
+	stored, good := types(out, quick)
+	ok = good && ok
+	slopes, good := gradients(out, quick)
+	ok = good && ok
 	ok = sums(out, quick) && ok
 	if chart != "" {
-		err = drawChart(chart, points)
+		err = drawChart(chart, points, stored, slopes)
 	}
 	return ok, err
+}
+
+// verdict is what a line of a table ends with.
+func verdict(right bool) string {
+	if right {
+		return ""
+	}
+	return "  WRONG"
 }
 
 // attend is kernel.Attention on a row.

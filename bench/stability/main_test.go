@@ -1,6 +1,7 @@
 package main
 
 import (
+	"image/color"
 	"image/png"
 	"math"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selfattn/attn/fuzz"
+	"github.com/selfattn/attn/kernel"
 	"github.com/stretchr/testify/require"
 )
 
@@ -18,7 +21,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok, out.String())
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 3+4*len(sizes)+4+2, "a title, a heading, and lengths of 1, 16, 256 and 4096; the same of sums, and two lengths")
+	require.Len(t, lines, 3+4*len(sizes)+(4+13)+(4+4*4)+(4+3*4)+(4+2), "a title, a heading, and lengths of 1, 16, 256 and 4096; then options, types, gradients and sums")
 
 	f, err := os.Open(file)
 	require.NoError(t, err)
@@ -26,17 +29,17 @@ func TestRun(t *testing.T) {
 	picture, err := png.Decode(f)
 	require.NoError(t, err)
 	require.Equal(t, 1200, picture.Bounds().Dx())
-	for _, s := range series { // each line has left its colour
+	for _, colour := range []color.Color{blue, orange, green, pink, grey} { // each has left its lines
 		found := false
 		want := [3]uint32{}
-		want[0], want[1], want[2], _ = s.colour.RGBA()
+		want[0], want[1], want[2], _ = colour.RGBA()
 		for x := range picture.Bounds().Dx() {
 			for y := range picture.Bounds().Dy() {
 				r, g, b, _ := picture.At(x, y).RGBA()
 				found = found || [3]uint32{r, g, b} == want
 			}
 		}
-		require.True(t, found, s.name)
+		require.True(t, found, colour)
 	}
 }
 
@@ -45,8 +48,9 @@ func TestChartNeedsAKnownFormat(t *testing.T) {
 		{keys: 1, size: chartSize, attn: 1, plain: 2, bound: 3}, {keys: chartKeys, size: chartSize, attn: 1, plain: 2, bound: 3},
 		{keys: chartKeys, size: 10, attn: 1, plain: 2, bound: 3},
 	}
-	require.ErrorContains(t, drawChart("stability.gif", points), ".png or .svg")
-	require.NoError(t, drawChart(filepath.Join(t.TempDir(), "stability.svg"), points))
+	curves := []curve{{name: "of one", keys: []int{1, 9}, errors: []float64{1e-7, 1e-6}, bound: []float64{1e-5, 1e-5}}}
+	require.ErrorContains(t, drawChart("stability.gif", points, curves, curves), ".png or .svg")
+	require.NoError(t, drawChart(filepath.Join(t.TempDir(), "stability.svg"), points, curves, curves))
 }
 
 func TestWrongResults(t *testing.T) {
@@ -54,4 +58,12 @@ func TestWrongResults(t *testing.T) {
 	require.False(t, point{ratio: 1.01, inHull: true}.ok())
 	require.False(t, point{ratio: math.Inf(1), inHull: true}.ok())
 	require.False(t, point{}.ok())
+	require.Contains(t, verdict(false), "WRONG")
+	require.Empty(t, verdict(true))
+
+	// What is stored as fewer bits is not what it was, but that is within its bound of what it has become.
+	c := fuzz.NewRow(1, 100, 1)
+	for _, typ := range []kernel.Type{kernel.Float16, kernel.BFloat16, kernel.Int8} {
+		require.Greater(t, deviation(c, cached(c, typ)).Ratio, 1.0)
+	}
 }
