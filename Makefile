@@ -12,7 +12,7 @@ ARCH ?= $(shell go env GOARCH)
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 GO_MUTANTS ?= generic:95:60 fuzz:90:85 kernel:90:70# packages, the percentage of mutants in tested lines to be killed, and that in tested lines
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod examples/*/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod examples/*/go.mod examples/*/*/go.mod))
 MODULES := $(MODULES:go.mod=.)
 
 .PHONY: help

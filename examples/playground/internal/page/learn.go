@@ -29,7 +29,7 @@ var (
 const (
 	asked    = 1 // the word of a sentence that is asked about
 	maxSteps = 50
-	rate     = 0.002
+	rate     = 0.0005
 )
 
 type learnRequest struct {
@@ -122,7 +122,7 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		loss, gradient, err := c.loss(st.layer())
+		loss, gradient, err := c.loss(st.W)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +131,7 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 	}
 	r.State = st
 	for i, words := range append(append([][]string{}, lessons[:2]...), exam...) {
-		l, err := s.examine(st.layer(), words)
+		l, err := s.examine(layer(st.W), words)
 		if err != nil {
 			return nil, err
 		}
@@ -173,15 +173,10 @@ func (st *state) check() error {
 	return nil
 }
 
-// A layer is the matrices that are learned, or their gradients.
-type layer struct{ queries, keys, values grid }
-
-// layer shows W as matrices.
-func (st *state) layer() layer { return layerOf(st.W) }
-
-func layerOf(w []float32) layer {
-	matrix := func(i int) grid { return grid{dim, headDim, w[i*matrixSize:][:matrixSize]} }
-	return layer{matrix(0), matrix(1), matrix(2)}
+// layer shows matrices that are learned, or their gradients, as a layer.
+func layer(w []float32) *kernel.SelfAttention {
+	matrix := func(i int) kernel.Matrix { return grid{dim, headDim, w[i*matrixSize:][:matrixSize]}.matrix() }
+	return &kernel.SelfAttention{WQ: matrix(0), WK: matrix(1), WV: matrix(2)}
 }
 
 // adam takes a step against the gradient (Kingma and Ba, Adam, 2015).
@@ -199,30 +194,25 @@ func (st *state) adam(gradient []float32, rate float32) {
 
 // loss returns how surprising the right meanings are, on average, and the gradient of that: the probability of a word is the
 // softmax of apple's result times the words' values, and that of a meaning the sum of its words'.
-func (c *class) loss(l layer) (float64, []float32, error) {
+func (c *class) loss(w []float32) (float64, []float32, error) {
 	n, m := c.x.Rows, c.targets.Rows
-	q, k, v, o := newGrid(n, headDim), newGrid(n, headDim), newGrid(n, headDim), newGrid(n, headDim)
-	words, logits := newGrid(m, headDim), newGrid(len(lessons), m)
-	var failed error
-	do := func(err error) {
-		if failed == nil {
-			failed = err
-		}
+	l, x := layer(w), c.x.matrix()
+	out, words, logits := newGrid(n, headDim), newGrid(m, headDim), newGrid(len(lessons), m)
+	var tape kernel.Tape
+	err := l.ForwardTape(out.matrix(), x, &tape, &kernel.Options{QueryOffsets: c.offsets, KeyOffsets: c.offsets})
+	if err != nil {
+		return 0, nil, err
 	}
-	multiply := func(dst, a, b grid, o *kernel.MatMulOptions) {
-		do(kernel.MatMul(dst.matrix(), a.matrix(), b.matrix(), o))
+	if err := kernel.MatMul(words.matrix(), c.targets.matrix(), l.WV, nil); err != nil {
+		return 0, nil, err
 	}
-	multiply(q, c.x, l.queries, nil)
-	multiply(k, c.x, l.keys, nil)
-	multiply(v, c.x, l.values, nil)
-	opts := &kernel.Options{QueryOffsets: c.offsets, KeyOffsets: c.offsets, Stats: make([]float32, 2*n)}
-	do(kernel.Attention(o.tensor(), q.tensor(), k.tensor(), v.tensor(), opts))
-	multiply(words, c.targets, l.values, nil)
 	apple := newGrid(len(lessons), headDim)
 	for i, from := range c.offsets[:len(lessons)] {
-		copy(apple.row(i), o.row(from+asked))
+		copy(apple.row(i), out.row(from+asked))
 	}
-	multiply(logits, apple, words, &kernel.MatMulOptions{TransB: true})
+	if err := products(logits, apple, words); err != nil {
+		return 0, nil, err
+	}
 	kernel.SoftmaxRows(logits.Data, logits.Data, m)
 
 	// The gradient of a logit is its word's probability, less its share of the right meaning.
@@ -243,29 +233,27 @@ func (c *class) loss(l layer) (float64, []float32, error) {
 		}
 	}
 
-	// And back.
-	gradient := make([]float32, 3*matrixSize)
-	g := layerOf(gradient)
-	dapple, dwords := newGrid(len(lessons), headDim), newGrid(m, headDim)
-	multiply(dapple, logits, words, nil)
-	multiply(dwords, logits, apple, &kernel.MatMulOptions{TransA: true})
-	dq, dk, dv, dout := newGrid(n, headDim), newGrid(n, headDim), newGrid(n, headDim), newGrid(n, headDim)
+	// And back: to apple's results and the words' values, and from these to the matrices.
+	gradient := make([]float32, len(w))
+	g := layer(gradient)
+	dapple, dwords, dout := newGrid(len(lessons), headDim), newGrid(m, headDim), newGrid(n, headDim)
+	if err := kernel.MatMul(dapple.matrix(), logits.matrix(), words.matrix(), nil); err != nil {
+		return 0, nil, err
+	}
+	if err := kernel.MatMul(dwords.matrix(), logits.matrix(), apple.matrix(), &kernel.MatMulOptions{TransA: true}); err != nil {
+		return 0, nil, err
+	}
 	for i, from := range c.offsets[:len(lessons)] {
 		copy(dout.row(from+asked), dapple.row(i))
 	}
-	do(kernel.AttentionGradient(&kernel.Gradient{
-		Q: q.tensor(), K: k.tensor(), V: v.tensor(), O: o.tensor(), DO: dout.tensor(), Stats: opts.Stats,
-		DQ: dq.tensor(), DK: dk.tensor(), DV: dv.tensor(),
-	}, opts))
-	multiply(g.queries, c.x, dq, &kernel.MatMulOptions{TransA: true})
-	multiply(g.keys, c.x, dk, &kernel.MatMulOptions{TransA: true})
-	multiply(g.values, c.x, dv, &kernel.MatMulOptions{TransA: true})
-	multiply(g.values, c.targets, dwords, &kernel.MatMulOptions{TransA: true, Add: true})
-	return loss, gradient, failed
+	if err := l.Backward(g, kernel.Matrix{}, dout.matrix(), &tape); err != nil {
+		return 0, nil, err
+	}
+	return loss, gradient, kernel.MatMul(g.WV, c.targets.matrix(), dwords.matrix(), &kernel.MatMulOptions{TransA: true, Add: true})
 }
 
 // examine says what attention makes of apple in a sentence.
-func (s *Server) examine(l layer, words []string) (lesson, error) {
+func (s *Server) examine(l *kernel.SelfAttention, words []string) (lesson, error) {
 	n := len(words)
 	r := lesson{Words: words, Weights: newGrid(n, n)}
 	data, err := s.voc.Embed(words)
@@ -273,17 +261,16 @@ func (s *Server) examine(l layer, words []string) (lesson, error) {
 		return r, err
 	}
 	x, out := grid{n, dim, data}, newGrid(n, headDim)
-	attention := &kernel.SelfAttention{WQ: l.queries.matrix(), WK: l.keys.matrix(), WV: l.values.matrix()}
-	if err := attention.Forward(out.matrix(), x.matrix(), nil); err != nil {
+	if err := l.Forward(out.matrix(), x.matrix(), nil); err != nil {
 		return r, err
 	}
-	if err := attention.Weights(r.Weights.matrix(), x.matrix(), 0, count(n), nil); err != nil {
+	if err := l.Weights(r.Weights.matrix(), x.matrix(), 0, count(n), nil); err != nil {
 		return r, err
 	}
 	for i, group := range heldOut {
 		for _, word := range group {
 			value := newGrid(1, headDim)
-			if err := kernel.MatMul(value.matrix(), grid{1, dim, s.voc.Vectors[word]}.matrix(), l.values.matrix(), nil); err != nil {
+			if err := kernel.MatMul(value.matrix(), grid{1, dim, s.voc.Vectors[word]}.matrix(), l.WV, nil); err != nil {
 				return r, err
 			}
 			r.Near[i] += glove.Cosine(out.row(asked), value.Data) / float64(len(group))

@@ -55,7 +55,7 @@ func (s *Server) nearest(x []float32, t sentence) []match {
 	if kernel.Dot(x, x) == 0 {
 		return []match{}
 	}
-	return s.cosines(x, s.voc.Nearest(x, t.Words, 6))
+	return s.cosines(x, s.voc.Nearest(x, t.Words, 12))
 }
 
 func (s *Server) cosines(x []float32, words []string) []match {

@@ -26,14 +26,14 @@ function fill(element, attributes, children) {
 export function number(x, digits = 3) {
   if (x === null) return '−∞';
   const size = Math.abs(x);
-  if (size !== 0 && size < 0.5 * 10 ** -digits) return x.toExponential(0).replaceAll('-', '−');
+  if (size < 0.5 * 10 ** -digits) return size === 0 || digits < 3 ? (0).toFixed(digits) : x.toExponential(0).replaceAll('-', '−');
   return x.toFixed(size >= 100 ? Math.min(digits, 1) : size >= 10 ? Math.min(digits, 2) : digits).replace('-', '−');
 }
 
 /** percent writes a share. */
 export function percent(x) {
   const p = 100 * x;
-  if (p !== 0 && p < 0.05) return number(p, 1) + ' %';
+  if (p !== 0 && p < 0.05) return p.toExponential(0).replace('-', '−') + ' %';
   return p.toFixed(p >= 99.95 ? 0 : 1) + ' %';
 }
 
@@ -80,7 +80,7 @@ export function table({ grid, rows, cols, caption, shares = false, digits = 3, p
 
 /** scroll lets something wide scroll by itself, with the keyboard too. */
 export function scroll(label, content) {
-  return h('div', { class: 'scroll', role: 'region', 'aria-label': label, tabindex: '0' }, content);
+  return h('div', { class: 'scroll', role: 'group', 'aria-label': label, tabindex: '0' }, content);
 }
 
 /** bars lists names with a bar and a number each. Bars are shares of 1. */
@@ -123,10 +123,10 @@ export function paint(grid, { size = 10, label, signed = false, largest = 1, ext
 
 /** curves draws lines of points [x, y] in a frame, with ticks [place, text] on both axes. */
 export function curves({ lines, x, y, width = 560, height = 260, label, left = 56, bottom = 30 }) {
-  const px = (v) => left + (v - x.from) / (x.to - x.from) * (width - left - 12);
+  const px = (v) => left + (v - x.from) / (x.to - x.from) * (width - left - 24);
   const py = (v) => height - bottom - (v - y.from) / (y.to - y.from) * (height - bottom - 12);
   return s('svg', { viewBox: `0 0 ${width} ${height}`, width, role: 'img', 'aria-label': label },
-    y.ticks.map(([v, name]) => [s('path', { class: 'axis', d: `M${left} ${py(v)}H${width - 12}` }),
+    y.ticks.map(([v, name]) => [s('path', { class: 'axis', d: `M${left} ${py(v)}H${width - 24}` }),
       s('text', { class: 'soft', x: left - 6, y: py(v) + 4, 'text-anchor': 'end' }, name)]),
     x.ticks.map(([v, name]) => s('text', { class: 'soft', x: px(v), y: height - 8, 'text-anchor': 'middle' }, name)),
     lines.map(({ points, kind = '', dots = false, dotted = false, name }) => [

@@ -93,7 +93,10 @@ function sliders(element, names, values, change) {
   return [...element.querySelectorAll('input')];
 }
 
-const near = (matches) => bars(matches.map((m) => [m.word, m.cosine]));
+/** room is how wide a picture in an element may be: pictures are not scaled down, so that their text can be read. */
+const room = (id, most) => Math.max(240, Math.min(most, $(id).clientWidth));
+
+const near = (matches, most = 6) => bars(matches.slice(0, most).map((m) => [m.word, m.cosine]));
 
 // The sentence that most steps are about.
 
@@ -134,7 +137,7 @@ const meanings = ofWords('meanings', () => [['words', { text: text() }]], ({ wor
     first.refresh();
   });
   $('meanings-vector').replaceChildren(strip(row(vectors, looked), `the vector of ${words[looked]}, 100 numbers`));
-  $('meanings-nearest').replaceChildren(near(nearest[looked]));
+  $('meanings-nearest').replaceChildren(near(nearest[looked], 12));
 });
 
 // 2. Mixing.
@@ -347,7 +350,7 @@ const cost = new Step('cost', () => {
   const [at, t] = log('fused').at(-1);
   const guide = (n) => [n, t + 2 * (n - at) * Math.log10(2)];
   $('cost-chart').replaceChildren(curves({
-    label: 'time over the number of words', x: { from: 4, to: 13, ticks: [4, 6, 8, 10, 12, 13].map((n) => [n, 2 ** n]) },
+    label: 'time over the number of words', width: room('cost-chart', 560), x: { from: 4, to: 13, ticks: [4, 6, 8, 10, 12, 13].map((n) => [n, 2 ** n]) },
     y: { from: -6.5, to: 0.5, ticks: [[-6, '1 µs'], [-5, '10 µs'], [-4, '100 µs'], [-3, '1 ms'], [-2, '10 ms'], [-1, '0.1 s'], [0, '1 s']] },
     lines: [{ points: [guide(Math.max(4, at - (t + 6.5) / (2 * Math.log10(2)))), guide(Math.min(13, at + (0.5 - t) / (2 * Math.log10(2))))], dotted: true },
       { points: log('fused'), dots: true, name: 'fused' }, { points: log('steps'), dots: true, kind: 'b', name: all.length > 1 ? 'with the table' : '' }],
@@ -416,20 +419,30 @@ async function moved() {
   }
 }
 function drawMap({ points, at, spread, probes }) {
-  const [width, height, edge] = [640, 420, 50];
+  const [width, height, edge] = [room('map-picture', 640), 420, 70];
   const all = [...points, at];
   const bounds = ['x', 'y'].map((c) => [Math.min(...all.map((p) => p[c])), Math.max(...all.map((p) => p[c]))]);
   const unit = Math.max((bounds[0][1] - bounds[0][0]) / (width - 2 * edge), (bounds[1][1] - bounds[1][0]) / (height - 2 * edge), 1e-9);
   const x = (p) => width / 2 + (p.x - (bounds[0][0] + bounds[0][1]) / 2) / unit;
   const y = (p) => height / 2 - (p.y - (bounds[1][0] + bounds[1][1]) / 2) / unit;
   trail = [...trail.slice(-200), at];
+  // Names move down until they are clear of those above them.
+  const names = [];
+  for (const p of [...points].sort((a, b) => y(a) - y(b))) {
+    const name = { left: x(p) + 8, right: x(p) + 16 + 8 * p.word.length, y: y(p) + 4 };
+    for (const other of names) {
+      if (name.left < other.right && other.left < name.right && name.y < other.y + 14) name.y = other.y + 14;
+    }
+    names.push(name);
+    p.name = name.y;
+  }
   $('map-picture').replaceChildren(s('svg', {
     viewBox: `0 0 ${width} ${height}`, width, role: 'img', 'data-x': at.x, 'data-y': at.y,
     'aria-label': 'the mix among the words; nearest: ' + [...probes].sort((a, b) => b.cosine - a.cosine).slice(0, 3).map((m) => `${m.word} ${number(m.cosine, 2)}`).join(', '),
   },
   s('polyline', { class: 'trail', points: trail.map((p) => `${x(p)},${y(p)}`).join(' ') }),
   points.map((p) => [s('circle', { class: p.probe ? 'soft' : 'dot', cx: x(p), cy: y(p), r: 4 }),
-    s('text', { class: p.probe ? 'soft' : '', x: x(p) + 8, y: y(p) + 4 }, p.word)]),
+    s('text', { class: p.probe ? 'soft' : '', x: x(p) + 8, y: p.name }, p.word)]),
   s('circle', { class: 'ring', cx: x(at), cy: y(at), r: 9 })),
   h('p', { class: 'small' }, `The map shows ${percent(spread)} of how these words differ; the rest is in the other 98 dimensions.`));
 }
@@ -454,7 +467,7 @@ on(['map-probes'], () => {
 // 13. Heads.
 
 let head = [0, 0];
-let looks = 0;
+let looks = 3;
 const heads = ofWords('heads', () => [['heads', { text: text(), encoder: $('heads-encoder').checked }]], (r) => {
   heads.reply = r;
   head = [Math.min(head[0], r.weights.length - 1), Math.min(head[1], r.weights[0].length - 1)];
@@ -468,7 +481,7 @@ const heads = ofWords('heads', () => [['heads', { text: text(), encoder: $('head
   $('heads-caption').textContent = $('heads-encoder').checked
     ? 'Row by row, how a token shares out its attention. [CLS] and [SEP] begin and end a text; heads that find nothing to take look there.'
     : 'Row by row, how a word shares out its attention: GloVe vectors cut into four heads of 25 numbers, with nothing learned.'
-      + (about.encoder ? '' : ' With a real encoder there are 72 heads: fetch its model by go run -C examples/encoder . fetch, and start this page again.');
+      + (about.encoder ? '' : ' With a real encoder there are 72 heads: fetch its model by go run -C examples/encoder . fetch, and start go run -C examples/playground/encoder .');
   chooseHead(...head);
 });
 function chooseHead(l, k) {
@@ -544,7 +557,7 @@ function showLearning(r) {
   $('learning-count').dataset.value = losses.at(-1) ?? '';
   const steps = Math.max(200, r.state.step);
   $('learning-loss').replaceChildren(curves({
-    label: `loss over ${r.state.step} steps`, height: 180,
+    label: `loss over ${r.state.step} steps`, width: room('learning-loss', 560), height: 180,
     x: { from: 0, to: steps, ticks: [0, steps / 2, steps].map((n) => [n, Math.round(n)]) }, y: { from: 0, to: Math.max(1, ...losses), ticks: [[0, '0'], [0.5, '0.5'], [1, '1']] },
     lines: [{ points: losses.map((loss, i) => [i, Math.max(0, loss)]) }],
   }));
@@ -552,7 +565,7 @@ function showLearning(r) {
   $('learning-matrices').replaceChildren(...['W_Q: what a word looks for', 'W_K: what it is found by', 'W_V: what it hands over'].map((name, m) => {
     const w = r.state.w.slice(m * rows * cols, (m + 1) * rows * cols);
     const turned = { rows: cols, cols: rows, data: Array.from({ length: rows * cols }, (_, k) => w[(k % rows) * cols + Math.floor(k / rows)]) };
-    return h('div', {}, h('h3', {}, name), paint(turned, { size: 6, signed: true, largest: 0.4, label: `${name}, ${rows} by ${cols}` }));
+    return h('div', {}, h('h3', {}, name), paint(turned, { size: 6, signed: true, largest: 0.3, label: `${name}, ${rows} by ${cols}` }));
   }));
   $('learning-lessons').replaceChildren(...r.examples.map((e) => h('div', { class: 'lesson' },
     h('h3', {}, e.words.join(' '), h('span', { class: 'small' }, e.learned ? ' (learned from)' : ' (never shown)')),

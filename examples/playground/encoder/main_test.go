@@ -1,0 +1,444 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"image/png"
+	"math"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/selfattn/attn/examples/encoder/minilm"
+	"github.com/selfattn/attn/examples/encoder/minilm/minilmtest"
+	"github.com/selfattn/attn/examples/internal/npm"
+	"github.com/selfattn/attn/examples/internal/wheel/wheeltest"
+	playground "github.com/selfattn/attn/examples/playground/internal/page"
+	"github.com/selfattn/attn/kernel"
+)
+
+var screenshots = flag.String("screenshots", "", "a `folder` to write a picture of each step to")
+
+// steps are the ids of the page's steps.
+var steps = []string{"meanings", "mixing", "shares", "dots", "first", "roles", "numbers", "masks", "far", "cost", "meaning", "map", "heads", "learning"}
+
+// A tab is the page in a browser.
+type tab struct {
+	*testing.T
+	ctx context.Context
+
+	mutex sync.Mutex
+	wrong []string // errors of scripts, and requests to others than the server
+}
+
+// open opens the page, with the real encoder if it is given.
+func open(t *testing.T, encoder playground.Encoder, width, height int64) *tab {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("NOT RUN: there is no browser (Debian: chromium)")
+	}
+	s, err := playground.New("", encoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(s.Handler())
+	t.Cleanup(web.Close)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(int(width), int(height)))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium refuses to be root in a sandbox
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	b := &tab{T: t, ctx: ctx}
+	host := strings.TrimPrefix(web.URL, "http://")
+	chromedp.ListenTarget(ctx, func(event any) {
+		problem := ""
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			problem = "exception: " + e.ExceptionDetails.Error()
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.LevelError {
+				problem = fmt.Sprintf("log: %s %s", e.Entry.Text, e.Entry.URL)
+			}
+		case *network.EventRequestWillBeSent:
+			if u, err := url.Parse(e.Request.URL); err != nil || u.Host != host && u.Scheme != "data" && u.Scheme != "about" {
+				problem = "a request for " + e.Request.URL
+			}
+		}
+		if problem != "" {
+			b.mutex.Lock()
+			b.wrong = append(b.wrong, problem)
+			b.mutex.Unlock()
+		}
+	})
+	b.do(network.Enable(), log.Enable(), runtime.Enable(), emulation.SetDeviceMetricsOverride(width, height, 1, width < 500),
+		chromedp.Navigate(web.URL), chromedp.WaitVisible("#about"))
+	t.Cleanup(func() {
+		b.mutex.Lock()
+		defer b.mutex.Unlock()
+		for _, problem := range b.wrong {
+			t.Error(problem)
+		}
+	})
+	return b
+}
+
+func (b *tab) do(actions ...chromedp.Action) {
+	b.Helper()
+	if err := chromedp.Run(b.ctx, actions...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// js evaluates an expression, which may be a promise, into result.
+func (b *tab) js(expression string, result any) {
+	b.Helper()
+	b.do(chromedp.Evaluate(expression, result, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+}
+
+// step brings a step into sight and waits for its numbers.
+func (b *tab) step(id string) {
+	b.Helper()
+	b.js(fmt.Sprintf("document.getElementById(%q).scrollIntoView({behavior: 'instant'})", id), nil)
+	b.until(fmt.Sprintf("document.querySelector('#%s[data-ready]') !== null", id))
+}
+
+// until waits for an expression to be true.
+func (b *tab) until(expression string) {
+	b.Helper()
+	for begin := time.Now(); ; time.Sleep(30 * time.Millisecond) {
+		var is bool
+		b.js(expression, &is)
+		if is {
+			return
+		}
+		if time.Since(begin) > 30*time.Second {
+			var status string
+			b.js("[...document.querySelectorAll('.status')].map(s => s.textContent).join('')", &status)
+			b.Fatalf("%s: not after 30 s; %s", expression, status)
+		}
+	}
+}
+
+// numbers are those that elements show, as the server sent them.
+func (b *tab) numbers(selector string) []float32 {
+	b.Helper()
+	var texts []string
+	b.js(fmt.Sprintf("[...document.querySelectorAll(%q)].map(e => e.dataset.value)", selector), &texts)
+	x := make([]float32, len(texts))
+	for i, text := range texts {
+		if text == "hidden" {
+			x[i] = float32(math.Inf(-1))
+		} else if _, err := fmt.Sscan(text, &x[i]); err != nil {
+			b.Fatalf("%s: %q: %v", selector, text, err)
+		}
+	}
+	return x
+}
+
+// set sets a control and tells its listeners.
+func (b *tab) set(id, property string, value any) {
+	b.Helper()
+	v, _ := json.Marshal(value)
+	b.js(fmt.Sprintf("{ const e = document.getElementById(%q); e[%q] = %s; e.dispatchEvent(new Event('input', {bubbles: true})); }", id, property, v), nil)
+}
+
+// equal compares what a step shows with what kernel gives, to the bit.
+func (b *tab) equal(step string, got, want []float32) {
+	b.Helper()
+	if len(got) != len(want) {
+		b.Fatalf("%s shows %d numbers, want %d", step, len(got), len(want))
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			b.Errorf("%s: number %d is %v, want %v", step, i, got[i], want[i])
+		}
+	}
+}
+
+// TestEachStep visits each step, and compares what it shows with package kernel.
+func TestEachStep(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	for _, id := range steps {
+		b.step(id)
+	}
+	softmax := func(scores ...float32) []float32 {
+		w := make([]float32, len(scores))
+		kernel.Softmax(w, scores)
+		return w
+	}
+	b.step("shares")
+	b.equal("shares", b.numbers("#shares-result dd[data-value]"), softmax(1, 3, 6))
+	b.set("shares-score-0", "value", 4)
+	b.step("shares")
+	b.until("document.querySelector('#shares-result dt').textContent === '4'")
+	b.equal("shares", b.numbers("#shares-result dd[data-value]"), softmax(4, 3, 6))
+
+	// The three words, before and after a number changes.
+	three := func(q ...float32) (weights, out []float32) {
+		tensor := func(x []float32) kernel.Tensor { return kernel.Tensor{Data: x, Len: 3, Dim: 2} }
+		k, v := tensor([]float32{1, 0, 1, 1, 0, 2}), tensor([]float32{1, 2, 0, 1, 2, 0})
+		weights, out = make([]float32, 9), make([]float32, 6)
+		o := &kernel.Options{Scale: 0.7071068}
+		if err := errors.Join(kernel.AttentionWeights(kernel.Matrix{Rows: 3, Cols: 3, Stride: 3, Data: weights}, tensor(q), k, 0, 0, []int{0, 1, 2}, o),
+			kernel.Attention(tensor(out), tensor(q), k, v, o)); err != nil {
+			t.Fatal(err)
+		}
+		return weights, out
+	}
+	b.step("numbers")
+	weights, out := three(1, 0, 2, 1, 2, 2)
+	b.equal("numbers", b.numbers("#numbers-result > :nth-child(3) td[data-value]"), weights)
+	b.equal("numbers", b.numbers("#numbers-result > :nth-child(4) td[data-value]"), out)
+	b.set("numbers-queries-3", "value", -5)
+	b.step("numbers")
+	weights, out = three(1, 0, 2, -5, 2, 2)
+	b.equal("numbers", b.numbers("#numbers-result > :nth-child(3) td[data-value]"), weights)
+	b.equal("numbers", b.numbers("#numbers-result > :nth-child(4) td[data-value]"), out)
+
+	// Masks: a row of shares sums to 1 over what it sees.
+	b.step("masks")
+	x := b.numbers("#masks-weights td[data-value]")
+	if len(x) != 16 {
+		t.Fatalf("masks shows %d shares, want 16", len(x))
+	}
+	for i := range 4 {
+		sum := float32(0)
+		for j, w := range x[4*i:][:4] {
+			if hidden := math.IsInf(float64(w), -1); hidden != (j > i) {
+				t.Errorf("masks: word %d, key %d: hidden is %v", i, j, hidden)
+			} else if !hidden {
+				sum += w
+			}
+		}
+		if math.Abs(float64(sum-1)) > 1e-6 {
+			t.Errorf("masks: row %d sums to %v", i, sum)
+		}
+	}
+
+	// Another sentence reaches the steps that are about it.
+	b.set("sentence", "value", "we love xyzzy apple juice")
+	b.until("document.querySelector('#sentence-note').textContent.includes('xyzzy')")
+	b.step("dots")
+	var heads []string
+	b.js("[...document.querySelectorAll('#dots-table thead th')].map(e => e.textContent)", &heads)
+	if got := strings.Join(heads, " "); got != "we love apple juice" {
+		t.Errorf("dots has the words %q", got)
+	}
+
+	// By keyboard: from a cell to its neighbour, which is the pair that is shown then.
+	b.do(chromedp.Focus("#dots-table td[tabindex='0']"), chromedp.KeyEvent(kb.ArrowLeft))
+	b.until("document.querySelector('#dots-pair p').textContent.startsWith('apple · apple')")
+
+	// A number beyond the limit is refused in words, and the step recovers.
+	b.step("shares")
+	b.set("shares-score-0", "value", 1e6)
+	b.until("document.querySelector('#shares .status').textContent.includes('want numbers from')")
+	b.set("shares-score-0", "value", 1)
+	b.step("shares")
+	b.mutex.Lock()
+	var left []string
+	for _, w := range b.wrong {
+		if !strings.Contains(w, "400") { // the refusal, which the browser's log has
+			left = append(left, w)
+		}
+	}
+	b.wrong = left
+	b.mutex.Unlock()
+}
+
+// TestLearning trains, pauses and begins anew.
+func TestLearning(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	b.step("learning")
+	count := "parseInt(document.querySelector('#learning-count').textContent.slice(5))"
+	b.do(chromedp.Click("#learning-run"))
+	b.until(count + " >= 60")
+	b.do(chromedp.Click("#learning-run"))
+	b.until("document.querySelector('#learning-run').textContent === 'Start'")
+	var at, later int
+	b.js(count, &at)
+	time.Sleep(200 * time.Millisecond)
+	b.js(count, &later)
+	if at != later {
+		t.Errorf("it goes on after a pause: from step %d to %d", at, later)
+	}
+	var loss float64
+	b.js("+document.querySelector('#learning-count').dataset.value", &loss)
+	if !(loss < 0.3) {
+		t.Errorf("the loss is %v after %d steps", loss, at)
+	}
+	b.do(chromedp.Click("#learning-seed"))
+	b.until(count + " === 0")
+}
+
+// TestCost drags N up and down: what is asked for last is shown last.
+func TestCost(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	b.step("cost")
+	for _, n := range []float64{13, 4, 12.5, 7} {
+		b.set("cost-tokens", "value", n)
+	}
+	b.step("cost")
+	if pairs := b.numbers("#cost-result dd[data-value]"); pairs[0] != 128*128 {
+		t.Errorf("%v pairs, want those of 128 words", pairs[0])
+	}
+}
+
+// TestEncoder shows all heads of the real encoder, with the weights that it has.
+func TestEncoder(t *testing.T) {
+	m := minilmtest.Model(t, "../../encoder/model")
+	b := open(t, encoder{m}, 1100, 900)
+	b.step("heads")
+	var heads int
+	b.js("document.querySelectorAll('#heads-all button').length", &heads)
+	if heads != minilm.Layers*minilm.Heads {
+		t.Errorf("%d heads, want %d", heads, minilm.Layers*minilm.Heads)
+	}
+	r, err := m.Read("we love apple phones", 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(r.Tokens)
+	b.do(chromedp.Click("#heads-all .layer:nth-child(3) button:nth-of-type(5)"), chromedp.Click("#heads-words button:nth-child(4)"))
+	b.equal("heads", b.numbers("#heads-words button"), r.Weights[2][4][3*n:][:n])
+	var svg string
+	b.js("import('./draw.js').then(d => d.standalone(document.querySelector('#heads-one svg')))", &svg)
+	if !strings.Contains(svg, "apple") || strings.Contains(svg, "class=") || !strings.Contains(svg, "rgb(") {
+		t.Errorf("the copy needs the page's style: %.200s", svg)
+	}
+	b.step("meaning")
+	var lines int
+	b.js("document.querySelectorAll('#meaning-between tbody tr').length", &lines)
+	if lines != minilm.Layers+1 {
+		t.Errorf("meaning has %d layers, want %d", lines, minilm.Layers+1)
+	}
+}
+
+// TestNarrow shows that nothing but what scrolls by itself is wider than a telephone.
+func TestNarrow(t *testing.T) {
+	b := open(t, nil, 360, 700)
+	for _, id := range steps {
+		b.step(id)
+		var wide string
+		b.js("document.documentElement.scrollWidth > 360 ? [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 361 && !e.closest('.scroll, .skip, svg')).map(e => e.tagName + '#' + e.id + '.' + e.className).join(' ') || 'something' : ''", &wide)
+		if wide != "" {
+			t.Errorf("at step %s the page is wider than 360 pixels: %.300s", id, wide)
+		}
+	}
+}
+
+// TestAccessible asks axe-core about all steps, in light and in dark.
+func TestAccessible(t *testing.T) {
+	script := axe(t)
+	b := open(t, nil, 1100, 900)
+	for _, scheme := range []string{"light", "dark"} {
+		b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
+		for _, id := range steps {
+			b.step(id)
+		}
+		b.js(script+"; 0", nil)
+		var found []struct {
+			ID, Impact, Help string
+			Nodes            []struct{ HTML, FailureSummary string }
+		}
+		b.js("axe.run().then(r => r.violations)", &found)
+		for _, v := range found {
+			t.Errorf("%s: %s (%s): %s: %.200s: %.300s", scheme, v.ID, v.Impact, v.Help, v.Nodes[0].HTML, v.Nodes[0].FailureSummary)
+		}
+	}
+}
+
+// axe returns the script of axe-core, which judges accessibility. Its licence is MPL-2.0. The test is skipped where it cannot be had.
+func axe(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	wheeltest.Fetch(t, filepath.Join(folder, "axe.min.js"), folder, npm.Package{
+		Name:   "axe-core@4.14.1",
+		Digest: "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+		Files:  []string{"package/axe.min.js"},
+	}.Fetch)
+	script, err := os.ReadFile(filepath.Join(folder, "axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(script)
+}
+
+// TestScreenshots writes a picture of each step, where -screenshots says so.
+func TestScreenshots(t *testing.T) {
+	if *screenshots == "" {
+		t.Skip("NOT RUN: -screenshots is not given")
+	}
+	var e playground.Encoder
+	if m, err := minilm.Load("../../encoder/model"); err == nil {
+		e = encoder{m}
+	}
+	for _, view := range []struct {
+		name, scheme string
+		width        int64
+	}{{"", "light", 900}, {"dark-", "dark", 900}, {"narrow-", "light", 360}} {
+		b := open(t, e, view.width, 1000)
+		b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: view.scheme}}))
+		b.js("document.querySelector('.sentence').style.position = 'static'", nil)
+		for _, id := range steps {
+			b.step(id)
+			switch id {
+			case "cost":
+				for _, n := range []float64{5, 6, 7, 9, 10, 11, 12, 13} {
+					b.set("cost-tokens", "value", n)
+					b.step(id)
+				}
+			case "map":
+				b.do(chromedp.Click("#map-attention"))
+			case "learning":
+				b.do(chromedp.Click("#learning-run"))
+				b.until("parseInt(document.querySelector('#learning-count').textContent.slice(5)) >= 80")
+				b.do(chromedp.Click("#learning-run"))
+			}
+			time.Sleep(500 * time.Millisecond)
+			var box struct{ X, Y, Width, Height float64 }
+			b.js(fmt.Sprintf("(() => { const b = document.getElementById(%q).getBoundingClientRect(); return {X: b.left + scrollX, Y: b.top + scrollY, Width: b.width, Height: b.height}; })()", id), &box)
+			var data []byte
+			b.do(chromedp.ActionFunc(func(ctx context.Context) (err error) {
+				data, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).WithClip(&page.Viewport{
+					X: box.X - 8, Y: box.Y, Width: box.Width + 16, Height: box.Height + 8, Scale: 1}).Do(ctx)
+				return err
+			}))
+			if _, err := png.Decode(bytes.NewReader(data)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(*screenshots, view.name+id+".png"), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
