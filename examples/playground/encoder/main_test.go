@@ -28,6 +28,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/selfattn/attn/examples/encoder/minilm"
 	"github.com/selfattn/attn/examples/encoder/minilm/minilmtest"
+	"github.com/selfattn/attn/examples/internal/glove"
 	"github.com/selfattn/attn/examples/internal/npm"
 	"github.com/selfattn/attn/examples/internal/wheel/wheeltest"
 	playground "github.com/selfattn/attn/examples/playground/internal/page"
@@ -224,24 +225,79 @@ func TestEachStep(t *testing.T) {
 	b.equal("numbers", b.numbers("#numbers-result > :nth-child(3) td[data-value]"), weights)
 	b.equal("numbers", b.numbers("#numbers-result > :nth-child(4) td[data-value]"), out)
 
-	// Masks: a row of shares sums to 1 over what it sees.
-	b.step("masks")
-	x := b.numbers("#masks-weights td[data-value]")
-	if len(x) != 16 {
-		t.Fatalf("masks shows %d shares, want 16", len(x))
+	// The words, their dot products, and attention among them: without a mask, and causal with a word hidden.
+	voc, err := glove.Load()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range 4 {
-		sum := float32(0)
-		for j, w := range x[4*i:][:4] {
-			if hidden := math.IsInf(float64(w), -1); hidden != (j > i) {
-				t.Errorf("masks: word %d, key %d: hidden is %v", i, j, hidden)
-			} else if !hidden {
-				sum += w
-			}
+	words := []string{"we", "love", "apple", "phones"}
+	data, err := voc.Embed(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := kernel.Matrix{Rows: 4, Cols: glove.Dim, Stride: glove.Dim, Data: data}
+	tokens := kernel.Tensor{Data: data, Len: 4, Dim: glove.Dim}
+	square := func(f func(kernel.Matrix) error) []float32 {
+		m := kernel.Matrix{Rows: 4, Cols: 4, Stride: 4, Data: make([]float32, 16)}
+		if err := f(m); err != nil {
+			t.Fatal(err)
 		}
-		if math.Abs(float64(sum-1)) > 1e-6 {
-			t.Errorf("masks: row %d sums to %v", i, sum)
+		return m.Data
+	}
+	shares := func(o kernel.Options) []float32 {
+		return square(func(m kernel.Matrix) error {
+			return kernel.AttentionWeights(m, tokens, tokens, 0, 0, []int{0, 1, 2, 3}, &o)
+		})
+	}
+	dots := square(func(m kernel.Matrix) error { return kernel.MatMul(m, x, x, &kernel.MatMulOptions{TransB: true}) })
+	b.step("dots")
+	b.equal("dots", b.numbers("#dots-table td[data-value]"), dots)
+	b.step("roles")
+	b.equal("roles", b.numbers("#roles-dots td[data-value]"), dots)
+	b.step("first")
+	for i, scale := range []float32{1, 0.1, 0.01} {
+		b.js(fmt.Sprintf("document.querySelectorAll('#first-scale input')[%d].click()", i), nil)
+		b.step("first")
+		b.equal("first", b.numbers("#first-weights td[data-value]"), shares(kernel.Options{Scale: scale}))
+	}
+	b.js("document.querySelector('#masks-keys button:nth-child(2)').click()", nil) // love
+	b.step("masks")
+	seen := []bool{true, false, true, true}
+	want := shares(kernel.Options{Scale: 0.1, Causal: true, Mask: &kernel.Mask{Data: seen}})
+	for k := range want {
+		if k%4 > k/4 || !seen[k%4] {
+			want[k] = float32(math.Inf(-1))
 		}
+	}
+	b.equal("masks", b.numbers("#masks-weights td[data-value]"), want)
+
+	// A mix, and what it is nearest to.
+	b.step("mixing")
+	for i, w := range []float32{0, 0.5, 0.25, 0.25} {
+		b.set(fmt.Sprintf("mixing-sliders-%d", i), "value", w)
+	}
+	mix := make([]float32, glove.Dim)
+	if err := kernel.MatMul(kernel.Matrix{Rows: 1, Cols: glove.Dim, Stride: glove.Dim, Data: mix},
+		kernel.Matrix{Rows: 1, Cols: 4, Stride: 4, Data: []float32{0, 0.5, 0.25, 0.25}}, x, nil); err != nil {
+		t.Fatal(err)
+	}
+	var near []float32
+	for _, word := range voc.Nearest(mix, words, 6) {
+		near = append(near, float32(glove.Cosine(mix, voc.Vectors[word])))
+	}
+	b.until("document.querySelector('#mixing-sliders output:last-of-type').dataset.value === '0.25'")
+	b.equal("mixing", b.numbers("#mixing-nearest dd[data-value]"), near)
+
+	// A far word gets a share, which a slope takes.
+	b.step("far")
+	far := b.numbers("#far-result b")
+	if !(far[0] > 2*far[1] && far[1] > 0) {
+		t.Errorf("far: phones gets %v and another word %v", far[0], far[1])
+	}
+	b.set("far-slope", "value", 0.1)
+	b.step("far")
+	if near := b.numbers("#far-result b"); !(near[0] < far[0]/1000) {
+		t.Errorf("far: phones gets %v with a slope, and %v without", near[0], far[0])
 	}
 
 	// Another sentence reaches the steps that are about it.

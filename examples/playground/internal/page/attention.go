@@ -222,7 +222,6 @@ type costRequest struct {
 
 type costReply struct {
 	Tokens  int      `json:"tokens"`
-	Dim     int      `json:"dim"`
 	Pairs   int      `json:"pairs"`
 	Matrix  int      `json:"matrix"`  // bytes of a weight for each pair
 	Scratch int      `json:"scratch"` // bytes that the fused kernel needs besides its operands
@@ -253,7 +252,7 @@ func (s *Server) cost(ctx context.Context, q costRequest) (*costReply, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &costReply{Tokens: n, Dim: costDim, Pairs: n * n, Matrix: 4 * n * n, Scratch: plan.Scratch, Plan: plan.String()}
+	r := &costReply{Tokens: n, Pairs: n * n, Matrix: 4 * n * n, Scratch: plan.Scratch, Plan: plan.String()}
 	r.Fused, err = fastest(func() error {
 		return kernel.AttentionContext(ctx, out.tensor(), queries.tensor(), keys.tensor(), values.tensor(), nil)
 	})

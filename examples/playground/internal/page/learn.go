@@ -33,10 +33,9 @@ const (
 )
 
 type learnRequest struct {
-	Seed  uint64  `json:"seed"`
-	State *state  `json:"state"` // of the reply before; null begins anew
-	Steps int     `json:"steps"`
-	Rate  float32 `json:"rate"` // 0 is the usual one
+	Seed  uint64 `json:"seed"`
+	State *state `json:"state"` // of the reply before; null begins anew
+	Steps int    `json:"steps"`
 }
 
 // A state is all that training goes on from.
@@ -98,12 +97,6 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 	if err := checkRange("the number of steps", q.Steps, 0, maxSteps); err != nil {
 		return nil, err
 	}
-	if err := checkRange("the rate", q.Rate, 0, 1); err != nil {
-		return nil, err
-	}
-	if q.Rate == 0 {
-		q.Rate = rate
-	}
 	c, err := s.class()
 	if err != nil {
 		return nil, err
@@ -127,7 +120,7 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 			return nil, err
 		}
 		r.Losses = append(r.Losses, loss)
-		st.adam(gradient, q.Rate)
+		st.adam(gradient)
 	}
 	r.State = st
 	for i, words := range append(append([][]string{}, lessons[:2]...), exam...) {
@@ -180,7 +173,7 @@ func layer(w []float32) *kernel.SelfAttention {
 }
 
 // adam takes a step against the gradient (Kingma and Ba, Adam, 2015).
-func (st *state) adam(gradient []float32, rate float32) {
+func (st *state) adam(gradient []float32) {
 	const slow, slower, tiny = 0.9, 0.999, 1e-8
 	st.Step++
 	first, second := 1-math.Pow(slow, float64(st.Step)), 1-math.Pow(slower, float64(st.Step))
@@ -188,7 +181,7 @@ func (st *state) adam(gradient []float32, rate float32) {
 		st.Mean[i] = float32(slow*st.Mean[i]) + float32((1-slow)*g)
 		st.Square[i] = float32(slower*st.Square[i]) + float32((1-slower)*float32(g*g))
 		step := float64(st.Mean[i]) / first / (math.Sqrt(float64(st.Square[i])/second) + tiny)
-		st.W[i] -= float32(float64(rate) * step)
+		st.W[i] -= float32(rate * step)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestMasks(t *testing.T) {
 // Without learned matrices scores are symmetric; with them they are not.
 func TestRoles(t *testing.T) {
 	_, web := serve(t, nil)
-	var r struct{ Dots, Scores, Weights grid }
+	var r struct{ Dots, Scores grid }
 	status, text := post(t, web, "project", object{"text": "we love apple phones", "seed": 1}, &r)
 	require.Equal(t, 200, status, text)
 	most := 0.

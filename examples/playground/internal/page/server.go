@@ -121,7 +121,7 @@ func (s *Server) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"backend": kernel.Backend(), "processors": runtime.GOMAXPROCS(0), "architecture": runtime.GOARCH,
 			"words": s.voc.Words, "encoder": s.encoder != nil,
-			"limits": map[string]int{"words": maxWords, "tokens": maxTokens, "number": maxNumber, "sequence": maxSequence},
+			"mostWords": maxWords,
 		})
 	})
 	answer(s, mux, "softmax", s.softmax)

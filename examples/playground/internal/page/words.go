@@ -190,12 +190,8 @@ type projectRequest struct {
 
 type projectReply struct {
 	sentence
-	Dots    grid `json:"dots"`    // X.X^T: symmetric
-	Scores  grid `json:"scores"`  // X.WQ.(X.WK)^T
-	Weights grid `json:"weights"` // of attention with these queries and keys
-	Queries grid `json:"queries"`
-	Keys    grid `json:"keys"`
-	Values  grid `json:"values"`
+	Dots   grid `json:"dots"`   // X.X^T: symmetric
+	Scores grid `json:"scores"` // X.WQ.(X.WK)^T
 }
 
 // headDim is the dimension of queries, keys and values where they are not the words themselves.
@@ -208,12 +204,10 @@ func (s *Server) project(_ context.Context, q projectRequest) (*projectReply, er
 		return nil, err
 	}
 	n := len(t.Words)
-	r := &projectReply{
-		sentence: t, Dots: newGrid(n, n), Scores: newGrid(n, n), Weights: newGrid(n, n),
-		Queries: newGrid(n, headDim), Keys: newGrid(n, headDim), Values: newGrid(n, headDim),
-	}
+	r := &projectReply{t, newGrid(n, n), newGrid(n, n)}
+	queries, keys := newGrid(n, headDim), newGrid(n, headDim)
 	random := rand.New(rand.NewPCG(q.Seed, 0))
-	for _, g := range []grid{r.Queries, r.Keys, r.Values} {
+	for _, g := range []grid{queries, keys} {
 		if err := kernel.MatMul(g.matrix(), t.x.matrix(), randomMatrix(random).matrix(), nil); err != nil {
 			return nil, err
 		}
@@ -221,10 +215,7 @@ func (s *Server) project(_ context.Context, q projectRequest) (*projectReply, er
 	if err := products(r.Dots, t.x, t.x); err != nil {
 		return nil, err
 	}
-	if err := products(r.Scores, r.Queries, r.Keys); err != nil {
-		return nil, err
-	}
-	return r, kernel.AttentionWeights(r.Weights.matrix(), r.Queries.tensor(), r.Keys.tensor(), 0, 0, count(n), nil)
+	return r, products(r.Scores, queries, keys)
 }
 
 // randomMatrix makes queries, keys or values of words: they are about as long as these divided by their dimensions' square root.

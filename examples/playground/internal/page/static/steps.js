@@ -54,7 +54,8 @@ class Step {
       const answers = await Promise.all(this.questions().map(([path, body]) => ask(path, body, asking.signal)));
       if (asking.signal.aborted) return;
       this.status.textContent = '';
-      this.show(...answers);
+      await this.show(...answers);
+      if (asking.signal.aborted) return;
       this.section.setAttribute('data-ready', '');
     } catch (e) {
       if (e.name !== 'AbortError') this.status.textContent = e instanceof TypeError ? 'The server does not answer: is it still running?' : e.message;
@@ -289,7 +290,6 @@ const masks = ofWords('masks', () => [['words', { text: text() }]], async ({ wor
   if ($('masks-window').checked) request.window = { left: +$('masks-left').value, right: +$('masks-right').value };
   const length = Math.min(+$('masks-length').value, words.length);
   if (length < words.length) request.keyLen = length;
-  masks.asking ??= new AbortController();
   const { scores: seen, weights } = await ask('attention', request, masks.asking.signal);
   // What is hidden has a score of −∞, and no share.
   const grid = { ...weights, data: weights.data.map((w, k) => (seen.data[k] === null ? null : w)) };
@@ -363,7 +363,7 @@ on(['cost-tokens'], () => {
 
 // 11. Where meaning goes.
 
-const words = (id) => $(id).value.toLowerCase().split(/[^\p{L}]+/u).filter((w) => w).slice(0, about.limits.words);
+const words = (id) => $(id).value.toLowerCase().split(/[^\p{L}]+/u).filter((w) => w).slice(0, about.mostWords);
 const meaning = new Step('meaning', () => [['meaning', {
   texts: [$('meaning-a').value, $('meaning-b').value], word: $('meaning-word').value, probes: words('meaning-probes'), encoder: $('meaning-encoder').checked,
 }]], ({ layers, between, cosines }) => {
@@ -481,7 +481,7 @@ const heads = ofWords('heads', () => [['heads', { text: text(), encoder: $('head
   $('heads-caption').textContent = $('heads-encoder').checked
     ? 'Row by row, how a token shares out its attention. [CLS] and [SEP] begin and end a text; heads that find nothing to take look there.'
     : 'Row by row, how a word shares out its attention: GloVe vectors cut into four heads of 25 numbers, with nothing learned.'
-      + (about.encoder ? '' : ' With a real encoder there are 72 heads: fetch its model by go run -C examples/encoder . fetch, and start go run -C examples/playground/encoder .');
+      + (about.encoder ? '' : ' With a real encoder there are 72 heads: fetch its model by go run -C examples/encoder . fetch, and start this page again.');
   chooseHead(...head);
 });
 function chooseHead(l, k) {
