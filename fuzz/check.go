@@ -104,22 +104,23 @@ var sizes = [][2]int{
 	{1, 255}, {2, 257}, {9, 300}, {1, 512}, {1, 1025},
 }
 
-// cases calls f with what Check draws of a kind, until it returns false: each size without features, with one of them, and with any.
-func (m *Implementation) cases(k *Kind, f func(c *Case) bool) {
+// cases calls f with what Check draws of a kind, until it returns false: each size without features, with one of them, and with
+// any. Other kinds have other ones.
+func (m *Implementation) cases(kind int, f func(c *Case) bool) {
 	var each []Features
 	for one := Features(1); one <= All; one <<= 1 {
 		if m.Takes&one != 0 {
 			each = append(each, one)
 		}
 	}
-	r := rand.New(rand.NewPCG(1, uint64(m.Takes)))
+	r := rand.New(rand.NewPCG(uint64(kind), uint64(m.Takes)))
 	for i, size := range sizes {
 		sets := []Features{0}
 		if each != nil {
-			sets = append(sets, each[i%len(each)]|m.Takes&Empty, m.Takes&Features(r.Uint64()))
+			sets = append(sets, each[(i+kind)%len(each)]|m.Takes&Empty, m.Takes&Features(r.Uint64()))
 		}
 		for _, set := range sets {
-			if !f(m.draw(k, r.Uint64(), size[0], size[1], set)) {
+			if !f(m.draw(&Kinds[kind], r.Uint64(), size[0], size[1], set)) {
 				return
 			}
 		}
@@ -144,7 +145,7 @@ func Survey(m *Implementation) (all []Result, err error) {
 		k := &Kinds[i]
 		r := Result{Kind: k.Name}
 		elements, bounded, worst := 0, 0, -1.0
-		m.cases(k, func(c *Case) bool {
+		m.cases(i, func(c *Case) bool {
 			f, e := m.try(c)
 			if errors.Is(e, errors.ErrUnsupported) {
 				return true
@@ -184,7 +185,7 @@ func Check(t testing.TB, m *Implementation) {
 		t.Logf("%s: the largest error is %.3g of its bound, over %d cases", k.Name, max(r.Output, r.Gradient), r.Cases)
 		if r.Cases == 0 {
 			t.Errorf("attn: %s: the implementation takes none of the cases", k.Name)
-		} else if m.failing(r.Case) != nil {
+		} else if max(r.Output, r.Gradient) > 1 {
 			t.Error(m.report(k, r.Case))
 		}
 	}
@@ -201,12 +202,13 @@ func Fuzz(f *testing.F, m *Implementation) {
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, seed uint64, queries, keys, features uint16) {
 		k := &Kinds[int(kind)%len(Kinds)]
-		c := m.draw(k, seed, 1+int(queries-1)%64, 1+int(keys-1)%2048, m.Takes&Features(features))
-		if _, err := m.try(c); err != nil {
-			if !errors.Is(err, errors.ErrUnsupported) {
-				t.Errorf("%s: %v: %v", k.Name, err, c)
-			}
-		} else if m.failing(c) != nil {
+		n := 1 + int(keys-1)%1100
+		c := m.draw(k, seed, 1+int(queries-1)%min(64, 1+4096/n), n, m.Takes&Features(features)) // some milliseconds
+		if f, err := m.try(c); errors.Is(err, errors.ErrUnsupported) {
+			t.Skip(err)
+		} else if err != nil {
+			t.Errorf("%s: %v: %v", k.Name, err, c)
+		} else if f.worst() > 1 {
 			t.Error(m.report(k, c))
 		}
 	})
@@ -220,8 +222,12 @@ func (m *Implementation) failing(c *Case) *finding {
 	return nil
 }
 
-// report returns the text of a wrong case, shrunk.
+// report returns the text of a case that was found wrong, shrunk.
 func (m *Implementation) report(k *Kind, c *Case) string {
 	c = m.shrink(c)
-	return fmt.Sprintf("attn: %s: %s\nsuch input exposes %s\nthe smallest case that was found: %v", k.Name, m.failing(c).text, k.Exposes, c)
+	text := "a result that was wrong is right when it is computed again"
+	if f := m.failing(c); f != nil {
+		text = f.text
+	}
+	return fmt.Sprintf("attn: %s: %s\nsuch input exposes %s\nthe smallest case that was found: %v", k.Name, text, k.Exposes, c)
 }

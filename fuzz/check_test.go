@@ -332,6 +332,18 @@ func TestCheckErrors(t *testing.T) {
 	m.Attention = func([]float32, *Case) error { return nil }
 	Check(r, m)
 	require.Contains(t, r.failures[len(r.failures)-1], "out[0 0 0 0] is NaN")
+
+	calls := 0
+	m.Attention = func(out []float32, c *Case) error {
+		if calls++; calls == 40 {
+			return nil
+		}
+		return attention(out, c)
+	}
+	r.failures = nil
+	Check(r, m)
+	require.Len(t, r.failures, 1)
+	require.Contains(t, r.failures[0], "when it is computed again")
 }
 
 // An order that is not the one that is named shows in long sums; each is within its own bound.

@@ -9,7 +9,7 @@
 //	var mine = &fuzz.Implementation{
 //		Takes: fuzz.Heads | fuzz.Causal,
 //		Attention: func(out []float32, c *fuzz.Case) error {
-//			mine.Attention(out, c.Q, c.K, c.V, c.Heads, c.Queries, c.Keys, c.Dim, c.Causal)
+//			attention(out, c.Q, c.K, c.V, c.Heads, c.Queries, c.Keys, c.Dim, c.Causal)
 //			return nil
 //		},
 //	}

@@ -39,42 +39,45 @@ type Kind struct {
 
 // Kinds are all that Check draws.
 var Kinds = []Kind{
-	{"normal", "whatever is wrong everywhere: a scale, a dimension, an operand that is not read", func(r *rand.Rand, c *Case) {}},
-	{"equal scores", "keys that are lost, read twice or padded, as all have the same weight; sums in few bits", func(r *rand.Rand, c *Case) {
-		clear(c.Q)
-		fill(c.V, r.Float32)
-	}},
+	{"normal", "whatever is wrong everywhere: a scale, a dimension, an operand that is not read", func(*rand.Rand, *Case) {}},
+	{"equal scores", "keys that are lost, read twice or padded, as all have the same weight; sums in few bits", equalScores},
 	{"needle", "keys at the edges of tiles that are lost, or have the value of another one: one key takes all", needle},
-	{"rising maxima", "a maximum that is kept, and sums that are not rescaled to a larger one: each score is above those before", func(_ *rand.Rand, c *Case) {
-		slope(c, func(place float32) float32 { return place })
-	}},
-	{"falling maxima", "what is not rescaled to the maximum so far, and one that is forgotten: each score is below those before", func(_ *rand.Rand, c *Case) {
-		slope(c, func(place float32) float32 { return 1 - place })
-	}},
-	{"cancelling values", "sums in few bits, and values that are lost or exchanged: they add up to next to nothing", func(r *rand.Rand, c *Case) {
-		clear(c.Q)
-		for j := range c.Batch * c.KVHeads * c.Keys {
-			for col, v := range c.V[j*c.VDim:][:c.VDim] {
-				if j%c.Keys%2 == 1 {
-					c.V[j*c.VDim+col] = v - c.V[(j-1)*c.VDim+col]
-				} else {
-					c.V[j*c.VDim+col] = 1000 * (1 + r.Float32())
-				}
-			}
-		}
-	}},
-	{"one-hot values", "weights that are wrong alone, and not in their sum: each output is that of few keys", func(_ *rand.Rand, c *Case) {
-		for i := range c.V {
-			c.V[i] = 0
-			if i/c.VDim%c.VDim == i%c.VDim {
-				c.V[i] = 1
-			}
-		}
-	}},
-	{"huge scores", "exponentials of scores without their maximum, and scores that are scaled too late", func(r *rand.Rand, c *Case) { scale(c.Q, 300) }},
-	{"tiny scores", "queries and products that are flushed, or lost in few bits", func(r *rand.Rand, c *Case) { scale(c.Q, 0x1p-100) }},
+	{"rising maxima", "a maximum that is kept, and sums that are not rescaled to a larger one: each score is above those before", risingMaxima},
+	{"falling maxima", "what is not rescaled to the maximum so far, and one that is forgotten: each score is below those before", fallingMaxima},
+	{"cancelling values", "sums in few bits, and values that are lost or exchanged: they add up to next to nothing", cancelling},
+	{"one-hot values", "weights that are wrong alone, and not in their sum: each output is that of few keys", oneHot},
+	{"huge scores", "exponentials of scores without their maximum, and scores that are scaled too late", func(_ *rand.Rand, c *Case) { scale(c.Q, 300) }},
+	{"tiny scores", "queries and products that are flushed, or lost in few bits", func(_ *rand.Rand, c *Case) { scale(c.Q, 0x1p-100) }},
 	{"huge values", "elements of 16 bits, and sums that overflow early", func(_ *rand.Rand, c *Case) { scale(c.V, 0x1p90) }},
 	{"tiny values", "subnormal numbers that are flushed to 0", func(_ *rand.Rand, c *Case) { scale(c.V, 0x1p-130) }},
+}
+
+func equalScores(r *rand.Rand, c *Case) {
+	clear(c.Q)
+	fill(c.V, r.Float32)
+}
+
+// cancelling makes each second value next to what is below 0 by the one before it.
+func cancelling(r *rand.Rand, c *Case) {
+	clear(c.Q)
+	for j := range c.Batch * c.KVHeads * c.Keys {
+		for col, v := range c.V[j*c.VDim:][:c.VDim] {
+			if j%c.Keys%2 == 1 {
+				c.V[j*c.VDim+col] = v - c.V[(j-1)*c.VDim+col]
+			} else {
+				c.V[j*c.VDim+col] = 1000 * (1 + r.Float32())
+			}
+		}
+	}
+}
+
+func oneHot(_ *rand.Rand, c *Case) {
+	for i := range c.V {
+		c.V[i] = 0
+		if i/c.VDim%c.VDim == i%c.VDim {
+			c.V[i] = 1
+		}
+	}
 }
 
 func fill(x []float32, draw func() float32) {
@@ -114,6 +117,9 @@ func needle(r *rand.Rand, c *Case) {
 		scale(q, 60/c.Scale)
 	}
 }
+
+func risingMaxima(_ *rand.Rand, c *Case)  { slope(c, func(place float32) float32 { return place }) }
+func fallingMaxima(_ *rand.Rand, c *Case) { slope(c, func(place float32) float32 { return 1 - place }) }
 
 // slope makes scores a multiple of up to 400 of what the place of a key is, from 0 to 1, and some noise.
 func slope(c *Case, of func(place float32) float32) {
@@ -204,7 +210,8 @@ func (c *Case) drawHiding(r *rand.Rand, has func(Features) bool, features Featur
 		c.Start = ints(members, -c.Queries, c.Keys)
 	}
 	if has(Windows) {
-		c.Window = &Window{Left: r.IntN(c.Keys+2) - 1, Right: r.IntN(c.Keys+2) - 1}
+		near := func() int { return r.IntN([...]int{4, c.Keys + 2}[r.IntN(2)]) - 1 }
+		c.Window = &Window{Left: near(), Right: near()}
 	}
 	if has(Masks) {
 		c.Mask = make([]bool, c.Batch*c.Heads*c.Queries*c.Keys)
