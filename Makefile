@@ -12,6 +12,7 @@ ARCH ?= $(shell go env GOARCH)
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 GO_MUTANTS ?= generic:95:60 fuzz:90:85 kernel:90:70# packages, the percentage of mutants in tested lines to be killed, and that in tested lines
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod examples/*/go.mod examples/*/*/go.mod))
 MODULES := $(MODULES:go.mod=.)
 
@@ -26,6 +27,11 @@ demo: ## self-attention on real words, then the speed of this machine
 .PHONY: test
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
+
+.PHONY: test-short
+test-short: ## the main module's short tests on what this machine selects, whatever the system
+	go vet ./...
+	go test -count=1 -short -timeout 30m ./...
 
 .PHONY: test-avx512
 test-avx512: ## the AVX-512 kernels, natively or in an emulator (Debian; ATTN_EMULATE=1 forces it)
@@ -95,9 +101,10 @@ verify: ## delete what is generated, generate it again, and demand that nothing 
 	test -z "$$(git status --porcelain asm)"
 
 .PHONY: lint
-lint: ## gofmt, go vet and staticcheck
+lint: ## gofmt, go vet, staticcheck, and actionlint for the workflows
 	files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt: $$files"; exit 1; }
-	bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; GOBIN=$$bin go install $(STATICCHECK); \
+	bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; GOBIN=$$bin go install $(STATICCHECK); GOBIN=$$bin go install $(ACTIONLINT); \
+	$$bin/actionlint .github/workflows/*.yml; \
 	check() { go vet ./... && $$bin/staticcheck -checks inherit,-ST1001 ./...; }; \
 	for m in $(MODULES); do (cd $$m && check); done; \
 	for a in arm64 s390x; do GOARCH=$$a check; done
@@ -116,6 +123,10 @@ bench: ## speed beside other libraries (TAGS=openblas adds one) and the limits o
 bench-peers: ## install the libraries in Python that bench measures beside ours (about 6 GB) into bench/venv
 	python3 -m venv bench/venv
 	bench/venv/bin/pip install --quiet --requirement bench/peers/requirements.txt
+
+.PHONY: bench-compare
+bench-compare: ## two reports side by side, such as an amd64 and an arm64 machine: A=a.json B=b.json; bench/out/compare.html
+	cd bench && go run . compare '$(abspath $(A))' '$(abspath $(B))'
 
 .PHONY: bench-check
 bench-check: ## which benchmarks this work tree changes against BASE=rev, beyond noise
