@@ -46,7 +46,7 @@ func style(name string, i int) (color.Color, draw.GlyphDrawer) {
 	if i < len(palette) {
 		return palette[i], draw.CircleGlyph{}
 	}
-	return palette[i%len(palette)], draw.TriangleGlyph{}
+	return palette[i%len(palette)], draw.PyramidGlyph{}
 }
 
 // A series is a named line of points, in order of x.
@@ -79,7 +79,7 @@ func (rep report) seriesBy(keep func(r result) bool, name func(r result) string,
 type axes struct {
 	x, y       string
 	logX, logY bool
-	top        float64 // of y, or 0
+	top, right float64 // of y and x, or 0; points beyond are drawn at the edge, as are those below 1 of a logarithmic y
 	noLines    bool
 }
 
@@ -101,13 +101,33 @@ func drawn(a axes, all []series) (template.HTML, error) {
 	if a.logY {
 		p.Y.Scale, p.Y.Tick.Marker, p.Y.Min = plot.LogScale{}, decades{}, 1
 	}
+	if !a.noLines && !a.logY && single(all) {
+		return bars(a, all)
+	}
 	p.Legend.Top, p.Legend.Left, p.Legend.YOffs = true, true, vg.Points(2)
 	p.Legend.Padding = vg.Points(1)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xe4}, color.Gray{0xe4}
 	p.Add(grid)
 	empty := true
+	var beyond plotter.XYs
 	for i, s := range all {
+		s.points = slices.Clone(s.points)
+		for j, at := range s.points {
+			if a.right > 0 {
+				at.X = min(at.X, a.right)
+			}
+			if a.top > 0 {
+				at.Y = min(at.Y, a.top)
+			}
+			if a.logY {
+				at.Y = max(at.Y, 1)
+			}
+			if at != s.points[j] && !s.dashed {
+				beyond = append(beyond, at)
+			}
+			s.points[j] = at
+		}
 		line, points, err := plotter.NewLinePoints(s.points)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", s.name, err)
@@ -133,6 +153,16 @@ func drawn(a axes, all []series) (template.HTML, error) {
 	if empty {
 		return "", nil
 	}
+	if len(beyond) > 0 {
+		marks, err := plotter.NewScatter(beyond)
+		if err != nil {
+			return "", err
+		}
+		marks.Shape, marks.Radius, marks.Color = draw.RingGlyph{}, vg.Points(4.5), color.Black
+		p.Add(marks)
+		p.Legend.Add(outside, marks)
+		all = append(all, series{name: outside})
+	}
 	if a.logX && p.X.Min == p.X.Max { // gonum would widen it by 1, to 0
 		p.X.Min, p.X.Max = p.X.Min/2, p.X.Max*2
 	}
@@ -141,11 +171,53 @@ func drawn(a axes, all []series) (template.HTML, error) {
 	} else if !a.logY {
 		p.Y.Max *= 1.1
 	}
+	return rendered(p, all)
+}
+
+// outside is the legend of marks around points that are drawn at the edge of a chart.
+const outside = "beyond the edge"
+
+// single says whether no series has more than one point, so that a line would show nothing.
+func single(all []series) bool {
+	most := 0
+	for _, s := range all {
+		if !s.dashed {
+			most = max(most, len(s.points))
+		}
+	}
+	return most == 1
+}
+
+// bars draws series of one point each; what is dashed is left out.
+func bars(a axes, all []series) (template.HTML, error) {
+	p := plot.New()
+	p.Y.Label.Text, p.Y.Tick.Marker = a.y, plainTicks{}
+	var names []string
+	for i, s := range all {
+		if s.dashed || len(s.points) == 0 {
+			continue
+		}
+		bar, err := plotter.NewBarChart(plotter.Values{s.points[0].Y}, vg.Points(26))
+		if err != nil {
+			return "", err
+		}
+		bar.XMin, bar.LineStyle.Width = float64(len(names)), 0
+		bar.Color, _ = style(s.name, i)
+		p.Add(bar)
+		names = append(names, s.name)
+	}
+	p.NominalX(names...)
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = -0.6, float64(len(names))-0.4, 0, max(a.top, p.Y.Max*1.1)
+	p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = 0.5, draw.XRight, draw.YCenter
+	return rendered(p, nil)
+}
+
+// rendered returns a plot as SVG, with the legend of the series to the right of the data.
+func rendered(p *plot.Plot, all []series) (template.HTML, error) {
 	for _, t := range []*font.Font{&p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font,
 		&p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font} {
 		t.Variant, t.Size = "Sans", vg.Points(9)
 	}
-	// The legend stands to the right of the data.
 	canvas := vgsvg.New(vg.Points(480), vg.Points(300))
 	whole := draw.New(canvas)
 	widest := vg.Length(0)
@@ -153,6 +225,9 @@ func drawn(a axes, all []series) (template.HTML, error) {
 		widest = max(widest, p.Legend.TextStyle.Width(s.name))
 	}
 	room := widest + vg.Points(40)
+	if len(all) == 0 {
+		room = vg.Points(8)
+	}
 	legend := p.Legend
 	p.Legend = plot.NewLegend()
 	p.Draw(draw.Crop(whole, vg.Points(4), -room, vg.Points(4), -vg.Points(8)))
@@ -261,7 +336,7 @@ func (rep report) charts() (all []chart, err error) {
 		roof.points = append(roof.points, plotter.XY{X: x, Y: min(m.Peak[0], x*m.Read[0])})
 	}
 	add("Roofline of one core", fmt.Sprintf("The slope is reading from memory, %.1f GB/s; the roof is the FMA peak, "+
-		"%.1f GFLOP/s. Points above the slope work on data that is in a cache.", m.Read[0], m.Peak[0]),
+		"%.1f GFLOP/s. Points above the slope work on data that is in a cache. A ring: less than 1 GFLOP/s.", m.Read[0], m.Peak[0]),
 		axes{x: "flops for each byte of the operands", y: "GFLOP/s", logX: true, logY: true, noLines: true},
 		append(points, roof))
 
@@ -365,7 +440,9 @@ tr:first-child td { font-weight: 600 }
 td { border-bottom: 1px solid #ddd; padding: .2em .7em .2em 0; text-align: left; vertical-align: top }
 </style>
 <h1>{{.Title}}</h1>
-{{range .Facts}}{{template "table" .}}{{end}}
+{{range .Facts}}{{if .Folded}}<details><summary>{{.Caption}}</summary>{{template "table" .}}</details>{{else}}{{template "table" .}}{{end}}{{end}}
+{{range .Notes}}<p>{{.}}</p>
+{{end}}
 <div class="charts">
 {{range .Charts}}<figure><h3>{{.Title}}</h3>{{.SVG}}<figcaption>{{.Caption}}</figcaption></figure>
 {{end}}</div>
@@ -378,17 +455,19 @@ td { border-bottom: 1px solid #ddd; padding: .2em .7em .2em 0; text-align: left;
 type pageTable struct {
 	Caption string
 	Rows    [][]string
+	Folded  bool
 }
 
-func writePage(w io.Writer, title string, facts []table, charts []chart, tables []table) error {
+// writePage writes tables of facts, notes, charts, and tables.
+func writePage(w io.Writer, title string, facts []table, notes []string, charts []chart, tables []table) error {
 	convert := func(tables []table) (p []pageTable) {
 		for _, t := range tables {
-			p = append(p, pageTable{t.caption, t.rows})
+			p = append(p, pageTable{t.caption, t.rows, t.folded})
 		}
 		return p
 	}
 	return page.Execute(w, map[string]any{
-		"Title": title, "Facts": convert(facts), "Charts": charts, "Tables": convert(tables),
+		"Title": title, "Facts": convert(facts), "Notes": notes, "Charts": charts, "Tables": convert(tables),
 	})
 }
 
@@ -398,5 +477,6 @@ func (rep report) html(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return writePage(w, rep.title(), []table{rep.facts()}, charts, rep.tables())
+	facts, features := rep.facts()
+	return writePage(w, rep.title(), []table{facts, features}, nil, charts, rep.tables())
 }

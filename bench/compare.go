@@ -5,9 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/perf/benchmath"
 	"gonum.org/v1/plot/plotter"
@@ -32,79 +35,235 @@ func runCompare(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t, charts, err := compare(a, b)
+	c, err := compare(a, b)
 	if err != nil {
 		return err
 	}
-	facts := bothFacts(a, b)
-	fmt.Fprintf(stdout, "# Two reports of attn\n")
-	facts.markdown(stdout)
-	t.markdown(stdout)
+	title := fmt.Sprintf("attn on %s and on %s", c.names[0], c.names[1])
+	fmt.Fprintf(stdout, "# %s\n", title)
+	c.facts[0].markdown(stdout)
+	fmt.Fprintf(stdout, "\n%s\n", strings.Join(c.notes, "\n\n"))
+	for _, t := range c.tables {
+		t.markdown(stdout)
+	}
 	if err := os.MkdirAll(filepath.Dir(*out), 0o777); err != nil {
 		return err
 	}
 	var page strings.Builder
-	if err := writePage(&page, "Two reports of attn", []table{facts}, charts, []table{t}); err != nil {
+	if err := writePage(&page, title, c.facts, c.notes, c.charts, c.tables); err != nil {
 		return err
 	}
 	return os.WriteFile(*out, []byte(page.String()), 0o666)
 }
 
-func bothFacts(a, b report) table {
-	t := a.facts()
-	t.rows[0] = []string{"", "a", "b"}
-	for i, row := range b.facts().rows[1:] {
-		t.rows[i+1] = append(t.rows[i+1], row[1])
-	}
-	return t
+// A comparison is what two reports say side by side.
+type comparison struct {
+	names  [2]string // of the machines
+	facts  []table   // of both machines, and their features
+	notes  []string
+	tables []table // to choose by, and every benchmark
+	charts []chart
 }
 
-// compare returns a table of the benchmarks that both reports have, in absolute terms and as fractions of
-// their own limits, and charts. Significance is that of the rank test of Mann and Whitney on medians of parts of
-// one run each, at the level 0.05 shared by all comparisons (Bonferroni): what differs between
-// runs of one version, such as the placement of memory, is not in it.
-func compare(a, b report) (table, []chart, error) {
-	type pair struct{ a, b result }
-	var pairs []pair
+// compare compares the benchmarks that both reports have. Significance is that of the rank test of Mann and Whitney on
+// medians of parts of one run each, at the level 0.05 shared by all comparisons (Bonferroni): what differs
+// between runs of one version, such as the placement of memory, is not in it.
+func compare(a, b report) (c comparison, err error) {
+	if (a.Machine.Emulator == "") != (b.Machine.Emulator == "") {
+		return c, fmt.Errorf("one report is of %s, the other of %s: times of an emulator are not compared with those of a CPU",
+			a.Machine.name(), b.Machine.name())
+	}
+	var pairs [][2]result
 	for _, x := range a.Results {
 		for _, y := range b.Results {
 			if a.ours(x) && b.ours(y) && x.name() == y.name() && len(x.Speeds) > 0 && len(y.Speeds) > 0 {
-				pairs = append(pairs, pair{x, y})
+				pairs = append(pairs, [2]result{x, y})
 			}
 		}
 	}
 	if len(pairs) == 0 {
-		return table{}, nil, errors.New("the reports have no benchmark in common")
+		return c, errors.New("the reports have no benchmark in common")
 	}
-	t := table{"b against a", [][]string{{"benchmark", "a", "b", "b is", "significance", "a, of its limit", "b, of its limit", "b/a", "significance"}}}
-	diagonal := series{name: "equal", dashed: true, points: plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}}
+	c.names = names(a.Machine, b.Machine)
+	facts, features := a.facts()
+	otherFacts, otherFeatures := b.facts()
+	facts.rows[0] = []string{"", c.names[0], c.names[1]}
+	for i, row := range otherFacts.rows[1:] {
+		facts.rows[i+1] = append(facts.rows[i+1], row[1])
+	}
+	features.rows = [][]string{{c.names[0], c.names[1]}, {features.rows[1][0], otherFeatures.rows[1][0]}}
+	c.facts = []table{facts, features}
+	c.notes = []string{
+		"Speeds are medians of the samples that no neighbour disturbed, ± half the distance of their quartiles; ratios are ratios of these medians, " +
+			"above 1 where " + c.names[1] + " is faster.",
+		fmt.Sprintf("A ratio is marked ≈ where the order of the samples could be chance, and ? where there are too few samples to tell: by the rank test of "+
+			"Mann and Whitney, a difference stands if chance alone would show one like it among all %d benchmarks in less than 5 of 100 such comparisons. What differs between two runs on one machine is not in it.",
+			len(pairs)),
+	}
+	if a.Machine.Emulator != "" {
+		c.notes = append(c.notes, "Both machines were EMULATED: no time here is that of a CPU.")
+	}
+	c.tables = append(c.choice(a, b, pairs), c.all(pairs))
+	c.charts, err = c.draw(a, b, pairs)
+	return c, err
+}
+
+// names tells two machines apart, by the backend or the date if they are alike.
+func names(a, b machine) [2]string {
+	n := [2]string{a.name(), b.name()}
+	for _, more := range []func(m machine) string{
+		func(m machine) string { return m.Backend },
+		func(m machine) string { return m.Date.Format(time.DateTime) },
+	} {
+		if n[0] == n[1] {
+			n[0], n[1] = n[0]+", "+more(a), n[1]+", "+more(b)
+		}
+	}
+	if n[0] == n[1] {
+		n[0], n[1] = n[0]+", first", n[1]+", second"
+	}
+	return n
+}
+
+// times is how many times as fast the second result is.
+func times(p [2]result) float64 {
+	if p[0].Unit == perElem || p[0].Unit == perCall { // less is more
+		return p[0].Speed / p[1].Speed
+	}
+	return p[1].Speed / p[0].Speed
+}
+
+// noisy is a speed with half the distance of the quartiles.
+func (r result) noisy() string {
+	s := r.Quiet
+	if s.N == 0 {
+		s = r.All
+	}
+	return fmt.Sprintf("%.4g ± %.1f%%", r.Speed, 50*s.IQR/s.Median)
+}
+
+// all is the table of all benchmarks.
+func (c comparison) all(pairs [][2]result) table {
+	t := table{caption: "Every benchmark", rows: [][]string{{"benchmark", "unit", c.names[0], c.names[1], "ratio",
+		"of its limit: " + c.names[0], "of its limit: " + c.names[1], "ratio"}}}
+	for _, p := range pairs {
+		share := p[1].fraction() / p[0].fraction()
+		t.rows = append(t.rows, []string{
+			strings.ReplaceAll(p[0].name(), "/", " "), string(p[0].Unit), p[0].noisy(), p[1].noisy(),
+			fmt.Sprintf("%.3f%s", times(p), mark(p[0].Speeds, p[1].Speeds, len(pairs))),
+			fmt.Sprintf("%.3f", p[0].fraction()), fmt.Sprintf("%.3f", p[1].fraction()),
+			fmt.Sprintf("%.3f%s", share, mark(p[0].Parts, p[1].Parts, len(pairs))),
+		})
+	}
+	return t
+}
+
+// choice is the table for those who have to choose a machine: a few kernels, on one core and on all, what that is for each
+// core and for each GB/s of memory, and what limits it.
+func (c comparison) choice(a, b report, pairs [][2]result) []table {
+	t := table{caption: "To choose by", rows: [][]string{{"", "machine", "one core", "all cores", "for each core", "for each GB/s of memory", "limit of one core, and how near"}}}
+	for _, k := range []struct{ label, kernel, shape string }{
+		{"attention, 2048 tokens, d = 64, GFLOP/s", "Attention", "n=2048/d=64/heads=8/causal=false"},
+		{"causal attention, 2048 tokens, d = 64, GFLOP/s", "Attention", "n=2048/d=64/heads=8/causal=true"},
+		{"attention, 512 tokens, d = 64, GFLOP/s", "Attention", "n=512/d=64/heads=8/causal=false"},
+		{"decoding, 16384 keys, d = 128, GB/s", "Decode", "kv=16384/d=128/heads=8/group=1"},
+		{"decoding, 4 queries a KV head, GB/s", "Decode", "kv=16384/d=128/heads=32/group=4"},
+		{"product with weights 384 × 1536, 128 rows, GFLOP/s", "MatMulPacked", "k=384/n=1536/m=128"},
+		{"layer, 512 tokens × 512, GFLOP/s", "SelfAttention", "tokens=512/model=512/heads=8"},
+	} {
+		var one, all [2]float64
+		var limits [2]string
+		var cells [2][]string
+		for i, rep := range []report{a, b} {
+			m := rep.Machine
+			find := func(workers int) (result, bool) {
+				shape := fmt.Sprintf("%s/workers=%d", k.shape, workers)
+				j := slices.IndexFunc(rep.Results, func(r result) bool { return rep.ours(r) && r.Kernel == k.kernel && r.Shape == shape })
+				if j < 0 {
+					return result{}, false
+				}
+				return rep.Results[j], true
+			}
+			r, ok := find(1)
+			if !ok {
+				break
+			}
+			one[i] = r.Speed
+			limits[i] = fmt.Sprintf("multipliers, %.2f of their peak", r.Gflops/m.Peak[0])
+			if r.Traffic < m.Peak[0]/m.Read[0] {
+				limits[i] = fmt.Sprintf("memory, %.2f of reading", r.Gflops/r.Traffic/m.Read[0])
+			}
+			cells[i] = []string{r.noisy(), "-", "-", "-"}
+			if r, ok := find(m.Workers); ok {
+				all[i] = r.Speed
+				cells[i] = []string{cells[i][0], fmt.Sprintf("%s on %d", r.noisy(), m.Workers),
+					fmt.Sprintf("%.4g", r.Speed/float64(m.Workers)), fmt.Sprintf("%.3g", r.Speed/m.Read[1])}
+			}
+		}
+		if one[0] == 0 || one[1] == 0 {
+			continue
+		}
+		for i := range cells {
+			t.rows = append(t.rows, slices.Concat([]string{k.label, c.names[i]}, cells[i], []string{limits[i]}))
+		}
+		ratio := []string{k.label, "ratio", fmt.Sprintf("%.3f", one[1]/one[0]), "-", "-", "-", ""}
+		if all[0] > 0 && all[1] > 0 {
+			cores, memory := float64(b.Machine.Workers)/float64(a.Machine.Workers), b.Machine.Read[1]/a.Machine.Read[1]
+			x := all[1] / all[0]
+			ratio = []string{k.label, "ratio", ratio[2], fmt.Sprintf("%.3f", x), fmt.Sprintf("%.3f", x/cores), fmt.Sprintf("%.3f", x/memory), ""}
+		}
+		t.rows = append(t.rows, ratio)
+	}
+	if len(t.rows) == 1 {
+		return nil
+	}
+	return []table{t}
+}
+
+// draw draws the fractions of both machines against each other, the roofs of both, and attention over the length.
+func (c comparison) draw(a, b report, pairs [][2]result) (charts []chart, err error) {
+	add := func(title, caption string, x axes, s []series) {
+		svg, failed := drawn(x, s)
+		if failed != nil {
+			err = fmt.Errorf("%s: %w", title, failed)
+		} else if svg != "" {
+			charts = append(charts, chart{title, caption, svg})
+		}
+	}
 	var dots []series
 	for _, p := range pairs {
-		speed := differ(p.a.Speeds, p.b.Speeds, len(pairs))
-		times := p.b.Speed / p.a.Speed
-		if p.a.Unit == perElem || p.a.Unit == perCall { // less is more
-			times = 1 / times
+		i := slices.IndexFunc(dots, func(s series) bool { return s.name == p[0].Kernel })
+		if i < 0 {
+			i, dots = len(dots), append(dots, series{name: p[0].Kernel})
 		}
-		share := differ(p.a.Parts, p.b.Parts, len(pairs))
-		t.rows = append(t.rows, []string{
-			strings.ReplaceAll(p.a.name(), "/", " "), fmt.Sprintf("%.4g %s", p.a.Speed, p.a.Unit), fmt.Sprintf("%.4g", p.b.Speed),
-			fmt.Sprintf("%.3fx as fast", times), verdict(speed), fmt.Sprintf("%.3f", p.a.fraction()),
-			fmt.Sprintf("%.3f", p.b.fraction()), fmt.Sprintf("%.3f", p.b.fraction()/p.a.fraction()), verdict(share),
-		})
-		if len(dots) == 0 || dots[len(dots)-1].name != p.a.Kernel {
-			dots = append(dots, series{name: p.a.Kernel})
-		}
-		s := &dots[len(dots)-1]
-		s.points = append(s.points, plotter.XY{X: p.a.fraction(), Y: p.b.fraction()})
+		dots[i].points = append(dots[i].points, plotter.XY{X: p[0].fraction(), Y: p[1].fraction()})
 	}
+	dots = append(dots, series{name: "equal", dashed: true, points: plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}})
+	add("Fractions of the limit", "Above the line "+c.names[1]+" is closer to the limits of its machine. A ring: beyond the edge, at which it is drawn.",
+		axes{x: c.names[0], y: c.names[1], noLines: true, top: 1.05, right: 1.05}, dots)
 
-	var charts []chart
-	svg, err := drawn(axes{x: "a", y: "b", noLines: true, top: 1.05}, append(merged(dots), diagonal))
-	if err != nil {
-		return table{}, nil, err
+	var roofs []series
+	for i, rep := range []report{a, b} {
+		name, m := c.names[i], rep.Machine
+		points := rep.seriesBy(func(r result) bool { return rep.ours(r) && r.Traffic > 0 && slices.Contains([]string{"", "1"}, r.key("workers")) },
+			func(result) string { return name }, func(r result) float64 { return r.Traffic }, func(r result) float64 { return r.Gflops })
+		roof := series{name: "limit of " + name, dashed: true}
+		if len(points) > 0 && m.Peak[0] > 0 && m.Read[0] > 0 {
+			low, high := math.Inf(1), m.Peak[0]/m.Read[0]
+			for _, p := range points[0].points {
+				low, high = min(low, p.X), max(high, p.X)
+			}
+			for _, x := range []float64{low, m.Peak[0] / m.Read[0], high * 1.2} {
+				roof.points = append(roof.points, plotter.XY{X: x, Y: min(m.Peak[0], x*m.Read[0])})
+			}
+			points = append(points, roof)
+		}
+		roofs = append(roofs, points...)
 	}
-	charts = append(charts, chart{"Fractions of the limit", "Above the line b is closer to the limits of its machine.", svg})
-	for _, c := range []struct {
+	add("Rooflines of one core", "The slopes are reading from memory, the roofs the FMA peaks. Points above a slope work on data that is in a cache.",
+		axes{x: "flops for each byte of the operands", y: "GFLOP/s", logX: true, logY: true, noLines: true}, roofs)
+
+	for _, v := range []struct {
 		title, y string
 		value    func(r result) float64
 	}{
@@ -112,39 +271,15 @@ func compare(a, b report) (table, []chart, error) {
 		{"Attention over the length, absolute", "GFLOP/s", func(r result) float64 { return r.Speed }},
 	} {
 		var lines []series
-		for _, rep := range []struct {
-			name string
-			report
-		}{{"a", a}, {"b", b}} {
-			s := rep.seriesBy(func(r result) bool {
+		for i, rep := range []report{a, b} {
+			lines = append(lines, rep.seriesBy(func(r result) bool {
 				return rep.ours(r) && r.Kernel == "Attention" && r.number("workers") == 1 && r.key("heads") == "1" && r.number("d") == 64
-			}, func(r result) string { return rep.name + map[string]string{"true": ", causal"}[r.key("causal")] },
-				func(r result) float64 { return r.number("n") }, c.value)
-			lines = append(lines, s...)
+			}, func(r result) string { return c.names[i] + map[string]string{"true": ", causal"}[r.key("causal")] },
+				func(r result) float64 { return r.number("n") }, v.value)...)
 		}
-		svg, err := drawn(axes{x: "queries and keys", y: c.y, logX: true}, lines)
-		if err != nil {
-			return table{}, nil, err
-		}
-		if svg != "" {
-			charts = append(charts, chart{c.title, "One head, d = 64, one worker.", svg})
-		}
+		add(v.title, "One head, d = 64, one worker.", axes{x: "queries and keys", y: v.y, logX: true}, lines)
 	}
-	return t, charts, nil
-}
-
-// merged joins series of the same name.
-func merged(all []series) (m []series) {
-	at := map[string]int{}
-	for _, s := range all {
-		i, ok := at[s.name]
-		if !ok {
-			i, m = len(m), append(m, series{name: s.name})
-			at[s.name] = i
-		}
-		m[i].points = append(m[i].points, s.points...)
-	}
-	return m
+	return charts, err
 }
 
 // differ compares two samples, one of several comparisons.
@@ -156,9 +291,19 @@ func differ(a, b []float64, comparisons int) benchmath.Comparison {
 	return benchmath.AssumeNothing.Compare(sample(a), sample(b))
 }
 
-func verdict(c benchmath.Comparison) string {
-	if c.P > c.Alpha {
-		return fmt.Sprintf("~ (p=%.2g)", c.P)
+// mark is what follows a ratio: nothing, " ≈" if the difference may be chance, or " ?" if so few values could not show that it
+// is not: two samples that do not overlap have the smallest p of the test, 2/(a+b over a).
+func mark(a, b []float64, comparisons int) string {
+	c := differ(a, b, comparisons)
+	orders := 1.0
+	for i := range a {
+		orders *= float64(len(b)+i+1) / float64(i+1)
 	}
-	return fmt.Sprintf("p=%.1g", c.P)
+	switch {
+	case 2/orders > c.Alpha:
+		return " ?"
+	case c.P > c.Alpha:
+		return " ≈"
+	}
+	return ""
 }

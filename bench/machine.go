@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -15,8 +16,10 @@ import (
 // A machine is what a run ran on. Limits are of one goroutine, and of Workers.
 type machine struct {
 	CPU      string     `json:"cpu"`
-	Cores    int        `json:"cores"`  // logical ones
-	Caches   [3]int     `json:"caches"` // L1 data, L2 and L3 in bytes, or -1
+	Cores    int        `json:"cores"`              // logical ones
+	Caches   [3]int     `json:"caches"`             // L1 data, L2 and L3 in bytes, or -1
+	MHz      float64    `json:"mhz,omitempty"`      // the highest frequency, or that of a moment, or 0: unknown
+	Emulator string     `json:"emulator,omitempty"` // what emulated the CPU, so that times say nothing about it, or empty
 	Features []string   `json:"features"`
 	OS       string     `json:"os"`
 	Arch     string     `json:"arch"`
@@ -32,11 +35,11 @@ type machine struct {
 
 // lookAround describes the machine and measures its limits.
 func lookAround(meter *quiet.Meter) machine {
-	c := cpuid.CPU
+	c, found := cpuid.CPU, thisCPU()
 	m := machine{
-		CPU: cmp.Or(strings.TrimSpace(c.BrandName), "unknown CPU"), Cores: runtime.NumCPU(),
-		Caches: [3]int{c.Cache.L1D, c.Cache.L2, c.Cache.L3}, Features: c.FeatureSet(),
-		OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), Backend: kernel.Backend(),
+		CPU: found.name, Cores: runtime.NumCPU(), Caches: found.caches, MHz: found.frequency, Emulator: found.emulator,
+		Features: c.FeatureSet(),
+		OS:       runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), Backend: kernel.Backend(),
 		Date: time.Now().UTC().Truncate(time.Second), Workers: runtime.GOMAXPROCS(0),
 	}
 	load, _ := os.ReadFile("/proc/loadavg") // Linux only
@@ -54,4 +57,13 @@ func lookAround(meter *quiet.Meter) machine {
 		}
 	}
 	return m
+}
+
+// name is what tables and charts call the machine.
+func (m machine) name() string {
+	name := fmt.Sprintf("%s (%s)", m.CPU, m.Arch)
+	if m.Emulator != "" {
+		name = fmt.Sprintf("%s (%s, EMULATED)", m.CPU, m.Arch)
+	}
+	return name
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/selfattn/attn/bench/internal/quiet"
 	"github.com/selfattn/attn/kernel"
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot/plotter"
 )
 
 // TestMain lets this binary be a child, as the benchmark binary is.
@@ -381,13 +382,14 @@ func TestChild(t *testing.T) {
 
 // synthetic is a report of two benchmarks; speeds vary by 1% and are scale times as large.
 func synthetic(backend string, scale float64) report {
-	rep := report{Machine: machine{Backend: backend, Arch: backend + "64"}}
+	rep := report{Machine: machine{CPU: "CPU", Backend: backend, Arch: backend + "64", Workers: 1, Peak: [2]float64{120, 120}, Read: [2]float64{10, 10}}}
 	for _, r := range []result{
 		{Kernel: "Attention", Shape: "n=128/d=64/heads=1/causal=false/workers=1", Unit: gflops, Speed: 100 * scale},
 		{Kernel: "Exp", Shape: "n=2048", Unit: perElem, Speed: 0.25 / scale},
+		{Kernel: "Attention", Shape: "n=2048/d=64/heads=8/causal=false/workers=1", Unit: gflops, Speed: 100 * scale, Gflops: 100 * scale, Traffic: 100},
 		{Kernel: backend, Shape: "n=1", Unit: gflops, Speed: 1},
 	} {
-		r.Impl, r.All = backend, quiet.Summary{N: parts, Median: 0.9}
+		r.Impl, r.All = backend, quiet.Summary{N: parts, Median: 0.9, IQR: 0.018}
 		for i := range parts {
 			wobble := 1 + 0.01*float64(i%3-1)
 			r.Speeds, r.Parts = append(r.Speeds, r.Speed*wobble), append(r.Parts, 0.9*wobble)
@@ -398,21 +400,44 @@ func synthetic(backend string, scale float64) report {
 }
 
 func TestCompare(t *testing.T) {
-	got, charts, err := compare(synthetic("avx2", 1), synthetic("neon", 1.1))
+	a, b := synthetic("avx2", 1), synthetic("neon", 1.1)
+	c, err := compare(a, b)
 	require.NoError(t, err)
-	require.Len(t, got.rows, 3, "a header and the benchmarks that both have")
-	require.Len(t, charts, 3)
-	for _, row := range got.rows[1:] {
-		require.Equal(t, "1.100x as fast", row[3])
-		require.Regexp(t, `^p=`, row[4])
-		require.Equal(t, "1.000", row[7])
-		require.Regexp(t, `^~ `, row[8])
+	require.Equal(t, [2]string{"CPU (avx264)", "CPU (neon64)"}, c.names)
+	all := c.tables[len(c.tables)-1].rows
+	require.Len(t, all, 4, "a header and the benchmarks that both have")
+	require.Len(t, c.charts, 4)
+	for _, row := range all[1:3] {
+		require.Equal(t, "1.100", row[4], "beyond chance")
+		require.Equal(t, "1.000 ≈", row[7])
+		require.Contains(t, row[2], " ± 1.0%")
 	}
-	got, _, err = compare(synthetic("avx2", 1), synthetic("avx2", 1.001))
+	require.Equal(t, [][]string{
+		{"attention, 2048 tokens, d = 64, GFLOP/s", "CPU (avx264)", "100 ± 1.0%", "100 ± 1.0% on 1", "100", "10", "multipliers, 0.83 of their peak"},
+		{"attention, 2048 tokens, d = 64, GFLOP/s", "CPU (neon64)", "110 ± 1.0%", "110 ± 1.0% on 1", "110", "11", "multipliers, 0.92 of their peak"},
+		{"attention, 2048 tokens, d = 64, GFLOP/s", "ratio", "1.100", "1.100", "1.100", "1.100", ""},
+	}, c.tables[0].rows[1:])
+
+	c, err = compare(a, synthetic("avx2", 1.001))
 	require.NoError(t, err)
-	require.Regexp(t, `^~ `, got.rows[1][4])
-	_, _, err = compare(synthetic("avx2", 1), report{})
+	require.Equal(t, "1.001 ≈", c.tables[1].rows[1][4])
+	require.NotEqual(t, c.names[0], c.names[1])
+	few := synthetic("avx2", 2)
+	for i := range few.Results {
+		few.Results[i].Speeds = few.Results[i].Speeds[:2]
+	}
+	c, err = compare(a, few)
+	require.NoError(t, err)
+	require.Equal(t, "2.000 ?", c.tables[1].rows[1][4])
+	_, err = compare(a, report{})
 	require.Error(t, err)
+	few.Machine.Emulator = "QEMU"
+	_, err = compare(a, few)
+	require.ErrorContains(t, err, "times of an emulator are not compared")
+	require.Contains(t, few.title(), "emulated by QEMU")
+	c, err = compare(few, few)
+	require.NoError(t, err)
+	require.Contains(t, c.names[0], "EMULATED")
 
 	dir := t.TempDir()
 	var paths []string
@@ -425,10 +450,29 @@ func TestCompare(t *testing.T) {
 	var out bytes.Buffer
 	page := filepath.Join(dir, "new", "compare.html")
 	require.NoError(t, runCompare(append([]string{"-html", page}, paths...), &out, io.Discard))
-	require.Contains(t, out.String(), "2.000x as fast")
+	require.Contains(t, out.String(), "2.000")
 	html, err := os.ReadFile(page)
 	require.NoError(t, err)
 	require.Contains(t, string(html), "<svg")
+}
+
+// Points beyond the range are drawn at the edge and marked, and a series of one point is a bar.
+func TestEdges(t *testing.T) {
+	within := []series{{name: "a", points: plotter.XYs{{X: 1, Y: 0.5}, {X: 2, Y: 0.6}}}}
+	beyond := []series{{name: "a", points: plotter.XYs{{X: 1, Y: 0.5}, {X: 2, Y: 1.6}}}}
+	for _, a := range []axes{{top: 1}, {top: 1, noLines: true}} {
+		svg, err := drawn(a, within)
+		require.NoError(t, err)
+		require.NotContains(t, svg, outside)
+		svg, err = drawn(a, beyond)
+		require.NoError(t, err)
+		require.Contains(t, svg, outside)
+	}
+	require.Equal(t, 1.6, beyond[0].points[1].Y, "the caller's points stay")
+	svg, err := drawn(axes{top: 1}, []series{{name: "first", points: within[0].points[:1]}, {name: "second", points: beyond[0].points[1:]}})
+	require.NoError(t, err)
+	require.Contains(t, svg, "first")
+	require.NotContains(t, svg, outside)
 }
 
 // A change is reported if it is beyond noise, and only then.

@@ -227,10 +227,14 @@ func (rep report) write(dir string) error {
 }
 
 func (rep report) title() string {
-	if rep.Incomplete != "" {
-		return "Speed of attn (incomplete: " + rep.Incomplete + ")"
+	title := "Speed of attn"
+	if rep.Machine.Emulator != "" {
+		title += ", emulated by " + rep.Machine.Emulator + ": not that of a CPU"
 	}
-	return "Speed of attn"
+	if rep.Incomplete != "" {
+		title += " (incomplete: " + rep.Incomplete + ")"
+	}
+	return title
 }
 
 func readReport(path string) (rep report, err error) {
@@ -244,14 +248,15 @@ func readReport(path string) (rep report, err error) {
 	return rep, nil
 }
 
-// A table has a caption, and a header in its first row.
+// A table has a caption, and a header in its first row. A page shows a folded one when asked to.
 type table struct {
 	caption string
 	rows    [][]string
+	folded  bool
 }
 
-// facts describe the machine.
-func (rep report) facts() table {
+// facts describe the machine; features are a long list.
+func (rep report) facts() (facts, features table) {
 	m := rep.Machine
 	bytes := func(n int) string {
 		if n <= 0 {
@@ -267,18 +272,23 @@ func (rep report) facts() table {
 		absent = append(absent, fmt.Sprintf("%s (%s)", x.Name, x.Why))
 	}
 	none := func(x []string) string { return cmp.Or(strings.Join(x, ", "), "-") }
+	mhz := "?"
+	if m.MHz > 0 {
+		mhz = fmt.Sprintf("%.0f MHz", m.MHz)
+	}
+	features = table{"CPU features", [][]string{{m.name()}, {strings.Join(m.Features, " ")}}, true}
 	return table{"Machine", [][]string{
-		{"", ""},
+		{"", m.name()},
 		{"CPU", fmt.Sprintf("%s, %d logical cores", m.CPU, m.Cores)},
+		{"frequency", mhz},
 		{"caches", fmt.Sprintf("L1d %s, L2 %s, L3 %s", bytes(m.Caches[0]), bytes(m.Caches[1]), bytes(m.Caches[2]))},
-		{"features", strings.Join(m.Features, " ")},
 		{"system", fmt.Sprintf("%s/%s, %s, backend %s", m.OS, m.Arch, m.Go, m.Backend)},
 		{"date", fmt.Sprintf("%s, load average at the start %s", m.Date.Format(time.DateTime), m.Load)},
 		{"FMA peak", fmt.Sprintf("%.1f GFLOP/s on one core, %.1f on %d", m.Peak[0], m.Peak[1], m.Workers)},
 		{"reading from memory", fmt.Sprintf("%.1f GB/s on one core, %.1f on %d", m.Read[0], m.Read[1], m.Workers)},
 		{"measured beside", none(versions)},
 		{"not measured", none(absent)},
-	}}
+	}, false}, features
 }
 
 // tables are all results: one of each implementation of ours, and one side by side with other libraries.
@@ -322,7 +332,7 @@ func (rep report) tables() (all []table) {
 				middle(r.Quiet), middle(r.All), fmt.Sprintf("%d/%d", r.Quiet.N, r.All.N), up, r.Target.String(), r.Verdict,
 			})
 		}
-		all = append(all, table{"attn, " + impl + ": fractions of the FMA peak, or of plain reading", rows})
+		all = append(all, table{caption: "attn, " + impl + ": fractions of the FMA peak, or of plain reading", rows: rows})
 	}
 	if t := rep.losses(); len(t.rows) > 1 {
 		all = append(all, t)
@@ -341,7 +351,7 @@ func (rep report) tables() (all []table) {
 			}
 			rows = append(rows, row)
 		}
-		all = append(all, table{"Side by side, in turns: speed, and in brackets how many times as fast attn is", rows})
+		all = append(all, table{caption: "Side by side, in turns: speed, and in brackets how many times as fast attn is", rows: rows})
 	}
 	return all
 }
@@ -349,7 +359,8 @@ func (rep report) tables() (all []table) {
 // markdown writes the report as aligned tables, which can be read on a terminal too.
 func (rep report) markdown(w io.Writer) {
 	fmt.Fprintf(w, "# %s\n", rep.title())
-	for _, t := range append([]table{rep.facts()}, rep.tables()...) {
+	facts, features := rep.facts()
+	for _, t := range slices.Concat([]table{facts}, rep.tables(), []table{features}) {
 		t.markdown(w)
 	}
 }
