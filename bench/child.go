@@ -47,6 +47,9 @@ type attentionShape struct {
 	KVHeads int  `json:"kvHeads"`
 	Causal  bool `json:"causal"`
 	Workers int  `json:"workers"`
+
+	Mask     string `json:"mask,omitempty"`     // "bool" or "bias": there is an operand of [queries][keys], 1 where a key is visible, or what is added
+	Gradient bool   `json:"gradient,omitempty"` // what is timed is the gradient of q, k and v, of which the first is the output
 }
 
 type productShape struct {
@@ -154,8 +157,28 @@ func pythonPeer(python, name string) (impl, *child, error) {
 	return impl{
 		name: name, version: c.version, parallel: true,
 		attention: func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
-			shape := &attentionShape{q.Len, k.Len, q.Dim, q.Heads, k.Heads, o.Causal, o.Workers}
-			return c.prepare(request{Shape: shape}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data}, dst.Data)
+			return c.prepare(request{Shape: shapeOf(q, k, o)}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data}, dst.Data)
+		},
+		masked: func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error) {
+			shape, mask := shapeOf(q, k, o), make([]float32, q.Len*k.Len)
+			switch {
+			case o.Mask != nil:
+				shape.Mask = "bool"
+				for i := range mask {
+					if o.Mask.Data[i] {
+						mask[i] = 1
+					}
+				}
+			default:
+				shape.Mask = "bias"
+				copy(mask, o.Bias.Data)
+			}
+			return c.prepare(request{Shape: shape}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data, "mask": mask}, dst.Data)
+		},
+		backward: func(g *kernel.Gradient, o *kernel.Options) (quiet.Timer, error) {
+			shape := shapeOf(g.Q, g.K, o)
+			shape.Gradient = true
+			return c.prepare(request{Shape: shape}, map[string][]float32{"q": g.Q.Data, "k": g.K.Data, "v": g.V.Data, "do": g.DO.Data}, g.DQ.Data)
 		},
 		product: func(c2, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error) {
 			if typ != kernel.Float32 {
@@ -165,6 +188,10 @@ func pythonPeer(python, name string) (impl, *child, error) {
 			return c.prepare(request{Product: shape}, map[string][]float32{"a": a.Data, "b": b.Data}, c2.Data)
 		},
 	}, c, nil
+}
+
+func shapeOf(q, k kernel.Tensor, o *kernel.Options) *attentionShape {
+	return &attentionShape{Queries: q.Len, Keys: k.Len, Dim: q.Dim, Heads: q.Heads, KVHeads: k.Heads, Causal: o.Causal, Workers: o.Workers}
 }
 
 // prepare hands operands to a child in Python, and returns the timer of what it makes of them; out is its first

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/selfattn/attn/bench/internal/quiet"
 	"golang.org/x/perf/benchmath"
 	"gonum.org/v1/plot/plotter"
 )
@@ -94,7 +95,7 @@ func compare(a, b report) (c comparison, err error) {
 	features.rows = [][]string{{c.names[0], c.names[1]}, {features.rows[1][0], otherFeatures.rows[1][0]}}
 	c.facts = []table{facts, features}
 	c.notes = []string{
-		"Speeds are medians of the samples that no neighbour disturbed, ± half the distance of their quartiles; ratios are ratios of these medians, " +
+		"Speeds are medians of the samples that no neighbour disturbed, ± half the distance of the quartiles of the parts of each run; ratios are ratios of these medians, " +
 			"above 1 where " + c.names[1] + " is faster.",
 		fmt.Sprintf("A ratio is marked ≈ where the order of the samples could be chance, and ? where there are too few samples to tell: by the rank test of "+
 			"Mann and Whitney, a difference stands if chance alone would show one like it among all %d benchmarks in less than 5 of 100 such comparisons. What differs between two runs on one machine is not in it.",
@@ -133,12 +134,9 @@ func times(p [2]result) float64 {
 	return p[1].Speed / p[0].Speed
 }
 
-// noisy is a speed with half the distance of the quartiles.
+// noisy is a speed with half the distance of the quartiles of the parts of its run.
 func (r result) noisy() string {
-	s := r.Quiet
-	if s.N == 0 {
-		s = r.All
-	}
+	s := quiet.Summarize(r.Speeds)
 	return fmt.Sprintf("%.4g ± %.1f%%", r.Speed, 50*s.IQR/s.Median)
 }
 
@@ -245,7 +243,9 @@ func (c comparison) draw(a, b report, pairs [][2]result) (charts []chart, err er
 	var roofs []series
 	for i, rep := range []report{a, b} {
 		name, m := c.names[i], rep.Machine
-		points := rep.seriesBy(func(r result) bool { return rep.ours(r) && r.Traffic > 0 && slices.Contains([]string{"", "1"}, r.key("workers")) },
+		points := rep.seriesBy(func(r result) bool {
+			return rep.ours(r) && r.Traffic > 0 && slices.Contains([]string{"", "1"}, r.key("workers"))
+		},
 			func(result) string { return name }, func(r result) float64 { return r.Traffic }, func(r result) float64 { return r.Gflops })
 		roof := series{name: "limit of " + name, dashed: true}
 		if len(points) > 0 && m.Peak[0] > 0 && m.Read[0] > 0 {

@@ -32,7 +32,7 @@ func gradients(zen4 bool) (all []benchmark) {
 // gradient is the gradient of attention of some heads of n queries and keys. It counts the five products that it
 // is: scores, their gradients, and those of queries, keys and values.
 func gradient(heads, n, d int, causal bool, workers int, goal target) benchmark {
-	b := benchmark{kernel: "Gradient", workers: workers, unit: gflops, target: goal}
+	b := benchmark{kernel: "Gradient", workers: workers, unit: gflops, target: goal, peers: true}
 	b.shape = fmt.Sprintf("n=%d/d=%d/heads=%d/causal=%v/workers=%d", n, d, heads, causal, workers)
 	pairs := n * n
 	if causal {
@@ -49,8 +49,18 @@ func gradient(heads, n, d int, causal bool, workers int, goal target) benchmark 
 		for _, t := range []*kernel.Tensor{&g.O, &g.DQ, &g.DK, &g.DV} {
 			t.Data = make([]float32, len(t.Data))
 		}
-		i.step(g.O, g.Q, g.K, g.V, o)
-		return job{run: repeat(func() { i.gradient(g, o) })}, nil
+		selected.step(g.O, g.Q, g.K, g.V, o)
+		check := near(func() []float32 {
+			ours := *g
+			ours.DQ.Data = make([]float32, len(g.DQ.Data))
+			selected.gradient(&ours, o)
+			return ours.DQ.Data
+		})
+		if i.backward != nil {
+			run, err := i.backward(g, o)
+			return job{run: run, out: g.DQ.Data, check: check}, err
+		}
+		return job{run: repeat(func() { i.gradient(g, o) }), out: g.DQ.Data, check: check}, nil
 	}
 	return b
 }

@@ -39,6 +39,11 @@ type impl struct {
 	// is set when it returns, or after the first run.
 	attention func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error)
 
+	// masked prepares attention with a boolean mask or a bias of the queries and keys of one head, as options has it, and
+	// backward the gradients dq, dk and dv: for libraries in another process.
+	masked   func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error)
+	backward func(g *kernel.Gradient, o *kernel.Options) (quiet.Timer, error)
+
 	// product prepares products with a constant b, and returns their timer. c is set as dst of attention is.
 	product func(c, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error)
 
@@ -56,8 +61,8 @@ func (b benchmark) runsOn(i impl) bool {
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
-		"Options": i.options != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "SelfAttention": i.layer != nil,
-		"Gradient": i.gradient != nil,
+		"Options": i.options != nil || i.masked != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "SelfAttention": i.layer != nil,
+		"Gradient": i.gradient != nil || i.backward != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
 }
@@ -110,6 +115,21 @@ func worstError(out []float32, q, k, v kernel.Tensor, causal bool) (worst float6
 		}
 	}
 	return worst
+}
+
+// near returns the check of a result that ours, which other tests hold to the bounds of package fuzz, computes too: the largest
+// difference as a fraction of what 1000 roundings of the largest value explain.
+func near(ours func() []float32) func(out []float32) float64 {
+	return func(out []float32) (worst float64) {
+		largest := 0.0
+		for i, want := range ours() {
+			largest = max(largest, math.Abs(float64(want)))
+			if d := math.Abs(float64(out[i] - want)); !(d <= worst) {
+				worst = d
+			}
+		}
+		return worst / (largest * 1000 / (1 << 24))
+	}
 }
 
 // calls is the attention of an implementation that needs no preparation.

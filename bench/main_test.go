@@ -316,6 +316,19 @@ func TestPythonPeers(t *testing.T) {
 		require.NotEmpty(t, i.version)
 		agreesOnProducts(t, i)
 		agrees(t, i)
+		for _, b := range []benchmark{option("mask", 70, 70, 16), option("bias", 70, 70, 16), gradient(2, 70, 16, false, 1, target{}), gradient(2, 70, 16, true, 1, target{})} {
+			j, err := b.on(i, 1)
+			if errors.Is(err, errUnsupported) {
+				require.NotEqual(t, "torch", name, b.name())
+				continue
+			}
+			require.NoError(t, err, "%s %s", name, b.name())
+			_, err = j.verify(j, true)
+			require.NoError(t, err, "%s %s", name, b.name())
+			j.out[0] += 0.01
+			_, err = j.verify(j, true)
+			require.Error(t, err)
+		}
 		c.stop()
 	}
 }

@@ -31,7 +31,7 @@ func optionCases() (all []benchmark) {
 	return append(all, windowed(8192, 256, 64), sentences(64, 12, 32))
 }
 
-// option is attention of some of n queries with n keys.
+// option is attention of some of n queries with n keys. Others do those with a mask or a bias of full shape too.
 func option(name string, n, queries, d int) benchmark {
 	heads := 1
 	if queries == 1 {
@@ -40,6 +40,7 @@ func option(name string, n, queries, d int) benchmark {
 	b := benchmark{kernel: "Options", shape: fmt.Sprintf("option=%s/n=%d/d=%d/queries=%d", name, n, d, queries), workers: 1, unit: gflops}
 	b.flops = 4 * float64(heads*queries*n*d)
 	b.traffic = 8 * float64(heads*d*(queries+n))
+	b.peers = queries > 1 && (name == "mask" || name == "bias")
 	b.setup = func(i impl, workers int) (job, error) {
 		o := kernel.Options{Workers: workers}
 		if i.name != plain().name {
@@ -47,7 +48,19 @@ func option(name string, n, queries, d int) benchmark {
 		}
 		q, k, v := packed(heads, queries, d, 1), packed(heads, n, d, 2), packed(heads, n, d, 3)
 		dst := packed(heads, queries, d, 4)
-		return job{run: repeat(func() { i.options(dst, q, k, v, &o) })}, nil
+		if i.name == plain().name {
+			return job{run: repeat(func() { i.options(dst, q, k, v, &o) })}, nil
+		}
+		check := near(func() []float32 {
+			ours := packed(heads, queries, d, 4)
+			selected.options(ours, q, k, v, &o)
+			return ours.Data
+		})
+		if i.masked != nil {
+			run, err := i.masked(dst, q, k, v, &o)
+			return job{run: run, out: dst.Data, check: check}, err
+		}
+		return job{run: repeat(func() { i.options(dst, q, k, v, &o) }), out: dst.Data, check: check}, nil
 	}
 	return b
 }

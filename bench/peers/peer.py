@@ -4,7 +4,9 @@
 
 Requests and answers are lines of JSON. {"shape": {...}, "dir": DIR} prepares attention of the operands in
 the files DIR/q, DIR/k and DIR/v, packed float32 [heads][len][dim], computes it once into DIR/out, and
-answers {}. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
+answers {}. Its "mask" says that DIR/mask [queries][keys] has 1 where a key is visible ("bool") or what is added to
+scores ("bias"), and its "gradient" that the gradients of q, k and v are computed, of which the first is
+DIR/out, from that of the output, DIR/do. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
 b is constant, as the weights of a service are: a library may pack it beforehand. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
 refuses a shape. The first line says {"version": VERSION}.
 
@@ -40,6 +42,15 @@ class Torch:
         torch.set_num_threads(s.workers)
         q, k, v = (torch.from_numpy(x)[None] for x in (q, k, v))
         attention = torch.nn.functional.scaled_dot_product_attention
+        if s.gradient is not None:
+            with torch.enable_grad():
+                inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+                out = attention(*inputs, is_causal=s.causal)
+            gradient = torch.from_numpy(s.gradient)[None]
+            return lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True)[0]
+        if s.mask is not None:
+            mask = torch.from_numpy(s.mask)
+            return lambda: attention(q, k, v, attn_mask=mask)
         gqa = s.heads != s.kvHeads
         return lambda: attention(q, k, v, is_causal=s.causal, enable_gqa=gqa)
 
@@ -89,6 +100,10 @@ class OpenVINO:
                 x = op.broadcast(x, op.constant(shape, np.int64))
                 shape = [1, s.heads, s.keys, s.dim]
                 repeated[i] = op.reshape(x, op.constant(shape, np.int64), False)
+        if s.mask is not None:
+            operands.append(s.mask)
+            inputs.append(op.parameter(s.mask.shape, s.mask.dtype))
+            repeated.append(inputs[-1])
         result = op.scaled_dot_product_attention(*repeated, causal=s.causal)
         return self.inference(s, result, inputs, operands, (1, s.heads, s.queries, s.dim))
 
@@ -190,8 +205,13 @@ class MultiHeadAttention(ONNXRuntime):
             raise Unsupported("its causal mask begins at the first key")
         self.heads = s.heads
         q, k, v = self.joined(q), self.joined(k), self.joined(v)
+        inputs = {"q": q, "k": k, "v": v}
+        if s.mask is not None:
+            if s.mask.dtype == bool:
+                raise Unsupported("masks of keys only")
+            inputs |= {"bias": None, "padding": None, "mask": s.mask[None, None]}
         return self.session(
-            s, "MultiHeadAttention", "com.microsoft", {"q": q, "k": k, "v": v},
+            s, "MultiHeadAttention", "com.microsoft", inputs,
             {"out": np.empty_like(q)}, {"num_heads": s.heads, "unidirectional": int(s.causal)})
 
     def numpy(self, out):
@@ -207,6 +227,8 @@ class GroupQueryAttention(MultiHeadAttention):
             raise Unsupported("always causal")
         if s.dim % 8:
             raise Unsupported("its heads have a multiple of 8 elements")
+        if s.mask is not None:
+            raise Unsupported("no masks")
         self.heads = s.heads
         past = s.keys - s.queries
         caches = {}
@@ -232,8 +254,11 @@ class Attention(ONNXRuntime):
         if s.causal and s.queries != s.keys:
             raise Unsupported("its causal mask begins at the first key")
         q, k, v = (np.ascontiguousarray(x[None]) for x in (q, k, v))
+        inputs = {"q": q, "k": k, "v": v}
+        if s.mask is not None:
+            inputs["mask"] = s.mask
         return self.session(
-            s, "Attention", "", {"q": q, "k": k, "v": v},
+            s, "Attention", "", inputs,
             {"out": np.empty_like(q)}, {"is_causal": int(s.causal)})
 
     def numpy(self, out):
@@ -301,7 +326,15 @@ def main():
                 run = peer.product(p, operand("a", p.rows, p.terms), operand("b", p.terms, p.columns))
                 out = peer.matrix(run())
             else:
-                s = SimpleNamespace(**request["shape"])
+                s = SimpleNamespace(**({"mask": None, "gradient": None} | request["shape"]))
+                if s.mask is not None:
+                    kind, s.mask = s.mask, operand("mask", s.queries, s.keys)
+                    if kind == "bool":
+                        s.mask = s.mask == 1
+                if s.gradient is not None:
+                    if not isinstance(peer, Torch):
+                        raise Unsupported("no gradients")
+                    s.gradient = operand("do", s.heads, s.queries, s.dim)
                 run = peer.prepare(s, operand("q", s.heads, s.queries, s.dim),
                                    operand("k", s.kvHeads, s.keys, s.dim), operand("v", s.kvHeads, s.keys, s.dim))
                 out = peer.numpy(run())
