@@ -7,7 +7,7 @@
 //	go run . check REV                  # which benchmarks this work tree changes against a revision
 //	go run . cliffs                     # lengths at which a call takes longer than a longer one, or than plain Go
 //	go run . accuracy                   # the largest errors of all implementations, by kind of input, in units of a bound
-//	go run . readme                     # write README's numbers from the reports that it names
+//	go run . readme                     # write what is made of the committed reports: numbers, pages, README's pictures
 //	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //
 // Multiplying kernels are compared with a loop of fused multiply-adds, reading ones with a loop that only

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -528,13 +529,55 @@ func TestCheck(t *testing.T) {
 	require.NotContains(t, list, "attn-bench-check-")
 }
 
-// README's numbers are those of the reports that it names.
+// What is made of the committed reports is up to date.
 func TestReadme(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "README.md"))
+	files, err := fromReports()
 	require.NoError(t, err)
-	want, err := updateReadme(string(text))
-	require.NoError(t, err)
-	require.Equal(t, want, string(text), "run: go run -C bench . readme")
-	_, err = updateReadme("no numbers")
+	require.Greater(t, len(files), 4)
+	for path, want := range files {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.True(t, want == string(text), "%s: run: go run -C bench . readme", path)
+		if filepath.Ext(path) == ".svg" {
+			for _, name := range []string{"attn", "PyTorch", "ONNX Runtime", "best of Go"} {
+				require.Contains(t, want, ">"+name+"<", path)
+			}
+		}
+	}
+	_, err = updateNumbers("no numbers", nil)
 	require.Error(t, err)
+}
+
+// A browser shows the committed page, every chart of it, and complains of nothing.
+func TestBrowser(t *testing.T) {
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("no chromium")
+	}
+	pages, err := filepath.Glob(filepath.Join("results", "*.html"))
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	for _, page := range pages {
+		dom, said := browse(t, browser, page)
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		require.Equal(t, strings.Count(string(text), "<svg"), strings.Count(dom, "<svg"), page)
+		require.NotContains(t, said, ":CONSOLE")
+	}
+	broken := filepath.Join(t.TempDir(), "broken.html")
+	require.NoError(t, os.WriteFile(broken, []byte("<script>undefined.fault</script>"), 0o666))
+	_, said := browse(t, browser, broken)
+	require.Contains(t, said, ":CONSOLE", "a fault is seen")
+}
+
+// browse returns what the browser makes of a page, and what it says meanwhile.
+func browse(t *testing.T, browser, page string) (dom, said string) {
+	t.Helper()
+	path, err := filepath.Abs(page)
+	require.NoError(t, err)
+	cmd := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--user-data-dir="+t.TempDir(), "--dump-dom", "file://"+path)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Run())
+	return stdout.String(), stderr.String()
 }

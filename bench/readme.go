@@ -13,31 +13,60 @@ import (
 	"github.com/selfattn/attn/kernel"
 )
 
-// README's numbers stand between pairs of comments, the first of which names the report that they are from.
+// The numbers of results/README.md stand between pairs of comments, the first of which names the report that they are from.
 const (
-	readmeBegin = "<!-- from bench/results/"
-	readmeEnd   = "<!-- end of bench/results -->"
+	readmeBegin = "<!-- from "
+	readmeEnd   = "<!-- end of "
 )
 
-// runReadme writes README's numbers again, from the reports that it names.
+// runReadme writes what is made of the committed reports again.
 func runReadme(args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
-		return errors.New("readme takes no arguments: the comments in README name the reports")
+		return errors.New("readme takes no arguments: the comments in results/README.md name the reports")
 	}
-	path := filepath.Join("..", "README.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
+	files, err := fromReports()
+	for path, text := range files {
+		err = errors.Join(err, os.WriteFile(path, []byte(text), 0o666))
 	}
-	updated, err := updateReadme(string(text))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(updated), 0o666)
+	return err
 }
 
-// updateReadme returns README with the numbers of the reports that it names.
-func updateReadme(text string) (string, error) {
+// fromReports returns what is made of the reports that results/README.md names: this file with their numbers, their
+// pages, and the pictures of README, by path.
+func fromReports() (files map[string]string, err error) {
+	path := filepath.Join("results", "README.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var reports []report
+	var names []string
+	updated, err := updateNumbers(string(text), func(name string) (report, error) {
+		rep, err := readReport(filepath.Join("results", name))
+		reports, names = append(reports, rep), append(names, name)
+		return rep, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	files = map[string]string{path: updated}
+	for i, rep := range reports {
+		var page strings.Builder
+		if err := rep.html(&page); err != nil {
+			return nil, err
+		}
+		files[filepath.Join("results", strings.TrimSuffix(names[i], ".json")+".html")] = page.String()
+	}
+	for _, c := range schemes {
+		var svg strings.Builder
+		picture(&svg, reports, c)
+		files[filepath.Join("results", "speed-"+c.name+".svg")] = svg.String()
+	}
+	return files, nil
+}
+
+// updateNumbers returns the text with the numbers of the reports that it names, which read reads.
+func updateNumbers(text string, read func(name string) (report, error)) (string, error) {
 	var b strings.Builder
 	for n := 0; ; n++ {
 		before, rest, ok := strings.Cut(text, readmeBegin)
@@ -47,9 +76,9 @@ func updateReadme(text string) (string, error) {
 		name, rest, ok2 := strings.Cut(rest, " -->\n")
 		_, after, ok3 := strings.Cut(rest, readmeEnd)
 		if !ok || !ok2 || !ok3 {
-			return "", fmt.Errorf("README has no %q and %q", readmeBegin, readmeEnd)
+			return "", fmt.Errorf("results/README.md has no %q and %q", readmeBegin, readmeEnd)
 		}
-		rep, err := readReport(filepath.Join("results", name))
+		rep, err := read(name)
 		if err != nil {
 			return "", err
 		}
@@ -63,40 +92,14 @@ func updateReadme(text string) (string, error) {
 	}
 }
 
-// readme writes what README shows of the numbers that the report has.
+// readme writes what results/README.md shows of the numbers that the report has.
 func (rep report) readme(w io.Writer) {
 	m := rep.Machine
 	fmt.Fprintf(w, "%s, %s (%s), %s, backend %s. FMA peak %.0f GFLOP/s on one core, reading from memory %.0f GB/s on one core\n"+
 		"and %.0f on %d. Medians of quiet samples, each between two samples of the peak; all implementations took turns.\n",
 		m.Date.Format(time.DateOnly), m.CPU, plural(m.Cores, "core"), m.Go, m.Backend, m.Peak[0], m.Read[0], m.Read[1], m.Workers)
-	find := func(kernel, shape, impl string) (result, bool) {
-		i := slices.IndexFunc(rep.Results, func(r result) bool {
-			return r.Kernel == kernel && r.Shape == shape && r.Impl == impl
-		})
-		if i < 0 {
-			return result{}, false
-		}
-		return rep.Results[i], true
-	}
-	// The fastest of several implementations.
-	best := func(kernel, shape string, impls ...string) (b result, ok bool) {
-		for _, impl := range impls {
-			r, found := find(kernel, shape, impl)
-			if found && (!ok || r.Lead.Median < b.Lead.Median) {
-				b, ok = r, true
-			}
-		}
-		return b, ok
-	}
-	beside := []struct {
-		name  string
-		impls []string
-	}{
-		{"OpenVINO", []string{"openvino"}}, {"ONNX Runtime", []string{"ort-mha", "ort-gqa", "ort-attention"}},
-		{"PyTorch", []string{"torch"}}, {"OpenBLAS", []string{"openblas"}},
-		{"best of Go", []string{"gonum", "vek", "gomlx", "spago"}}, {"naive Go", []string{"naive"}},
-	}
-	for i := len(beside) - 1; i >= 0; i-- { // those that were measured
+	beside := slices.Clone(beside) // those that were measured
+	for i := len(beside) - 1; i >= 0; i-- {
 		if !slices.ContainsFunc(rep.Results, func(r result) bool { return slices.Contains(beside[i].impls, r.Impl) }) {
 			beside = slices.Delete(beside, i, i+1)
 		}
@@ -109,14 +112,14 @@ func (rep report) readme(w io.Writer) {
 		rows := [][]string{header}
 		for _, l := range lines {
 			label, kernel, shape := l[0], l[1], l[2]
-			r, ok := find(kernel, shape, m.Backend)
+			r, ok := rep.find(kernel, shape, m.Backend)
 			if !ok {
 				continue
 			}
 			row := []string{label, fmt.Sprintf("**%.3g**", r.Speed), fmt.Sprintf("%.2f", r.fraction())}
 			for _, p := range beside {
 				cell := ""
-				if other, ok := best(kernel, shape, p.impls...); ok {
+				if other, ok := rep.best(kernel, shape, p.impls); ok {
 					cell = fmt.Sprintf("%.3g", other.Speed)
 				}
 				row = append(row, cell)
@@ -203,7 +206,7 @@ func (rep report) readme(w io.Writer) {
 		{"layer, 128 tokens × 256, 4 heads", "SelfAttention", "tokens=128/model=256/heads=4/workers=1"},
 		{"the same, packed", "SelfAttention", "tokens=128/model=256/heads=4/workers=1/packed=true"},
 	} {
-		if r, ok := find(k.kernel, k.shape, m.Backend); ok {
+		if r, ok := rep.find(k.kernel, k.shape, m.Backend); ok {
 			rows = append(rows, []string{k.label, fmt.Sprintf("%.3g %s", r.Speed, r.Unit), fmt.Sprintf("%.2f", r.fraction())})
 		}
 	}
