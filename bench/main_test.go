@@ -581,3 +581,20 @@ func browse(t *testing.T, browser, page string) (dom, said string) {
 	require.NoError(t, cmd.Run())
 	return stdout.String(), stderr.String()
 }
+
+// README's recipes compile, and run without an error.
+func TestRecipes(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	require.Len(t, blocks, 5)
+	program := "package main\n\nimport \"github.com/selfattn/attn/kernel\"\n\nfunc main() {\n\tfor _, recipe := range []func() error{\n"
+	for _, b := range blocks {
+		program += "func() error {\n" + b[1] + "return err\n},\n"
+	}
+	program += "} {\nif err := recipe(); err != nil {\npanic(err)\n}\n}\n}\n"
+	path := filepath.Join(t.TempDir(), "main.go")
+	require.NoError(t, os.WriteFile(path, []byte(program), 0o666))
+	_, err = command("go", "run", path)
+	require.NoError(t, err)
+}
