@@ -30,6 +30,7 @@ var golden = map[string]uint64{
 	"attention by panels": 0x55e463bec0c7a674,
 	"attention by rows":   0xafb6819652d14f48,
 	"edits of scores":     0xb0db3c530a6a82d9,
+	"stored rows":         0xd64171a670a88b6b,
 }
 
 // draw returns n values of magnitudes from 2^-24 to 2, with edges strewn in or not. They are made
@@ -117,6 +118,7 @@ func digests(impl Impl) map[string]uint64 {
 	d["attention by rows"] = digest(byRows(impl, r, 1), byRows(impl, r, 4))
 	d["edits of scores"] = digest(edits(impl, rand.New(rand.NewPCG(19, 20))))
 	d["Rotary"] = digest(rotations(impl, rand.New(rand.NewPCG(21, 22))))
+	d["stored rows"] = digest(storedRowsOf(impl))
 	return d
 }
 
@@ -261,6 +263,42 @@ func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
 	out := append(M, L...)
 	for i := range rows {
 		out = append(out, acc[i*pad:][:dim]...)
+	}
+	return out
+}
+
+// storedRowsOf returns the scores and mixes of all types of stored elements.
+func storedRowsOf(impl Impl) (out []float32) {
+	const dim, n = 48, 77
+	r := rand.New(rand.NewPCG(23, 24))
+	float16 := tile.HalfRows{Data: make([]uint16, n*dim), Len: n, Dim: dim, Stride: dim}
+	tile.ToFloat16(float16.Data, draw(r, n*dim, false))
+	bfloat16 := float16
+	bfloat16.Data = make([]uint16, n*dim)
+	tile.ToBFloat16(bfloat16.Data, draw(r, n*dim, false))
+	octets := tile.OctetRows{Data: make([]int8, n*dim), Scales: draw(r, n, false), Len: n, Dim: dim, Stride: dim}
+	for i := range octets.Data {
+		octets.Data[i] = int8(r.Uint32())
+	}
+	for _, rows := range []int{1, 4} {
+		q, p := draw(r, rows*dim, false), draw(r, rows*tile.Keys, false)
+		results := func(f func(s, o, sum []float32)) {
+			s, o, sum := make([]float32, rows*tile.Keys), make([]float32, rows*dim), make([]float32, rows)
+			f(s, o, sum)
+			out = append(append(append(out, s...), o...), sum...)
+		}
+		results(func(s, o, sum []float32) {
+			impl.RowScoresFloat16(s, q, rows, rows, float16)
+			impl.RowValuesFloat16(o, p, sum, rows, float16)
+		})
+		results(func(s, o, sum []float32) {
+			impl.RowScoresBFloat16(s, q, rows, rows, bfloat16)
+			impl.RowValuesBFloat16(o, p, sum, rows, bfloat16)
+		})
+		results(func(s, o, sum []float32) {
+			impl.RowScoresInt8(s, q, rows, rows, octets)
+			impl.RowValuesInt8(o, p, sum, rows, octets)
+		})
 	}
 	return out
 }

@@ -99,18 +99,17 @@ func (p eightRows) at(row int) Mem {
 // not recognise the stream that they are. So a pointer walks through a later block, row by row,
 // the distance, in bytes, from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
 // moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
-// leads from the end of the last to the next row. What is left of a row is counted as its parameter is, each line as
-// so many.
+// leads from the end of the last to the next row.
 //
 // A CPU that is busy with enough misses drops a prefetch, so each line has a second chance.
-func (g *gen) prefetchStart(p, block, t reg.GPVirtual, row string) {
+func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
 	g.MOVQ(block, p)
 	g.ADDQ(g.param("distance"), p)
-	g.MOVQ(g.param(row), t)
+	g.MOVQ(g.param("dim"), t)
 	g.MOVQ(t, g.param("left"))
 }
 
-func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int, row string, line int) {
+func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
 	same := g.label("same")
 	const later = 6 << 10
 	for i := range lines {
@@ -118,10 +117,10 @@ func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int, row string, line int) 
 		g.PREFETCHT1(mem(p, 64*i-later))
 	}
 	g.ADDQ(I32(64*lines), p)
-	g.SUBQ(I32(line*lines), g.param("left"))
+	g.SUBQ(U8(16*lines), g.param("left"))
 	g.JG(LabelRef(same))
 	g.ADDQ(g.param("wrap"), p)
-	g.MOVQ(g.param(row), t)
+	g.MOVQ(g.param("dim"), t)
 	g.MOVQ(t, g.param("left"))
 	g.Label(same)
 }
@@ -156,7 +155,7 @@ func (g *gen) rowScores1() {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	g.prefetchStart(pf, n, t, "dim")
+	g.prefetchStart(pf, n, t)
 	g.pointEight(lo, n)
 	g.MOVQ(g.param("half"), t)
 	g.IMULQ(stride, t)
@@ -180,7 +179,7 @@ func (g *gen) rowScores1() {
 	steps(lo, Y(9))
 	steps(hi, Y(10))
 	g.LEAQ(at(t, w, 1, 0), q)
-	g.prefetchRows(pf, t, 4, "dim", 16)
+	g.prefetchRows(pf, t, 4)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
 	g.SUBQ(U8(4), n)
@@ -232,7 +231,7 @@ func (g *gen) rowScores4() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t, "dim")
+	g.prefetchStart(pf, k, t)
 	g.pointEight(keys, k)
 	for r := range 4 {
 		g.zero(Y(8 + r))
@@ -246,7 +245,7 @@ func (g *gen) rowScores4() {
 		step(c)
 		g.ADDQ(w, q)
 	}
-	g.prefetchRows(pf, t, 2, "dim", 16)
+	g.prefetchRows(pf, t, 2)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -294,7 +293,7 @@ func (g *gen) rowScores8() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t, "dim")
+	g.prefetchStart(pf, k, t)
 	g.pointEight(keys, k)
 	for r := range 8 {
 		g.zero(Y(8 + r))
@@ -306,7 +305,7 @@ func (g *gen) rowScores8() {
 	for c := range 4 {
 		step(c)
 	}
-	g.prefetchRows(pf, t, 2, "dim", 16)
+	g.prefetchRows(pf, t, 2)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))

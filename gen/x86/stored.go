@@ -21,12 +21,12 @@ func genStored(g *gen) {
 			}
 			doc := []string{
 				fmt.Sprintf("%s computes the scores of %d queries against blocks of %d keys, as", name, rows, keys),
-				"[tile.RowScores" + e.name + "]. distance and wrap are those of prefetchRows, row is the bytes of a row, and left is scratch.",
+				"[tile.RowScores" + e.name + "]. distance, far, jump, row, wrap and left are those of readAhead.",
 			}
 			if rows == 1 {
 				doc = append(doc, "A block is the 16 keys at k and the 16 keys half keys further on.")
 			}
-			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, row, wrap, left int)", doc...)
+			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, far, jump, row, wrap, left int)", doc...)
 			g.storedScores(rows, e)
 			g.end()
 
@@ -66,7 +66,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	if e.size > 1 {
 		g.SHLQ(U8(e.size/2), stride)
 	}
-	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	q, n, t := g.GP64(), g.GP64(), g.GP64()
 	keys := g.eightRows(stride)
 	block, step := g.label("block"), g.label("step")
 	vectors := 1 // of keys
@@ -101,7 +101,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	g.prefetchStart(pf, n, t, "row")
+	ahead := g.startAhead(n, stride, t, 8*eights)
 	g.pointEight(keys, n)
 	for i := range max(vectors, rows) {
 		g.zero(g.V(12 + i))
@@ -157,7 +157,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 		}
 	}
 	for range max(1, eights/2) {
-		g.prefetchRows(pf, t, min(4, 2*eights), "row", 64)
+		ahead.next(min(4, 2*eights))
 	}
 	move(back)
 	g.SUBQ(U8(columns), n)
@@ -186,6 +186,57 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.ADDQ(t, g.param("k"))
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
+}
+
+// readAhead prefetches keys while a block of them is computed, as prefetchRows does and for the same reasons: those the
+// distance, in bytes, from here to L2, and those of the next block to L1. Where so many blocks are left that these would be
+// behind the last one, far for the distance, they are what is read next, a jump further on.
+//
+// It walks through rows of some bytes, in fours of cache lines; wrap leads from the end of the last four to the next row,
+// and left, which is scratch, is the bytes to there.
+type readAhead struct {
+	*gen
+	far, near, t reg.GPVirtual
+}
+
+// startAhead begins the prefetches of a block of so many keys, which is at k.
+func (g *gen) startAhead(k, stride, t reg.GPVirtual, keys int) readAhead {
+	a := readAhead{g, g.GP64(), g.GP64(), t}
+	within, inside := g.label("within"), g.label("inside")
+	g.MOVQ(k, a.far)
+	g.ADDQ(g.param("distance"), a.far)
+	g.IMUL3Q(I8(keys), stride, a.near)
+	g.ADDQ(k, a.near)
+	g.MOVQ(g.param("blocks"), t)
+	g.CMPQ(t, g.param("far"))
+	g.JG(LabelRef(within))
+	g.ADDQ(g.param("jump"), a.far)
+	g.Label(within)
+	g.CMPQ(t, I8(1))
+	g.JG(LabelRef(inside))
+	g.ADDQ(g.param("jump"), a.near)
+	g.Label(inside)
+	g.MOVQ(g.param("row"), t)
+	g.MOVQ(t, g.param("left"))
+	return a
+}
+
+// next goes on by some lines, 4 or less.
+func (a readAhead) next(lines int) {
+	same := a.label("same")
+	for i := range lines {
+		a.PREFETCHT1(mem(a.far, 64*i))
+		a.PREFETCHT0(mem(a.near, 64*i))
+	}
+	a.ADDQ(I32(64*lines), a.far)
+	a.ADDQ(I32(64*lines), a.near)
+	a.SUBQ(I32(64*lines), a.param("left"))
+	a.JG(LabelRef(same))
+	a.ADDQ(a.param("wrap"), a.far)
+	a.ADDQ(a.param("wrap"), a.near)
+	a.MOVQ(a.param("row"), a.t)
+	a.MOVQ(a.t, a.param("left"))
+	a.Label(same)
 }
 
 // doubleColumns leaves 4 columns of 4 bytes an element in V0-V3; V4-V7 are scratch.

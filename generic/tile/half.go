@@ -9,6 +9,7 @@ import "math"
 type HalfRows struct {
 	Data             []uint16
 	Len, Dim, Stride int
+	Next             int // where the rows begin that are read next, as seen from the first of these, or anything: a hint
 }
 
 // OctetRows are [Rows] of 8 bits an element, with a scale for each row.
@@ -16,6 +17,7 @@ type OctetRows struct {
 	Data             []int8
 	Scales           []float32
 	Len, Dim, Stride int
+	Next             int // as in HalfRows
 }
 
 // StoredRows is the least number of rows that [RowScoresFloat16] and its like take.

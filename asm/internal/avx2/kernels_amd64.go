@@ -681,30 +681,27 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
-	const size, walk = 2, 256 // bytes of an element, and of what is prefetched together
-	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
-	if stride == dim { // as if all were one row
-		row, wrap = math.MaxInt, 0
-	}
-	distance := size * stride * max(16, prefetched/(size*dim))
 	if rows == 4 {
 		const block = PanelWidth / 2
+		a := storedAhead(2, dim, stride, block, n/block, k.Next)
+		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, distance, row, wrap, 0)
+			rowScores4Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
 		}
-		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, distance, row, wrap, 0)
 		return
 	}
 	const block = 32
 	blocks, half := n/block, block/2
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
-	} else if n%block != 0 {
-		j := n - block
-		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, half, 1, distance, row, wrap, 0)
 	}
-	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, distance, row, wrap, 0)
+	a := storedAhead(2, dim, stride, block, blocks, k.Next)
+	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	if n > block && n%block != 0 {
+		j := n - block
+		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+	}
 }
 
 // RowScoresBFloat16 is [tile.RowScoresBFloat16].
@@ -715,30 +712,27 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
-	const size, walk = 2, 256 // bytes of an element, and of what is prefetched together
-	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
-	if stride == dim { // as if all were one row
-		row, wrap = math.MaxInt, 0
-	}
-	distance := size * stride * max(16, prefetched/(size*dim))
 	if rows == 4 {
 		const block = PanelWidth / 2
+		a := storedAhead(2, dim, stride, block, n/block, k.Next)
+		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, distance, row, wrap, 0)
+			rowScores4BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
 		}
-		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, distance, row, wrap, 0)
 		return
 	}
 	const block = 32
 	blocks, half := n/block, block/2
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
-	} else if n%block != 0 {
-		j := n - block
-		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, half, 1, distance, row, wrap, 0)
 	}
-	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, distance, row, wrap, 0)
+	a := storedAhead(2, dim, stride, block, blocks, k.Next)
+	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	if n > block && n%block != 0 {
+		j := n - block
+		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+	}
 }
 
 // RowScoresInt8 is [tile.RowScoresInt8].
@@ -750,30 +744,27 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	race.Read(k.Scales, k.Len)
 	dim, n, stride := k.Dim, k.Len, k.Stride
-	const size, walk = 1, 256 // bytes of an element, and of what is prefetched together
-	row, wrap := size*dim, size*stride-(size*dim+walk-1)/walk*walk
-	if stride == dim { // as if all were one row
-		row, wrap = math.MaxInt, 0
-	}
-	distance := size * stride * max(16, prefetched/(size*dim))
 	if rows == 4 {
 		const block = PanelWidth / 2
+		a := storedAhead(1, dim, stride, block, n/block, k.Next)
+		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, 1, distance, row, wrap, 0)
+			rowScores4Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
 		}
-		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, distance, row, wrap, 0)
 		return
 	}
 	const block = 32
 	blocks, half := n/block, block/2
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
-	} else if n%block != 0 {
-		j := n - block
-		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, half, 1, distance, row, wrap, 0)
 	}
-	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, distance, row, wrap, 0)
+	a := storedAhead(1, dim, stride, block, blocks, k.Next)
+	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	if n > block && n%block != 0 {
+		j := n - block
+		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+	}
 }
 
 // CapRow is [tile.CapRow].
@@ -1093,8 +1084,25 @@ func readAhead(rows tile.Rows) (first *float32, wrap int) {
 // prefetched, into L2: 16 rows, or more to make 12 KiB.
 func prefetchDistance(dim int) int { return max(16, 3072/dim) }
 
-// prefetched is how many bytes ahead keys of other elements are.
-const prefetched = 16 << 10
+// stored is how keys of other elements are prefetched: blocks that are the distance, in bytes, from the one that is
+// computed, and where no more than far are left, what is a jump further on. Rows are of row bytes, and the end of one, in
+// whole fours of cache lines, is wrap from the next one.
+type stored struct{ distance, far, jump, row, wrap int }
+
+// storedAhead returns that of so many blocks of rows, of elements of some bytes, behind which those number next are read.
+func storedAhead(size, dim, stride, block, blocks, next int) stored {
+	const far, four = 16 << 10, 256
+	a := stored{row: size * dim, wrap: size * (stride - dim)}
+	if stride == dim { // as if all were one row
+		a.row, a.wrap = math.MaxInt, 0
+	} else if rest := a.row % four; rest > 0 {
+		a.wrap -= four - rest
+	}
+	a.far = max(1, min(blocks, far/(block*size*dim)))
+	a.distance = a.far * block * size * stride
+	a.jump = size * (next - blocks*block*stride)
+	return a
+}
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
 //

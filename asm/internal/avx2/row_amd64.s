@@ -108,7 +108,7 @@ four2:
 	PREFETCHT1   192(SI)
 	PREFETCHT1   -5952(SI)
 	ADDQ         $+256, SI
-	SUBQ         $+64, left+80(FP)
+	SUBQ         $0x40, left+80(FP)
 	JG           same5
 	ADDQ         wrap+72(FP), SI
 	MOVQ         dim+32(FP), R13
@@ -315,7 +315,7 @@ four9:
 	PREFETCHT1   64(R10)
 	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
-	SUBQ         $+32, left+72(FP)
+	SUBQ         $0x20, left+72(FP)
 	JG           same12
 	ADDQ         wrap+64(FP), R10
 	MOVQ         dim+32(FP), R11
@@ -514,7 +514,7 @@ four14:
 	PREFETCHT1   64(R10)
 	PREFETCHT1   -6080(R10)
 	ADDQ         $+128, R10
-	SUBQ         $+32, left+72(FP)
+	SUBQ         $0x20, left+72(FP)
 	JG           same18
 	ADDQ         wrap+64(FP), R10
 	MOVQ         dim+32(FP), R11

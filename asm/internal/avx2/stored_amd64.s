@@ -2,36 +2,49 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·rowScores1Float16(SB), NOSPLIT, $0-96
+TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
 	SHLQ   $0x01, AX
-	MOVQ   half+48(FP), R11
-	SUBQ   $0x08, R11
-	IMULQ  AX, R11
-	MOVQ   AX, R12
-	IMUL3Q $-24, R12, R12
-	SUBQ   R11, R12
-	LEAQ   (R12)(AX*8), R12
-	ADDQ   $0x10, R12
+	MOVQ   half+48(FP), R10
+	SUBQ   $0x08, R10
+	IMULQ  AX, R10
+	MOVQ   AX, R11
+	IMUL3Q $-24, R11, R11
+	SUBQ   R10, R11
+	LEAQ   (R11)(AX*8), R11
+	ADDQ   $0x10, R11
 
 block1:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within3
+	ADDQ   jump+80(FP), R12
+
+within3:
+	CMPQ SI, $+1
+	JG   inside4
+	ADDQ jump+80(FP), R13
+
+inside4:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -40,14 +53,14 @@ block1:
 	PCALIGN $0x20
 
 step2:
-	VMOVUPS      (R8), X0
-	VMOVUPS      (R8)(AX*1), X1
-	VMOVUPS      (R8)(AX*2), X2
-	VMOVUPS      (R9), X3
-	VMOVUPS      (R8)(AX*4), X4
-	VMOVUPS      (R9)(AX*2), X5
-	VMOVUPS      (R10), X6
-	VMOVUPS      (R9)(AX*4), X7
+	VMOVUPS      (DI), X0
+	VMOVUPS      (DI)(AX*1), X1
+	VMOVUPS      (DI)(AX*2), X2
+	VMOVUPS      (R8), X3
+	VMOVUPS      (DI)(AX*4), X4
+	VMOVUPS      (R8)(AX*2), X5
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R8)(AX*4), X7
 	VPUNPCKLWD   X4, X0, X8
 	VPUNPCKHWD   X4, X0, X4
 	VPUNPCKLWD   X5, X1, X0
@@ -72,46 +85,46 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X0
-	VMOVUPS      (R8)(AX*1), X1
-	VMOVUPS      (R8)(AX*2), X2
-	VMOVUPS      (R9), X3
-	VMOVUPS      (R8)(AX*4), X4
-	VMOVUPS      (R9)(AX*2), X5
-	VMOVUPS      (R10), X6
-	VMOVUPS      (R9)(AX*4), X7
+	VMOVUPS      (DI), X0
+	VMOVUPS      (DI)(AX*1), X1
+	VMOVUPS      (DI)(AX*2), X2
+	VMOVUPS      (R8), X3
+	VMOVUPS      (DI)(AX*4), X4
+	VMOVUPS      (R8)(AX*2), X5
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R8)(AX*4), X7
 	VPUNPCKLWD   X4, X0, X8
 	VPUNPCKHWD   X4, X0, X4
 	VPUNPCKLWD   X5, X1, X0
@@ -136,46 +149,46 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
-	ADDQ         R11, R8
-	ADDQ         R11, R9
-	ADDQ         R11, R10
-	VMOVUPS      (R8), X0
-	VMOVUPS      (R8)(AX*1), X1
-	VMOVUPS      (R8)(AX*2), X2
-	VMOVUPS      (R9), X3
-	VMOVUPS      (R8)(AX*4), X4
-	VMOVUPS      (R9)(AX*2), X5
-	VMOVUPS      (R10), X6
-	VMOVUPS      (R9)(AX*4), X7
+	LEAQ         (SI)(CX*2), SI
+	ADDQ         R10, DI
+	ADDQ         R10, R8
+	ADDQ         R10, R9
+	VMOVUPS      (DI), X0
+	VMOVUPS      (DI)(AX*1), X1
+	VMOVUPS      (DI)(AX*2), X2
+	VMOVUPS      (R8), X3
+	VMOVUPS      (DI)(AX*4), X4
+	VMOVUPS      (R8)(AX*2), X5
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R8)(AX*4), X7
 	VPUNPCKLWD   X4, X0, X8
 	VPUNPCKHWD   X4, X0, X4
 	VPUNPCKLWD   X5, X1, X0
@@ -200,46 +213,46 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X0
-	VMOVUPS      (R8)(AX*1), X1
-	VMOVUPS      (R8)(AX*2), X2
-	VMOVUPS      (R9), X3
-	VMOVUPS      (R8)(AX*4), X4
-	VMOVUPS      (R9)(AX*2), X5
-	VMOVUPS      (R10), X6
-	VMOVUPS      (R9)(AX*4), X7
+	VMOVUPS      (DI), X0
+	VMOVUPS      (DI)(AX*1), X1
+	VMOVUPS      (DI)(AX*2), X2
+	VMOVUPS      (R8), X3
+	VMOVUPS      (DI)(AX*4), X4
+	VMOVUPS      (R8)(AX*2), X5
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R8)(AX*4), X7
 	VPUNPCKLWD   X4, X0, X8
 	VPUNPCKHWD   X4, X0, X4
 	VPUNPCKLWD   X5, X1, X0
@@ -264,83 +277,87 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	PREFETCHT1   128(SI)
-	PREFETCHT1   -6016(SI)
-	PREFETCHT1   192(SI)
-	PREFETCHT1   -5952(SI)
-	ADDQ         $+256, SI
-	SUBQ         $+256, left+88(FP)
-	JG           same3
-	ADDQ         wrap+80(FP), SI
-	MOVQ         row+72(FP), DI
-	MOVQ         DI, left+88(FP)
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R12)
+	PREFETCHT0   (R13)
+	PREFETCHT1   64(R12)
+	PREFETCHT0   64(R13)
+	PREFETCHT1   128(R12)
+	PREFETCHT0   128(R13)
+	PREFETCHT1   192(R12)
+	PREFETCHT0   192(R13)
+	ADDQ         $+256, R12
+	ADDQ         $+256, R13
+	SUBQ         $+256, left+104(FP)
+	JG           same5
+	ADDQ         wrap+96(FP), R12
+	ADDQ         wrap+96(FP), R13
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
 
-same3:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+88(FP)
-	JG         same4
-	ADDQ       wrap+80(FP), SI
-	MOVQ       row+72(FP), DI
-	MOVQ       DI, left+88(FP)
+same5:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+104(FP)
+	JG         same6
+	ADDQ       wrap+96(FP), R12
+	ADDQ       wrap+96(FP), R13
+	MOVQ       row+88(FP), SI
+	MOVQ       SI, left+104(FP)
 
-same4:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same6:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x08, BX
 	JG      step2
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), DI
+	MOVQ    half+48(FP), SI
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(DI*4)
-	VMOVUPS Y15, 32(DX)(DI*4)
+	VMOVUPS Y14, (DX)(SI*4)
+	VMOVUPS Y15, 32(DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
 	JNZ     block1
 	VZEROUPPER
@@ -357,7 +374,7 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block5:
+block7:
 	MOVQ    $0x00000010, DX
 	CMPQ    DX, n+40(FP)
 	CMOVQGT n+40(FP), DX
@@ -366,19 +383,19 @@ block5:
 	MOVQ    DX, BX
 	MOVQ    AX, SI
 
-sum6:
+sum8:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   BX
-	JNZ    sum6
+	JNZ    sum8
 	VMOVSS X0, (DI)
 	MOVQ   v+16(FP), DI
 	MOVQ   o+0(FP), R8
 	MOVQ   dim+32(FP), R9
 
-again7:
+again9:
 	CMPQ    R9, $+64
-	JL      next8
+	JL      next10
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS 64(R8), Y2
@@ -391,7 +408,7 @@ again7:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key9:
+key11:
 	VBROADCASTSS (SI), Y10
 	VCVTPH2PS    (BX), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -412,7 +429,7 @@ key9:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key9
+	JNZ          key11
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	VMOVUPS      Y2, 64(R8)
@@ -424,11 +441,11 @@ key9:
 	ADDQ         $+128, DI
 	ADDQ         $+256, R8
 	SUBQ         $+64, R9
-	JMP          again7
+	JMP          again9
 
-next8:
+next10:
 	CMPQ    R9, $+32
-	JL      next11
+	JL      next13
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS 64(R8), Y2
@@ -437,7 +454,7 @@ next8:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key12:
+key14:
 	VBROADCASTSS (SI), Y10
 	VCVTPH2PS    (BX), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -450,7 +467,7 @@ key12:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key12
+	JNZ          key14
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	VMOVUPS      Y2, 64(R8)
@@ -459,16 +476,16 @@ key12:
 	ADDQ         $+128, R8
 	SUBQ         $+32, R9
 
-next11:
+next13:
 	CMPQ    R9, $+16
-	JL      next14
+	JL      next16
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	MOVQ    DX, R10
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key15:
+key17:
 	VBROADCASTSS (SI), Y10
 	VCVTPH2PS    (BX), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -477,66 +494,79 @@ key15:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key15
+	JNZ          key17
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	ADDQ         $+32, DI
 	ADDQ         $+64, R8
 	SUBQ         $+16, R9
 
-next14:
+next16:
 	CMPQ    R9, $+8
-	JL      next17
+	JL      next19
 	VMOVUPS (R8), Y0
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key18:
+key20:
 	VBROADCASTSS (SI), Y10
 	VCVTPH2PS    (BX), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         DX
-	JNZ          key18
+	JNZ          key20
 	VMOVUPS      Y0, (R8)
 	ADDQ         $+16, DI
 	ADDQ         $+32, R8
 	SUBQ         $+8, R9
 
-next17:
+next19:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block5
+	JG   block7
 	VZEROUPPER
 	RET
 
-// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·rowScores4Float16(SB), NOSPLIT, $0-88
+TEXT ·rowScores4Float16(SB), NOSPLIT, $0-104
 	MOVQ stride+40(FP), AX
 	MOVQ w+24(FP), CX
 	SHLQ $0x02, CX
 	SHLQ $0x01, AX
-	MOVQ $0x00000010, R11
+	MOVQ $0x00000010, R10
 
-block19:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+56(FP), SI
-	MOVQ    row+64(FP), DI
-	MOVQ    DI, left+80(FP)
+block21:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
+	IMUL3Q $+8, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+48(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within23
+	ADDQ   jump+72(FP), R11
+
+within23:
+	CMPQ SI, $+1
+	JG   inside24
+	ADDQ jump+72(FP), R12
+
+inside24:
+	MOVQ    row+80(FP), SI
+	MOVQ    SI, left+96(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -544,15 +574,15 @@ block19:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step20:
-	VMOVUPS      (R8), X0
-	VMOVUPS      (R8)(AX*1), X1
-	VMOVUPS      (R8)(AX*2), X2
-	VMOVUPS      (R9), X3
-	VMOVUPS      (R8)(AX*4), X4
-	VMOVUPS      (R9)(AX*2), X5
-	VMOVUPS      (R10), X6
-	VMOVUPS      (R9)(AX*4), X7
+step22:
+	VMOVUPS      (DI), X0
+	VMOVUPS      (DI)(AX*1), X1
+	VMOVUPS      (DI)(AX*2), X2
+	VMOVUPS      (R8), X3
+	VMOVUPS      (DI)(AX*4), X4
+	VMOVUPS      (R8)(AX*2), X5
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R8)(AX*4), X7
 	VPUNPCKLWD   X4, X0, X8
 	VPUNPCKHWD   X4, X0, X4
 	VPUNPCKLWD   X5, X1, X0
@@ -577,116 +607,118 @@ step20:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	ADDQ         $+128, SI
-	SUBQ         $+128, left+80(FP)
-	JG           same21
-	ADDQ         wrap+72(FP), SI
-	MOVQ         row+64(FP), DI
-	MOVQ         DI, left+80(FP)
+	ADDQ         CX, SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R11
+	ADDQ         $+128, R12
+	SUBQ         $+128, left+96(FP)
+	JG           same25
+	ADDQ         wrap+88(FP), R11
+	ADDQ         wrap+88(FP), R12
+	MOVQ         row+80(FP), SI
+	MOVQ         SI, left+96(FP)
 
-same21:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same25:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step20
+	JG      step22
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
 	VMOVUPS Y14, 2048(DX)
 	VMOVUPS Y15, 3072(DX)
 	ADDQ    $+32, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+8, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+8, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block19
+	JNZ     block21
 	VZEROUPPER
 	RET
 
@@ -703,7 +735,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 
-block22:
+block26:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -715,14 +747,14 @@ block22:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum23:
+sum27:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum23
+	JNZ    sum27
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -731,9 +763,9 @@ sum23:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again24:
+again28:
 	CMPQ    R12, $+16
-	JL      next25
+	JL      next29
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -748,7 +780,7 @@ again24:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key26:
+key30:
 	PREFETCHT1   (R9)(BX*1)
 	VCVTPH2PS    (R9), Y8
 	VCVTPH2PS    16(R9), Y9
@@ -767,7 +799,7 @@ key26:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key26
+	JNZ          key30
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, 32(R11)
 	VMOVUPS      Y2, (R11)(DX*1)
@@ -779,11 +811,11 @@ key26:
 	ADDQ         $+32, R10
 	ADDQ         $+64, R11
 	SUBQ         $+16, R12
-	JMP          again24
+	JMP          again28
 
-next25:
+next29:
 	CMPQ    R12, $+8
-	JL      next28
+	JL      next32
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -793,7 +825,7 @@ next25:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key29:
+key33:
 	PREFETCHT1   (R9)(BX*1)
 	VCVTPH2PS    (R9), Y8
 	VBROADCASTSS (R8), Y10
@@ -807,7 +839,7 @@ key29:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         SI
-	JNZ          key29
+	JNZ          key33
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
@@ -816,47 +848,60 @@ key29:
 	ADDQ         $+32, R11
 	SUBQ         $+8, R12
 
-next28:
+next32:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block22
+	JG   block26
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-96
+TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         half+48(FP), R11
-	SUBQ         $0x08, R11
-	IMULQ        AX, R11
-	MOVQ         AX, R12
-	IMUL3Q       $-24, R12, R12
-	SUBQ         R11, R12
-	LEAQ         (R12)(AX*8), R12
-	ADDQ         $0x10, R12
+	MOVQ         half+48(FP), R10
+	SUBQ         $0x08, R10
+	IMULQ        AX, R10
+	MOVQ         AX, R11
+	IMUL3Q       $-24, R11, R11
+	SUBQ         R10, R11
+	LEAQ         (R11)(AX*8), R11
+	ADDQ         $0x10, R11
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block30:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+block34:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within36
+	ADDQ   jump+80(FP), R12
+
+within36:
+	CMPQ SI, $+1
+	JG   inside37
+	ADDQ jump+80(FP), R13
+
+inside37:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -864,15 +909,15 @@ block30:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step31:
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+step35:
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -881,46 +926,46 @@ step31:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -929,46 +974,46 @@ step31:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
-	ADDQ         R11, R8
-	ADDQ         R11, R9
-	ADDQ         R11, R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	LEAQ         (SI)(CX*2), SI
+	ADDQ         R10, DI
+	ADDQ         R10, R8
+	ADDQ         R10, R9
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -977,46 +1022,46 @@ step31:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -1025,85 +1070,89 @@ step31:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	PREFETCHT1   128(SI)
-	PREFETCHT1   -6016(SI)
-	PREFETCHT1   192(SI)
-	PREFETCHT1   -5952(SI)
-	ADDQ         $+256, SI
-	SUBQ         $+256, left+88(FP)
-	JG           same32
-	ADDQ         wrap+80(FP), SI
-	MOVQ         row+72(FP), DI
-	MOVQ         DI, left+88(FP)
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R12)
+	PREFETCHT0   (R13)
+	PREFETCHT1   64(R12)
+	PREFETCHT0   64(R13)
+	PREFETCHT1   128(R12)
+	PREFETCHT0   128(R13)
+	PREFETCHT1   192(R12)
+	PREFETCHT0   192(R13)
+	ADDQ         $+256, R12
+	ADDQ         $+256, R13
+	SUBQ         $+256, left+104(FP)
+	JG           same38
+	ADDQ         wrap+96(FP), R12
+	ADDQ         wrap+96(FP), R13
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
 
-same32:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+88(FP)
-	JG         same33
-	ADDQ       wrap+80(FP), SI
-	MOVQ       row+72(FP), DI
-	MOVQ       DI, left+88(FP)
+same38:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+104(FP)
+	JG         same39
+	ADDQ       wrap+96(FP), R12
+	ADDQ       wrap+96(FP), R13
+	MOVQ       row+88(FP), SI
+	MOVQ       SI, left+104(FP)
 
-same33:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same39:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x08, BX
-	JG      step31
+	JG      step35
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), DI
+	MOVQ    half+48(FP), SI
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(DI*4)
-	VMOVUPS Y15, 32(DX)(DI*4)
+	VMOVUPS Y14, (DX)(SI*4)
+	VMOVUPS Y15, 32(DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block30
+	JNZ     block34
 	VZEROUPPER
 	RET
 
@@ -1121,7 +1170,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block34:
+block40:
 	MOVQ    $0x00000010, DX
 	CMPQ    DX, n+40(FP)
 	CMOVQGT n+40(FP), DX
@@ -1130,19 +1179,19 @@ block34:
 	MOVQ    DX, BX
 	MOVQ    AX, SI
 
-sum35:
+sum41:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   BX
-	JNZ    sum35
+	JNZ    sum41
 	VMOVSS X0, (DI)
 	MOVQ   v+16(FP), DI
 	MOVQ   o+0(FP), R8
 	MOVQ   dim+32(FP), R9
 
-again36:
+again42:
 	CMPQ    R9, $+64
-	JL      next37
+	JL      next43
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS 64(R8), Y2
@@ -1155,7 +1204,7 @@ again36:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key38:
+key44:
 	VBROADCASTSS (SI), Y10
 	VPMOVZXWD    (BX), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1184,7 +1233,7 @@ key38:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key38
+	JNZ          key44
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	VMOVUPS      Y2, 64(R8)
@@ -1196,11 +1245,11 @@ key38:
 	ADDQ         $+128, DI
 	ADDQ         $+256, R8
 	SUBQ         $+64, R9
-	JMP          again36
+	JMP          again42
 
-next37:
+next43:
 	CMPQ    R9, $+32
-	JL      next40
+	JL      next46
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS 64(R8), Y2
@@ -1209,7 +1258,7 @@ next37:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key41:
+key47:
 	VBROADCASTSS (SI), Y10
 	VPMOVZXWD    (BX), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1226,7 +1275,7 @@ key41:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key41
+	JNZ          key47
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	VMOVUPS      Y2, 64(R8)
@@ -1235,16 +1284,16 @@ key41:
 	ADDQ         $+128, R8
 	SUBQ         $+32, R9
 
-next40:
+next46:
 	CMPQ    R9, $+16
-	JL      next43
+	JL      next49
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	MOVQ    DX, R10
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key44:
+key50:
 	VBROADCASTSS (SI), Y10
 	VPMOVZXWD    (BX), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1255,21 +1304,21 @@ key44:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key44
+	JNZ          key50
 	VMOVUPS      Y0, (R8)
 	VMOVUPS      Y1, 32(R8)
 	ADDQ         $+32, DI
 	ADDQ         $+64, R8
 	SUBQ         $+16, R9
 
-next43:
+next49:
 	CMPQ    R9, $+8
-	JL      next46
+	JL      next52
 	VMOVUPS (R8), Y0
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key47:
+key53:
 	VBROADCASTSS (SI), Y10
 	VPMOVZXWD    (BX), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1277,46 +1326,59 @@ key47:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         DX
-	JNZ          key47
+	JNZ          key53
 	VMOVUPS      Y0, (R8)
 	ADDQ         $+16, DI
 	ADDQ         $+32, R8
 	SUBQ         $+8, R9
 
-next46:
+next52:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block34
+	JG   block40
 	VZEROUPPER
 	RET
 
-// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-88
+TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         $0x00000010, R11
+	MOVQ         $0x00000010, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block48:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+56(FP), SI
-	MOVQ    row+64(FP), DI
-	MOVQ    DI, left+80(FP)
+block54:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
+	IMUL3Q $+8, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+48(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within56
+	ADDQ   jump+72(FP), R11
+
+within56:
+	CMPQ SI, $+1
+	JG   inside57
+	ADDQ jump+72(FP), R12
+
+inside57:
+	MOVQ    row+80(FP), SI
+	MOVQ    SI, left+96(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -1324,15 +1386,15 @@ block48:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step49:
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+step55:
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -1341,116 +1403,118 @@ step49:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	ADDQ         $+128, SI
-	SUBQ         $+128, left+80(FP)
-	JG           same50
-	ADDQ         wrap+72(FP), SI
-	MOVQ         row+64(FP), DI
-	MOVQ         DI, left+80(FP)
+	ADDQ         CX, SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R11
+	ADDQ         $+128, R12
+	SUBQ         $+128, left+96(FP)
+	JG           same58
+	ADDQ         wrap+88(FP), R11
+	ADDQ         wrap+88(FP), R12
+	MOVQ         row+80(FP), SI
+	MOVQ         SI, left+96(FP)
 
-same50:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same58:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step49
+	JG      step55
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
 	VMOVUPS Y14, 2048(DX)
 	VMOVUPS Y15, 3072(DX)
 	ADDQ    $+32, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+8, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+8, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block48
+	JNZ     block54
 	VZEROUPPER
 	RET
 
@@ -1467,7 +1531,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 
-block51:
+block59:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1479,14 +1543,14 @@ block51:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum52:
+sum60:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum52
+	JNZ    sum60
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1495,9 +1559,9 @@ sum52:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again53:
+again61:
 	CMPQ    R12, $+16
-	JL      next54
+	JL      next62
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -1512,7 +1576,7 @@ again53:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key55:
+key63:
 	PREFETCHT1   (R9)(BX*1)
 	VPMOVZXWD    (R9), Y8
 	VPSLLD       $0x10, Y8, Y8
@@ -1533,7 +1597,7 @@ key55:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key55
+	JNZ          key63
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, 32(R11)
 	VMOVUPS      Y2, (R11)(DX*1)
@@ -1545,11 +1609,11 @@ key55:
 	ADDQ         $+32, R10
 	ADDQ         $+64, R11
 	SUBQ         $+16, R12
-	JMP          again53
+	JMP          again61
 
-next54:
+next62:
 	CMPQ    R12, $+8
-	JL      next57
+	JL      next65
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Y0
@@ -1559,7 +1623,7 @@ next54:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key58:
+key66:
 	PREFETCHT1   (R9)(BX*1)
 	VPMOVZXWD    (R9), Y8
 	VPSLLD       $0x10, Y8, Y8
@@ -1574,7 +1638,7 @@ key58:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         SI
-	JNZ          key58
+	JNZ          key66
 	VMOVUPS      Y0, (R11)
 	VMOVUPS      Y1, (R11)(DX*1)
 	VMOVUPS      Y2, (R11)(DX*2)
@@ -1583,45 +1647,58 @@ key58:
 	ADDQ         $+32, R11
 	SUBQ         $+8, R12
 
-next57:
+next65:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block51
+	JG   block59
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores1Int8(SB), NOSPLIT, $0-104
+TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
-	MOVQ   half+56(FP), R11
-	SUBQ   $0x08, R11
-	IMULQ  AX, R11
-	MOVQ   AX, R12
-	IMUL3Q $-24, R12, R12
-	SUBQ   R11, R12
-	LEAQ   (R12)(AX*8), R12
-	ADDQ   $0x10, R12
+	MOVQ   half+56(FP), R10
+	SUBQ   $0x08, R10
+	IMULQ  AX, R10
+	MOVQ   AX, R11
+	IMUL3Q $-24, R11, R11
+	SUBQ   R10, R11
+	LEAQ   (R11)(AX*8), R11
+	ADDQ   $0x10, R11
 
-block59:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+72(FP), SI
-	MOVQ    row+80(FP), DI
-	MOVQ    DI, left+96(FP)
+block67:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+72(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+64(FP), SI
+	CMPQ   SI, far+80(FP)
+	JG     within69
+	ADDQ   jump+88(FP), R12
+
+within69:
+	CMPQ SI, $+1
+	JG   inside70
+	ADDQ jump+88(FP), R13
+
+inside70:
+	MOVQ    row+96(FP), SI
+	MOVQ    SI, left+112(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -1629,17 +1706,17 @@ block59:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step60:
-	MOVQ         scales+24(FP), DI
-	VMOVUPS      (DI), Y11
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+step68:
+	MOVQ         scales+24(FP), SI
+	VMOVUPS      (SI), Y11
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -1648,120 +1725,120 @@ step60:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x18, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSLLD       $0x10, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSRAD       $0x18, Y0, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSLLD       $0x10, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSRAD       $0x18, Y1, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSLLD       $0x10, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSRAD       $0x18, Y2, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSLLD       $0x10, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VPSRAD       $0x18, Y3, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         scales+24(FP), DI
-	VMOVUPS      32(DI), Y11
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         scales+24(FP), SI
+	VMOVUPS      32(SI), Y11
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -1770,121 +1847,121 @@ step60:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x18, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSLLD       $0x10, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSRAD       $0x18, Y0, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSLLD       $0x10, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSRAD       $0x18, Y1, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSLLD       $0x10, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSRAD       $0x18, Y2, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSLLD       $0x10, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	VPSRAD       $0x18, Y3, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         scales+24(FP), DI
-	MOVQ         half+56(FP), R13
-	VMOVUPS      (DI)(R13*4), Y11
-	ADDQ         R11, R8
-	ADDQ         R11, R9
-	ADDQ         R11, R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         scales+24(FP), SI
+	MOVQ         half+56(FP), R14
+	VMOVUPS      (SI)(R14*4), Y11
+	ADDQ         R10, DI
+	ADDQ         R10, R8
+	ADDQ         R10, R9
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -1893,121 +1970,121 @@ step60:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x18, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSLLD       $0x10, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSRAD       $0x18, Y0, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSLLD       $0x10, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSRAD       $0x18, Y1, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSLLD       $0x10, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSRAD       $0x18, Y2, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSLLD       $0x10, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	VPSRAD       $0x18, Y3, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         scales+24(FP), DI
-	MOVQ         half+56(FP), R13
-	VMOVUPS      32(DI)(R13*4), Y11
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         scales+24(FP), SI
+	MOVQ         half+56(FP), R14
+	VMOVUPS      32(SI)(R14*4), Y11
+	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
-	LEAQ         (R10)(AX*8), R10
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -2016,158 +2093,162 @@ step60:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x18, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSLLD       $0x10, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSRAD       $0x18, Y0, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSLLD       $0x10, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSRAD       $0x18, Y1, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSLLD       $0x10, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSRAD       $0x18, Y2, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x18, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSLLD       $0x10, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
+	LEAQ         (SI)(CX*2), SI
 	VPSLLD       $0x08, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	VPSRAD       $0x18, Y3, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (DI)(CX*2), DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	PREFETCHT1   128(SI)
-	PREFETCHT1   -6016(SI)
-	PREFETCHT1   192(SI)
-	PREFETCHT1   -5952(SI)
-	ADDQ         $+256, SI
-	SUBQ         $+256, left+96(FP)
-	JG           same61
-	ADDQ         wrap+88(FP), SI
-	MOVQ         row+80(FP), DI
-	MOVQ         DI, left+96(FP)
+	LEAQ         (SI)(CX*2), SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R12)
+	PREFETCHT0   (R13)
+	PREFETCHT1   64(R12)
+	PREFETCHT0   64(R13)
+	PREFETCHT1   128(R12)
+	PREFETCHT0   128(R13)
+	PREFETCHT1   192(R12)
+	PREFETCHT0   192(R13)
+	ADDQ         $+256, R12
+	ADDQ         $+256, R13
+	SUBQ         $+256, left+112(FP)
+	JG           same71
+	ADDQ         wrap+104(FP), R12
+	ADDQ         wrap+104(FP), R13
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
-same61:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+96(FP)
-	JG         same62
-	ADDQ       wrap+88(FP), SI
-	MOVQ       row+80(FP), DI
-	MOVQ       DI, left+96(FP)
+same71:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+112(FP)
+	JG         same72
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same62:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same72:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x10, BX
-	JG      step60
+	JG      step68
 	MOVQ    s+0(FP), DX
-	MOVQ    half+56(FP), DI
+	MOVQ    half+56(FP), SI
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(DI*4)
-	VMOVUPS Y15, 32(DX)(DI*4)
+	VMOVUPS Y14, (DX)(SI*4)
+	VMOVUPS Y15, 32(DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
 	ADDQ    $+128, scales+24(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block59
+	JNZ     block67
 	VZEROUPPER
 	RET
 
@@ -2181,7 +2262,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block63:
+block73:
 	MOVQ    $0x00000010, BX
 	CMPQ    BX, n+48(FP)
 	CMOVQGT n+48(FP), BX
@@ -2190,19 +2271,19 @@ block63:
 	MOVQ    BX, DX
 	MOVQ    AX, SI
 
-sum64:
+sum74:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   DX
-	JNZ    sum64
+	JNZ    sum74
 	VMOVSS X0, (R8)
 	MOVQ   v+16(FP), R8
 	MOVQ   o+0(FP), R9
 	MOVQ   dim+40(FP), R10
 
-again65:
+again75:
 	CMPQ    R10, $+64
-	JL      next66
+	JL      next76
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	VMOVUPS 64(R9), Y2
@@ -2216,7 +2297,7 @@ again65:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key67:
+key77:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Y10
@@ -2255,7 +2336,7 @@ key67:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key67
+	JNZ          key77
 	VMOVUPS      Y0, (R9)
 	VMOVUPS      Y1, 32(R9)
 	VMOVUPS      Y2, 64(R9)
@@ -2267,11 +2348,11 @@ key67:
 	ADDQ         $+64, R8
 	ADDQ         $+256, R9
 	SUBQ         $+64, R10
-	JMP          again65
+	JMP          again75
 
-next66:
+next76:
 	CMPQ    R10, $+32
-	JL      next69
+	JL      next79
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	VMOVUPS 64(R9), Y2
@@ -2281,7 +2362,7 @@ next66:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key70:
+key80:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Y10
@@ -2304,7 +2385,7 @@ key70:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key70
+	JNZ          key80
 	VMOVUPS      Y0, (R9)
 	VMOVUPS      Y1, 32(R9)
 	VMOVUPS      Y2, 64(R9)
@@ -2313,9 +2394,9 @@ key70:
 	ADDQ         $+128, R9
 	SUBQ         $+32, R10
 
-next69:
+next79:
 	CMPQ    R10, $+16
-	JL      next72
+	JL      next82
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	MOVQ    BX, R11
@@ -2323,7 +2404,7 @@ next69:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key73:
+key83:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Y10
@@ -2338,22 +2419,22 @@ key73:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key73
+	JNZ          key83
 	VMOVUPS      Y0, (R9)
 	VMOVUPS      Y1, 32(R9)
 	ADDQ         $+16, R8
 	ADDQ         $+64, R9
 	SUBQ         $+16, R10
 
-next72:
+next82:
 	CMPQ    R10, $+8
-	JL      next75
+	JL      next85
 	VMOVUPS (R9), Y0
 	MOVQ    AX, SI
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key76:
+key86:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Y10
@@ -2364,45 +2445,58 @@ key76:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         BX
-	JNZ          key76
+	JNZ          key86
 	VMOVUPS      Y0, (R9)
 	ADDQ         $+8, R8
 	ADDQ         $+32, R9
 	SUBQ         $+8, R10
 
-next75:
+next85:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block63
+	JG   block73
 	VZEROUPPER
 	RET
 
-// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores4Int8(SB), NOSPLIT, $0-96
+TEXT ·rowScores4Int8(SB), NOSPLIT, $0-112
 	MOVQ stride+48(FP), AX
 	MOVQ w+32(FP), CX
 	SHLQ $0x02, CX
-	MOVQ $0x00000010, R11
+	MOVQ $0x00000010, R10
 
-block77:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+block87:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
+	IMUL3Q $+8, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within89
+	ADDQ   jump+80(FP), R11
+
+within89:
+	CMPQ SI, $+1
+	JG   inside90
+	ADDQ jump+80(FP), R12
+
+inside90:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Y12, Y12, Y12
 	VXORPS  Y13, Y13, Y13
 	VXORPS  Y14, Y14, Y14
@@ -2410,17 +2504,17 @@ block77:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step78:
-	MOVQ         scales+24(FP), DI
-	VMOVUPS      (DI), Y11
-	VMOVUPS      (R8), X4
-	VINSERTF128  $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS      (R8)(AX*1), X5
-	VINSERTF128  $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS      (R8)(AX*2), X6
-	VINSERTF128  $0x01, (R10), Y6, Y6
-	VMOVUPS      (R9), X7
-	VINSERTF128  $0x01, (R9)(AX*4), Y7, Y7
+step88:
+	MOVQ         scales+24(FP), SI
+	VMOVUPS      (SI), Y11
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -2429,229 +2523,231 @@ step78:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, DI
+	MOVQ         DX, SI
 	VPSLLD       $0x18, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x08, Y0, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSRAD       $0x18, Y0, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x18, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x08, Y1, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSRAD       $0x18, Y1, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x18, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x08, Y2, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSRAD       $0x18, Y2, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x18, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x10, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSLLD       $0x08, Y3, Y9
 	VPSRAD       $0x18, Y9, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
+	ADDQ         CX, SI
 	VPSRAD       $0x18, Y3, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(DI), Y10
+	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(DI), Y10
+	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(DI), Y10
+	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, DI
-	MOVQ         DI, DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	ADDQ         $+128, SI
-	SUBQ         $+128, left+88(FP)
-	JG           same79
-	ADDQ         wrap+80(FP), SI
-	MOVQ         row+72(FP), DI
-	MOVQ         DI, left+88(FP)
+	ADDQ         CX, SI
+	MOVQ         SI, DX
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R11
+	ADDQ         $+128, R12
+	SUBQ         $+128, left+104(FP)
+	JG           same91
+	ADDQ         wrap+96(FP), R11
+	ADDQ         wrap+96(FP), R12
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
 
-same79:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same91:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step78
+	JG      step88
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -2659,11 +2755,11 @@ same79:
 	VMOVUPS Y15, 3072(DX)
 	ADDQ    $+32, s+0(FP)
 	ADDQ    $+32, scales+24(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+8, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+8, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block77
+	JNZ     block87
 	VZEROUPPER
 	RET
 
@@ -2679,7 +2775,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
 	MOVQ CX, SI
 	SHLQ $0x04, SI
 
-block80:
+block92:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -2691,14 +2787,14 @@ block80:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum81:
+sum93:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum81
+	JNZ    sum93
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -2707,9 +2803,9 @@ sum81:
 	MOVQ   o+0(FP), R12
 	MOVQ   dim+40(FP), R13
 
-again82:
+again94:
 	CMPQ    R13, $+16
-	JL      next83
+	JL      next95
 	LEAQ    (R12)(BX*2), R8
 	ADDQ    BX, R8
 	VMOVUPS (R12), Y0
@@ -2725,7 +2821,7 @@ again82:
 	MOVQ    R11, R10
 	MOVQ    scales+24(FP), DX
 
-key84:
+key96:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	PREFETCHT1   (R10)(SI*1)
@@ -2750,7 +2846,7 @@ key84:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key84
+	JNZ          key96
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(BX*1)
@@ -2762,11 +2858,11 @@ key84:
 	ADDQ         $+16, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again82
+	JMP          again94
 
-next83:
+next95:
 	CMPQ    R13, $+8
-	JL      next86
+	JL      next98
 	LEAQ    (R12)(BX*2), R8
 	ADDQ    BX, R8
 	VMOVUPS (R12), Y0
@@ -2777,7 +2873,7 @@ next83:
 	MOVQ    R11, R10
 	MOVQ    scales+24(FP), DX
 
-key87:
+key99:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
 	PREFETCHT1   (R10)(SI*1)
@@ -2795,7 +2891,7 @@ key87:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         DI
-	JNZ          key87
+	JNZ          key99
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(BX*1)
 	VMOVUPS      Y2, (R12)(BX*2)
@@ -2804,13 +2900,13 @@ key87:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next86:
+next98:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block80
+	JG   block92
 	VZEROUPPER
 	RET

@@ -2,61 +2,74 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1Float16(SB), NOSPLIT, $0-96
+TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
 	SHLQ   $0x01, AX
-	MOVQ   half+48(FP), R11
-	SUBQ   $0x08, R11
-	IMULQ  AX, R11
-	MOVQ   AX, R12
-	IMUL3Q $-24, R12, R12
-	SUBQ   R11, R12
-	LEAQ   (R12)(AX*8), R12
-	ADDQ   $0x10, R12
+	MOVQ   half+48(FP), R10
+	SUBQ   $0x08, R10
+	IMULQ  AX, R10
+	MOVQ   AX, R11
+	IMUL3Q $-24, R11, R11
+	SUBQ   R10, R11
+	LEAQ   (R11)(AX*8), R11
+	ADDQ   $0x10, R11
 
 block1:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within3
+	ADDQ   jump+80(FP), R12
+
+within3:
+	CMPQ SI, $+1
+	JG   inside4
+	ADDQ jump+80(FP), R13
+
+inside4:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
 step2:
-	VMOVUPS          (R8), X0
-	VMOVUPS          (R8)(AX*1), X1
-	VMOVUPS          (R8)(AX*2), X2
-	VMOVUPS          (R9), X3
-	VMOVUPS          (R8)(AX*4), X4
-	VMOVUPS          (R9)(AX*2), X5
-	VMOVUPS          (R10), X6
-	VMOVUPS          (R9)(AX*4), X7
+	VMOVUPS          (DI), X0
+	VMOVUPS          (DI)(AX*1), X1
+	VMOVUPS          (DI)(AX*2), X2
+	VMOVUPS          (R8), X3
+	VMOVUPS          (DI)(AX*4), X4
+	VMOVUPS          (R8)(AX*2), X5
+	VMOVUPS          (R9), X6
+	VMOVUPS          (R8)(AX*4), X7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTI128      $0x01, (R8), Y0, Y0
-	VINSERTI128      $0x01, (R8)(AX*1), Y1, Y1
-	VINSERTI128      $0x01, (R8)(AX*2), Y2, Y2
-	VINSERTI128      $0x01, (R9), Y3, Y3
-	VINSERTI128      $0x01, (R8)(AX*4), Y4, Y4
-	VINSERTI128      $0x01, (R9)(AX*2), Y5, Y5
-	VINSERTI128      $0x01, (R10), Y6, Y6
-	VINSERTI128      $0x01, (R9)(AX*4), Y7, Y7
+	VINSERTI128      $0x01, (DI), Y0, Y0
+	VINSERTI128      $0x01, (DI)(AX*1), Y1, Y1
+	VINSERTI128      $0x01, (DI)(AX*2), Y2, Y2
+	VINSERTI128      $0x01, (R8), Y3, Y3
+	VINSERTI128      $0x01, (DI)(AX*4), Y4, Y4
+	VINSERTI128      $0x01, (R8)(AX*2), Y5, Y5
+	VINSERTI128      $0x01, (R9), Y6, Y6
+	VINSERTI128      $0x01, (R8)(AX*4), Y7, Y7
 	VPUNPCKLWD       Y4, Y0, Y8
 	VPUNPCKHWD       Y4, Y0, Y4
 	VPUNPCKLWD       Y5, Y1, Y0
@@ -81,49 +94,49 @@ step2:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
-	ADDQ             R11, R8
-	ADDQ             R11, R9
-	ADDQ             R11, R10
-	VMOVUPS          (R8), X0
-	VMOVUPS          (R8)(AX*1), X1
-	VMOVUPS          (R8)(AX*2), X2
-	VMOVUPS          (R9), X3
-	VMOVUPS          (R8)(AX*4), X4
-	VMOVUPS          (R9)(AX*2), X5
-	VMOVUPS          (R10), X6
-	VMOVUPS          (R9)(AX*4), X7
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, R9
+	VMOVUPS          (DI), X0
+	VMOVUPS          (DI)(AX*1), X1
+	VMOVUPS          (DI)(AX*2), X2
+	VMOVUPS          (R8), X3
+	VMOVUPS          (DI)(AX*4), X4
+	VMOVUPS          (R8)(AX*2), X5
+	VMOVUPS          (R9), X6
+	VMOVUPS          (R8)(AX*4), X7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTI128      $0x01, (R8), Y0, Y0
-	VINSERTI128      $0x01, (R8)(AX*1), Y1, Y1
-	VINSERTI128      $0x01, (R8)(AX*2), Y2, Y2
-	VINSERTI128      $0x01, (R9), Y3, Y3
-	VINSERTI128      $0x01, (R8)(AX*4), Y4, Y4
-	VINSERTI128      $0x01, (R9)(AX*2), Y5, Y5
-	VINSERTI128      $0x01, (R10), Y6, Y6
-	VINSERTI128      $0x01, (R9)(AX*4), Y7, Y7
+	VINSERTI128      $0x01, (DI), Y0, Y0
+	VINSERTI128      $0x01, (DI)(AX*1), Y1, Y1
+	VINSERTI128      $0x01, (DI)(AX*2), Y2, Y2
+	VINSERTI128      $0x01, (R8), Y3, Y3
+	VINSERTI128      $0x01, (DI)(AX*4), Y4, Y4
+	VINSERTI128      $0x01, (R8)(AX*2), Y5, Y5
+	VINSERTI128      $0x01, (R9), Y6, Y6
+	VINSERTI128      $0x01, (R8)(AX*4), Y7, Y7
 	VPUNPCKLWD       Y4, Y0, Y8
 	VPUNPCKHWD       Y4, Y0, Y4
 	VPUNPCKLWD       Y5, Y1, Y0
@@ -148,73 +161,77 @@ step2:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+88(FP)
-	JG               same3
-	ADDQ             wrap+80(FP), SI
-	MOVQ             row+72(FP), DI
-	MOVQ             DI, left+88(FP)
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R12)
+	PREFETCHT0       (R13)
+	PREFETCHT1       64(R12)
+	PREFETCHT0       64(R13)
+	PREFETCHT1       128(R12)
+	PREFETCHT0       128(R13)
+	PREFETCHT1       192(R12)
+	PREFETCHT0       192(R13)
+	ADDQ             $+256, R12
+	ADDQ             $+256, R13
+	SUBQ             $+256, left+104(FP)
+	JG               same5
+	ADDQ             wrap+96(FP), R12
+	ADDQ             wrap+96(FP), R13
+	MOVQ             row+88(FP), SI
+	MOVQ             SI, left+104(FP)
 
-same3:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+88(FP)
-	JG         same4
-	ADDQ       wrap+80(FP), SI
-	MOVQ       row+72(FP), DI
-	MOVQ       DI, left+88(FP)
+same5:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+104(FP)
+	JG         same6
+	ADDQ       wrap+96(FP), R12
+	ADDQ       wrap+96(FP), R13
+	MOVQ       row+88(FP), SI
+	MOVQ       SI, left+104(FP)
 
-same4:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same6:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x08, BX
 	JG      step2
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), DI
+	MOVQ    half+48(FP), SI
 	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(DI*4)
+	VMOVUPS Z13, (DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
 	JNZ     block1
 	VZEROUPPER
@@ -231,7 +248,7 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block5:
+block7:
 	MOVQ    $0x00000010, DX
 	CMPQ    DX, n+40(FP)
 	CMOVQGT n+40(FP), DX
@@ -240,19 +257,19 @@ block5:
 	MOVQ    DX, BX
 	MOVQ    AX, SI
 
-sum6:
+sum8:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   BX
-	JNZ    sum6
+	JNZ    sum8
 	VMOVSS X0, (DI)
 	MOVQ   v+16(FP), DI
 	MOVQ   o+0(FP), R8
 	MOVQ   dim+32(FP), R9
 
-again7:
+again9:
 	CMPQ    R9, $+128
-	JL      next8
+	JL      next10
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS 128(R8), Z2
@@ -265,7 +282,7 @@ again7:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key9:
+key11:
 	VBROADCASTSS (SI), Z10
 	VCVTPH2PS    (BX), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -286,7 +303,7 @@ key9:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key9
+	JNZ          key11
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	VMOVUPS      Z2, 128(R8)
@@ -298,11 +315,11 @@ key9:
 	ADDQ         $+256, DI
 	ADDQ         $+512, R8
 	SUBQ         $+128, R9
-	JMP          again7
+	JMP          again9
 
-next8:
+next10:
 	CMPQ    R9, $+64
-	JL      next11
+	JL      next13
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS 128(R8), Z2
@@ -311,7 +328,7 @@ next8:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key12:
+key14:
 	VBROADCASTSS (SI), Z10
 	VCVTPH2PS    (BX), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -324,7 +341,7 @@ key12:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key12
+	JNZ          key14
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	VMOVUPS      Z2, 128(R8)
@@ -333,16 +350,16 @@ key12:
 	ADDQ         $+256, R8
 	SUBQ         $+64, R9
 
-next11:
+next13:
 	CMPQ    R9, $+32
-	JL      next14
+	JL      next16
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	MOVQ    DX, R10
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key15:
+key17:
 	VBROADCASTSS (SI), Z10
 	VCVTPH2PS    (BX), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -351,68 +368,81 @@ key15:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key15
+	JNZ          key17
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	ADDQ         $+64, DI
 	ADDQ         $+128, R8
 	SUBQ         $+32, R9
 
-next14:
+next16:
 	CMPQ    R9, $+16
-	JL      next17
+	JL      next19
 	VMOVUPS (R8), Z0
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key18:
+key20:
 	VBROADCASTSS (SI), Z10
 	VCVTPH2PS    (BX), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         DX
-	JNZ          key18
+	JNZ          key20
 	VMOVUPS      Z0, (R8)
 	ADDQ         $+32, DI
 	ADDQ         $+64, R8
 	SUBQ         $+16, R9
 
-next17:
+next19:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block5
+	JG   block7
 	VZEROUPPER
 	RET
 
-// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4Float16(SB), NOSPLIT, $0-88
+TEXT ·rowScores4Float16(SB), NOSPLIT, $0-104
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
 	SHLQ   $0x01, AX
-	MOVQ   AX, R11
-	IMUL3Q $-8, R11, R11
-	ADDQ   $0x10, R11
+	MOVQ   AX, R10
+	IMUL3Q $-8, R10, R10
+	ADDQ   $0x10, R10
 
-block19:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+56(FP), SI
-	MOVQ    row+64(FP), DI
-	MOVQ    DI, left+80(FP)
+block21:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
+	IMUL3Q $+16, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+48(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within23
+	ADDQ   jump+72(FP), R11
+
+within23:
+	CMPQ SI, $+1
+	JG   inside24
+	ADDQ jump+72(FP), R12
+
+inside24:
+	MOVQ    row+80(FP), SI
+	MOVQ    SI, left+96(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	VXORPS  Z14, Z14, Z14
@@ -420,26 +450,26 @@ block19:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step20:
-	VMOVUPS          (R8), X0
-	VMOVUPS          (R8)(AX*1), X1
-	VMOVUPS          (R8)(AX*2), X2
-	VMOVUPS          (R9), X3
-	VMOVUPS          (R8)(AX*4), X4
-	VMOVUPS          (R9)(AX*2), X5
-	VMOVUPS          (R10), X6
-	VMOVUPS          (R9)(AX*4), X7
+step22:
+	VMOVUPS          (DI), X0
+	VMOVUPS          (DI)(AX*1), X1
+	VMOVUPS          (DI)(AX*2), X2
+	VMOVUPS          (R8), X3
+	VMOVUPS          (DI)(AX*4), X4
+	VMOVUPS          (R8)(AX*2), X5
+	VMOVUPS          (R9), X6
+	VMOVUPS          (R8)(AX*4), X7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTI128      $0x01, (R8), Y0, Y0
-	VINSERTI128      $0x01, (R8)(AX*1), Y1, Y1
-	VINSERTI128      $0x01, (R8)(AX*2), Y2, Y2
-	VINSERTI128      $0x01, (R9), Y3, Y3
-	VINSERTI128      $0x01, (R8)(AX*4), Y4, Y4
-	VINSERTI128      $0x01, (R9)(AX*2), Y5, Y5
-	VINSERTI128      $0x01, (R10), Y6, Y6
-	VINSERTI128      $0x01, (R9)(AX*4), Y7, Y7
+	VINSERTI128      $0x01, (DI), Y0, Y0
+	VINSERTI128      $0x01, (DI)(AX*1), Y1, Y1
+	VINSERTI128      $0x01, (DI)(AX*2), Y2, Y2
+	VINSERTI128      $0x01, (R8), Y3, Y3
+	VINSERTI128      $0x01, (DI)(AX*4), Y4, Y4
+	VINSERTI128      $0x01, (R8)(AX*2), Y5, Y5
+	VINSERTI128      $0x01, (R9), Y6, Y6
+	VINSERTI128      $0x01, (R8)(AX*4), Y7, Y7
 	VPUNPCKLWD       Y4, Y0, Y8
 	VPUNPCKHWD       Y4, Y0, Y4
 	VPUNPCKLWD       Y5, Y1, Y0
@@ -464,88 +494,90 @@ step20:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+80(FP)
-	JG               same21
-	ADDQ             wrap+72(FP), SI
-	MOVQ             row+64(FP), DI
-	MOVQ             DI, left+80(FP)
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+96(FP)
+	JG               same25
+	ADDQ             wrap+88(FP), R11
+	ADDQ             wrap+88(FP), R12
+	MOVQ             row+80(FP), SI
+	MOVQ             SI, left+96(FP)
 
-same21:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same25:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step20
+	JG      step22
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
 	VMOVUPS Z14, 2048(DX)
 	VMOVUPS Z15, 3072(DX)
 	ADDQ    $+64, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+16, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+16, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block19
+	JNZ     block21
 	VZEROUPPER
 	RET
 
@@ -562,7 +594,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 
-block22:
+block26:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -574,14 +606,14 @@ block22:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum23:
+sum27:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum23
+	JNZ    sum27
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -590,9 +622,9 @@ sum23:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again24:
+again28:
 	CMPQ    R12, $+32
-	JL      next25
+	JL      next29
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -607,7 +639,7 @@ again24:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key26:
+key30:
 	PREFETCHT1   (R9)(BX*1)
 	VCVTPH2PS    (R9), Z8
 	VCVTPH2PS    32(R9), Z9
@@ -626,7 +658,7 @@ key26:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key26
+	JNZ          key30
 	VMOVUPS      Z0, (R11)
 	VMOVUPS      Z1, 64(R11)
 	VMOVUPS      Z2, (R11)(DX*1)
@@ -638,11 +670,11 @@ key26:
 	ADDQ         $+64, R10
 	ADDQ         $+128, R11
 	SUBQ         $+32, R12
-	JMP          again24
+	JMP          again28
 
-next25:
+next29:
 	CMPQ    R12, $+16
-	JL      next28
+	JL      next32
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -652,7 +684,7 @@ next25:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key29:
+key33:
 	PREFETCHT1       (R9)(BX*1)
 	VCVTPH2PS        (R9), Z8
 	VFMADD231PS.BCST (R8), Z8, Z0
@@ -662,7 +694,7 @@ key29:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             SI
-	JNZ              key29
+	JNZ              key33
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
@@ -671,72 +703,85 @@ key29:
 	ADDQ             $+64, R11
 	SUBQ             $+16, R12
 
-next28:
+next32:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block22
+	JG   block26
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-96
+TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         half+48(FP), R11
-	SUBQ         $0x08, R11
-	IMULQ        AX, R11
-	MOVQ         AX, R12
-	IMUL3Q       $-24, R12, R12
-	SUBQ         R11, R12
-	LEAQ         (R12)(AX*8), R12
-	ADDQ         $0x10, R12
+	MOVQ         half+48(FP), R10
+	SUBQ         $0x08, R10
+	IMULQ        AX, R10
+	MOVQ         AX, R11
+	IMUL3Q       $-24, R11, R11
+	SUBQ         R10, R11
+	LEAQ         (R11)(AX*8), R11
+	ADDQ         $0x10, R11
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block30:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+block34:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within36
+	ADDQ   jump+80(FP), R12
+
+within36:
+	CMPQ SI, $+1
+	JG   inside37
+	ADDQ jump+80(FP), R13
+
+inside37:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step31:
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+step35:
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -745,49 +790,49 @@ step31:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
-	ADDQ             R11, R8
-	ADDQ             R11, R9
-	ADDQ             R11, R10
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, R9
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -796,75 +841,79 @@ step31:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+88(FP)
-	JG               same32
-	ADDQ             wrap+80(FP), SI
-	MOVQ             row+72(FP), DI
-	MOVQ             DI, left+88(FP)
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R12)
+	PREFETCHT0       (R13)
+	PREFETCHT1       64(R12)
+	PREFETCHT0       64(R13)
+	PREFETCHT1       128(R12)
+	PREFETCHT0       128(R13)
+	PREFETCHT1       192(R12)
+	PREFETCHT0       192(R13)
+	ADDQ             $+256, R12
+	ADDQ             $+256, R13
+	SUBQ             $+256, left+104(FP)
+	JG               same38
+	ADDQ             wrap+96(FP), R12
+	ADDQ             wrap+96(FP), R13
+	MOVQ             row+88(FP), SI
+	MOVQ             SI, left+104(FP)
 
-same32:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+88(FP)
-	JG         same33
-	ADDQ       wrap+80(FP), SI
-	MOVQ       row+72(FP), DI
-	MOVQ       DI, left+88(FP)
+same38:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+104(FP)
+	JG         same39
+	ADDQ       wrap+96(FP), R12
+	ADDQ       wrap+96(FP), R13
+	MOVQ       row+88(FP), SI
+	MOVQ       SI, left+104(FP)
 
-same33:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same39:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x08, BX
-	JG      step31
+	JG      step35
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), DI
+	MOVQ    half+48(FP), SI
 	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(DI*4)
+	VMOVUPS Z13, (DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block30
+	JNZ     block34
 	VZEROUPPER
 	RET
 
@@ -882,7 +931,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block34:
+block40:
 	MOVQ    $0x00000010, DX
 	CMPQ    DX, n+40(FP)
 	CMOVQGT n+40(FP), DX
@@ -891,19 +940,19 @@ block34:
 	MOVQ    DX, BX
 	MOVQ    AX, SI
 
-sum35:
+sum41:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   BX
-	JNZ    sum35
+	JNZ    sum41
 	VMOVSS X0, (DI)
 	MOVQ   v+16(FP), DI
 	MOVQ   o+0(FP), R8
 	MOVQ   dim+32(FP), R9
 
-again36:
+again42:
 	CMPQ    R9, $+128
-	JL      next37
+	JL      next43
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS 128(R8), Z2
@@ -916,7 +965,7 @@ again36:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key38:
+key44:
 	VBROADCASTSS (SI), Z10
 	VPMOVZXWD    (BX), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -945,7 +994,7 @@ key38:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key38
+	JNZ          key44
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	VMOVUPS      Z2, 128(R8)
@@ -957,11 +1006,11 @@ key38:
 	ADDQ         $+256, DI
 	ADDQ         $+512, R8
 	SUBQ         $+128, R9
-	JMP          again36
+	JMP          again42
 
-next37:
+next43:
 	CMPQ    R9, $+64
-	JL      next40
+	JL      next46
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS 128(R8), Z2
@@ -970,7 +1019,7 @@ next37:
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key41:
+key47:
 	VBROADCASTSS (SI), Z10
 	VPMOVZXWD    (BX), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -987,7 +1036,7 @@ key41:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key41
+	JNZ          key47
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	VMOVUPS      Z2, 128(R8)
@@ -996,16 +1045,16 @@ key41:
 	ADDQ         $+256, R8
 	SUBQ         $+64, R9
 
-next40:
+next46:
 	CMPQ    R9, $+32
-	JL      next43
+	JL      next49
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	MOVQ    DX, R10
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key44:
+key50:
 	VBROADCASTSS (SI), Z10
 	VPMOVZXWD    (BX), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1016,21 +1065,21 @@ key44:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         R10
-	JNZ          key44
+	JNZ          key50
 	VMOVUPS      Z0, (R8)
 	VMOVUPS      Z1, 64(R8)
 	ADDQ         $+64, DI
 	ADDQ         $+128, R8
 	SUBQ         $+32, R9
 
-next43:
+next49:
 	CMPQ    R9, $+16
-	JL      next46
+	JL      next52
 	VMOVUPS (R8), Z0
 	MOVQ    AX, SI
 	MOVQ    DI, BX
 
-key47:
+key53:
 	VBROADCASTSS (SI), Z10
 	VPMOVZXWD    (BX), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1038,48 +1087,61 @@ key47:
 	ADDQ         $+4, SI
 	ADDQ         CX, BX
 	DECQ         DX
-	JNZ          key47
+	JNZ          key53
 	VMOVUPS      Z0, (R8)
 	ADDQ         $+32, DI
 	ADDQ         $+64, R8
 	SUBQ         $+16, R9
 
-next46:
+next52:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block34
+	JG   block40
 	VZEROUPPER
 	RET
 
-// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-88
+TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         AX, R11
-	IMUL3Q       $-8, R11, R11
-	ADDQ         $0x10, R11
+	MOVQ         AX, R10
+	IMUL3Q       $-8, R10, R10
+	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block48:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+56(FP), SI
-	MOVQ    row+64(FP), DI
-	MOVQ    DI, left+80(FP)
+block54:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
+	IMUL3Q $+16, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+48(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within56
+	ADDQ   jump+72(FP), R11
+
+within56:
+	CMPQ SI, $+1
+	JG   inside57
+	ADDQ jump+72(FP), R12
+
+inside57:
+	MOVQ    row+80(FP), SI
+	MOVQ    SI, left+96(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	VXORPS  Z14, Z14, Z14
@@ -1087,26 +1149,26 @@ block48:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step49:
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+step55:
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -1115,88 +1177,90 @@ step49:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+80(FP)
-	JG               same50
-	ADDQ             wrap+72(FP), SI
-	MOVQ             row+64(FP), DI
-	MOVQ             DI, left+80(FP)
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+96(FP)
+	JG               same58
+	ADDQ             wrap+88(FP), R11
+	ADDQ             wrap+88(FP), R12
+	MOVQ             row+80(FP), SI
+	MOVQ             SI, left+96(FP)
 
-same50:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same58:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step49
+	JG      step55
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
 	VMOVUPS Z14, 2048(DX)
 	VMOVUPS Z15, 3072(DX)
 	ADDQ    $+64, s+0(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+16, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+16, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block48
+	JNZ     block54
 	VZEROUPPER
 	RET
 
@@ -1213,7 +1277,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 
-block51:
+block59:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1225,14 +1289,14 @@ block51:
 	MOVQ    SI, DI
 	MOVQ    AX, R8
 
-sum52:
+sum60:
 	VADDSS (R8), X0, X0
 	VADDSS 1024(R8), X1, X1
 	VADDSS 2048(R8), X2, X2
 	VADDSS 3072(R8), X3, X3
 	ADDQ   $+4, R8
 	DECQ   DI
-	JNZ    sum52
+	JNZ    sum60
 	VMOVSS X0, (R10)
 	VMOVSS X1, 4(R10)
 	VMOVSS X2, 8(R10)
@@ -1241,9 +1305,9 @@ sum52:
 	MOVQ   o+0(FP), R11
 	MOVQ   dim+32(FP), R12
 
-again53:
+again61:
 	CMPQ    R12, $+32
-	JL      next54
+	JL      next62
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1258,7 +1322,7 @@ again53:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key55:
+key63:
 	PREFETCHT1   (R9)(BX*1)
 	VPMOVZXWD    (R9), Z8
 	VPSLLD       $0x10, Z8, Z8
@@ -1279,7 +1343,7 @@ key55:
 	ADDQ         $+4, R8
 	ADDQ         CX, R9
 	DECQ         R13
-	JNZ          key55
+	JNZ          key63
 	VMOVUPS      Z0, (R11)
 	VMOVUPS      Z1, 64(R11)
 	VMOVUPS      Z2, (R11)(DX*1)
@@ -1291,11 +1355,11 @@ key55:
 	ADDQ         $+64, R10
 	ADDQ         $+128, R11
 	SUBQ         $+32, R12
-	JMP          again53
+	JMP          again61
 
-next54:
+next62:
 	CMPQ    R12, $+16
-	JL      next57
+	JL      next65
 	LEAQ    (R11)(DX*2), DI
 	ADDQ    DX, DI
 	VMOVUPS (R11), Z0
@@ -1305,7 +1369,7 @@ next54:
 	MOVQ    AX, R8
 	MOVQ    R10, R9
 
-key58:
+key66:
 	PREFETCHT1       (R9)(BX*1)
 	VPMOVZXWD        (R9), Z8
 	VPSLLD           $0x10, Z8, Z8
@@ -1316,7 +1380,7 @@ key58:
 	ADDQ             $+4, R8
 	ADDQ             CX, R9
 	DECQ             SI
-	JNZ              key58
+	JNZ              key66
 	VMOVUPS          Z0, (R11)
 	VMOVUPS          Z1, (R11)(DX*1)
 	VMOVUPS          Z2, (R11)(DX*2)
@@ -1325,72 +1389,85 @@ key58:
 	ADDQ             $+64, R11
 	SUBQ             $+16, R12
 
-next57:
+next65:
 	MOVQ CX, DI
 	SHLQ $0x04, DI
 	ADDQ DI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block51
+	JG   block59
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1Int8(SB), NOSPLIT, $0-104
+TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
-	MOVQ   half+56(FP), R11
-	SUBQ   $0x08, R11
-	IMULQ  AX, R11
-	MOVQ   AX, R12
-	IMUL3Q $-24, R12, R12
-	SUBQ   R11, R12
-	LEAQ   (R12)(AX*8), R12
-	ADDQ   $0x10, R12
+	MOVQ   half+56(FP), R10
+	SUBQ   $0x08, R10
+	IMULQ  AX, R10
+	MOVQ   AX, R11
+	IMUL3Q $-24, R11, R11
+	SUBQ   R10, R11
+	LEAQ   (R11)(AX*8), R11
+	ADDQ   $0x10, R11
 
-block59:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+72(FP), SI
-	MOVQ    row+80(FP), DI
-	MOVQ    DI, left+96(FP)
+block67:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R12
+	ADDQ   distance+72(FP), R12
+	IMUL3Q $+32, AX, R13
+	ADDQ   BX, R13
+	MOVQ   blocks+64(FP), SI
+	CMPQ   SI, far+80(FP)
+	JG     within69
+	ADDQ   jump+88(FP), R12
+
+within69:
+	CMPQ SI, $+1
+	JG   inside70
+	ADDQ jump+88(FP), R13
+
+inside70:
+	MOVQ    row+96(FP), SI
+	MOVQ    SI, left+112(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step60:
-	MOVQ             scales+24(FP), DI
-	VMOVUPS          (DI), Z11
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+step68:
+	MOVQ             scales+24(FP), SI
+	VMOVUPS          (SI), Z11
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -1399,116 +1476,116 @@ step60:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x18, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSLLD           $0x10, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSRAD           $0x18, Z0, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSLLD           $0x10, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSRAD           $0x18, Z1, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSLLD           $0x10, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSRAD           $0x18, Z2, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSLLD           $0x10, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
+	VFMADD231PS.BCST (SI), Z9, Z12
 	VPSRAD           $0x18, Z3, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z12
-	LEAQ             (DI)(CX*2), DI
-	MOVQ             scales+24(FP), DI
-	MOVQ             half+56(FP), R13
-	VMOVUPS          (DI)(R13*4), Z11
-	ADDQ             R11, R8
-	ADDQ             R11, R9
-	ADDQ             R11, R10
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
+	LEAQ             (SI)(CX*2), SI
+	MOVQ             scales+24(FP), SI
+	MOVQ             half+56(FP), R14
+	VMOVUPS          (SI)(R14*4), Z11
+	ADDQ             R10, DI
+	ADDQ             R10, R8
+	ADDQ             R10, R9
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -1517,140 +1594,144 @@ step60:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x18, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSLLD           $0x10, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSRAD           $0x18, Z0, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSLLD           $0x10, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSRAD           $0x18, Z1, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSLLD           $0x10, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSRAD           $0x18, Z2, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x18, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSLLD           $0x10, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
 	VPSLLD           $0x08, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z13
+	VFMADD231PS.BCST (SI), Z9, Z13
 	VPSRAD           $0x18, Z3, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z13
-	LEAQ             (DI)(CX*2), DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+96(FP)
-	JG               same61
-	ADDQ             wrap+88(FP), SI
-	MOVQ             row+80(FP), DI
-	MOVQ             DI, left+96(FP)
+	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
+	LEAQ             (SI)(CX*2), SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R12)
+	PREFETCHT0       (R13)
+	PREFETCHT1       64(R12)
+	PREFETCHT0       64(R13)
+	PREFETCHT1       128(R12)
+	PREFETCHT0       128(R13)
+	PREFETCHT1       192(R12)
+	PREFETCHT0       192(R13)
+	ADDQ             $+256, R12
+	ADDQ             $+256, R13
+	SUBQ             $+256, left+112(FP)
+	JG               same71
+	ADDQ             wrap+104(FP), R12
+	ADDQ             wrap+104(FP), R13
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
 
-same61:
-	PREFETCHT1 (SI)
-	PREFETCHT1 -6144(SI)
-	PREFETCHT1 64(SI)
-	PREFETCHT1 -6080(SI)
-	PREFETCHT1 128(SI)
-	PREFETCHT1 -6016(SI)
-	PREFETCHT1 192(SI)
-	PREFETCHT1 -5952(SI)
-	ADDQ       $+256, SI
-	SUBQ       $+256, left+96(FP)
-	JG         same62
-	ADDQ       wrap+88(FP), SI
-	MOVQ       row+80(FP), DI
-	MOVQ       DI, left+96(FP)
+same71:
+	PREFETCHT1 (R12)
+	PREFETCHT0 (R13)
+	PREFETCHT1 64(R12)
+	PREFETCHT0 64(R13)
+	PREFETCHT1 128(R12)
+	PREFETCHT0 128(R13)
+	PREFETCHT1 192(R12)
+	PREFETCHT0 192(R13)
+	ADDQ       $+256, R12
+	ADDQ       $+256, R13
+	SUBQ       $+256, left+112(FP)
+	JG         same72
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same62:
-	ADDQ    R12, R8
-	ADDQ    R12, R9
-	ADDQ    R12, R10
+same72:
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	ADDQ    R11, R9
 	SUBQ    $0x10, BX
-	JG      step60
+	JG      step68
 	MOVQ    s+0(FP), DX
-	MOVQ    half+56(FP), DI
+	MOVQ    half+56(FP), SI
 	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(DI*4)
+	VMOVUPS Z13, (DX)(SI*4)
 	ADDQ    $+128, s+0(FP)
 	ADDQ    $+128, scales+24(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+32, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+32, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block59
+	JNZ     block67
 	VZEROUPPER
 	RET
 
@@ -1664,7 +1745,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block63:
+block73:
 	MOVQ    $0x00000010, BX
 	CMPQ    BX, n+48(FP)
 	CMOVQGT n+48(FP), BX
@@ -1673,19 +1754,19 @@ block63:
 	MOVQ    BX, DX
 	MOVQ    AX, SI
 
-sum64:
+sum74:
 	VADDSS (SI), X0, X0
 	ADDQ   $+4, SI
 	DECQ   DX
-	JNZ    sum64
+	JNZ    sum74
 	VMOVSS X0, (R8)
 	MOVQ   v+16(FP), R8
 	MOVQ   o+0(FP), R9
 	MOVQ   dim+40(FP), R10
 
-again65:
+again75:
 	CMPQ    R10, $+128
-	JL      next66
+	JL      next76
 	VMOVUPS (R9), Z0
 	VMOVUPS 64(R9), Z1
 	VMOVUPS 128(R9), Z2
@@ -1699,7 +1780,7 @@ again65:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key67:
+key77:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Z10
@@ -1738,7 +1819,7 @@ key67:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key67
+	JNZ          key77
 	VMOVUPS      Z0, (R9)
 	VMOVUPS      Z1, 64(R9)
 	VMOVUPS      Z2, 128(R9)
@@ -1750,11 +1831,11 @@ key67:
 	ADDQ         $+128, R8
 	ADDQ         $+512, R9
 	SUBQ         $+128, R10
-	JMP          again65
+	JMP          again75
 
-next66:
+next76:
 	CMPQ    R10, $+64
-	JL      next69
+	JL      next79
 	VMOVUPS (R9), Z0
 	VMOVUPS 64(R9), Z1
 	VMOVUPS 128(R9), Z2
@@ -1764,7 +1845,7 @@ next66:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key70:
+key80:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Z10
@@ -1787,7 +1868,7 @@ key70:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key70
+	JNZ          key80
 	VMOVUPS      Z0, (R9)
 	VMOVUPS      Z1, 64(R9)
 	VMOVUPS      Z2, 128(R9)
@@ -1796,9 +1877,9 @@ key70:
 	ADDQ         $+256, R9
 	SUBQ         $+64, R10
 
-next69:
+next79:
 	CMPQ    R10, $+32
-	JL      next72
+	JL      next82
 	VMOVUPS (R9), Z0
 	VMOVUPS 64(R9), Z1
 	MOVQ    BX, R11
@@ -1806,7 +1887,7 @@ next69:
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key73:
+key83:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Z10
@@ -1821,22 +1902,22 @@ key73:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         R11
-	JNZ          key73
+	JNZ          key83
 	VMOVUPS      Z0, (R9)
 	VMOVUPS      Z1, 64(R9)
 	ADDQ         $+32, R8
 	ADDQ         $+128, R9
 	SUBQ         $+32, R10
 
-next72:
+next82:
 	CMPQ    R10, $+16
-	JL      next75
+	JL      next85
 	VMOVUPS (R9), Z0
 	MOVQ    AX, SI
 	MOVQ    R8, DI
 	MOVQ    scales+24(FP), DX
 
-key76:
+key86:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
 	VBROADCASTSS (SI), Z10
@@ -1847,47 +1928,60 @@ key76:
 	ADDQ         $+4, SI
 	ADDQ         CX, DI
 	DECQ         BX
-	JNZ          key76
+	JNZ          key86
 	VMOVUPS      Z0, (R9)
 	ADDQ         $+16, R8
 	ADDQ         $+64, R9
 	SUBQ         $+16, R10
 
-next75:
+next85:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block63
+	JG   block73
 	VZEROUPPER
 	RET
 
-// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int, left int)
+// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4Int8(SB), NOSPLIT, $0-96
+TEXT ·rowScores4Int8(SB), NOSPLIT, $0-112
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
-	MOVQ   AX, R11
-	IMUL3Q $-8, R11, R11
-	ADDQ   $0x10, R11
+	MOVQ   AX, R10
+	IMUL3Q $-8, R10, R10
+	ADDQ   $0x10, R10
 
-block77:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
-	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    row+72(FP), DI
-	MOVQ    DI, left+88(FP)
+block87:
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
+	IMUL3Q $+16, AX, R12
+	ADDQ   BX, R12
+	MOVQ   blocks+56(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within89
+	ADDQ   jump+80(FP), R11
+
+within89:
+	CMPQ SI, $+1
+	JG   inside90
+	ADDQ jump+80(FP), R12
+
+inside90:
+	MOVQ    row+88(FP), SI
+	MOVQ    SI, left+104(FP)
+	MOVQ    BX, DI
 	MOVQ    BX, R8
-	MOVQ    BX, R9
+	LEAQ    (R8)(AX*2), R8
+	ADDQ    AX, R8
+	MOVQ    R8, R9
 	LEAQ    (R9)(AX*2), R9
 	ADDQ    AX, R9
-	MOVQ    R9, R10
-	LEAQ    (R10)(AX*2), R10
-	ADDQ    AX, R10
 	VXORPS  Z12, Z12, Z12
 	VXORPS  Z13, Z13, Z13
 	VXORPS  Z14, Z14, Z14
@@ -1895,28 +1989,28 @@ block77:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step78:
-	MOVQ             scales+24(FP), DI
-	VMOVUPS          (DI), Z11
-	VMOVUPS          (R8), X4
-	VINSERTF128      $0x01, (R8)(AX*4), Y4, Y4
-	VMOVUPS          (R8)(AX*1), X5
-	VINSERTF128      $0x01, (R9)(AX*2), Y5, Y5
-	VMOVUPS          (R8)(AX*2), X6
-	VINSERTF128      $0x01, (R10), Y6, Y6
-	VMOVUPS          (R9), X7
-	VINSERTF128      $0x01, (R9)(AX*4), Y7, Y7
+step88:
+	MOVQ             scales+24(FP), SI
+	VMOVUPS          (SI), Z11
+	VMOVUPS          (DI), X4
+	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS          (DI)(AX*1), X5
+	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS          (DI)(AX*2), X6
+	VINSERTF128      $0x01, (R9), Y6, Y6
+	VMOVUPS          (R8), X7
+	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ             (DI)(AX*8), DI
 	LEAQ             (R8)(AX*8), R8
 	LEAQ             (R9)(AX*8), R9
-	LEAQ             (R10)(AX*8), R10
-	VINSERTF32X4     $0x02, (R8), Z4, Z4
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (R8)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R9)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (R8)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R10), Z6, Z6
-	VINSERTF32X4     $0x02, (R9), Z7, Z7
-	VINSERTF32X4     $0x03, (R9)(AX*4), Z7, Z7
+	VINSERTF32X4     $0x02, (DI), Z4, Z4
+	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R9), Z6, Z6
+	VINSERTF32X4     $0x02, (R8), Z7, Z7
+	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
 	VUNPCKLPS        Z5, Z4, Z0
 	VUNPCKHPS        Z5, Z4, Z2
 	VUNPCKLPS        Z7, Z6, Z4
@@ -1925,169 +2019,171 @@ step78:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, DI
+	MOVQ             DX, SI
 	VPSLLD           $0x18, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x08, Z0, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSRAD           $0x18, Z0, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x18, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x08, Z1, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSRAD           $0x18, Z1, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x18, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x08, Z2, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSRAD           $0x18, Z2, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x18, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x10, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSLLD           $0x08, Z3, Z9
 	VPSRAD           $0x18, Z9, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
 	VPSRAD           $0x18, Z3, Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z11, Z9, Z9
-	VFMADD231PS.BCST (DI), Z9, Z12
-	VFMADD231PS.BCST 4(DI), Z9, Z13
-	VFMADD231PS.BCST 8(DI), Z9, Z14
-	VFMADD231PS.BCST 12(DI), Z9, Z15
-	ADDQ             CX, DI
-	MOVQ             DI, DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $+256, left+88(FP)
-	JG               same79
-	ADDQ             wrap+80(FP), SI
-	MOVQ             row+72(FP), DI
-	MOVQ             DI, left+88(FP)
+	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST 4(SI), Z9, Z13
+	VFMADD231PS.BCST 8(SI), Z9, Z14
+	VFMADD231PS.BCST 12(SI), Z9, Z15
+	ADDQ             CX, SI
+	MOVQ             SI, DX
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+104(FP)
+	JG               same91
+	ADDQ             wrap+96(FP), R11
+	ADDQ             wrap+96(FP), R12
+	MOVQ             row+88(FP), SI
+	MOVQ             SI, left+104(FP)
 
-same79:
-	ADDQ    R11, R8
-	ADDQ    R11, R9
-	ADDQ    R11, R10
+same91:
+	ADDQ    R10, DI
+	ADDQ    R10, R8
+	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step78
+	JG      step88
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -2095,11 +2191,11 @@ same79:
 	VMOVUPS Z15, 3072(DX)
 	ADDQ    $+64, s+0(FP)
 	ADDQ    $+64, scales+24(FP)
-	MOVQ    AX, DI
-	IMUL3Q  $+16, DI, DI
-	ADDQ    DI, k+16(FP)
+	MOVQ    AX, SI
+	IMUL3Q  $+16, SI, SI
+	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block77
+	JNZ     block87
 	VZEROUPPER
 	RET
 
@@ -2115,7 +2211,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
 	MOVQ CX, SI
 	SHLQ $0x04, SI
 
-block80:
+block92:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -2127,14 +2223,14 @@ block80:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum81:
+sum93:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum81
+	JNZ    sum93
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -2143,9 +2239,9 @@ sum81:
 	MOVQ   o+0(FP), R12
 	MOVQ   dim+40(FP), R13
 
-again82:
+again94:
 	CMPQ    R13, $+32
-	JL      next83
+	JL      next95
 	LEAQ    (R12)(BX*2), R8
 	ADDQ    BX, R8
 	VMOVUPS (R12), Z0
@@ -2161,7 +2257,7 @@ again82:
 	MOVQ    R11, R10
 	MOVQ    scales+24(FP), DX
 
-key84:
+key96:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
 	PREFETCHT1   (R10)(SI*1)
@@ -2186,7 +2282,7 @@ key84:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key84
+	JNZ          key96
 	VMOVUPS      Z0, (R12)
 	VMOVUPS      Z1, 64(R12)
 	VMOVUPS      Z2, (R12)(BX*1)
@@ -2198,11 +2294,11 @@ key84:
 	ADDQ         $+32, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again82
+	JMP          again94
 
-next83:
+next95:
 	CMPQ    R13, $+16
-	JL      next86
+	JL      next98
 	LEAQ    (R12)(BX*2), R8
 	ADDQ    BX, R8
 	VMOVUPS (R12), Z0
@@ -2213,7 +2309,7 @@ next83:
 	MOVQ    R11, R10
 	MOVQ    scales+24(FP), DX
 
-key87:
+key99:
 	VBROADCASTSS     (DX), Z11
 	ADDQ             $0x04, DX
 	PREFETCHT1       (R10)(SI*1)
@@ -2227,7 +2323,7 @@ key87:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key87
+	JNZ              key99
 	VMOVUPS          Z0, (R12)
 	VMOVUPS          Z1, (R12)(BX*1)
 	VMOVUPS          Z2, (R12)(BX*2)
@@ -2236,13 +2332,13 @@ key87:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next86:
+next98:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block80
+	JG   block92
 	VZEROUPPER
 	RET

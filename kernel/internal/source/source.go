@@ -53,25 +53,29 @@ func (t *Stored) Halves(r *tile.HalfRows, s *sight.Sequence, head, first, n int)
 	if data == nil {
 		data = t.BFloat16
 	}
-	at, n := t.run(s, head, first, n)
-	r.Data, r.Len, r.Dim, r.Stride = data[at:], n, t.Dim, t.LenStride
+	at, n, next := t.run(s, head, first, n)
+	r.Data, r.Len, r.Dim, r.Stride, r.Next = data[at:], n, t.Dim, t.LenStride, next-at
 }
 
 // Octets is Halves for int8.
 func (t *Stored) Octets(r *tile.OctetRows, s *sight.Sequence, head, first, n int) {
-	at, n := t.run(s, head, first, n)
-	r.Data, r.Scales, r.Len, r.Dim, r.Stride = t.Int8[at:], t.Scales[at/t.Dim:], n, t.Dim, t.LenStride
+	at, n, next := t.run(s, head, first, n)
+	r.Data, r.Scales, r.Len, r.Dim, r.Stride, r.Next = t.Int8[at:], t.Scales[at/t.Dim:], n, t.Dim, t.LenStride, next-at
 }
 
-// run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n,
-// and no more than Rows gives.
-func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows int) {
+// run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n
+// and no more than Rows gives, and the offset of the row behind them, if there is one.
+func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int) {
 	if n*t.Dim > manyElements {
 		n = max(16, manyElements/t.Dim&^15)
 	}
 	n = max(0, min(n, s.Keys-first))
 	at, run := t.find(s, head, first, n)
-	return at, min(n, run)
+	n = min(n, run)
+	if next = at + n*t.LenStride; first+n < s.Keys {
+		next, _ = t.find(s, head, first+n, 1)
+	}
+	return at, n, next
 }
 
 // FewRows are converted at a time where each is read once.
@@ -79,6 +83,17 @@ const FewRows = 16
 
 // Converted reports whether rows are converted before they are read.
 func (e *Elements) Converted() bool { return e.Float16 != nil || e.BFloat16 != nil || e.Int8 != nil }
+
+// Size is the bytes of an element.
+func (e *Elements) Size() int {
+	switch {
+	case e.Int8 != nil:
+		return 1
+	case e.Converted():
+		return 2
+	}
+	return 4
+}
 
 // convert sets r to n rows of t from an offset on, in buf.
 func (t *Stored) convert(r *tile.Rows, buf []float32, at, n int) {

@@ -436,7 +436,7 @@ type chunks struct{ from, end, size int }
 func (w *worker) chunks(from, end, heads int) chunks {
 	size := tile.Keys
 	if heads > 1 {
-		size = max(16, 2048/w.K.Dim&^15) // of 8 KiB: small against L2, large against a call
+		size = max(16, 8<<10/(w.K.Size()*w.K.Dim)&^15) // of 8 KiB: small against L2, large against a call
 	}
 	return chunks{from, end, size}
 }
