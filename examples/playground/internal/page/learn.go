@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/selfattn/attn/examples/internal/glove"
 	"github.com/selfattn/attn/kernel"
@@ -49,12 +50,11 @@ type state struct {
 }
 
 type learnReply struct {
-	State    state      `json:"state"`
-	Losses   []float64  `json:"losses"` // before each step
-	Examples []lesson   `json:"examples"`
-	Meanings []string   `json:"meanings"`
-	HeldOut  [][]string `json:"heldOut"`
-	Dims     [2]int     `json:"dims"` // of each of the three matrices
+	State    state     `json:"state"`
+	Losses   []float64 `json:"losses"` // before each step
+	Examples []lesson  `json:"examples"`
+	Meanings []string  `json:"meanings"`
+	Dims     [2]int    `json:"dims"` // of each of the three matrices
 }
 
 // A lesson is what attention makes of a sentence.
@@ -86,7 +86,7 @@ func (s *Server) class() (*class, error) {
 		return nil, err
 	}
 	c.x = grid{len(words), dim, x}
-	words = append(append([]string{}, targets[0]...), targets[1]...)
+	words = slices.Concat(targets[0], targets[1])
 	x, err = s.voc.Embed(words)
 	c.targets = grid{len(words), dim, x}
 	return c, err
@@ -110,7 +110,7 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 			return nil, err
 		}
 	}
-	r := &learnReply{Losses: []float64{}, Meanings: meanings, HeldOut: heldOut[:], Dims: [2]int{dim, headDim}}
+	r := &learnReply{Losses: []float64{}, Meanings: meanings, Dims: [2]int{dim, headDim}}
 	for range q.Steps {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -123,7 +123,7 @@ func (s *Server) learn(ctx context.Context, q learnRequest) (*learnReply, error)
 		st.adam(gradient)
 	}
 	r.State = st
-	for i, words := range append(append([][]string{}, lessons[:2]...), exam...) {
+	for i, words := range slices.Concat(lessons[:2], exam) {
 		l, err := s.examine(layer(st.W), words)
 		if err != nil {
 			return nil, err
