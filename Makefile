@@ -139,8 +139,8 @@ cliffs: ## lengths at which a call takes longer than a longer one, or than plain
 	cd bench && go run . cliffs $(BENCH)
 
 .PHONY: model
-model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22)
-	cd bench && go run ./model
+model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22; OSACA=path-of-osaca adds a second model)
+	cd bench && go run ./model -osaca '$(OSACA)'
 
 .PHONY: count
 count: ## the instructions that NEON and AVX2 execute, counted in an emulator (needs qemu-user and cc)

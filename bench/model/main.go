@@ -32,6 +32,16 @@
 // softmaxTile is an exponential: half of its arithmetic is not FMA, so that it can never be near 1.
 // It is listed to be compared between CPUs and between versions.
 //
+// With -osaca a second model, OSACA 0.7 (pip install osaca), stands beside it in brackets for the CPUs that it knows: the FMAs of a loop
+// over the cycles that its busiest port or its longest chain takes. A ? follows where its table lacks instructions of the loop,
+// which then cost nothing. The two agree on the tiles of NEON. Where they do not:
+//
+//   - OSACA has no front end, and lacks many of softmaxTile's instructions: too high there.
+//   - For Zen 3 it takes a multiplier for a broadcast from memory, .67 for tiles with half as many of these as of FMAs. It is a
+//     plain load, as on Zen 4, see above.
+//   - For Zen 4 version 0.7.1 fails on the same broadcasts, whose ports its table misspells: (-). So the CPU that we measure
+//     checks llvm-mca alone.
+//
 // To add an instruction set, or a CPU, add a row to sets.
 package main
 
@@ -103,6 +113,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	only := flags.String("cpu", "", "model only this `CPU`")
 	verbose := flags.Bool("v", false, "print the loops too")
+	second := flags.String("osaca", "", "`command` of OSACA, whose predictions follow in brackets")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -149,8 +160,23 @@ func run(args []string, stdout, stderr io.Writer) error {
 				return fmt.Errorf("%s on %s: %w", s.name, c.name, err)
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%g", s.name, c.name, row.model, row.bits, c.fmas)
-			for _, f := range row.fractions {
+			for i, f := range row.fractions {
 				fmt.Fprintf(table, "\t%.2f", f)
+				if arch := osacaNames[c.name]; *second != "" && arch != "" {
+					text, err := osaca(*second, arch, filepath.Join(dir, "loop.s"), loops[i])
+					if err != nil {
+						return err
+					}
+					cycles, unknown, ok := osacaCycles(text)
+					switch {
+					case !ok:
+						fmt.Fprint(table, " (-)")
+					case unknown:
+						fmt.Fprintf(table, " (%.2f?)", float64(count(loops[i], s.fma))/cycles/c.fmas)
+					default:
+						fmt.Fprintf(table, " (%.2f)", float64(count(loops[i], s.fma))/cycles/c.fmas)
+					}
+				}
 			}
 			fmt.Fprintln(table)
 		}
@@ -344,6 +370,42 @@ func (l llvm) fmasPerCycle(s set, c cpu, loop []string) (fmas float64, model str
 	}
 	cycles := result.CodeRegions[0].SummaryView.TotalCycles
 	return float64(iterations*count(loop, s.fma)) / float64(cycles), modelName(result.TargetInfo.Resources), nil
+}
+
+// osacaNames are OSACA's names of the CPUs that it knows, of those whose FMAs are as wide in its table.
+var osacaNames = map[string]string{"haswell": "HSW", "znver3": "ZEN3", "znver4": "ZEN4", "neoverse-n1": "N1", "neoverse-v2": "V2"}
+
+// osaca returns what OSACA says of a loop, which is nothing where it fails for a fault of its tables.
+func osaca(command, arch, path string, loop []string) (string, error) {
+	if err := os.WriteFile(path, []byte(strings.Join(loop, "\n")+"\n"), 0o666); err != nil {
+		return "", err
+	}
+	text, err := output(exec.Command(command, "--arch", arch, "--ignore-unknown", "--lines", fmt.Sprintf("1-%d", len(loop)), path))
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return "", nil
+	}
+	return text, err
+}
+
+var (
+	osacaSums    = regexp.MustCompile(`(?m)^ *(?:[\d.]+ +){3,}[\d.]+ *$`)
+	osacaUnknown = regexp.MustCompile(`(?m)\|\|.*\| X `)
+)
+
+// osacaCycles reads the cycles of a round: the largest sum of a port, or the last number, the longest chain from round to round.
+func osacaCycles(text string) (cycles float64, unknown, ok bool) {
+	sums := osacaSums.FindAllString(text, -1)
+	if len(sums) == 0 {
+		return 0, false, false
+	}
+	numbers := strings.Fields(sums[len(sums)-1])
+	for i, n := range numbers {
+		if i != len(numbers)-2 { // the critical path of one round
+			x, _ := strconv.ParseFloat(n, 64)
+			cycles = max(cycles, x)
+		}
+	}
+	return cycles, osacaUnknown.MatchString(text), cycles > 0
 }
 
 // modelName is the beginning that the names of a model's resources share, such as Zn4 of Zn4AGU0.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,6 +73,27 @@ func TestModelName(t *testing.T) {
 	require.Equal(t, "SPR", modelName([]string{"SPRPort00", "SPRPort01", "SPRPortInvalid"}))
 	require.Equal(t, "Zn4", modelName([]string{"Zn4AGU0", "Zn4FP0"}))
 	require.Equal(t, "N1", modelName([]string{"N1UnitB", "N1UnitD.0"}))
+}
+
+// The busiest port counts, or the chain, not the critical path of one round.
+func TestOSACACycles(t *testing.T) {
+	const report = `
+   3 |      |      |      |      | 0.50        | 0.50 |      |      ||      |      |   fmla v1.4s, v0.4s, v2.s[1]
+   4 |      |      |      |      |             |      |      |      ||      |      |%s subs x1, x1, #1
+   5 | 1.00 |      |      |      |             |      |      |      ||      |      |   b.ne loop
+
+       1.00                        0.50          0.50   3.50   0.50    12.0    %s
+
+   3 |  2.0 | fmla v1.4s, v0.4s, v2.s[1]          | [3]
+`
+	cycles, unknown, ok := osacaCycles(fmt.Sprintf(report, " X", "2.0"))
+	require.True(t, ok && unknown)
+	require.Equal(t, 3.5, cycles)
+	cycles, unknown, ok = osacaCycles(fmt.Sprintf(report, "  ", "7.0"))
+	require.True(t, ok && !unknown)
+	require.Equal(t, 7.0, cycles)
+	_, _, ok = osacaCycles("Traceback")
+	require.False(t, ok)
 }
 
 // A model that would call every loop perfect is no model.
