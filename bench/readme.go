@@ -184,6 +184,22 @@ func (rep report) readme(w io.Writer) {
 	}
 	compared("attention, 8 heads, GFLOP/s", prefills)
 	compared("decoding, 16384 keys, GB/s of keys and values", decodes)
+	var backward, masked [][3]string
+	for _, n := range []int{512, 2048} {
+		for _, causal := range []bool{false, true} {
+			label := fmt.Sprintf("N = %d, d = 64", n)
+			if causal {
+				label += ", causal"
+			}
+			backward = append(backward, [3]string{label, "Gradient", gradient(max(1, 1024/n), n, 64, causal, 1, target{}).shape})
+		}
+		for name, label := range map[string]string{"mask": "boolean mask", "bias": "bias"} {
+			masked = append(masked, [3]string{fmt.Sprintf("%s, N = %d, d = 64", label, n), "Options", option(name, n, 512, 64).shape})
+		}
+	}
+	slices.SortFunc(masked, func(a, b [3]string) int { return strings.Compare(a[0], b[0]) })
+	compared("gradient of attention, GFLOP/s of its five products", backward)
+	compared("512 queries with a mask or bias of full shape, GFLOP/s", masked)
 	compared("a transformer's products: rows by weights that are packed once, GFLOP/s", products)
 
 	rows := [][]string{{"one thread", "", "of the limit"}}
