@@ -3,7 +3,8 @@
 // The sentences 'love apple phones' and 'love apple juice' go through attention as
 // GloVe vectors, with Q = K = V = X and no learned weights, at three scales. The
 // weights are drawn as heat maps, and apple's vector is compared before and after with words
-// that are in neither sentence. Then naive Go, package generic and this machine's
+// that are in neither sentence. Then W_Q, W_K and W_V are learned from other sentences, and what these two
+// become is shown before and after. Then naive Go, package generic and this machine's
 // backend are timed, as fractions of the FMA peak.
 //
 //	go run ./examples/apple
@@ -93,6 +94,12 @@ func run(args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&page, "Every output above has the same bits from the %s backend as from package generic.\n", kernel.Backend())
+	if *sentence == "" {
+		fmt.Fprintln(&page)
+		if err := showLearning(&page, voc, colours); err != nil {
+			return err
+		}
+	}
 	if _, err := page.WriteTo(stdout); err != nil {
 		return err
 	}
