@@ -42,18 +42,20 @@ func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, 
 			e.apply(s[:t], j)
 			part := newState(len(dst))
 			part.m = tile.RowWeights(s[:t])
-			sum := []float32{0}
 			for i := range t {
-				if !e.hidden(j + i) {
-					tile.RowValues(part.o, s[i:], sum, 1, tile.Rows{Data: v[(j+i)*vStride:], Len: 1, Dim: len(dst), Stride: vStride})
+				if e.hidden(j + i) {
+					continue
 				}
+				if part.l += s[i]; e.drops(j + i) {
+					s[i] = 0
+				}
+				multiplyAdd(part.o, s[i], v[(j+i)*vStride:])
 			}
-			part.l = sum[0]
 			span.merge(part)
 		}
 		all.merge(span)
 	}
-	tile.Scale(dst, all.o, tile.Inverse(all.l))
+	tile.Scale(dst, all.o, e.inverse(all.l))
 }
 
 // A state is M, L and O of the package comment, of the keys of a tile, of a span or of all.

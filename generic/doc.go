@@ -70,6 +70,8 @@
 // this depends on how queries, heads, tiles or workers are grouped, so a row has the same bits in
 // prefill and in decode, alone and in a batch.
 //
+// With a [Dropout] weights become +0 as soon as they are in L, and the output is FMA(O, 1/float32(L * (1-P)), +0).
+//
 // # The gradient of attention
 //
 // From the gradient dO of the output come those of queries, keys and values, for each pair of a query i and a key j that
@@ -82,6 +84,9 @@
 //	dV_j    : chain over i of FMA(p_ij, dO_ic, .)
 //	dK_j    : chain over i of FMA(ds_ij, q_ic, .)
 //	dQ_i    : chain over j of FMA(ds_ij, k_jc, .)
+//
+// With a [Dropout] that keeps K = 1 - P, the p_ij of dV are +0 where it drops the weight, and FMA(dV_j, 1/K, +0) is taken of the sums;
+// g_ij is -delta_i where the weight is dropped, and elsewhere its chain has the scale float32(scale * (1/K)).
 //
 // With a soft cap ds is multiplied by its slope, FMA(-t, t, 1) with t = float32(s * (1/C)) of the capped score.
 // Chains of dV and dK go over a block of [GradientQueries] queries of a head, counted from the first of the sequence, those of

@@ -14,6 +14,9 @@ type RowEdit struct {
 	Position int       // of the query among the keys, to which distances are counted
 	Bias     []float32 // and then one is added for each key, if it is not nil; -Inf hides the key
 	Sink     *float32  // the logit of a sink, if it is not nil: a weight in the denominator that mixes nothing
+
+	Drops func(key int) bool // whose weights become 0 once they are in the denominator; nil is none
+	Keep  float32            // what the others are divided by, where Drops is not nil
 }
 
 // apply edits the scores of the keys from number first on.
@@ -40,6 +43,17 @@ func (e *RowEdit) bias(s []float32, first int) {
 	if e.Bias != nil {
 		tile.BiasRow(s, e.Bias[first:][:len(s)])
 	}
+}
+
+// drops reports whether the weight of key j becomes 0.
+func (e *RowEdit) drops(j int) bool { return e.Drops != nil && e.Drops(j) }
+
+// inverse returns what the mix of a row is multiplied by, whose sum of weights is L.
+func (e *RowEdit) inverse(L float32) float32 {
+	if e.Drops != nil {
+		L = float32(L * e.Keep)
+	}
+	return tile.Inverse(L)
 }
 
 // AlibiPosition returns the position that counts as the query's for distances: from -2^30 to 2^30.

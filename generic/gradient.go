@@ -29,6 +29,7 @@ type AttentionGradient struct {
 	DK, DV  [][]float32       // are set
 	Queries [][]GradientQuery // of each query head
 	Scale   float32
+	Keep    float32   // that of the Edits which drop weights, 0 if none does
 	DSlopes []float64 // if it is not nil gets what is added to it: the gradient of the slope of each query head times the Scale
 	DSinks  []float64 // likewise of the sinks
 }
@@ -53,6 +54,11 @@ func (g *AttentionGradient) Compute() {
 			if first < len(head) {
 				g.block(head[first:min(first+n, len(head))])
 			}
+		}
+	}
+	if g.Keep != 0 {
+		for _, row := range g.DV {
+			tile.Scale(row, row, 1/g.Keep)
 		}
 	}
 }
@@ -134,7 +140,10 @@ func (g *AttentionGradient) row(q *GradientQuery) (p, edited, ds []float32, seen
 	if edit == nil {
 		edit = new(RowEdit)
 	}
-	delta := float32(g.Scale * tile.Dot(q.DO, q.O))
+	delta, scale := float32(g.Scale*tile.Dot(q.DO, q.O)), g.Scale
+	if g.Keep != 0 {
+		scale *= 1 / g.Keep
+	}
 	for j := range g.K {
 		seen[j] = q.Sum != 0 && (q.Sees == nil || q.Sees(j)) && !edit.hidden(j)
 		if !seen[j] {
@@ -148,10 +157,14 @@ func (g *AttentionGradient) row(q *GradientQuery) (p, edited, ds []float32, seen
 		edit.bias(s, j)
 		p[j] = tile.GradientWeight(s[0], tile.SafeMax(q.Max), tile.Inverse(q.Sum))
 		d := -delta
-		for c, x := range g.V[j] {
-			d = FMA(float32(g.Scale*q.DO[c]), x, d)
+		if edit.drops(j) {
+			edited[j], p[j] = float32(p[j]*d), 0
+		} else {
+			for c, x := range g.V[j] {
+				d = FMA(float32(scale*q.DO[c]), x, d)
+			}
+			edited[j] = float32(p[j] * d)
 		}
-		edited[j] = float32(p[j] * d)
 		if ds[j] = edited[j]; edit.SoftCap != 0 {
 			ds[j] = float32(ds[j] * slope)
 		}
@@ -215,6 +228,9 @@ func (g *AttentionGradient) check() {
 			}
 			if g.DSlopes != nil && q.Edit == nil || g.DSinks != nil && (q.Edit == nil || q.Edit.Sink == nil) {
 				panic("attn: generic.AttentionGradient: a query has no Edit, or no Sink, of which the gradient is asked for")
+			}
+			if q.Edit != nil && q.Edit.Drops != nil && q.Edit.Keep != g.Keep {
+				panic(fmt.Sprintf("attn: generic.AttentionGradient: the Keep of an Edit is %g, want %g as for all", q.Edit.Keep, g.Keep))
 			}
 			if q.DBias != nil {
 				same("DBias", len(q.DBias), len(g.K))

@@ -79,6 +79,7 @@ func (o *Options) checkApart(name string, x footprint, q *Tensor, queries, keys 
 
 // leave makes checked options those of query head h alone.
 func (o *Options) leave(h int) {
+	o.head = h
 	if o.ALiBi != nil {
 		o.ALiBi = o.ALiBi[h:][:1]
 	}

@@ -20,6 +20,11 @@ func (p *problem) edit(v *rowView) *generic.RowEdit {
 	if p.o.Sinks != nil {
 		e.Sink = &p.o.Sinks[v.h]
 	}
+	if p.o.Dropout != nil {
+		d := generic.Dropout(*p.o.Dropout)
+		drops := d.Drops(v.b, v.h, v.i)
+		e.Drops, e.Keep = func(key int) bool { return drops(v.from + key) }, d.Keep()
+	}
 	if b := p.o.Bias; b != nil {
 		e.Bias = b.Data[v.b*b.BatchStride+v.h*b.HeadStride+v.i*b.QueryStride+v.from:][:v.to-v.from]
 	}

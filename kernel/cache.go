@@ -453,6 +453,8 @@ func (c *Cache) checkQueries(q *Tensor, seqs []*Sequence, o *Options) (k Tensor,
 		return k, err
 	}
 	switch {
+	case o.Dropout != nil:
+		return k, fmt.Errorf("attn: Options.Dropout has P %g, want nil: a Cache is not for training", o.Dropout.P)
 	case o.KeyLen != nil:
 		return k, fmt.Errorf("attn: Options.KeyLen has %d elements, want nil: sequences of a cache know their lengths", len(o.KeyLen))
 	case o.KeyOffsets != nil:

@@ -466,6 +466,15 @@ func ExampleOptions_sinks() {
 	// [0.101 0.416 0.416]
 }
 
+// Half of the weights become 0, and the others twice as large.
+func ExampleOptions_dropout() {
+	showWeights(&kernel.Options{Dropout: &kernel.Dropout{P: 0.5, Seed: 1, Offset: 7}})
+	// Output:
+	// [0.802 0.802 0.000]
+	// [0.497 1.007 0.000]
+	// [0.000 0.892 0.000]
+}
+
 // What the softmax of each row divides by, as a logarithm.
 func ExampleOptions_lse() {
 	out := words(make([]float32, 6))

@@ -94,6 +94,9 @@ func (g *Gradient) contractsOfEdits(p *problem) (heads []*generic.AttentionGradi
 				K: k[first+s.from : first+s.to], V: v[first+s.from : first+s.to],
 				DK: results[1][first+s.from : first+s.to], DV: results[2][first+s.from : first+s.to], Scale: p.scale(),
 			}
+			if p.o.Dropout != nil {
+				h.Keep = generic.Dropout(*p.o.Dropout).Keep()
+			}
 			if p.o.ALiBi != nil {
 				h.DSlopes = edits.slopes[kv*group:][:group]
 			}
@@ -198,6 +201,7 @@ func TestGradientBounds(t *testing.T) {
 	for range trials(24) {
 		s := shape{1, 4, 2, 1 + r.IntN(100), 1 + r.IntN(edge+20), 1 + r.IntN(70), 1 + r.IntN(70)}
 		o := randomOptions(r, s)
+		o.Dropout = nil // whose bound is not that of fuzz
 		p := newProblem(r, s, packedLayout, asmtest.Normal, o)
 		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
 		dq, dk, dv := g.compute(t, p, 2)
@@ -402,6 +406,24 @@ func TestGradientEdits(t *testing.T) {
 				asmtest.Equal(t, want, got, "gradient of edit %d with %d workers, add %v, of %v", i, workers, x.Add, p)
 			}
 		}
+	}
+}
+
+// Heads of packed sequences that share a bias wait for those of their own sequence alone.
+func TestGradientPackedBias(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 60))
+	s := shape{1, 4, 4, 60, 3 * edge, 8, 8}
+	o := Options{QueryOffsets: []int{0, 20, 60}, KeyOffsets: []int{0, edge + 3, 3 * edge}, Bias: &Bias{Data: asmtest.Fill(r, make([]float32, 3*edge), asmtest.Normal)}}
+	p := newProblem(r, s, packedLayout, asmtest.Normal, o)
+	g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+	heads, _, edits := g.contractsOfEdits(p)
+	for _, h := range heads {
+		h.Compute()
+	}
+	for workers := range 4 {
+		g.DBias, p.o.Workers = make([]float32, 3*edge), workers
+		require.NoError(t, AttentionGradient(g, &p.o))
+		asmtest.Equal(t, edits.bias, g.DBias, "%d workers", workers)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
@@ -32,6 +33,9 @@ type Options struct {
 	// Streaming Language Models with Attention Sinks, 2023). -Inf is no sink. A row that sees no key gives zeros all the
 	// same. AttentionWeights shows no weight for it: what its rows lack to a sum of 1 is the sink's.
 	Sinks []float32
+
+	// Dropout, if it is not nil, sets weights to 0 at random, for training.
+	Dropout *Dropout
 
 	// A query sees the keys that nothing hides: of all that is given, each hides some. A query that sees
 	// none gives zeros. Keys count from 0, and query i is at position Start + i among them.
@@ -82,6 +86,24 @@ type Options struct {
 	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
 	// the next. Where calls do not, they do so after one call in 16.
 	Workers int
+
+	head int // that the first head of q is, where the others before it were left out
+}
+
+// A Dropout sets weights to 0 after the softmax, each with probability P, rounded up to a multiple of 2^-32, and divides the others by
+// 1 - P (Srivastava et al., Dropout, 2014). Which ones depends on Seed, Offset, and the numbers of batch member, query head and
+// rows of q and k alone: with the same options, [AttentionGradient] drops what the forward call did. A training step takes an Offset
+// of its own.
+//
+// LSE and Stats are those of all weights. What is dropped is 0 but not hidden: a value that is NaN or infinite makes the output NaN
+// all the same. [AttentionWeights] shows what is left, whose rows do not sum to 1. Numbers of rows are those of the tensors, also where
+// sequences are packed, so that these have masks of their own. A [Partial] and a [Cache] refuse it: they are not for training.
+//
+// The random numbers are those of Philox4x32-10; generic.Dropout defines how they decide, and package generic the arithmetic. An output
+// is off by 3*2^-24 of itself more than one without dropout, to first order.
+type Dropout struct {
+	P            float32 // from 0 to less than 1
+	Seed, Offset uint64
 }
 
 // A Mask says which keys a query sees: row i of a batch member and query head sees row j of k only if element
@@ -108,6 +130,9 @@ func (o *Options) arguments(a *stages.Arguments, first, queries int) {
 	}
 	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
 	a.Lengths = o.lengths()
+	if d := o.Dropout; d != nil {
+		a.Dropout = stages.Dropout{Dropout: tile.NewDropout(d.P, d.Seed, d.Offset), Head: o.head}
+	}
 	if o.Bias != nil {
 		a.Bias = stages.Bias(*o.Bias)
 	}
@@ -255,6 +280,9 @@ func (o *Options) resolve() (*Options, error) {
 	}
 	if s := generic.Log2Scale(o.Scale); s-s != 0 {
 		return o, fmt.Errorf("attn: Options.Scale is %g, want a finite number of a magnitude below 2.3e38", o.Scale)
+	}
+	if d := o.Dropout; d != nil && !(d.P >= 0 && d.P < 1) {
+		return o, fmt.Errorf("attn: Options.Dropout.P is %g, want 0 to less than 1", d.P)
 	}
 	return o, checkWorkers("Options", o.Workers)
 }

@@ -120,7 +120,9 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 		visible = append(visible, seen...)
 		m := tile.RowWeights(s)
 		for j, w := range s {
-			sum += w
+			if sum += w; edit.Drops != nil && edit.Drops(seen[j]-v.from) {
+				w = 0
+			}
 			weights[seen[j]], maxima[seen[j]] = w, m
 			for c, x := range tileValues[j] {
 				o[c] = generic.FMA(w, x, o[c])
@@ -132,11 +134,15 @@ func (p *problem) rowOf(v rowView) (out, weights []float32, max, sum float32) {
 			span = newState(p.v.Dim)
 		}
 	}
+	inverse := tile.Inverse(all.sum)
+	if edit.Drops != nil {
+		inverse = tile.Inverse(float32(all.sum * edit.Keep))
+	}
 	for _, j := range visible {
 		_, _, b := generic.Merge(all.max, maxima[j])
-		weights[j] = generic.FMA(weights[j]*b, tile.Inverse(all.sum), 0)
+		weights[j] = generic.FMA(weights[j]*b, inverse, 0)
 	}
-	tile.Scale(all.mix, all.mix, tile.Inverse(all.sum))
+	tile.Scale(all.mix, all.mix, inverse)
 	return all.mix, weights, all.max, all.sum
 }
 
@@ -253,6 +259,9 @@ func randomOptions(r *rand.Rand, s shape) Options {
 	}
 	if r.IntN(2) == 0 {
 		o.Mask = randomMask(r, s)
+	}
+	if r.IntN(4) == 0 {
+		o.Dropout = &Dropout{pick[float32](r, 0, 0.1, 0.5, 0.99), r.Uint64(), r.Uint64()}
 	}
 	if r.IntN(2) == 0 {
 		randomEdit(r, s, &o)

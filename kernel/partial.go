@@ -109,6 +109,8 @@ func (o *Options) checkShard(q, k, v *Tensor, first int) (spans int, err error) 
 		return 0, fmt.Errorf("attn: Options.LSE has %d elements, want nil: Finish has the log-sum-exp", len(o.LSE))
 	case o.Stats != nil:
 		return 0, fmt.Errorf("attn: Options.Stats has %d elements, want nil: a Partial has no statistics of whole rows", len(o.Stats))
+	case o.Dropout != nil:
+		return 0, fmt.Errorf("attn: Options.Dropout has P %g, want nil: a Partial is not for training", o.Dropout.P)
 	case o.QueryOffsets != nil:
 		return 0, fmt.Errorf("attn: Options.QueryOffsets has %d elements, want nil: sequences of a Partial are not packed", len(o.QueryOffsets))
 	case o.Start == nil && (first > 0 || o.Causal || o.Window != nil || o.ALiBi != nil):

@@ -27,7 +27,8 @@ type Arguments struct {
 	Bias     Bias
 	Sight    sight.Rule
 	Lengths  sight.Lengths
-	Sinks    []float32    // logits of the query heads, or nil
+	Sinks    []float32 // logits of the query heads, or nil
+	Dropout  Dropout
 	LSE      []float32    // if not nil receives the log-sum-exp of each row, [Batch][Heads][Lq]
 	Stats    []float32    // if not nil receives the maximum and the sum of each row, [Batch][Heads][Lq][2]
 	FirstKey int          // number of the first row of K and V among all keys, from which positions count; a multiple of a span
@@ -84,7 +85,9 @@ func (c *Call) begin() {
 }
 
 // numbered reports whether rows need their numbers.
-func (c *Call) numbered() bool { return c.saves() || c.Sinks != nil || c.Spans != nil }
+func (c *Call) numbered() bool {
+	return c.saves() || c.Sinks != nil || c.Spans != nil || c.Dropout.On()
+}
 
 // stopped reports whether the caller wants no more. It is asked between tiles. An item that ends early still
 // takes its turn, as others may wait for it.

@@ -43,6 +43,7 @@ const (
 type gradient struct {
 	Gradient
 	scale     float32 // of the queries, which makes scores logarithms to base 2
+	keep      float32 // 1 over the share of weights that stay, 1 without dropout
 	edit      edit
 	desk      queue.Desk
 	sequences []sight.Sequence
@@ -56,7 +57,7 @@ type gradient struct {
 	sums      []float32      // that memory
 	bias      []float32      // where the gradients of biases add up: DBias, or scratch memory
 	apart     []float32      // that memory
-	taken     []atomic.Int32 // of each tile, how many items have added to biases that others share
+	taken     []atomic.Int32 // of each tile of keys, how many items have added to biases that others share
 	slope     []float64      // of each row, the sum of its gradients by distance
 	fault     atomic.Bool    // a worker has given up
 }
@@ -96,6 +97,9 @@ func AttentionGradient(a *Gradient) {
 func (c *gradient) cut(workers int) {
 	a := &c.Arguments
 	c.scale, c.group = generic.Log2Scale(a.Scale), a.Q.Heads/a.K.Heads
+	if c.keep = 1; a.Dropout.On() {
+		c.keep = 1 / a.Dropout.Keep
+	}
 	c.edit.set(a)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	c.tileKeys = tile.Keys

@@ -16,7 +16,7 @@ import (
 
 // cutBias prepares the sums of the gradients of biases.
 func (c *gradient) cutBias() {
-	tiles := ceilDiv(c.K.Len, c.tileKeys)
+	tiles := c.items / c.K.Heads // or less, where members share them
 	if cap(c.taken) < tiles {
 		c.taken = make([]atomic.Int32, tiles)
 	}
@@ -59,17 +59,18 @@ func (c *gradient) biasShared() bool {
 	return c.DBias != nil && (b.HeadStride == 0 && c.K.Heads > 1 || b.BatchStride == 0 && c.Q.Batch > 1)
 }
 
-// before returns how many items add to the biases of a tile before the one of a sequence and head. Packed sequences share
-// keys with no other.
-func (c *gradient) before(sequence, head, number int) (n int) {
-	if c.Lengths.KeyOffsets == nil {
-		for i := range sequence {
-			if c.cuts[i].tiles > number {
-				n += c.K.Heads
-			}
+// before returns where items that add to the biases of a tile of keys are counted, and how many do before the one of a sequence
+// and head. Packed sequences share keys with no other.
+func (c *gradient) before(sequence, head, number int) (taken *atomic.Int32, n int) {
+	if c.Lengths.KeyOffsets != nil {
+		return &c.taken[c.cuts[sequence].first/c.K.Heads+number], head
+	}
+	for i := range sequence {
+		if c.cuts[i].tiles > number {
+			n += c.K.Heads
 		}
 	}
-	return n + head
+	return &c.taken[number], n + head
 }
 
 // addBiases adds the gradients of the biases of a step.

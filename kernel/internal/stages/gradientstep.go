@@ -128,11 +128,12 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 	memory.Clear(w.dk)
 	memory.Clear(w.dv)
 	if w.biasShared() {
-		if !w.await(h, &w.taken[number], int32(w.before(sequence, head, number))) {
+		taken, before := w.before(sequence, head, number)
+		if !w.await(h, taken, int32(before)) {
 			return
 		}
 		defer func() {
-			w.taken[number].Add(1)
+			taken.Add(1)
 			h.Changed()
 		}()
 	}
@@ -152,6 +153,9 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 		}
 	}
 	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
+	if w.Dropout.On() {
+		asm.Scale(w.dv, w.dv, w.keep)
+	}
 	for j := range w.keys.Len {
 		w.settle(&w.DK, s.Batch, head, s.Key+w.first+j, w.dk[j*pad:][:pad])
 		w.settle(&w.DV, s.Batch, head, s.Key+w.first+j, w.dv[j*vpad:][:vpad])
@@ -260,7 +264,7 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 	}
 	pack(p.q, &w.Q, w.scale)
 	if w.scoresNeeded() {
-		pack(p.do, &w.DO, w.Scale)
+		pack(p.do, &w.DO, float32(w.Scale*w.keep))
 	}
 }
 
@@ -300,6 +304,11 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 			some := sight.Keys{From: from, To: min(from+most, p.any.To)}
 			asm.GradTile(p.columns(w.ds, some), p.columns(w.p, some), p.do, &p.start, someRows(w.values, some.From, some.To))
 		}
+	}
+	if w.Dropout.On() {
+		w.drop(st, p)
+	}
+	if w.scoresNeeded() {
 		if w.apart() {
 			for j := range result.Len {
 				copy(p.columns(w.edited, p.any).Row(j), result.Row(j))
@@ -325,6 +334,15 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 		if w.apart() {
 			asm.ClearTile(p.columns(w.edited, some), &w.lanes)
 		}
+	}
+}
+
+// drop drops weights of a panel. What is left of the gradients of their scores is what they start from.
+func (w *gradientWorker) drop(st *step, p *gradientPanel) {
+	s := w.sequence
+	for r := range min(p.width, st.n-p.column) {
+		at := p.any.From*stepRows + p.column + r
+		w.Dropout.drop(w.p[at:], w.ds[at:], stepRows, p.any.Len(), p.start[r], position{s.Batch, st.head, s.Query + st.row + p.column + r, s.Key + w.first + p.any.From})
 	}
 }
 

@@ -15,6 +15,7 @@ type panel struct {
 	state    tile.Panel
 	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
 	numbers  [tile.MaxPanel]int // of the rows
+	key      int                // the row in K of the first key of their sequence
 	sees     sight.Lanes
 	edited   edited
 	q, acc   []float32 // [Dim][width] and [VDim][width]
@@ -28,6 +29,7 @@ type panel struct {
 func (p *panel) load(c *Call, it *plan.Item, row, n int) {
 	var at cursor
 	at.begin(c, it, it.Head, row)
+	p.key = at.sequence.Key
 	width := p.width()
 	at.Before = width - n
 	at.offsets(&p.src, &p.dst, width)
@@ -130,6 +132,9 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 			w.save(p.numbers[r], p.state.Max[r], p.state.Sum[r])
 		}
 	}
+	for r := range p.width() {
+		p.state.Sum[r] = w.kept(p.state.Sum[r])
+	}
 	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
@@ -168,6 +173,11 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 	w.tiles.add(seen.Any != seen.All)
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
 	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
+	if w.Dropout.On() {
+		for r := range p.width() {
+			w.drop(w.scores[r:], p.width(), seen.Any.Len(), p.numbers[r], p.key+first+seen.Any.From)
+		}
+	}
 	p.mix(w.scores, &seen, values, aheadInMix)
 }
 

@@ -19,6 +19,7 @@ type rows struct {
 	packed   int                // queries that q has, of which the last ones may be no rows
 	dst      [tile.MaxPanel]int // offsets of the rows in dst
 	numbers  [tile.MaxRows]int  // of the rows
+	key      int                // the row in K of the first key of their sequence
 	sees     [tile.MaxRows]sight.Keys
 	mask     [tile.MaxRows]int // where the mask of each begins
 	edited   edited
@@ -30,6 +31,7 @@ type rows struct {
 func (rs *rows) load(c *Call, it *plan.Item, head, row, n int, q []float32) {
 	var at cursor
 	at.begin(c, it, head, row)
+	rs.key = at.sequence.Key
 	at.Behind = n - 1
 	rs.n, rs.q, rs.width = n, q, plan.NarrowPanel
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
@@ -66,6 +68,7 @@ func (rs *rows) see(r int, k sight.Keys, mask int) {
 func (rs *rows) lanes(p *panel, r, n int) {
 	rs.n, rs.q, rs.width, rs.packed = n, p.q[r:], p.width(), p.width()-r
 	rs.edited.take(&p.edited, r, n)
+	rs.key = p.key
 	for i := range n {
 		rs.dst[i], rs.numbers[i] = p.dst[r+i], p.numbers[r+i]
 		k, mask := p.sees.Lane(r + i)
@@ -143,6 +146,7 @@ type part struct {
 	any, all  sight.Keys // from the first to the last key that some of the rows sees; keys that all of them see
 	masked    bool       // a key of any is hidden from some of the rows
 	max, sum  [tile.MaxRows]float32
+	whole     [tile.MaxRows]float32 // sums of all weights where some have been dropped
 }
 
 // stretch takes rows of the KV heads from it.Head on through the tiles from key number first on, up to
@@ -311,7 +315,21 @@ func (w *worker) weighPart(rs *rows, t *part) {
 	for r := range t.rows {
 		t.max[r] = asm.RowWeights(w.hidePart(rs, t, r))
 		t.sum[r] = 0
+		if w.Dropout.On() {
+			w.dropPart(rs, t, r)
+		}
 	}
+}
+
+// dropPart adds up the weights of row r of a part, and drops some of them.
+func (w *worker) dropPart(rs *rows, t *part, r int) {
+	seen := rs.seen(t, r)
+	weights := t.scores(w)[r*tile.Keys:][seen.From:max(seen.From, seen.To)]
+	t.whole[r] = 0
+	for _, p := range weights {
+		t.whole[r] += p
+	}
+	w.drop(weights, 1, len(weights), rs.numbers[t.row+r], rs.key+t.first+seen.From)
 }
 
 // hidePart hides the scores that row r of a part does not see, and returns the others with those before them, from
@@ -362,6 +380,11 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 			for r := range parts[i].rows {
 				w.repairRow(it, i, &rows[i], &parts[i], r)
 			}
+		}
+	}
+	if w.Dropout.On() {
+		for i := range parts {
+			parts[i].sum = parts[i].whole
 		}
 	}
 }

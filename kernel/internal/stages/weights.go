@@ -51,6 +51,7 @@ func hide(x []float32, weigh bool) {
 // of, where they share their rows.
 func (a *Arguments) member(batch int) Arguments {
 	one := *a
+	one.Dropout.Batch += batch
 	for _, t := range [...]*source.Tensor{&one.Q, &one.K.Tensor} {
 		t.Data, t.Batch = t.Data[t.At(batch, 0, 0):], 1
 	}
@@ -105,8 +106,12 @@ func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 		}
 		w.weighPart(&rows[0], t)
 		copy(out, t.scores(w)[seen.From:])
-		for _, p := range out {
-			t.sum[0] += p
+		if w.Dropout.On() {
+			t.sum[0] = t.whole[0]
+		} else {
+			for _, p := range out {
+				t.sum[0] += p
+			}
 		}
 		if span := first / generic.SpanKeys; span != m.span {
 			w.begin(m, &rows[0], span)
@@ -121,7 +126,7 @@ func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 		for k := range out {
 			out[k] *= b
 		}
-		divide(out, out, all.sum[0])
+		divide(out, out, w.kept(all.sum[0]))
 		for k := range out { // a hidden key has no part in a NaN
 			if w.hidden(&rows[0], 0, t.from+k) {
 				out[k] = 0
