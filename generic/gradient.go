@@ -142,7 +142,7 @@ func (g *AttentionGradient) row(q *GradientQuery) (p, edited, ds []float32, seen
 	}
 	delta, scale := float32(g.Scale*tile.Dot(q.DO, q.O)), g.Scale
 	if g.Keep != 0 {
-		scale *= 1 / g.Keep
+		scale = float32(scale * (1 / g.Keep))
 	}
 	for j := range g.K {
 		seen[j] = q.Sum != 0 && (q.Sees == nil || q.Sees(j)) && !edit.hidden(j)

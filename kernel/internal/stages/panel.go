@@ -132,8 +132,10 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 			w.save(p.numbers[r], p.state.Max[r], p.state.Sum[r])
 		}
 	}
-	for r := range p.width() {
-		p.state.Sum[r] = w.kept(p.state.Sum[r])
+	if w.Dropout.On() {
+		for r := range p.width() {
+			p.state.Sum[r] = w.kept(p.state.Sum[r])
+		}
 	}
 	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
