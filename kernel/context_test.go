@@ -41,7 +41,7 @@ func TestContextCancelled(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 50))
 	goroutines := runtime.NumGoroutine()
 	n := 4000
-	if Backend() == "generic" || raceEnabled {
+	if Backend() == "generic" || raceEnabled || os.Getenv("ATTN_EMULATED") != "" {
 		n /= 8
 	}
 	for _, c := range []struct {
