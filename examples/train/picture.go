@@ -57,6 +57,7 @@ func drawLosses(path string, losses []float64, bigram float64) error {
 	}
 	label.TextStyle[0].YAlign = text.YTop
 	p.Add(label)
+	p.X.Max = 1.06 * float64(len(losses)) // room for the label of the last step
 	p.Add(plotter.NewGrid())
 	return savePlots(path, 6*vg.Inch, 3.5*vg.Inch, p)
 }
