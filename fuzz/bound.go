@@ -276,6 +276,15 @@ func excess(logP, kappa float64) float64 {
 // Output. O * (1/L) has two more roundings:
 //
 //	bound = N/L*(1+gamma(2)) + gamma(2)*|o| + eta
+//
+// Log-sum-exp. The computed sum, in units of the exact one, is from the bound of L to (1+W)*(1+gamma(n_l)) + 2B*eta*D, and the
+// product of both is below 1: its logarithm is off by E = -log L of that bound at most. The integer m has no error, as a weight is off
+// by what kappa says in units of 2^m, whatever m is. m*ln2 + log of the sum is float64, within 8 roundings of its terms, and is
+// rounded once:
+//
+//	E + u*(|lse| + E) + eta + 8*2^-53*(|m|*ln2 + |log| + 1)
+//
+// where |m|*ln2 <= |max t| + H + ln2 and |log| <= log(2n) + H + E with H = top - max t. [Case.Exact] has it.
 func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []float64) {
 	return EditedAttention(q, k, v, scale, new(generic.RowEdit))
 }
@@ -294,27 +303,28 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // by log2 e, rounded, and its weight computed as those of keys are. It adds one merge to n_o, n_l and B, and to B that of
 // the only span if S is 1.
 func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
-	return Kernel.attention(q, k, v, scale, e)
+	want, bound, _, _ = Kernel.attention(q, k, v, scale, e)
+	return want, bound
 }
 
-// attention is [EditedAttention] for the order of operations o.
-func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
-	if len(k) == 0 {
-		return nil, nil
+// attention is [EditedAttention] for the order of operations o, and the log-sum-exp with its bound: -Inf and 0 without keys and sink.
+func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64, lse, lseBound float64) {
+	all, cols := len(k), 0
+	if all > 0 {
+		cols = len(v[0])
+		want, bound = make([]float64, cols), make([]float64, cols)
 	}
-	all, cols := len(k), len(v[0])
 	k, v, numbers := visible(k, v, e)
-	want, bound = make([]float64, cols), make([]float64, cols)
-	if len(k) == 0 {
-		return want, bound
+	sink := e.Sink != nil && !math.IsInf(float64(*e.Sink), -1)
+	if len(k) == 0 && !sink {
+		return want, bound, math.Inf(-1), 0
 	}
 	t, sigma := make([]float64, len(k)), make([]float64, len(k))
-	sink := e.Sink != nil && !math.IsInf(float64(*e.Sink), -1)
-	steps := o.steps(len(q), all, sink)
+	steps := o.steps(len(q), max(1, all), sink)
 	c := math.Abs(float64(scale))
 	g := gamma(steps.product)
 	most, top := math.Inf(-1), math.Inf(-1)
-	fits := !overflows(q, k, v, scale)
+	fits := len(k) == 0 || !overflows(q, k, v, scale)
 	for j, key := range k {
 		var dot, a, sum float64
 		for i, x := range key {
@@ -360,6 +370,13 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 	L := (1-W)*(1-gl) - under
 	trusted := W < 0.5 && g0 < 0.5 && fits
 
+	lse, lseBound = most+math.Log(z), math.Inf(1)
+	if trusted && L > 0 {
+		lseBound = o.logSum(lse, -math.Log(L), math.Abs(most)+top-most+math.Ln2, math.Log(float64(2*n))+top-most) * oracle(all+len(q))
+	}
+	if len(k) == 0 { // nothing is mixed
+		return want, bound, lse, lseBound
+	}
 	for col := range want {
 		var o, N, size, far float64
 		for j, row := range v {
@@ -381,7 +398,18 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(all+len(q))
 		}
 	}
-	return want, bound
+	return want, bound, lse, lseBound
+}
+
+// logSum is the last step of the bound of a log-sum-exp: E of [Attention], and what the maximum and, but for E, the logarithm of
+// the sum do not exceed.
+func (o *Order) logSum(lse, E, most, log float64) float64 {
+	log += E
+	if o.kernel {
+		return E + u*(math.Abs(lse)+E) + eta + 8*u64*(most+log+1)
+	}
+	E += gamma(5)*most + (10*u+gamma(2)*(1+10*u))*log + 4*eta
+	return E + u*(math.Abs(lse)+E) + eta
 }
 
 // visible returns the keys that the bias of e does not hide, their values and their numbers.

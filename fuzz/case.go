@@ -219,10 +219,14 @@ func (b *Bounded) Worst(got []float32) (ratio float64, at int) {
 	return ratio, at
 }
 
-// Exact is what a [Case] gives, laid out as its tensors are. Rows that see no key, that do not exist or are in no
+// Exact is what a [Case] gives, laid out as its tensors are. Rows of the output that see no key, that do not exist or are in no
 // sequence are zeros.
 type Exact struct {
 	Out Bounded // [Batch][Heads][Queries][VDim]
+
+	// LSE is the log-sum-exp of the scores of each row, the logarithm of what the softmax divides by, the sink
+	// included: [Batch][Heads][Queries]. It is -Inf for a row that sees no key and has no sink, and for one that does not exist.
+	LSE Bounded
 
 	// Low and High are what no element of the output is below or above, however wrong the scores: the least and the
 	// largest value, and the rounding of their mean; infinite where something may overflow.
@@ -238,7 +242,10 @@ func (c *Case) Exact(o *Order) (*Exact, error) {
 		return nil, err
 	}
 	n := c.Batch * c.Heads * c.Queries * c.VDim
-	x := &Exact{Out: bounded(n), Low: make([]float64, n), High: make([]float64, n)}
+	x := &Exact{Out: bounded(n), LSE: bounded(c.Batch * c.Heads * c.Queries), Low: make([]float64, n), High: make([]float64, n)}
+	for i := range x.LSE.Want {
+		x.LSE.Want[i] = math.Inf(-1)
+	}
 	if c.DO != nil {
 		x.DQ, x.DK, x.DV = bounded(len(c.Q)), bounded(len(c.K)), bounded(len(c.V))
 	}
@@ -266,10 +273,14 @@ func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]flo
 			if c.DO != nil {
 				head = append(head, generic.GradientQuery{Q: q, DO: c.DO[row*c.VDim:][:c.VDim], O: make([]float32, c.VDim), Edit: e})
 			}
+			if i >= s.exist {
+				continue
+			}
+			want, bound, lse, lseBound := o.attention(q, k, v, c.Scale, e)
+			x.LSE.Want[row], x.LSE.Bound[row] = lse, lseBound
 			if sees == 0 {
 				continue
 			}
-			want, bound := o.attention(q, k, v, c.Scale, e)
 			copy(x.Out.Want[row*c.VDim:], want)
 			copy(x.Out.Bound[row*c.VDim:], bound)
 			keys, values := k, v

@@ -15,6 +15,7 @@ type Implementation struct {
 	Order Order
 
 	Attention func(out []float32, c *Case) error        // out is NaN before
+	LSE       func(lse []float32, c *Case) error        // Exact.LSE; nil is none
 	Gradient  func(dq, dk, dv []float32, c *Case) error // of a case with DO; nil is none
 }
 
@@ -23,19 +24,22 @@ type Result struct {
 	Kind     string
 	Cases    int     // that it takes
 	Output   float64 // the largest error of an output, in units of its bound; +Inf outside of Exact.Low and High
+	LSE      float64 // likewise of a log-sum-exp
 	Gradient float64 // likewise of a gradient
 	Bounded  float64 // the part of all elements that have a bound
 	Case     *Case   // the first that is wrong, or else that with the largest of these errors
 }
 
+func (r *Result) worst() float64 { return max(r.Output, r.LSE, r.Gradient) }
+
 // A finding is what an implementation makes of a case.
 type finding struct {
-	output, gradient  float64 // errors in units of their bounds
-	elements, bounded int
-	text              string // of the worst element
+	output, lse, gradient float64 // errors in units of their bounds
+	elements, bounded     int
+	text                  string // of the worst element
 }
 
-func (f *finding) worst() float64 { return max(f.output, f.gradient) }
+func (f *finding) worst() float64 { return max(f.output, f.lse, f.gradient) }
 
 // try runs a resolved case.
 func (m *Implementation) try(c *Case) (*finding, error) {
@@ -68,6 +72,13 @@ func (m *Implementation) try(c *Case) (*finding, error) {
 			f.output = math.Inf(1)
 			f.text = fmt.Sprintf("out%v is %g, but its values are from %.9g to %.9g", index(i, shape), y, x.Low[i], x.High[i])
 		}
+	}
+	if m.LSE != nil {
+		lse := nans(len(x.LSE.Want))
+		if err := m.LSE(lse, c); err != nil {
+			return nil, err
+		}
+		f.lse = note("lse", x.LSE, lse, shape[:2]...)
 	}
 	if m.Gradient != nil && c.DO != nil {
 		dq, dk, dv := nans(len(c.Q)), nans(len(c.K)), nans(len(c.V))
@@ -156,7 +167,7 @@ func Survey(m *Implementation) (all []Result, err error) {
 			}
 			r.Cases++
 			elements, bounded = elements+f.elements, bounded+f.bounded
-			r.Output, r.Gradient = max(r.Output, f.output), max(r.Gradient, f.gradient)
+			r.Output, r.LSE, r.Gradient = max(r.Output, f.output), max(r.LSE, f.lse), max(r.Gradient, f.gradient)
 			if worst <= 1 && f.worst() > worst {
 				worst, r.Case = f.worst(), c
 			}
@@ -182,10 +193,10 @@ func Check(t testing.TB, m *Implementation) {
 	}
 	for i, r := range results {
 		k := &Kinds[i]
-		t.Logf("%s: the largest error is %.3g of its bound, over %d cases", k.Name, max(r.Output, r.Gradient), r.Cases)
+		t.Logf("%s: the largest error is %.3g of its bound, over %d cases", k.Name, r.worst(), r.Cases)
 		if r.Cases == 0 {
 			t.Errorf("attn: %s: the implementation takes none of the cases", k.Name)
-		} else if max(r.Output, r.Gradient) > 1 {
+		} else if r.worst() > 1 {
 			t.Error(m.report(k, r.Case))
 		}
 	}

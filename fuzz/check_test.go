@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 	"github.com/stretchr/testify/require"
 )
@@ -40,6 +41,11 @@ func kernelImplementation(workers int) *Implementation {
 			q, k, v, o := call(c)
 			return kernel.Attention(out(c, dst), q, k, v, o)
 		},
+		LSE: func(lse []float32, c *Case) error {
+			q, k, v, o := call(c)
+			o.LSE = lse
+			return kernel.Attention(out(c, make([]float32, len(lse)*c.VDim)), q, k, v, o)
+		},
 		Gradient: func(dq, dk, dv []float32, c *Case) error {
 			q, k, v, o := call(c)
 			dst := out(c, make([]float32, len(c.DO)))
@@ -64,22 +70,45 @@ func plainAttention(keys int, f fault) *Implementation {
 		Takes: Batches | Heads | Groups | ValueDims | Scales | Causal,
 		Order: Order{Tile: keys},
 		Attention: func(out []float32, c *Case) error {
-			rows := chunks(out, c.VDim)
-			for n, q := range chunks(c.Q, c.Dim) {
-				i, head := n%c.Queries, n/c.Queries
-				seen := c.Keys
-				if c.Causal {
-					seen = max(0, min(c.Keys, i+1+c.Keys-c.Queries))
-					if f == wrongCorner {
-						seen = min(c.Keys, i+1)
-					}
-				}
-				kv := head / c.Heads * c.KVHeads
-				kv += head % c.Heads / (c.Heads / c.KVHeads)
-				plainRow(rows[n], q, chunks(c.K, c.Dim)[kv*c.Keys:][:seen], chunks(c.V, c.VDim)[kv*c.Keys:][:seen], c.Scale, keys, f)
-			}
+			plainRows(out, make([]float32, len(out)/c.VDim), c, keys, f)
 			return nil
 		},
+	}
+}
+
+// plainLSE is plainAttention that returns the log-sum-exp of its rows too, and has a mistake in that alone.
+func plainLSE(f fault) *Implementation {
+	m := plainAttention(16, none)
+	m.Takes = Heads | Groups | Causal
+	m.LSE = func(lse []float32, c *Case) error {
+		plainRows(make([]float32, len(lse)*c.VDim), lse, c, 16, f)
+		return nil
+	}
+	return m
+}
+
+func plainRows(out, lse []float32, c *Case, tile int, f fault) {
+	rows := chunks(out, c.VDim)
+	for n, q := range chunks(c.Q, c.Dim) {
+		i, head := n%c.Queries, n/c.Queries
+		seen := c.Keys
+		if c.Causal {
+			seen = max(0, min(c.Keys, i+1+c.Keys-c.Queries))
+			if f == wrongCorner {
+				seen = min(c.Keys, i+1)
+			}
+		}
+		kv := head / c.Heads * c.KVHeads
+		kv += head % c.Heads / (c.Heads / c.KVHeads)
+		m, l := plainRow(rows[n], q, chunks(c.K, c.Dim)[kv*c.Keys:][:seen], chunks(c.V, c.VDim)[kv*c.Keys:][:seen], c.Scale, tile, f)
+		switch f {
+		case log2Sum:
+			lse[n] = m + float32(math.Log2(float64(l)))
+		case lostMaximum:
+			lse[n] = float32(math.Log(float64(l)))
+		default:
+			lse[n] = m + float32(math.Log(float64(l)))
+		}
 	}
 }
 
@@ -89,12 +118,12 @@ func half(x float32) float32 {
 	return y - float32(y-x)
 }
 
-func plainRow(out, q []float32, k, v [][]float32, scale float32, tile int, f fault) {
+func plainRow(out, q []float32, k, v [][]float32, scale float32, tile int, f fault) (m, l float32) {
 	clear(out)
 	if f == skippedKey && len(k) > 1 {
 		k = k[:len(k)-1]
 	}
-	m, l := float32(math.Inf(-1)), float32(0)
+	m = float32(math.Inf(-1))
 	for first := 0; first < len(k); first += tile {
 		s := make([]float32, min(tile, len(k)-first))
 		most := m
@@ -135,24 +164,45 @@ func plainRow(out, q []float32, k, v [][]float32, scale float32, tile int, f fau
 			out[c] /= l
 		}
 	}
+	return m, l
 }
 
 const (
 	wrongCorner fault = "causal mask from the first key and not to the last"
 	halfSums    fault = "sums in float16"
+	log2Sum     fault = "log-sum-exp of the logarithm to base 2"
+	lostMaximum fault = "log-sum-exp without the maximum"
+	lostSink    fault = "log-sum-exp without the sink"
+)
+
+// What the examples share with the tests.
+type (
+	Recorder = recorder
+	Fault    = fault
+)
+
+var PlainAttention = plainAttention
+
+const (
+	None          = none
+	SkippedKey    = skippedKey
+	MissedRescale = missedRescale
+	StaleMaximum  = staleMaximum
+	HalfSums      = halfSums
+	WrongCorner   = wrongCorner
 )
 
 // A recorder notes whether a test has failed.
 type recorder struct {
 	testing.TB
-	failures []string
+	Failures []string
 }
 
 func (r *recorder) Helper()             {}
 func (r *recorder) Logf(string, ...any) {}
-func (r *recorder) Error(args ...any)   { r.failures = append(r.failures, fmt.Sprint(args...)) }
+func (r *recorder) Error(args ...any)   { r.Failures = append(r.Failures, fmt.Sprint(args...)) }
 func (r *recorder) Errorf(format string, args ...any) {
-	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
 }
 
 // Check passes what is right and finds each fault, from as many keys on as the package comment says.
@@ -174,16 +224,16 @@ func TestCheckFaults(t *testing.T) {
 		r, m := &recorder{TB: t}, plainAttention(tile, f.fault)
 		Check(r, m)
 		if f.fault == none {
-			require.Empty(t, r.failures)
+			require.Empty(t, r.Failures)
 			continue
 		}
-		for _, text := range r.failures {
+		for _, text := range r.Failures {
 			t.Logf("%s: %.400s", f.fault, text)
 			require.Contains(t, text, "times its bound")
 			require.Contains(t, text, "fuzz.Case{")
 		}
 		k := &Kinds[slices.IndexFunc(Kinds, func(k Kind) bool { return k.Name == f.kind })]
-		require.Contains(t, strings.Join(r.failures, ""), "attn: "+k.Name+": ", f.fault)
+		require.Contains(t, strings.Join(r.Failures, ""), "attn: "+k.Name+": ", f.fault)
 		from := 0
 		for n := 1; n < 100 && from == 0; n++ {
 			for seed := range uint64(4) {
@@ -193,6 +243,57 @@ func TestCheckFaults(t *testing.T) {
 			}
 		}
 		require.Equal(t, f.from, from, "%s shows from so many keys on", f.fault)
+	}
+}
+
+// A log-sum-exp is within the bound of any order, and of kernel's; one that is not is found, though the output is right.
+func TestCheckLSE(t *testing.T) {
+	sinkless := kernelImplementation(1)
+	lse := sinkless.LSE
+	sinkless.LSE = func(dst []float32, c *Case) error {
+		d := *c
+		d.Sinks = nil
+		return lse(dst, &d)
+	}
+	sinkless.Takes, sinkless.Gradient = Sinks, nil
+	for f, m := range map[fault]*Implementation{none: plainLSE(none), log2Sum: plainLSE(log2Sum), lostMaximum: plainLSE(lostMaximum), lostSink: sinkless} {
+		results, err := Survey(m)
+		require.NoError(t, err)
+		worst := 0.0
+		for _, r := range results {
+			require.LessOrEqual(t, r.Output, 1.0, "%s: %s", f, r.Kind)
+			worst = max(worst, r.LSE)
+		}
+		t.Logf("%s: %.3g of the bound", f, worst)
+		require.Equal(t, f != none, worst > 1, "%s: %g times the bound", f, worst)
+		require.Equal(t, f != none, m.failing(Kinds[0].Draw(1, 1, 2, m.Takes&Sinks)) != nil, "%s shows from two keys on", f)
+	}
+	r := &recorder{TB: t}
+	Check(r, plainLSE(log2Sum))
+	require.Contains(t, strings.Join(r.Failures, ""), "equal scores: lse[")
+}
+
+// The bound of a log-sum-exp is no wider than the derivation says: of n equal scores of 0, which are exact, it is that of the
+// weights and their sum. An empty row is -Inf, with a sink the sink.
+func TestLSE(t *testing.T) {
+	for _, n := range []int{1, 100, generic.TileKeys + 1, 5000} {
+		c := &Case{Queries: 1, Keys: n, Dim: 1, Q: []float32{0}, K: make([]float32, n), V: make([]float32, n)}
+		x, err := c.Exact(&Kernel)
+		require.NoError(t, err)
+		require.InDelta(t, math.Log(float64(n)), x.LSE.Want[0], 1e-12)
+		weight, _, _ := roundings(n, false)
+		most := u * (float64(weight) + math.Ln2 + 2*exp2ULP + math.Log(float64(n)))
+		require.InEpsilon(t, most, x.LSE.Bound[0], 1e-3, "of %d keys", n)
+	}
+	c := &Case{Batch: 2, Heads: 2, Queries: 1, Keys: 1, Dim: 1, Q: make([]float32, 4), K: make([]float32, 4), V: make([]float32, 4),
+		Sinks: []float32{3, float32(math.Inf(-1))}, KeyLen: []int{0, 1}, QueryLen: []int{1, 0}}
+	for _, o := range []Order{Kernel, {}} {
+		x, err := c.Exact(&o)
+		require.NoError(t, err)
+		require.Equal(t, []float64{3, math.Inf(-1), math.Inf(-1), math.Inf(-1)}, x.LSE.Want)
+		require.True(t, 0 < x.LSE.Bound[0] && x.LSE.Bound[0] < 100*u, "%g", x.LSE.Bound[0])
+		require.Equal(t, []float64{0, 0, 0}, x.LSE.Bound[1:])
+		require.Equal(t, make([]float64, 4), x.Out.Bound)
 	}
 }
 
@@ -273,8 +374,8 @@ func TestCheckGradients(t *testing.T) {
 	for f, text := range map[fault]string{noDelta: "dQ[", lostGroup: "dV["} {
 		r := &recorder{TB: t}
 		Check(r, plainGradient(true, f))
-		require.NotEmpty(t, r.failures, f)
-		require.Contains(t, strings.Join(r.failures, ""), text, f)
+		require.NotEmpty(t, r.Failures, f)
+		require.Contains(t, strings.Join(r.Failures, ""), text, f)
 	}
 }
 
@@ -315,23 +416,23 @@ func TestCheckErrors(t *testing.T) {
 	}
 	r := &recorder{TB: t}
 	Check(r, m)
-	require.Empty(t, r.failures)
+	require.Empty(t, r.Failures)
 
 	m.Attention = func([]float32, *Case) error { return errors.ErrUnsupported }
 	Check(r, m)
-	require.Len(t, r.failures, len(Kinds))
-	require.Contains(t, r.failures[0], "takes none")
+	require.Len(t, r.Failures, len(Kinds))
+	require.Contains(t, r.Failures[0], "takes none")
 
-	r.failures = nil
+	r.Failures = nil
 	m.Attention = func([]float32, *Case) error { return errors.New("out of luck") }
 	Check(r, m)
-	require.Len(t, r.failures, 1)
-	require.Contains(t, r.failures[0], "out of luck")
+	require.Len(t, r.Failures, 1)
+	require.Contains(t, r.Failures[0], "out of luck")
 
-	r.failures = nil
+	r.Failures = nil
 	m.Attention = func([]float32, *Case) error { return nil }
 	Check(r, m)
-	require.Contains(t, r.failures[len(r.failures)-1], "out[0 0 0 0] is NaN")
+	require.Contains(t, r.Failures[len(r.Failures)-1], "out[0 0 0 0] is NaN")
 
 	calls := 0
 	m.Attention = func(out []float32, c *Case) error {
@@ -340,10 +441,10 @@ func TestCheckErrors(t *testing.T) {
 		}
 		return attention(out, c)
 	}
-	r.failures = nil
+	r.Failures = nil
 	Check(r, m)
-	require.Len(t, r.failures, 1)
-	require.Contains(t, r.failures[0], "when it is computed again")
+	require.Len(t, r.Failures, 1)
+	require.Contains(t, r.Failures[0], "when it is computed again")
 }
 
 // An order that is not the one that is named shows in long sums; each is within its own bound.

@@ -20,8 +20,8 @@
 // [Check] runs it on some hundred cases of each of [Kinds], [Fuzz] on those that Go's fuzzer draws. Each element must be within
 // its bound: a theorem about the order of operations, evaluated for the case at hand, and no tolerance that
 // was chosen by looking at results. What is wrong is reported as a case that has been shrunk, as Go code, with the error
-// in units of the bound. [Survey] returns the numbers, [Case.Exact] the exact output and gradients of a case in float64 with
-// their bounds, and [Case.Measure] the error of an output.
+// in units of the bound. [Survey] returns the numbers, [Case.Exact] the exact output, log-sum-exps and gradients of a case in
+// float64 with their bounds, and [Case.Measure] the error of an output.
 //
 // A bound is about as large as (Dim + scores + keys)*2^-24 of the values, where errors are added up in the worst way; correct
 // implementations stay below a tenth of it in long sums. So a fault shows if it moves a result by more than that. Faults in
@@ -34,6 +34,7 @@
 //	the maximum of the first tile is kept            rising maxima    5 behind one of 16, where exponentials overflow
 //	sums in float16                                  equal scores     1
 //	a causal mask from the first key, not the last   normal           3, with 2 queries
+//	log-sum-exp: base 2, no maximum, or no sink      normal           2
 //
 // What does not show: an exponential that is 5 ulp off, among other errors; a dropped key whose weight is below the
 // bound, which is why there are needles and equal scores; NaN in what is hidden, as cases are finite.

@@ -184,7 +184,7 @@ func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.Gradient
 			hiding.Bias[j] = edits.Bias[j]
 		}
 	}
-	o, E := order.attention(q.Q, g.K, g.V, g.Scale, &hiding)
+	o, E, _, _ := order.attention(q.Q, g.K, g.V, g.Scale, &hiding)
 	var delta, mixed, off float64
 	for c, d := range q.DO {
 		y := math.Abs(float64(d))

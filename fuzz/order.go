@@ -19,6 +19,10 @@ import "math/bits"
 // exponential, n_l is the additions of a sum and R, and n_o three more: the product, and two of a division before the
 // weights are mixed, which may underflow, so that max |v_j| stands instead of |o|. Each sum and product may underflow.
 //
+// A log-sum-exp is the sum of the maximum and the logarithm of the sum, of the same error E as that of [Attention]. The
+// maximum passes 5 roundings if scores are scaled last and in units of log 2; the logarithm is off by 5 ulp at most, and passes two
+// roundings to its unit; their sum is rounded.
+//
 // Gradients are summed in any order. Those of the scores may be P*(dP - D) with D either dO.o or sum P*dP, and P the weights of the
 // output or the exponential of the score less the log-sum-exp, which is rounded. (So a weight is off by u*(|lse| + 6) more.)
 type Order struct {
