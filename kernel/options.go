@@ -58,9 +58,9 @@ type Options struct {
 
 	// QueryOffsets and KeyOffsets pack sequences of different lengths into one batch member, without
 	// padding: sequence i is the rows [o[i], o[i+1]) of q and dst, and of k and v, and sees nothing else.
-	// Positions and keys count from its first key. It has the bits of a call of its own. Both or none are
-	// given, of the same length, one more than there are sequences; offsets do not decrease. Rows of dst
-	// that are in no sequence become zeros.
+	// Positions and keys count from its first key. It has the bits of a call of its own, where Dropout is
+	// nil. Both or none are given, of the same length, one more than there are sequences; offsets do not
+	// decrease. Rows of dst that are in no sequence become zeros.
 	QueryOffsets, KeyOffsets []int
 
 	// Mask hides keys one by one; nil hides none.
