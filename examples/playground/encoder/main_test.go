@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func open(t *testing.T, encoder playground.Encoder, width, height int64) *tab {
 	}
 	web := httptest.NewServer(s.Handler())
 	t.Cleanup(web.Close)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(int(width), int(height)))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(time.Minute), chromedp.WindowSize(int(width), int(height)))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to be root in a sandbox
 	}
@@ -364,8 +365,28 @@ func TestCost(t *testing.T) {
 		b.set("cost-tokens", "value", n)
 	}
 	b.step("cost")
-	if pairs := b.numbers("#cost-result dd[data-value]"); pairs[0] != 128*128 {
-		t.Errorf("%v pairs, want those of 128 words", pairs[0])
+	x := kernel.Tensor{Data: make([]float32, 128*64), Len: 128, Dim: 64}
+	plan, err := kernel.Explain(x, x, x, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := b.numbers("#cost-result dd[data-value]")
+	b.equal("cost", shown[:3], []float32{128 * 128, 4 * 128 * 128, float32(plan.Scratch)})
+	var texts []string
+	b.js("[...document.querySelectorAll('#cost-result dd')].map(e => e.textContent)", &texts)
+	if want := []string{"16 384", "64 KiB", fmt.Sprintf("%.0f KiB", float64(plan.Scratch)/1024)}; !slices.Equal(texts[:3], want) {
+		t.Errorf("cost shows %q, want %q", texts[:3], want)
+	}
+	for i, seconds := range shown[3:] {
+		var number float64
+		var unit string
+		if _, err := fmt.Sscan(texts[3+i], &number, &unit); err != nil {
+			t.Fatalf("cost shows the time %q: %v", texts[3+i], err)
+		}
+		size, ok := map[string]float64{"µs": 1e-6, "ms": 1e-3, "s": 1}[unit]
+		if !ok || !(seconds > 0) || math.Abs(number*size-float64(seconds)) > 0.06*size {
+			t.Errorf("cost shows %q for %v seconds", texts[3+i], seconds)
+		}
 	}
 }
 
@@ -397,6 +418,13 @@ func TestEncoder(t *testing.T) {
 	if lines != minilm.Layers+1 {
 		t.Errorf("meaning has %d layers, want %d", lines, minilm.Layers+1)
 	}
+	b.meaning(func(text string) ([]string, [][][]float32) {
+		r, err := m.Read(text, 24)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Tokens, r.Vectors
+	})
 }
 
 // TestNarrow shows that nothing but what scrolls by itself is wider than a telephone.
@@ -409,6 +437,18 @@ func TestNarrow(t *testing.T) {
 		if wide != "" {
 			t.Errorf("at step %s the page is wider than 360 pixels: %.300s", id, wide)
 		}
+	}
+	// Names on the map are clear of each other and of the words' points. Letters are less high than their boxes.
+	var touching []string
+	b.js(`(() => {
+		const box = (e, less) => { const b = e.getBBox(); return {e, left: b.x, right: b.x + b.width, top: b.y + less, bottom: b.y + b.height - less}; };
+		const names = [...document.querySelectorAll('#map-picture text')].map(e => box(e, 3));
+		const dots = [...document.querySelectorAll('#map-picture circle:not(.ring)')].map(e => box(e, 0));
+		return names.flatMap(a => [...names, ...dots].filter(b => a !== b && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
+			.map(b => a.e.textContent + ' touches ' + (b.e.textContent || 'a point')));
+	})()`, &touching)
+	for _, what := range touching {
+		t.Errorf("on the map %s", what)
 	}
 }
 

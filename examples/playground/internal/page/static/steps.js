@@ -426,15 +426,16 @@ function drawMap({ points, at, spread, probes }) {
   const x = (p) => width / 2 + (p.x - (bounds[0][0] + bounds[0][1]) / 2) / unit;
   const y = (p) => height / 2 - (p.y - (bounds[1][0] + bounds[1][1]) / 2) / unit;
   trail = [...trail.slice(-200), at];
-  // Names move down until they are clear of those above them.
-  const names = [];
+  // A name stands to the right of its point or to the left, as far up or down as it has to be to touch no other name or point.
+  const taken = points.map((p) => ({ left: x(p) - 6, right: x(p) + 6, top: y(p) - 6, bottom: y(p) + 6 }));
   for (const p of [...points].sort((a, b) => y(a) - y(b))) {
-    const name = { left: x(p) + 8, right: x(p) + 16 + 8 * p.word.length, y: y(p) + 4 };
-    for (const other of names) {
-      if (name.left < other.right && other.left < name.right && name.y < other.y + 14) name.y = other.y + 14;
-    }
-    names.push(name);
-    p.name = name.y;
+    const wide = 7.5 * p.word.length;
+    const places = [0, 4, -4, 8, -8, 12, -12, 16, -16, 20, -20].flatMap((down) => [x(p) + 8, x(p) - 8 - wide]
+      .map((left) => ({ left, right: left + wide, top: y(p) + down - 8, bottom: y(p) + down + 6 })));
+    const clear = (a) => a.left >= 0 && a.right <= width && taken.every((b) => a.left >= b.right || b.left >= a.right || a.top >= b.bottom || b.top >= a.bottom);
+    const place = places.find(clear) ?? places[0];
+    taken.push(place);
+    p.name = { x: place.left < x(p) ? x(p) - 8 : x(p) + 8, y: place.bottom - 2, 'text-anchor': place.left < x(p) ? 'end' : 'start' };
   }
   $('map-picture').replaceChildren(s('svg', {
     viewBox: `0 0 ${width} ${height}`, width, role: 'img', 'data-x': at.x, 'data-y': at.y,
@@ -442,7 +443,7 @@ function drawMap({ points, at, spread, probes }) {
   },
   s('polyline', { class: 'trail', points: trail.map((p) => `${x(p)},${y(p)}`).join(' ') }),
   points.map((p) => [s('circle', { class: p.probe ? 'soft' : 'dot', cx: x(p), cy: y(p), r: 4 }),
-    s('text', { class: p.probe ? 'soft' : '', x: x(p) + 8, y: p.name }, p.word)]),
+    s('text', { class: p.probe ? 'soft' : '', ...p.name }, p.word)]),
   s('circle', { class: 'ring', cx: x(at), cy: y(at), r: 9 })),
   h('p', { class: 'small' }, `The map shows ${percent(spread)} of how these words differ; the rest is in the other 98 dimensions.`));
 }
