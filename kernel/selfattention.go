@@ -253,7 +253,7 @@ func (f *forward) rotateQueries(q Tensor, first int, sequences []sight.Sequence)
 		if s.Cut(first, q.Len); s.Queries > 0 {
 			x := source.Tensor(q)
 			x.Data, x.Len = q.Data[s.Query*q.LenStride:], s.Queries
-			f.rotary.rotate(&x, 0, s.Start)
+			f.rotary.rotate(&x, 0, s.Position(0))
 		}
 	}
 }

@@ -14,8 +14,9 @@ type Sequence struct {
 	Batch          int // the batch member
 	Query, Queries int // the first row of the queries, and how many they are
 	Key, Keys      int // the first row of the keys and values, and how many they are
-	Start          int // the position of the first query among the keys
+	Start          int // the position of the first query among the keys, as long as both are those of the caller
 	Number         int // of the sequence
+	moved          int // by what cuts have moved the position of the first query. Start may be so far that their sum is no int
 }
 
 // Lengths are what a caller says of sequences. Without any, each batch member is one, whose queries are at
@@ -61,16 +62,16 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 	return s
 }
 
-// Position returns that of query number i among the keys.
-func (s *Sequence) Position(i int) int { return add(s.Start, i) }
+// Position returns that of query number i among the keys, or the int that is next to it.
+func (s *Sequence) Position(i int) int { return sum(s.Start, s.moved, i) }
 
 // CountFrom makes s that of keys that begin with a number of all those from which its positions were counted.
-func (s *Sequence) CountFrom(key int) { s.Start = add(s.Start, -key) }
+func (s *Sequence) CountFrom(key int) { s.moved -= key }
 
 // Cut leaves the queries that are among the n rows of q from first on, which become its only rows.
 func (s *Sequence) Cut(first, n int) {
 	before := clamp(first-s.Query, s.Queries)
-	s.Start = add(s.Start, before)
+	s.moved += before
 	s.Query, s.Queries = clamp(s.Query+before-first, n), clamp(s.Query+s.Queries-first, n)
 	s.Queries -= s.Query
 }
@@ -117,13 +118,13 @@ func (r *Rule) reach(s *Sequence) (from, to int) {
 	const far = math.MaxInt / 2
 	from, to = -far, far
 	if r.Causal {
-		to = add(s.Start, 1)
+		to = s.Position(1)
 	}
 	if r.Window && r.Right >= 0 {
-		to = min(to, add(add(s.Start, r.Right), 1))
+		to = min(to, add(s.Position(r.Right), 1))
 	}
 	if r.Window && r.Left >= 0 {
-		from = add(s.Start, -r.Left)
+		from = s.Position(-r.Left)
 	}
 	return max(-far, min(from, far)), max(-far, min(to, far))
 }
@@ -147,7 +148,7 @@ func (r *Rule) Trim(s *Sequence) {
 		return
 	}
 	first := s.firstQuery(func(i int) bool { return r.Seen(s, i).To > 0 })
-	s.Query, s.Queries, s.Start = s.Query+first, s.Queries-first, add(s.Start, first)
+	s.Query, s.Queries, s.moved = s.Query+first, s.Queries-first, s.moved+first
 	s.Queries = s.firstQuery(func(i int) bool { return r.Seen(s, i).From == s.Keys })
 }
 
@@ -161,6 +162,14 @@ func (s *Sequence) firstQuery(f func(i int) bool) int {
 		return s.Queries
 	}
 	return sort.Search(s.Queries, f)
+}
+
+// sum returns x+y+z, or the int that is next to it.
+func sum(x, y, z int) int {
+	if (x < 0) == (y < 0) {
+		y, z = z, y // x+y is an int, unless all three have one sign
+	}
+	return add(add(x, y), z)
 }
 
 // add returns x+y, or the int that is next to it.

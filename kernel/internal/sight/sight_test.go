@@ -13,16 +13,15 @@ import (
 
 // sees is the definition: whether query i of a sequence sees a key.
 func sees(r Rule, s *Sequence, i, key int) bool {
-	at, k := new(big.Int).Add(big.NewInt(int64(s.Start)), big.NewInt(int64(i))), big.NewInt(int64(key))
-	before := new(big.Int).Sub(at, k)
-	switch {
-	case key < 0 || key >= s.Keys,
-		r.Causal && before.Sign() < 0,
-		r.Window && r.Left >= 0 && before.Cmp(big.NewInt(int64(r.Left))) > 0,
-		r.Window && r.Right >= 0 && before.Neg(before).Cmp(big.NewInt(int64(r.Right))) > 0:
-		return false
-	}
-	return true
+	at := new(big.Int).Add(big.NewInt(int64(s.Start)), big.NewInt(int64(i)))
+	return 0 <= key && key < s.Keys && near(r, at.Sub(at, big.NewInt(int64(key))))
+}
+
+// near is the definition of a rule but for its mask: whether a query sees the key that is so many before it.
+func near(r Rule, before *big.Int) bool {
+	return !(r.Causal && before.Sign() < 0 ||
+		r.Window && r.Left >= 0 && before.Cmp(big.NewInt(int64(r.Left))) > 0 ||
+		r.Window && r.Right >= 0 && new(big.Int).Neg(before).Cmp(big.NewInt(int64(r.Right))) > 0)
 }
 
 func TestSeen(t *testing.T) {
@@ -61,17 +60,52 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// TestCut takes queries out of a sequence whose keys are those from a number on, and wants them to see of these what they saw.
+func TestCut(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 30))
+	far := func(n int) int { // at times so far that sums overflow
+		return []int{r.IntN(n), r.IntN(n), math.MaxInt - r.IntN(n), math.MinInt + r.IntN(n), -r.IntN(n)}[r.IntN(5)]
+	}
+	seen := 0
+	for range 1500 {
+		s := Sequence{Query: r.IntN(9), Queries: 1 + r.IntN(20), Keys: 1 + r.IntN(40), Start: far(60)}
+		rule := Rule{Causal: r.IntN(2) == 0, Window: r.IntN(2) == 0, Left: far(40), Right: far(40)}
+		firstKey, first, n := max(0, far(40)), r.IntN(20), r.IntN(20)
+		cut := s
+		cut.Cut(first, n)
+		cut.CountFrom(firstKey)
+		require.True(t, 0 <= cut.Query && 0 <= cut.Queries && cut.Query+cut.Queries <= n, "%+v of %d rows", cut, n)
+		for i := range cut.Queries {
+			query := first + cut.Query + i - s.Query // its number before
+			position := new(big.Int).Add(big.NewInt(int64(s.Start)), big.NewInt(int64(query)))
+			position.Sub(position, big.NewInt(int64(firstKey)))
+			if position.IsInt64() && position.Int64() == int64(int(position.Int64())) {
+				require.Equal(t, int(position.Int64()), cut.Position(i))
+			}
+			k := rule.Seen(&cut, i)
+			for key := range cut.Keys {
+				before := new(big.Int).Sub(position, big.NewInt(int64(key)))
+				require.Equal(t, near(rule, before), k.From <= key && key < k.To, "%+v from row %d and key %d on, %+v: query %d, key %d", s, first, firstKey, rule, query, key)
+			}
+			if 0 < k.Len() && k.Len() < cut.Keys {
+				seen++
+			}
+		}
+	}
+	require.Greater(t, seen, 300)
+}
+
 func TestSequences(t *testing.T) {
 	for _, c := range []struct {
 		l    Lengths
 		want []Sequence
 	}{
-		{Lengths{}, []Sequence{{0, 0, 5, 0, 9, 4, 0}, {1, 0, 5, 0, 9, 4, 1}}},
-		{Lengths{Start: []int{-3}}, []Sequence{{0, 0, 5, 0, 9, -3, 0}, {1, 0, 5, 0, 9, -3, 1}}},
-		{Lengths{Start: []int{0, 7}}, []Sequence{{0, 0, 5, 0, 9, 0, 0}, {1, 0, 5, 0, 9, 7, 1}}},
-		{Lengths{KeyLen: []int{8, 0}, QueryLen: []int{5, 2}}, []Sequence{{0, 0, 5, 0, 8, 3, 0}, {1, 0, 2, 0, 0, -2, 1}}},
-		{Lengths{QueryOffsets: []int{1, 1, 3, 5}, KeyOffsets: []int{0, 4, 4, 9}}, []Sequence{{0, 1, 0, 0, 4, 4, 0}, {0, 1, 2, 4, 0, -2, 1}, {0, 3, 2, 4, 5, 3, 2}}},
-		{Lengths{QueryOffsets: []int{1, 1, 5}, KeyLen: []int{3, 7}}, []Sequence{{0, 1, 0, 0, 3, 3, 0}, {0, 1, 4, 0, 7, 3, 1}}},
+		{Lengths{}, []Sequence{{0, 0, 5, 0, 9, 4, 0, 0}, {1, 0, 5, 0, 9, 4, 1, 0}}},
+		{Lengths{Start: []int{-3}}, []Sequence{{0, 0, 5, 0, 9, -3, 0, 0}, {1, 0, 5, 0, 9, -3, 1, 0}}},
+		{Lengths{Start: []int{0, 7}}, []Sequence{{0, 0, 5, 0, 9, 0, 0, 0}, {1, 0, 5, 0, 9, 7, 1, 0}}},
+		{Lengths{KeyLen: []int{8, 0}, QueryLen: []int{5, 2}}, []Sequence{{0, 0, 5, 0, 8, 3, 0, 0}, {1, 0, 2, 0, 0, -2, 1, 0}}},
+		{Lengths{QueryOffsets: []int{1, 1, 3, 5}, KeyOffsets: []int{0, 4, 4, 9}}, []Sequence{{0, 1, 0, 0, 4, 4, 0, 0}, {0, 1, 2, 4, 0, -2, 1, 0}, {0, 3, 2, 4, 5, 3, 2, 0}}},
+		{Lengths{QueryOffsets: []int{1, 1, 5}, KeyLen: []int{3, 7}}, []Sequence{{0, 1, 0, 0, 3, 3, 0, 0}, {0, 1, 4, 0, 7, 3, 1, 0}}},
 	} {
 		require.Equal(t, c.want, c.l.Sequences(nil, 2, 5, 9), "%+v", c.l)
 	}
@@ -80,7 +114,7 @@ func TestSequences(t *testing.T) {
 func TestKeys(t *testing.T) {
 	contains := func(k Keys, key int) bool { return k.From <= key && key < k.To }
 	r := rand.New(rand.NewPCG(2, 30))
-	for range 5000 {
+	for range 1500 {
 		a, b := Keys{r.IntN(12), r.IntN(12)}, Keys{r.IntN(12), r.IntN(12)}
 		first, n := r.IntN(12), r.IntN(12)
 		count := 0
