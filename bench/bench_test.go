@@ -24,6 +24,7 @@ func BenchmarkRMSNorm(b *testing.B)       { benchmarkKernel(b, "RMSNorm") }
 func BenchmarkAttention(b *testing.B)     { benchmarkKernel(b, "Attention") }
 func BenchmarkDecode(b *testing.B)        { benchmarkKernel(b, "Decode") }
 func BenchmarkCache(b *testing.B)         { benchmarkKernel(b, "Cache") }
+func BenchmarkHalf(b *testing.B)          { benchmarkKernel(b, "Half") }
 func BenchmarkGenerate(b *testing.B)      { benchmarkKernel(b, "Generate") }
 func BenchmarkSelfAttention(b *testing.B) { benchmarkKernel(b, "SelfAttention") }
 

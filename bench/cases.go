@@ -213,16 +213,13 @@ func benchmarks(zen4 bool) []benchmark {
 		}
 	}
 
-	for typ := kernel.Float32; typ <= kernel.Int8; typ++ {
-		for _, keys := range []int{1024, 16384, 131072} {
-			all = append(all, cached(keys, 1, 256, typ))
+	for _, c := range cacheCases {
+		for typ := range typeNames {
+			all = append(all, cached(c.keys, c.group, c.page, c.workers, kernel.Type(typ)))
 		}
-		for _, group := range []int{4, 8} {
-			all = append(all, cached(16384, group, 256, typ))
-		}
-		for _, page := range []int{16, 128} {
-			all = append(all, cached(16384, 1, page, typ))
-		}
+	}
+	for typ := range typeNames[:kernel.Int8] {
+		all = append(all, halves(2048, 2048, kernel.Type(typ)), halves(1, 16384, kernel.Type(typ)))
 	}
 
 	all = append(all, optionCases()...)
@@ -454,12 +451,29 @@ func decode(keys, d, group, queries, workers int, cache cacheLayout, goal target
 	return b
 }
 
-// cached is decoding on one worker from a cache, of 8 KV heads of 128, whose pages were taken at random. Bytes are those
-// that are stored.
-func cached(keys, group, page int, typ kernel.Type) benchmark {
+// typeNames are the types of package kernel.
+var typeNames = []string{kernel.Float32: "float32", kernel.Float16: "float16", kernel.BFloat16: "bfloat16", kernel.Int8: "int8"}
+
+// cacheCases are the contexts, groups of query heads, pages and workers of decoding from a cache, of every type.
+var cacheCases = func() (all []struct{ keys, group, page, workers int }) {
+	add := func(keys, page, workers int, groups ...int) {
+		for _, group := range groups {
+			all = append(all, struct{ keys, group, page, workers int }{keys, group, page, workers})
+		}
+	}
+	for _, keys := range []int{1024, 4096, 16384, 131072} {
+		add(keys, 128, 1, 1, 4, 8)
+	}
+	add(16384, 16, 1, 1, 4, 8)
+	add(16384, 128, 2, 1, 4)
+	return all
+}()
+
+// cached is decoding from a cache, of 8 KV heads of 128, whose pages were taken at random. Bytes are those that are stored.
+func cached(keys, group, page, workers int, typ kernel.Type) benchmark {
 	const heads, d = 8, 128
-	b := benchmark{kernel: "Cache", workers: 1, unit: gbytes}
-	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/page=%d/type=%s", keys, d, heads*group, group, page, [...]string{"float32", "float16", "bfloat16", "int8"}[typ])
+	b := benchmark{kernel: "Cache", workers: workers, unit: gbytes}
+	b.shape = fmt.Sprintf("kv=%d/d=%d/heads=%d/group=%d/page=%d/workers=%d/type=%s", keys, d, heads*group, group, page, workers, typeNames[typ])
 	b.flops = 4 * float64(keys*d*heads*group)
 	b.bytes = 2 * float64(keys*heads) * [...]float64{4 * d, 2 * d, 2 * d, d + 4}[typ]
 	b.traffic = b.bytes + 8*float64(heads*group*d)
@@ -469,21 +483,68 @@ func cached(keys, group, page int, typ kernel.Type) benchmark {
 		if err != nil {
 			return job{}, err
 		}
-		some := packed(heads, page, d, 1)
+		var some [8]kernel.Tensor // pages of keys and values
+		for j := range some {
+			some[j] = packed(heads, page, d, uint64(j))
+		}
 		others := make([]*kernel.Sequence, keys/page)
 		for j := range others {
 			others[j] = c.NewSequence()
-			must(others[j].Append(some, some))
+			must(others[j].Append(some[0], some[0]))
 		}
 		s := c.NewSequence()
 		for _, j := range rand.New(rand.NewPCG(1, 2)).Perm(len(others)) {
 			others[j].Release()
-			must(s.Append(packed(heads, page, d, uint64(2*j)), packed(heads, page, d, uint64(2*j+1))))
+			must(s.Append(some[j%4], some[4+j%4]))
 		}
 		seqs := []*kernel.Sequence{s}
 		q, dst := packed(heads*group, 1, d, 1), packed(heads*group, 1, d, 1)
 		o := &kernel.Options{Workers: workers}
-		return job{run: repeat(func() { i.cache(c, dst, q, seqs, o) })}, nil
+		return job{run: repeat(func() { i.cache(c, dst, q, seqs, o) }), read: random(int(b.bytes)/4, 9)}, nil
+	}
+	return b
+}
+
+// halves is attention on one worker over keys and values [Len][Heads][Dim] of 8 heads of 128 that are stored as typ.
+func halves(queries, keys int, typ kernel.Type) benchmark {
+	const heads, d = 8, 128
+	b := benchmark{kernel: "Half", workers: 1, unit: gflops}
+	b.shape = fmt.Sprintf("queries=%d/kv=%d/d=%d/heads=%d/type=%s", queries, keys, d, heads, typeNames[typ])
+	b.flops = 4 * float64(queries*keys*d*heads)
+	size := 4.0
+	if typ != kernel.Float32 {
+		size = 2
+	}
+	b.traffic = 2*float64(keys*d*heads)*size + 8*float64(heads*queries*d)
+	if queries == 1 {
+		b.unit, b.bytes = gbytes, 2*float64(keys*d*heads)*size
+	}
+	b.setup = func(i impl, workers int) (j job, err error) {
+		if b.bytes > 0 {
+			j.read = random(int(b.bytes)/4, 9)
+		}
+		q, dst, o := packed(heads, queries, d, 1), packed(heads, queries, d, 1), &kernel.Options{Workers: workers}
+		k, v := packed(heads, keys, d, 2), packed(heads, keys, d, 3)
+		for _, t := range []*kernel.Tensor{&k, &v} {
+			t.LenStride, t.HeadStride, t.BatchStride = heads*d, d, keys*heads*d
+		}
+		if typ == kernel.Float32 {
+			j.run = repeat(func() { i.step(dst, q, k, v, o) })
+			return j, nil
+		}
+		half := func(t kernel.Tensor) kernel.HalfTensor {
+			h := kernel.HalfTensor{Type: typ, Data: make([]uint16, len(t.Data)), Batch: 1, Heads: heads, Len: keys, Dim: d,
+				LenStride: t.LenStride, HeadStride: t.HeadStride, BatchStride: t.BatchStride}
+			if typ == kernel.Float16 {
+				kernel.ToFloat16(h.Data, t.Data)
+			} else {
+				kernel.ToBFloat16(h.Data, t.Data)
+			}
+			return h
+		}
+		hk, hv := half(k), half(v)
+		j.run = repeat(func() { i.half(dst, q, hk, hv, o) })
+		return j, nil
 	}
 	return b
 }

@@ -32,6 +32,7 @@ type impl struct {
 	step         func(dst, q, k, v kernel.Tensor, o *kernel.Options) // attention of one call
 	options      func(dst, q, k, v kernel.Tensor, o *kernel.Options) // the same, with any options
 	cache        func(c *kernel.Cache, dst, q kernel.Tensor, s []*kernel.Sequence, o *kernel.Options)
+	half         func(dst, q kernel.Tensor, k, v kernel.HalfTensor, o *kernel.Options)
 	layer        func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options)
 	gradient     func(g *kernel.Gradient, o *kernel.Options)
 
@@ -61,7 +62,7 @@ func (b benchmark) runsOn(i impl) bool {
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
-		"Options": i.options != nil || i.masked != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "SelfAttention": i.layer != nil,
+		"Options": i.options != nil || i.masked != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "Half": i.half != nil, "SelfAttention": i.layer != nil,
 		"Gradient": i.gradient != nil || i.backward != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
@@ -164,6 +165,9 @@ var selected = func() impl {
 		step: func(dst, q, k, v kernel.Tensor, o *kernel.Options) { must(kernel.Attention(dst, q, k, v, o)) },
 		cache: func(c *kernel.Cache, dst, q kernel.Tensor, s []*kernel.Sequence, o *kernel.Options) {
 			must(c.Attention(dst, q, s, o))
+		},
+		half: func(dst, q kernel.Tensor, k, v kernel.HalfTensor, o *kernel.Options) {
+			must(kernel.AttentionHalf(dst, q, k, v, o))
 		},
 		layer: func(l *kernel.SelfAttention, dst, x kernel.Matrix, o *kernel.Options) {
 			must(l.Forward(dst, x, o))

@@ -192,12 +192,16 @@ func (rep report) readme(w io.Writer) {
 				label += ", causal"
 			}
 			backward = append(backward, [3]string{label, "Gradient", gradient(max(1, 1024/n), n, 64, causal, 1, target{}).shape})
-		}
-		for name, label := range map[string]string{"mask": "boolean mask", "bias": "bias"} {
-			masked = append(masked, [3]string{fmt.Sprintf("%s, N = %d, d = 64", label, n), "Options", option(name, n, 512, 64).shape})
+			if n == 2048 && m.Workers > 1 {
+				backward = append(backward, [3]string{label + ", 8 heads, 2 threads", "Gradient", gradient(8, n, 64, causal, 2, target{}).shape})
+			}
 		}
 	}
-	slices.SortFunc(masked, func(a, b [3]string) int { return strings.Compare(a[0], b[0]) })
+	for _, o := range []struct{ name, label string }{{"mask", "boolean mask"}, {"bias", "bias"}} {
+		for _, n := range []int{512, 2048} {
+			masked = append(masked, [3]string{fmt.Sprintf("%s, N = %d, d = 64", o.label, n), "Options", option(o.name, n, 512, 64).shape})
+		}
+	}
 	compared("gradient of attention, GFLOP/s of its five products", backward)
 	compared("512 queries with a mask or bias of full shape, GFLOP/s", masked)
 	compared("a transformer's products: rows by weights that are packed once, GFLOP/s", products)
@@ -226,8 +230,76 @@ func (rep report) readme(w io.Writer) {
 			rows = append(rows, []string{k.label, fmt.Sprintf("%.3g %s", r.Speed, r.Unit), fmt.Sprintf("%.2f", r.fraction())})
 		}
 	}
-	if len(rows) > 1 {
-		fmt.Fprintln(w)
-		writeRows(w, rows)
+	for _, rows := range [][][]string{rows, rep.left(), rep.caches()} {
+		if len(rows) > 1 {
+			fmt.Fprintln(w)
+			writeRows(w, rows)
+		}
 	}
+}
+
+// left is how fast attention with an option is in turns with attention without it.
+func (rep report) left() [][]string {
+	shapes := []struct {
+		label         string
+		n, queries, d int
+	}{
+		{"N = 512, d = 64", 512, 512, 64}, {"2048, 64", 2048, 512, 64}, {"512, 128", 512, 512, 128}, {"2048, 128", 2048, 512, 128}, {"2048, 128, one query", 2048, 1, 128},
+	}
+	rows := [][]string{{"an option, times as fast as without it"}}
+	for _, s := range shapes {
+		rows[0] = append(rows[0], s.label)
+	}
+	line := func(label string, shapes ...string) {
+		row, found := make([]string, len(rows[0])), false
+		row[0] = label
+		for i, shape := range shapes {
+			if r, ok := rep.find("Options", shape, plain().name); ok {
+				row[i+1], found = fmt.Sprintf("%.3f", r.Lead.Median), true
+			}
+		}
+		if found {
+			rows = append(rows, row)
+		}
+	}
+	for _, o := range []struct{ name, label string }{
+		{"mask", "boolean mask, 9 of 10 visible"}, {"true", "boolean mask, all visible"}, {"keys", "mask of keys"}, {"bias", "bias"}, {"biaskeys", "bias of keys"},
+		{"alibi", "ALiBi"}, {"cap", "soft cap"}, {"window", "window of all keys"},
+	} {
+		var of []string
+		for _, s := range shapes {
+			of = append(of, option(o.name, s.n, s.queries, s.d).shape)
+		}
+		line(o.label, of...)
+	}
+	line("window of 256 of 8192, beside as many keys", windowed(8192, 256, 64).shape)
+	line("64 packed sentences, beside padded ones, d = 32", sentences(64, 12, 32).shape)
+	return rows
+}
+
+// caches is decoding from a cache, for each type that it may store.
+func (rep report) caches() [][]string {
+	rows := [][]string{append([]string{"decoding from a cache, d = 128, GB/s of what is stored"}, typeNames...)}
+	for _, c := range cacheCases {
+		row, found := []string{fmt.Sprintf("%d keys, %s a KV head, pages of %d", c.keys, plural(c.group, "query head"), c.page)}, false
+		if c.workers > 1 {
+			row[0] += ", " + plural(c.workers, "thread")
+		}
+		float32s := 0.0
+		for typ := range typeNames {
+			cell := ""
+			if r, ok := rep.find("Cache", cached(c.keys, c.group, c.page, c.workers, kernel.Type(typ)).shape, rep.Machine.Backend); ok {
+				if kernel.Type(typ) == kernel.Float32 {
+					float32s = r.Gflops
+				}
+				cell, found = fmt.Sprintf("%.3g (%.2f×)", r.Speed, r.Gflops/float32s), true
+			}
+			row = append(row, cell)
+		}
+		if found {
+			rows = append(rows, row)
+		}
+	}
+	rows[0][0] += " (times as many tokens as float32)"
+	return rows
 }
