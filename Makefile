@@ -143,8 +143,8 @@ cliffs: ## lengths at which a call takes longer than a longer one, or than plain
 	cd bench && go run . cliffs $(BENCH)
 
 .PHONY: model
-model: ## what llvm-mca predicts for the inner loops on other CPUs (needs llvm-22; OSACA=path-of-osaca adds a second model)
-	cd bench && go run ./model -osaca '$(OSACA)'
+model: ## what models predict for CPUs that are not at hand (minutes; needs llvm-22, qemu-user, cc; OSACA=path-of-osaca adds a second model)
+	cd bench && go run ./model -whole -measure -osaca '$(OSACA)' -json out/model.json
 
 .PHONY: count
 count: ## the instructions that NEON and AVX2 execute, counted in an emulator (needs qemu-user and cc)

@@ -20,37 +20,15 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 
+	"github.com/selfattn/attn/bench/internal/emulate"
 	"github.com/selfattn/attn/kernel"
-)
-
-const module = "github.com/selfattn/attn/"
-
-//go:embed plugin.c
-var plugin string
-
-// A machine is what the kernels run on.
-type machine struct {
-	backend, goarch string
-	emulator        []string
-	lanes           float64
-}
-
-// The emulated CPU of x86-64 has AVX2 and no AVX-512.
-var (
-	neon = machine{"neon", "arm64", []string{"qemu-aarch64", "-cpu", "cortex-a57"}, 4}
-	avx2 = machine{"avx2", "amd64", []string{"qemu-x86_64", "-cpu", "max"}, 8}
 )
 
 // work is what an emulated process does; the same data always.
@@ -69,6 +47,14 @@ var work = map[string]func(){
 	"nothing of ours": func() {},
 }
 
+// whole is what command model has counted: calls whose difference is one that finds its operands where a call leaves them.
+var whole = map[string]func(){
+	"512 tokens":        func() { attention(512, 512, dim) },
+	"512 tokens twice":  func() { twice(512) },
+	"2048 tokens":       func() { attention(2048, 2048, dim) },
+	"2048 tokens twice": func() { twice(2048) },
+}
+
 // Sizes that leave no tails. A tile is 256 keys.
 const (
 	elements = 4096
@@ -79,11 +65,18 @@ const (
 	longDim  = 128
 )
 
-func attention(queries, keys, dim int) {
+func attention(queries, keys, dim int) { calls(1, queries, keys, dim) }
+
+func twice(tokens int) { calls(2, tokens, tokens, dim) }
+
+func calls(times, queries, keys, dim int) {
 	tensor := func(n int) kernel.Tensor {
 		return kernel.Tensor{Data: numbers(n * dim), Batch: 1, Heads: 1, Len: n, Dim: dim}
 	}
-	check(kernel.Attention(tensor(queries), tensor(queries), tensor(keys), tensor(keys), &kernel.Options{Workers: 1}))
+	dst, q, k, v := tensor(queries), tensor(queries), tensor(keys), tensor(keys)
+	for range times {
+		check(kernel.Attention(dst, q, k, v, &kernel.Options{Workers: 1}))
+	}
 }
 
 func matrix(n int) kernel.Matrix {
@@ -152,6 +145,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if *emulated != "" {
 		do, ok := work[*emulated]
 		if !ok {
+			do, ok = whole[*emulated]
+		}
+		if !ok {
 			return fmt.Errorf("no work %q", *emulated)
 		}
 		fmt.Fprintln(stdout, kernel.Backend())
@@ -164,11 +160,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	n, err := neon.count(dir)
+	n, err := count(emulate.NEON, dir)
 	if err != nil {
 		return err
 	}
-	a, err := avx2.count(dir)
+	a, err := count(emulate.AVX2, dir)
 	if err != nil {
 		return err
 	}
@@ -180,54 +176,18 @@ func run(args []string, stdout, stderr io.Writer) error {
 type counts map[string]map[string]float64
 
 // count runs each work on an emulated machine.
-func (m machine) count(dir string) (counts, error) {
-	binary, library := filepath.Join(dir, m.goarch), filepath.Join(dir, "plugin.so")
-	build := exec.Command("go", "build", "-o", binary, module+"bench/count")
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+m.goarch, "CGO_ENABLED=0", "GOFLAGS=")
-	compile := exec.Command("cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, "-x", "c", "-")
-	compile.Stdin = strings.NewReader(plugin)
-	for _, cmd := range []*exec.Cmd{build, compile} {
-		if _, err := output(cmd); err != nil {
-			return nil, err
-		}
+func count(m emulate.Machine, dir string) (counts, error) {
+	program, err := m.Build(dir)
+	if err != nil {
+		return nil, err
 	}
 	c := counts{}
 	for name := range work {
-		log := filepath.Join(dir, "log")
-		args := append(m.emulator[1:], "-plugin", library+",prefix="+module, "-d", "plugin", "-D", log, binary, "-emulated", name)
-		cmd := exec.Command(m.emulator[0], args...)
-		cmd.Env = append(os.Environ(), "GODEBUG=") // all features on
-		backend, err := output(cmd)
+		found, err := program.Run(name)
 		if err != nil {
 			return nil, err
 		}
-		if backend = strings.TrimSpace(backend); backend != m.backend {
-			return nil, fmt.Errorf("%s ran on %s, want %s", m.emulator[0], backend, m.backend)
-		}
-		text, err := os.ReadFile(log)
-		if err != nil {
-			return nil, err
-		}
-		if c[name], err = parse(string(text)); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// parse reads what the plugin prints. Of a function of the assembly it keeps the bare name.
-func parse(log string) (map[string]float64, error) {
-	c := map[string]float64{}
-	for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
-		number, name, ok := strings.Cut(line, " "+module)
-		n, err := strconv.ParseFloat(number, 64)
-		if !ok || err != nil {
-			return nil, fmt.Errorf("the plugin printed %q", line)
-		}
-		if f, ok := strings.CutSuffix(name, ".abi0"); ok {
-			name = f[strings.LastIndex(f, ".")+1:]
-		}
-		c[name] += n
+		c[name] = found.Functions()
 	}
 	return c, nil
 }
@@ -237,8 +197,8 @@ func printKernels(out io.Writer, n, a counts) (failed error) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "kernel\tper vector of\tNEON (4)\tAVX2 (8)\tNEON/AVX2\ttarget\t")
 	for _, r := range rows {
-		perVector := func(c counts, m machine) float64 { return c[r.work][r.kernel] / r.n * m.lanes }
-		x, y := perVector(n, neon), perVector(a, avx2)
+		perVector := func(c counts, m emulate.Machine) float64 { return c[r.work][r.kernel] / r.n * m.Lanes }
+		x, y := perVector(n, emulate.NEON), perVector(a, emulate.AVX2)
 		if x == 0 || y == 0 {
 			return fmt.Errorf("%s: not counted", r.kernel)
 		}
@@ -263,8 +223,8 @@ type part struct {
 
 // parts splits an attention up. Columns of scores and values have length*length*dim multiply-adds
 // each.
-func parts(c counts, m machine) (all []part) {
-	vectors := 2 * length * length * dim / m.lanes
+func parts(c counts, m emulate.Machine) (all []part) {
+	vectors := 2 * length * length * dim / m.Lanes
 	var rest float64
 	for name, n := range c["attention"] {
 		rest += n - c["nothing of ours"][name] // without what starts the process
@@ -290,7 +250,7 @@ func printAttention(out io.Writer, n, a counts) error {
 	fmt.Fprintf(out, "\nattention, N = %d, d = %d: instructions for each multiply-add on vectors of the two products\n\n", length, dim)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\tNEON\tin inner loops\tAVX2\tin inner loops\t")
-	x, y := parts(n, neon), parts(a, avx2)
+	x, y := parts(n, emulate.NEON), parts(a, emulate.AVX2)
 	var sum [2]part
 	for i := range x {
 		fmt.Fprintf(table, "%s\t%.4f\t%.4f\t%.4f\t%.4f\t\n", x[i].name, x[i].total, x[i].loops, y[i].total, y[i].loops)
@@ -309,15 +269,4 @@ func printAttention(out io.Writer, n, a counts) error {
 		return fmt.Errorf("attention takes %.3f times the instructions of its inner loops", overhead)
 	}
 	return nil
-}
-
-// output runs a command; its error says what the command said.
-func output(cmd *exec.Cmd) (string, error) {
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, stderr.String())
-	}
-	return string(out), err
 }

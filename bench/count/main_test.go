@@ -4,53 +4,44 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selfattn/attn/bench/internal/emulate"
 	"github.com/stretchr/testify/require"
 )
 
-func TestParse(t *testing.T) {
-	c, err := parse("12 github.com/selfattn/attn/asm/internal/neon.exp.abi0\n30 github.com/selfattn/attn/kernel.(*panel).load\n")
-	require.NoError(t, err)
-	require.Equal(t, map[string]float64{"exp": 12, "kernel.(*panel).load": 30}, c)
-	for _, bad := range []string{"", "12\n", "twelve github.com/selfattn/attn/kernel.f\n"} {
-		_, err := parse(bad)
-		require.Error(t, err, "%q", bad)
-	}
-}
-
 // uniform is counts in which each kernel takes perVector instructions.
-func uniform(perVector float64, m machine) counts {
+func uniform(perVector float64, m emulate.Machine) counts {
 	c := counts{}
 	for _, r := range rows {
 		if c[r.work] == nil {
 			c[r.work] = map[string]float64{}
 		}
-		c[r.work][r.kernel] = perVector * r.n / m.lanes
+		c[r.work][r.kernel] = perVector * r.n / m.Lanes
 	}
 	return c
 }
 
 func TestKernelsTarget(t *testing.T) {
 	var out strings.Builder
-	require.NoError(t, printKernels(&out, uniform(20, neon), uniform(16, avx2)))
+	require.NoError(t, printKernels(&out, uniform(20, emulate.NEON), uniform(16, emulate.AVX2)))
 	require.Regexp(t, `exp +element +20\.00 +16\.00 +1\.25 +<= 1\.3`, out.String())
-	slow := uniform(20, neon)
+	slow := uniform(20, emulate.NEON)
 	slow["softmax"]["expSum"] *= 1.1
-	require.ErrorContains(t, printKernels(&out, slow, uniform(16, avx2)), "expSum takes 1.38 times")
+	require.ErrorContains(t, printKernels(&out, slow, uniform(16, emulate.AVX2)), "expSum takes 1.38 times")
 	delete(slow["dot"], "dot")
-	require.ErrorContains(t, printKernels(&out, slow, uniform(16, avx2)), "dot: not counted")
+	require.ErrorContains(t, printKernels(&out, slow, uniform(16, emulate.AVX2)), "dot: not counted")
 }
 
 // An attention whose inner loops take 2 instructions a vector of a product and .5 a vector of
 // scores for each of the dim elements, and 10% more altogether.
 func TestAttentionTarget(t *testing.T) {
 	of := func(keys, dim float64) map[string]float64 {
-		v := length * keys * dim / neon.lanes
+		v := length * keys * dim / emulate.NEON.Lanes
 		return map[string]float64{"scoreTile": 2*v + 1000, "softmaxTile": 0.5*v*64/dim + 1000, "valueTile": 2*v + 1000}
 	}
 	c := counts{"attention": of(length, dim), "longer rows": of(length, longDim), "fewer keys": of(fewKeys, dim)}
-	p := parts(c, neon)
+	p := parts(c, emulate.NEON)
 	require.InDeltaSlice(t, []float64{1, 0.25, 1, 0}, []float64{p[0].loops, p[1].loops, p[2].loops, p[3].loops}, 1e-9)
-	vectors := 2 * length * length * dim / neon.lanes
+	vectors := 2 * length * length * dim / emulate.NEON.Lanes
 	require.InDelta(t, 1+1000/vectors, p[0].total, 1e-9)
 	require.Zero(t, p[3].total)
 
