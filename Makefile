@@ -131,8 +131,8 @@ bench-peers: ## install the libraries in Python that bench measures beside ours 
 	bench/venv/bin/pip install --quiet --requirement bench/peers/requirements.txt
 
 .PHONY: bench-compare
-bench-compare: ## two reports side by side, such as an amd64 and an arm64 machine: A=a.json B=b.json; bench/out/compare.html
-	cd bench && go run . compare '$(abspath $(A))' '$(abspath $(B))'
+bench-compare: ## two reports side by side, such as an amd64 and an arm64 machine, or A beside models: A=a.json B=b.json; bench/out/compare.html
+	cd bench && go run . compare $(if $(A),'$(abspath $(A))') $(if $(B),'$(abspath $(B))')
 
 .PHONY: bench-check
 bench-check: ## which benchmarks this work tree changes against BASE=rev, beyond noise

@@ -24,11 +24,22 @@ func TestAccuracy(t *testing.T) {
 		return nil, errors.New("out of luck")
 	}
 	var out, log bytes.Buffer
-	surveys([]impl{selected, wrong, failing}, &out, &log)
+	a := accuracies{Keys: []int{16, 300}}
+	impls := []impl{selected, wrong, failing}
+	a.surveys(impls, &out, &log)
+	a.grow(impls, &log)
 	lines := strings.Split(out.String(), "\n")
 	require.Equal(t, len(fuzz.Kinds)+2, strings.Count(lines[0], "|"))
 	require.True(t, strings.HasPrefix(lines[2], "| "+selected.name) && !strings.Contains(lines[2], "**"), lines[2])
 	require.True(t, strings.HasPrefix(lines[3], "| wrong | **"), lines[3])
 	require.NotContains(t, out.String(), "failing")
 	require.Contains(t, log.String(), "failing: normal: out of luck")
+	require.Len(t, a.Kinds, 2)
+	require.Len(t, a.Growth, 2)
+	for j := range a.Keys {
+		require.Less(t, a.Growth[0].Errors[j], 1e-6)
+		require.Positive(t, a.Growth[0].Errors[j])
+	}
+	require.Greater(t, a.Growth[1].Errors[1], 1e-5, "the wrong output counts")
+	require.Contains(t, log.String(), "failing, 16 keys: out of luck")
 }

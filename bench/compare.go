@@ -17,7 +17,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// runCompare compares two reports of package kernel, each with the backend that its machine selected.
+// runCompare compares two reports of package kernel, each with the backend that its machine selected, or shows one of them; both
+// beside what models predict.
 func runCompare(args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("bench compare", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -25,22 +26,30 @@ func runCompare(args []string, stdout, stderr io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if f.NArg() != 2 {
-		return errors.New("compare takes two reports: compare [-html file] a.json b.json")
+	if f.NArg() != 1 && f.NArg() != 2 {
+		return errors.New("compare takes two reports, or one to stand beside models: compare [-html file] a.json [b.json]")
 	}
-	a, err := readReport(f.Arg(0))
+	var reports []report
+	for _, path := range f.Args() {
+		rep, err := readReport(path)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, rep)
+	}
+	c, err := compare(reports)
 	if err != nil {
 		return err
 	}
-	b, err := readReport(f.Arg(1))
+	m, err := newestModels()
 	if err != nil {
 		return err
 	}
-	c, err := compare(a, b)
-	if err != nil {
-		return err
+	if len(m.Attentions) > 0 {
+		c.notes = append(c.notes, "What is MODELLED has a table of its own: for CPUs that nobody has timed, what "+m.LLVM+" and counts of an emulator let one expect.")
+		c.tables = slices.Insert(c.tables, len(c.tables)-1, m.attentions())
 	}
-	title := fmt.Sprintf("attn on %s and on %s", c.names[0], c.names[1])
+	title := "attn on " + strings.Join(c.names, " and on ")
 	fmt.Fprintf(stdout, "# %s\n", title)
 	c.facts[0].markdown(stdout)
 	fmt.Fprintf(stdout, "\n%s\n", strings.Join(c.notes, "\n\n"))
@@ -59,59 +68,72 @@ func runCompare(args []string, stdout, stderr io.Writer) error {
 
 // A comparison is what two reports say side by side.
 type comparison struct {
-	names  [2]string // of the machines
-	facts  []table   // of both machines, and their features
+	names  []string // of the machines
+	facts  []table  // of the machines, and their features
 	notes  []string
 	tables []table // to choose by, and every benchmark
 	charts []chart
 }
 
-// compare compares the benchmarks that both reports have. Significance is that of the rank test of Mann and Whitney on
+// compare compares the benchmarks that all of one or two reports have. Significance is that of the rank test of Mann and Whitney on
 // medians of parts of one run each, at the level 0.05 shared by all comparisons (Bonferroni): what differs
 // between runs of one version, such as the placement of memory, is not in it.
-func compare(a, b report) (c comparison, err error) {
+func compare(reports []report) (c comparison, err error) {
+	a, b := reports[0], reports[len(reports)-1]
 	if (a.Machine.Emulator == "") != (b.Machine.Emulator == "") {
 		return c, fmt.Errorf("one report is of %s, the other of %s: times of an emulator are not compared with those of a CPU",
 			a.Machine.name(), b.Machine.name())
 	}
-	var pairs [][2]result
+	var shared [][]result
 	for _, x := range a.Results {
+		if !a.ours(x) || len(x.Speeds) == 0 {
+			continue
+		}
+		if len(reports) == 1 {
+			shared = append(shared, []result{x})
+			continue
+		}
 		for _, y := range b.Results {
-			if a.ours(x) && b.ours(y) && x.name() == y.name() && len(x.Speeds) > 0 && len(y.Speeds) > 0 {
-				pairs = append(pairs, [2]result{x, y})
+			if b.ours(y) && x.name() == y.name() && len(y.Speeds) > 0 {
+				shared = append(shared, []result{x, y})
 			}
 		}
 	}
-	if len(pairs) == 0 {
+	if len(shared) == 0 {
 		return c, errors.New("the reports have no benchmark in common")
 	}
-	c.names = names(a.Machine, b.Machine)
-	facts, features := a.facts()
-	otherFacts, otherFeatures := b.facts()
-	facts.rows[0] = []string{"", c.names[0], c.names[1]}
-	for i, row := range otherFacts.rows[1:] {
-		facts.rows[i+1] = append(facts.rows[i+1], row[1])
+	c.names = []string{a.Machine.name()}
+	if len(reports) == 2 {
+		c.names = names(a.Machine, b.Machine)
 	}
-	features.rows = [][]string{{c.names[0], c.names[1]}, {features.rows[1][0], otherFeatures.rows[1][0]}}
+	facts, features := a.facts()
+	facts.rows[0], features.rows[0] = append([]string{""}, c.names...), c.names
+	if len(reports) == 2 {
+		otherFacts, otherFeatures := b.facts()
+		for i, row := range otherFacts.rows[1:] {
+			facts.rows[i+1] = append(facts.rows[i+1], row[1])
+		}
+		features.rows[1] = append(features.rows[1], otherFeatures.rows[1][0])
+	}
 	c.facts = []table{facts, features}
-	c.notes = []string{
-		"Speeds are medians of the samples that no neighbour disturbed, ± half the distance of the quartiles of the parts of each run; ratios are ratios of these medians, " +
-			"above 1 where " + c.names[1] + " is faster.",
-		fmt.Sprintf("A ratio is marked ≈ where the order of the samples could be chance, and ? where there are too few samples to tell: by the rank test of "+
-			"Mann and Whitney, a difference stands if chance alone would show one like it among all %d benchmarks in less than 5 of 100 such comparisons. What differs between two runs on one machine is not in it.",
-			len(pairs)),
+	c.notes = []string{"Speeds are medians of the samples that no neighbour disturbed, ± half the distance of the quartiles of the parts of each run."}
+	if len(reports) == 2 {
+		c.notes = append(c.notes, "Ratios are ratios of these medians, above 1 where "+c.names[1]+" is faster.",
+			fmt.Sprintf("A ratio is marked ≈ where the order of the samples could be chance, and ? where there are too few samples to tell: by the rank test of "+
+				"Mann and Whitney, a difference stands if chance alone would show one like it among all %d benchmarks in less than 5 of 100 such comparisons. What differs between two runs on one machine is not in it.",
+				len(shared)))
 	}
 	if a.Machine.Emulator != "" {
-		c.notes = append(c.notes, "Both machines were EMULATED: no time here is that of a CPU.")
+		c.notes = append(c.notes, "All machines here were EMULATED: no time here is that of a CPU.")
 	}
-	c.tables = append(c.choice(a, b, pairs), c.all(pairs))
-	c.charts, err = c.draw(a, b, pairs)
+	c.tables = append(c.choice(reports), c.all(shared))
+	c.charts, err = c.draw(reports, shared)
 	return c, err
 }
 
 // names tells two machines apart, by the backend or the date if they are alike.
-func names(a, b machine) [2]string {
-	n := [2]string{a.name(), b.name()}
+func names(a, b machine) []string {
+	n := []string{a.name(), b.name()}
 	for _, more := range []func(m machine) string{
 		func(m machine) string { return m.Backend },
 		func(m machine) string { return m.Date.Format(time.DateTime) },
@@ -127,7 +149,7 @@ func names(a, b machine) [2]string {
 }
 
 // times is how many times as fast the second result is.
-func times(p [2]result) float64 {
+func times(p []result) float64 {
 	if p[0].Unit == perElem || p[0].Unit == perCall { // less is more
 		return p[0].Speed / p[1].Speed
 	}
@@ -141,24 +163,34 @@ func (r result) noisy() string {
 }
 
 // all is the table of all benchmarks.
-func (c comparison) all(pairs [][2]result) table {
-	t := table{caption: "Every benchmark", rows: [][]string{{"benchmark", "unit", c.names[0], c.names[1], "ratio",
-		"of its limit: " + c.names[0], "of its limit: " + c.names[1], "ratio"}}}
-	for _, p := range pairs {
-		share := p[1].fraction() / p[0].fraction()
-		t.rows = append(t.rows, []string{
-			strings.ReplaceAll(p[0].name(), "/", " "), string(p[0].Unit), p[0].noisy(), p[1].noisy(),
-			fmt.Sprintf("%.3f%s", times(p), mark(p[0].Speeds, p[1].Speeds, len(pairs))),
-			fmt.Sprintf("%.3f", p[0].fraction()), fmt.Sprintf("%.3f", p[1].fraction()),
-			fmt.Sprintf("%.3f%s", share, mark(p[0].Parts, p[1].Parts, len(pairs))),
-		})
+func (c comparison) all(shared [][]result) table {
+	rows := [][]string{slices.Concat([]string{"benchmark", "unit"}, c.names)}
+	if len(c.names) == 2 {
+		rows[0] = append(rows[0], "ratio")
 	}
-	return t
+	for _, name := range c.names {
+		rows[0] = append(rows[0], "of its limit: "+name)
+	}
+	if len(c.names) == 2 {
+		rows[0] = append(rows[0], "ratio")
+	}
+	for _, p := range shared {
+		row, fractions := []string{strings.ReplaceAll(p[0].name(), "/", " "), string(p[0].Unit)}, []string{}
+		for _, r := range p {
+			row, fractions = append(row, r.noisy()), append(fractions, fmt.Sprintf("%.3f", r.fraction()))
+		}
+		if len(p) == 2 {
+			row = append(row, fmt.Sprintf("%.3f%s", times(p), mark(p[0].Speeds, p[1].Speeds, len(shared))))
+			fractions = append(fractions, fmt.Sprintf("%.3f%s", p[1].fraction()/p[0].fraction(), mark(p[0].Parts, p[1].Parts, len(shared))))
+		}
+		rows = append(rows, append(row, fractions...))
+	}
+	return table{caption: "Every benchmark", rows: rows}
 }
 
 // choice is the table for those who have to choose a machine: a few kernels, on one core and on all, what that is for each
 // core and for each GB/s of memory, and what limits it.
-func (c comparison) choice(a, b report, pairs [][2]result) []table {
+func (c comparison) choice(reports []report) []table {
 	t := table{caption: "To choose by", rows: [][]string{{"", "machine", "one core", "all cores", "for each core", "for each GB/s of memory", "limit of one core, and how near"}}}
 	for _, k := range []struct{ label, kernel, shape string }{
 		{"attention, 2048 tokens, d = 64, GFLOP/s", "Attention", "n=2048/d=64/heads=8/causal=false"},
@@ -169,10 +201,9 @@ func (c comparison) choice(a, b report, pairs [][2]result) []table {
 		{"product with weights 384 × 1536, 128 rows, GFLOP/s", "MatMulPacked", "k=384/n=1536/m=128"},
 		{"layer, 512 tokens × 512, GFLOP/s", "SelfAttention", "tokens=512/model=512/heads=8"},
 	} {
-		var one, all [2]float64
-		var limits [2]string
-		var cells [2][]string
-		for i, rep := range []report{a, b} {
+		one, all := make([]float64, len(reports)), make([]float64, len(reports))
+		var rows [][]string
+		for i, rep := range reports {
 			m := rep.Machine
 			find := func(workers int) (result, bool) {
 				shape := fmt.Sprintf("%s/workers=%d", k.shape, workers)
@@ -187,28 +218,29 @@ func (c comparison) choice(a, b report, pairs [][2]result) []table {
 				break
 			}
 			one[i] = r.Speed
-			limits[i] = fmt.Sprintf("multipliers, %.2f of their peak", r.Gflops/m.Peak[0])
+			limit := fmt.Sprintf("multipliers, %.2f of their peak", r.Gflops/m.Peak[0])
 			if r.Traffic < m.Peak[0]/m.Read[0] {
-				limits[i] = fmt.Sprintf("memory, %.2f of reading", r.Gflops/r.Traffic/m.Read[0])
+				limit = fmt.Sprintf("memory, %.2f of reading", r.Gflops/r.Traffic/m.Read[0])
 			}
-			cells[i] = []string{r.noisy(), "-", "-", "-"}
+			row := []string{k.label, c.names[i], r.noisy(), "-", "-", "-", limit}
 			if r, ok := find(m.Workers); ok {
 				all[i] = r.Speed
-				cells[i] = []string{cells[i][0], fmt.Sprintf("%s on %d", r.noisy(), m.Workers),
-					fmt.Sprintf("%.4g", r.Speed/float64(m.Workers)), fmt.Sprintf("%.3g", r.Speed/m.Read[1])}
+				row[3], row[4], row[5] = fmt.Sprintf("%s on %d", r.noisy(), m.Workers), fmt.Sprintf("%.4g", r.Speed/float64(m.Workers)), fmt.Sprintf("%.3g", r.Speed/m.Read[1])
 			}
+			rows = append(rows, row)
 		}
-		if one[0] == 0 || one[1] == 0 {
+		if len(rows) < len(reports) {
 			continue
 		}
-		for i := range cells {
-			t.rows = append(t.rows, slices.Concat([]string{k.label, c.names[i]}, cells[i], []string{limits[i]}))
+		t.rows = append(t.rows, rows...)
+		if len(reports) == 1 {
+			continue
 		}
 		ratio := []string{k.label, "ratio", fmt.Sprintf("%.3f", one[1]/one[0]), "-", "-", "-", ""}
 		if all[0] > 0 && all[1] > 0 {
-			cores, memory := float64(b.Machine.Workers)/float64(a.Machine.Workers), b.Machine.Read[1]/a.Machine.Read[1]
-			x := all[1] / all[0]
-			ratio = []string{k.label, "ratio", ratio[2], fmt.Sprintf("%.3f", x), fmt.Sprintf("%.3f", x/cores), fmt.Sprintf("%.3f", x/memory), ""}
+			a, b := reports[0].Machine, reports[1].Machine
+			cores, memory, x := float64(b.Workers)/float64(a.Workers), b.Read[1]/a.Read[1], all[1]/all[0]
+			ratio[3], ratio[4], ratio[5] = fmt.Sprintf("%.3f", x), fmt.Sprintf("%.3f", x/cores), fmt.Sprintf("%.3f", x/memory)
 		}
 		t.rows = append(t.rows, ratio)
 	}
@@ -218,8 +250,8 @@ func (c comparison) choice(a, b report, pairs [][2]result) []table {
 	return []table{t}
 }
 
-// draw draws the fractions of both machines against each other, the roofs of both, and attention over the length.
-func (c comparison) draw(a, b report, pairs [][2]result) (charts []chart, err error) {
+// draw draws the fractions of two machines against each other, the roofs of all, and attention over the length.
+func (c comparison) draw(reports []report, shared [][]result) (charts []chart, err error) {
 	add := func(title, caption string, x axes, s []series) {
 		svg, failed := drawn(x, s)
 		if failed != nil {
@@ -228,20 +260,22 @@ func (c comparison) draw(a, b report, pairs [][2]result) (charts []chart, err er
 			charts = append(charts, chart{title, caption, svg})
 		}
 	}
-	var dots []series
-	for _, p := range pairs {
-		i := slices.IndexFunc(dots, func(s series) bool { return s.name == p[0].Kernel })
-		if i < 0 {
-			i, dots = len(dots), append(dots, series{name: p[0].Kernel})
+	if len(reports) == 2 {
+		var dots []series
+		for _, p := range shared {
+			i := slices.IndexFunc(dots, func(s series) bool { return s.name == p[0].Kernel })
+			if i < 0 {
+				i, dots = len(dots), append(dots, series{name: p[0].Kernel})
+			}
+			dots[i].points = append(dots[i].points, plotter.XY{X: p[0].fraction(), Y: p[1].fraction()})
 		}
-		dots[i].points = append(dots[i].points, plotter.XY{X: p[0].fraction(), Y: p[1].fraction()})
+		dots = append(dots, series{name: "equal", dashed: true, points: plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}})
+		add("Fractions of the limit", "Above the line "+c.names[1]+" is closer to the limits of its machine. A ring: beyond the edge, at which it is drawn.",
+			axes{x: c.names[0], y: c.names[1], noLines: true, top: 1.05, right: 1.05}, dots)
 	}
-	dots = append(dots, series{name: "equal", dashed: true, points: plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}})
-	add("Fractions of the limit", "Above the line "+c.names[1]+" is closer to the limits of its machine. A ring: beyond the edge, at which it is drawn.",
-		axes{x: c.names[0], y: c.names[1], noLines: true, top: 1.05, right: 1.05}, dots)
 
 	var roofs []series
-	for i, rep := range []report{a, b} {
+	for i, rep := range reports {
 		name, m := c.names[i], rep.Machine
 		points := rep.seriesBy(func(r result) bool {
 			return rep.ours(r) && r.Traffic > 0 && slices.Contains([]string{"", "1"}, r.key("workers"))
@@ -271,7 +305,7 @@ func (c comparison) draw(a, b report, pairs [][2]result) (charts []chart, err er
 		{"Attention over the length, absolute", "GFLOP/s", func(r result) float64 { return r.Speed }},
 	} {
 		var lines []series
-		for i, rep := range []report{a, b} {
+		for i, rep := range reports {
 			lines = append(lines, rep.seriesBy(func(r result) bool {
 				return rep.ours(r) && r.Kernel == "Attention" && r.number("workers") == 1 && r.key("heads") == "1" && r.number("d") == 64
 			}, func(r result) string { return c.names[i] + map[string]string{"true": ", causal"}[r.key("causal")] },

@@ -3,10 +3,10 @@
 //
 //	go run .                            # everything: out/report.json, .md and .html
 //	go run . -run 'Attention/n=512/'    # some benchmarks
-//	go run . compare a.json b.json      # two machines, or versions
+//	go run . compare a.json b.json      # two machines, or versions; or one beside models
 //	go run . check REV                  # which benchmarks this work tree changes against a revision
 //	go run . cliffs                     # lengths at which a call takes longer than a longer one, or than plain Go
-//	go run . accuracy                   # the largest errors of all implementations, by kind of input, in units of a bound
+//	go run . accuracy                   # the largest errors of all implementations, by kind of input, and over many keys
 //	go run . readme                     # write what is made of the committed reports: numbers, pages, README's pictures
 //	chrt -f 10 go run .                 # fewer disturbances from this machine's own processes, as root
 //

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/selfattn/attn/bench/internal/modelled"
 	"github.com/selfattn/attn/bench/internal/quiet"
 	"github.com/selfattn/attn/kernel"
 	"github.com/stretchr/testify/require"
@@ -186,7 +187,7 @@ func TestFlags(t *testing.T) {
 		require.Error(t, runReport(args, io.Discard, io.Discard))
 	}
 	require.Error(t, runCheck(nil, io.Discard, io.Discard))
-	require.Error(t, runCompare([]string{"a.json"}, io.Discard, io.Discard))
+	require.Error(t, runCompare([]string{"a.json", "b.json", "c.json"}, io.Discard, io.Discard))
 }
 
 const (
@@ -415,9 +416,9 @@ func synthetic(backend string, scale float64) report {
 
 func TestCompare(t *testing.T) {
 	a, b := synthetic("avx2", 1), synthetic("neon", 1.1)
-	c, err := compare(a, b)
+	c, err := compare([]report{a, b})
 	require.NoError(t, err)
-	require.Equal(t, [2]string{"CPU (avx264)", "CPU (neon64)"}, c.names)
+	require.Equal(t, []string{"CPU (avx264)", "CPU (neon64)"}, c.names)
 	all := c.tables[len(c.tables)-1].rows
 	require.Len(t, all, 4, "a header and the benchmarks that both have")
 	require.Len(t, c.charts, 4)
@@ -432,7 +433,7 @@ func TestCompare(t *testing.T) {
 		{"attention, 2048 tokens, d = 64, GFLOP/s", "ratio", "1.100", "1.100", "1.100", "1.100", ""},
 	}, c.tables[0].rows[1:])
 
-	c, err = compare(a, synthetic("avx2", 1.001))
+	c, err = compare([]report{a, synthetic("avx2", 1.001)})
 	require.NoError(t, err)
 	require.Equal(t, "1.001 ≈", c.tables[1].rows[1][4])
 	require.NotEqual(t, c.names[0], c.names[1])
@@ -440,16 +441,16 @@ func TestCompare(t *testing.T) {
 	for i := range few.Results {
 		few.Results[i].Speeds = few.Results[i].Speeds[:2]
 	}
-	c, err = compare(a, few)
+	c, err = compare([]report{a, few})
 	require.NoError(t, err)
 	require.Equal(t, "2.000 ?", c.tables[1].rows[1][4])
-	_, err = compare(a, report{})
+	_, err = compare([]report{a, {}})
 	require.Error(t, err)
 	few.Machine.Emulator = "QEMU"
-	_, err = compare(a, few)
+	_, err = compare([]report{a, few})
 	require.ErrorContains(t, err, "times of an emulator are not compared")
 	require.Contains(t, few.title(), "emulated by QEMU")
-	c, err = compare(few, few)
+	c, err = compare([]report{few, few})
 	require.NoError(t, err)
 	require.Contains(t, c.names[0], "EMULATED")
 
@@ -465,6 +466,15 @@ func TestCompare(t *testing.T) {
 	page := filepath.Join(dir, "new", "compare.html")
 	require.NoError(t, runCompare(append([]string{"-html", page}, paths...), &out, io.Discard))
 	require.Contains(t, out.String(), "2.000")
+	out.Reset()
+	require.NoError(t, runCompare([]string{"-html", page, paths[0]}, &out, io.Discard), "one beside models")
+	require.NotContains(t, out.String(), "ratio")
+	_, modelled, ok := strings.Cut(out.String(), "## MODELLED, not measured")
+	require.True(t, ok, out.String())
+	modelled, measured, _ := strings.Cut(modelled, "## Every benchmark")
+	require.Contains(t, modelled, "Neoverse V1")
+	require.Contains(t, modelled, "by nobody yet")
+	require.NotContains(t, measured, "Neoverse")
 	html, err := os.ReadFile(page)
 	require.NoError(t, err)
 	require.Contains(t, string(html), "<svg")
@@ -546,6 +556,14 @@ func TestReadme(t *testing.T) {
 	}
 	_, err = updateNumbers("no numbers", nil)
 	require.Error(t, err)
+
+	// README says of NEON what the models do.
+	m, err := newestModels()
+	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	require.NoError(t, err)
+	i := slices.IndexFunc(m.Attentions, func(a modelled.Attention) bool { return a.CPU == "neoverse-v1" && a.Tokens == 2048 })
+	require.Contains(t, string(readme), m.Attentions[i].Range()+" GFLOP/s on a core of Neoverse V1")
 }
 
 // A browser shows the committed page, every chart of it, and complains of nothing.

@@ -31,6 +31,9 @@ func runReadme(args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
+// shown is what numbers of results/README.md are made of.
+type shown interface{ readme(w io.Writer) }
+
 // fromReports returns what is made of the reports that results/README.md names: this file with their numbers, their
 // pages, and the pictures of README, by path.
 func fromReports() (files map[string]string, err error) {
@@ -39,23 +42,39 @@ func fromReports() (files map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	files = map[string]string{}
 	var reports []report
-	var names []string
-	updated, err := updateNumbers(string(text), func(name string) (report, error) {
-		rep, err := readReport(filepath.Join("results", name))
-		reports, names = append(reports, rep), append(names, name)
+	files[path], err = updateNumbers(string(text), func(name string) (shown, error) {
+		path := filepath.Join("results", name)
+		switch {
+		case strings.HasSuffix(name, modelsEnd):
+			return readModels(path)
+		case strings.HasSuffix(name, accuracyEnd):
+			a, err := readAccuracies(path)
+			for _, c := range schemes {
+				if err == nil {
+					var svg strings.Builder
+					errorPicture(&svg, a, c)
+					files[filepath.Join("results", "errors-"+c.name+".svg")] = svg.String()
+				}
+			}
+			return a, err
+		}
+		rep, err := readReport(path)
+		if err != nil {
+			return nil, err
+		}
+		if rep.Incomplete != "" {
+			return nil, fmt.Errorf("%s is incomplete: %s", name, rep.Incomplete)
+		}
+		reports = append(reports, rep)
+		var page strings.Builder
+		err = rep.html(&page)
+		files[strings.TrimSuffix(path, ".json")+".html"] = page.String()
 		return rep, err
 	})
 	if err != nil {
 		return nil, err
-	}
-	files = map[string]string{path: updated}
-	for i, rep := range reports {
-		var page strings.Builder
-		if err := rep.html(&page); err != nil {
-			return nil, err
-		}
-		files[filepath.Join("results", strings.TrimSuffix(names[i], ".json")+".html")] = page.String()
 	}
 	for _, c := range schemes {
 		var svg strings.Builder
@@ -66,7 +85,7 @@ func fromReports() (files map[string]string, err error) {
 }
 
 // updateNumbers returns the text with the numbers of the reports that it names, which read reads.
-func updateNumbers(text string, read func(name string) (report, error)) (string, error) {
+func updateNumbers(text string, read func(name string) (shown, error)) (string, error) {
 	var b strings.Builder
 	for n := 0; ; n++ {
 		before, rest, ok := strings.Cut(text, readmeBegin)
@@ -78,15 +97,12 @@ func updateNumbers(text string, read func(name string) (report, error)) (string,
 		if !ok || !ok2 || !ok3 {
 			return "", fmt.Errorf("results/README.md has no %q and %q", readmeBegin, readmeEnd)
 		}
-		rep, err := read(name)
+		from, err := read(name)
 		if err != nil {
 			return "", err
 		}
-		if rep.Incomplete != "" {
-			return "", fmt.Errorf("%s is incomplete: %s", name, rep.Incomplete)
-		}
 		b.WriteString(before + readmeBegin + name + " -->\n")
-		rep.readme(&b)
+		from.readme(&b)
 		b.WriteString(readmeEnd)
 		text = after
 	}
