@@ -516,6 +516,19 @@ func SoftmaxTile(s []float32, st *tile.Panel, n int) {
 	tile.SoftmaxTile(s, st, n)
 }
 
+// DrawTile is [tile.DrawTile].
+func DrawTile(lanes []uint32, d *tile.Draw, key int) {
+	if level >= levelAVX512 && d.Width == avx512.PanelWidth {
+		avx512.DrawTile(lanes, d, key)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.DrawTile(lanes, d, key)
+		return
+	}
+	tile.DrawTile(lanes, d, key)
+}
+
 // ValueTile is [tile.ValueTile].
 func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
 	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
@@ -738,6 +751,19 @@ func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v ti
 		return
 	}
 	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradDrop is [tile.GradDrop].
+func GradDrop(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32) {
+	if level >= levelAVX512 && ds.Dim == avx512.PanelWidth {
+		avx512.GradDrop(ds, p, start, lanes)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.GradDrop(ds, p, start, lanes)
+		return
+	}
+	tile.GradDrop(ds, p, start, lanes)
 }
 
 // GradCap is [tile.GradCap].

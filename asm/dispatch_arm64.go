@@ -368,6 +368,15 @@ func SoftmaxTile(s []float32, st *tile.Panel, n int) {
 	tile.SoftmaxTile(s, st, n)
 }
 
+// DrawTile is [tile.DrawTile].
+func DrawTile(lanes []uint32, d *tile.Draw, key int) {
+	if level >= levelNEON {
+		neon.DrawTile(lanes, d, key)
+		return
+	}
+	tile.DrawTile(lanes, d, key)
+}
+
 // ValueTile is [tile.ValueTile].
 func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
 	if level >= levelNEON {
@@ -525,6 +534,15 @@ func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v ti
 		return
 	}
 	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradDrop is [tile.GradDrop].
+func GradDrop(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32) {
+	if level >= levelNEON {
+		neon.GradDrop(ds, p, start, lanes)
+		return
+	}
+	tile.GradDrop(ds, p, start, lanes)
 }
 
 // GradCap is [tile.GradCap].

@@ -212,6 +212,11 @@ func SoftmaxTile(s []float32, st *tile.Panel, n int) {
 	tile.SoftmaxTile(s, st, n)
 }
 
+// DrawTile is [tile.DrawTile].
+func DrawTile(lanes []uint32, d *tile.Draw, key int) {
+	tile.DrawTile(lanes, d, key)
+}
+
 // ValueTile is [tile.ValueTile].
 func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
 	tile.ValueTile(acc, p, st, v, upper, ahead)
@@ -300,6 +305,11 @@ func GradWeight(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32) 
 // GradTile is [tile.GradTile].
 func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows) {
 	tile.GradTile(ds, p, do, start, v)
+}
+
+// GradDrop is [tile.GradDrop].
+func GradDrop(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32) {
+	tile.GradDrop(ds, p, start, lanes)
 }
 
 // GradCap is [tile.GradCap].

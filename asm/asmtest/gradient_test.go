@@ -82,6 +82,12 @@ func TestGradient(t *testing.T) {
 					tile.ClearTile(want.rows(), lanes)
 					impl.ClearTile(p.rows(), lanes)
 					equalMatrix(t, want, p, "ClearTile %s", what)
+
+					both := m.matrix(r, n, 2*w, kind)
+					want = both.clone()
+					tile.GradDrop(want.left(w), want.right(w), inverse, lanes)
+					impl.GradDrop(both.left(w), both.right(w), inverse, lanes)
+					equalMatrix(t, want, both, "GradDrop %s", what)
 				}
 			}
 		})

@@ -131,7 +131,7 @@ func tileLengths(r *rand.Rand, step int) []int {
 
 // No kernel of the table is without a test here.
 func TestEveryKernelIsTested(t *testing.T) {
-	tests := read(t, "kernels_test.go") + read(t, "gradient_test.go") + read(t, "mask_test.go")
+	tests := read(t, "kernels_test.go") + read(t, "gradient_test.go") + read(t, "mask_test.go") + read(t, "dropout_test.go")
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Impl]()) {
 		if field.Type.Kind() == reflect.Func {
 			require.Contains(t, tests, "impl."+field.Name+"(", "%s of an implementation is compared with nothing", field.Name)

@@ -49,6 +49,7 @@ type Impl struct {
 	PackMask           func(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int)
 	HideTile           func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile        func(s []float32, st *tile.Panel, n int)
+	DrawTile           func(lanes []uint32, d *tile.Draw, key int)
 	ValueTile          func(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows)
 	FinishPanel        func(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool)
 	RowScores          func(s, q []float32, w, rows int, k tile.Rows)
@@ -67,6 +68,7 @@ type Impl struct {
 	MergeRow           func(acc, o []float32, a, b float32)
 	GradWeight         func(p tile.Rows, s []float32, max, inverse *[tile.MaxPanel]float32)
 	GradTile           func(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v tile.Rows)
+	GradDrop           func(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32)
 	GradCap            func(ds tile.Rows, s []float32, inverse float32)
 	ClearTile          func(x tile.Rows, lanes *[tile.Keys]uint32)
 	RowsTile           func(c, a, b tile.Rows)
@@ -116,6 +118,7 @@ func Generic(w int) Impl {
 		PackMask:           tile.PackMask,
 		HideTile:           tile.HideTile,
 		SoftmaxTile:        tile.SoftmaxTile,
+		DrawTile:           tile.DrawTile,
 		ValueTile:          tile.ValueTile,
 		FinishPanel:        tile.FinishPanel,
 		RowScores:          tile.RowScores,
@@ -134,6 +137,7 @@ func Generic(w int) Impl {
 		MergeRow:           tile.MergeRow,
 		GradWeight:         tile.GradWeight,
 		GradTile:           tile.GradTile,
+		GradDrop:           tile.GradDrop,
 		GradCap:            tile.GradCap,
 		ClearTile:          tile.ClearTile,
 		RowsTile:           tile.RowsTile,

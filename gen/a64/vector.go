@@ -59,7 +59,7 @@ var (
 		"fadd": 0x4E20D400, "fsub": 0x4EA0D400, "fmul": 0x6E20DC00, "fdiv": 0x6E20FC00,
 		"fmla": 0x4E20CC00, "fmls": 0x4EA0CC00, "fmax": 0x4E20F400, "fmin": 0x4EA0F400,
 		"fmaxnm": 0x4E20C400, "fcmeq": 0x4E20E400, "fcmgt": 0x6EA0E400,
-		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400, "umin": 0x6EA06C00, "umax": 0x6EA06400,
+		"mul": 0x4EA09C00, "cmtst": 0x4EA08C00, "sabd": 0x4EA07400, "umin": 0x6EA06C00, "umax": 0x6EA06400, "cmhs": 0x6EA03C00,
 	}
 	twoRegisters = map[string]uint32{"frintp": 0x4EA18800, "fcvtns": 0x4E21A800, "scvtf": 0x4E21D800, "fneg": 0x6EA0F800, "fabs": 0x4EA0F800}
 	byElement    = map[string]uint32{"fmla": 0x4F801000}
@@ -71,6 +71,9 @@ const (
 	orn     = 0x4EE01C00
 	fmaxv   = 0x6E30F800
 	faddp   = 0x7E30D800
+	addv    = 0x4EB1B800
+	umull   = 0x2EA0C000
+	umull2  = 0x6EA0C000
 	ldrQReg = 0x3CE06800
 	strQReg = 0x3CA06800
 )
@@ -105,10 +108,12 @@ func (a *Asm) SCVTF(d, n V)  { a.two("scvtf", d, n) }
 // FABS clears the sign.
 func (a *Asm) FABS(d, n V) { a.two("fabs", d, n) }
 
-// Comparisons set all bits of a lane or none. CMTST does where n and m share a bit.
+// Comparisons set all bits of a lane or none. CMTST does where n and m share a bit, CMHS where n is not less than m as an integer without
+// a sign.
 func (a *Asm) FCMEQ(d, n, m V) { a.three(define, "fcmeq", d, n, m) }
 func (a *Asm) FCMGT(d, n, m V) { a.three(define, "fcmgt", d, n, m) }
 func (a *Asm) CMTST(d, n, m V) { a.three(define, "cmtst", d, n, m) }
+func (a *Asm) CMHS(d, n, m V)  { a.three(define, "cmhs", d, n, m) }
 
 // FMLAElement is d += n * m[lane], rounded once.
 func (a *Asm) FMLAElement(d, n, m V, lane int) {
@@ -131,6 +136,16 @@ func (a *Asm) MULV(d, n, m V) { a.three(define, "mul", d, n, m) }
 func (a *Asm) SABD(d, n, m V) { a.three(define, "sabd", d, n, m) }
 func (a *Asm) ADDV(d, n, m V) { a.op(define, "VADD", m.in("S4"), n.in("S4"), d.in("S4")) }
 func (a *Asm) SUBV(d, n, m V) { a.op(define, "VSUB", m.in("S4"), n.in("S4"), d.in("S4")) }
+
+// AddLanes is the sum of the lanes of n in the low lane of d. UMULL are the 64-bit products of the two low lanes of n and m, UMULL2 of
+// the high ones.
+func (a *Asm) AddLanes(d, n V) { a.word(define, addv, "addv s%d, v%d.4s", d.d(), n.n()) }
+func (a *Asm) UMULL(d, n, m V) {
+	a.word(define, umull, "umull v%d.2d, v%d.2s, v%d.2s", d.d(), n.n(), m.m())
+}
+func (a *Asm) UMULL2(d, n, m V) {
+	a.word(define, umull2, "umull2 v%d.2d, v%d.4s, v%d.4s", d.d(), n.n(), m.m())
+}
 
 // Lanes of other sizes: FCVTN rounds 4 lanes to binary16 in the low half of d, and FCVTL converts them back. XTN leaves
 // the low halves of 4 lanes and SHRN16 the high ones, in the low half of d, and XTNB the low bytes of 8 lanes of 16 bits.
@@ -157,6 +172,7 @@ func (a *Asm) USHR(d, n V, bits int) {
 // Bits. BIC is n &^ m, ORN n | ^m; BIT inserts the bits of n where m is set, BIF where it is not.
 func (a *Asm) ANDV(d, n, m V) { a.op(define, "VAND", m.in("B16"), n.in("B16"), d.in("B16")) }
 func (a *Asm) ORRV(d, n, m V) { a.op(define, "VORR", m.in("B16"), n.in("B16"), d.in("B16")) }
+func (a *Asm) EORV(d, n, m V) { a.op(define, "VEOR", m.in("B16"), n.in("B16"), d.in("B16")) }
 func (a *Asm) BIT(d, n, m V)  { a.op(update, "VBIT", m.in("B16"), n.in("B16"), d.in("B16")) }
 func (a *Asm) BIF(d, n, m V)  { a.op(update, "VBIF", m.in("B16"), n.in("B16"), d.in("B16")) }
 func (a *Asm) BIC(d, n, m V) {

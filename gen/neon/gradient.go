@@ -19,6 +19,11 @@ func genGradient(g *gen) {
 	g.gradTile()
 	g.RET()
 
+	g.Begin("gradDrop", "func(ds, p *float32, stride int, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32, n int)",
+		"gradDrop sets gradients of n keys whose weight is dropped, as [tile.GradDrop]. The stride is in bytes.")
+	g.gradDrop()
+	g.RET()
+
 	g.Begin("gradCap", "func(ds *float32, stride int, s *float32, n int, inverse float32)",
 		"gradCap multiplies gradients by the slopes of a cap, as [tile.GradCap]. The stride is in bytes.")
 	g.gradCap()
@@ -107,29 +112,58 @@ func (g *gen) gradCap() {
 	})
 }
 
-// clearTile: V16-V19 the bits of the lanes.
+// gradDrop: V20-V23 the start.
+func (g *gen) gradDrop() {
+	ds, p, stride, start, lanes, n := g.Param("ds"), g.Param("p"), g.Param("stride"), g.Param("start"), g.Param("lanes"), g.Param("n")
+	g.load(grid(20, 4), start, 0)
+	seen := g.seenLanes(lanes)
+	g.Blocks(n, 1, func() {
+		g.load(grid(0, 4), ds, 0)
+		g.load(grid(4, 4), p, 0)
+		g.Mul(grid(4, 4), grid(4, 4), grid(20, 4))
+		seen(func(i, mask a64.V) { g.BIF(i, 4+i, mask) })
+		g.store(grid(0, 4), ds, 0)
+		g.ADD(ds, ds, stride)
+		g.ADD(p, p, stride)
+	})
+}
+
 func (g *gen) clearTile() {
 	x, stride, lanes, n := g.Param("x"), g.Param("stride"), g.Param("lanes"), g.Param("n")
-	seen, word, table := g.V(), g.X(), g.X()
+	seen := g.seenLanes(lanes)
+	g.Blocks(n, 1, func() {
+		g.load(grid(0, 4), x, 0)
+		seen(func(i, mask a64.V) { g.ANDV(i, i, mask) })
+		g.store(grid(0, 4), x, 0)
+		g.ADD(x, x, stride)
+	})
+}
+
+// laneBits loads the bit of each lane of a panel into V16-V19.
+func (g *gen) laneBits() {
 	var bits []uint32
 	for lane := range panel {
 		bits = append(bits, 1<<lane)
 	}
+	table := g.X()
 	g.Table("bits", bits...)
 	g.Address(table, "bits")
 	g.load(grid(16, 4), table, 0)
-	g.Blocks(n, 1, func() {
+}
+
+// seenLanes returns a function that calls f for each vector of a panel, with the lanes whose bit of the next word is set.
+func (g *gen) seenLanes(lanes a64.X) func(f func(i, mask a64.V)) {
+	g.laneBits()
+	word, mask, seen := g.X(), g.V(), g.V()
+	return func(f func(i, mask a64.V)) {
 		g.LDRW(word, mem(lanes, 0))
 		g.DUPX(seen, word)
-		g.load(grid(0, 4), x, 0)
 		for i := range a64.V(4) {
-			g.CMTST(4, 16+i, seen)
-			g.ANDV(i, i, 4)
+			g.CMTST(mask, 16+i, seen)
+			f(i, mask)
 		}
-		g.store(grid(0, 4), x, 0)
 		g.ADDI(lanes, lanes, 4)
-		g.ADD(x, x, stride)
-	})
+	}
 }
 
 // addProduct adds a product of a, which point and advance go through, to columns of c.

@@ -42,6 +42,7 @@ var files = []struct {
 	{"value", genValue},
 	{"row", genRow},
 	{"gradient", genGradient},
+	{"dropout", genDropout},
 	{"rotary", genRotary},
 	{"limit", genLimit},
 }

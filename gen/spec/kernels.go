@@ -158,6 +158,9 @@ var Kernels = []Kernel{
 		Name: "SoftmaxTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"n", integer, value}},
 	}, {
+		Name: "DrawTile", Width: "d.Width",
+		Params: []Param{{"lanes", words, write("len(lanes)")}, {"d", draw, read()}, {"key", integer, value}},
+	}, {
 		Name: "ValueTile", Width: "st.Width",
 		Params: []Param{{"acc", vector, write("v.Dim*PanelWidth")}, {"p", vector, read("v.Len*PanelWidth")}, {"st", state, read()},
 			{"v", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
@@ -231,6 +234,9 @@ var Kernels = []Kernel{
 		Name: "GradTile", Width: "ds.Dim",
 		Params: []Param{{"ds", rows, write()}, {"p", rows, read()}, {"do", vector, read("v.Dim*PanelWidth")}, {"start", floats, read()},
 			{"v", rows, read()}},
+	}, {
+		Name: "GradDrop", Width: "ds.Dim",
+		Params: []Param{{"ds", rows, write()}, {"p", rows, read()}, {"start", floats, read()}, {"lanes", bits, read()}},
 	}, {
 		Name: "GradCap", Width: "ds.Dim",
 		Params: []Param{{"ds", rows, write()}, {"s", vector, read("ds.Len*PanelWidth")}, {"inverse", float, value}},

@@ -20,9 +20,11 @@ const tilePath = "github.com/selfattn/attn/generic/tile"
 // vector or of rows, or to a state or an array of package tile.
 func Signature(expr string) (*gotypes.Signature, error) {
 	pkg := types.NewPackage(tilePath, "tile")
-	state := types.NewTypeName(token.NoPos, pkg, "Panel", nil)
-	types.NewNamed(state, types.NewStruct(nil, nil), nil)
-	pkg.Scope().Insert(state)
+	for _, name := range []string{"Panel", "Draw"} {
+		state := types.NewTypeName(token.NoPos, pkg, name, nil)
+		types.NewNamed(state, types.NewStruct(nil, nil), nil)
+		pkg.Scope().Insert(state)
+	}
 	for name, n := range map[string]int64{"Lanes": tile.Lanes, "MaxPanel": tile.MaxPanel, "Keys": tile.Keys} {
 		pkg.Scope().Insert(types.NewConst(token.NoPos, pkg, name, types.Typ[types.UntypedInt], constant.MakeInt64(n)))
 	}

@@ -22,6 +22,11 @@ func genGradient(g *gen) {
 	g.gradTile()
 	g.end()
 
+	g.begin("gradDrop", "func(ds, p *float32, stride int, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32, n int)",
+		"gradDrop sets gradients of n keys whose weight is dropped, as [tile.GradDrop]. The stride is in bytes.")
+	g.gradDrop()
+	g.end()
+
 	g.begin("gradCap", "func(ds *float32, stride int, s *float32, n int, inverse float32)",
 		"gradCap multiplies gradients by the slopes of a cap, as [tile.GradCap]. The stride is in bytes.")
 	g.gradCap()
@@ -107,6 +112,27 @@ func (g *gen) gradTile() {
 		tiles.tile(rows)
 		g.advance(v0, v.stride, rows)
 	})
+}
+
+// gradDrop: V0 and V1 the start, V2 its product, V3-V6 as whereBits wants.
+func (g *gen) gradDrop() {
+	ds, p, stride, start, lanes, n := g.ptr("ds"), g.ptr("p"), g.ptr("stride"), g.ptr("start"), g.ptr("lanes"), g.ptr("n")
+	for h := range 2 {
+		g.VMOVUPS(mem(start, g.w()*h), g.V(h))
+	}
+	where := g.whereBits(lanes, g.V(2), g.V(3), g.V(4), g.V(5), g.V(6))
+	loop := g.label("key")
+	g.Label(loop)
+	for h := range 2 {
+		g.VMULPS(mem(p, g.w()*h), g.V(h), g.V(2))
+		where(h, mem(ds, g.w()*h))
+		g.VMOVUPS(g.V(3), mem(ds, g.w()*h))
+	}
+	g.ADDQ(I8(4), lanes)
+	g.ADDQ(stride, p)
+	g.ADDQ(stride, ds)
+	g.DECQ(n)
+	g.JNZ(LabelRef(loop))
 }
 
 // gradCap: V0 the inverse of the cap, V1 ones, V2-V5 tangents and slopes.

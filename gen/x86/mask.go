@@ -80,6 +80,7 @@ const (
 	equal     = 0
 	unordered = 3
 	notEqual  = 4
+	notLess   = 5
 )
 
 // zeroWhere sets the lanes of x to +0 where x equals y; t is scratch.
@@ -141,6 +142,25 @@ func (g *gen) orDiffer(x, y, z, t, u reg.VecPhysical, bits reg.GPVirtual) {
 		g.VMOVMSKPS(t, b)
 	}
 	g.ORL(b, bits)
+}
+
+// storeNotBelow stores a bit for each lane of x, integers without a sign: whether it is not less than y. They are those of half h of
+// a panel in the word at m, of which the first half clears the rest; t is scratch.
+func (g *gen) storeNotBelow(x, y, t reg.VecPhysical, h int, m Mem) {
+	if g.avx512() {
+		g.VPCMPUD(U8(notLess), y, x, reg.K1)
+		g.KMOVW(reg.K1, m.Offset(2*h))
+		return
+	}
+	g.VPMAXUD(x, y, t)
+	g.VPCMPEQD(x, t, t)
+	b := g.GP32()
+	g.VMOVMSKPS(t, b)
+	if h == 0 {
+		g.MOVL(b, m)
+	} else {
+		g.MOVB(b.As8(), m.Offset(1))
+	}
 }
 
 // whereBits returns a function that sets the lanes of x to those of m, which are half h of a panel, where

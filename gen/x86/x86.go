@@ -52,6 +52,7 @@ var files = []struct {
 	{"row", genRow},
 	{"stored", genStored},
 	{"gradient", genGradient},
+	{"dropout", genDropout},
 	{"rotary", genRotary},
 	{"limit", genLimit},
 }

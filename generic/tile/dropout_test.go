@@ -63,3 +63,38 @@ func TestDropout(t *testing.T) {
 		}
 	}
 }
+
+// A panel draws what its queries do one by one, and no more; what is dropped leaves the start of a gradient, times its weight.
+func TestDrawTile(t *testing.T) {
+	const first, n = 1<<30 + 8, 12
+	d := Draw{Batch: 3, Width: 5, Dropout: NewDropout(0.3, 1, 2)}
+	for r := range d.Query {
+		d.Query[r], d.Head[r] = uint32(7*r), uint32(r%2)
+	}
+	var lanes [Keys]uint32
+	for i := range lanes {
+		lanes[i] = 1 << 31
+	}
+	DrawTile(lanes[:n], &d, first)
+	ds, p, start := make([]float32, n*5), make([]float32, n*5), [MaxPanel]float32{2, 3, 4, 5, 6}
+	for i := range p {
+		ds[i], p[i] = 1, float32(i+1)
+	}
+	rows := func(x []float32) Rows { return Rows{Data: x, Len: n, Dim: 5, Stride: 5} }
+	GradDrop(rows(ds), rows(p), &start, &lanes)
+	for j := range n {
+		if lanes[j]>>d.Width != 0 {
+			t.Errorf("key %d: bits %x behind the lanes", j, lanes[j])
+		}
+		for r := range d.Width {
+			dropped := d.Four(3, int(d.Head[r]), int(d.Query[r]), first+j)>>(j%4)&1 != 0
+			want := float32(1)
+			if dropped {
+				want = float32(j*5+r+1) * start[r]
+			}
+			if lanes[j]>>r&1 == 0 != dropped || ds[j*5+r] != want {
+				t.Errorf("key %d, lane %d: lanes %x, gradient %g, want %v, %g", j, r, lanes[j], ds[j*5+r], dropped, want)
+			}
+		}
+	}
+}

@@ -38,6 +38,19 @@ func GradTile(ds, p Rows, do []float32, start *[MaxPanel]float32, v Rows) {
 	}
 }
 
+// GradDrop sets ds[j][r] to p[j][r]*start[r], which is what is left of it without the weight p, unless bit r of lanes[j] is set.
+// Rows of p are as far apart as those of ds.
+func GradDrop(ds, p Rows, start *[MaxPanel]float32, lanes *[Keys]uint32) {
+	for j, kept := range lanes[:ds.Len] {
+		row, weights := ds.Row(j), p.Row(j)
+		for r := range row {
+			if kept>>r&1 == 0 {
+				row[r] = float32(weights[r] * start[r])
+			}
+		}
+	}
+}
+
 // GradCap multiplies the gradients of a panel by the slopes of the cap that its capped scores s had.
 func GradCap(ds Rows, s []float32, inverse float32) {
 	for j := range ds.Len {

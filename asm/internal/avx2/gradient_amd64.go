@@ -13,6 +13,11 @@ func gradWeight(p *float32, stride int, s *float32, max *[32]float32, inverse *[
 //go:noescape
 func gradTile(ds *float32, p *float32, apart int, do *float32, start *[32]float32, v *float32, dim int, stride int, small int, big int, rest int)
 
+// gradDrop sets gradients of n keys whose weight is dropped, as [tile.GradDrop]. The stride is in bytes.
+//
+//go:noescape
+func gradDrop(ds *float32, p *float32, stride int, start *[32]float32, lanes *[256]uint32, n int)
+
 // gradCap multiplies gradients by the slopes of a cap, as [tile.GradCap]. The stride is in bytes.
 //
 //go:noescape

@@ -1501,6 +1501,59 @@ end22:
 	VZEROUPPER
 	RET
 
+// func gradDrop(ds *float32, p *float32, stride int, start *[32]float32, lanes *[256]uint32, n int)
+// Requires: AVX, AVX2
+TEXT ·gradDrop(SB), NOSPLIT, $0-48
+	MOVQ    ds+0(FP), AX
+	MOVQ    p+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    start+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	MOVQ    n+40(FP), DI
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VMOVUPS lanes0<>+0(SB), Y5
+	VMOVUPS lanes1<>+0(SB), Y6
+
+key55:
+	VMULPS       (CX), Y0, Y2
+	VPBROADCASTD (SI), Y4
+	VPSLLVD      Y5, Y4, Y4
+	VBLENDVPS    Y4, (AX), Y2, Y3
+	VMOVUPS      Y3, (AX)
+	VMULPS       32(CX), Y1, Y2
+	VPBROADCASTD (SI), Y4
+	VPSLLVD      Y6, Y4, Y4
+	VBLENDVPS    Y4, 32(AX), Y2, Y3
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         $+4, SI
+	ADDQ         DX, CX
+	ADDQ         DX, AX
+	DECQ         DI
+	JNZ          key55
+	VZEROUPPER
+	RET
+
+DATA lanes0<>+0(SB)/4, $0x0000001f
+DATA lanes0<>+4(SB)/4, $0x0000001e
+DATA lanes0<>+8(SB)/4, $0x0000001d
+DATA lanes0<>+12(SB)/4, $0x0000001c
+DATA lanes0<>+16(SB)/4, $0x0000001b
+DATA lanes0<>+20(SB)/4, $0x0000001a
+DATA lanes0<>+24(SB)/4, $0x00000019
+DATA lanes0<>+28(SB)/4, $0x00000018
+GLOBL lanes0<>(SB), RODATA|NOPTR, $32
+
+DATA lanes1<>+0(SB)/4, $0x00000017
+DATA lanes1<>+4(SB)/4, $0x00000016
+DATA lanes1<>+8(SB)/4, $0x00000015
+DATA lanes1<>+12(SB)/4, $0x00000014
+DATA lanes1<>+16(SB)/4, $0x00000013
+DATA lanes1<>+20(SB)/4, $0x00000012
+DATA lanes1<>+24(SB)/4, $0x00000011
+DATA lanes1<>+28(SB)/4, $0x00000010
+GLOBL lanes1<>(SB), RODATA|NOPTR, $32
+
 // func gradCap(ds *float32, stride int, s *float32, n int, inverse float32)
 // Requires: AVX, FMA3
 TEXT ·gradCap(SB), NOSPLIT, $0-36
@@ -1511,7 +1564,7 @@ TEXT ·gradCap(SB), NOSPLIT, $0-36
 	VBROADCASTSS inverse+32(FP), Y0
 	VMOVUPS      splat3f800000<>+0(SB), Y1
 
-key55:
+key56:
 	VMULPS       (DX), Y0, Y2
 	VMOVAPS      Y1, Y4
 	VFNMADD231PS Y2, Y2, Y4
@@ -1525,7 +1578,7 @@ key55:
 	ADDQ         $+64, DX
 	ADDQ         CX, AX
 	DECQ         BX
-	JNZ          key55
+	JNZ          key56
 	VZEROUPPER
 	RET
 
@@ -1550,7 +1603,7 @@ TEXT ·clearTile(SB), NOSPLIT, $0-32
 	VMOVUPS lanes0<>+0(SB), Y3
 	VMOVUPS lanes1<>+0(SB), Y4
 
-key56:
+key57:
 	VPBROADCASTD (DX), Y2
 	VPSLLVD      Y3, Y2, Y2
 	VBLENDVPS    Y2, (AX), Y0, Y1
@@ -1562,29 +1615,9 @@ key56:
 	ADDQ         $+4, DX
 	ADDQ         CX, AX
 	DECQ         BX
-	JNZ          key56
+	JNZ          key57
 	VZEROUPPER
 	RET
-
-DATA lanes0<>+0(SB)/4, $0x0000001f
-DATA lanes0<>+4(SB)/4, $0x0000001e
-DATA lanes0<>+8(SB)/4, $0x0000001d
-DATA lanes0<>+12(SB)/4, $0x0000001c
-DATA lanes0<>+16(SB)/4, $0x0000001b
-DATA lanes0<>+20(SB)/4, $0x0000001a
-DATA lanes0<>+24(SB)/4, $0x00000019
-DATA lanes0<>+28(SB)/4, $0x00000018
-GLOBL lanes0<>(SB), RODATA|NOPTR, $32
-
-DATA lanes1<>+0(SB)/4, $0x00000017
-DATA lanes1<>+4(SB)/4, $0x00000016
-DATA lanes1<>+8(SB)/4, $0x00000015
-DATA lanes1<>+12(SB)/4, $0x00000014
-DATA lanes1<>+16(SB)/4, $0x00000013
-DATA lanes1<>+20(SB)/4, $0x00000012
-DATA lanes1<>+24(SB)/4, $0x00000011
-DATA lanes1<>+28(SB)/4, $0x00000010
-GLOBL lanes1<>(SB), RODATA|NOPTR, $32
 
 // func rowsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
 // Requires: AVX, FMA3
@@ -1600,9 +1633,9 @@ TEXT ·rowsTile(SB), NOSPLIT, $0-80
 	MOVQ lda+24(FP), R9
 	SHLQ $0x02, R9
 	CMPQ small+56(FP), $0x00
-	JE   end58
+	JE   end59
 
-again57:
+again58:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1621,9 +1654,9 @@ again57:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four60
+	JZ     four61
 
-single59:
+single60:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -1645,15 +1678,15 @@ single59:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single59
+	JNZ          single60
 
-four60:
+four61:
 	SUBQ    $0x01, R13
-	JL      short62
-	JZ      skew61
+	JL      short63
+	JZ      skew62
 	PCALIGN $0x20
 
-loop64:
+loop65:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -1726,9 +1759,9 @@ loop64:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop64
+	JNZ          loop65
 
-skew61:
+skew62:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -1830,9 +1863,9 @@ skew61:
 	VADDPS       32(AX), Y9, Y9
 	VMOVUPS      Y9, 32(AX)
 	ADDQ         R8, AX
-	JMP          done63
+	JMP          done64
 
-short62:
+short63:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -1859,17 +1892,17 @@ short62:
 	VMOVUPS Y9, 32(AX)
 	ADDQ    R8, AX
 
-done63:
+done64:
 	LEAQ (CX)(R9*4), CX
 	ADDQ R9, CX
 	DECQ small+56(FP)
-	JNZ  again57
+	JNZ  again58
 
-end58:
+end59:
 	CMPQ big+64(FP), $0x00
-	JE   end67
+	JE   end68
 
-again66:
+again67:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1890,9 +1923,9 @@ again66:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four69
+	JZ     four70
 
-single68:
+single69:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -1917,15 +1950,15 @@ single68:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single68
+	JNZ          single69
 
-four69:
+four70:
 	SUBQ    $0x01, R13
-	JL      short71
-	JZ      skew70
+	JL      short72
+	JZ      skew71
 	PCALIGN $0x20
 
-loop73:
+loop74:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2010,9 +2043,9 @@ loop73:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop73
+	JNZ          loop74
 
-skew70:
+skew71:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2139,9 +2172,9 @@ skew70:
 	VADDPS       32(AX), Y11, Y11
 	VMOVUPS      Y11, 32(AX)
 	ADDQ         R8, AX
-	JMP          done72
+	JMP          done73
 
-short71:
+short72:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -2173,15 +2206,15 @@ short71:
 	VMOVUPS Y11, 32(AX)
 	ADDQ    R8, AX
 
-done72:
+done73:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
 	DECQ big+64(FP)
-	JNZ  again66
+	JNZ  again67
 
-end67:
+end68:
 	CMPQ   rest+72(FP), $0x01
-	JNE    next76
+	JNE    next77
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+32(FP), BX
@@ -2189,9 +2222,9 @@ end67:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four78
+	JZ     four79
 
-single77:
+single78:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2200,15 +2233,15 @@ single77:
 	ADDQ         SI, BX
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single77
+	JNZ          single78
 
-four78:
+four79:
 	SUBQ    $0x01, R11
-	JL      short80
-	JZ      skew79
+	JL      short81
+	JZ      skew80
 	PCALIGN $0x20
 
-loop82:
+loop83:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2232,9 +2265,9 @@ loop82:
 	LEAQ         (BX)(SI*4), BX
 	ADDQ         $+16, R10
 	DECQ         R11
-	JNZ          loop82
+	JNZ          loop83
 
-skew79:
+skew80:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2260,22 +2293,22 @@ skew79:
 	VADDPS       32(AX), Y1, Y1
 	VMOVUPS      Y1, 32(AX)
 	ADDQ         R8, AX
-	JMP          done81
+	JMP          done82
 
-short80:
+short81:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
 	VMOVUPS Y1, 32(AX)
 	ADDQ    R8, AX
 
-done81:
+done82:
 	ADDQ R9, CX
-	JMP  end75
+	JMP  end76
 
-next76:
+next77:
 	CMPQ   rest+72(FP), $0x02
-	JNE    next84
+	JNE    next85
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2285,9 +2318,9 @@ next76:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four86
+	JZ     four87
 
-single85:
+single86:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2299,15 +2332,15 @@ single85:
 	ADDQ         SI, BX
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single85
+	JNZ          single86
 
-four86:
+four87:
 	SUBQ    $0x01, R11
-	JL      short88
-	JZ      skew87
+	JL      short89
+	JZ      skew88
 	PCALIGN $0x20
 
-loop90:
+loop91:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2343,9 +2376,9 @@ loop90:
 	LEAQ         (BX)(SI*4), BX
 	ADDQ         $+16, R10
 	DECQ         R11
-	JNZ          loop90
+	JNZ          loop91
 
-skew87:
+skew88:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2388,9 +2421,9 @@ skew87:
 	VADDPS       32(AX), Y3, Y3
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         R8, AX
-	JMP          done89
+	JMP          done90
 
-short88:
+short89:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -2402,13 +2435,13 @@ short88:
 	VMOVUPS Y3, 32(AX)
 	ADDQ    R8, AX
 
-done89:
+done90:
 	LEAQ (CX)(R9*2), CX
-	JMP  end75
+	JMP  end76
 
-next84:
+next85:
 	CMPQ   rest+72(FP), $0x03
-	JNE    next92
+	JNE    next93
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2420,9 +2453,9 @@ next84:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four94
+	JZ     four95
 
-single93:
+single94:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2437,15 +2470,15 @@ single93:
 	ADDQ         SI, BX
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single93
+	JNZ          single94
 
-four94:
+four95:
 	SUBQ    $0x01, R11
-	JL      short96
-	JZ      skew95
+	JL      short97
+	JZ      skew96
 	PCALIGN $0x20
 
-loop98:
+loop99:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2493,9 +2526,9 @@ loop98:
 	LEAQ         (BX)(SI*4), BX
 	ADDQ         $+16, R10
 	DECQ         R11
-	JNZ          loop98
+	JNZ          loop99
 
-skew95:
+skew96:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2555,9 +2588,9 @@ skew95:
 	VADDPS       32(AX), Y5, Y5
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         R8, AX
-	JMP          done97
+	JMP          done98
 
-short96:
+short97:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -2574,14 +2607,14 @@ short96:
 	VMOVUPS Y5, 32(AX)
 	ADDQ    R8, AX
 
-done97:
+done98:
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
-	JMP  end75
+	JMP  end76
 
-next92:
+next93:
 	CMPQ   rest+72(FP), $0x04
-	JNE    next100
+	JNE    next101
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2597,9 +2630,9 @@ next92:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four102
+	JZ     four103
 
-single101:
+single102:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2618,15 +2651,15 @@ single101:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         DX
-	JNZ          single101
+	JNZ          single102
 
-four102:
+four103:
 	SUBQ    $0x01, R12
-	JL      short104
-	JZ      skew103
+	JL      short105
+	JZ      skew104
 	PCALIGN $0x20
 
-loop106:
+loop107:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2687,9 +2720,9 @@ loop106:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R12
-	JNZ          loop106
+	JNZ          loop107
 
-skew103:
+skew104:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (R10), Y14
@@ -2774,9 +2807,9 @@ skew103:
 	VADDPS       32(AX), Y7, Y7
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         R8, AX
-	JMP          done105
+	JMP          done106
 
-short104:
+short105:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -2798,11 +2831,11 @@ short104:
 	VMOVUPS Y7, 32(AX)
 	ADDQ    R8, AX
 
-done105:
+done106:
 	LEAQ (CX)(R9*4), CX
 
-next100:
-end75:
+next101:
+end76:
 	VZEROUPPER
 	RET
 
@@ -2821,9 +2854,9 @@ TEXT ·colsTile(SB), NOSPLIT, $0-80
 	MOVQ ldc+8(FP), R11
 	SHLQ $0x02, R11
 	CMPQ small+56(FP), $0x00
-	JE   end109
+	JE   end110
 
-again108:
+again109:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2840,9 +2873,9 @@ again108:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four111
+	JZ     four112
 
-single110:
+single111:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -2863,15 +2896,15 @@ single110:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         R12
-	JNZ          single110
+	JNZ          single111
 
-four111:
+four112:
 	SUBQ    $0x01, R13
-	JL      short113
-	JZ      skew112
+	JL      short114
+	JZ      skew113
 	PCALIGN $0x20
 
-loop115:
+loop116:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -2943,9 +2976,9 @@ loop115:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R13
-	JNZ          loop115
+	JNZ          loop116
 
-skew112:
+skew113:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3047,9 +3080,9 @@ skew112:
 	VADDPS       32(AX), Y9, Y9
 	VMOVUPS      Y9, 32(AX)
 	ADDQ         R11, AX
-	JMP          done114
+	JMP          done115
 
-short113:
+short114:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -3076,16 +3109,16 @@ short113:
 	VMOVUPS Y9, 32(AX)
 	ADDQ    R11, AX
 
-done114:
+done115:
 	ADDQ $+20, CX
 	DECQ small+56(FP)
-	JNZ  again108
+	JNZ  again109
 
-end109:
+end110:
 	CMPQ big+64(FP), $0x00
-	JE   end118
+	JE   end119
 
-again117:
+again118:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3104,9 +3137,9 @@ again117:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four120
+	JZ     four121
 
-single119:
+single120:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3130,15 +3163,15 @@ single119:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         R12
-	JNZ          single119
+	JNZ          single120
 
-four120:
+four121:
 	SUBQ    $0x01, R13
-	JL      short122
-	JZ      skew121
+	JL      short123
+	JZ      skew122
 	PCALIGN $0x20
 
-loop124:
+loop125:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3222,9 +3255,9 @@ loop124:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R13
-	JNZ          loop124
+	JNZ          loop125
 
-skew121:
+skew122:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3351,9 +3384,9 @@ skew121:
 	VADDPS       32(AX), Y11, Y11
 	VMOVUPS      Y11, 32(AX)
 	ADDQ         R11, AX
-	JMP          done123
+	JMP          done124
 
-short122:
+short123:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -3385,14 +3418,14 @@ short122:
 	VMOVUPS Y11, 32(AX)
 	ADDQ    R11, AX
 
-done123:
+done124:
 	ADDQ $+24, CX
 	DECQ big+64(FP)
-	JNZ  again117
+	JNZ  again118
 
-end118:
+end119:
 	CMPQ   rest+72(FP), $0x01
-	JNE    next127
+	JNE    next128
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+32(FP), R8
@@ -3400,9 +3433,9 @@ end118:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four129
+	JZ     four130
 
-single128:
+single129:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3411,15 +3444,15 @@ single128:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         DX
-	JNZ          single128
+	JNZ          single129
 
-four129:
+four130:
 	SUBQ    $0x01, R12
-	JL      short131
-	JZ      skew130
+	JL      short132
+	JZ      skew131
 	PCALIGN $0x20
 
-loop133:
+loop134:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3443,9 +3476,9 @@ loop133:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R12
-	JNZ          loop133
+	JNZ          loop134
 
-skew130:
+skew131:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3471,22 +3504,22 @@ skew130:
 	VADDPS       32(AX), Y1, Y1
 	VMOVUPS      Y1, 32(AX)
 	ADDQ         R11, AX
-	JMP          done132
+	JMP          done133
 
-short131:
+short132:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
 	VMOVUPS Y1, 32(AX)
 	ADDQ    R11, AX
 
-done132:
+done133:
 	ADDQ $+4, CX
-	JMP  end126
+	JMP  end127
 
-next127:
+next128:
 	CMPQ   rest+72(FP), $0x02
-	JNE    next135
+	JNE    next136
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3496,9 +3529,9 @@ next127:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four137
+	JZ     four138
 
-single136:
+single137:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3510,15 +3543,15 @@ single136:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         DX
-	JNZ          single136
+	JNZ          single137
 
-four137:
+four138:
 	SUBQ    $0x01, R12
-	JL      short139
-	JZ      skew138
+	JL      short140
+	JZ      skew139
 	PCALIGN $0x20
 
-loop141:
+loop142:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3554,9 +3587,9 @@ loop141:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R12
-	JNZ          loop141
+	JNZ          loop142
 
-skew138:
+skew139:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3599,9 +3632,9 @@ skew138:
 	VADDPS       32(AX), Y3, Y3
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         R11, AX
-	JMP          done140
+	JMP          done141
 
-short139:
+short140:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -3613,13 +3646,13 @@ short139:
 	VMOVUPS Y3, 32(AX)
 	ADDQ    R11, AX
 
-done140:
+done141:
 	ADDQ $+8, CX
-	JMP  end126
+	JMP  end127
 
-next135:
+next136:
 	CMPQ   rest+72(FP), $0x03
-	JNE    next143
+	JNE    next144
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3631,9 +3664,9 @@ next135:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four145
+	JZ     four146
 
-single144:
+single145:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3648,15 +3681,15 @@ single144:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         DX
-	JNZ          single144
+	JNZ          single145
 
-four145:
+four146:
 	SUBQ    $0x01, R12
-	JL      short147
-	JZ      skew146
+	JL      short148
+	JZ      skew147
 	PCALIGN $0x20
 
-loop149:
+loop150:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3704,9 +3737,9 @@ loop149:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R12
-	JNZ          loop149
+	JNZ          loop150
 
-skew146:
+skew147:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3766,9 +3799,9 @@ skew146:
 	VADDPS       32(AX), Y5, Y5
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         R11, AX
-	JMP          done148
+	JMP          done149
 
-short147:
+short148:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -3785,13 +3818,13 @@ short147:
 	VMOVUPS Y5, 32(AX)
 	ADDQ    R11, AX
 
-done148:
+done149:
 	ADDQ $+12, CX
-	JMP  end126
+	JMP  end127
 
-next143:
+next144:
 	CMPQ   rest+72(FP), $0x04
-	JNE    next151
+	JNE    next152
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3805,9 +3838,9 @@ next143:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four153
+	JZ     four154
 
-single152:
+single153:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3825,15 +3858,15 @@ single152:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         DX
-	JNZ          single152
+	JNZ          single153
 
-four153:
+four154:
 	SUBQ    $0x01, R12
-	JL      short155
-	JZ      skew154
+	JL      short156
+	JZ      skew155
 	PCALIGN $0x20
 
-loop157:
+loop158:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3893,9 +3926,9 @@ loop157:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R12
-	JNZ          loop157
+	JNZ          loop158
 
-skew154:
+skew155:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (BX), Y14
@@ -3980,9 +4013,9 @@ skew154:
 	VADDPS       32(AX), Y7, Y7
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         R11, AX
-	JMP          done156
+	JMP          done157
 
-short155:
+short156:
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
 	VADDPS  32(AX), Y1, Y1
@@ -4004,10 +4037,10 @@ short155:
 	VMOVUPS Y7, 32(AX)
 	ADDQ    R11, AX
 
-done156:
+done157:
 	ADDQ $+16, CX
 
-next151:
-end126:
+next152:
+end127:
 	VZEROUPPER
 	RET

@@ -2649,6 +2649,36 @@ end22:
 	VZEROUPPER
 	RET
 
+// func gradDrop(ds *float32, p *float32, stride int, start *[32]float32, lanes *[256]uint32, n int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·gradDrop(SB), NOSPLIT, $0-48
+	MOVQ    ds+0(FP), AX
+	MOVQ    p+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    start+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	MOVQ    n+40(FP), DI
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VXORPS  Z3, Z3, Z3
+
+key79:
+	VMULPS    (CX), Z0, Z2
+	KMOVW     (SI), K1
+	VBLENDMPS (AX), Z2, K1, Z3
+	VMOVUPS   Z3, (AX)
+	VMULPS    64(CX), Z1, Z2
+	KMOVW     2(SI), K1
+	VBLENDMPS 64(AX), Z2, K1, Z3
+	VMOVUPS   Z3, 64(AX)
+	ADDQ      $+4, SI
+	ADDQ      DX, CX
+	ADDQ      DX, AX
+	DECQ      DI
+	JNZ       key79
+	VZEROUPPER
+	RET
+
 // func gradCap(ds *float32, stride int, s *float32, n int, inverse float32)
 // Requires: AVX, AVX512F
 TEXT ·gradCap(SB), NOSPLIT, $0-36
@@ -2659,7 +2689,7 @@ TEXT ·gradCap(SB), NOSPLIT, $0-36
 	VBROADCASTSS inverse+32(FP), Z0
 	VMOVUPS      splat3f800000<>+0(SB), Z1
 
-key79:
+key80:
 	VMULPS       (DX), Z0, Z2
 	VMOVAPS      Z1, Z4
 	VFNMADD231PS Z2, Z2, Z4
@@ -2673,7 +2703,7 @@ key79:
 	ADDQ         $+128, DX
 	ADDQ         CX, AX
 	DECQ         BX
-	JNZ          key79
+	JNZ          key80
 	VZEROUPPER
 	RET
 
@@ -2705,7 +2735,7 @@ TEXT ·clearTile(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-key80:
+key81:
 	KMOVW     (DX), K1
 	VBLENDMPS (AX), Z0, K1, Z1
 	VMOVUPS   Z1, (AX)
@@ -2715,7 +2745,7 @@ key80:
 	ADDQ      $+4, DX
 	ADDQ      CX, AX
 	DECQ      BX
-	JNZ       key80
+	JNZ       key81
 	VZEROUPPER
 	RET
 
@@ -2733,9 +2763,9 @@ TEXT ·rowsTile(SB), NOSPLIT, $0-80
 	MOVQ lda+24(FP), R9
 	SHLQ $0x02, R9
 	CMPQ small+56(FP), $0x00
-	JE   end82
+	JE   end83
 
-again81:
+again82:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2762,9 +2792,9 @@ again81:
 	MOVQ   DX, R13
 	SHRQ   $0x02, R14
 	ANDQ   $0x03, R13
-	JZ     four84
+	JZ     four85
 
-single83:
+single84:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -2792,15 +2822,15 @@ single83:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             R13
-	JNZ              single83
+	JNZ              single84
 
-four84:
+four85:
 	SUBQ    $0x01, R14
-	JL      short86
-	JZ      skew85
+	JL      short87
+	JZ      skew86
 	PCALIGN $0x20
 
-loop88:
+loop89:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -2894,9 +2924,9 @@ loop88:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R14
-	JNZ              loop88
+	JNZ              loop89
 
-skew85:
+skew86:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -3033,9 +3063,9 @@ skew85:
 	VADDPS           64(AX), Z15, Z15
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             R8, AX
-	JMP              done87
+	JMP              done88
 
-short86:
+short87:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -3077,16 +3107,16 @@ short86:
 	VMOVUPS Z15, 64(AX)
 	ADDQ    R8, AX
 
-done87:
+done88:
 	LEAQ (CX)(R9*8), CX
 	DECQ small+56(FP)
-	JNZ  again81
+	JNZ  again82
 
-end82:
+end83:
 	CMPQ big+64(FP), $0x00
-	JE   end91
+	JE   end92
 
-again90:
+again91:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3123,9 +3153,9 @@ again90:
 	MOVQ   DX, R14
 	SHRQ   $0x02, R15
 	ANDQ   $0x03, R14
-	JZ     four93
+	JZ     four94
 
-single92:
+single93:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3164,15 +3194,15 @@ single92:
 	ADDQ             $+4, R12
 	ADDQ             $+4, R13
 	DECQ             R14
-	JNZ              single92
+	JNZ              single93
 
-four93:
+four94:
 	SUBQ    $0x01, R15
-	JL      short95
-	JZ      skew94
+	JL      short96
+	JZ      skew95
 	PCALIGN $0x20
 
-loop97:
+loop98:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3307,9 +3337,9 @@ loop97:
 	ADDQ             $+16, R12
 	ADDQ             $+16, R13
 	DECQ             R15
-	JNZ              loop97
+	JNZ              loop98
 
-skew94:
+skew95:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -3514,9 +3544,9 @@ skew94:
 	VADDPS           64(AX), Z23, Z23
 	VMOVUPS          Z23, 64(AX)
 	ADDQ             R8, AX
-	JMP              done96
+	JMP              done97
 
-short95:
+short96:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -3578,15 +3608,15 @@ short95:
 	VMOVUPS Z23, 64(AX)
 	ADDQ    R8, AX
 
-done96:
+done97:
 	LEAQ (CX)(R9*8), CX
 	LEAQ (CX)(R9*4), CX
 	DECQ big+64(FP)
-	JNZ  again90
+	JNZ  again91
 
-end91:
+end92:
 	CMPQ   rest+72(FP), $0x01
-	JNE    next100
+	JNE    next101
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   b+32(FP), BX
@@ -3594,9 +3624,9 @@ end91:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four102
+	JZ     four103
 
-single101:
+single102:
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VBROADCASTSS (R10), Z26
@@ -3605,15 +3635,15 @@ single101:
 	ADDQ         SI, BX
 	ADDQ         $+4, R10
 	DECQ         DX
-	JNZ          single101
+	JNZ          single102
 
-four102:
+four103:
 	SUBQ    $0x01, R11
-	JL      short104
-	JZ      skew103
+	JL      short105
+	JZ      skew104
 	PCALIGN $0x20
 
-loop106:
+loop107:
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
 	VBROADCASTSS (R10), Z26
@@ -3637,9 +3667,9 @@ loop106:
 	LEAQ         (BX)(SI*4), BX
 	ADDQ         $+16, R10
 	DECQ         R11
-	JNZ          loop106
+	JNZ          loop107
 
-skew103:
+skew104:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -3661,22 +3691,22 @@ skew103:
 	VADDPS           64(AX), Z1, Z1
 	VMOVUPS          Z1, 64(AX)
 	ADDQ             R8, AX
-	JMP              done105
+	JMP              done106
 
-short104:
+short105:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
 	VMOVUPS Z1, 64(AX)
 	ADDQ    R8, AX
 
-done105:
+done106:
 	ADDQ R9, CX
-	JMP  end99
+	JMP  end100
 
-next100:
+next101:
 	CMPQ   rest+72(FP), $0x02
-	JNE    next108
+	JNE    next109
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3686,9 +3716,9 @@ next100:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four110
+	JZ     four111
 
-single109:
+single110:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3699,15 +3729,15 @@ single109:
 	ADDQ             SI, BX
 	ADDQ             $+4, R10
 	DECQ             DX
-	JNZ              single109
+	JNZ              single110
 
-four110:
+four111:
 	SUBQ    $0x01, R11
-	JL      short112
-	JZ      skew111
+	JL      short113
+	JZ      skew112
 	PCALIGN $0x20
 
-loop114:
+loop115:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3739,9 +3769,9 @@ loop114:
 	LEAQ             (BX)(SI*4), BX
 	ADDQ             $+16, R10
 	DECQ             R11
-	JNZ              loop114
+	JNZ              loop115
 
-skew111:
+skew112:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -3776,9 +3806,9 @@ skew111:
 	VADDPS           64(AX), Z3, Z3
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             R8, AX
-	JMP              done113
+	JMP              done114
 
-short112:
+short113:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -3790,13 +3820,13 @@ short112:
 	VMOVUPS Z3, 64(AX)
 	ADDQ    R8, AX
 
-done113:
+done114:
 	LEAQ (CX)(R9*2), CX
-	JMP  end99
+	JMP  end100
 
-next108:
+next109:
 	CMPQ   rest+72(FP), $0x03
-	JNE    next116
+	JNE    next117
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3808,9 +3838,9 @@ next108:
 	MOVQ   DX, R11
 	SHRQ   $0x02, R11
 	ANDQ   $0x03, DX
-	JZ     four118
+	JZ     four119
 
-single117:
+single118:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3824,15 +3854,15 @@ single117:
 	ADDQ             SI, BX
 	ADDQ             $+4, R10
 	DECQ             DX
-	JNZ              single117
+	JNZ              single118
 
-four118:
+four119:
 	SUBQ    $0x01, R11
-	JL      short120
-	JZ      skew119
+	JL      short121
+	JZ      skew120
 	PCALIGN $0x20
 
-loop122:
+loop123:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3876,9 +3906,9 @@ loop122:
 	LEAQ             (BX)(SI*4), BX
 	ADDQ             $+16, R10
 	DECQ             R11
-	JNZ              loop122
+	JNZ              loop123
 
-skew119:
+skew120:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -3926,9 +3956,9 @@ skew119:
 	VADDPS           64(AX), Z5, Z5
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             R8, AX
-	JMP              done121
+	JMP              done122
 
-short120:
+short121:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -3945,14 +3975,14 @@ short120:
 	VMOVUPS Z5, 64(AX)
 	ADDQ    R8, AX
 
-done121:
+done122:
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
-	JMP  end99
+	JMP  end100
 
-next116:
+next117:
 	CMPQ   rest+72(FP), $0x04
-	JNE    next124
+	JNE    next125
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3968,9 +3998,9 @@ next116:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four126
+	JZ     four127
 
-single125:
+single126:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -3987,15 +4017,15 @@ single125:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             DX
-	JNZ              single125
+	JNZ              single126
 
-four126:
+four127:
 	SUBQ    $0x01, R12
-	JL      short128
-	JZ      skew127
+	JL      short129
+	JZ      skew128
 	PCALIGN $0x20
 
-loop130:
+loop131:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4048,9 +4078,9 @@ loop130:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R12
-	JNZ              loop130
+	JNZ              loop131
 
-skew127:
+skew128:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -4119,9 +4149,9 @@ skew127:
 	VADDPS           64(AX), Z7, Z7
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             R8, AX
-	JMP              done129
+	JMP              done130
 
-short128:
+short129:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -4143,13 +4173,13 @@ short128:
 	VMOVUPS Z7, 64(AX)
 	ADDQ    R8, AX
 
-done129:
+done130:
 	LEAQ (CX)(R9*4), CX
-	JMP  end99
+	JMP  end100
 
-next124:
+next125:
 	CMPQ   rest+72(FP), $0x05
-	JNE    next132
+	JNE    next133
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4167,9 +4197,9 @@ next124:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four134
+	JZ     four135
 
-single133:
+single134:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4189,15 +4219,15 @@ single133:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             DX
-	JNZ              single133
+	JNZ              single134
 
-four134:
+four135:
 	SUBQ    $0x01, R12
-	JL      short136
-	JZ      skew135
+	JL      short137
+	JZ      skew136
 	PCALIGN $0x20
 
-loop138:
+loop139:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4262,9 +4292,9 @@ loop138:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R12
-	JNZ              loop138
+	JNZ              loop139
 
-skew135:
+skew136:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -4346,9 +4376,9 @@ skew135:
 	VADDPS           64(AX), Z9, Z9
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             R8, AX
-	JMP              done137
+	JMP              done138
 
-short136:
+short137:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -4375,14 +4405,14 @@ short136:
 	VMOVUPS Z9, 64(AX)
 	ADDQ    R8, AX
 
-done137:
+done138:
 	LEAQ (CX)(R9*4), CX
 	ADDQ R9, CX
-	JMP  end99
+	JMP  end100
 
-next132:
+next133:
 	CMPQ   rest+72(FP), $0x06
-	JNE    next140
+	JNE    next141
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4402,9 +4432,9 @@ next132:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four142
+	JZ     four143
 
-single141:
+single142:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4426,15 +4456,15 @@ single141:
 	ADDQ             $+4, R10
 	ADDQ             $+4, R11
 	DECQ             DX
-	JNZ              single141
+	JNZ              single142
 
-four142:
+four143:
 	SUBQ    $0x01, R12
-	JL      short144
-	JZ      skew143
+	JL      short145
+	JZ      skew144
 	PCALIGN $0x20
 
-loop146:
+loop147:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4507,9 +4537,9 @@ loop146:
 	ADDQ             $+16, R10
 	ADDQ             $+16, R11
 	DECQ             R12
-	JNZ              loop146
+	JNZ              loop147
 
-skew143:
+skew144:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -4612,9 +4642,9 @@ skew143:
 	VADDPS           64(AX), Z11, Z11
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             R8, AX
-	JMP              done145
+	JMP              done146
 
-short144:
+short145:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -4646,14 +4676,14 @@ short144:
 	VMOVUPS Z11, 64(AX)
 	ADDQ    R8, AX
 
-done145:
+done146:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
-	JMP  end99
+	JMP  end100
 
-next140:
+next141:
 	CMPQ   rest+72(FP), $0x07
-	JNE    next148
+	JNE    next149
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4677,9 +4707,9 @@ next140:
 	MOVQ   DX, R13
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, DX
-	JZ     four150
+	JZ     four151
 
-single149:
+single150:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4705,15 +4735,15 @@ single149:
 	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	DECQ             DX
-	JNZ              single149
+	JNZ              single150
 
-four150:
+four151:
 	SUBQ    $0x01, R13
-	JL      short152
-	JZ      skew151
+	JL      short153
+	JZ      skew152
 	PCALIGN $0x20
 
-loop154:
+loop155:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VBROADCASTSS     (R10), Z26
@@ -4799,9 +4829,9 @@ loop154:
 	ADDQ             $+16, R11
 	ADDQ             $+16, R12
 	DECQ             R13
-	JNZ              loop154
+	JNZ              loop155
 
-skew151:
+skew152:
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VFMADD231PS.BCST (R10), Z24, Z0
@@ -4917,9 +4947,9 @@ skew151:
 	VADDPS           64(AX), Z13, Z13
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             R8, AX
-	JMP              done153
+	JMP              done154
 
-short152:
+short153:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -4956,13 +4986,13 @@ short152:
 	VMOVUPS Z13, 64(AX)
 	ADDQ    R8, AX
 
-done153:
+done154:
 	LEAQ (CX)(R9*4), CX
 	LEAQ (CX)(R9*2), CX
 	ADDQ R9, CX
 
-next148:
-end99:
+next149:
+end100:
 	VZEROUPPER
 	RET
 
@@ -4981,9 +5011,9 @@ TEXT ·colsTile(SB), NOSPLIT, $0-80
 	MOVQ ldc+8(FP), R11
 	SHLQ $0x02, R11
 	CMPQ small+56(FP), $0x00
-	JE   end157
+	JE   end158
 
-again156:
+again157:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5006,9 +5036,9 @@ again156:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four159
+	JZ     four160
 
-single158:
+single159:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5034,15 +5064,15 @@ single158:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             R12
-	JNZ              single158
+	JNZ              single159
 
-four159:
+four160:
 	SUBQ    $0x01, R13
-	JL      short161
-	JZ      skew160
+	JL      short162
+	JZ      skew161
 	PCALIGN $0x20
 
-loop163:
+loop164:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5134,9 +5164,9 @@ loop163:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R13
-	JNZ              loop163
+	JNZ              loop164
 
-skew160:
+skew161:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -5273,9 +5303,9 @@ skew160:
 	VADDPS           64(AX), Z15, Z15
 	VMOVUPS          Z15, 64(AX)
 	ADDQ             R11, AX
-	JMP              done162
+	JMP              done163
 
-short161:
+short162:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -5317,16 +5347,16 @@ short161:
 	VMOVUPS Z15, 64(AX)
 	ADDQ    R11, AX
 
-done162:
+done163:
 	ADDQ $+32, CX
 	DECQ small+56(FP)
-	JNZ  again156
+	JNZ  again157
 
-end157:
+end158:
 	CMPQ big+64(FP), $0x00
-	JE   end166
+	JE   end167
 
-again165:
+again166:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5357,9 +5387,9 @@ again165:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R13
 	ANDQ   $0x03, R12
-	JZ     four168
+	JZ     four169
 
-single167:
+single168:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5395,15 +5425,15 @@ single167:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             R12
-	JNZ              single167
+	JNZ              single168
 
-four168:
+four169:
 	SUBQ    $0x01, R13
-	JL      short170
-	JZ      skew169
+	JL      short171
+	JZ      skew170
 	PCALIGN $0x20
 
-loop172:
+loop173:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5535,9 +5565,9 @@ loop172:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R13
-	JNZ              loop172
+	JNZ              loop173
 
-skew169:
+skew170:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -5742,9 +5772,9 @@ skew169:
 	VADDPS           64(AX), Z23, Z23
 	VMOVUPS          Z23, 64(AX)
 	ADDQ             R11, AX
-	JMP              done171
+	JMP              done172
 
-short170:
+short171:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -5806,14 +5836,14 @@ short170:
 	VMOVUPS Z23, 64(AX)
 	ADDQ    R11, AX
 
-done171:
+done172:
 	ADDQ $+48, CX
 	DECQ big+64(FP)
-	JNZ  again165
+	JNZ  again166
 
-end166:
+end167:
 	CMPQ   rest+72(FP), $0x01
-	JNE    next175
+	JNE    next176
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   b+32(FP), R8
@@ -5821,9 +5851,9 @@ end166:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four177
+	JZ     four178
 
-single176:
+single177:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (BX), Z26
@@ -5832,15 +5862,15 @@ single176:
 	ADDQ         R9, R8
 	ADDQ         SI, BX
 	DECQ         DX
-	JNZ          single176
+	JNZ          single177
 
-four177:
+four178:
 	SUBQ    $0x01, R12
-	JL      short179
-	JZ      skew178
+	JL      short180
+	JZ      skew179
 	PCALIGN $0x20
 
-loop181:
+loop182:
 	VMOVUPS      (R8), Z24
 	VMOVUPS      64(R8), Z25
 	VBROADCASTSS (BX), Z26
@@ -5864,9 +5894,9 @@ loop181:
 	LEAQ         (R8)(R9*4), R8
 	LEAQ         (BX)(SI*4), BX
 	DECQ         R12
-	JNZ          loop181
+	JNZ          loop182
 
-skew178:
+skew179:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -5888,22 +5918,22 @@ skew178:
 	VADDPS           64(AX), Z1, Z1
 	VMOVUPS          Z1, 64(AX)
 	ADDQ             R11, AX
-	JMP              done180
+	JMP              done181
 
-short179:
+short180:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
 	VMOVUPS Z1, 64(AX)
 	ADDQ    R11, AX
 
-done180:
+done181:
 	ADDQ $+4, CX
-	JMP  end174
+	JMP  end175
 
-next175:
+next176:
 	CMPQ   rest+72(FP), $0x02
-	JNE    next183
+	JNE    next184
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5913,9 +5943,9 @@ next175:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four185
+	JZ     four186
 
-single184:
+single185:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5926,15 +5956,15 @@ single184:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single184
+	JNZ              single185
 
-four185:
+four186:
 	SUBQ    $0x01, R12
-	JL      short187
-	JZ      skew186
+	JL      short188
+	JZ      skew187
 	PCALIGN $0x20
 
-loop189:
+loop190:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -5966,9 +5996,9 @@ loop189:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop189
+	JNZ              loop190
 
-skew186:
+skew187:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -6003,9 +6033,9 @@ skew186:
 	VADDPS           64(AX), Z3, Z3
 	VMOVUPS          Z3, 64(AX)
 	ADDQ             R11, AX
-	JMP              done188
+	JMP              done189
 
-short187:
+short188:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -6017,13 +6047,13 @@ short187:
 	VMOVUPS Z3, 64(AX)
 	ADDQ    R11, AX
 
-done188:
+done189:
 	ADDQ $+8, CX
-	JMP  end174
+	JMP  end175
 
-next183:
+next184:
 	CMPQ   rest+72(FP), $0x03
-	JNE    next191
+	JNE    next192
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6035,9 +6065,9 @@ next183:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four193
+	JZ     four194
 
-single192:
+single193:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6051,15 +6081,15 @@ single192:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single192
+	JNZ              single193
 
-four193:
+four194:
 	SUBQ    $0x01, R12
-	JL      short195
-	JZ      skew194
+	JL      short196
+	JZ      skew195
 	PCALIGN $0x20
 
-loop197:
+loop198:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6103,9 +6133,9 @@ loop197:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop197
+	JNZ              loop198
 
-skew194:
+skew195:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -6153,9 +6183,9 @@ skew194:
 	VADDPS           64(AX), Z5, Z5
 	VMOVUPS          Z5, 64(AX)
 	ADDQ             R11, AX
-	JMP              done196
+	JMP              done197
 
-short195:
+short196:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -6172,13 +6202,13 @@ short195:
 	VMOVUPS Z5, 64(AX)
 	ADDQ    R11, AX
 
-done196:
+done197:
 	ADDQ $+12, CX
-	JMP  end174
+	JMP  end175
 
-next191:
+next192:
 	CMPQ   rest+72(FP), $0x04
-	JNE    next199
+	JNE    next200
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6192,9 +6222,9 @@ next191:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four201
+	JZ     four202
 
-single200:
+single201:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6210,15 +6240,15 @@ single200:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single200
+	JNZ              single201
 
-four201:
+four202:
 	SUBQ    $0x01, R12
-	JL      short203
-	JZ      skew202
+	JL      short204
+	JZ      skew203
 	PCALIGN $0x20
 
-loop205:
+loop206:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6270,9 +6300,9 @@ loop205:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop205
+	JNZ              loop206
 
-skew202:
+skew203:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -6341,9 +6371,9 @@ skew202:
 	VADDPS           64(AX), Z7, Z7
 	VMOVUPS          Z7, 64(AX)
 	ADDQ             R11, AX
-	JMP              done204
+	JMP              done205
 
-short203:
+short204:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -6365,13 +6395,13 @@ short203:
 	VMOVUPS Z7, 64(AX)
 	ADDQ    R11, AX
 
-done204:
+done205:
 	ADDQ $+16, CX
-	JMP  end174
+	JMP  end175
 
-next199:
+next200:
 	CMPQ   rest+72(FP), $0x05
-	JNE    next207
+	JNE    next208
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6387,9 +6417,9 @@ next199:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four209
+	JZ     four210
 
-single208:
+single209:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6408,15 +6438,15 @@ single208:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single208
+	JNZ              single209
 
-four209:
+four210:
 	SUBQ    $0x01, R12
-	JL      short211
-	JZ      skew210
+	JL      short212
+	JZ      skew211
 	PCALIGN $0x20
 
-loop213:
+loop214:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6480,9 +6510,9 @@ loop213:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop213
+	JNZ              loop214
 
-skew210:
+skew211:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -6564,9 +6594,9 @@ skew210:
 	VADDPS           64(AX), Z9, Z9
 	VMOVUPS          Z9, 64(AX)
 	ADDQ             R11, AX
-	JMP              done212
+	JMP              done213
 
-short211:
+short212:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -6593,13 +6623,13 @@ short211:
 	VMOVUPS Z9, 64(AX)
 	ADDQ    R11, AX
 
-done212:
+done213:
 	ADDQ $+20, CX
-	JMP  end174
+	JMP  end175
 
-next207:
+next208:
 	CMPQ   rest+72(FP), $0x06
-	JNE    next215
+	JNE    next216
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6617,9 +6647,9 @@ next207:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four217
+	JZ     four218
 
-single216:
+single217:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6640,15 +6670,15 @@ single216:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single216
+	JNZ              single217
 
-four217:
+four218:
 	SUBQ    $0x01, R12
-	JL      short219
-	JZ      skew218
+	JL      short220
+	JZ      skew219
 	PCALIGN $0x20
 
-loop221:
+loop222:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6720,9 +6750,9 @@ loop221:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop221
+	JNZ              loop222
 
-skew218:
+skew219:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -6825,9 +6855,9 @@ skew218:
 	VADDPS           64(AX), Z11, Z11
 	VMOVUPS          Z11, 64(AX)
 	ADDQ             R11, AX
-	JMP              done220
+	JMP              done221
 
-short219:
+short220:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -6859,13 +6889,13 @@ short219:
 	VMOVUPS Z11, 64(AX)
 	ADDQ    R11, AX
 
-done220:
+done221:
 	ADDQ $+24, CX
-	JMP  end174
+	JMP  end175
 
-next215:
+next216:
 	CMPQ   rest+72(FP), $0x07
-	JNE    next223
+	JNE    next224
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6885,9 +6915,9 @@ next215:
 	MOVQ   DX, R12
 	SHRQ   $0x02, R12
 	ANDQ   $0x03, DX
-	JZ     four225
+	JZ     four226
 
-single224:
+single225:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -6911,15 +6941,15 @@ single224:
 	ADDQ             R9, R8
 	ADDQ             SI, BX
 	DECQ             DX
-	JNZ              single224
+	JNZ              single225
 
-four225:
+four226:
 	SUBQ    $0x01, R12
-	JL      short227
-	JZ      skew226
+	JL      short228
+	JZ      skew227
 	PCALIGN $0x20
 
-loop229:
+loop230:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VBROADCASTSS     (BX), Z26
@@ -7003,9 +7033,9 @@ loop229:
 	LEAQ             (R8)(R9*4), R8
 	LEAQ             (BX)(SI*4), BX
 	DECQ             R12
-	JNZ              loop229
+	JNZ              loop230
 
-skew226:
+skew227:
 	VMOVUPS          (R8), Z24
 	VMOVUPS          64(R8), Z25
 	VFMADD231PS.BCST (BX), Z24, Z0
@@ -7121,9 +7151,9 @@ skew226:
 	VADDPS           64(AX), Z13, Z13
 	VMOVUPS          Z13, 64(AX)
 	ADDQ             R11, AX
-	JMP              done228
+	JMP              done229
 
-short227:
+short228:
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
 	VADDPS  64(AX), Z1, Z1
@@ -7160,10 +7190,10 @@ short227:
 	VMOVUPS Z13, 64(AX)
 	ADDQ    R11, AX
 
-done228:
+done229:
 	ADDQ $+28, CX
 
-next223:
-end174:
+next224:
+end175:
 	VZEROUPPER
 	RET

@@ -606,6 +606,15 @@ func SoftmaxTile(s []float32, st *tile.Panel, n int) {
 	softmaxTile(&s[0], st, n)
 }
 
+// DrawTile is [tile.DrawTile].
+//
+//go:noinline
+func DrawTile(lanes []uint32, d *tile.Draw, key int) {
+	race.Write(lanes, len(lanes))
+	race.ReadVar(d)
+	drawTile(&lanes[0], len(lanes)/4, d, key/4)
+}
+
 // ValueTile is [tile.ValueTile].
 //
 //go:noinline
@@ -915,6 +924,17 @@ func GradTile(ds, p tile.Rows, do []float32, start *[tile.MaxPanel]float32, v ti
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	small, big, rest := groups(v.Len)
 	gradTile(&ds.Data[0], &p.Data[0], 4*ds.Stride, &do[0], start, &v.Data[0], v.Dim, v.Stride, small, big, rest)
+}
+
+// GradDrop is [tile.GradDrop].
+//
+//go:noinline
+func GradDrop(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32) {
+	race.WriteRows(ds.Data, ds.Len, ds.Dim, ds.Stride)
+	race.ReadRows(p.Data, p.Len, p.Dim, p.Stride)
+	race.ReadVar(start)
+	race.ReadVar(lanes)
+	gradDrop(&ds.Data[0], &p.Data[0], 4*ds.Stride, start, lanes, ds.Len)
 }
 
 // GradCap is [tile.GradCap].

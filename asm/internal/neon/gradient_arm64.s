@@ -1085,6 +1085,70 @@ next31:
 end15:
 	RET
 
+// func gradDrop(ds *float32, p *float32, stride int, start *[32]float32, lanes *[256]uint32, n int)
+TEXT ·gradDrop(SB), NOSPLIT, $0-48
+	MOVD    ds+0(FP), R0
+	MOVD    p+8(FP), R1
+	MOVD    stride+16(FP), R2
+	MOVD    start+24(FP), R3
+	MOVD    lanes+32(FP), R4
+	MOVD    n+40(FP), R5
+	FLDPQ   (R3), (F20, F21)
+	FLDPQ   32(R3), (F22, F23)
+	MOVD    $bits<>(SB), R3
+	FLDPQ   (R3), (F16, F17)
+	FLDPQ   32(R3), (F18, F19)
+	CBZ     R5, rest37
+	PCALIGN $16
+
+block36:
+	FLDPQ (R0), (F0, F1)
+	FLDPQ 32(R0), (F2, F3)
+	FLDPQ (R1), (F4, F5)
+	FLDPQ 32(R1), (F6, F7)
+	WORD  $0x6e34dc84 // fmul v4.4s, v4.4s, v20.4s
+	WORD  $0x6e35dca5 // fmul v5.4s, v5.4s, v21.4s
+	WORD  $0x6e36dcc6 // fmul v6.4s, v6.4s, v22.4s
+	WORD  $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
+	MOVWU (R4), R3
+	VDUP  R3, V9.S4
+	WORD  $0x4ea98e08 // cmtst v8.4s, v16.4s, v9.4s
+	VBIF  V8.B16, V4.B16, V0.B16
+	WORD  $0x4ea98e28 // cmtst v8.4s, v17.4s, v9.4s
+	VBIF  V8.B16, V5.B16, V1.B16
+	WORD  $0x4ea98e48 // cmtst v8.4s, v18.4s, v9.4s
+	VBIF  V8.B16, V6.B16, V2.B16
+	WORD  $0x4ea98e68 // cmtst v8.4s, v19.4s, v9.4s
+	VBIF  V8.B16, V7.B16, V3.B16
+	ADD   $4, R4, R4
+	FSTPQ (F0, F1), (R0)
+	FSTPQ (F2, F3), 32(R0)
+	ADD   R2, R0, R0
+	ADD   R2, R1, R1
+	SUBS  $1, R5, R5
+	BNE   block36
+
+rest37:
+	RET
+
+DATA bits<>+0(SB)/4, $0x00000001
+DATA bits<>+4(SB)/4, $0x00000002
+DATA bits<>+8(SB)/4, $0x00000004
+DATA bits<>+12(SB)/4, $0x00000008
+DATA bits<>+16(SB)/4, $0x00000010
+DATA bits<>+20(SB)/4, $0x00000020
+DATA bits<>+24(SB)/4, $0x00000040
+DATA bits<>+28(SB)/4, $0x00000080
+DATA bits<>+32(SB)/4, $0x00000100
+DATA bits<>+36(SB)/4, $0x00000200
+DATA bits<>+40(SB)/4, $0x00000400
+DATA bits<>+44(SB)/4, $0x00000800
+DATA bits<>+48(SB)/4, $0x00001000
+DATA bits<>+52(SB)/4, $0x00002000
+DATA bits<>+56(SB)/4, $0x00004000
+DATA bits<>+60(SB)/4, $0x00008000
+GLOBL bits<>(SB), RODATA|NOPTR, $64
+
 // func gradCap(ds *float32, stride int, s *float32, n int, inverse float32)
 TEXT ·gradCap(SB), NOSPLIT, $0-36
 	MOVD    ds+0(FP), R0
@@ -1095,10 +1159,10 @@ TEXT ·gradCap(SB), NOSPLIT, $0-36
 	VDUP    V12.S[0], V12.S4
 	MOVD    $0x3f800000, R4
 	VDUP    R4, V13.S4
-	CBZ     R3, rest37
+	CBZ     R3, rest39
 	PCALIGN $16
 
-block36:
+block38:
 	FLDPQ (R2), (F0, F1)
 	FLDPQ 32(R2), (F2, F3)
 	FLDPQ (R0), (F4, F5)
@@ -1124,9 +1188,9 @@ block36:
 	ADD   $64, R2, R2
 	ADD   R1, R0, R0
 	SUBS  $1, R3, R3
-	BNE   block36
+	BNE   block38
 
-rest37:
+rest39:
 	RET
 
 // func clearTile(x *float32, stride int, lanes *[256]uint32, n int)
@@ -1138,14 +1202,14 @@ TEXT ·clearTile(SB), NOSPLIT, $0-32
 	MOVD    $bits<>(SB), R4
 	FLDPQ   (R4), (F16, F17)
 	FLDPQ   32(R4), (F18, F19)
-	CBZ     R3, rest39
+	CBZ     R3, rest41
 	PCALIGN $16
 
-block38:
-	MOVWU (R2), R4
-	VDUP  R4, V5.S4
+block40:
 	FLDPQ (R0), (F0, F1)
 	FLDPQ 32(R0), (F2, F3)
+	MOVWU (R2), R4
+	VDUP  R4, V5.S4
 	WORD  $0x4ea58e04 // cmtst v4.4s, v16.4s, v5.4s
 	VAND  V4.B16, V0.B16, V0.B16
 	WORD  $0x4ea58e24 // cmtst v4.4s, v17.4s, v5.4s
@@ -1154,33 +1218,15 @@ block38:
 	VAND  V4.B16, V2.B16, V2.B16
 	WORD  $0x4ea58e64 // cmtst v4.4s, v19.4s, v5.4s
 	VAND  V4.B16, V3.B16, V3.B16
+	ADD   $4, R2, R2
 	FSTPQ (F0, F1), (R0)
 	FSTPQ (F2, F3), 32(R0)
-	ADD   $4, R2, R2
 	ADD   R1, R0, R0
 	SUBS  $1, R3, R3
-	BNE   block38
+	BNE   block40
 
-rest39:
+rest41:
 	RET
-
-DATA bits<>+0(SB)/4, $0x00000001
-DATA bits<>+4(SB)/4, $0x00000002
-DATA bits<>+8(SB)/4, $0x00000004
-DATA bits<>+12(SB)/4, $0x00000008
-DATA bits<>+16(SB)/4, $0x00000010
-DATA bits<>+20(SB)/4, $0x00000020
-DATA bits<>+24(SB)/4, $0x00000040
-DATA bits<>+28(SB)/4, $0x00000080
-DATA bits<>+32(SB)/4, $0x00000100
-DATA bits<>+36(SB)/4, $0x00000200
-DATA bits<>+40(SB)/4, $0x00000400
-DATA bits<>+44(SB)/4, $0x00000800
-DATA bits<>+48(SB)/4, $0x00001000
-DATA bits<>+52(SB)/4, $0x00002000
-DATA bits<>+56(SB)/4, $0x00004000
-DATA bits<>+60(SB)/4, $0x00008000
-GLOBL bits<>(SB), RODATA|NOPTR, $64
 
 // func rowsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
 TEXT ·rowsTile(SB), NOSPLIT, $0-80
@@ -1195,10 +1241,10 @@ TEXT ·rowsTile(SB), NOSPLIT, $0-80
 	MOVD    ldb+40(FP), R13
 	LSL     $2, R13, R13
 	MOVD    small+56(FP), R19
-	CBZ     R19, rest41
+	CBZ     R19, rest43
 	PCALIGN $16
 
-block40:
+block42:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1227,10 +1273,10 @@ block40:
 	ADD     R1, R5, R6
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest43
+	CBZ     R14, rest45
 	PCALIGN $16
 
-block42:
+block44:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
@@ -1261,13 +1307,13 @@ block42:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block42
+	BNE   block44
 
-rest43:
-	CBZ     R15, rest45
+rest45:
+	CBZ     R15, rest47
 	PCALIGN $16
 
-block44:
+block46:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
@@ -1367,9 +1413,9 @@ block44:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block44
+	BNE   block46
 
-rest45:
+rest47:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -1417,14 +1463,14 @@ rest45:
 	ADD   R10, R8, R8
 	ADD   R1, R6, R0
 	SUBS  $1, R19, R19
-	BNE   block40
+	BNE   block42
 
-rest41:
+rest43:
 	MOVD    big+64(FP), R19
-	CBZ     R19, rest47
+	CBZ     R19, rest49
 	PCALIGN $16
 
-block46:
+block48:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1458,10 +1504,10 @@ block46:
 	ADD     R1, R6, R7
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest49
+	CBZ     R14, rest51
 	PCALIGN $16
 
-block48:
+block50:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
@@ -1497,13 +1543,13 @@ block48:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block48
+	BNE   block50
 
-rest49:
-	CBZ     R15, rest51
+rest51:
+	CBZ     R15, rest53
 	PCALIGN $16
 
-block50:
+block52:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
@@ -1620,9 +1666,9 @@ block50:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block50
+	BNE   block52
 
-rest51:
+rest53:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -1679,12 +1725,12 @@ rest51:
 	ADD   R10, R8, R8
 	ADD   R1, R7, R0
 	SUBS  $1, R19, R19
-	BNE   block46
+	BNE   block48
 
-rest47:
+rest49:
 	MOVD    rest+72(FP), R19
 	CMP     $1, R19
-	BNE     next53
+	BNE     next55
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1693,10 +1739,10 @@ rest47:
 	MOVD    $0x0, R2
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest55
+	CBZ     R14, rest57
 	PCALIGN $16
 
-block54:
+block56:
 	FMOVS (R0)(R2), F24
 	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
@@ -1707,13 +1753,13 @@ block54:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block54
+	BNE   block56
 
-rest55:
-	CBZ     R15, rest57
+rest57:
+	CBZ     R15, rest59
 	PCALIGN $16
 
-block56:
+block58:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	FLDPQ (R12), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
@@ -1745,9 +1791,9 @@ block56:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block56
+	BNE   block58
 
-rest57:
+rest59:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -1756,11 +1802,11 @@ rest57:
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
 	FSTPQ (F0, F1), (R8)
 	FSTPQ (F2, F3), 32(R8)
-	B     end52
+	B     end54
 
-next53:
+next55:
 	CMP     $2, R19
-	BNE     next58
+	BNE     next60
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1774,10 +1820,10 @@ next53:
 	ADD     R1, R0, R3
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest60
+	CBZ     R14, rest62
 	PCALIGN $16
 
-block59:
+block61:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FLDPQ (R12), (F30, F31)
@@ -1793,13 +1839,13 @@ block59:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block59
+	BNE   block61
 
-rest60:
-	CBZ     R15, rest62
+rest62:
+	CBZ     R15, rest64
 	PCALIGN $16
 
-block61:
+block63:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	FLDPQ (R12), (F30, F31)
@@ -1848,9 +1894,9 @@ block61:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block61
+	BNE   block63
 
-rest62:
+rest64:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -1868,11 +1914,11 @@ rest62:
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
 	FSTPQ (F4, F5), (R8)
 	FSTPQ (F6, F7), 32(R8)
-	B     end52
+	B     end54
 
-next58:
+next60:
 	CMP     $3, R19
-	BNE     next63
+	BNE     next65
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1891,10 +1937,10 @@ next58:
 	ADD     R1, R3, R4
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest65
+	CBZ     R14, rest67
 	PCALIGN $16
 
-block64:
+block66:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
@@ -1915,13 +1961,13 @@ block64:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block64
+	BNE   block66
 
-rest65:
-	CBZ     R15, rest67
+rest67:
+	CBZ     R15, rest69
 	PCALIGN $16
 
-block66:
+block68:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
@@ -1987,9 +2033,9 @@ block66:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block66
+	BNE   block68
 
-rest67:
+rest69:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2016,11 +2062,11 @@ rest67:
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
 	FSTPQ (F8, F9), (R8)
 	FSTPQ (F10, F11), 32(R8)
-	B     end52
+	B     end54
 
-next63:
+next65:
 	CMP     $4, R19
-	BNE     next68
+	BNE     next70
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2044,10 +2090,10 @@ next63:
 	ADD     R1, R4, R5
 	AND     $3, R11, R14
 	LSR     $2, R11, R15
-	CBZ     R14, rest70
+	CBZ     R14, rest72
 	PCALIGN $16
 
-block69:
+block71:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
@@ -2073,13 +2119,13 @@ block69:
 	ADD   R13, R12, R12
 	ADD   $4, R2, R2
 	SUBS  $1, R14, R14
-	BNE   block69
+	BNE   block71
 
-rest70:
-	CBZ     R15, rest72
+rest72:
+	CBZ     R15, rest74
 	PCALIGN $16
 
-block71:
+block73:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
@@ -2162,9 +2208,9 @@ block71:
 	ADD   R13, R12, R12
 	ADD   $16, R2, R2
 	SUBS  $1, R15, R15
-	BNE   block71
+	BNE   block73
 
-rest72:
+rest74:
 	FLDPQ (R8), (F24, F25)
 	FLDPQ 32(R8), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2200,10 +2246,10 @@ rest72:
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
 	FSTPQ (F12, F13), (R8)
 	FSTPQ (F14, F15), 32(R8)
-	B     end52
+	B     end54
 
-next68:
-end52:
+next70:
+end54:
 	RET
 
 // func colsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
@@ -2219,10 +2265,10 @@ TEXT ·colsTile(SB), NOSPLIT, $0-80
 	MOVD    ldb+40(FP), R8
 	LSL     $2, R8, R8
 	MOVD    small+56(FP), R11
-	CBZ     R11, rest74
+	CBZ     R11, rest76
 	PCALIGN $16
 
-block73:
+block75:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2247,10 +2293,10 @@ block73:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest76
+	CBZ     R9, rest78
 	PCALIGN $16
 
-block75:
+block77:
 	FMOVQ (R2), F24
 	FMOVS 16(R2), F26
 	ADD   R1, R2, R2
@@ -2278,13 +2324,13 @@ block75:
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block75
+	BNE   block77
 
-rest76:
-	CBZ     R10, rest78
+rest78:
+	CBZ     R10, rest80
 	PCALIGN $16
 
-block77:
+block79:
 	FMOVQ (R2), F24
 	FMOVS 16(R2), F26
 	ADD   R1, R2, R2
@@ -2390,9 +2436,9 @@ block77:
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block77
+	BNE   block79
 
-rest78:
+rest80:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2440,14 +2486,14 @@ rest78:
 	ADD   R5, R3, R3
 	ADD   $20, R0, R0
 	SUBS  $1, R11, R11
-	BNE   block73
+	BNE   block75
 
-rest74:
+rest76:
 	MOVD    big+64(FP), R11
-	CBZ     R11, rest80
+	CBZ     R11, rest82
 	PCALIGN $16
 
-block79:
+block81:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2476,10 +2522,10 @@ block79:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest82
+	CBZ     R9, rest84
 	PCALIGN $16
 
-block81:
+block83:
 	FMOVQ (R2), F24
 	FMOVD 16(R2), F25
 	ADD   R1, R2, R2
@@ -2511,13 +2557,13 @@ block81:
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block81
+	BNE   block83
 
-rest82:
-	CBZ     R10, rest84
+rest84:
+	CBZ     R10, rest86
 	PCALIGN $16
 
-block83:
+block85:
 	FMOVQ (R2), F24
 	FMOVD 16(R2), F25
 	ADD   R1, R2, R2
@@ -2639,9 +2685,9 @@ block83:
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block83
+	BNE   block85
 
-rest84:
+rest86:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2698,12 +2744,12 @@ rest84:
 	ADD   R5, R3, R3
 	ADD   $24, R0, R0
 	SUBS  $1, R11, R11
-	BNE   block79
+	BNE   block81
 
-rest80:
+rest82:
 	MOVD    rest+72(FP), R11
 	CMP     $1, R11
-	BNE     next86
+	BNE     next88
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2712,10 +2758,10 @@ rest80:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest88
+	CBZ     R9, rest90
 	PCALIGN $16
 
-block87:
+block89:
 	FMOVS (R2), F26
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2726,13 +2772,13 @@ block87:
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block87
+	BNE   block89
 
-rest88:
-	CBZ     R10, rest90
+rest90:
+	CBZ     R10, rest92
 	PCALIGN $16
 
-block89:
+block91:
 	FMOVS (R2), F26
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2770,9 +2816,9 @@ block89:
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block89
+	BNE   block91
 
-rest90:
+rest92:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2781,11 +2827,11 @@ rest90:
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
 	FSTPQ (F0, F1), (R3)
 	FSTPQ (F2, F3), 32(R3)
-	B     end85
+	B     end87
 
-next86:
+next88:
 	CMP     $2, R11
-	BNE     next91
+	BNE     next93
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2798,28 +2844,7 @@ next86:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest93
-	PCALIGN $16
-
-block92:
-	FMOVD (R2), F25
-	ADD   R1, R2, R2
-	FLDPQ (R7), (F30, F31)
-	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R7), (F30, F31)
-	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	ADD   R8, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block92
-
-rest93:
-	CBZ     R10, rest95
+	CBZ     R9, rest95
 	PCALIGN $16
 
 block94:
@@ -2836,6 +2861,27 @@ block94:
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	ADD   R8, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block94
+
+rest95:
+	CBZ     R10, rest97
+	PCALIGN $16
+
+block96:
+	FMOVD (R2), F25
+	ADD   R1, R2, R2
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	ADD   R8, R7, R7
 	FMOVD (R2), F28
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2876,9 +2922,9 @@ block94:
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block94
+	BNE   block96
 
-rest95:
+rest97:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2896,11 +2942,11 @@ rest95:
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
 	FSTPQ (F4, F5), (R3)
 	FSTPQ (F6, F7), 32(R3)
-	B     end85
+	B     end87
 
-next91:
+next93:
 	CMP     $3, R11
-	BNE     next96
+	BNE     next98
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2917,33 +2963,7 @@ next91:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest98
-	PCALIGN $16
-
-block97:
-	FMOVD (R2), F25
-	FMOVS 8(R2), F26
-	ADD   R1, R2, R2
-	FLDPQ (R7), (F30, F31)
-	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R7), (F30, F31)
-	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
-	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
-	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
-	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
-	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   R8, R7, R7
-	SUBS  $1, R9, R9
-	BNE   block97
-
-rest98:
-	CBZ     R10, rest100
+	CBZ     R9, rest100
 	PCALIGN $16
 
 block99:
@@ -2965,6 +2985,32 @@ block99:
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
+	SUBS  $1, R9, R9
+	BNE   block99
+
+rest100:
+	CBZ     R10, rest102
+	PCALIGN $16
+
+block101:
+	FMOVD (R2), F25
+	FMOVS 8(R2), F26
+	ADD   R1, R2, R2
+	FLDPQ (R7), (F30, F31)
+	WORD  $0x4f9913c0 // fmla v0.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e1 // fmla v1.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
+	FLDPQ 32(R7), (F30, F31)
+	WORD  $0x4f9913c2 // fmla v2.4s, v30.4s, v25.s[0]
+	WORD  $0x4f9913e3 // fmla v3.4s, v31.4s, v25.s[0]
+	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	ADD   R8, R7, R7
 	FMOVD (R2), F28
 	FMOVS 8(R2), F29
 	ADD   R1, R2, R2
@@ -3020,9 +3066,9 @@ block99:
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block99
+	BNE   block101
 
-rest100:
+rest102:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -3049,11 +3095,11 @@ rest100:
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
 	FSTPQ (F8, F9), (R3)
 	FSTPQ (F10, F11), 32(R3)
-	B     end85
+	B     end87
 
-next96:
+next98:
 	CMP     $4, R11
-	BNE     next101
+	BNE     next103
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -3074,10 +3120,10 @@ next96:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest103
+	CBZ     R9, rest105
 	PCALIGN $16
 
-block102:
+block104:
 	FMOVQ (R2), F24
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -3100,13 +3146,13 @@ block102:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block102
+	BNE   block104
 
-rest103:
-	CBZ     R10, rest105
+rest105:
+	CBZ     R10, rest107
 	PCALIGN $16
 
-block104:
+block106:
 	FMOVQ (R2), F24
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -3192,9 +3238,9 @@ block104:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block104
+	BNE   block106
 
-rest105:
+rest107:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -3230,10 +3276,10 @@ rest105:
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
 	FSTPQ (F12, F13), (R3)
 	FSTPQ (F14, F15), 32(R3)
-	B     end85
+	B     end87
 
-next101:
-end85:
+next103:
+end87:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x3b2f8417

@@ -3,6 +3,7 @@ package stages
 import (
 	"math/bits"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 )
 
@@ -12,35 +13,41 @@ type Dropout struct {
 	Batch, Head int // numbers of the first batch member and query head
 }
 
-// drop sets those of n weights of a query that are dropped to 0, stride apart, and elements that are where they are in ds, unless it
-// is empty, to the weight times start. key is the row of the first one in K.
-func (d *Dropout) drop(weights, ds []float32, stride, n int, start float32, row position) {
-	for first := -(row.key & 3); first < n; first += 4 {
-		dropped := d.Four(d.Batch+row.batch, d.Head+row.head, row.query, row.key+first)
+// load prepares a Draw for a panel of queries of a batch member, whose lanes are to be set.
+func (d *Dropout) load(x *tile.Draw, batch, width int) {
+	x.Dropout, x.Batch, x.Width = d.Dropout, uint32(d.Batch+batch), width
+}
+
+// setLane sets the query of a lane.
+func (d *Dropout) setLane(x *tile.Draw, lane, head, query int) {
+	x.Head[lane], x.Query[lane] = uint32(d.Head+head), uint32(query)
+}
+
+// kept is which lanes of a panel keep the weights of a tile, with room for the keys that share a draw with the first and the last.
+type kept [tile.Keys + 4]uint32
+
+// draw draws for n keys, the first of which has a row in K, and returns a word of lanes for each.
+func (l *kept) draw(d *tile.Draw, row, n int) *[tile.Keys]uint32 {
+	first := row &^ 3
+	asm.DrawTile(l[:(row+n-first+3)&^3], d, first)
+	return (*[tile.Keys]uint32)(l[row-first:])
+}
+
+// dropRow drops weights of a row with a number, after the softmax. key is the row of the first one in K.
+func (c *Call) dropRow(weights []float32, number, key int) {
+	d, head := &c.Dropout, number/c.Queries
+	for first := -(key & 3); first < len(weights); first += 4 {
+		dropped := d.Four(d.Batch+head/c.Q.Heads, d.Head+head%c.Q.Heads, number%c.Queries, key+first)
 		for ; dropped != 0; dropped &= dropped - 1 {
-			j := first + bits.TrailingZeros32(dropped)
-			if j < 0 || j >= n {
-				continue
+			if j := first + bits.TrailingZeros32(dropped); j >= 0 && j < len(weights) {
+				weights[j] = 0
 			}
-			if len(ds) > 0 {
-				ds[j*stride] = float32(weights[j*stride] * start)
-			}
-			weights[j*stride] = 0
 		}
 	}
 }
 
-// A position is that of a weight: rows of Q and K.
-type position struct{ batch, head, query, key int }
-
-// drop drops weights of a row with a number, after the softmax.
-func (c *Call) drop(weights []float32, stride, n, number, key int) {
-	head := number / c.Queries
-	c.Dropout.drop(weights, nil, stride, n, 0, position{head / c.Q.Heads, head % c.Q.Heads, number % c.Queries, key})
-}
-
-// kept is the sum that weights of a row are divided by, of which some have been dropped.
-func (c *Call) kept(sum float32) float32 {
+// sumKept is the sum that weights of a row are divided by, of which some have been dropped.
+func (c *Call) sumKept(sum float32) float32 {
 	if c.Dropout.On() {
 		sum = float32(sum * c.Dropout.Keep)
 	}

@@ -29,7 +29,8 @@ type gradientWorker struct {
 	panels         [stepRows / narrowest]gradientPanel
 	item
 	lanes   [tile.Keys]uint32 // which lanes of a panel see a key
-	ignored tile.Panel        // takes maxima
+	kept    kept
+	ignored tile.Panel // takes maxima
 }
 
 const narrowest = asm.NarrowPanel
@@ -59,6 +60,7 @@ type gradientPanel struct {
 	sees                sight.Lanes
 	dead                uint32 // lanes that have no sum, and see nothing
 	edited              edited
+	draw                tile.Draw // of dropout
 	offset              [tile.MaxPanel]int
 	max, inverse, start [tile.MaxPanel]float32
 	q, do               []float32
@@ -241,6 +243,9 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 	s := w.sequence
 	p.dead = 0
 	p.sees.Load(&w.Sight, s, &sight.Rows{Query: st.row + p.column, Group: 1, Behind: st.n - 1 - p.column}, p.width)
+	if w.Dropout.On() {
+		w.Dropout.load(&p.draw, s.Batch, p.width)
+	}
 	for r := range p.width {
 		i := st.row + min(p.column+r, st.n-1)
 		number := (s.Batch*w.Q.Heads+st.head)*w.Queries + s.Query + i
@@ -254,6 +259,9 @@ func (w *gradientWorker) loadPanel(st *step, p *gradientPanel) {
 		}
 		if w.edit.on {
 			w.edit.load(&p.edited, r, s, st.head, i)
+		}
+		if w.Dropout.On() {
+			w.Dropout.setLane(&p.draw, r, st.head, s.Query+i)
 		}
 	}
 	pack := func(dst []float32, t *source.Tensor, scale float32) {
@@ -306,7 +314,11 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 		}
 	}
 	if w.Dropout.On() {
-		w.drop(st, p)
+		lanes := w.kept.draw(&p.draw, w.sequence.Key+w.first+p.any.From, n)
+		if w.scoresNeeded() {
+			asm.GradDrop(result, weights, &p.start, lanes)
+		}
+		asm.ClearTile(weights, lanes)
 	}
 	if w.scoresNeeded() {
 		if w.apart() {
@@ -334,15 +346,6 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 		if w.apart() {
 			asm.ClearTile(p.columns(w.edited, some), &w.lanes)
 		}
-	}
-}
-
-// drop drops weights of a panel. What is left of the gradients of their scores is what they start from.
-func (w *gradientWorker) drop(st *step, p *gradientPanel) {
-	s := w.sequence
-	for r := range min(p.width, st.n-p.column) {
-		at := p.any.From*stepRows + p.column + r
-		w.Dropout.drop(w.p[at:], w.ds[at:], stepRows, p.any.Len(), p.start[r], position{s.Batch, st.head, s.Query + st.row + p.column + r, s.Key + w.first + p.any.From})
 	}
 }
 

@@ -84,7 +84,7 @@ func (w *worker) finishRows(dst, numbers []int, max, sum, mix []float32) {
 		if w.saves() {
 			w.save(numbers[r], max[r], sum[r])
 		}
-		divide(w.Dst.Data[at:][:w.Dst.Dim], mix[r*pad:], w.kept(sum[r]))
+		divide(w.Dst.Data[at:][:w.Dst.Dim], mix[r*pad:], w.sumKept(sum[r]))
 	}
 }
 

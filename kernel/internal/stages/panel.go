@@ -18,6 +18,7 @@ type panel struct {
 	key      int                // the row in K of the first key of their sequence
 	sees     sight.Lanes
 	edited   edited
+	draw     tile.Draw // of dropout
 	q, acc   []float32 // [Dim][width] and [VDim][width]
 	started  bool      // some tile of the span has been computed, of which the first one sets acc but for its padding
 	nan      bool      // of spans that have ended some output is NaN
@@ -41,8 +42,15 @@ func (p *panel) load(c *Call, it *plan.Item, row, n int) {
 	if !c.numbered() && c.Sight.Mask.Data == nil {
 		return
 	}
+	if c.Dropout.On() {
+		c.Dropout.load(&p.draw, at.sequence.Batch, width)
+	}
 	for lane := range width {
-		p.numbers[lane] = at.number()
+		number := at.number()
+		p.numbers[lane] = number
+		if c.Dropout.On() {
+			c.Dropout.setLane(&p.draw, lane, number/c.Queries%c.Q.Heads, number%c.Queries)
+		}
 		p.sees.SetMask(lane, at.mask())
 		at.Next()
 	}
@@ -134,7 +142,7 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 	}
 	if w.Dropout.On() {
 		for r := range p.width() {
-			p.state.Sum[r] = w.kept(p.state.Sum[r])
+			p.state.Sum[r] = w.sumKept(p.state.Sum[r])
 		}
 	}
 	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
@@ -176,9 +184,9 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
 	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
 	if w.Dropout.On() {
-		for r := range p.width() {
-			w.drop(w.scores[r:], p.width(), seen.Any.Len(), p.numbers[r], p.key+first+seen.Any.From)
-		}
+		n := seen.Any.Len()
+		weights := tile.Rows{Data: w.scores, Len: n, Dim: p.width(), Stride: p.width()}
+		asm.ClearTile(weights, w.kept.draw(&p.draw, p.key+first+seen.Any.From, n))
 	}
 	p.mix(w.scores, &seen, values, aheadInMix)
 }

@@ -329,7 +329,7 @@ func (w *worker) dropPart(rs *rows, t *part, r int) {
 	for _, p := range weights {
 		t.whole[r] += p
 	}
-	w.drop(weights, 1, len(weights), rs.numbers[t.row+r], rs.key+t.first+seen.From)
+	w.dropRow(weights, rs.numbers[t.row+r], rs.key+t.first+seen.From)
 }
 
 // hidePart hides the scores that row r of a part does not see, and returns the others with those before them, from

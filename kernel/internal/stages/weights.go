@@ -126,7 +126,7 @@ func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 		for k := range out {
 			out[k] *= b
 		}
-		divide(out, out, w.kept(all.sum[0]))
+		divide(out, out, w.sumKept(all.sum[0]))
 		for k := range out { // a hidden key has no part in a NaN
 			if w.hidden(&rows[0], 0, t.from+k) {
 				out[k] = 0

@@ -27,7 +27,8 @@ type worker struct {
 	parts    [plan.StretchTiles]part
 	tileMax  []tileMax
 	lanes    [tile.Keys]uint32 // which lanes see a key
-	ignored  tile.Panel        // takes the maxima of scores that are not yet hidden
+	kept     kept
+	ignored  tile.Panel // takes the maxima of scores that are not yet hidden
 	upcoming upcoming
 	tiles    Tiles // that it has computed
 }
