@@ -99,6 +99,20 @@ func TestDropoutDifferences(t *testing.T) {
 	}
 }
 
+// Keys that share a draw may be of several sequences and tiles, and a window begins with any of them.
+func TestDropoutPacked(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 62))
+	for _, first := range []int{0, 1, 2, 3} {
+		o := Options{
+			QueryOffsets: []int{0, 70, 140}, KeyOffsets: []int{first, edge + 2*first + 5, 3 * edge},
+			Window: &Window{edge + 10, 20}, Dropout: &Dropout{0.3, 5, 6},
+		}
+		p := newProblem(r, shape{1, 4, 2, 140, 3 * edge, 8, 8}, packedLayout, asmtest.Normal, o)
+		p.checkViews(t, r)
+		newGradient(t, r, p, asmtest.Normal, packedLayout).check(t, p, 1, 2)
+	}
+}
+
 // A layer drops, in blocks of tokens too, what attention of its heads drops, and its weights of a head are those of that head.
 func TestDropoutOfLayer(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 62))
