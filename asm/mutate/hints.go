@@ -26,4 +26,10 @@ var hints = map[string][]string{
 	"rowValues1":         {"distance"},
 	"rowValues4":         {"distance"},
 	"rowValues8":         {"distance"},
+	"rowValues1Float16":  {"distance"},
+	"rowValues4Float16":  {"distance"},
+	"rowValues1BFloat16": {"distance"},
+	"rowValues4BFloat16": {"distance"},
+	"rowValues1Int8":     {"distance"},
+	"rowValues4Int8":     {"distance"},
 }

@@ -216,14 +216,17 @@ var Kernels = []Kernel{
 		Note: "AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
+		Hints: map[string][]string{"rowValues1Float16": {"distance"}, "rowValues4Float16": {"distance"}},
 	}, {
 		Name: "RowValuesBFloat16",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
+		Hints: map[string][]string{"rowValues1BFloat16": {"distance"}, "rowValues4BFloat16": {"distance"}},
 	}, {
 		Name: "RowValuesInt8",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", octet, read()}},
+		Hints: map[string][]string{"rowValues1Int8": {"distance"}, "rowValues4Int8": {"distance"}},
 	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},

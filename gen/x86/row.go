@@ -396,15 +396,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.ADDQ(U8(15), ld)
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
-	var distance reg.Register
-	switch {
-	case e == nil:
-		distance = g.ptr("distance")
-	case rows > 1: // some columns of 16 rows are no stream: the next block
-		distance = g.GP64()
-		g.MOVQ(stride, distance)
-		g.SHLQ(U8(4), distance)
-	}
+	distance := g.ptr("distance")
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
@@ -454,7 +446,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 				g.VBROADCASTSS(mem(scales, 0), g.V(11))
 				g.ADDQ(U8(4), scales)
 			}
-			if first == 0 && !masked && distance != nil {
+			if first == 0 && !masked {
 				for line := 0; line < w*vecs; line += 64 {
 					g.PREFETCHT1(at(vk, distance, 1, line))
 				}

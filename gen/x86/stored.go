@@ -31,7 +31,7 @@ func genStored(g *gen) {
 			g.end()
 
 			name = fmt.Sprintf("rowValues%d", rows)
-			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride int)",
+			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride, distance int)",
 				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
 			g.rowValues(rows, &e)
 			g.end()

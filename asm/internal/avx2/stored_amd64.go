@@ -12,7 +12,7 @@ func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride
 // rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
-func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 
 // rowScores4Float16 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
@@ -23,7 +23,7 @@ func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride
 // rowValues4Float16 is rowValues4 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
-func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 
 // rowScores1BFloat16 computes the scores of 1 queries against blocks of 32 keys, as
 // [tile.RowScoresBFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
@@ -35,7 +35,7 @@ func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, strid
 // rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
-func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 
 // rowScores4BFloat16 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresBFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
@@ -46,7 +46,7 @@ func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, strid
 // rowValues4BFloat16 is rowValues4 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
-func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 
 // rowScores1Int8 computes the scores of 1 queries against blocks of 32 keys, as
 // [tile.RowScoresInt8]. distance, far, jump, row, wrap and left are those of readAhead.
@@ -58,7 +58,7 @@ func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim
 // rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
 
 // rowScores4Int8 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresInt8]. distance, far, jump, row, wrap and left are those of readAhead.
@@ -69,4 +69,4 @@ func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim
 // rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)

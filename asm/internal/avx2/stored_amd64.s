@@ -363,9 +363,9 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -373,158 +373,164 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+56(FP), DX
 
 block7:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, BX
+	CMPQ    BX, n+40(FP)
+	CMOVQGT n+40(FP), BX
+	MOVQ    sum+24(FP), R8
+	VMOVSS  (R8), X0
+	MOVQ    BX, SI
+	MOVQ    AX, DI
 
 sum8:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
+	DECQ   SI
 	JNZ    sum8
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
+	VMOVSS X0, (R8)
+	MOVQ   v+16(FP), R8
+	MOVQ   o+0(FP), R9
+	MOVQ   dim+32(FP), R10
 
 again9:
-	CMPQ    R9, $+64
+	CMPQ    R10, $+64
 	JL      next10
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	VMOVUPS 128(R8), Y4
-	VMOVUPS 160(R8), Y5
-	VMOVUPS 192(R8), Y6
-	VMOVUPS 224(R8), Y7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	VMOVUPS 128(R9), Y4
+	VMOVUPS 160(R9), Y5
+	VMOVUPS 192(R9), Y6
+	VMOVUPS 224(R9), Y7
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key11:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VCVTPH2PS    (SI), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
+	VCVTPH2PS    16(SI), Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(BX), Y14
+	VCVTPH2PS    32(SI), Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(BX), Y15
+	VCVTPH2PS    48(SI), Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VCVTPH2PS    64(BX), Y12
+	VCVTPH2PS    64(SI), Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VCVTPH2PS    80(BX), Y13
+	VCVTPH2PS    80(SI), Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VCVTPH2PS    96(BX), Y14
+	VCVTPH2PS    96(SI), Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VCVTPH2PS    112(BX), Y15
+	VCVTPH2PS    112(SI), Y15
 	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key11
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	VMOVUPS      Y4, 128(R8)
-	VMOVUPS      Y5, 160(R8)
-	VMOVUPS      Y6, 192(R8)
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	VMOVUPS      Y4, 128(R9)
+	VMOVUPS      Y5, 160(R9)
+	VMOVUPS      Y6, 192(R9)
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         $+128, R8
+	ADDQ         $+256, R9
+	SUBQ         $+64, R10
 	JMP          again9
 
 next10:
-	CMPQ    R9, $+32
+	CMPQ    R10, $+32
 	JL      next13
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key14:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VCVTPH2PS    (SI), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
+	VCVTPH2PS    16(SI), Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(BX), Y14
+	VCVTPH2PS    32(SI), Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(BX), Y15
+	VCVTPH2PS    48(SI), Y15
 	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key14
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	ADDQ         $+64, R8
+	ADDQ         $+128, R9
+	SUBQ         $+32, R10
 
 next13:
-	CMPQ    R9, $+16
+	CMPQ    R10, $+16
 	JL      next16
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key17:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VCVTPH2PS    (SI), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(BX), Y13
+	VCVTPH2PS    16(SI), Y13
 	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key17
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+32, R8
+	ADDQ         $+64, R9
+	SUBQ         $+16, R10
 
 next16:
-	CMPQ    R9, $+8
+	CMPQ    R10, $+8
 	JL      next19
-	VMOVUPS (R8), Y0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key20:
-	VBROADCASTSS (SI), Y10
-	VCVTPH2PS    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VCVTPH2PS    (SI), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         BX
 	JNZ          key20
-	VMOVUPS      Y0, (R8)
-	ADDQ         $+16, DI
-	ADDQ         $+32, R8
-	SUBQ         $+8, R9
+	VMOVUPS      Y0, (R9)
+	ADDQ         $+16, R8
+	ADDQ         $+32, R9
+	SUBQ         $+8, R10
 
 next19:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
+	MOVQ CX, SI
+	SHLQ $0x04, SI
+	ADDQ SI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block7
@@ -722,9 +728,9 @@ same25:
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -732,8 +738,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
+	MOVQ distance+56(FP), BX
 
 block26:
 	MOVQ    $0x00000010, SI
@@ -1159,9 +1164,9 @@ same39:
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1169,173 +1174,179 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+56(FP), DX
 
 block40:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, BX
+	CMPQ    BX, n+40(FP)
+	CMOVQGT n+40(FP), BX
+	MOVQ    sum+24(FP), R8
+	VMOVSS  (R8), X0
+	MOVQ    BX, SI
+	MOVQ    AX, DI
 
 sum41:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
+	DECQ   SI
 	JNZ    sum41
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
+	VMOVSS X0, (R8)
+	MOVQ   v+16(FP), R8
+	MOVQ   o+0(FP), R9
+	MOVQ   dim+32(FP), R10
 
 again42:
-	CMPQ    R9, $+64
+	CMPQ    R10, $+64
 	JL      next43
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	VMOVUPS 128(R8), Y4
-	VMOVUPS 160(R8), Y5
-	VMOVUPS 192(R8), Y6
-	VMOVUPS 224(R8), Y7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	VMOVUPS 128(R9), Y4
+	VMOVUPS 160(R9), Y5
+	VMOVUPS 192(R9), Y6
+	VMOVUPS 224(R9), Y7
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key44:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
+	VPMOVZXWD    16(SI), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(BX), Y14
+	VPMOVZXWD    32(SI), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(BX), Y15
+	VPMOVZXWD    48(SI), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VPMOVZXWD    64(BX), Y12
+	VPMOVZXWD    64(SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VPMOVZXWD    80(BX), Y13
+	VPMOVZXWD    80(SI), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VPMOVZXWD    96(BX), Y14
+	VPMOVZXWD    96(SI), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VPMOVZXWD    112(BX), Y15
+	VPMOVZXWD    112(SI), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key44
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	VMOVUPS      Y4, 128(R8)
-	VMOVUPS      Y5, 160(R8)
-	VMOVUPS      Y6, 192(R8)
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	VMOVUPS      Y4, 128(R9)
+	VMOVUPS      Y5, 160(R9)
+	VMOVUPS      Y6, 192(R9)
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         $+128, R8
+	ADDQ         $+256, R9
+	SUBQ         $+64, R10
 	JMP          again42
 
 next43:
-	CMPQ    R9, $+32
+	CMPQ    R10, $+32
 	JL      next46
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS 64(R8), Y2
-	VMOVUPS 96(R8), Y3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key47:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
+	VPMOVZXWD    16(SI), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(BX), Y14
+	VPMOVZXWD    32(SI), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(BX), Y15
+	VPMOVZXWD    48(SI), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key47
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	VMOVUPS      Y2, 64(R8)
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	VMOVUPS      Y2, 64(R9)
+	VMOVUPS      Y3, 96(R9)
+	ADDQ         $+64, R8
+	ADDQ         $+128, R9
+	SUBQ         $+32, R10
 
 next46:
-	CMPQ    R9, $+16
+	CMPQ    R10, $+16
 	JL      next49
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key50:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(BX), Y13
+	VPMOVZXWD    16(SI), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key50
-	VMOVUPS      Y0, (R8)
-	VMOVUPS      Y1, 32(R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+32, R8
+	ADDQ         $+64, R9
+	SUBQ         $+16, R10
 
 next49:
-	CMPQ    R9, $+8
+	CMPQ    R10, $+8
 	JL      next52
-	VMOVUPS (R8), Y0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Y0
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key53:
-	VBROADCASTSS (SI), Y10
-	VPMOVZXWD    (BX), Y12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         BX
 	JNZ          key53
-	VMOVUPS      Y0, (R8)
-	ADDQ         $+16, DI
-	ADDQ         $+32, R8
-	SUBQ         $+8, R9
+	VMOVUPS      Y0, (R9)
+	ADDQ         $+16, R8
+	ADDQ         $+32, R9
+	SUBQ         $+8, R10
 
 next52:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
+	MOVQ CX, SI
+	SHLQ $0x04, SI
+	ADDQ SI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block40
@@ -1518,9 +1529,9 @@ same58:
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1528,8 +1539,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
+	MOVQ distance+56(FP), BX
 
 block59:
 	MOVQ    $0x00000010, SI
@@ -2252,204 +2262,209 @@ same72:
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-72
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+64(FP), BX
 
 block73:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+48(FP)
-	CMOVQGT n+48(FP), BX
-	MOVQ    sum+32(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, DX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
+	MOVQ    sum+32(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
 
 sum74:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
 	DECQ   DX
 	JNZ    sum74
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+40(FP), R10
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   o+0(FP), R10
+	MOVQ   dim+40(FP), R11
 
 again75:
-	CMPQ    R10, $+64
+	CMPQ    R11, $+64
 	JL      next76
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	VMOVUPS 128(R9), Y4
-	VMOVUPS 160(R9), Y5
-	VMOVUPS 192(R9), Y6
-	VMOVUPS 224(R9), Y7
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	VMOVUPS 128(R10), Y4
+	VMOVUPS 160(R10), Y5
+	VMOVUPS 192(R10), Y6
+	VMOVUPS 224(R10), Y7
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key77:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Y10
-	VPMOVSXBD    (DI), Y12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(DI), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(DI), Y14
+	VPMOVSXBD    16(R8), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(DI), Y15
+	VPMOVSXBD    24(R8), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VPMOVSXBD    32(DI), Y12
+	VPMOVSXBD    32(R8), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VPMOVSXBD    40(DI), Y13
+	VPMOVSXBD    40(R8), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VPMOVSXBD    48(DI), Y14
+	VPMOVSXBD    48(R8), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VPMOVSXBD    56(DI), Y15
+	VPMOVSXBD    56(R8), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key77
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	VMOVUPS      Y4, 128(R9)
-	VMOVUPS      Y5, 160(R9)
-	VMOVUPS      Y6, 192(R9)
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	VMOVUPS      Y4, 128(R10)
+	VMOVUPS      Y5, 160(R10)
+	VMOVUPS      Y6, 192(R10)
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 	JMP          again75
 
 next76:
-	CMPQ    R10, $+32
+	CMPQ    R11, $+32
 	JL      next79
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key80:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Y10
-	VPMOVSXBD    (DI), Y12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(DI), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(DI), Y14
+	VPMOVSXBD    16(R8), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(DI), Y15
+	VPMOVSXBD    24(R8), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key80
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	ADDQ         $+32, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
 next79:
-	CMPQ    R10, $+16
+	CMPQ    R11, $+16
 	JL      next82
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key83:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Y10
-	VPMOVSXBD    (DI), Y12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(DI), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key83
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	ADDQ         $+16, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	ADDQ         $+16, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next82:
-	CMPQ    R10, $+8
+	CMPQ    R11, $+8
 	JL      next85
-	VMOVUPS (R9), Y0
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Y0
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key86:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Y10
-	VPMOVSXBD    (DI), Y12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         BX
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
 	JNZ          key86
-	VMOVUPS      Y0, (R9)
-	ADDQ         $+8, R8
-	ADDQ         $+32, R9
-	SUBQ         $+8, R10
+	VMOVUPS      Y0, (R10)
+	ADDQ         $+8, R9
+	ADDQ         $+32, R10
+	SUBQ         $+8, R11
 
 next85:
 	MOVQ CX, DX
@@ -2763,17 +2778,16 @@ same91:
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-72
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), BX
 	ADDQ $0x0f, BX
 	ANDQ $-16, BX
 	SHLQ $0x02, BX
-	MOVQ CX, SI
-	SHLQ $0x04, SI
+	MOVQ distance+64(FP), SI
 
 block92:
 	MOVQ    $0x00000010, DI

@@ -852,10 +852,21 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	if rows == 4 {
-		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
-	} else {
-		rowValues1Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
+	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
+		if n = to - from; n == 0 {
+			continue
+		}
+		distance := 2 * stride * ahead
+		if i == 1 {
+			distance = 2 * (v.Next - from*stride)
+		}
+		if rows == 4 {
+			rowValues4Float16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
+		} else {
+			rowValues1Float16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
+		}
+		from = to
 	}
 }
 
@@ -868,10 +879,21 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	if rows == 4 {
-		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
-	} else {
-		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
+	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
+	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
+		if n = to - from; n == 0 {
+			continue
+		}
+		distance := 2 * stride * ahead
+		if i == 1 {
+			distance = 2 * (v.Next - from*stride)
+		}
+		if rows == 4 {
+			rowValues4BFloat16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
+		} else {
+			rowValues1BFloat16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
+		}
+		from = to
 	}
 }
 
@@ -885,10 +907,21 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	race.Read(v.Scales, v.Len)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	if rows == 4 {
-		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)
-	} else {
-		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)
+	from, ahead := 0, 16*max(1, valuesAhead/(16*1*dim))
+	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
+		if n = to - from; n == 0 {
+			continue
+		}
+		distance := 1 * stride * ahead
+		if i == 1 {
+			distance = 1 * (v.Next - from*stride)
+		}
+		if rows == 4 {
+			rowValues4Int8(&o[0], &p[from], &v.Data[from*stride], &v.Scales[from], &sum[0], dim, n, stride, distance)
+		} else {
+			rowValues1Int8(&o[0], &p[from], &v.Data[from*stride], &v.Scales[from], &sum[0], dim, n, stride, distance)
+		}
+		from = to
 	}
 }
 
@@ -1103,6 +1136,9 @@ func readAhead(rows tile.Rows) (first *float32, wrap int) {
 // prefetchDistance is the number of rows of dim elements from where K is read to where it is
 // prefetched, into L2: 16 rows, or more to make 12 KiB.
 func prefetchDistance(dim int) int { return max(16, 3072/dim) }
+
+// valuesAhead is how far values of other elements are prefetched, in bytes.
+const valuesAhead = 8 << 10
 
 // stored is how keys of other elements are prefetched: blocks that are the distance, in bytes, from the one that is
 // computed, and where no more than far are left, what is a jump further on. Rows are of row bytes, and the end of one, in

@@ -237,9 +237,9 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -247,158 +247,167 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+56(FP), DX
 
 block7:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, BX
+	CMPQ    BX, n+40(FP)
+	CMOVQGT n+40(FP), BX
+	MOVQ    sum+24(FP), R8
+	VMOVSS  (R8), X0
+	MOVQ    BX, SI
+	MOVQ    AX, DI
 
 sum8:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
+	DECQ   SI
 	JNZ    sum8
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
+	VMOVSS X0, (R8)
+	MOVQ   v+16(FP), R8
+	MOVQ   o+0(FP), R9
+	MOVQ   dim+32(FP), R10
 
 again9:
-	CMPQ    R9, $+128
+	CMPQ    R10, $+128
 	JL      next10
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	VMOVUPS 256(R8), Z4
-	VMOVUPS 320(R8), Z5
-	VMOVUPS 384(R8), Z6
-	VMOVUPS 448(R8), Z7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS 256(R9), Z4
+	VMOVUPS 320(R9), Z5
+	VMOVUPS 384(R9), Z6
+	VMOVUPS 448(R9), Z7
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key11:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	PREFETCHT1   128(SI)(DX*1)
+	PREFETCHT1   192(SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (SI), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
+	VCVTPH2PS    32(SI), Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(BX), Z14
+	VCVTPH2PS    64(SI), Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(BX), Z15
+	VCVTPH2PS    96(SI), Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VCVTPH2PS    128(BX), Z12
+	VCVTPH2PS    128(SI), Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VCVTPH2PS    160(BX), Z13
+	VCVTPH2PS    160(SI), Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VCVTPH2PS    192(BX), Z14
+	VCVTPH2PS    192(SI), Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VCVTPH2PS    224(BX), Z15
+	VCVTPH2PS    224(SI), Z15
 	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key11
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	VMOVUPS      Z4, 256(R8)
-	VMOVUPS      Z5, 320(R8)
-	VMOVUPS      Z6, 384(R8)
-	VMOVUPS      Z7, 448(R8)
-	ADDQ         $+256, DI
-	ADDQ         $+512, R8
-	SUBQ         $+128, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, 256(R9)
+	VMOVUPS      Z5, 320(R9)
+	VMOVUPS      Z6, 384(R9)
+	VMOVUPS      Z7, 448(R9)
+	ADDQ         $+256, R8
+	ADDQ         $+512, R9
+	SUBQ         $+128, R10
 	JMP          again9
 
 next10:
-	CMPQ    R9, $+64
+	CMPQ    R10, $+64
 	JL      next13
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key14:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (SI), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
+	VCVTPH2PS    32(SI), Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(BX), Z14
+	VCVTPH2PS    64(SI), Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(BX), Z15
+	VCVTPH2PS    96(SI), Z15
 	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key14
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	ADDQ         $+128, R8
+	ADDQ         $+256, R9
+	SUBQ         $+64, R10
 
 next13:
-	CMPQ    R9, $+32
+	CMPQ    R10, $+32
 	JL      next16
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key17:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (SI), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(BX), Z13
+	VCVTPH2PS    32(SI), Z13
 	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key17
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	ADDQ         $+64, R8
+	ADDQ         $+128, R9
+	SUBQ         $+32, R10
 
 next16:
-	CMPQ    R9, $+16
+	CMPQ    R10, $+16
 	JL      next19
-	VMOVUPS (R8), Z0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key20:
-	VBROADCASTSS (SI), Z10
-	VCVTPH2PS    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (SI), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         BX
 	JNZ          key20
-	VMOVUPS      Z0, (R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
+	VMOVUPS      Z0, (R9)
+	ADDQ         $+32, R8
+	ADDQ         $+64, R9
+	SUBQ         $+16, R10
 
 next19:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
+	MOVQ CX, SI
+	SHLQ $0x04, SI
+	ADDQ SI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block7
@@ -581,9 +590,9 @@ same25:
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -591,8 +600,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
+	MOVQ distance+56(FP), BX
 
 block26:
 	MOVQ    $0x00000010, SI
@@ -920,9 +928,9 @@ same39:
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -930,173 +938,182 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+56(FP), DX
 
 block40:
-	MOVQ    $0x00000010, DX
-	CMPQ    DX, n+40(FP)
-	CMOVQGT n+40(FP), DX
-	MOVQ    sum+24(FP), DI
-	VMOVSS  (DI), X0
-	MOVQ    DX, BX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, BX
+	CMPQ    BX, n+40(FP)
+	CMOVQGT n+40(FP), BX
+	MOVQ    sum+24(FP), R8
+	VMOVSS  (R8), X0
+	MOVQ    BX, SI
+	MOVQ    AX, DI
 
 sum41:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
-	DECQ   BX
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
+	DECQ   SI
 	JNZ    sum41
-	VMOVSS X0, (DI)
-	MOVQ   v+16(FP), DI
-	MOVQ   o+0(FP), R8
-	MOVQ   dim+32(FP), R9
+	VMOVSS X0, (R8)
+	MOVQ   v+16(FP), R8
+	MOVQ   o+0(FP), R9
+	MOVQ   dim+32(FP), R10
 
 again42:
-	CMPQ    R9, $+128
+	CMPQ    R10, $+128
 	JL      next43
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	VMOVUPS 256(R8), Z4
-	VMOVUPS 320(R8), Z5
-	VMOVUPS 384(R8), Z6
-	VMOVUPS 448(R8), Z7
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS 256(R9), Z4
+	VMOVUPS 320(R9), Z5
+	VMOVUPS 384(R9), Z6
+	VMOVUPS 448(R9), Z7
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key44:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	PREFETCHT1   128(SI)(DX*1)
+	PREFETCHT1   192(SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (SI), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
+	VPMOVZXWD    32(SI), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(BX), Z14
+	VPMOVZXWD    64(SI), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(BX), Z15
+	VPMOVZXWD    96(SI), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VPMOVZXWD    128(BX), Z12
+	VPMOVZXWD    128(SI), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VPMOVZXWD    160(BX), Z13
+	VPMOVZXWD    160(SI), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VPMOVZXWD    192(BX), Z14
+	VPMOVZXWD    192(SI), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VPMOVZXWD    224(BX), Z15
+	VPMOVZXWD    224(SI), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key44
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	VMOVUPS      Z4, 256(R8)
-	VMOVUPS      Z5, 320(R8)
-	VMOVUPS      Z6, 384(R8)
-	VMOVUPS      Z7, 448(R8)
-	ADDQ         $+256, DI
-	ADDQ         $+512, R8
-	SUBQ         $+128, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, 256(R9)
+	VMOVUPS      Z5, 320(R9)
+	VMOVUPS      Z6, 384(R9)
+	VMOVUPS      Z7, 448(R9)
+	ADDQ         $+256, R8
+	ADDQ         $+512, R9
+	SUBQ         $+128, R10
 	JMP          again42
 
 next43:
-	CMPQ    R9, $+64
+	CMPQ    R10, $+64
 	JL      next46
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	VMOVUPS 128(R8), Z2
-	VMOVUPS 192(R8), Z3
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key47:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (SI), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
+	VPMOVZXWD    32(SI), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(BX), Z14
+	VPMOVZXWD    64(SI), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(BX), Z15
+	VPMOVZXWD    96(SI), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key47
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	VMOVUPS      Z2, 128(R8)
-	VMOVUPS      Z3, 192(R8)
-	ADDQ         $+128, DI
-	ADDQ         $+256, R8
-	SUBQ         $+64, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	ADDQ         $+128, R8
+	ADDQ         $+256, R9
+	SUBQ         $+64, R10
 
 next46:
-	CMPQ    R9, $+32
+	CMPQ    R10, $+32
 	JL      next49
-	VMOVUPS (R8), Z0
-	VMOVUPS 64(R8), Z1
-	MOVQ    DX, R10
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	MOVQ    BX, R11
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key50:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (SI), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(BX), Z13
+	VPMOVZXWD    32(SI), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         R10
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         R11
 	JNZ          key50
-	VMOVUPS      Z0, (R8)
-	VMOVUPS      Z1, 64(R8)
-	ADDQ         $+64, DI
-	ADDQ         $+128, R8
-	SUBQ         $+32, R9
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	ADDQ         $+64, R8
+	ADDQ         $+128, R9
+	SUBQ         $+32, R10
 
 next49:
-	CMPQ    R9, $+16
+	CMPQ    R10, $+16
 	JL      next52
-	VMOVUPS (R8), Z0
-	MOVQ    AX, SI
-	MOVQ    DI, BX
+	VMOVUPS (R9), Z0
+	MOVQ    AX, DI
+	MOVQ    R8, SI
 
 key53:
-	VBROADCASTSS (SI), Z10
-	VPMOVZXWD    (BX), Z12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (SI), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, SI
-	ADDQ         CX, BX
-	DECQ         DX
+	ADDQ         $+4, DI
+	ADDQ         CX, SI
+	DECQ         BX
 	JNZ          key53
-	VMOVUPS      Z0, (R8)
-	ADDQ         $+32, DI
-	ADDQ         $+64, R8
-	SUBQ         $+16, R9
+	VMOVUPS      Z0, (R9)
+	ADDQ         $+32, R8
+	ADDQ         $+64, R9
+	SUBQ         $+16, R10
 
 next52:
-	MOVQ CX, BX
-	SHLQ $0x04, BX
-	ADDQ BX, v+16(FP)
+	MOVQ CX, SI
+	SHLQ $0x04, SI
+	ADDQ SI, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block40
@@ -1264,9 +1281,9 @@ same58:
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1274,8 +1291,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ CX, BX
-	SHLQ $0x04, BX
+	MOVQ distance+56(FP), BX
 
 block59:
 	MOVQ    $0x00000010, SI
@@ -1735,204 +1751,210 @@ same72:
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-72
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
+	MOVQ distance+64(FP), BX
 
 block73:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+48(FP)
-	CMOVQGT n+48(FP), BX
-	MOVQ    sum+32(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, DX
-	MOVQ    AX, SI
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
+	MOVQ    sum+32(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
 
 sum74:
-	VADDSS (SI), X0, X0
-	ADDQ   $+4, SI
+	VADDSS (DI), X0, X0
+	ADDQ   $+4, DI
 	DECQ   DX
 	JNZ    sum74
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+40(FP), R10
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   o+0(FP), R10
+	MOVQ   dim+40(FP), R11
 
 again75:
-	CMPQ    R10, $+128
+	CMPQ    R11, $+128
 	JL      next76
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	VMOVUPS 256(R9), Z4
-	VMOVUPS 320(R9), Z5
-	VMOVUPS 384(R9), Z6
-	VMOVUPS 448(R9), Z7
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS 256(R10), Z4
+	VMOVUPS 320(R10), Z5
+	VMOVUPS 384(R10), Z6
+	VMOVUPS 448(R10), Z7
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key77:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Z10
-	VPMOVSXBD    (DI), Z12
+	PREFETCHT1   (R8)(BX*1)
+	PREFETCHT1   64(R8)(BX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(DI), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(DI), Z14
+	VPMOVSXBD    32(R8), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(DI), Z15
+	VPMOVSXBD    48(R8), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VPMOVSXBD    64(DI), Z12
+	VPMOVSXBD    64(R8), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VPMOVSXBD    80(DI), Z13
+	VPMOVSXBD    80(R8), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VPMOVSXBD    96(DI), Z14
+	VPMOVSXBD    96(R8), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VPMOVSXBD    112(DI), Z15
+	VPMOVSXBD    112(R8), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key77
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	VMOVUPS      Z4, 256(R9)
-	VMOVUPS      Z5, 320(R9)
-	VMOVUPS      Z6, 384(R9)
-	VMOVUPS      Z7, 448(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+512, R9
-	SUBQ         $+128, R10
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, 256(R10)
+	VMOVUPS      Z5, 320(R10)
+	VMOVUPS      Z6, 384(R10)
+	VMOVUPS      Z7, 448(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
 	JMP          again75
 
 next76:
-	CMPQ    R10, $+64
+	CMPQ    R11, $+64
 	JL      next79
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key80:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Z10
-	VPMOVSXBD    (DI), Z12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(DI), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(DI), Z14
+	VPMOVSXBD    32(R8), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(DI), Z15
+	VPMOVSXBD    48(R8), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key80
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
 next79:
-	CMPQ    R10, $+32
+	CMPQ    R11, $+32
 	JL      next82
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	MOVQ    BX, R11
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key83:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Z10
-	VPMOVSXBD    (DI), Z12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(DI), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         R11
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key83
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	ADDQ         $+32, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
 next82:
-	CMPQ    R10, $+16
+	CMPQ    R11, $+16
 	JL      next85
-	VMOVUPS (R9), Z0
-	MOVQ    AX, SI
-	MOVQ    R8, DI
+	VMOVUPS (R10), Z0
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 	MOVQ    scales+24(FP), DX
 
 key86:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	VBROADCASTSS (SI), Z10
-	VPMOVSXBD    (DI), Z12
+	PREFETCHT1   (R8)(BX*1)
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, SI
-	ADDQ         CX, DI
-	DECQ         BX
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
 	JNZ          key86
-	VMOVUPS      Z0, (R9)
-	ADDQ         $+16, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	VMOVUPS      Z0, (R10)
+	ADDQ         $+16, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next85:
 	MOVQ CX, DX
@@ -2199,17 +2221,16 @@ same91:
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-72
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), BX
 	ADDQ $0x0f, BX
 	ANDQ $-16, BX
 	SHLQ $0x02, BX
-	MOVQ CX, SI
-	SHLQ $0x04, SI
+	MOVQ distance+64(FP), SI
 
 block92:
 	MOVQ    $0x00000010, DI

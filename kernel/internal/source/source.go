@@ -64,7 +64,7 @@ func (t *Stored) Octets(r *tile.OctetRows, s *sight.Sequence, head, first, n int
 }
 
 // run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n
-// and no more than Rows gives, and the offset of the row behind them, if there is one.
+// and no more than Rows gives, and the offset of the row behind them that is to be prefetched then, if there is one.
 func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int) {
 	if n*t.Dim > manyElements {
 		n = max(16, manyElements/t.Dim&^15)
@@ -72,11 +72,15 @@ func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int)
 	n = max(0, min(n, s.Keys-first))
 	at, run := t.find(s, head, first, n)
 	n = min(n, run)
-	if next = at + n*t.LenStride; first+n < s.Keys {
-		next, _ = t.find(s, head, first+n, 1)
+	ahead := max(n, aheadBytes/(t.Size()*t.Dim)&^15)
+	if next = at + ahead*t.LenStride; t.Pages != nil && first+ahead < s.Keys {
+		next, _ = t.find(s, head, first+ahead, 1)
 	}
 	return at, n, next
 }
+
+// aheadBytes of keys or values on small pages are between those that are read and those that are prefetched meanwhile.
+const aheadBytes = 16 << 10
 
 // FewRows are converted at a time where each is read once.
 const FewRows = 16
