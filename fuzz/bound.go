@@ -302,6 +302,10 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // A sink is one more key with the score t_j and the value 0, of which sigma_j = u*|t_j| + eta: its logit is multiplied
 // by log2 e, rounded, and its weight computed as those of keys are. It adds one merge to n_o, n_l and B, and to B that of
 // the only span if S is 1.
+//
+// Dropout makes values of 0 of those that are dropped, and v_j/Keep of the others, in o and N: the weights, with their errors, are those
+// without it, and an underflow counts 1/Keep times. The output is O * 1/(L*Keep), with one rounding more: gamma(3) stands for gamma(2). Keep = 1-P is one more, of u at most, and
+// none if P is 1/2 or more.
 func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
 	want, bound, _, _ = Kernel.attention(q, k, v, scale, e)
 	return want, bound
@@ -362,6 +366,9 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 		w[j] = excess(logP, sigma[j]+float64(steps.gap)*u*(math.Ln2+top-t[j]+sigma[j])+steps.exponentials)
 		W += w[j]
 	}
+	if e.Drops != nil && !o.kernel {
+		steps.mixed += 2 // weights are divided by Keep
+	}
 	gl, g0 := gamma(steps.weight), gamma(steps.mixed)
 	D := 2 * math.Exp(top-most)
 	flush := float64(n) * exp2Flush * D
@@ -377,13 +384,22 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 	if len(k) == 0 { // nothing is mixed
 		return want, bound, lse, lseBound
 	}
+	last, once := gamma(2), 1.0
+	if e.Drops != nil {
+		last, once = gamma(3), 1/float64(e.Keep)
+	}
+	factors := make([]float64, len(v))
+	for j := range numbers {
+		factors[j] = factor(e, numbers[j])
+	}
 	for col := range want {
-		var o, N, size, far float64
+		var o, N, size, far, sum float64
 		for j, row := range v {
-			o += p[j] * float64(row[col])
+			o += p[j] * factors[j] * float64(row[col])
 		}
 		for j, row := range v {
-			x := float64(row[col])
+			x := factors[j] * float64(row[col])
+			sum += math.Abs(x)
 			N += w[j] * math.Abs(x-o)
 			size += (p[j] + w[j]) * math.Abs(x)
 			far = math.Max(far, math.Abs(x-o))
@@ -392,13 +408,24 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 		if steps.divided {
 			largest += far
 		}
-		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(1+largest)*(1+g0)
+		N += flush*far + g0*size + gl*math.Abs(o)*(1+W) + under*(once+largest)*(1+g0)
 		want[col], bound[col] = o, math.Inf(1)
-		if trusted {
-			bound[col] = (N/L*(1+gamma(2)) + gamma(2)*math.Abs(o) + eta) * oracle(all+len(q))
+		if trusted && 2*sum <= math.MaxFloat32 {
+			bound[col] = (N/L*(1+last) + last*math.Abs(o) + eta) * oracle(all+len(q))
 		}
 	}
 	return want, bound, lse, lseBound
+}
+
+// factor is what dropout multiplies the value of key j by.
+func factor(e *generic.RowEdit, j int) float64 {
+	switch {
+	case e.Drops == nil:
+		return 1
+	case e.Drops(j):
+		return 0
+	}
+	return 1 / float64(e.Keep)
 }
 
 // logSum is the last step of the bound of a log-sum-exp: E of [Attention], and what the maximum and, but for E, the logarithm of

@@ -33,6 +33,10 @@ type Case struct {
 	Bias    []float32 // is added behind these, [Batch][Heads][Queries][Keys]; -Inf hides a key; nil is none
 	Sinks   []float32 // a logit for each head, whose weight mixes nothing; nil is none
 
+	// Dropout drops weights once they are in the denominator, by the numbers of batch member, head and rows of the tensors:
+	// Dropout.Drops says which. The log-sum-exp is that without it. nil drops none.
+	Dropout *generic.Dropout
+
 	// Query i of a batch member is at position Start + i among the keys.
 	Causal                   bool    // a query at position p sees the keys j <= p
 	Window                   *Window // and those near p; nil is no limit
@@ -65,6 +69,9 @@ func (c *Case) resolve() (*Case, error) {
 	}
 	if r.Heads%r.KVHeads != 0 {
 		return nil, fmt.Errorf("attn: Case.Heads is %d, want a multiple of KVHeads, %d", r.Heads, r.KVHeads)
+	}
+	if d := r.Dropout; d != nil && !(d.P >= 0 && d.P < 1) {
+		return nil, fmt.Errorf("attn: Case.Dropout.P is %g, want 0 to less than 1", d.P)
 	}
 	if r.Scale == 0 {
 		r.Scale = float32(1 / math.Sqrt(float64(r.Dim)))
@@ -173,6 +180,10 @@ func (c *Case) edit(b, h int, s sequence, i int) (e *generic.RowEdit, sees int) 
 	if c.Sinks != nil {
 		e.Sink = &c.Sinks[h]
 	}
+	if c.Dropout != nil {
+		drops := c.Dropout.Drops(b, h, s.queries[0]+i)
+		e.Drops, e.Keep = func(key int) bool { return drops(s.keys[0] + key) }, c.Dropout.Keep()
+	}
 	at := ((b*c.Heads+h)*c.Queries+s.queries[0]+i)*c.Keys + s.keys[0]
 	for j := range e.Bias {
 		distance := int64(j) - int64(e.Position)
@@ -232,7 +243,8 @@ type Exact struct {
 	// largest value, and the rounding of their mean; infinite where something may overflow.
 	Low, High []float64
 
-	DQ, DK, DV Bounded // the gradients of Q, K and V, empty if DO is nil
+	DQ, DK, DV            Bounded // the gradients of Q, K and V, empty if DO is nil
+	DBias, DALiBi, DSinks Bounded // those of Bias, ALiBi and Sinks, empty if DO or these are nil
 }
 
 // Exact returns what c gives, and the bound for what computes it in order o; an error if lengths do not fit.
@@ -248,6 +260,7 @@ func (c *Case) Exact(o *Order) (*Exact, error) {
 	}
 	if c.DO != nil {
 		x.DQ, x.DK, x.DV = bounded(len(c.Q)), bounded(len(c.K)), bounded(len(c.V))
+		x.DBias, x.DALiBi, x.DSinks = bounded(len(c.Bias)), bounded(len(c.ALiBi)), bounded(len(c.Sinks))
 	}
 	for b := range c.Batch {
 		for h := range c.KVHeads {
@@ -264,6 +277,9 @@ func (c *Case) Exact(o *Order) (*Exact, error) {
 func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]float32) {
 	group := c.Heads / c.KVHeads
 	g := &generic.AttentionGradient{K: k, V: v, Scale: c.Scale}
+	if c.Dropout != nil {
+		g.Keep = c.Dropout.Keep()
+	}
 	for h := kvHead * group; h < (kvHead+1)*group; h++ {
 		var head []generic.GradientQuery
 		for i := range s.queries[1] - s.queries[0] {
@@ -289,10 +305,14 @@ func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]flo
 			}
 			lo, hi := o.hull(q, keys, values, c.Scale)
 			for col := range lo {
-				if e.Sink != nil { // a value of 0
+				if e.Sink != nil || e.Drops != nil { // a value of 0
 					lo[col], hi[col] = min(lo[col], 0), max(hi[col], 0)
 				}
-				if math.IsInf(bound[col], 1) && (c.SoftCap != 0 || c.ALiBi != nil || c.Bias != nil) { // edited scores may overflow
+				if e.Drops != nil { // a rounding more, or two
+					lo[col], hi[col] = lo[col]/float64(e.Keep)*(1+gamma(3)), hi[col]/float64(e.Keep)*(1+gamma(3))
+				}
+				// Edited scores may overflow, and so may values that are divided by what is kept.
+				if math.IsInf(bound[col], 1) && (c.SoftCap != 0 || c.ALiBi != nil || c.Bias != nil || c.Dropout != nil) {
 					lo[col], hi[col] = math.Inf(-1), math.Inf(1)
 				}
 			}
@@ -304,15 +324,18 @@ func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]flo
 	if c.DO == nil {
 		return
 	}
-	r := o.gradient(g)
+	r := o.gradient(g, c.Batch*c.Queries*c.Keys)
+	add := func(to Bounded, at int, want, bound float64) {
+		to.Want[at] += want
+		if bound += to.Bound[at]; !r.Trusted || !(math.Abs(to.Want[at])+bound <= math.MaxFloat32) {
+			bound = math.Inf(1)
+		}
+		to.Bound[at] = bound
+	}
 	put := func(to Bounded, first int, want, bound [][]float64) {
 		for i, row := range want {
-			copy(to.Want[first+i*len(row):], row)
-			for col, y := range bound[i] {
-				if !r.Trusted {
-					y = math.Inf(1)
-				}
-				to.Bound[first+i*len(row)+col] = y
+			for col, y := range row {
+				add(to, first+i*len(row)+col, y, bound[i][col])
 			}
 		}
 	}
@@ -320,7 +343,20 @@ func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]flo
 	put(x.DK, first*c.Dim, r.DK, r.DKBound)
 	put(x.DV, first*c.VDim, r.DV, r.DVBound)
 	for i := range group {
-		put(x.DQ, ((b*c.Heads+kvHead*group+i)*c.Queries+s.queries[0])*c.Dim, r.DQ[i], r.DQBound[i])
+		head := kvHead*group + i
+		row := (b*c.Heads+head)*c.Queries + s.queries[0]
+		put(x.DQ, row*c.Dim, r.DQ[i], r.DQBound[i])
+		if c.Bias != nil {
+			for n, want := range r.DBias[i] {
+				put(x.DBias, (row+n)*c.Keys+s.keys[0], [][]float64{want}, r.DBiasBound[i][n:])
+			}
+		}
+		if c.ALiBi != nil {
+			add(x.DALiBi, head, r.DALiBi[i], r.DALiBiBound[i])
+		}
+		if c.Sinks != nil {
+			add(x.DSinks, head, r.DSinks[i], r.DSinksBound[i])
+		}
 	}
 }
 
@@ -414,8 +450,8 @@ func (c *Case) String() string {
 	for i := range v.NumField() {
 		if f := v.Field(i); !f.IsZero() {
 			text := fmt.Sprintf("%#v", f.Interface())
-			if w, ok := f.Interface().(*Window); ok {
-				text = fmt.Sprintf("&%#v", *w)
+			if f.Kind() == reflect.Pointer {
+				text = fmt.Sprintf("&%#v", f.Elem().Interface())
 			}
 			text = strings.ReplaceAll(text, "-Inf", "float32(math.Inf(-1))")
 			fields = append(fields, v.Type().Field(i).Name+": "+text)

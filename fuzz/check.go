@@ -17,6 +17,10 @@ type Implementation struct {
 	Attention func(out []float32, c *Case) error        // out is NaN before
 	LSE       func(lse []float32, c *Case) error        // Exact.LSE; nil is none
 	Gradient  func(dq, dk, dv []float32, c *Case) error // of a case with DO; nil is none
+
+	// EditGradient sets the gradients of Bias, ALiBi and Sinks, of a case with DO that has one of them: what it has not is empty.
+	// nil is none.
+	EditGradient func(dbias, dalibi, dsinks []float32, c *Case) error
 }
 
 // A Result is what an implementation makes of the cases of a [Kind].
@@ -90,6 +94,16 @@ func (m *Implementation) try(c *Case) (*finding, error) {
 			note("dK", x.DK, dk, c.KVHeads, c.Keys, c.Dim),
 			note("dV", x.DV, dv, c.KVHeads, c.Keys, c.VDim))
 	}
+	if m.EditGradient != nil && c.DO != nil && (c.Bias != nil || c.ALiBi != nil || c.Sinks != nil) {
+		dbias, dalibi, dsinks := nans(len(c.Bias)), nans(len(c.ALiBi)), nans(len(c.Sinks))
+		if err := m.EditGradient(dbias, dalibi, dsinks, c); err != nil {
+			return nil, err
+		}
+		f.gradient = max(f.gradient,
+			note("dBias", x.DBias, dbias, c.Heads, c.Queries, c.Keys),
+			note("dALiBi", x.DALiBi, dalibi),
+			note("dSinks", x.DSinks, dsinks))
+	}
 	return f, nil
 }
 
@@ -141,7 +155,7 @@ func (m *Implementation) cases(kind int, f func(c *Case) bool) {
 // draw is Draw, with the gradient of an output if m has gradients.
 func (m *Implementation) draw(k *Kind, seed uint64, queries, keys int, features Features) *Case {
 	c := k.Draw(seed, queries, keys, features)
-	if m.Gradient != nil {
+	if m.Gradient != nil || m.EditGradient != nil {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c.DO = make([]float32, c.Batch*c.Heads*c.Queries*c.VDim)
 		fill(c.DO, func() float32 { return float32(r.NormFloat64()) })
@@ -208,13 +222,21 @@ func Check(t testing.TB, m *Implementation) {
 func Fuzz(f *testing.F, m *Implementation) {
 	for kind := range Kinds {
 		for i, size := range sizes {
-			f.Add(uint8(kind), uint64(i), uint16(size[0]), uint16(size[1]), uint16(1<<i)) // without features from 16 on
+			x := kind
+			if i >= 16 { // with dropout alone
+				x += len(Kinds)
+			}
+			f.Add(uint8(x), uint64(i), uint16(size[0]), uint16(size[1]), uint16(1<<i))
 		}
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, seed uint64, queries, keys, features uint16) {
 		k := &Kinds[int(kind)%len(Kinds)]
 		n := 1 + int(keys-1)%1100
-		c := m.draw(k, seed, 1+int(queries-1)%min(64, 1+4096/n), n, m.Takes&Features(features)) // some milliseconds
+		set := Features(features)
+		if int(kind)/len(Kinds)%2 > 0 { // as 16 bits are full
+			set |= Dropouts
+		}
+		c := m.draw(k, seed, 1+int(queries-1)%min(64, 1+4096/n), n, m.Takes&set) // some milliseconds
 		if f, err := m.try(c); errors.Is(err, errors.ErrUnsupported) {
 			t.Skip(err)
 		} else if err != nil {

@@ -18,7 +18,7 @@ func kernelImplementation(workers int) *Implementation {
 	call := func(c *Case) (q, k, v kernel.Tensor, o *kernel.Options) {
 		o = &kernel.Options{
 			Scale: c.Scale, SoftCap: c.SoftCap, ALiBi: c.ALiBi, Sinks: c.Sinks, Causal: c.Causal, Window: (*kernel.Window)(c.Window), Start: c.Start,
-			KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Workers: workers,
+			KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Dropout: (*kernel.Dropout)(c.Dropout), Workers: workers,
 		}
 		batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
 		if c.Bias != nil {
@@ -35,6 +35,17 @@ func kernelImplementation(workers int) *Implementation {
 	out := func(c *Case, data []float32) kernel.Tensor {
 		return kernel.Tensor{Data: data, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}
 	}
+	gradient := func(c *Case, ask func(g *kernel.Gradient)) error {
+		q, k, v, o := call(c)
+		dst := out(c, make([]float32, len(c.DO)))
+		o.Stats = make([]float32, 2*c.Batch*c.Heads*c.Queries)
+		if err := kernel.Attention(dst, q, k, v, o); err != nil {
+			return err
+		}
+		g := &kernel.Gradient{Q: q, K: k, V: v, O: dst, DO: out(c, c.DO), Stats: o.Stats}
+		ask(g)
+		return kernel.AttentionGradient(g, o)
+	}
 	return &Implementation{
 		Takes: All, Order: Kernel,
 		Attention: func(dst []float32, c *Case) error {
@@ -47,15 +58,10 @@ func kernelImplementation(workers int) *Implementation {
 			return kernel.Attention(out(c, make([]float32, len(lse)*c.VDim)), q, k, v, o)
 		},
 		Gradient: func(dq, dk, dv []float32, c *Case) error {
-			q, k, v, o := call(c)
-			dst := out(c, make([]float32, len(c.DO)))
-			o.Stats = make([]float32, 2*c.Batch*c.Heads*c.Queries)
-			if err := kernel.Attention(dst, q, k, v, o); err != nil {
-				return err
-			}
-			return kernel.AttentionGradient(&kernel.Gradient{
-				Q: q, K: k, V: v, O: dst, DO: out(c, c.DO), DQ: like(q, dq), DK: like(k, dk), DV: like(v, dv), Stats: o.Stats,
-			}, o)
+			return gradient(c, func(g *kernel.Gradient) { g.DQ, g.DK, g.DV = like(g.Q, dq), like(g.K, dk), like(g.V, dv) })
+		},
+		EditGradient: func(dbias, dalibi, dsinks []float32, c *Case) error {
+			return gradient(c, func(g *kernel.Gradient) { g.DBias, g.DALiBi, g.DSinks = dbias, dalibi, dsinks })
 		},
 	}
 }
@@ -379,6 +385,165 @@ func TestCheckGradients(t *testing.T) {
 	}
 }
 
+// Gradients of biases, slopes and sinks, and what dropout does to outputs and gradients, are found wrong if one of a thousand parts is.
+func TestCheckEdits(t *testing.T) {
+	off := func(x []float32) {
+		for i := range x {
+			x[i] *= 1.001
+		}
+	}
+	for name, f := range map[string]struct {
+		takes Features
+		spoil func(m *Implementation)
+	}{
+		"dBias":  {Biases | SoftCaps, func(m *Implementation) { spoilEdits(m, func(dbias, _, _ []float32) { off(dbias) }) }},
+		"dALiBi": {ALiBi, func(m *Implementation) { spoilEdits(m, func(_, dalibi, _ []float32) { off(dalibi) }) }},
+		"dSinks": {Sinks, func(m *Implementation) { spoilEdits(m, func(_, _, dsinks []float32) { off(dsinks) }) }},
+		"out": {Dropouts, func(m *Implementation) {
+			right := m.Attention
+			m.Attention = func(out []float32, c *Case) error {
+				err := right(out, c)
+				if c.Dropout != nil {
+					off(out)
+				}
+				return err
+			}
+		}},
+		"dV": {Dropouts, func(m *Implementation) {
+			right := m.Gradient
+			m.Gradient = func(dq, dk, dv []float32, c *Case) error {
+				d := *c
+				if c.Dropout != nil { // other weights than the forward call dropped
+					d.Dropout = &generic.Dropout{P: c.Dropout.P, Seed: c.Dropout.Seed, Offset: c.Dropout.Offset + 1}
+				}
+				return right(dq, dk, dv, &d)
+			}
+		}},
+	} {
+		for _, spoiled := range []bool{false, true} {
+			m, found := kernelImplementation(1), ""
+			m.Takes = f.takes
+			if spoiled {
+				f.spoil(m)
+			}
+			for seed := range uint64(4) {
+				if f := m.failing(m.draw(&Kinds[0], seed, 5, 30, f.takes)); f != nil {
+					found = f.text
+				}
+			}
+			require.Equal(t, spoiled, strings.HasPrefix(found, name+"["), "%s: %s", name, found)
+		}
+	}
+}
+
+func spoilEdits(m *Implementation, spoil func(dbias, dalibi, dsinks []float32)) {
+	right := m.EditGradient
+	m.EditGradient = func(dbias, dalibi, dsinks []float32, c *Case) error {
+		err := right(dbias, dalibi, dsinks, c)
+		spoil(dbias, dalibi, dsinks)
+		return err
+	}
+}
+
+// What is called exact is the slope of the sum of dO*out, found by moving one number, with all options.
+func TestExactDifferences(t *testing.T) {
+	m := kernelImplementation(1)
+	met := map[string]int{}
+	for seed := range uint64(60) {
+		c := m.draw(&Kinds[0], seed, 4, 5, Features(0x9e3779b97f4a7c15*(seed+1)>>40)|Features(1<<(seed%17)))
+		x, err := c.Exact(&Kernel)
+		require.NoError(t, err)
+		loss := func() (sum float64) {
+			x, err := c.Exact(&Kernel)
+			require.NoError(t, err)
+			for i, o := range x.Out.Want {
+				sum += float64(c.DO[i]) * o
+			}
+			return sum
+		}
+		for name, g := range map[string]struct {
+			at   []float32
+			want Bounded
+		}{"dQ": {c.Q, x.DQ}, "dK": {c.K, x.DK}, "dV": {c.V, x.DV}, "dBias": {c.Bias, x.DBias}, "dALiBi": {c.ALiBi, x.DALiBi}, "dSinks": {c.Sinks, x.DSinks}} {
+			require.Len(t, g.want.Want, len(g.at), name)
+			for i := 0; i < len(g.at); i += 1 + len(g.at)/4 {
+				was := g.at[i]
+				if math.IsInf(float64(was), -1) {
+					require.Zero(t, g.want.Want[i])
+					continue
+				}
+				diff := func(h float32) float64 {
+					g.at[i] = was + h
+					up, hi := loss(), g.at[i]
+					g.at[i] = was - h
+					down, lo := loss(), g.at[i]
+					g.at[i] = was
+					return (up - down) / (float64(hi) - float64(lo))
+				}
+				const h = 0x1p-8
+				slope := (4*diff(h/2) - diff(h)) / 3 // an error of h^4
+				require.InDelta(t, slope, g.want.Want[i], 2e-5*(1+math.Abs(slope)), "%s[%d] of %v", name, i, c)
+				met[name]++
+				if c.Dropout != nil {
+					met[name+", dropout"]++
+				}
+			}
+		}
+	}
+	for _, name := range []string{"dQ", "dK", "dV", "dBias", "dALiBi", "dSinks"} {
+		require.Greater(t, met[name+", dropout"], 3, name)
+		require.Greater(t, met[name], met[name+", dropout"]+3, name)
+	}
+}
+
+// The gradient of a bias that scores share is the sum of theirs, within the sum of the bounds and the additions.
+func TestSharedBias(t *testing.T) {
+	m := kernelImplementation(1)
+	for seed := range uint64(8) {
+		c := m.draw(&Kinds[0], seed, 150, 40, Batches|Groups|Heads|Causal|Empty|SoftCaps|Dropouts)
+		batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
+		c.Bias = make([]float32, c.Batch*batch)
+		for i := range c.Bias {
+			c.Bias[i] = float32(i%c.Keys) / 8
+		}
+		x, err := c.Exact(&Kernel)
+		require.NoError(t, err)
+		b := &kernel.Bias{Data: c.Bias[:c.Keys]} // of keys
+		if seed%2 == 1 {                         // or of queries and keys
+			b = &kernel.Bias{Data: c.Bias[:head], QueryStride: query}
+		}
+		want, bound, size := make([]float64, len(b.Data)), make([]float64, len(b.Data)), make([]float64, len(b.Data))
+		for i, y := range x.DBias.Want {
+			at := i % len(b.Data)
+			want[at] += y
+			bound[at] += x.DBias.Bound[i]
+			size[at] += math.Abs(y) + x.DBias.Bound[i]
+		}
+		o := &kernel.Options{Scale: c.Scale, SoftCap: c.SoftCap, Causal: true, Bias: b, Dropout: (*kernel.Dropout)(c.Dropout), Stats: make([]float32, 2*c.Batch*c.Heads*c.Queries), Workers: 2}
+		tensor := func(data []float32, heads, n int) kernel.Tensor {
+			return kernel.Tensor{Data: data, Batch: c.Batch, Heads: heads, Len: n, Dim: c.Dim}
+		}
+		g := &kernel.Gradient{
+			Q: tensor(c.Q, c.Heads, c.Queries), K: tensor(c.K, c.KVHeads, c.Keys), V: tensor(c.V, c.KVHeads, c.Keys),
+			O: tensor(make([]float32, len(c.Q)), c.Heads, c.Queries), DO: tensor(c.DO, c.Heads, c.Queries), Stats: o.Stats, DBias: make([]float32, len(b.Data)),
+		}
+		require.NoError(t, kernel.Attention(g.O, g.Q, g.K, g.V, o))
+		require.NoError(t, kernel.AttentionGradient(g, o))
+		worst := 0.0
+		for i, y := range g.DBias {
+			bound[i] += gamma(len(x.DBias.Want)/len(b.Data)-1) * size[i]
+			worst = max(worst, Ratio(y, want[i], bound[i]))
+		}
+		require.LessOrEqual(t, worst, 1.0)
+		require.Positive(t, worst)
+		bounds, terms := 0.0, 0.0
+		for i := range want {
+			bounds, terms = bounds+bound[i], terms+size[i]
+		}
+		require.Less(t, bounds, 0.001*terms, "a part in a thousand that is lost shows")
+	}
+}
+
 // What is reported is small: a fault behind 16 keys of which Dim, heads and options do not matter.
 func TestShrink(t *testing.T) {
 	m := kernelImplementation(1)
@@ -400,7 +565,7 @@ func TestShrink(t *testing.T) {
 		require.Equal(t, before, c.String(), "the case itself stays")
 		require.NotNil(t, m.failing(s))
 		require.Equal(t, []int{1, 1, 1, 1, 17, 1, 1}, []int{s.Batch, s.Heads, s.KVHeads, s.Queries, s.Keys, s.Dim, s.VDim})
-		require.True(t, s.Mask == nil && s.Bias == nil && s.ALiBi == nil && s.Sinks == nil && s.DO == nil && s.Window == nil && s.QueryOffsets == nil && s.SoftCap == 0, s.String())
+		require.True(t, s.Mask == nil && s.Bias == nil && s.ALiBi == nil && s.Sinks == nil && s.Dropout == nil && s.DO == nil && s.Window == nil && s.QueryOffsets == nil && s.SoftCap == 0, s.String())
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 type Gradients struct {
 	DK, DV, DKBound, DVBound [][]float64
 	DQ, DQBound              [][][]float64
-	Trusted                  bool // the bounds hold
+	DBias, DBiasBound        [][][]float64 // of what is added to the scores, for each head and query by keys
+	DALiBi, DALiBiBound      []float64     // of the slope of each head
+	DSinks, DSinksBound      []float64     // of the sink of each head
+	Trusted                  bool          // the bounds hold
 }
 
 // Gradient returns the gradients of what g takes, whose outputs, maxima and sums it does not read.
@@ -35,10 +38,25 @@ type Gradients struct {
 //
 // Sums. An element of dV or dK passes at most 64 FMAs and an addition for each block and head, one of dQ at most
 // 128 FMAs and an addition for each unit of keys.
-func Gradient(g *generic.AttentionGradient) *Gradients { return Kernel.gradient(g) }
+//
+// Edits. An edited score has the gradient b_j = P_j*(dO.v_j - D). What is computed is scale*b_j, without the slope of the cap, and so with
+// one rounding off by db_j, which 1/scale and the product with it make
+//
+//	db_j/|scale| + gamma(2)*(|b_j| + db_j/|scale|) + eta*(1 + |scale*b_j| + db_j)
+//
+// That is the bound of the bias of one score, and of n scores which share a bias the sum of theirs and gamma(n-1) of the sum of |b_j| and
+// theirs. Slopes and sinks add up in float64 and are rounded once: a slope has -d_j*b_j for each score, with a distance that is rounded,
+// a sink -P*D for each query that sees a key, the product rounded, where P is the weight of the sink and off by what those of keys are.
+// The bounds of KV heads and members that share a slope or a sink add up.
+//
+// Dropout. With m_j of 0 for what is dropped and 1/Keep for the rest, dO.v_j is m_j*(dO.v_j), and the product of dO and scale
+// two roundings more: that of 1/Keep, and that of its product with the scale. The output is that of dropout, see [EditedAttention].
+// dV is the sum without what is dropped, whose 2 roundings more are those of 1/Keep and of the product with it. Gradients of scores that are
+// dropped are -P_j*D, and weights stay what they are.
+func Gradient(g *generic.AttentionGradient) *Gradients { return Kernel.gradient(g, 0) }
 
-// gradient is [Gradient] for the order of operations o.
-func (o *Order) gradient(g *generic.AttentionGradient) *Gradients {
+// gradient is [Gradient] for the order of operations o, in which so many scores at most add up to the gradient of a slope.
+func (o *Order) gradient(g *generic.AttentionGradient, scores int) *Gradients {
 	r := &Gradients{Trusted: true, DK: zeros(g.K), DKBound: zeros(g.K), DV: zeros(g.V), DVBound: zeros(g.V)}
 	blocks, rows := 0, 0
 	for _, head := range g.Queries {
@@ -50,18 +68,40 @@ func (o *Order) gradient(g *generic.AttentionGradient) *Gradients {
 	if !o.kernel {
 		roundK, roundQ = gamma(rows+2), gamma(len(g.K)+2) // a scale may come last
 	}
+	roundV, keep := roundK, 1.0
+	if g.Keep != 0 {
+		keep = float64(g.Keep)
+		roundV = gamma(min(rows, generic.GradientQueries) + blocks + 2)
+		if !o.kernel {
+			roundV = gamma(rows + 4)
+		}
+	}
+	roundEdits := gamma(2)
+	if !o.kernel {
+		roundEdits = gamma(scores + 2)
+	}
 	for _, head := range g.Queries {
-		var dq, dqBound [][]float64
+		var dq, dqBound, db, dbBound [][]float64
+		var slope, slopeBound, sink, sinkBound float64
 		for i := range head {
 			q := &head[i]
 			x := gradientRow(o, g, q)
 			r.Trusted = r.Trusted && x.trusted
 			row, bound := make([]float64, len(q.Q)), make([]float64, len(q.Q))
+			bias, biasBound := make([]float64, len(g.K)), make([]float64, len(g.K))
 			for n, j := range x.keys {
-				for c, y := range q.DO {
-					d := float64(y)
-					r.DV[j][c] += x.p[n] * d
-					r.DVBound[j][c] += math.Abs(d)*(x.dp[n]+roundK*(x.p[n]+x.dp[n])) + eta*(1+roundK)
+				if q.Edit == nil || q.Edit.Drops == nil || !q.Edit.Drops(j) {
+					for c, y := range q.DO {
+						d := float64(y) / keep
+						r.DV[j][c] += x.p[n] * d
+						r.DVBound[j][c] += math.Abs(d)*(x.dp[n]+roundV*(x.p[n]+x.dp[n])) + eta*(1/keep+1)*(1+roundV)
+					}
+				}
+				bias[j], biasBound[j] = x.db[n], x.ddb[n]
+				if q.Edit != nil {
+					d := math.Abs(float64(generic.AlibiPosition(q.Edit.Position) - j))
+					slope -= d * x.db[n]
+					slopeBound += d*(x.ddb[n]+roundEdits*(math.Abs(x.db[n])+x.ddb[n])) + eta
 				}
 				for c, k := range g.K[j] {
 					a, b, ds, off := float64(q.Q[c]), float64(k), x.ds[n], x.dds[n]
@@ -71,27 +111,35 @@ func (o *Order) gradient(g *generic.AttentionGradient) *Gradients {
 					bound[c] += math.Abs(b)*(off+roundQ*(math.Abs(ds)+off)) + eta*(1+roundQ)
 				}
 			}
-			dq, dqBound = append(dq, row), append(dqBound, bound)
+			dq, dqBound, db, dbBound = append(dq, row), append(dqBound, bound), append(db, bias), append(dbBound, biasBound)
+			sink += x.sink
+			sinkBound += x.dsink + roundEdits*(math.Abs(x.sink)+x.dsink) + eta
 		}
 		r.DQ, r.DQBound = append(r.DQ, dq), append(r.DQBound, dqBound)
+		r.DBias, r.DBiasBound = append(r.DBias, db), append(r.DBiasBound, dbBound)
+		r.DALiBi, r.DALiBiBound = append(r.DALiBi, slope), append(r.DALiBiBound, slopeBound)
+		r.DSinks, r.DSinksBound = append(r.DSinks, sink), append(r.DSinksBound, sinkBound)
 	}
 	grow := oracle(len(g.K) + rows)
-	for _, all := range append([][][]float64{r.DKBound, r.DVBound}, r.DQBound...) {
-		for _, row := range all {
-			for c := range row {
-				row[c] *= grow
-			}
+	bounds := [][]float64{r.DALiBiBound, r.DSinksBound}
+	for _, rows := range append(append([][][]float64{r.DKBound, r.DVBound}, r.DQBound...), r.DBiasBound...) {
+		bounds = append(bounds, rows...)
+	}
+	for _, row := range bounds {
+		for c := range row {
+			row[c] *= grow
 		}
 	}
 	return r
 }
 
-// A scoreGradient is the exact weights of a query and the gradients of its scores times the scale, for the keys that
-// it sees, and what these may be off by.
+// A scoreGradient is the exact weights of a query, the gradients of its scores times the scale and those of its edited scores, for the
+// keys that it sees, the gradient of its sink, and what these may be off by.
 type scoreGradient struct {
-	keys           []int
-	p, dp, ds, dds []float64
-	trusted        bool
+	keys                    []int
+	p, dp, ds, dds, db, ddb []float64
+	sink, dsink             float64
+	trusted                 bool
 }
 
 func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.GradientQuery) *scoreGradient {
@@ -153,13 +201,12 @@ func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.Gradient
 	for j := range t {
 		z += math.Exp(t[j] - most)
 	}
-	x.p, x.dp, x.ds, x.dds = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+	x.p, x.dp = make([]float64, len(t)), make([]float64, len(t))
+	x.ds, x.dds, x.db, x.ddb = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
 	w := make([]float64, len(t))
 	for j := range t {
 		logP := t[j] - most - math.Log(z)
-		if j < n {
-			x.p[j] = math.Exp(logP)
-		}
+		x.p[j] = math.Exp(logP)
 		kappa := sigma[j] + float64(steps.gap)*u*(math.Ln2+top-t[j]+sigma[j]) + steps.exponentials
 		if !order.kernel {
 			kappa += u * (math.Abs(most+math.Log(z)) + 6)
@@ -198,38 +245,55 @@ func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.Gradient
 		gd = gamma(len(q.DO) + 2)
 	}
 	e := (1+u)*size*(off+gd*mixed+float64(len(q.DO))*eta) + u*size*math.Abs(delta) + eta
-	gv := gamma(len(q.DO) + 2)
+	products, tiny := len(q.DO)+2, eta
 	if !order.kernel {
-		gv = gamma(len(q.DO) + 4)
-		e = max(e, mixedDelta(x, q.DO, v, size, delta))
+		products, tiny = products+2, eta*max(1, size) // a scale may come last
+	}
+	if edits.Drops != nil {
+		products += 2
+	}
+	gv := gamma(products)
+	if !order.kernel {
+		e = max(e, mixedDelta(x, edits, q.DO, v, size, delta, gv))
 	}
 	for j, row := range v {
-		var dot, a, sum float64
-		for c, y := range row {
-			p := float64(q.DO[c]) * float64(y)
-			dot, a, sum = dot+p, a+math.Abs(p), sum+math.Abs(float64(y))
-		}
+		dot, a, sum := weighted(edits, x.keys[j], q.DO, row)
 		grad := scale * (dot - delta)
-		dg := e + gv*(size*math.Abs(delta)+e+size*a) + eta*(float64(len(row))+sum)*(1+gv)
+		dg := e + gv*(size*math.Abs(delta)+e+size*a) + tiny*(float64(len(row))+sum+a)*(1+gv)
 		x.trusted = x.trusted && size*(mixed+a) <= math.MaxFloat32/4
 		x.ds[j] = x.p[j] * grad * slope[j]
-		most := (x.p[j] + x.dp[j]) * (math.Abs(grad) + dg) * (slope[j] + dslope[j])
-		x.dds[j] = most - math.Abs(x.ds[j]) + gamma(2)*most + 2*eta
+		edited := (x.p[j] + x.dp[j]) * (math.Abs(grad) + dg)
+		most := edited * (slope[j] + dslope[j])
+		x.dds[j] = most - math.Abs(x.ds[j]) + gamma(2)*most + 2*tiny
+		db := edited - x.p[j]*math.Abs(grad) + u*edited + tiny
+		x.db[j] = x.p[j] * (dot - delta)
+		x.ddb[j] = db/size + gamma(2)*(math.Abs(x.db[j])+db/size) + eta*(1+edited)
+	}
+	if sink {
+		x.sink = -x.p[n] * delta
+		x.dsink = ((x.p[n]+x.dp[n])*(size*math.Abs(delta)+e)*(1+u)+tiny)/size - math.Abs(x.sink)
 	}
 	return x
 }
 
-// mixedDelta bounds the error of scale*D as the sum of P*dP: dP is off by gamma(dv+4)*sum |dO_c*v_jc| and underflows, P by dp, and
+// weighted returns the product of dO and what the value of key j counts as, the sum of the magnitudes of its terms, and of those
+// of the value.
+func weighted(e *generic.RowEdit, j int, dO, value []float32) (dot, a, sum float64) {
+	f := factor(e, j)
+	for c, y := range value {
+		p := f * float64(dO[c]) * float64(y)
+		dot, a, sum = dot+p, a+math.Abs(p), sum+f*math.Abs(float64(y))
+	}
+	return dot, a, sum
+}
+
+// mixedDelta bounds the error of scale*D as the sum of P*dP: dP is off by gv*sum |dO_c*v_jc| and underflows, P by dp, and
 // the sum of n by gamma(n+2).
-func mixedDelta(x *scoreGradient, dO []float32, v [][]float32, size, delta float64) (e float64) {
-	gv, gn := gamma(len(dO)+4), gamma(len(v)+2)
+func mixedDelta(x *scoreGradient, edits *generic.RowEdit, dO []float32, v [][]float32, size, delta, gv float64) (e float64) {
+	gn := gamma(len(v) + 2)
 	for j, row := range v {
-		var dot, a, sum float64
-		for c, y := range row {
-			p := float64(dO[c]) * float64(y)
-			dot, a, sum = dot+p, a+math.Abs(p), sum+math.Abs(float64(y))
-		}
-		off := gv*a + eta*(float64(len(row))+sum)*(1+gv)
+		dot, a, sum := weighted(edits, x.keys[j], dO, row)
+		off := gv*a + eta*(float64(len(row))+sum+a)*(1+gv)
 		most := (x.p[j] + x.dp[j]) * (math.Abs(dot) + off)
 		e += most - x.p[j]*math.Abs(dot) + gn*most + eta
 	}

@@ -3,6 +3,8 @@ package fuzz
 import (
 	"math"
 	"math/rand/v2"
+
+	"github.com/selfattn/attn/generic"
 )
 
 // Features is a set of what an implementation of attention takes beside queries, keys and values of one head. Causal alone
@@ -25,8 +27,9 @@ const (
 	ALiBi
 	SoftCaps
 	Sinks
-	Empty // queries that see no key, whose rows are zeros
-	All   = Empty<<1 - 1
+	Empty    // queries that see no key, whose rows are zeros
+	Dropouts // of weights
+	All      = Dropouts<<1 - 1
 )
 
 // A Kind is a kind of input, which Check draws of many sizes.
@@ -240,6 +243,9 @@ func (c *Case) drawEdits(r *rand.Rand, has func(Features) bool, tensor func(...i
 	}
 	if has(Sinks) {
 		c.Sinks = tensor(c.Heads)
+	}
+	if has(Dropouts) {
+		c.Dropout = &generic.Dropout{P: [...]float32{0.1, 0.5, 0.9}[r.IntN(3)], Seed: r.Uint64(), Offset: r.Uint64()}
 	}
 }
 

@@ -48,6 +48,7 @@ var simplifications = []func(c *Case) bool{
 	func(c *Case) bool { return drop(&c.ALiBi) },
 	func(c *Case) bool { return drop(&c.Bias) },
 	func(c *Case) bool { return drop(&c.Sinks) },
+	func(c *Case) bool { was := c.Dropout; c.Dropout = nil; return was != nil },
 	func(c *Case) bool { was := c.Causal; c.Causal = false; return was },
 	func(c *Case) bool { was := c.Window; c.Window = nil; return was != nil },
 	func(c *Case) bool { return c.QueryOffsets == nil && drop(&c.Start) },

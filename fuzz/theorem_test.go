@@ -229,3 +229,28 @@ func TestAttentionFormulas(t *testing.T) {
 		}
 	}
 }
+
+// Dropout adds two roundings to the bound of attention over values of 0 or divided by what is kept, and one that is not shown here
+// where 1-P is rounded: what kernel.Dropout says.
+func TestDropoutBound(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 62))
+	for range 50 {
+		n, dim := 1+r.IntN(600), 1+r.IntN(16)
+		q, k, v, kept := normals(r, dim, 1), make([][]float32, n), make([][]float32, n), make([][]float32, n)
+		drops := generic.Dropout{P: 0.5, Seed: r.Uint64()}.Drops(0, 0, 0)
+		for j := range k {
+			k[j], v[j], kept[j] = normals(r, dim, 1), normals(r, 3, 1), make([]float32, 3)
+			for c, x := range v[j] {
+				if !drops(j) {
+					kept[j][c] = 2 * x
+				}
+			}
+		}
+		want, without := Attention(q, k, kept, 1)
+		got, bound := EditedAttention(q, k, v, 1, &generic.RowEdit{Drops: drops, Keep: 0.5})
+		for c := range want {
+			require.InDelta(t, want[c], got[c], 1e-14)
+			require.InDelta(t, without[c]+u*math.Abs(want[c]), bound[c], 1e-4*bound[c])
+		}
+	}
+}

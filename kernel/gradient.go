@@ -47,7 +47,7 @@ type Gradient struct {
 // With the terms of Attention's docstring, to first order and where nothing underflows or overflows, an element of DV is off by at
 // most the sum over the queries i that see the key of p_i*|dO_i|*(r + u*(64 + B)): p is the weight, r = u*(2*(c*(d+2)*A + X + 3) +
 // T + Lk/256 + 4), and B the number of blocks of 64 queries of all heads that share the key. Package fuzz has the
-// rigorous bounds of an instance, also of DQ and DK, and tests that they hold.
+// rigorous bounds of an instance, of all gradients and with dropout, and tests that they hold.
 func AttentionGradient(g *Gradient, opts *Options) error {
 	given, err := opts.resolve()
 	if err != nil {
@@ -172,7 +172,7 @@ func (g *Gradient) checkEdits(o *Options) error {
 // biasRows returns the rows of DBias, those that are shared once.
 func (g *Gradient) biasRows(o *Options) Tensor {
 	t := Tensor{Data: g.DBias, Batch: g.Q.Batch, Heads: g.Q.Heads, Len: g.Q.Len, Dim: g.K.Len}
-	if g.DBias == nil || t.Dim == 0 || t.Len == 0 {
+	if len(g.DBias) == 0 || t.Dim == 0 || t.Len == 0 {
 		return Tensor{}
 	}
 	t.BatchStride, t.HeadStride, t.LenStride = o.Bias.BatchStride, o.Bias.HeadStride, o.Bias.QueryStride

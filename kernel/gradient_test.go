@@ -201,7 +201,6 @@ func TestGradientBounds(t *testing.T) {
 	for range trials(24) {
 		s := shape{1, 4, 2, 1 + r.IntN(100), 1 + r.IntN(edge+20), 1 + r.IntN(70), 1 + r.IntN(70)}
 		o := randomOptions(r, s)
-		o.Dropout = nil // whose bound is not that of fuzz
 		p := newProblem(r, s, packedLayout, asmtest.Normal, o)
 		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
 		dq, dk, dv := g.compute(t, p, 2)
@@ -511,6 +510,10 @@ func TestBadGradient(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, AttentionGradient(nil, nil), "attn: the *Gradient is nil")
+	// Gradients of edits that are empty are not asked for.
+	empty := *good
+	empty.DBias, empty.DALiBi, empty.DSinks = []float32{}, []float32{}, []float32{}
+	require.NoError(t, AttentionGradient(&empty, nil))
 	// Len and Stats of the options do not count, and no rows are no error.
 	require.NoError(t, AttentionGradient(good, &Options{LSE: []float32{1}, Stats: []float32{1}}))
 	require.NoError(t, AttentionGradient(&Gradient{}, nil))

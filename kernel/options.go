@@ -100,7 +100,9 @@ type Options struct {
 // sequences are packed, so that these have masks of their own. A [Partial] and a [Cache] refuse it: they are not for training.
 //
 // The random numbers are those of Philox4x32-10; generic.Dropout defines how they decide, and package generic the arithmetic. An output
-// is off by 3*2^-24 of itself more than one without dropout, to first order.
+// is off by at most 2*2^-24 of itself more than the docstring of [Attention] says, to first order, where the values in it are 0 for what
+// is dropped and divided by 1 - P for the rest: 1 - P is rounded, and its product with the sum of weights. Package fuzz has the
+// rigorous bounds, also of gradients.
 type Dropout struct {
 	P            float32 // from 0 to less than 1
 	Seed, Offset uint64
