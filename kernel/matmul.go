@@ -165,9 +165,8 @@ func (p *matrixProduct) run() {
 	s := products.Get().(*sharedProduct)
 	s.matrixProduct = *p
 	// A row takes as long as four, which read as much.
-	call := queue.Call{Adapt: p.workers == 0}
-	call.Useful, call.Brief = queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k))
-	workers := min(queue.Workers(p.workers), call.Useful)
+	useful := queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k))
+	workers := min(queue.Workers(p.workers), useful)
 	// Items are blocks of columns, and of rows too where those are too few.
 	s.rows, s.cols = p.m, p.n
 	if p.packed == nil {
@@ -182,8 +181,7 @@ func (p *matrixProduct) run() {
 		}
 	}
 	s.columns = ceilDiv(p.n, s.cols)
-	call.Items, call.Workers = s.columns*ceilDiv(p.m, s.rows), workers
-	s.desk.Share(call, s)
+	s.desk.Share(queue.Call{Items: s.columns * ceilDiv(p.m, s.rows), Workers: workers, Useful: useful, Adapt: p.workers == 0}, s)
 	s.matrixProduct = matrixProduct{}
 	products.Put(s)
 }

@@ -59,12 +59,11 @@ type Shape struct {
 type Plan struct {
 	Cuts    []Cut // one for each sequence
 	Items   int
-	Workers int  // goroutines that share the items
-	Useful  int  // goroutines that the work is worth
-	Brief   bool // the work is not worth waking one
-	Group   int  // query heads of a KV head
-	Wide    int  // queries of the widest panel
-	Shared  int  // KV heads of all sequences, if items share the merging of some of them
+	Workers int // goroutines that share the items
+	Useful  int // goroutines that the work is worth
+	Group   int // query heads of a KV head
+	Wide    int // queries of the widest panel
+	Shared  int // KV heads of all sequences, if items share the merging of some of them
 	Scratch Scratch
 
 	kvHeads   int
@@ -117,7 +116,7 @@ func (p *Plan) Set(s *Shape) {
 		// Few queries are as slow as the reading of their keys: as slow as 5.
 		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
 	}
-	p.Useful, p.Brief = queue.Useful(work)
+	p.Useful = queue.Useful(work)
 	p.Workers = min(s.Workers, p.Useful, p.Items)
 }
 

@@ -25,7 +25,8 @@ var (
 	vain    atomic.Int32 // lingerings, since the last one that was not in vain
 )
 
-// small is how many workers a call is worth that takes about as long as it takes to wake one.
+// small is how many goroutines a call is worth that takes hardly longer than it takes to wake a thread: with a wake, one of
+// 0.1 ms took 1.4 times as long on two goroutines as on one.
 const small = 3
 
 // worthwhile reports whether calls have followed each other closely of late. If not, as in the last

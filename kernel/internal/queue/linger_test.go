@@ -61,8 +61,7 @@ func TestLinger(t *testing.T) {
 	require.Equal(t, int32(2), vainly(2, s.linger))
 }
 
-// Calls that take about as long as it takes to wake a thread are shared where others followed each other closely, and
-// asked for numbers of workers always, but for brief ones.
+// Calls that take no longer than it takes to wake a thread, or not much, are shared where others followed each other closely.
 func TestSmallCalls(t *testing.T) {
 	workers := func(c Call, lingerings int32) (n int) {
 		vainly(lingerings, func() {
@@ -75,34 +74,29 @@ func TestSmallCalls(t *testing.T) {
 		return n
 	}
 	for _, c := range []struct {
-		useful       int
-		brief, adapt bool
-		vain         int32
-		want         int
+		useful int
+		vain   int32
+		want   int
 	}{
-		{small, false, true, 0, 2}, {small, false, true, 5, 1}, {small + 1, false, true, 5, 2}, {small, false, false, 5, 2}, {1, false, false, 0, 1},
-		{2, true, false, 0, 2}, {2, true, false, 5, 1}, {2, true, true, 0, 2}, {2, true, true, 5, 1},
+		{1, 0, 1}, {2, 0, 2}, {2, 5, 1}, {small, 0, 2}, {small, 5, 1}, {small + 1, 5, 2},
 	} {
-		require.Equal(t, c.want, workers(Call{Items: 2, Workers: 2, Useful: c.useful, Brief: c.brief, Adapt: c.adapt}, c.vain), "%+v", c)
+		for _, adapt := range []bool{false, true} {
+			require.Equal(t, c.want, workers(Call{Items: 2, Workers: 2, Useful: c.useful, Adapt: adapt}, c.vain), "%+v", c)
+		}
 	}
 }
 
-// A goroutine for each 0.1 ms of work, and a second one for a part of that.
+// A goroutine for each 0.1 ms of work, and a second one from an eighth of that on.
 func TestUseful(t *testing.T) {
-	for share, want := range map[float64]bool{0: false, 1. / 8: true, 1: false} {
-		at := share * 0.1e6 * 25
-		_, below := Useful(math.Nextafter(at, -1))
-		_, above := Useful(at)
-		require.Equal(t, [2]bool{share == 1, want}, [2]bool{below, above}, share)
-	}
-	useful := func(multiplyAdds float64) int { n, _ := Useful(multiplyAdds); return n }
 	const each = 0.1e6 * 25 // ns, multiply-adds a ns
-	require.Equal(t, 1, useful(0))
+	require.Equal(t, 1, Useful(0))
+	require.Equal(t, 1, Useful(math.Nextafter(each/8, 0)))
+	require.Equal(t, 2, Useful(each/8))
 	for n := 1; n < 5; n++ {
-		require.Equal(t, max(2, n), useful(math.Nextafter(float64(n)*each, 0)))
-		require.Equal(t, 1+n, useful(float64(n)*each))
+		require.Equal(t, max(2, n), Useful(math.Nextafter(float64(n)*each, 0)))
+		require.Equal(t, 1+n, Useful(float64(n)*each))
 	}
-	require.Equal(t, MaxWorkers, useful(math.Inf(1)))
-	require.Equal(t, MaxWorkers, useful(each*(MaxWorkers-1)))
-	require.Equal(t, MaxWorkers-1, useful(each*(MaxWorkers-1.5)))
+	require.Equal(t, MaxWorkers, Useful(math.Inf(1)))
+	require.Equal(t, MaxWorkers, Useful(each*(MaxWorkers-1)))
+	require.Equal(t, MaxWorkers-1, Useful(each*(MaxWorkers-1.5)))
 }

@@ -22,13 +22,13 @@ func Workers(n int) int {
 }
 
 // Useful returns how many goroutines so many multiply-adds are worth: one for each 0.1 ms, at 25 of them
-// a nanosecond. Less than that, but for an eighth of it, is brief: worth a second one.
-func Useful(multiplyAdds float64) (n int, brief bool) {
+// a nanosecond, and a second one from an eighth of that on.
+func Useful(multiplyAdds float64) int {
 	const each = 25 * 100_000
-	if brief = each/8 <= multiplyAdds && multiplyAdds < each; brief {
-		return 2, true
+	if each/8 <= multiplyAdds && multiplyAdds < each {
+		return 2
 	}
-	return 1 + int(min(multiplyAdds/each, MaxWorkers-1)), false
+	return 1 + int(min(multiplyAdds/each, MaxWorkers-1))
 }
 
 // inFlight counts the calls that several workers could share, whether they do or not.
@@ -39,7 +39,6 @@ type Call struct {
 	Items   int
 	Workers int          // the most goroutines
 	Useful  int          // how many the work is worth; a call that is worth one is not counted as in flight
-	Brief   bool         // worth a helper whose thread is awake, not to wake one
 	Adapt   bool         // helpers leave when other calls need their processors
 	Turns   bool         // the items of a run take turns; Hand.Turn waits for one
 	Stop    *atomic.Bool // may be nil; once it is true no more items are claimed
@@ -68,7 +67,7 @@ func (s *shared) run(item int) (number, first, n, block int) {
 // A Desk is where one call after the other is done: calls of one goroutine do not allocate there.
 type Desk struct{ alone shared }
 
-// Share does all items of a call. A panic of t.Work reaches the caller, from a helper as a *Panic, and the desk
+// Share does all items of a call, alone if they are worth few goroutines and no thread seems to be awake. A panic of t.Work reaches the caller, from a helper as a *Panic, and the desk
 // is not used again. No goroutine is in t.Work when Share returns or panics.
 func (d *Desk) Share(c Call, t Task) {
 	if c.Useful > 1 {
@@ -76,7 +75,7 @@ func (d *Desk) Share(c Call, t Task) {
 		defer inFlight.Add(-1)
 	}
 	n := min(c.Workers, c.Useful, c.Items)
-	if n <= 1 || (c.Brief || c.Adapt && c.Useful <= small) && !worthwhile() {
+	if n <= 1 || c.Useful <= small && !worthwhile() {
 		s := &d.alone
 		s.Call, s.workers = c, 1
 		s.inRuns, _ = t.(InRuns)

@@ -210,7 +210,7 @@ func TestPanics(t *testing.T) {
 						value = recover()
 						require.Zero(t, inside.Load(), "goroutines at work")
 					}()
-					Share(Call{Items: 1000, Workers: 3, Useful: 3}, work)
+					Share(Call{Items: 1000, Workers: 3, Useful: small + 1}, work)
 					return nil
 				}()
 				if by == "helper" {
@@ -239,7 +239,7 @@ func TestCallerExits(t *testing.T) {
 	done := make(chan int32)
 	go func() {
 		defer func() { done <- inside.Load() }()
-		Share(Call{Items: 100, Workers: 3, Useful: 3}, together(3, each(func(h *Hand, i int) {
+		Share(Call{Items: 100, Workers: 3, Useful: small + 1}, together(3, each(func(h *Hand, i int) {
 			if h.number == 0 {
 				runtime.Goexit()
 			}
@@ -257,7 +257,7 @@ func TestStop(t *testing.T) {
 		processors(t, 4)
 		var stop atomic.Bool
 		var begun, finished atomic.Int32
-		Share(Call{Items: 1000, Workers: workers, Useful: 3, Turns: true, Stop: &stop}, together(workers, each(func(h *Hand, i int) {
+		Share(Call{Items: 1000, Workers: workers, Useful: small + 1, Turns: true, Stop: &stop}, together(workers, each(func(h *Hand, i int) {
 			begun.Add(1)
 			if i == 10 {
 				stop.Store(true)
@@ -362,7 +362,7 @@ func TestShares(t *testing.T) {
 	processors(t, 2)
 	claims := func(workers int) (claimed []int) {
 		end := make(chan struct{})
-		Share(Call{Items: 64, Workers: workers, Useful: workers}, inRuns{items: 64, block: 7, task: together(workers, func(h *Hand) {
+		Share(Call{Items: 64, Workers: workers, Useful: max(workers, small+1)}, inRuns{items: 64, block: 7, task: together(workers, func(h *Hand) {
 			if !h.Caller() {
 				<-end // the caller takes all
 				return

@@ -107,7 +107,7 @@ func (c *Call) Attention() {
 	}
 	c.shareMerges()
 	c.desk.Share(queue.Call{
-		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Brief: c.plan.Brief, Adapt: c.Workers == 0,
+		Items: c.plan.Items, Workers: c.plan.Workers, Useful: c.plan.Useful, Adapt: c.Workers == 0,
 		Turns: c.plan.Shared > 0, Stop: c.Stop,
 	}, c)
 	c.Release()

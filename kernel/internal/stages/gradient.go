@@ -79,8 +79,7 @@ func AttentionGradient(a *Gradient) {
 	rows := a.Q.Batch * a.Q.Heads * a.Queries
 	share := queue.Call{Workers: queue.Workers(a.Workers), Adapt: a.Workers == 0}
 	each := func(work float64, items int, t queue.Task) {
-		share.Items = items
-		share.Useful, share.Brief = queue.Useful(work)
+		share.Items, share.Useful = items, queue.Useful(work)
 		c.desk.Share(share, t)
 	}
 	each(float64(rows)*float64(a.V.Dim+a.Q.Dim), ceilDiv(rows, stepRows), (*gradientRows)(c))
