@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -41,7 +40,7 @@ type server struct {
 }
 
 // newServer serves vectors that embed computes.
-func newServer(tokenizer *minilm.Tokenizer, embed func([][]int) ([][]float32, error), l limits) *server {
+func newServer(tokenizer *minilm.Tokenizer, embed embedder, l limits) *server {
 	s := &server{limits: l, tokenizer: tokenizer, stopping: func() bool { return false }, registry: prometheus.NewRegistry()}
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "te_request_count", Help: "Requests for vectors."}, []string{"method"})
 	s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "te_request_failure", Help: "Requests that failed."}, []string{"err"})
@@ -128,7 +127,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, method string,
 		f = failure{http.StatusTooManyRequests, "Overloaded", err.Error()}
 	case errors.Is(err, errStopped):
 		f = failure{http.StatusServiceUnavailable, "Unhealthy", err.Error()}
-	case errors.Is(err, context.Canceled):
+	case r.Context().Err() != nil:
 		s.failures.WithLabelValues("canceled").Inc() // nobody reads an answer
 		return
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -12,10 +13,13 @@ var (
 	errStopped    = errors.New("the server stops")
 )
 
+// An embedder returns the vectors of texts, or ctx.Err() when ctx is done before.
+type embedder func(ctx context.Context, ids [][]int) ([][]float32, error)
+
 // A batcher packs the texts that wait into one call of the model, in the order in which they came: while a batch is
 // computed, the next one gathers.
 type batcher struct {
-	embed                              func([][]int) ([][]float32, error)
+	embed                              embedder
 	mostWaiting, mostTexts, mostTokens int                     // texts that wait; of a batch, texts and tokens
 	batch                              func(texts, tokens int) // is told of each batch
 
@@ -51,7 +55,7 @@ func (b *batcher) start() {
 			if batch == nil {
 				return
 			}
-			vectors, err := b.call(ids)
+			vectors, err := b.call(batch, ids)
 			for i, t := range batch {
 				a := answer{index: t.index, err: err}
 				if err == nil {
@@ -63,14 +67,24 @@ func (b *batcher) start() {
 	}()
 }
 
-// call is embed, of which a panic is an error: those who wait get an answer.
-func (b *batcher) call(ids [][]int) (vectors [][]float32, err error) {
+// call is embed, of which a panic is an error: those who wait get an answer. It stops when nobody waits any more.
+func (b *batcher) call(batch []*text, ids [][]int) (vectors [][]float32, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var left atomic.Int64
+	for _, t := range batch {
+		defer context.AfterFunc(t.ctx, func() {
+			if left.Add(1) == int64(len(batch)) {
+				cancel()
+			}
+		})()
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
 		}
 	}()
-	if vectors, err = b.embed(ids); err == nil && len(vectors) != len(ids) {
+	if vectors, err = b.embed(ctx, ids); err == nil && len(vectors) != len(ids) {
 		err = fmt.Errorf("%d vectors of %d texts", len(vectors), len(ids))
 	}
 	return vectors, err
@@ -107,7 +121,7 @@ func (b *batcher) next() (batch []*text, ids [][]int) {
 }
 
 // vectors waits for the vectors of texts. All of them are taken, or none, and then the error is errOverloaded; where ctx
-// is done before, it is ctx.Err(), and what has not been begun is not computed.
+// is done before, it is ctx.Err(): what has not been begun is not computed, and a batch that nobody else waits for stops.
 func (b *batcher) vectors(ctx context.Context, texts [][]int) ([][]float32, error) {
 	answers := make(chan answer, len(texts))
 	b.mutex.Lock()

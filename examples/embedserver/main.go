@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		s := newServer(m.Tokenizer, func(ids [][]int) ([][]float32, error) { return m.EmbedTokens(ids, minilm.Options{}) }, l)
+		s := newServer(m.Tokenizer, embedWith(m), l)
 		return s.run(ctx, listener, out)
 	case "load":
 		clients := flags.Int("clients", 16, "how many send one request after the other")
@@ -80,6 +80,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return fmt.Errorf("%q is no command: %s", args[0], usage)
+}
+
+func embedWith(m *minilm.Model) embedder {
+	return func(ctx context.Context, ids [][]int) ([][]float32, error) {
+		return m.EmbedTokens(ctx, ids, minilm.Options{})
+	}
 }
 
 // run serves until ctx is done, and then until every request that has been accepted has its answer.

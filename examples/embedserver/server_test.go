@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -12,9 +13,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +28,7 @@ import (
 	"github.com/selfattn/attn/examples/encoder/minilm/minilmtest"
 )
 
-// A fake is a model whose vectors tell the tokens. Its calls wait while it is held.
+// A fake is a model whose vectors tell the tokens. Its calls wait while it is held, until their context is done.
 type fake struct {
 	mutex sync.Mutex
 	calls [][][]int
@@ -32,12 +36,17 @@ type fake struct {
 	gate  sync.RWMutex
 }
 
-func (f *fake) embed(batch [][]int) ([][]float32, error) {
+func (f *fake) embed(ctx context.Context, batch [][]int) ([][]float32, error) {
 	f.mutex.Lock()
 	f.calls = append(f.calls, batch)
 	fail := f.fail
 	f.mutex.Unlock()
-	f.gate.RLock()
+	for !f.gate.TryRLock() {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		time.Sleep(time.Millisecond)
+	}
 	defer f.gate.RUnlock()
 	if fail != nil {
 		return nil, fail()
@@ -55,6 +64,14 @@ func (f *fake) count() int {
 	return len(f.calls)
 }
 
+// hold lets calls wait until release, or until the test ends.
+func (f *fake) hold(t *testing.T) (release func()) {
+	f.gate.Lock()
+	release = sync.OnceFunc(f.gate.Unlock)
+	t.Cleanup(release)
+	return release
+}
+
 func vectorOf(ids []int) []float32 {
 	v := make([]float32, minilm.Dim)
 	for i, id := range ids {
@@ -65,14 +82,19 @@ func vectorOf(ids []int) []float32 {
 
 var testLimits = limits{Waiting: 8, Texts: 4, Batch: 3, Tokens: 12, Bytes: 4096}
 
-// serving is a server on a fake, whose tokens are the letters a to z from 3 on.
-func serving(t *testing.T, l limits) (*fake, *server, string) {
-	t.Helper()
+// letters is a tokenizer whose tokens are the letters a to z, from 3 on.
+func letters() (*minilm.Tokenizer, error) {
 	vocabulary := "[UNK]\n[CLS]\n[SEP]\n"
 	for c := 'a'; c <= 'z'; c++ {
 		vocabulary += string(c) + "\n"
 	}
-	tokenizer, err := minilm.ReadTokenizer(strings.NewReader(vocabulary))
+	return minilm.ReadTokenizer(strings.NewReader(vocabulary))
+}
+
+// serving is a server on a fake and letters.
+func serving(t *testing.T, l limits) (*fake, *server, string) {
+	t.Helper()
+	tokenizer, err := letters()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +240,7 @@ func TestErrors(t *testing.T) {
 		f.fail = nil
 		f.mutex.Unlock()
 		// One is computed and eight wait: there is no room for two more, nor for one.
-		f.gate.Lock()
+		release := f.hold(t)
 		var waiting sync.WaitGroup
 		calls := f.count()
 		for i := range 3 {
@@ -232,7 +254,7 @@ func TestErrors(t *testing.T) {
 			eventually(t, "a request is taken", func() bool { return f.count() > calls && s.batcher.size() == 4*i })
 		}
 		check(path, one(`"a"`), 429, "Overloaded", "model is overloaded")
-		f.gate.Unlock()
+		release()
 		waiting.Wait()
 	}
 	check("/embed", `{"inputs": "a", "normalize": false}`, 413, "Validation", "normalize")
@@ -263,27 +285,28 @@ func get(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// TestBatches holds a call until others wait, one of which nobody waits for any more, and wants them in as few calls as the
-// limits allow: three texts, or twelve tokens.
-func TestBatches(t *testing.T) {
-	f, s, url := serving(t, testLimits)
-	f.gate.Lock()
+// asking returns ask, which sends texts and returns when the server has taken them, and wait, which waits for what becomes of all:
+// their vectors, or where a client leaves, that its request is canceled.
+func asking(t *testing.T, f *fake, s *server, url string) (ask func(ctx context.Context, leaves bool, texts ...string), wait func()) {
 	var done sync.WaitGroup
-	ask := func(ctx context.Context, text string, want int) {
-		size := s.batcher.size()
-		calls := f.count()
+	return func(ctx context.Context, leaves bool, texts ...string) {
+		t.Helper()
+		size, calls := s.batcher.size(), f.count()
+		body, err := json.Marshal(map[string]any{"inputs": texts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(ctx, "POST", url+"/embed", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
 		done.Add(1)
 		go func() {
 			defer done.Done()
-			request, err := http.NewRequestWithContext(ctx, "POST", url+"/embed", strings.NewReader(`{"inputs": "`+text+`"}`))
-			if err != nil {
-				t.Error(err)
-				return
-			}
 			response, err := http.DefaultClient.Do(request)
-			if want == 0 {
+			if leaves {
 				if !errors.Is(err, context.Canceled) {
-					t.Errorf("%v, want that it is canceled", err)
+					t.Errorf("%q: %v, want that it is canceled", texts, err)
 				}
 				return
 			}
@@ -292,29 +315,199 @@ func TestBatches(t *testing.T) {
 				return
 			}
 			defer response.Body.Close()
-			if response.StatusCode != want {
-				t.Errorf("%d, want %d", response.StatusCode, want)
+			var want, got [][]float32
+			for _, text := range texts {
+				want = append(want, vectorOf(s.tokenizer.Encode(text)))
+			}
+			err = json.NewDecoder(response.Body).Decode(&got)
+			if err != nil || response.StatusCode != 200 || !slices.EqualFunc(got, want, slices.Equal[[]float32]) {
+				t.Errorf("%q: %d, %v, and not the vectors", texts, response.StatusCode, err)
 			}
 		}()
 		eventually(t, "a request is taken", func() bool { return s.batcher.size() > size || f.count() > calls })
-	}
-	ask(t.Context(), "a", 200)
+	}, done.Wait
+}
+
+// gone waits until the server knows that n clients are gone.
+func gone(t *testing.T, url string, n int) {
+	t.Helper()
+	eventually(t, "the server knows that clients are gone", func() bool {
+		_, metrics := get(t, url+"/metrics")
+		return strings.Contains(metrics, fmt.Sprintf("te_request_failure{err=\"canceled\"} %d\n", n))
+	})
+}
+
+// TestBatches holds a call until others wait, one of which nobody waits for any more, and wants them in as few calls as the
+// limits allow: three texts, or twelve tokens.
+func TestBatches(t *testing.T) {
+	f, s, url := serving(t, testLimits)
+	ask, wait := asking(t, f, s, url)
+	release := f.hold(t)
+	ask(t.Context(), false, "a")
 	leaving, leave := context.WithCancel(t.Context())
-	ask(leaving, "x", 0)
+	defer leave()
+	ask(leaving, true, "x")
 	for _, text := range []string{"b", "c", "d", "e f g h i", "j k l m n"} {
-		ask(t.Context(), text, 200)
+		ask(t.Context(), false, text)
 	}
 	leave()
-	eventually(t, "the server knows that the client is gone", func() bool {
-		_, metrics := get(t, url+"/metrics")
-		return strings.Contains(metrics, `te_request_failure{err="canceled"} 1`)
-	})
-	f.gate.Unlock()
-	done.Wait()
+	gone(t, url, 1)
+	release()
+	wait()
 	want := "[[[1 3 2]] [[1 4 2] [1 5 2] [1 6 2]] [[1 7 8 9 10 11 2]] [[1 12 13 14 15 16 2]]]"
 	if got := fmt.Sprint(f.calls); got != want {
 		t.Errorf("calls of %s, want %s", got, want)
 	}
+}
+
+// TestLeft lets clients leave while their texts are computed: the batch stops when the last has left, and not before.
+func TestLeft(t *testing.T) {
+	f, s, url := serving(t, testLimits)
+	ask, wait := asking(t, f, s, url)
+	release := f.hold(t)
+	first, leaveFirst := context.WithCancel(t.Context())
+	defer leaveFirst()
+	second, leaveSecond := context.WithCancel(t.Context())
+	defer leaveSecond()
+	ask(first, true, "a", "b")
+	ask(second, true, "c")
+	ask(t.Context(), false, "d", "e")
+	leaveFirst()
+	eventually(t, "the next batch is computed, although the first was held", func() bool { return f.count() == 2 })
+	leaveSecond()
+	gone(t, url, 2)
+	release()
+	wait()
+	if got, want := fmt.Sprint(f.calls), "[[[1 3 2] [1 4 2]] [[1 5 2] [1 6 2] [1 7 2]]]"; got != want {
+		t.Errorf("calls of %s, want %s", got, want)
+	}
+}
+
+// addressOfChild is the variable with which this program is a server on letters, and not a test.
+const addressOfChild = "EMBEDSERVER_TEST_ADDRESS"
+
+func TestMain(m *testing.M) {
+	address := os.Getenv(addressOfChild)
+	if address == "" {
+		os.Exit(m.Run())
+	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin) // until the test ends
+		os.Exit(1)
+	}()
+	tokenizer, err := letters()
+	if err != nil {
+		panic(err)
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		panic(err)
+	}
+	f := &fake{}
+	s := newServer(tokenizer, func(ctx context.Context, ids [][]int) ([][]float32, error) {
+		time.Sleep(2 * time.Millisecond) // clients wait, of whom a kill takes the answer
+		return f.embed(ctx, ids)
+	}, testLimits)
+	panic(s.run(context.Background(), listener, os.Stdout))
+}
+
+// child starts a server in a process of its own, and returns where it listens.
+func child(t *testing.T, address string) (*exec.Cmd, string) {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), addressOfChild+"="+address)
+	c.Stderr = os.Stderr
+	if _, err := c.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+}
+
+// TestKilled kills a loaded server twice, and starts another on its address. Each client asks for text after text, for a
+// text again where it got an error, and wants every vector that comes to be that of its text, whole.
+func TestKilled(t *testing.T) {
+	server, address := child(t, "127.0.0.1:0")
+	const clients = 6
+	var answers [clients]atomic.Int64
+	var errs atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var done sync.WaitGroup
+	for c := range clients {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			for ctx.Err() == nil {
+				n := int(answers[c].Load())
+				ids := []int{1, 3 + c, 3 + n%26, 3 + n/26%26, 2}
+				body, err := json.Marshal(map[string]any{"inputs": ids})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var got [][]float32
+				response, err := http.Post("http://"+address+"/embed", "application/json", bytes.NewReader(body))
+				if err == nil {
+					body, err = io.ReadAll(response.Body)
+					response.Body.Close()
+				}
+				switch {
+				case err != nil: // the client knows that it has no answer
+					errs.Add(1)
+					time.Sleep(time.Millisecond)
+					continue
+				case response.StatusCode != http.StatusOK:
+					t.Errorf("client %d, text %d: %d %.80s", c, n, response.StatusCode, body)
+					return
+				}
+				if err := json.Unmarshal(body, &got); err != nil || len(got) != 1 || !slices.Equal(got[0], vectorOf(ids)) {
+					t.Errorf("client %d, text %d: %.80s is not its answer; %v", c, n, body, err)
+					return
+				}
+				answers[c].Add(1)
+			}
+		}()
+	}
+	served := func() {
+		t.Helper()
+		var before [clients]int64
+		for c := range before {
+			before[c] = answers[c].Load()
+		}
+		eventually(t, "each client has ten answers more", func() bool {
+			for c := range before {
+				if answers[c].Load() < before[c]+10 && !t.Failed() {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	for range 2 {
+		served()
+		before := errs.Load()
+		if err := server.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		server.Wait()
+		eventually(t, "each client can know that the server is gone", func() bool { return t.Failed() || errs.Load() >= before+clients })
+		server, _ = child(t, address)
+	}
+	served()
+	stop()
+	done.Wait()
 }
 
 // TestStop stops a server with a request at work and others that wait: all have their answers, and then nobody listens.
@@ -328,7 +521,7 @@ func TestStop(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx, listener, io.Discard) }()
-	f.gate.Lock()
+	release := f.hold(t)
 	var done sync.WaitGroup
 	for i := range 6 {
 		done.Add(1)
@@ -358,7 +551,7 @@ func TestStop(t *testing.T) {
 		t.Fatalf("it ended, with %v, while requests had no answers", err)
 	default:
 	}
-	f.gate.Unlock()
+	release()
 	done.Wait()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -397,7 +590,7 @@ func TestLoad(t *testing.T) {
 // TestReal asks the real model, and wants the vectors that it gives without a server.
 func TestReal(t *testing.T) {
 	m := minilmtest.Model(t, "../encoder/model")
-	s := newServer(m.Tokenizer, func(ids [][]int) ([][]float32, error) { return m.EmbedTokens(ids, minilm.Options{}) },
+	s := newServer(m.Tokenizer, embedWith(m),
 		limits{Waiting: 100, Texts: 32, Batch: 64, Tokens: 2048, Bytes: 1 << 20})
 	h := httptest.NewServer(s.handler())
 	defer s.batcher.stop()

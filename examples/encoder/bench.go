@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -98,7 +99,7 @@ type benchmark struct {
 // row measures our batch beside the peer's, of the same texts in the same order, and prints a line.
 func (b *benchmark) row(out io.Writer, name string, batch [][]int, theirs [][][]int) error {
 	o := minilm.Options{Workers: b.workers}
-	vectors, err := b.model.EmbedTokens(batch, o)
+	vectors, err := b.model.EmbedTokens(context.Background(), batch, o)
 	if err != nil {
 		return err
 	}
@@ -120,13 +121,13 @@ func (b *benchmark) row(out io.Writer, name string, batch [][]int, theirs [][][]
 			time.Sleep(5 * time.Millisecond) // its threads stay awake for some
 		}
 		// What ran in between has emptied the caches.
-		if _, err := b.model.EmbedTokens(batch, o); err != nil {
+		if _, err := b.model.EmbedTokens(context.Background(), batch, o); err != nil {
 			return err
 		}
 		timed := o
 		timed.Times = &times
 		start := time.Now()
-		if _, err := b.model.EmbedTokens(batch, timed); err != nil {
+		if _, err := b.model.EmbedTokens(context.Background(), batch, timed); err != nil {
 			return err
 		}
 		ours = append(ours, time.Since(start).Seconds())

@@ -1,6 +1,7 @@
 package minilm
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -50,11 +51,12 @@ func (m *Model) Embed(texts []string, o Options) ([][]float32, error) {
 			batch[i] = batch[i][:MaxTokens]
 		}
 	}
-	return m.EmbedTokens(batch, o)
+	return m.EmbedTokens(context.Background(), batch, o)
 }
 
-// EmbedTokens returns the vectors of texts that are ids of tokens, 1 to MaxTokens each.
-func (m *Model) EmbedTokens(batch [][]int, o Options) ([][]float32, error) {
+// EmbedTokens returns the vectors of texts that are ids of tokens, 1 to MaxTokens each. When ctx is done, it stops
+// behind the product that is computed, and returns ctx.Err().
+func (m *Model) EmbedTokens(ctx context.Context, batch [][]int, o Options) ([][]float32, error) {
 	for i, ids := range batch {
 		if len(ids) == 0 || len(ids) > MaxTokens {
 			return nil, fmt.Errorf("minilm: text %d has %d tokens, want 1 to %d", i, len(ids), MaxTokens)
@@ -71,7 +73,7 @@ func (m *Model) EmbedTokens(batch [][]int, o Options) ([][]float32, error) {
 	a := m.pool.Get().(*Activations)
 	defer m.pool.Put(a)
 	a.reset(batch)
-	return m.run(a, batch, o)
+	return m.run(ctx, a, batch, o)
 }
 
 // Activations are what is computed of a batch on its way through a model.
@@ -123,56 +125,58 @@ func (a *Activations) Weights(text, head int) (kernel.Matrix, error) {
 }
 
 // run computes the vectors of the batch that a was made for.
-func (m *Model) run(a *Activations, batch [][]int, o Options) ([][]float32, error) {
+func (m *Model) run(ctx context.Context, a *Activations, batch [][]int, o Options) ([][]float32, error) {
 	var failed error
-	last := time.Now()
-	done := func(s Stage, err error) {
+	do := func(s Stage, work func() error) {
 		if failed == nil {
-			failed = err
+			failed = ctx.Err()
 		}
+		if failed != nil {
+			return
+		}
+		start := time.Now()
+		failed = work()
 		if o.Times != nil {
-			now := time.Now()
-			o.Times[s] += now.Sub(last)
-			last = now
+			o.Times[s] += time.Since(start)
 		}
 	}
 	after := func(layer int) {
 		if o.After != nil && failed == nil {
 			o.After(layer, a)
-			last = time.Now()
 		}
 	}
 	multiply := func(dst, x kernel.Matrix, l linear, add bool) {
-		done(Products, kernel.MatMulPacked(dst, x, l.weights, &kernel.MatMulOptions{Bias: l.bias, Add: add, Workers: o.Workers}))
+		do(Products, func() error {
+			return kernel.MatMulPacked(dst, x, l.weights, &kernel.MatMulOptions{Bias: l.bias, Add: add, Workers: o.Workers})
+		})
 	}
-	normalise := func(n layerNorm) { done(Norms, kernel.LayerNorm(a.X, a.X, n.gain, n.bias, epsilon)) }
+	normalise := func(n layerNorm) {
+		do(Norms, func() error { return kernel.LayerNorm(a.X, a.X, n.gain, n.bias, epsilon) })
+	}
 
-	m.embed(a.X, batch)
-	done(Embedding, nil)
+	do(Embedding, func() error { m.embed(a.X, batch); return nil })
 	normalise(m.norm)
 	after(0)
 	total := a.X.Rows
 	for i := range m.layers {
 		l := &m.layers[i]
 		multiply(a.qkv, a.X, l.qkv, false)
-		q, k, v := tensor(a.qkv, 0, total, 0), tensor(a.qkv, 0, total, Dim), tensor(a.qkv, 0, total, 2*Dim)
-		done(Attention, kernel.Attention(tensor(a.heads, 0, total, 0), q, k, v,
-			&kernel.Options{QueryOffsets: a.Offsets, KeyOffsets: a.Offsets, Workers: o.Workers}))
+		do(Attention, func() error {
+			q, k, v := tensor(a.qkv, 0, total, 0), tensor(a.qkv, 0, total, Dim), tensor(a.qkv, 0, total, 2*Dim)
+			return kernel.AttentionContext(ctx, tensor(a.heads, 0, total, 0), q, k, v,
+				&kernel.Options{QueryOffsets: a.Offsets, KeyOffsets: a.Offsets, Workers: o.Workers})
+		})
 		multiply(a.X, a.heads, l.out, true)
 		normalise(l.normOfHeads)
 		multiply(a.inner, a.X, l.up, false)
-		kernel.GELU(a.inner.Data, a.inner.Data)
-		done(GELU, nil)
+		do(GELU, func() error { kernel.GELU(a.inner.Data, a.inner.Data); return nil })
 		multiply(a.X, a.inner, l.down, true)
 		normalise(l.normOfSum)
 		after(i + 1)
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	vectors := pool(a)
-	done(Pooling, nil)
-	return vectors, nil
+	var vectors [][]float32
+	do(Pooling, func() error { vectors = pool(a); return nil })
+	return vectors, failed
 }
 
 // embed sets each row of x to what its token is, plus where it is.

@@ -100,7 +100,7 @@ func TestDocuments(t *testing.T) {
 			ids = ids[:minilm.MaxTokens]
 			cut++
 		}
-		got, err := m.EmbedTokens([][]int{ids}, minilm.Options{})
+		got, err := m.EmbedTokens(t.Context(), [][]int{ids}, minilm.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

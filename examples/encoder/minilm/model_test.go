@@ -1,7 +1,9 @@
 package minilm
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nlpodyssey/safetensors"
 )
@@ -232,7 +235,7 @@ func TestReference(t *testing.T) {
 		l, w, v := c.embed(ids)
 		layers, weights, vectors = append(layers, l), append(weights, w), append(vectors, v)
 	}
-	got, err := m.EmbedTokens(batch, Options{Workers: 1, After: func(layer int, a *Activations) {
+	got, err := m.EmbedTokens(t.Context(), batch, Options{Workers: 1, After: func(layer int, a *Activations) {
 		if layer != calls {
 			t.Errorf("layer %d after %d layers", layer, calls)
 		}
@@ -308,6 +311,43 @@ func TestSameBits(t *testing.T) {
 	callers.Wait()
 }
 
+// TestContext stops it after each layer: nothing more is computed, and the next call has its vectors.
+func TestContext(t *testing.T) {
+	m, err := newCheckpoint(t).load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := [][]int{{2, 4, 3}, {2, 5, 6, 3}}
+	want, err := m.EmbedTokens(t.Context(), batch, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stop := range Layers + 1 {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var times [Stages]time.Duration // of what is computed after the stop
+		got, err := m.EmbedTokens(ctx, batch, Options{Times: &times, After: func(layer int, _ *Activations) {
+			if layer > stop {
+				t.Errorf("layer %d is computed after a stop behind layer %d", layer, stop)
+			}
+			if layer == stop {
+				cancel()
+				clear(times[:])
+			}
+		}})
+		if got != nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("layer %d: %d vectors, %v, want that it is canceled", stop, len(got), err)
+		}
+		if times != [Stages]time.Duration{} {
+			t.Errorf("layer %d: stages took %v after it was canceled", stop, times)
+		}
+	}
+	got, err := m.EmbedTokens(t.Context(), batch, Options{})
+	if err != nil || !slices.EqualFunc(got, want, slices.Equal[[]float32]) {
+		t.Errorf("other vectors after calls that were canceled; %v", err)
+	}
+}
+
 // TestLongText wants [SEP] behind the first 511 tokens.
 func TestLongText(t *testing.T) {
 	m, err := newCheckpoint(t).load(t)
@@ -319,7 +359,7 @@ func TestLongText(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := slices.Concat([]int{2}, slices.Repeat([]int{4}, 510), []int{3})
-	want, err := m.EmbedTokens([][]int{ids}, Options{})
+	want, err := m.EmbedTokens(t.Context(), [][]int{ids}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +382,7 @@ func TestBadTokens(t *testing.T) {
 		{[]int{2, -1, 3}, "text 1 has the token -1, want 0 to 9"},
 		{[]int{2, 10, 3}, "text 1 has the token 10, want 0 to 9"},
 	} {
-		if _, err := m.EmbedTokens([][]int{{2, 3}, c.ids}, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := m.EmbedTokens(t.Context(), [][]int{{2, 3}, c.ids}, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}

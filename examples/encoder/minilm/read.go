@@ -1,6 +1,7 @@
 package minilm
 
 import (
+	"context"
 	"fmt"
 	"slices"
 )
@@ -23,7 +24,7 @@ func (m *Model) Read(text string, most int) (*Reading, error) {
 		r.Tokens = append(r.Tokens, m.Tokenizer.Piece(id))
 	}
 	var failed error
-	_, err := m.EmbedTokens([][]int{ids}, Options{After: func(layer int, a *Activations) {
+	_, err := m.EmbedTokens(context.Background(), [][]int{ids}, Options{After: func(layer int, a *Activations) {
 		var rows [][]float32
 		for i := range ids {
 			rows = append(rows, slices.Clone(a.X.Data[i*a.X.Stride:][:Dim]))
