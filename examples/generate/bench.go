@@ -39,17 +39,17 @@ func prompts() ([][]int, error) {
 	return all, nil
 }
 
-// bench prints how fast prompts are read and tokens written, with weights in float32 and in float16, and beside it CTranslate2 in
-// float32 on the same weights, which takes turns. Figures are medians, the ratios' too.
+// bench prints how fast prompts are read and tokens written, with weights and cache in float32 and in float16, and beside
+// it CTranslate2 in float32 on the same weights, which takes turns. Figures are medians, the ratios' too.
 func bench(ctx context.Context, folder, python string, threads int, quick bool, out io.Writer) error {
 	texts, err := prompts()
 	if err != nil {
 		return err
 	}
 	long := texts[len(texts)-1] // of some hundred tokens
-	rounds, lengths, write := 15, []int{16, 128, 512}, 16
+	rounds, lengths, write, compared := 15, []int{16, 128, 512}, 16, 100
 	if quick {
-		rounds, lengths, write = 1, []int{16, 32}, 2
+		rounds, lengths, write, compared = 1, []int{16, 32}, 2, 2
 	}
 	exact, err := smollm.Load(filepath.Join(folder, smollm.File), kernel.Float32)
 	if err != nil {
@@ -79,7 +79,7 @@ func bench(ctx context.Context, folder, python string, threads int, quick bool, 
 		}
 	}
 	fmt.Fprintln(out)
-	return differences(ctx, exact, half, texts, write, out)
+	return differences(ctx, exact, half, texts, compared, out)
 }
 
 type benchmark struct {
@@ -206,10 +206,11 @@ func readingTime(bytes, workers int) float64 {
 	return time.Since(start).Seconds() * float64(bytes) / float64(4*len(x))
 }
 
-// differences prints what float16 changes.
+// differences prints what float16 changes: of logits behind the same text, which is what float32 writes of n tokens, and where
+// the texts part.
 func differences(ctx context.Context, exact, half *smollm.Model, texts [][]int, n int, out io.Writer) error {
-	farthest, same, of := 0.0, 0, 0
-	for _, ids := range texts {
+	farthest, same, parted := 0.0, 0, ""
+	for prompt, ids := range texts {
 		a, err := exact.NewText(smollm.TextOptions{Tokens: len(ids) + n})
 		if err != nil {
 			return err
@@ -219,6 +220,7 @@ func differences(ctx context.Context, exact, half *smollm.Model, texts [][]int, 
 			return err
 		}
 		greedy := smollm.NewSampler(0, 1, 0)
+		first := true
 		for next, i := ids, 0; i < n; i++ {
 			x, err := a.Read(ctx, next...)
 			if err != nil {
@@ -231,14 +233,19 @@ func differences(ctx context.Context, exact, half *smollm.Model, texts [][]int, 
 			for j := range x {
 				farthest = max(farthest, math.Abs(float64(x[j]-y[j])))
 			}
-			id := greedy.Next(x)
-			if of++; greedy.Next(y) == id {
+			id, other := greedy.Next(x), greedy.Next(y)
+			if other == id {
 				same++
+			} else if first {
+				first = false
+				parted += fmt.Sprintf("prompt %d parts at token %d: %q for %q, whose logits differ by %.3g in float32\n", prompt+1, i+1,
+					exact.Tokenizer.Append(nil, other), exact.Tokenizer.Append(nil, id), x[id]-x[other])
 			}
 			next = []int{id}
 		}
 	}
-	_, err := fmt.Fprintf(out, "float16 writes %d of %d tokens as float32 does behind the same text; logits differ by up to %.3g\n", same, of, farthest)
+	_, err := fmt.Fprintf(out, "float16 writes %d of %d tokens as float32 does behind the same text; logits differ by up to %.3g\n%s",
+		same, n*len(texts), farthest, parted)
 	return err
 }
 

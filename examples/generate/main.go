@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, out, info io.Writer) error {
 		flags.Float64Var(&j.temperature, "temperature", 0, "0 takes the likeliest token; more draws less likely ones more often")
 		flags.Float64Var(&j.topP, "top-p", 0.95, "draw among the likeliest tokens that have this `share` together")
 		flags.Uint64Var(&j.seed, "seed", 1, "of the draws")
-		flags.BoolVar(&j.half, "half", false, "keep the weights as float16: faster, and not quite the same")
+		flags.BoolVar(&j.half, "half", false, "keep weights, keys and values as float16: faster, and not quite the same")
 		flags.BoolVar(&j.digest, "digest", false, "print the SHA-256 of all logits too, which is the same on every CPU")
 	case "bench":
 		flags.StringVar(&python, "python", "", "measure CTranslate2 too, with this `interpreter`; peer.py says what it needs")
@@ -101,11 +101,11 @@ func run(ctx context.Context, args []string, out, info io.Writer) error {
 	case !(j.topP > 0 && j.topP <= 1):
 		return fmt.Errorf("-top-p is %g, want more than 0, and 1 at most", j.topP)
 	}
-	weights := kernel.Float32
+	stored := kernel.Float32
 	if j.half {
-		weights = kernel.Float16
+		stored = kernel.Float16
 	}
-	m, err := smollm.Load(path, weights)
+	m, err := smollm.Load(path, stored)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w ('go run . fetch' downloads the model)", err)
 	} else if err != nil {

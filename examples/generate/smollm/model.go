@@ -25,6 +25,7 @@ type Model struct {
 	dim, inner, heads, kvHeads, headDim, context int
 	epsilon                                      float32
 	rotary                                       *kernel.RotaryTables
+	stored                                       kernel.Type // of weights, keys and values
 
 	embedding ggufTensor // as in the file: rows are decoded as they are looked up
 	logits    *kernel.Packed
@@ -37,32 +38,33 @@ type layer struct {
 	qkv, out, gateUp, down *kernel.Packed
 }
 
-// Load reads a GGUF file, and keeps the weights as elements of a type: float32, in which they are exact, or smaller.
-func Load(path string, weights kernel.Type) (*Model, error) {
+// Load reads a GGUF file. It keeps the weights, and the keys and values of texts, as elements of a type: float32, in which the
+// weights are exact, or smaller.
+func Load(path string, stored kernel.Type) (*Model, error) {
 	file, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	m, err := parse(file, weights)
+	m, err := parse(file, stored)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
 }
 
-func parse(file []byte, weights kernel.Type) (*Model, error) {
+func parse(file []byte, stored kernel.Type) (*Model, error) {
 	g, err := parseGGUF(file)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{g: g, weights: weights}
+	r := &reader{g: g, stored: stored}
 	if name := g.values["general.architecture"]; name != "llama" {
 		return nil, fmt.Errorf("a model of type %v, want llama", name)
 	}
 	m := &Model{
 		End: r.int("tokenizer.ggml.eos_token_id"), dim: r.int("llama.embedding_length"), inner: r.int("llama.feed_forward_length"),
 		heads: r.int("llama.attention.head_count"), kvHeads: r.int("llama.attention.head_count_kv"), headDim: r.int("llama.rope.dimension_count"),
-		context: r.int("llama.context_length"), epsilon: float32(r.float("llama.attention.layer_norm_rms_epsilon")),
+		context: r.int("llama.context_length"), stored: stored, epsilon: float32(r.float("llama.attention.layer_norm_rms_epsilon")),
 	}
 	base, layers := r.float("llama.rope.freq_base"), r.int("llama.block_count")
 	if r.err != nil {
@@ -99,9 +101,9 @@ func parse(file []byte, weights kernel.Type) (*Model, error) {
 
 // A reader reads values and tensors, until err.
 type reader struct {
-	g       *gguf
-	weights kernel.Type
-	err     error
+	g      *gguf
+	stored kernel.Type
+	err    error
 }
 
 // int reads a positive number.
@@ -149,7 +151,7 @@ func (r *reader) pack(outs []int, in int, names ...string) *kernel.Packed {
 		x = slices.Grow(x, outs[i]*in)[:len(x)+outs[i]*in]
 		t.row(x[len(x)-outs[i]*in:], 0)
 	}
-	packed, err := kernel.Pack(kernel.Matrix{Rows: len(x) / in, Cols: in, Stride: in, Data: x}, &kernel.PackOptions{Trans: true, Type: r.weights})
+	packed, err := kernel.Pack(kernel.Matrix{Rows: len(x) / in, Cols: in, Stride: in, Data: x}, &kernel.PackOptions{Trans: true, Type: r.stored})
 	r.err = err
 	return packed
 }
@@ -191,7 +193,7 @@ func (m *Model) NewText(o TextOptions) (*Text, error) {
 	const page = 256
 	for range m.layers {
 		c, err := kernel.NewCache(kernel.CacheConfig{
-			KVHeads: m.kvHeads, Dim: m.headDim, Tokens: (o.Tokens + page - 1) / page * page, PageTokens: page,
+			KVHeads: m.kvHeads, Dim: m.headDim, Type: m.stored, Tokens: (o.Tokens + page - 1) / page * page, PageTokens: page,
 		})
 		if err != nil {
 			return nil, err

@@ -236,6 +236,39 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// TestStored wants keys and values to take half as much memory as float16, and logits that are near, and not the same.
+func TestStored(t *testing.T) {
+	c := newCheckpoint()
+	ids := testIDs(20)
+	var bytes []int64
+	var logits [][]float32
+	for _, stored := range []kernel.Type{kernel.Float32, kernel.Float16} {
+		m, err := parse(c.file(), stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := m.NewText(TextOptions{Tokens: len(ids)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := text.Read(t.Context(), ids...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, logits = append(bytes, text.caches[0].Stats().Bytes), append(logits, x)
+	}
+	if bytes[0] != 2*bytes[1] {
+		t.Errorf("%d bytes as float32, %d as float16", bytes[0], bytes[1])
+	}
+	var d float64
+	for i, x := range logits[0] {
+		d = max(d, math.Abs(float64(x-logits[1][i])))
+	}
+	if !(d > 0 && d <= 0.05) {
+		t.Errorf("logits differ by %.3g, want up to 0.05", d)
+	}
+}
+
 func TestBytes(t *testing.T) {
 	c := newCheckpoint()
 	elements := 0
