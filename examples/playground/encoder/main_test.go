@@ -4,17 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"image/png"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +53,16 @@ type tab struct {
 // open opens the page, with the real encoder if it is given.
 func open(t *testing.T, encoder playground.Encoder, width, height int64) *tab {
 	t.Helper()
+	s, err := playground.New("", encoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return visit(t, s.Handler(), width, height)
+}
+
+// visit opens the page that a server has.
+func visit(t *testing.T, server http.Handler, width, height int64) *tab {
+	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
 		if found, err := exec.LookPath(name); err == nil {
@@ -63,11 +73,7 @@ func open(t *testing.T, encoder playground.Encoder, width, height int64) *tab {
 	if path == "" {
 		t.Skip("NOT RUN: there is no browser (Debian: chromium)")
 	}
-	s, err := playground.New("", encoder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(server)
 	t.Cleanup(web.Close)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(time.Minute), chromedp.WindowSize(int(width), int(height)))
 	if os.Getuid() == 0 {
@@ -192,6 +198,11 @@ func TestEachStep(t *testing.T) {
 	for _, id := range steps {
 		b.step(id)
 	}
+	var about string
+	b.js("document.getElementById('about').textContent", &about)
+	if !strings.Contains(about, kernel.Backend()+" on "+goruntime.GOARCH) {
+		t.Errorf("the page says %q, and the backend is %s", about, kernel.Backend())
+	}
 	softmax := func(scores ...float32) []float32 {
 		w := make([]float32, len(scores))
 		kernel.Softmax(w, scores)
@@ -203,28 +214,6 @@ func TestEachStep(t *testing.T) {
 	b.step("shares")
 	b.until("document.querySelector('#shares-result dt').textContent === '4'")
 	b.equal("shares", b.numbers("#shares-result dd[data-value]"), softmax(4, 3, 6))
-
-	// The three words, before and after a number changes.
-	three := func(q ...float32) (weights, out []float32) {
-		tensor := func(x []float32) kernel.Tensor { return kernel.Tensor{Data: x, Len: 3, Dim: 2} }
-		k, v := tensor([]float32{1, 0, 1, 1, 0, 2}), tensor([]float32{1, 2, 0, 1, 2, 0})
-		weights, out = make([]float32, 9), make([]float32, 6)
-		o := &kernel.Options{Scale: 0.7071068}
-		if err := errors.Join(kernel.AttentionWeights(kernel.Matrix{Rows: 3, Cols: 3, Stride: 3, Data: weights}, tensor(q), k, 0, 0, []int{0, 1, 2}, o),
-			kernel.Attention(tensor(out), tensor(q), k, v, o)); err != nil {
-			t.Fatal(err)
-		}
-		return weights, out
-	}
-	b.step("numbers")
-	weights, out := three(1, 0, 2, 1, 2, 2)
-	b.equal("numbers", b.numbers("#numbers-result > :nth-child(3) td[data-value]"), weights)
-	b.equal("numbers", b.numbers("#numbers-result > :nth-child(4) td[data-value]"), out)
-	b.set("numbers-queries-3", "value", -5)
-	b.step("numbers")
-	weights, out = three(1, 0, 2, -5, 2, 2)
-	b.equal("numbers", b.numbers("#numbers-result > :nth-child(3) td[data-value]"), weights)
-	b.equal("numbers", b.numbers("#numbers-result > :nth-child(4) td[data-value]"), out)
 
 	// The words, their dot products, and attention among them: without a mask, and causal with a word hidden.
 	voc, err := glove.Load()
@@ -261,17 +250,6 @@ func TestEachStep(t *testing.T) {
 		b.step("first")
 		b.equal("first", b.numbers("#first-weights td[data-value]"), shares(kernel.Options{Scale: scale}))
 	}
-	b.js("document.querySelector('#masks-keys button:nth-child(2)').click()", nil) // love
-	b.step("masks")
-	seen := []bool{true, false, true, true}
-	want := shares(kernel.Options{Scale: 0.1, Causal: true, Mask: &kernel.Mask{Data: seen}})
-	for k := range want {
-		if k%4 > k/4 || !seen[k%4] {
-			want[k] = float32(math.Inf(-1))
-		}
-	}
-	b.equal("masks", b.numbers("#masks-weights td[data-value]"), want)
-
 	// A mix, and what it is nearest to.
 	b.step("mixing")
 	for i, w := range []float32{0, 0.5, 0.25, 0.25} {
@@ -355,39 +333,10 @@ func TestLearning(t *testing.T) {
 	}
 	b.do(chromedp.Click("#learning-seed"))
 	b.until(count + " === 0")
-}
-
-// TestCost drags N up and down: what is asked for last is shown last.
-func TestCost(t *testing.T) {
-	b := open(t, nil, 1100, 900)
-	b.step("cost")
-	for _, n := range []float64{13, 4, 12.5, 7} {
-		b.set("cost-tokens", "value", n)
-	}
-	b.step("cost")
-	x := kernel.Tensor{Data: make([]float32, 128*64), Len: 128, Dim: 64}
-	plan, err := kernel.Explain(x, x, x, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := b.numbers("#cost-result dd[data-value]")
-	b.equal("cost", shown[:3], []float32{128 * 128, 4 * 128 * 128, float32(plan.Scratch)})
-	var texts []string
-	b.js("[...document.querySelectorAll('#cost-result dd')].map(e => e.textContent)", &texts)
-	if want := []string{"16 384", "64 KiB", fmt.Sprintf("%.0f KiB", float64(plan.Scratch)/1024)}; !slices.Equal(texts[:3], want) {
-		t.Errorf("cost shows %q, want %q", texts[:3], want)
-	}
-	for i, seconds := range shown[3:] {
-		var number float64
-		var unit string
-		if _, err := fmt.Sscan(texts[3+i], &number, &unit); err != nil {
-			t.Fatalf("cost shows the time %q: %v", texts[3+i], err)
-		}
-		size, ok := map[string]float64{"µs": 1e-6, "ms": 1e-3, "s": 1}[unit]
-		if !ok || !(seconds > 0) || math.Abs(number*size-float64(seconds)) > 0.06*size {
-			t.Errorf("cost shows %q for %v seconds", texts[3+i], seconds)
-		}
-	}
+	b.do(chromedp.Click("#learning-run"))
+	b.until(count + " > 0")
+	b.step("meanings")
+	b.until("document.querySelector('#learning-run').textContent === 'Start'") // nobody looks
 }
 
 // TestEncoder shows all heads of the real encoder, with the weights that it has.
@@ -405,13 +354,9 @@ func TestEncoder(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := len(r.Tokens)
+	b.heads(r.Weights, n)
 	b.do(chromedp.Click("#heads-all .layer:nth-child(3) button:nth-of-type(5)"), chromedp.Click("#heads-words button:nth-child(4)"))
 	b.equal("heads", b.numbers("#heads-words button"), r.Weights[2][4][3*n:][:n])
-	var svg string
-	b.js("import('./draw.js').then(d => d.standalone(document.querySelector('#heads-one svg')))", &svg)
-	if !strings.Contains(svg, "apple") || strings.Contains(svg, "class=") || !strings.Contains(svg, "rgb(") {
-		t.Errorf("the copy needs the page's style: %.200s", svg)
-	}
 	b.step("meaning")
 	var lines int
 	b.js("document.querySelectorAll('#meaning-between tbody tr').length", &lines)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -406,5 +407,177 @@ func TestLearningNumbers(t *testing.T) {
 		}
 		w = next
 		compare(w)
+	}
+}
+
+// TestTyped compares every matrix of the step in which numbers are typed, when a number of each kind has changed, and as it was.
+func TestTyped(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	b.step("numbers")
+	compare := func(scale float32, q, k, v []float32) {
+		t.Helper()
+		tensor := func(x []float32) kernel.Tensor { return kernel.Tensor{Data: x, Len: 3, Dim: 2} }
+		square := func() kernel.Matrix { return dense(3, 3, make([]float32, 9)) }
+		scores, weights, out := square(), square(), make([]float32, 6)
+		o, all := &kernel.Options{Scale: scale}, []int{0, 1, 2}
+		if err := errors.Join(kernel.AttentionScores(scores, tensor(q), tensor(k), 0, 0, all, kernel.StageBias, o),
+			kernel.AttentionWeights(weights, tensor(q), tensor(k), 0, 0, all, o),
+			kernel.Attention(tensor(out), tensor(q), tensor(k), tensor(v), o)); err != nil {
+			t.Fatal(err)
+		}
+		b.step("numbers")
+		products := b.product(dense(3, 2, q), dense(3, 2, k), &kernel.MatMulOptions{TransB: true})
+		for i, want := range [][]float32{products.Data, scores.Data, weights.Data, out} {
+			b.equal("numbers", b.numbers(fmt.Sprintf("#numbers-result > :nth-child(%d) td[data-value]", i+1)), want)
+		}
+	}
+	q, k, v := []float32{1, 0, 2, 1, 2, 2}, []float32{1, 0, 1, 1, 0, 2}, []float32{1, 2, 0, 1, 2, 0}
+	compare(0.7071068, q, k, v)
+	for id, value := range map[string]float32{"queries-3": -5, "keys-0": 0.5, "values-5": 7, "scale": 0.3} {
+		b.set("numbers-"+id, "value", value)
+	}
+	compare(0.3, []float32{1, 0, 2, -5, 2, 2}, []float32{0.5, 0, 1, 1, 0, 2}, []float32{1, 2, 0, 1, 2, 7})
+	b.do(chromedp.Click("#numbers-reset"))
+	compare(0.7071068, q, k, v)
+}
+
+// TestMasks compares shares, and who is hidden from whom, as each control changes.
+func TestMasks(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	x := kernel.Tensor{Data: b.embed("we", "love", "apple", "phones").Data, Len: 4, Dim: glove.Dim}
+	b.step("masks")
+	compare := func(what string, o kernel.Options, sees func(query, key int) bool) {
+		t.Helper()
+		want := make([]float32, 16)
+		o.Scale = 0.1
+		if err := kernel.AttentionWeights(dense(4, 4, want), x, x, 0, 0, []int{0, 1, 2, 3}, &o); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if !sees(i/4, i%4) {
+				want[i] = float32(math.Inf(-1))
+			}
+		}
+		b.step("masks")
+		b.equal(what, b.numbers("#masks-weights td[data-value]"), want)
+	}
+	compare("causal", kernel.Options{Causal: true}, func(q, k int) bool { return k <= q })
+	b.do(chromedp.Click("#masks-window"))
+	compare("causal, 1 back", kernel.Options{Causal: true, Window: &kernel.Window{Left: 1}}, func(q, k int) bool { return k <= q && k >= q-1 })
+	b.do(chromedp.Click("#masks-causal"))
+	b.set("masks-left", "value", 0)
+	b.set("masks-right", "value", 2)
+	compare("2 ahead", kernel.Options{Window: &kernel.Window{Right: 2}}, func(q, k int) bool { return k >= q && k <= q+2 })
+	b.set("masks-length", "value", 3)
+	compare("2 ahead, 3 words", kernel.Options{Window: &kernel.Window{Right: 2}, KeyLen: []int{3}, Start: []int{0}},
+		func(q, k int) bool { return k >= q && k <= q+2 && k < 3 })
+	b.do(chromedp.Click("#masks-window"), chromedp.Click("#masks-keys button:nth-child(2)"))
+	seen := []bool{true, false, true, true}
+	compare("3 words, one hidden", kernel.Options{KeyLen: []int{3}, Start: []int{0}, Mask: &kernel.Mask{Data: seen}},
+		func(q, k int) bool { return k < 3 && seen[k] })
+	b.set("masks-length", "value", 12)
+	b.do(chromedp.Click("#masks-keys button:nth-child(2)"))
+	compare("everything", kernel.Options{}, func(q, k int) bool { return true })
+}
+
+// near compares a list of words with those that are nearest to a vector, and their cosines.
+func (b *tab) near(selector string, x []float32, most int) {
+	b.Helper()
+	voc, err := glove.Load()
+	if err != nil {
+		b.Fatal(err)
+	}
+	words := voc.Nearest(x, strings.Fields("we love apple phones"), most)
+	var cosines []float32
+	for _, word := range words {
+		cosines = append(cosines, float32(glove.Cosine(x, voc.Vectors[word])))
+	}
+	var shown []string
+	b.js(fmt.Sprintf("[...document.querySelectorAll(%q)].map(e => e.textContent)", selector+" dt"), &shown)
+	if !slices.Equal(shown, words) {
+		b.Errorf("%s has %v, want %v", selector, shown, words)
+	}
+	b.equal(selector, b.numbers(selector+" dd[data-value]"), cosines)
+}
+
+// TestNearest compares what a word is near to, in the first step, and before and after the first attention. A word that is chosen in
+// one of them is looked at in the other.
+func TestNearest(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	data := b.embed("we", "love", "apple", "phones").Data
+	x := kernel.Tensor{Data: data, Len: 4, Dim: glove.Dim}
+	out := x
+	out.Data = make([]float32, len(data))
+	if err := kernel.Attention(out, x, x, x, &kernel.Options{Scale: 0.1}); err != nil {
+		t.Fatal(err)
+	}
+	word := func(x []float32, i int) []float32 { return x[i*glove.Dim:][:glove.Dim] }
+	compare := func(i int) {
+		t.Helper()
+		b.step("meanings")
+		b.near("#meanings-nearest", word(data, i), 12)
+		var bars []float64 // downwards is positive
+		b.js("[...document.querySelectorAll('#meanings-vector rect')].map(r => r.getAttribute('height') * (r.classList.contains('neg') ? -1 : 1))", &bars)
+		for k, v := range word(data, i) {
+			if want := 20 * max(-1, min(1, float64(v)/1.5)); len(bars) != glove.Dim || math.Abs(bars[k]-want) > 1e-4 {
+				t.Fatalf("meanings: bar %d of %d of word %d is wrong, want %v", k, len(bars), i, want)
+			}
+		}
+		b.step("first")
+		b.near("#first-nearest .pair > :nth-child(1)", word(data, i), 6)
+		b.near("#first-nearest .pair > :nth-child(2)", word(out.Data, i), 6)
+	}
+	compare(2)
+	b.step("meanings")
+	b.do(chromedp.Click("#meanings-words button:nth-child(4)"))
+	compare(3)
+	b.do(chromedp.Click("#first-words button:nth-child(1)"))
+	compare(0)
+}
+
+// heads compares the maps of all heads, and what the words of the enlarged one take, with weights [layer][head].
+func (b *tab) heads(weights [][][]float32, n int) {
+	b.Helper()
+	b.step("heads")
+	var all [][]float64 // in 16 shades
+	b.js(fmt.Sprintf(`[...document.querySelectorAll('#heads-all svg')].map(svg => {
+		const all = Array(%[1]d * %[1]d).fill(0);
+		for (const path of svg.querySelectorAll('path')) {
+			for (const [, x, y] of path.getAttribute('d').matchAll(/M(\d+) (\d+)/g)) all[y / 6 * %[1]d + x / 6] = path.getAttribute('fill-opacity') * 16;
+		}
+		return all;
+	})`, n), &all)
+	heads := slices.Concat(weights...)
+	if len(all) != len(heads) {
+		b.Fatalf("there are %d maps, want %d", len(all), len(heads))
+	}
+	for i, w := range heads {
+		for k, v := range w {
+			if want := math.Round(16 * float64(v)); all[i][k] != want {
+				b.Errorf("number %d of map %d has the shade %v, want %v", k, i, all[i][k], want)
+			}
+		}
+	}
+}
+
+// TestHeadsWithoutEncoder compares the four heads that GloVe's vectors are cut into, each enlarged, with each word looking.
+func TestHeadsWithoutEncoder(t *testing.T) {
+	b := open(t, nil, 1100, 900)
+	x := kernel.Tensor{Data: b.embed("we", "love", "apple", "phones").Data, Heads: 4, Len: 4, Dim: 25, HeadStride: 25, LenStride: glove.Dim}
+	var weights [][]float32
+	for head := range 4 {
+		w := make([]float32, 16)
+		if err := kernel.AttentionWeights(dense(4, 4, w), x, x, 0, head, []int{0, 1, 2, 3}, nil); err != nil {
+			t.Fatal(err)
+		}
+		weights = append(weights, w)
+	}
+	b.heads([][][]float32{weights}, 4)
+	for head, w := range weights {
+		b.do(chromedp.Click(fmt.Sprintf("#heads-all button:nth-of-type(%d)", head+1)))
+		for i := range 4 {
+			b.do(chromedp.Click(fmt.Sprintf("#heads-words button:nth-child(%d)", i+1)))
+			b.equal("heads", b.numbers("#heads-words button"), w[4*i:][:4])
+		}
 	}
 }

@@ -213,7 +213,7 @@ const (
 	costDim    = 64
 	maxMatrix  = 4096 // tokens up to which the matrix of all weights is made, 64 MiB
 	costRows   = 256  // queries that are computed at once where it is: between them a request can be cancelled
-	costSample = 100 * time.Millisecond
+	costSample = 30 * time.Millisecond
 )
 
 type costRequest struct {

@@ -432,3 +432,40 @@ func TestRun(t *testing.T) {
 	load := func(folder string) (Encoder, error) { return nil, fmt.Errorf("nothing in %s", folder) }
 	require.ErrorContains(t, run(ctx, []string{"-model", "there"}, io.Discard, load), "nothing in there ('go run")
 }
+
+// What one visitor asks changes nothing of what another is answered.
+func TestNoState(t *testing.T) {
+	_, web := serve(t, oracle{})
+	text := "we love apple phones"
+	ask := func(path string, body object) string {
+		status, reply := post(t, web, path, body, nil)
+		require.Equal(t, 200, status, reply)
+		return reply
+	}
+	requests := func(text string, seed int) (replies []string) {
+		for _, q := range []struct {
+			path string
+			body object
+		}{
+			{"softmax", object{"scores": []int{1, seed}, "scale": 1}},
+			{"words", object{"text": text}},
+			{"mix", object{"text": text, "weights": []int{1, 1, 1, 1}}},
+			{"attention", object{"text": text, "scale": .1, "hidden": []int{seed}}},
+			{"project", object{"text": text, "seed": seed}},
+			{"far", object{"tokens": 64, "distance": seed, "scale": .4}},
+			{"heads", object{"text": text, "encoder": true}},
+			{"heads", object{"text": text, "encoder": false}},
+			{"meaning", object{"texts": []string{text}, "word": "apple", "probes": []string{"tea"}}},
+			{"learn", object{"seed": seed, "steps": 2}},
+		} {
+			replies = append(replies, ask(q.path, q.body))
+		}
+		return replies
+	}
+	before := requests(text, 1)
+	others := requests("they love apple juice", 2)
+	require.Equal(t, before, requests(text, 1))
+	for i := range before {
+		require.NotEqual(t, before[i], others[i])
+	}
+}

@@ -17,7 +17,8 @@ async function ask(path, body, signal) {
 
 /**
  * A Step is a section of the page. questions gives [path, body] pairs, or nothing if there is nothing to ask; show gets their
- * answers. Only what is in sight asks, and what goes out of sight, or asks anew, cancels what it asked before.
+ * answers. Only what is in sight asks, and what goes out of sight, or asks anew, cancels what it asked before. Nothing is in sight
+ * while the page is behind another.
  */
 class Step {
   static all = [];
@@ -26,20 +27,21 @@ class Step {
   }, { rootMargin: '150px' });
 
   constructor(id, questions, show) {
-    Object.assign(this, { section: $(id), questions, show, visible: false, stale: true, asking: null });
+    Object.assign(this, { section: $(id), questions, show, near: false, visible: false, stale: true, asking: null });
     this.status = this.section.querySelector('.status');
     this.figure = this.section.querySelector('figure');
     Step.all.push(this);
     Step.sight.observe(this.section);
   }
 
-  see(visible) {
-    this.visible = visible;
-    if (!visible && this.asking) {
+  see(near) {
+    this.near = near;
+    this.visible = near && !document.hidden;
+    if (!this.visible && this.asking) {
       this.asking.abort();
       this.stale = true;
     }
-    if (visible && this.stale) this.refresh();
+    if (this.visible && this.stale) this.refresh();
   }
 
   async refresh() {
@@ -68,6 +70,8 @@ class Step {
     }
   }
 }
+
+document.addEventListener('visibilitychange', () => Step.all.forEach((step) => step.see(step.near)));
 
 /** on calls f for each change of controls. */
 function on(ids, f) {
