@@ -213,7 +213,7 @@ func TestShards(t *testing.T) {
 			sum [1]float32
 			o   [vdim]float32
 		}
-		tiles := make([]partial, ceilDiv(n, generic.TileKeys))
+		tiles := make([]partial, plan.CeilDiv(n, generic.TileKeys))
 		for _, i := range r.Perm(len(tiles)) {
 			first := i * generic.TileKeys
 			keys := min(generic.TileKeys, n-first)

@@ -173,15 +173,15 @@ func (p *matrixProduct) run() {
 		s.cols = min(p.n, blockB/tile.Pad(min(p.k, generic.ProductTerms))/tile.MaxPanel*tile.MaxPanel)
 	}
 	if workers > 1 {
-		for s.cols > 4*tile.MaxPanel && ceilDiv(p.n, s.cols) < 2*workers {
-			s.cols = ceilDiv(s.cols/2, tile.MaxPanel) * tile.MaxPanel
+		for s.cols > 4*tile.MaxPanel && plan.CeilDiv(p.n, s.cols) < 2*workers {
+			s.cols = plan.CeilDiv(s.cols/2, tile.MaxPanel) * tile.MaxPanel
 		}
-		for s.rows > blockM && ceilDiv(p.n, s.cols)*ceilDiv(p.m, s.rows) < 4*workers {
-			s.rows = ceilDiv(s.rows, 2)
+		for s.rows > blockM && plan.CeilDiv(p.n, s.cols)*plan.CeilDiv(p.m, s.rows) < 4*workers {
+			s.rows = plan.CeilDiv(s.rows, 2)
 		}
 	}
-	s.columns = ceilDiv(p.n, s.cols)
-	s.desk.Share(queue.Call{Items: s.columns * ceilDiv(p.m, s.rows), Workers: workers, Useful: useful, Adapt: p.workers == 0}, s)
+	s.columns = plan.CeilDiv(p.n, s.cols)
+	s.desk.Share(queue.Call{Items: s.columns * plan.CeilDiv(p.m, s.rows), Workers: workers, Useful: useful, Adapt: p.workers == 0}, s)
 	s.matrixProduct = matrixProduct{}
 	products.Put(s)
 }
@@ -268,11 +268,11 @@ var packs = sync.Pool{New: func() any { return new(packing) }}
 // item computes the elements of c from (row, col) on.
 func (p *sharedProduct) item(buf *packing, row, col int) {
 	m, n := min(p.rows, p.m-row), min(p.cols, p.n-col)
-	blocks := ceilDiv(m, blockM)
+	blocks := plan.CeilDiv(m, blockM)
 	for first := 0; first < p.k; first += generic.ProductTerms {
 		k := min(generic.ProductTerms, p.k-first)
 		if p.packed == nil {
-			buf.b = memory.Aligned(buf.b, tile.Pad(k)*ceilDiv(n, tile.MaxPanel)*tile.MaxPanel)
+			buf.b = memory.Aligned(buf.b, tile.Pad(k)*plan.CeilDiv(n, tile.MaxPanel)*tile.MaxPanel)
 		}
 		for i, block := row, 0; block < blocks; block++ {
 			rows := (m + block) / blocks // equal, or one more
@@ -494,7 +494,7 @@ func (p *sharedProduct) scoreItem(buf *packing, col int) {
 func (p *sharedProduct) lowItem(buf *packing, col int) {
 	n := min(p.cols, p.n-col)
 	ld := tile.Pad(n)
-	buf.b = memory.Aligned(buf.b, ceilDiv(p.m, lowGroup)*lowGroup*ld)
+	buf.b = memory.Aligned(buf.b, plan.CeilDiv(p.m, lowGroup)*lowGroup*ld)
 	for first := 0; first < p.k; first += lowBlock {
 		begin := first%generic.ProductTerms == 0
 		if begin { // a chain
@@ -536,5 +536,3 @@ func (p *sharedProduct) lowItem(buf *packing, col int) {
 		}
 	}
 }
-
-func ceilDiv(x, y int) int { return (x + y - 1) / y }

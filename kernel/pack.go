@@ -8,6 +8,7 @@ import (
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
 )
 
 // PackOptions are the options of [Pack].
@@ -233,7 +234,7 @@ func (p *Packed) padded() int {
 	if last > 0 && last <= asm.NarrowPanel {
 		return p.cols - last + asm.NarrowPanel
 	}
-	return ceilDiv(p.cols, p.width) * p.width
+	return plan.CeilDiv(p.cols, p.width) * p.width
 }
 
 // widthAt is the width of the panel whose columns begin with j.

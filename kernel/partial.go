@@ -10,6 +10,7 @@ import (
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
@@ -118,7 +119,7 @@ func (o *Options) checkShard(q, k, v *Tensor, first int) (spans int, err error) 
 	case o.ALiBi != nil && first > 1<<30-n:
 		return 0, fmt.Errorf("attn: firstKey is %d with Options.ALiBi, want at most %d for %d keys", first, 1<<30-n, n)
 	}
-	spans = ceilDiv(n, generic.SpanKeys)
+	spans = plan.CeilDiv(n, generic.SpanKeys)
 	return spans, checkStates(q, k, v, spans)
 }
 
@@ -243,12 +244,7 @@ func (p *Partial) finishRow(dst []float32, n int) (lse float32) {
 		var a, b float32
 		M, a, b = tile.Merge(M, s.state.Max[n])
 		L = tile.MergeSum(L, s.state.Sum[n], a, b)
-		mix := s.state.Mix[n*p.dim:][:p.dim]
-		whole := p.dim &^ 15 // what the assembly takes
-		if whole > 0 {
-			asm.MergeRow(dst[:whole], mix[:whole], a, b)
-		}
-		tile.MergeRow(dst[whole:], mix[whole:], a, b)
+		stages.MergeRow(dst, s.state.Mix[n*p.dim:][:p.dim], a, b)
 	}
 	asm.Scale(dst, dst, tile.Inverse(L))
 	return tile.LogSum2(M, L)

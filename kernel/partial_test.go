@@ -11,6 +11,7 @@ import (
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/stretchr/testify/require"
 )
 
@@ -45,7 +46,7 @@ func (p *problem) shard(first, n int) (*Partial, error) {
 // computes them in any order.
 func (p *problem) shards(t *testing.T, r *rand.Rand, n int) []*Partial {
 	t.Helper()
-	spans := ceilDiv(p.k.Len, generic.SpanKeys)
+	spans := plan.CeilDiv(p.k.Len, generic.SpanKeys)
 	cuts := []int{0, p.k.Len}
 	if n > spans { // empty ones, anywhere
 		for len(cuts) <= n {

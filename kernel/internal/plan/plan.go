@@ -132,7 +132,7 @@ func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 		} else if c.CopyValues = c.ItemRows == NarrowPanel && s.V.LenStride >= farRows && rows > blockRows; c.CopyValues {
 			c.Together *= 2
 		}
-		c.Blocks = ceilDiv(rows, c.ItemRows)
+		c.Blocks = CeilDiv(rows, c.ItemRows)
 	} else {
 		c.ItemRows, c.Together, c.Blocks = rows, 1, min(1, rows)
 		// Heads that are neighbours in memory go together, unless that leaves fewer items to several
@@ -142,11 +142,11 @@ func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 			c.Heads = min(s.K.Heads, StretchTiles)
 		}
 	}
-	c.HeadGroups = ceilDiv(s.K.Heads, c.Heads)
+	c.HeadGroups = CeilDiv(s.K.Heads, c.Heads)
 	c.Stretch = StretchTiles / c.Heads
 	if s.Workers > 1 && c.RestRows == rows && len(s.Sequences)*c.HeadGroups < 4*s.Workers {
 		c.PartKeys = c.Stretch * tile.Keys
-		c.Parts = max(1, ceilDiv(q.Keys, c.PartKeys))
+		c.Parts = max(1, CeilDiv(q.Keys, c.PartKeys))
 	}
 }
 
@@ -197,7 +197,7 @@ func (s *Shape) restRows(n int, q *sight.Sequence) int {
 
 // add makes room for a cut.
 func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
-	lanes := ceilDiv(max(c.Together*c.ItemRows, c.Heads*NarrowPanel), tile.MaxPanel) * tile.MaxPanel
+	lanes := CeilDiv(max(c.Together*c.ItemRows, c.Heads*NarrowPanel), tile.MaxPanel) * tile.MaxPanel
 	m.Queries = max(m.Queries, lanes*tile.Pad(s.Q.Dim))
 	m.Outputs = max(m.Outputs, lanes*tile.Pad(s.V.Dim))
 	if c.CopyValues || s.Copied {
@@ -207,7 +207,7 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 		m.Keys = tile.Keys * s.K.Dim
 	}
 	if c.RestRows > 0 {
-		rows := c.Heads * min(c.Stretch, ceilDiv(q.Keys, tile.Keys)) * scoreRows
+		rows := c.Heads * min(c.Stretch, CeilDiv(q.Keys, tile.Keys)) * scoreRows
 		m.Scores = max(m.Scores, rows*tile.Keys)
 		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
 	}
@@ -361,4 +361,5 @@ func (c Cut) like(d Cut) bool {
 // Size returns the number of elements.
 func (m Scratch) Size() int { return m.Queries + m.Outputs + m.Values + m.Keys + m.Scores + m.Mixes }
 
-func ceilDiv(x, y int) int { return (x + y - 1) / y }
+// CeilDiv returns how many pieces of a size n is cut into, the last of which may be smaller.
+func CeilDiv(n, size int) int { return (n + size - 1) / size }

@@ -43,7 +43,7 @@ func TestRoom(t *testing.T) {
 				need.Values = tile.Keys * s.V.Dim
 			}
 			if it.RestRows > 0 {
-				tiles := min(it.Cut.Stretch, ceilDiv(s.Sequences[it.Sequence].Keys, tile.Keys))
+				tiles := min(it.Cut.Stretch, CeilDiv(s.Sequences[it.Sequence].Keys, tile.Keys))
 				rows := it.Heads * tiles * p.ScoreRows(it.RestRows)
 				need.Scores = max(need.Scores, rows*tile.Keys)
 				need.Mixes = max(need.Mixes, rows*tile.Pad(s.V.Dim))

@@ -53,7 +53,7 @@ func Explain(a *Arguments) Explanation {
 		if it.Part == it.Cut.Parts-1 {
 			tiles.To = keys
 		}
-		each := ceilDiv(tiles.Len(), tile.Keys)
+		each := plan.CeilDiv(tiles.Len(), tile.Keys)
 		if it.RestRows == it.Rows {
 			rows := w.rows[:it.Heads]
 			for i := range rows {

@@ -9,6 +9,7 @@ import (
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/queue"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
@@ -82,12 +83,12 @@ func AttentionGradient(a *Gradient) {
 		share.Items, share.Useful = items, queue.Useful(work)
 		c.desk.Share(share, t)
 	}
-	each(float64(rows)*float64(a.V.Dim+a.Q.Dim), ceilDiv(rows, stepRows), (*gradientRows)(c))
+	each(float64(rows)*float64(a.V.Dim+a.Q.Dim), plan.CeilDiv(rows, stepRows), (*gradientRows)(c))
 	c.leaveOut()
 	each(c.work(), c.items, c)
 	c.settleEdits()
 	if c.DQ.Data != nil && &c.dq.Data[0] != &c.DQ.Data[0] {
-		each(float64(rows)*float64(a.Q.Dim), ceilDiv(rows, stepRows), (*gradientSums)(c))
+		each(float64(rows)*float64(a.Q.Dim), plan.CeilDiv(rows, stepRows), (*gradientSums)(c))
 	}
 	c.release()
 }
@@ -102,14 +103,14 @@ func (c *gradient) cut(workers int) {
 	c.edit.set(a)
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	c.tileKeys = tile.Keys
-	if a.Q.Dim+a.V.Dim > nearDims || len(c.sequences)*a.K.Heads*ceilDiv(a.K.Len, tile.Keys) < 4*workers {
+	if a.Q.Dim+a.V.Dim > nearDims || len(c.sequences)*a.K.Heads*plan.CeilDiv(a.K.Len, tile.Keys) < 4*workers {
 		c.tileKeys = tile.GradientKeys
 	}
 	c.cuts, c.items = c.cuts[:0], 0
 	turns := 0
 	for i := range c.sequences {
 		s := &c.sequences[i]
-		cut := gradientCut{c.items, ceilDiv(s.Keys, c.tileKeys), ceilDiv(s.Queries, stepRows), turns}
+		cut := gradientCut{c.items, plan.CeilDiv(s.Keys, c.tileKeys), plan.CeilDiv(s.Queries, stepRows), turns}
 		c.cuts = append(c.cuts, cut)
 		c.items += cut.tiles * a.K.Heads
 		turns += cut.blocks * a.Q.Heads

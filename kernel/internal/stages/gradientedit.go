@@ -103,15 +103,7 @@ func (w *gradientWorker) addBiases(st *step) {
 }
 
 // addTo adds x to sums.
-func addTo(sums, x []float32) {
-	vectors := len(sums) &^ 15
-	if vectors > 0 {
-		asm.MergeRow(sums, x[:vectors], 1, 1)
-	}
-	for i := vectors; i < len(sums); i++ {
-		sums[i] += x[i]
-	}
-}
+func addTo(sums, x []float32) { MergeRow(sums, x[:len(sums)], 1, 1) }
 
 // addDistances adds the gradients of the scores of a step, times the distances of their keys, to the sums of its rows.
 func (w *gradientWorker) addDistances(st *step) {

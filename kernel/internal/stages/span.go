@@ -77,6 +77,15 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 	}
 }
 
+// MergeRow is [tile.MergeRow] for rows of any length: assembly takes whole vectors.
+func MergeRow(acc, o []float32, a, b float32) {
+	whole := len(o) &^ 15
+	if whole > 0 {
+		asm.MergeRow(acc[:whole], o[:whole], a, b)
+	}
+	tile.MergeRow(acc[whole:], o[whole:], a, b)
+}
+
 // sink returns the sink of the row with a number, in units of log 2.
 func (c *Call) sink(number int) float32 { return c.sinks[number/c.Queries%c.Q.Heads] }
 

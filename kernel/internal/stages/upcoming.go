@@ -67,7 +67,7 @@ func (u *upcoming) take(some *tile.Rows, pieces int) {
 	if left.Dim <= tile.Piece { // a row is one piece
 		some.Len = min(left.Len, pieces)
 	} else {
-		some.Len = min(left.Len, pieces/ceilDiv(left.Dim, tile.Piece))
+		some.Len = min(left.Len, pieces/plan.CeilDiv(left.Dim, tile.Piece))
 	}
 	if left.Len -= some.Len; left.Len > 0 {
 		left.Data = left.Data[some.Len*left.Stride:]
@@ -78,5 +78,3 @@ func (u *upcoming) take(some *tile.Rows, pieces int) {
 
 // forget does not keep data alive.
 func (u *upcoming) forget() { clear(u.rows[:cap(u.rows)]) }
-
-func ceilDiv(x, y int) int { return (x + y - 1) / y }
