@@ -86,8 +86,16 @@ func FuzzGenericArguments(f *testing.F)   { fuzzArguments(f, drawGeneric) }
 
 const argumentSeeds = 400
 
+// trials is the number of random cases of a test: n, or with -short, for what is slow or has been seen by another way, a quarter.
+func trials(n int) int {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 func fuzzArguments(f *testing.F, draw func(t testing.TB, s *source) call) {
-	for i := range argumentSeeds {
+	for i := range trials(argumentSeeds) {
 		f.Add([]byte{byte(i), byte(i >> 8)})
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { draw(t, newSource(data)).check(t) })
@@ -95,18 +103,19 @@ func fuzzArguments(f *testing.F, draw func(t testing.TB, s *source) call) {
 
 // Of the seeds of each target, many are legal calls and many are not.
 func TestArgumentSeeds(t *testing.T) {
+	seeds := trials(argumentSeeds)
 	for _, target := range argumentTargets {
 		legal := 0
-		for i := range argumentSeeds {
+		for i := range seeds {
 			t.Run(target.name, func(t *testing.T) { // and free the memory
 				if target.draw(t, newSource([]byte{byte(i), byte(i >> 8)})).legal {
 					legal++
 				}
 			})
 		}
-		t.Logf("%s: %d of %d calls are legal", target.name, legal, argumentSeeds)
-		if legal < argumentSeeds/8 || legal > argumentSeeds*7/8 {
-			t.Errorf("%s: %d of %d calls are legal, want more of both kinds", target.name, legal, argumentSeeds)
+		t.Logf("%s: %d of %d calls are legal", target.name, legal, seeds)
+		if legal < seeds/8 || legal > seeds*7/8 {
+			t.Errorf("%s: %d of %d calls are legal, want more of both kinds", target.name, legal, seeds)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func FuzzAttention(f *testing.F) {
 // The bound says something about many of the inputs, not only of the seeds.
 func TestBoundApplies(t *testing.T) {
 	var applies, rows int
-	for i := range 300 {
+	for i := range trials(300) {
 		a, r := newAttention(newSource([]byte{byte(i), byte(i >> 8), 1})).check(t)
 		applies, rows = applies+a, rows+r
 	}
