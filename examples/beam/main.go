@@ -193,7 +193,7 @@ func demo(ctx context.Context, out io.Writer) error {
 		case !same(got, want):
 			return errors.New("a batch has other bits than one machine")
 		default:
-			fmt.Fprintf(out, "in %d bundles: %.2f s, the bits of one machine\n", bundles, took)
+			fmt.Fprintf(out, "bundles at once: %d; %.2f s, the bits of one machine\n", bundles, took)
 		}
 		return err
 	}

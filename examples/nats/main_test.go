@@ -47,8 +47,8 @@ func TestCluster(t *testing.T) {
 	defer c.stop()
 	for i := range 8 {
 		position := keys + i
-		token := randomToken(position)
-		want, err := one.attend(position, token)
+		newest := randomToken(position)
+		want, err := one.attend(position, newest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestCluster(t *testing.T) {
 			if err := c.kill(dead); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.attend(t.Context(), position, token); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("shard %d: ", dead)) {
+			if _, err := c.attend(t.Context(), position, newest); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("shard %d: ", dead)) {
 				t.Errorf("token %d: %v, want that shard %d is not there", i, err, dead)
 			}
 			silent, err := c.nc.Subscribe(subject(dead), func(*nats.Msg) {})
@@ -73,7 +73,7 @@ func TestCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.timeout = 50 * time.Millisecond
-			if _, err := c.attend(t.Context(), position, token); err == nil || !strings.Contains(err.Error(), "deadline exceeded") {
+			if _, err := c.attend(t.Context(), position, newest); err == nil || !strings.Contains(err.Error(), "deadline exceeded") {
 				t.Errorf("token %d: %v, want that it is late", i, err)
 			}
 			c.timeout = 30 * time.Second
@@ -84,13 +84,24 @@ func TestCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 2 { // to ask twice changes nothing
-			got, err := c.attend(t.Context(), position, token)
+		other := randomToken(-position) // which another sequence would have there
+		otherWant, err := one.attend(position, other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := one.attend(position, newest); err != nil {
+			t.Fatal(err)
+		}
+		for try, x := range []struct {
+			token *token
+			want  []float32
+		}{{other, otherWant}, {newest, want}, {newest, want}} { // the newest row and query count, and to ask twice changes nothing
+			got, err := c.attend(t.Context(), position, x.token)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(got, want) {
-				t.Errorf("token %d has other bits than on one machine", i)
+			if !slices.Equal(got, x.want) {
+				t.Errorf("token %d, try %d has other bits than on one machine", i, try)
 			}
 		}
 	}

@@ -64,8 +64,8 @@ func bench(ctx context.Context, m *minilm.Model, all []documents.Document, out i
 	for i, d := range all {
 		byNumber[d.ID] = i
 	}
-	ofGraph := func(g *hnsw.Graph[int]) func([]float32) ([]int, error) {
-		return func(v []float32) ([]int, error) { return near(g, v, nearest), nil }
+	ofGraph := func(g *hnsw.Graph[int], asked int) func([]float32) ([]int, error) {
+		return func(v []float32) ([]int, error) { return near(g, v, nearest, asked), nil }
 	}
 	built := func(distance hnsw.DistanceFunc) (*hnsw.Graph[int], time.Duration) {
 		start := time.Now()
@@ -73,12 +73,13 @@ func bench(ctx context.Context, m *minilm.Model, all []documents.Document, out i
 	}
 	theirs, theirTime := built(hnsw.CosineDistance)
 	ours, ourTime := built(distance)
-	searches := []struct {
+	type search struct {
 		name  string
 		of    func(vector []float32) ([]int, error)
 		found int // of the nearest
 		times []float64
-	}{
+	}
+	searches := []search{
 		{name: "all by kernel.Dot", of: func(v []float32) ([]int, error) { return brute(all, v, nearest), nil }},
 		{name: "chromem-go", of: func(v []float32) ([]int, error) {
 			found, err := collection.QueryEmbedding(ctx, v, nearest, nil, nil)
@@ -88,8 +89,11 @@ func bench(ctx context.Context, m *minilm.Model, all []documents.Document, out i
 			}
 			return numbers, err
 		}},
-		{name: "coder/hnsw, its distance", of: ofGraph(theirs)},
-		{name: "coder/hnsw, kernel.Dot", of: ofGraph(ours)},
+	}
+	for _, asked := range []int{nearest, 100, 200, more * nearest, 400} {
+		searches = append(searches,
+			search{name: fmt.Sprintf("coder/hnsw asked for %d", asked), of: ofGraph(theirs, asked)},
+			search{name: "  with kernel.Dot", of: ofGraph(ours, asked)})
 	}
 	for round := range rounds {
 		for i := range searches {

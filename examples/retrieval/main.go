@@ -134,21 +134,23 @@ func store(ctx context.Context, m *minilm.Model, all []documents.Document) (*chr
 }
 
 // graph returns the documents, by number, as a graph of neighbours (Malkov and Yashunin, Hierarchical Navigable Small World graphs,
-// 2018). The same documents and distance make the same layers.
+// 2018). The same documents and distance make the same layers. M is four times the library's; its EfSearch makes next to no difference.
 func graph(all []documents.Document, distance hnsw.DistanceFunc) *hnsw.Graph[int] {
 	g := hnsw.NewGraph[int]()
-	g.Distance, g.EfSearch, g.Rng, g.M = distance, 64, rand.New(rand.NewSource(1)), 32
+	g.Distance, g.Rng, g.M = distance, rand.New(rand.NewSource(1)), 64
 	for i, d := range all {
 		g.Add(hnsw.MakeNode(i, d.Vector))
 	}
 	return g
 }
 
-// near returns up to n documents of g that are near to a vector, the nearest first. It asks for more, as the library stops looking once it
-// has as many as it was asked for and the last ones brought nothing nearer.
-func near(g *hnsw.Graph[int], vector []float32, n int) []int {
-	const more = 10
-	found := g.Search(vector, more*n)
+// more is how many times as many documents as are wanted the graph is asked for, to find 95% of the nearest.
+const more = 30
+
+// near returns up to n documents of g that are near to a vector, the nearest first, out of those that g finds where it is asked for more.
+// The library stops looking at the first node that has brought nothing nearer than the nearest, once it has as many as it was asked for.
+func near(g *hnsw.Graph[int], vector []float32, n, asked int) []int {
+	found := g.Search(vector, asked)
 	slices.SortFunc(found, func(a, b hnsw.Node[int]) int {
 		return cmp.Compare(g.Distance(a.Value, vector), g.Distance(b.Value, vector))
 	})

@@ -115,7 +115,7 @@ func TestGraph(t *testing.T) {
 	g := graph(all, distance)
 	hits := 0
 	for _, d := range all {
-		found := near(g, d.Vector, nearest)
+		found := near(g, d.Vector, nearest, more*nearest)
 		if !slices.IsSortedFunc(found, func(a, b int) int {
 			if distance(all[a].Vector, d.Vector) <= distance(all[b].Vector, d.Vector) {
 				return -1
