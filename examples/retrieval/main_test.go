@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"math"
-	"math/rand"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,50 +89,51 @@ func TestStore(t *testing.T) {
 		}
 		for i, n := range brute(all, vector, nearest) {
 			// The same up to the order of what is as near.
-			if d := math.Abs(float64(found[i].Similarity - kernel.Dot(vector, all[n].Vector))); d > 1e-6 {
-				t.Errorf("%q: number %d is off by %g", question, i, d)
+			own := slices.IndexFunc(all, func(d documents.Document) bool { return d.ID == found[i].ID })
+			if own < 0 {
+				t.Fatalf("%q: there is no document %q", question, found[i].ID)
+			}
+			for _, similarity := range []float32{found[i].Similarity, kernel.Dot(vector, all[own].Vector)} {
+				if d := math.Abs(float64(similarity - kernel.Dot(vector, all[n].Vector))); d > 1e-6 {
+					t.Errorf("%q: number %d is off by %g", question, i, d)
+				}
+			}
+			if found[i].Content != all[own].Content || found[i].Metadata["title"] != all[own].Title {
+				t.Errorf("%q: number %d has the text or the title of another document", question, i)
 			}
 		}
 	}
 }
 
-// TestGraph wants that near finds most of what is nearest, in order.
+// TestGraph wants that near finds almost all of what is nearest, in order.
 func TestGraph(t *testing.T) {
-	r := rand.New(rand.NewSource(1))
-	all := make([]documents.Document, 300)
-	for i := range all {
-		v := make([]float32, minilm.Dim)
-		for j := range v {
-			v[j] = float32(r.NormFloat64())
-		}
-		scale := float32(1 / math.Sqrt(float64(kernel.Dot(v, v))))
-		for j := range v {
-			v[j] *= scale
-		}
-		all[i].Vector = v
+	m, all := load(t)
+	vectors, err := m.Embed(beginnings(all, 50), minilm.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
 	g := graph(all, distance)
 	hits := 0
-	for _, d := range all {
-		found := near(g, d.Vector, nearest, more*nearest)
-		if !slices.IsSortedFunc(found, func(a, b int) int {
-			if distance(all[a].Vector, d.Vector) <= distance(all[b].Vector, d.Vector) {
+	for _, v := range vectors {
+		found := near(g, v, nearest, more*nearest)
+		if len(found) != nearest || !slices.IsSortedFunc(found, func(a, b int) int {
+			if distance(all[a].Vector, v) <= distance(all[b].Vector, v) {
 				return -1
 			}
 			return 1
 		}) {
-			t.Error("what is near is not in order")
+			t.Errorf("%v are not %d documents, the nearest first", found, nearest)
 		}
-		want := brute(all, d.Vector, nearest)
+		want := brute(all, v, nearest)
 		for _, n := range found {
 			if slices.Contains(want, n) {
 				hits++
 			}
 		}
 	}
-	if found := float64(hits) / float64(nearest*len(all)); found < 0.4 {
-		t.Errorf("%.1f%% of the nearest are found, want 40%%", 100*found)
-	} else {
-		t.Logf("%.1f%% are found", 100*found)
+	found := float64(hits) / float64(nearest*len(vectors))
+	t.Logf("%.1f%% are found", 100*found)
+	if found < 0.9 { // 0.95 to 0.98: the library begins at any node
+		t.Errorf("%.1f%% of the nearest are found, want 90%%", 100*found)
 	}
 }
