@@ -34,14 +34,12 @@ var palette = []color.Color{
 }
 
 // colours are the same in all charts of implementations; other series take them in order.
-var colours = []string{"attn", "torch", "openvino", "ort-mha", "ort-attention", "ort-gqa", "vek", "gonum", "openblas", "avx2"}
+var colours = []string{"attn", "torch", "openvino", "ort-mha", "ort-attention", "ort-gqa", "vek", "gonum", "openblas", "avx2", "gomlx", "spago", "generic", "naive"}
 
 // style returns the colour and the shape of series number i.
 func style(name string, i int) (color.Color, draw.GlyphDrawer) {
 	if known := slices.Index(colours, name); known >= 0 {
 		i = known
-	} else if slices.Contains([]string{"gomlx", "spago", "generic", "naive"}, name) {
-		i += len(palette)
 	}
 	if i < len(palette) {
 		return palette[i], draw.CircleGlyph{}
@@ -105,7 +103,7 @@ func drawn(a axes, all []series) (template.HTML, error) {
 		return bars(a, all)
 	}
 	p.Legend.Top, p.Legend.Left, p.Legend.YOffs = true, true, vg.Points(2)
-	p.Legend.Padding = vg.Points(1)
+	p.Legend.Padding = vg.Points(4)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xe4}, color.Gray{0xe4}
 	p.Add(grid)
@@ -135,6 +133,9 @@ func drawn(a axes, all []series) (template.HTML, error) {
 		points.Color, points.Shape = style(s.name, i)
 		points.Radius = vg.Points(2.2)
 		line.Color, line.Width = points.Color, vg.Points(1.6)
+		if points.Shape != (draw.CircleGlyph{}) { // a colour that is used twice
+			line.Dashes = []vg.Length{vg.Points(1.5), vg.Points(1.5)}
+		}
 		switch {
 		case s.dashed:
 			line.Color, line.Dashes = color.Gray{0x60}, []vg.Length{vg.Points(4), vg.Points(3)}
@@ -175,7 +176,7 @@ func drawn(a axes, all []series) (template.HTML, error) {
 }
 
 // outside is the legend of marks around points that are drawn at the edge of a chart.
-const outside = "beyond the edge"
+const outside = "beyond the edge, drawn there"
 
 // single says whether no series has more than one point, so that a line would show nothing.
 func single(all []series) bool {
@@ -218,16 +219,12 @@ func rendered(p *plot.Plot, all []series) (template.HTML, error) {
 		&p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font} {
 		t.Variant, t.Size = "Sans", vg.Points(9)
 	}
-	canvas := vgsvg.New(vg.Points(480), vg.Points(300))
+	room := vg.Points(8)
+	for _, s := range all { // fonts of browsers may be wider
+		room = max(room, 1.2*p.Legend.TextStyle.Width(s.name)+vg.Points(40))
+	}
+	canvas := vgsvg.New(max(vg.Points(480), vg.Points(310)+room), vg.Points(300))
 	whole := draw.New(canvas)
-	widest := vg.Length(0)
-	for _, s := range all {
-		widest = max(widest, p.Legend.TextStyle.Width(s.name))
-	}
-	room := widest + vg.Points(40)
-	if len(all) == 0 {
-		room = vg.Points(8)
-	}
 	legend := p.Legend
 	p.Legend = plot.NewLegend()
 	p.Draw(draw.Crop(whole, vg.Points(4), -room, vg.Points(4), -vg.Points(8)))
@@ -336,7 +333,7 @@ func (rep report) charts() (all []chart, err error) {
 		roof.points = append(roof.points, plotter.XY{X: x, Y: min(m.Peak[0], x*m.Read[0])})
 	}
 	add("Roofline of one core", fmt.Sprintf("The slope is reading from memory, %.1f GB/s; the roof is the FMA peak, "+
-		"%.1f GFLOP/s. Points above the slope work on data that is in a cache. A ring: less than 1 GFLOP/s.", m.Read[0], m.Peak[0]),
+		"%.1f GFLOP/s. Points above the slope work on data that is in a cache.", m.Read[0], m.Peak[0]),
 		axes{x: "flops for each byte of the operands", y: "GFLOP/s", logX: true, logY: true, noLines: true},
 		append(points, roof))
 
@@ -394,6 +391,27 @@ func (rep report) charts() (all []chart, err error) {
 		add(fmt.Sprintf("Decoding beside others, %s", plural(workers, "thread")), "16384 keys, 8 KV heads, d = 128.",
 			axes{x: "query heads for each KV head", y: "GB/s of keys and values", logX: true},
 			rep.seriesBy(side, impl, func(r result) float64 { return r.number("group") }, func(r result) float64 { return r.Speed }))
+	}
+
+	types := rep.seriesBy(func(r result) bool {
+		return r.Kernel == "Cache" && rep.ours(r) && r.key("group") == "1" && r.key("page") == "128" && one(r)
+	}, func(r result) string { return r.key("type") }, func(r result) float64 { return r.number("kv") }, func(r result) float64 { return r.Speed })
+	if len(types) > 0 {
+		types = append(types, reading)
+	}
+	add("Decoding from a cache", "One query a KV head, pages of 128 tokens in any order, 8 KV heads, d = 128, one thread: bytes as they are stored. The dashed line is plain reading from memory.",
+		axes{x: "keys", y: "GB/s of what is stored", logX: true}, types)
+
+	for _, causal := range []bool{false, true} {
+		title := "Gradient of attention"
+		if causal {
+			title = "Gradient of causal attention"
+		}
+		add(title, "8 heads of 128, 2 of 512, one of 2048, d = 64, one thread. Fractions of the FMA peak, of five products.",
+			axes{x: "queries and keys", y: "of the FMA peak", logX: true, top: 1},
+			rep.seriesBy(func(r result) bool {
+				return r.Kernel == "Gradient" && r.number("workers") == 1 && r.number("d") == 64 && r.key("causal") == strconv.FormatBool(causal)
+			}, impl, func(r result) float64 { return r.number("n") }, result.fraction))
 	}
 
 	scaling := rep.seriesBy(func(r result) bool {

@@ -270,7 +270,7 @@ func (c comparison) draw(reports []report, shared [][]result) (charts []chart, e
 			dots[i].points = append(dots[i].points, plotter.XY{X: p[0].fraction(), Y: p[1].fraction()})
 		}
 		dots = append(dots, series{name: "equal", dashed: true, points: plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}})
-		add("Fractions of the limit", "Above the line "+c.names[1]+" is closer to the limits of its machine. A ring: beyond the edge, at which it is drawn.",
+		add("Fractions of the limit", "Above the line "+c.names[1]+" is closer to the limits of its machine.",
 			axes{x: c.names[0], y: c.names[1], noLines: true, top: 1.05, right: 1.05}, dots)
 	}
 
