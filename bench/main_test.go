@@ -566,6 +566,23 @@ func TestReadme(t *testing.T) {
 	require.Contains(t, string(readme), m.Attentions[i].Range()+" GFLOP/s on a core of Neoverse V1")
 }
 
+// Types of caches stand side by side, with how many times as many tokens they read.
+func TestCaches(t *testing.T) {
+	rep := report{Machine: machine{Backend: "avx2"}}
+	add := func(workers int, typ kernel.Type, gbytes, gflops float64) {
+		b := cached(16384, 4, 128, workers, typ)
+		rep.Results = append(rep.Results, result{Kernel: b.kernel, Shape: b.shape, Impl: "avx2", Speed: gbytes, Gflops: gflops})
+	}
+	add(1, kernel.Float32, 20, 40)
+	add(1, kernel.Float16, 15, 60)
+	add(2, kernel.Int8, 9, 70)
+	rows := rep.caches()
+	require.Len(t, rows, 3)
+	require.Equal(t, []string{"16384 keys, 4 query heads a KV head, pages of 128", "20 (1.00×)", "15 (1.50×)", "", ""}, rows[1])
+	require.Equal(t, []string{"16384 keys, 4 query heads a KV head, pages of 128, 2 threads", "", "", "", "9"}, rows[2])
+	require.Len(t, report{}.caches(), 1)
+}
+
 // A browser shows the committed page, every chart of it, and complains of nothing.
 func TestBrowser(t *testing.T) {
 	browser, err := exec.LookPath("chromium")

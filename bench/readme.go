@@ -308,7 +308,9 @@ func (rep report) caches() [][]string {
 				if kernel.Type(typ) == kernel.Float32 {
 					float32s = r.Gflops
 				}
-				cell, found = fmt.Sprintf("%.3g (%.2f×)", r.Speed, r.Gflops/float32s), true
+				if cell, found = fmt.Sprintf("%.3g", r.Speed), true; float32s > 0 {
+					cell += fmt.Sprintf(" (%.2f×)", r.Gflops/float32s)
+				}
 			}
 			row = append(row, cell)
 		}
