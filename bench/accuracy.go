@@ -151,17 +151,6 @@ func furthest(out []float32, q, k, v kernel.Tensor) float64 {
 	return worst / largest
 }
 
-func readAccuracies(path string) (a accuracies, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return a, err
-	}
-	if err := json.Unmarshal(text, &a); err != nil {
-		return a, fmt.Errorf("%s: %w", path, err)
-	}
-	return a, nil
-}
-
 // readme writes the errors over many keys, which results/README.md shows.
 func (a accuracies) readme(w io.Writer) {
 	rows := [][]string{{"largest error, in parts of the largest value"}}

@@ -31,7 +31,7 @@ func runCompare(args []string, stdout, stderr io.Writer) error {
 	}
 	var reports []report
 	for _, path := range f.Args() {
-		rep, err := readReport(path)
+		rep, err := readJSON[report](path)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func quickReport(t *testing.T, args ...string) (rep report, dir, printed string)
 	dir = t.TempDir()
 	var out bytes.Buffer
 	require.NoError(t, runReport(append([]string{"-quick", "-out", dir}, args...), &out, io.Discard))
-	rep, err := readReport(filepath.Join(dir, "report.json"))
+	rep, err := readJSON[report](filepath.Join(dir, "report.json"))
 	require.NoError(t, err)
 	return rep, dir, out.String()
 }
@@ -148,7 +148,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	dir := t.TempDir()
 	incomplete := func(want string, results int) {
-		rep, err := readReport(filepath.Join(dir, "report.json"))
+		rep, err := readJSON[report](filepath.Join(dir, "report.json"))
 		require.NoError(t, err)
 		require.Equal(t, want, rep.Incomplete)
 		require.Len(t, rep.Results, results)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,24 +16,13 @@ type models struct{ modelled.Report }
 
 const modelsEnd = "-models.json"
 
-func readModels(path string) (m models, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, fmt.Errorf("%s: %w", path, err)
-	}
-	return m, nil
-}
-
 // newestModels are the committed ones.
 func newestModels() (models, error) {
 	paths, err := filepath.Glob(filepath.Join("results", "*"+modelsEnd))
 	if err != nil || len(paths) == 0 {
 		return models{}, err
 	}
-	return readModels(slices.Max(paths))
+	return readJSON[models](slices.Max(paths))
 }
 
 // cores are the names of CPUs as one reads them elsewhere.

@@ -48,9 +48,9 @@ func fromReports() (files map[string]string, err error) {
 		path := filepath.Join("results", name)
 		switch {
 		case strings.HasSuffix(name, modelsEnd):
-			return readModels(path)
+			return readJSON[models](path)
 		case strings.HasSuffix(name, accuracyEnd):
-			a, err := readAccuracies(path)
+			a, err := readJSON[accuracies](path)
 			for _, c := range schemes {
 				if err == nil {
 					var svg strings.Builder
@@ -60,7 +60,7 @@ func fromReports() (files map[string]string, err error) {
 			}
 			return a, err
 		}
-		rep, err := readReport(path)
+		rep, err := readJSON[report](path)
 		if err != nil {
 			return nil, err
 		}

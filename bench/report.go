@@ -237,15 +237,16 @@ func (rep report) title() string {
 	return title
 }
 
-func readReport(path string) (rep report, err error) {
+// readJSON reads a report of some kind.
+func readJSON[T any](path string) (x T, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return rep, err
+		return x, err
 	}
-	if err := json.Unmarshal(b, &rep); err != nil {
-		return rep, fmt.Errorf("%s: %w", path, err)
+	if err := json.Unmarshal(b, &x); err != nil {
+		return x, fmt.Errorf("%s: %w", path, err)
 	}
-	return rep, nil
+	return x, nil
 }
 
 // A table has a caption, and a header in its first row. A page shows a folded one when asked to.

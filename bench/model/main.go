@@ -57,7 +57,7 @@
 //	GFLOP/s          the same at the frequency of a machine that has the CPU
 //	measured         the fraction where this machine has the CPU
 //
-// The method has been checked on Zen 4 alone, where measured fractions were .01 to .03 above "computing alone": there, fetching
+// The method has been checked on Zen 4 alone, where measured fractions were 0 to .03 above "computing alone": there, fetching
 // is hidden. The latency from block to block, mispredicted branches and TLB misses are in no number.
 //
 // To add an instruction set, or a CPU, add a row to sets.
