@@ -19,7 +19,7 @@ func packed(c *fuzz.Case) (q, k, v, dst kernel.Tensor, o *kernel.Options) {
 	dst.Data = make([]float32, max(1, c.Batch)*max(1, c.Heads)*c.Queries*c.VDim)
 	o = &kernel.Options{
 		Scale: c.Scale, SoftCap: c.SoftCap, ALiBi: c.ALiBi, Sinks: c.Sinks, Causal: c.Causal, Window: (*kernel.Window)(c.Window), Start: c.Start,
-		KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets,
+		KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Dropout: (*kernel.Dropout)(c.Dropout),
 	}
 	batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
 	if c.Bias != nil {
@@ -56,7 +56,7 @@ func options(out io.Writer) (ok bool) {
 	}{
 		{"none", 0}, {"groups", fuzz.Heads | fuzz.Groups}, {"causal", fuzz.Causal}, {"window", fuzz.Windows}, {"start", fuzz.Causal | fuzz.Starts},
 		{"lengths", fuzz.Batches | fuzz.Lengths}, {"sequences", fuzz.Causal | fuzz.Offsets}, {"mask", fuzz.Masks}, {"bias", fuzz.Biases},
-		{"ALiBi", fuzz.ALiBi}, {"soft cap", fuzz.SoftCaps}, {"sinks", fuzz.Sinks}, {"all of them", fuzz.All},
+		{"ALiBi", fuzz.ALiBi}, {"soft cap", fuzz.SoftCaps}, {"sinks", fuzz.Sinks}, {"dropout", fuzz.Dropouts}, {"all of them", fuzz.All},
 	} {
 		var worst fuzz.Deviation
 		inHull := true

@@ -21,7 +21,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok, out.String())
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 3+4*len(sizes)+(4+13)+(4+4*4)+(4+3*4)+(4+2), "a title, a heading, and lengths of 1, 16, 256 and 4096; then options, types, gradients and sums")
+	require.Len(t, lines, 3+4*len(sizes)+(4+14)+(4+4*4)+(4+3*4)+(4+2), "a title, a heading, and lengths of 1, 16, 256 and 4096; then options, types, gradients and sums")
 
 	f, err := os.Open(file)
 	require.NoError(t, err)
