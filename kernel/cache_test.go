@@ -307,6 +307,40 @@ func TestCacheHiddenValues(t *testing.T) {
 	}
 }
 
+// Nor do those of a page that a mask hides as a whole, however they are stored.
+func TestCacheHiddenPages(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 81))
+	const n, page, dim = 2*generic.TileKeys + 50, 16, 32
+	for typ := Float32; typ <= Int8; typ++ {
+		c := newCache(t, CacheConfig{KVHeads: 1, Dim: dim, Tokens: 2 * (n + page), PageTokens: page, Type: typ})
+		k, v := newTensor(r, 1, 1, n, dim, tight, asmtest.Normal), newTensor(r, 1, 1, n, dim, tight, asmtest.Normal)
+		for _, rows := range []int{1, 3, 8, 40} {
+			hidden := r.IntN(n/page) * page
+			harmed := explicit(v)
+			harmed.Data = slices.Clone(v.Data)
+			for i := range page * dim {
+				harmed.Data[hidden*dim+i] = nan
+			}
+			mask := Mask{Data: make([]bool, n)} // of all queries
+			for i := range mask.Data {
+				mask.Data[i] = i < hidden || i >= hidden+page
+			}
+			q := newTensor(r, 1, 1, rows, dim, tight, asmtest.Normal)
+			want, got := explicit(q), explicit(q)
+			want.Data, got.Data = make([]float32, len(q.Data)), make([]float32, len(q.Data))
+			o := &Options{Mask: &mask, Workers: 1}
+			sound, s := grown(t, c, k, v), grown(t, c, k, harmed)
+			require.NoError(t, c.Attention(want, q, []*Sequence{sound}, o))
+			require.NoError(t, c.Attention(got, q, []*Sequence{s}, o))
+			require.False(t, slices.ContainsFunc(want.Data, func(x float32) bool { return x != x }))
+			asmtest.Equal(t, want.Data, got.Data, "type %d, %d queries", typ, rows)
+			sound.Release()
+			s.Release()
+		}
+		require.Zero(t, c.Stats().Used)
+	}
+}
+
 // A shard that is in a cache, merged with one that is not, gives what one call gives.
 func TestCachePartial(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 81))
