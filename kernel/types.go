@@ -11,7 +11,8 @@ import (
 // Type is a type of stored elements. Arithmetic is always that of float32.
 type Type int
 
-// The types. Elements of Int8 are integers from -127 to 127 times a scale.
+// The types. Elements of Int8 are integers from -127 to 127 times a scale: arithmetic is that of the rounded products,
+// which [Dequantize] gives, so that attention over them has the bits of attention over float32 rows.
 const (
 	Float32  Type = iota
 	Float16       // IEEE 754 binary16

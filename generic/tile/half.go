@@ -23,7 +23,7 @@ type OctetRows struct {
 // StoredRows is the least number of rows that [RowScoresFloat16] and its like take.
 const StoredRows = 16
 
-// RowScoresFloat16 is [RowScores] of 1 or 4 queries with keys of binary16: StoredRows or more, whose Dim is a multiple
+// RowScoresFloat16 is [RowScores] with keys of binary16: StoredRows or more, whose Dim is a multiple
 // of 16.
 func RowScoresFloat16(s, q []float32, w, rows int, k HalfRows) {
 	RowScores(s, q, w, rows, k.wide(FromFloat16))
@@ -39,17 +39,17 @@ func RowScoresInt8(s, q []float32, w, rows int, k OctetRows) {
 	RowScores(s, q, w, rows, k.wide())
 }
 
-// RowValuesFloat16 is [RowValues] of 1 or 4 queries with values of binary16, whose Dim is a multiple of 16.
+// RowValuesFloat16 is [RowValues] with values of binary16, whose Dim is a multiple of 16.
 func RowValuesFloat16(o, p, sum []float32, rows int, v HalfRows) {
 	RowValues(o, p, sum, rows, v.wide(FromFloat16))
 }
 
-// RowValuesBFloat16 is [RowValues] of 1 or 4 queries with values of bfloat16, whose Dim is a multiple of 16.
+// RowValuesBFloat16 is [RowValues] with values of bfloat16, whose Dim is a multiple of 16.
 func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
 	RowValues(o, p, sum, rows, v.wide(FromBFloat16))
 }
 
-// RowValuesInt8 is [RowValues] of 1 or 4 queries with values of int8, whose Dim is a multiple of 16.
+// RowValuesInt8 is [RowValues] with values of int8, whose Dim is a multiple of 16.
 func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
 	RowValues(o, p, sum, rows, v.wide())
 }

@@ -689,6 +689,10 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	if rows == 8 { // as in RowValuesFloat16
+		RowScoresFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
@@ -720,6 +724,10 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	if rows == 8 { // as in RowValuesBFloat16
+		RowScoresBFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
@@ -752,6 +760,10 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	race.Read(k.Scales, k.Len)
+	if rows == 8 { // as in RowValuesInt8
+		RowScoresInt8(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
@@ -851,6 +863,10 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
 	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
@@ -878,6 +894,10 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesBFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
 	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
@@ -906,6 +926,10 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	race.Read(v.Scales, v.Len)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesInt8(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	from, ahead := 0, 16*max(1, valuesAhead/(16*1*dim))
 	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others

@@ -688,6 +688,10 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	if rows == 8 { // as in RowValuesFloat16
+		RowScoresFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
@@ -719,6 +723,10 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	if rows == 8 { // as in RowValuesBFloat16
+		RowScoresBFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
@@ -751,6 +759,10 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	race.Read(k.Scales, k.Len)
+	if rows == 8 { // as in RowValuesInt8
+		RowScoresInt8(s[4*tile.Keys:], q[4:], w, 4, k)
+		rows = 4
+	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
@@ -848,6 +860,10 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	if rows == 4 {
 		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
@@ -864,6 +880,10 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesBFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	if rows == 4 {
 		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
@@ -881,6 +901,10 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	race.Read(v.Scales, v.Len)
+	if rows == 8 { // twice as they are stored takes less than once converted
+		RowValuesInt8(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
+		rows = 4
+	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	if rows == 4 {
 		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)

@@ -282,10 +282,10 @@ func (w *worker) scored(q *rows, t *part, k int) (scores, queries []float32, row
 }
 
 // scoreInPlace computes the scores of the keys from k on that are read as they are stored, and returns how many there are:
-// none where they are few, or of many queries, for which a conversion takes less.
+// none where they are few.
 func (w *worker) scoreInPlace(it *plan.Item, i int, q *rows, t *part, k, to int) int {
 	scores, queries, rows := w.scored(q, t, k)
-	if rows > 4 || to-k < tile.StoredRows || !w.K.InPlace() {
+	if to-k < tile.StoredRows || !w.K.InPlace() {
 		return 0
 	}
 	var half tile.HalfRows
@@ -427,7 +427,7 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 	var values tile.Rows
 	var half tile.HalfRows
 	var octets tile.OctetRows
-	inPlace := rows <= 4 && w.V.InPlace()
+	inPlace := w.V.InPlace()
 	mixes, sum := t.mixes(w)[r*tile.Pad(w.V.Dim):], t.sum[r:]
 	for n := 0; k.Len() > 0; k.From += n {
 		weights := t.scores(w)[r*tile.Keys+k.From:]
