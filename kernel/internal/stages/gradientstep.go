@@ -127,8 +127,9 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 	w.K.Tensor.Rows(&w.keys, s, head, w.first, w.tileKeys)
 	w.V.Tensor.Rows(&w.values, s, head, w.first, w.tileKeys)
 	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
-	memory.Clear(w.dk)
-	memory.Clear(w.dv)
+	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
+	memory.Clear(w.dk[:w.keys.Len*pad])
+	memory.Clear(w.dv[:w.keys.Len*vpad])
 	if w.biasShared() {
 		taken, before := w.before(sequence, head, number)
 		if !w.await(h, taken, int32(before)) {
@@ -154,9 +155,9 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 			}
 		}
 	}
-	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
 	if w.Dropout.On() {
-		asm.Scale(w.dv, w.dv, w.keep)
+		sums := w.dv[:w.keys.Len*vpad]
+		asm.Scale(sums, sums, w.keep)
 	}
 	for j := range w.keys.Len {
 		w.settle(&w.DK, s.Batch, head, s.Key+w.first+j, w.dk[j*pad:][:pad])
@@ -436,7 +437,9 @@ func (w *gradientWorker) fill(st *step, p *gradientPanel) {
 		if j < st.any.To {
 			clear(w.p[j*stepRows+p.column:][:p.width])
 			clear(w.ds[j*stepRows+p.column:][:p.width])
-			clear(w.edited[j*stepRows+p.column:][:p.width])
+			if w.apart() {
+				clear(w.edited[j*stepRows+p.column:][:p.width])
+			}
 		}
 	}
 }
