@@ -336,7 +336,10 @@ func TestLearning(t *testing.T) {
 	b.do(chromedp.Click("#learning-run"))
 	b.until(count + " > 0")
 	b.step("meanings")
-	b.until("document.querySelector('#learning-run').textContent === 'Start'") // nobody looks
+	b.until("document.querySelector('#learning-run').textContent === 'Start'")
+	if b.js(count, &at); at >= 400 {
+		t.Error("it goes on to its last step though nobody looks")
+	}
 }
 
 // TestEncoder shows all heads of the real encoder, with the weights that it has.
@@ -383,17 +386,19 @@ func TestNarrow(t *testing.T) {
 			t.Errorf("at step %s the page is wider than 360 pixels: %.300s", id, wide)
 		}
 	}
-	// Names on the map are clear of each other and of the words' points. Letters are less high than their boxes.
-	var touching []string
-	b.js(`(() => {
-		const box = (e, less) => { const b = e.getBBox(); return {e, left: b.x, right: b.x + b.width, top: b.y + less, bottom: b.y + b.height - less}; };
-		const names = [...document.querySelectorAll('#map-picture text')].map(e => box(e, 3));
-		const dots = [...document.querySelectorAll('#map-picture circle:not(.ring)')].map(e => box(e, 0));
-		return names.flatMap(a => [...names, ...dots].filter(b => a !== b && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
-			.map(b => a.e.textContent + ' touches ' + (b.e.textContent || 'a point')));
-	})()`, &touching)
-	for _, what := range touching {
-		t.Errorf("on the map %s", what)
+	// Names in pictures are clear of each other and of points. Letters are less high than their boxes.
+	for _, picture := range []string{"map-picture", "cost-chart"} {
+		var touching []string
+		b.js(fmt.Sprintf(`(() => {
+			const box = (e, less) => { const b = e.getBBox(); return {e, left: b.x, right: b.x + b.width, top: b.y + less, bottom: b.y + b.height - less}; };
+			const names = [...document.querySelectorAll('#%[1]s text')].map(e => box(e, 3));
+			const dots = [...document.querySelectorAll('#%[1]s circle:not(.ring)')].map(e => box(e, 0));
+			return names.flatMap(a => [...names, ...dots].filter(b => a !== b && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
+				.map(b => a.e.textContent + ' touches ' + (b.e.textContent || 'a point')));
+		})()`, picture), &touching)
+		for _, what := range touching {
+			t.Errorf("%s: %s", picture, what)
+		}
 	}
 }
 

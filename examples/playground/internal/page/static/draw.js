@@ -121,7 +121,7 @@ export function paint(grid, { size = 10, label, signed = false, largest = 1, ext
     [...paths].map(([key, d]) => s('path', { class: key < 0 ? 'neg' : 'pos', 'fill-opacity': Math.abs(key) / shades, d })), extra);
 }
 
-/** curves draws lines of points [x, y] in a frame, with ticks [place, text] on both axes. */
+/** curves draws lines of points [x, y] in a frame, with ticks [place, text] on both axes, and the names of lines at the top left. */
 export function curves({ lines, x, y, width = 560, height = 260, label, left = 56, bottom = 30 }) {
   const px = (v) => left + (v - x.from) / (x.to - x.from) * (width - left - 24);
   const py = (v) => height - bottom - (v - y.from) / (y.to - y.from) * (height - bottom - 12);
@@ -129,11 +129,12 @@ export function curves({ lines, x, y, width = 560, height = 260, label, left = 5
     y.ticks.map(([v, name]) => [s('path', { class: 'axis', d: `M${left} ${py(v)}H${width - 24}` }),
       s('text', { class: 'soft', x: left - 6, y: py(v) + 4, 'text-anchor': 'end' }, name)]),
     x.ticks.map(([v, name]) => s('text', { class: 'soft', x: px(v), y: height - 8, 'text-anchor': 'middle' }, name)),
-    lines.map(({ points, kind = '', dots = false, dotted = false, name }) => [
+    lines.map(({ points, kind = '', dots = false, dotted = false }) => [
       points.length > 1 ? s('polyline', { class: dotted ? 'dotted' : `line ${kind}`, points: points.map(([a, b]) => `${px(a)},${py(b)}`).join(' ') }) : null,
       dots ? points.map(([a, b]) => s('circle', { class: `dot ${kind}`, cx: px(a), cy: py(b), r: 4 })) : null,
-      name && points.length ? s('text', { x: px(points.at(-1)[0]) - 6, y: py(points.at(-1)[1]) - 8, 'text-anchor': 'end' }, name) : null,
-    ]));
+    ]),
+    lines.filter((l) => l.name).map(({ kind = '', name }, i) => [s('path', { class: `line ${kind}`, d: `M${left + 8} ${20 + 18 * i}h16` }),
+      s('text', { x: left + 30, y: 24 + 18 * i }, name)]));
 }
 
 /** standalone returns the text of a picture that needs no style sheet. */
