@@ -273,6 +273,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatalf("%v: %s", err, said)
 	}
 	program := exec.CommandContext(t.Context(), binary, "-address", "localhost:0", "-open=false")
+	program.Cancel = func() error { return program.Process.Signal(os.Interrupt) } // and it ends the one that it has started
 	program.Dir = "../../.."
 	program.Stderr = os.Stderr
 	out, err := program.StdoutPipe()
