@@ -131,7 +131,7 @@ func (o *Options) arguments(a *stages.Arguments, first, queries int) {
 		a.Scale = float32(1 / math.Sqrt(float64(a.Q.Dim)))
 	}
 	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
-	a.Lengths = o.lengths()
+	o.lengths(&a.Lengths)
 	if d := o.Dropout; d != nil {
 		a.Dropout = stages.Dropout{Dropout: tile.NewDropout(d.P, d.Seed, d.Offset), Head: o.head}
 	}
@@ -146,8 +146,9 @@ func (o *Options) arguments(a *stages.Arguments, first, queries int) {
 	}
 }
 
-func (o *Options) lengths() sight.Lengths {
-	return sight.Lengths{Start: o.Start, KeyLen: o.KeyLen, QueryLen: o.QueryLen, QueryOffsets: o.QueryOffsets, KeyOffsets: o.KeyOffsets}
+// lengths sets l to what o says of sequences, field by field, as a copy of what has just been written waits for it.
+func (o *Options) lengths(l *sight.Lengths) {
+	l.Start, l.KeyLen, l.QueryLen, l.QueryOffsets, l.KeyOffsets = o.Start, o.KeyLen, o.QueryLen, o.QueryOffsets, o.KeyOffsets
 }
 
 // check returns an error if what o says of so many queries does not fit the resolved q and k.

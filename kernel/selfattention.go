@@ -231,7 +231,8 @@ func (f *forward) sequences(buf *layerScratch) []sight.Sequence {
 	if f.rotary.Cos.Cols == 0 {
 		return nil
 	}
-	l := f.opts.lengths()
+	var l sight.Lengths
+	f.opts.lengths(&l)
 	buf.sequences = l.Sequences(buf.sequences[:0], 1, f.x.Rows, f.source.Rows)
 	return buf.sequences
 }

@@ -77,7 +77,7 @@ func (d *Desk) Share(c Call, t Task) {
 	n := min(c.Workers, c.Useful, c.Items)
 	if n <= 1 || c.Useful <= small && !worthwhile() {
 		s := &d.alone
-		s.Call, s.workers = c, 1
+		s.Items, s.Stop, s.workers = c.Items, c.Stop, 1 // all that one goroutine asks for
 		s.inRuns, _ = t.(InRuns)
 		s.next.Store(0)
 		s.caller = Hand{shared: s}

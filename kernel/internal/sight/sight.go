@@ -34,7 +34,9 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 		n = len(l.QueryOffsets) - 1
 	}
 	for i := range n {
-		q := Sequence{Number: i, Batch: i, Queries: queries, Keys: keys}
+		s = append(s, Sequence{}) // set field by field where it stays: a copy of what has just been written waits for it
+		q := &s[len(s)-1]
+		q.Number, q.Batch, q.Queries, q.Keys = i, i, queries, keys
 		if l.QueryOffsets != nil {
 			q.Batch, q.Query = 0, l.QueryOffsets[i]
 			q.Queries = l.QueryOffsets[i+1] - q.Query
@@ -57,7 +59,6 @@ func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 		default:
 			q.Start = l.Start[i]
 		}
-		s = append(s, q)
 	}
 	return s
 }
