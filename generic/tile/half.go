@@ -9,7 +9,7 @@ import "math"
 type HalfRows struct {
 	Data             []uint16
 	Len, Dim, Stride int
-	Next             int // where the rows begin that are read next, as seen from the first of these, or anything: a hint
+	Next             int // where what is read behind the last rows begins, as seen from the first, or anything: it is prefetched
 }
 
 // OctetRows are [Rows] of 8 bits an element, with a scale for each row.
