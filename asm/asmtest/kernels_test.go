@@ -616,7 +616,7 @@ func TestRows(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 12))
 		dims, step := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128}, 6
 		if testing.Short() {
-			dims, step = []int{1, 3, 8, 17, 33, 72, 127}, 40
+			dims, step = []int{1, 3, 8, 17, 33, 48, 72, 127}, 40
 		}
 		fences(t, 12, tile.Keys*140, func(m *memory) {
 			for _, dim := range dims {
