@@ -11,7 +11,7 @@ import (
 // Dropout draws four words for a query and four keys, by Philox. A product of 32 bits by 32 takes the lower halves of pairs of
 // lanes and fills both, so the queries of a vector become two of pairs, and what a product leaves in the upper
 // halves stays there: nothing reads it but shifts of that product. Queries are dealt out as VPUNPCK does, which VSHUFPS undoes.
-// Ten rounds are one long chain, of which the CPU takes several at a time: half a panel is about 100 instructions.
+// Ten rounds are one long chain, of which the CPU takes several at a time: half a panel is about 180 instructions.
 func genDropout(g *gen) {
 	g.begin("drawTile", "func(lanes *uint32, n int, d *tile.Draw, four int)",
 		"drawTile says which weights of a panel and n times four keys stay, as [tile.DrawTile]. The first are keys number",
