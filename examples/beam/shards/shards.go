@@ -23,8 +23,8 @@ type Batch struct {
 	Groups, Queries         int // groups of queries, and queries of a group
 }
 
-// Check returns an error unless the sizes are those of a batch.
-func (b *Batch) Check() error {
+// check returns an error unless the sizes are those of a batch.
+func (b *Batch) check() error {
 	for name, n := range map[string]int{"Heads": b.Heads, "KVHeads": b.KVHeads, "HeadDim": b.HeadDim, "Keys": b.Keys, "Groups": b.Groups, "Queries": b.Queries} {
 		if n < 1 {
 			return fmt.Errorf("%s is %d, want 1 or more", name, n)
@@ -53,8 +53,11 @@ func (b *Batch) ShardFile(number int) string {
 // QueryFile is where the queries are, one group behind the other.
 func (b *Batch) QueryFile() string { return filepath.Join(b.Folder, "queries") }
 
-// Write writes the files that workers read.
+// Write writes the files that workers read. It returns an error if the batch is none, or rows and queries have other lengths.
 func (b *Batch) Write(rows, queries []float32) error {
+	if err := b.check(); err != nil {
+		return err
+	}
 	if len(rows) != b.Keys*b.RowLen() || len(queries) != b.Groups*b.GroupLen() {
 		return fmt.Errorf("%d elements of rows and %d of queries, want %d and %d", len(rows), len(queries), b.Keys*b.RowLen(), b.Groups*b.GroupLen())
 	}
