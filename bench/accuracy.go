@@ -66,7 +66,7 @@ func runAccuracy(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	impls := []impl{selected}
+	impls, edited := []impl{selected}, ourSubjects()
 	for _, i := range append(goPeers(), baselines()...) {
 		if wanted.MatchString(i.name) && i.attention != nil {
 			impls = append(impls, i)
@@ -82,10 +82,15 @@ func runAccuracy(args []string, stdout, stderr io.Writer) error {
 			continue
 		}
 		defer c.stop()
-		impls = append(impls, i)
+		impls, edited = append(impls, i), append(edited, c.subjects(i)...)
 	}
 	a := accuracies{Date: time.Now().UTC().Truncate(time.Second), CPU: strings.TrimSpace(cpuid.CPU.BrandName), System: runtime.GOOS + "/" + runtime.GOARCH, Keys: manyKeys}
-	a.surveys(impls, stdout, stderr)
+	var plain []subject
+	for _, i := range impls {
+		plain = append(plain, i.subject())
+	}
+	a.surveys(plain, stdout, stderr)
+	a.surveys(edited, stdout, stderr)
 	a.grow(impls, stderr)
 	fmt.Fprintln(stdout)
 	a.readme(stdout)
@@ -169,29 +174,33 @@ func (a accuracies) readme(w io.Writer) {
 	writeRows(w, rows)
 }
 
-// surveys prints a table with a row for each implementation, and keeps it. One that fails is left out, with the reason in stderr.
-func (a *accuracies) surveys(impls []impl, stdout, stderr io.Writer) {
+// surveys prints a table of subjects, and keeps it. One whose implementation fails is left out, with the reason in stderr.
+func (a *accuracies) surveys(subjects []subject, stdout, stderr io.Writer) {
 	heading := []string{"largest error / bound"}
 	for _, k := range fuzz.Kinds {
 		heading = append(heading, k.Name)
 	}
 	lines := [][]string{heading, slices.Repeat([]string{"---"}, len(heading))}
-	for _, i := range impls {
-		results, err := fuzz.Survey(&fuzz.Implementation{Takes: surveyed, Order: common, Attention: i.surveyed})
+	for _, i := range subjects {
+		results, err := fuzz.Survey(&i.of)
 		if err != nil {
 			fmt.Fprintf(stderr, "%s: %.300s\n", i.name, err)
 			continue
 		}
 		version, _, _ := strings.Cut(i.version, "-") // without the name of a build
-		all := kinds{Impl: i.name, Version: version}
-		line := []string{strings.TrimSpace(i.name + " " + version)}
+		all, name := kinds{Impl: i.name, Version: version}, strings.TrimSpace(i.name+" "+version)
+		if i.what != "" {
+			all.Impl, name = all.Impl+", "+i.what, name+", "+i.what
+		}
+		line := []string{name}
 		for _, r := range results {
-			cell := fmt.Sprintf("%.2g", r.Output)
-			if r.Output > 1 {
+			worst := i.number(&r)
+			cell := fmt.Sprintf("%.2g", worst)
+			if worst > 1 {
 				cell = "**" + cell + "**"
 				fmt.Fprintf(stderr, "%s, %s: %d queries, %d keys, Dim %d, causal %v\n", i.name, r.Kind, r.Case.Queries, r.Case.Keys, r.Case.Dim, r.Case.Causal)
 			}
-			line, all.Errors = append(line, cell), append(all.Errors, r.Output)
+			line, all.Errors = append(line, cell), append(all.Errors, worst)
 		}
 		a.Kinds = append(a.Kinds, all)
 		lines = append(lines, line)

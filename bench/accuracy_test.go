@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,11 @@ func TestAccuracy(t *testing.T) {
 	var out, log bytes.Buffer
 	a := accuracies{Keys: []int{16, 300}}
 	impls := []impl{selected, wrong, failing}
-	a.surveys(impls, &out, &log)
+	var rows []subject
+	for _, i := range impls {
+		rows = append(rows, i.subject())
+	}
+	a.surveys(rows, &out, &log)
 	a.grow(impls, &log)
 	lines := strings.Split(out.String(), "\n")
 	require.Equal(t, len(fuzz.Kinds)+2, strings.Count(lines[0], "|"))
@@ -35,6 +40,22 @@ func TestAccuracy(t *testing.T) {
 	require.NotContains(t, out.String(), "failing")
 	require.Contains(t, log.String(), "failing: normal: out of luck")
 	require.Len(t, a.Kinds, 2)
+
+	spoiled := solver(func(c *fuzz.Case, lse bool, results map[string][]float32) error {
+		err := solve(c, lse, results)
+		for _, name := range []string{"lse", "dbias"} {
+			for i := range results[name] {
+				results[name][i] *= 1.001
+			}
+		}
+		return err
+	})
+	a.surveys(append(ourSubjects(), spoiled.subjects("spoiled", "", edited, edited, true)...), &out, &log)
+	for i, k := range a.Kinds[2:] {
+		require.Equal(t, i >= 4, slices.Max(k.Errors) > 1, "%s", k.Impl) // a log-sum-exp and a gradient, but no output
+	}
+	require.Len(t, a.Kinds, 2+2*3)
+	require.Equal(t, "spoiled, gradients", a.Kinds[7].Impl)
 	require.Len(t, a.Growth, 2)
 	for j := range a.Keys {
 		require.Less(t, a.Growth[0].Errors[j], 1e-6)

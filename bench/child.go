@@ -30,6 +30,7 @@ type request struct {
 	// Python prepares attention of the operands in Dir.
 	Shape   *attentionShape `json:"shape,omitempty"`
 	Product *productShape   `json:"product,omitempty"` // instead of attention
+	Case    *caseShape      `json:"case,omitempty"`    // one of package fuzz, which is computed at once
 	Dir     string          `json:"dir,omitempty"`
 
 	// Go prepares a benchmark.
@@ -57,6 +58,22 @@ type productShape struct {
 	Terms   int `json:"terms"`
 	Columns int `json:"columns"`
 	Workers int `json:"workers"`
+}
+
+type caseShape struct {
+	Batch   int      `json:"batch"`
+	Heads   int      `json:"heads"`
+	KVHeads int      `json:"kvHeads"`
+	Queries int      `json:"queries"`
+	Keys    int      `json:"keys"`
+	Dim     int      `json:"dim"`
+	VDim    int      `json:"vdim"`
+	Scale   float32  `json:"scale"`
+	SoftCap float32  `json:"softCap"`
+	Causal  bool     `json:"causal"`
+	Workers int      `json:"workers"`
+	LSE     bool     `json:"lse"`
+	Inputs  []string `json:"inputs"`
 }
 
 type answer struct {
@@ -197,27 +214,39 @@ func shapeOf(q, k kernel.Tensor, o *kernel.Options) *attentionShape {
 // prepare hands operands to a child in Python, and returns the timer of what it makes of them; out is its first
 // result.
 func (c *child) prepare(r request, operands map[string][]float32, out []float32) (quiet.Timer, error) {
+	return c.run, c.exchange(r, operands, map[string][]float32{"out": out})
+}
+
+// exchange hands operands to a child in Python, and sets its results.
+func (c *child) exchange(r request, operands, results map[string][]float32) error {
 	dir, err := os.MkdirTemp("", "attn-bench-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	for name, x := range operands {
 		b, _ := binary.Append(nil, binary.NativeEndian, x)
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	r.Dir = dir
 	if _, err := c.ask(r); err != nil {
-		return nil, err
+		return err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "out"))
-	if err != nil {
-		return nil, err
+	for name, x := range results {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if len(b) != 4*len(x) {
+			return fmt.Errorf("attn: %s has %d bytes, want %d elements", name, len(b), len(x))
+		}
+		if _, err := binary.Decode(b, binary.NativeEndian, x); err != nil {
+			return err
+		}
 	}
-	_, err = binary.Decode(b, binary.NativeEndian, out)
-	return c.run, err
+	return nil
 }
 
 // goPeer starts a benchmark binary as a child, which must compute the same bits as this process.

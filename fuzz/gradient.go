@@ -76,9 +76,11 @@ func (o *Order) gradient(g *generic.AttentionGradient, scores int) *Gradients {
 			roundV = gamma(rows + 4)
 		}
 	}
-	roundEdits := gamma(2)
+	roundEdits, tiny := gamma(2), func(float64) float64 { return eta }
 	if !o.kernel {
 		roundEdits = gamma(scores + 2)
+		size := math.Abs(float64(g.Scale)) // that of a scale which comes first or last
+		tiny = func(ds float64) float64 { return eta * (2*max(1, size) + math.Abs(ds)) }
 	}
 	for _, head := range g.Queries {
 		var dq, dqBound, db, dbBound [][]float64
@@ -106,9 +108,9 @@ func (o *Order) gradient(g *generic.AttentionGradient, scores int) *Gradients {
 				for c, k := range g.K[j] {
 					a, b, ds, off := float64(q.Q[c]), float64(k), x.ds[n], x.dds[n]
 					r.DK[j][c] += ds * a
-					r.DKBound[j][c] += math.Abs(a)*(off+roundK*(math.Abs(ds)+off)) + eta*(1+roundK)
+					r.DKBound[j][c] += math.Abs(a)*(off+roundK*(math.Abs(ds)+off)) + tiny(ds)*(1+roundK)
 					row[c] += ds * b
-					bound[c] += math.Abs(b)*(off+roundQ*(math.Abs(ds)+off)) + eta*(1+roundQ)
+					bound[c] += math.Abs(b)*(off+roundQ*(math.Abs(ds)+off)) + tiny(ds)*(1+roundQ)
 				}
 			}
 			dq, dqBound, db, dbBound = append(dq, row), append(dqBound, bound), append(db, bias), append(dbBound, biasBound)

@@ -25,6 +25,7 @@ import "math/bits"
 //
 // Gradients are summed in any order. Those of the scores may be P*(dP - D) with D either dO.o or sum P*dP, and P the weights of the
 // output or the exponential of the score less the log-sum-exp, which is rounded. (So a weight is off by u*(|lse| + 6) more.)
+// The scale may multiply queries and keys before, or sums at the end, which may underflow too.
 type Order struct {
 	Scores Sum     // of the products of a score; nil is any
 	Mix    Sum     // of weights, and of weighted values; nil is any

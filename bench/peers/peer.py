@@ -6,7 +6,9 @@ Requests and answers are lines of JSON. {"shape": {...}, "dir": DIR} prepares at
 the files DIR/q, DIR/k and DIR/v, packed float32 [heads][len][dim], computes it once into DIR/out, and
 answers {}. Its "mask" says that DIR/mask [queries][keys] has 1 where a key is visible ("bool") or what is added to
 scores ("bias"), and its "gradient" that the gradients of q, k and v are computed, of which the first is
-DIR/out, from that of the output, DIR/do. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
+DIR/out, from that of the output, DIR/do. {"case": {...}, "dir": DIR} computes a call of package fuzz once, of which "inputs" are the
+names of the operands among q, k, v, mask, bias and do, and writes its results out, lse, dq, dk, dv and dbias, as far as it has them, all packed:
+[batch][heads][queries][keys] what belongs to scores. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
 b is constant, as the weights of a service are: a library may pack it beforehand. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
 refuses a shape. The first line says {"version": VERSION}.
 
@@ -56,6 +58,43 @@ class Torch:
 
     def numpy(self, out):
         return out[0].numpy()
+
+    def case(self, c, x):
+        torch = self.torch
+        torch.set_num_threads(1)
+        x = {name: torch.from_numpy(a) for name, a in x.items()}
+        edits, causal = x.get("bias"), c.causal
+        if "mask" in x or edits is not None and causal:
+            if causal:
+                if c.queries != c.keys:
+                    raise Unsupported("its causal mask begins at the first key")
+                x["mask"] = x.get("mask", torch.tensor(True)) & torch.ones(c.queries, c.keys, dtype=bool).tril()
+                causal = False
+        elif causal and c.queries != c.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        inputs = {name: x[name] for name in ("q", "k", "v", "bias") if name in x}
+        with torch.set_grad_enabled("do" in x):
+            if "do" in x:
+                for a in inputs.values():
+                    a.requires_grad_()
+            if "mask" in x:
+                edits = x["mask"] if edits is None else edits.masked_fill(~x["mask"], -torch.inf)
+            q, k, v = x["q"], x["k"], x["v"]
+            if c.lse:
+                group = c.heads // c.kvHeads
+                k, v = (a.repeat_interleave(group, 1) for a in (k, v))
+                if edits is not None and edits.dtype == torch.bool:
+                    edits = torch.zeros(edits.shape).masked_fill(~edits, -torch.inf)
+                out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                    q, k, v, 0.0, causal, attn_mask=edits, scale=c.scale)
+                return {"out": out.numpy(), "lse": lse.numpy()}
+            out = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=edits, is_causal=causal, scale=c.scale, enable_gqa=c.heads != c.kvHeads)
+            results = {"out": out.detach().numpy()}
+            if "do" in x:
+                gradients = torch.autograd.grad(out, list(inputs.values()), x["do"])
+                results |= {"d" + name: a.numpy() for name, a in zip(inputs, gradients)}
+        return results
 
     def product(self, p, a, b):
         torch = self.torch
@@ -264,6 +303,23 @@ class Attention(ONNXRuntime):
     def numpy(self, out):
         return out.numpy()[0]
 
+    def case(self, c, x):
+        if c.causal and c.queries != c.keys:
+            raise Unsupported("its causal mask begins at the first key")
+        mask = x.get("mask")
+        if "bias" in x:
+            mask = x["bias"] if mask is None else np.where(mask, x["bias"], np.float32(-np.inf))
+        if mask is not None and c.softCap:
+            raise Unsupported("version 23 caps what masks and biases have been added to")
+        inputs = {"q": x["q"], "k": x["k"], "v": x["v"]}
+        if mask is not None:
+            inputs["mask"] = mask
+        out = np.empty((c.batch, c.heads, c.queries, c.vdim), np.float32)
+        run = self.session(
+            c, "Attention", "", inputs, {"out": out},
+            {"is_causal": int(c.causal), "scale": float(c.scale), "softcap": float(c.softCap)})
+        return {"out": run().numpy().copy()}  # which goes with run
+
     def product(self, p, a, b):
         """ai.onnx.MatMul with an initializer, which is packed when the session begins"""
         return self.session(
@@ -319,6 +375,19 @@ def main():
             return np.fromfile(os.path.join(request["dir"], name), np.float32).reshape(shape)
 
         try:
+            if "case" in request:
+                c = SimpleNamespace(**request["case"])
+                if not hasattr(peer, "case"):
+                    raise Unsupported("no cases")
+                q, kv, scores = (c.batch, c.heads, c.queries), (c.batch, c.kvHeads, c.keys), (c.batch, c.heads, c.queries, c.keys)
+                shapes = {"q": (*q, c.dim), "k": (*kv, c.dim), "v": (*kv, c.vdim), "do": (*q, c.vdim), "mask": scores, "bias": scores}
+                x = {name: operand(name, *shapes[name]) for name in c.inputs}
+                if "mask" in x:
+                    x["mask"] = x["mask"] == 1
+                for name, result in peer.case(c, x).items():
+                    np.ascontiguousarray(result).tofile(os.path.join(request["dir"], name))
+                answer()
+                continue
             if "product" in request:
                 p = SimpleNamespace(**request["product"])
                 if not hasattr(peer, "product"):
