@@ -130,6 +130,7 @@ func calls(r *rand.Rand, kind asmtest.Kind) []call {
 	calls = append(calls, spanCalls(kind)...)
 	calls = append(calls, gradientCalls(kind)...)
 	vector("SoftmaxGradient", len(x), func(out []float32) { SoftmaxGradient(out, x, y) })
+	calls = append(calls, trainingCalls(kind)...)
 	return calls
 }
 

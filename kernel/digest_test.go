@@ -51,6 +51,8 @@ var golden = []uint64{
 	0x9650e3ca575f6537, // causal, of odd dims
 	0xd21188300442d098, // soft cap, ALiBi and bias
 	0xf427f9a8420e4f3d, // SoftmaxGradient
+	0xa6a0d1b3d0512697, // AttentionGradient: dropout, all edits and their gradients
+	0xe668503e847592d7, // SelfAttention.Backward
 }
 
 func TestDigests(t *testing.T) {

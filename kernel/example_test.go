@@ -283,6 +283,44 @@ func ExampleSelfAttention() {
 	// [0.845 3.845]
 }
 
+// A layer of one head whose query weights learn, by ten steps down the gradient, that the output be ddst: half of the square of the
+// distance falls. The gradients of the other weights are not asked for.
+func ExampleSelfAttention_Backward() {
+	square := func(data ...float32) kernel.Matrix { return kernel.Matrix{Rows: 2, Cols: 2, Stride: 2, Data: data} }
+	layer := &kernel.SelfAttention{Heads: 1, WQ: square(0, 0, 0, 0), WK: square(1, 0, 0, 1), WV: square(1, 0, 0, 1)}
+	tokens := kernel.Matrix{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 0, 0, 1, 1, 1}}
+	want := []float32{1, 0, 0, 1, 1, 1}
+	out, difference := tokens, tokens
+	out.Data, difference.Data = make([]float32, 6), make([]float32, 6)
+	var tape kernel.Tape
+	for step := range 41 {
+		if err := layer.ForwardTape(out, tokens, &tape, nil); err != nil {
+			fmt.Println(err)
+		}
+		loss := float32(0)
+		for i, x := range out.Data {
+			difference.Data[i] = x - want[i]
+			loss += difference.Data[i] * difference.Data[i] / 2
+		}
+		if step%10 == 0 {
+			fmt.Printf("loss %.3f\n", loss)
+		}
+		grad := &kernel.SelfAttention{WQ: square(0, 0, 0, 0)}
+		if err := layer.Backward(grad, kernel.Matrix{}, difference, &tape); err != nil {
+			fmt.Println(err)
+		}
+		for i, g := range grad.WQ.Data {
+			layer.WQ.Data[i] -= g
+		}
+	}
+	// Output:
+	// loss 0.667
+	// loss 0.331
+	// loss 0.228
+	// loss 0.182
+	// loss 0.153
+}
+
 func ExampleDot() {
 	fmt.Println(kernel.Dot([]float32{1, 2, 3}, []float32{4, 5, 6}))
 	// Output:

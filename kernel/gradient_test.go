@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -587,6 +588,82 @@ func gradientCalls(kind asmtest.Kind) (all []call) {
 		}})
 	}
 	return all
+}
+
+// trainingCalls are gradients through dropout, with those of all edits, and those of a layer.
+func trainingCalls(kind asmtest.Kind) []call {
+	r := rand.New(rand.NewPCG(14, 60))
+	drop := &Dropout{P: 0.25, Seed: 1, Offset: 2}
+	p := newProblem(r, shape{2, 4, 2, 70, 300, 16, 32}, packedLayout, kind, Options{
+		SoftCap: 1.5, ALiBi: []float32{0.25, 0.0625, 0.015625, -0.125}, Sinks: []float32{1, -1, 0.5, 2}, Causal: true,
+		Bias: &Bias{Data: asmtest.Fill(r, make([]float32, 4*300), kind), HeadStride: 300}, Dropout: drop,
+	})
+	g := &Gradient{
+		Q: p.q, K: p.k, V: p.v, O: p.dst, DO: newTensor(r, 2, 4, 70, 32, tight, kind), DQ: p.q, DK: p.k, DV: p.v,
+		Stats: make([]float32, 2*2*4*70),
+	}
+	n := [...]int{len(p.q.Data), len(p.k.Data), len(p.v.Data), len(p.o.Bias.Data), 4, 4}
+	out, at := make([]float32, n[0]+n[1]+n[2]+n[3]+n[4]+n[5]), 0
+	for i, x := range [...]*[]float32{&g.DQ.Data, &g.DK.Data, &g.DV.Data, &g.DBias, &g.DALiBi, &g.DSinks} {
+		*x = out[at:][:n[i]:n[i]]
+		at += n[i]
+	}
+	dropped := call{"AttentionGradient: dropout", out, func(workers int) error {
+		o := p.o
+		o.Workers, o.Stats = workers, g.Stats
+		if err := Attention(g.O, g.Q, g.K, g.V, &o); err != nil {
+			return err
+		}
+		return AttentionGradient(g, &o)
+	}}
+
+	l := newLayer(r, 24, 4, 2, 8, 12, 20, true, kind)
+	l.Rotary = NewRotaryTables(70, 8, 100, false)
+	tokens, dst, ddst, dx := newMatrix(r, 70, 24, 24, kind), newMatrix(r, 70, 20, 20, kind), newMatrix(r, 70, 20, 20, kind), newMatrix(r, 70, 24, 24, kind)
+	start := newGradientLayer(rand.New(rand.NewPCG(15, 60)), l, [weights]Matrix{l.WQ, l.WK, l.WV, l.WO}, false)
+	for _, x := range [...][]float32{start.WQ.Data, start.WK.Data, start.WV.Data, start.WO.Data, start.BQ, start.BK, start.BV, start.BO} {
+		asmtest.Fill(r, x, kind) // what is added to
+	}
+	learned := make([]float32, len(dx.Data)+len(all(start)))
+	var tape Tape
+	return []call{dropped, {"SelfAttention.Backward", learned, func(workers int) error {
+		if err := l.ForwardTape(dst, tokens, &tape, &Options{Causal: true, Start: []int{0}, Dropout: drop, Workers: workers}); err != nil {
+			return err
+		}
+		grad := copyOf(start)
+		if err := l.Backward(grad, dx, ddst, &tape); err != nil {
+			return err
+		}
+		copy(learned[copy(learned, dx.Data):], all(grad))
+		return nil
+	}}}
+}
+
+// Gradients need memory for a number a row, and none for scores: four times as many queries and keys take four times as little.
+func TestGradientMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	const heads, few, many = 2, 512, 2048
+	used := func(n int, o Options) (bytes uint64) {
+		r := rand.New(rand.NewPCG(16, 60))
+		p := newProblem(r, shape{1, heads, heads, n, n, 16, 16}, packedLayout, asmtest.Normal, o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		for range 2 { // what pools hold of other calls
+			runtime.GC()
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		require.NoError(t, AttentionGradient(g, &p.o))
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	for _, o := range []Options{{Workers: 1}, {Workers: 2, Causal: true, Dropout: &Dropout{P: 0.5}}} {
+		a, b := used(few, o), used(many, o)
+		t.Logf("%d queries and keys: %d bytes, %d: %d", few, a, many, b)
+		require.Less(t, b, a+4*heads*(many-few)+1<<19, "a number a row, and the tiles of a worker that the shorter call may not have had")
+
+	}
 }
 
 // The gradient of a softmax has the bits of the contract, also in place, and is that of small differences.
