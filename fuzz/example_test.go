@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/selfattn/attn/fuzz"
 )
@@ -38,7 +39,7 @@ func textbook(out []float32, c *fuzz.Case) error {
 	return nil
 }
 
-// A test has its *testing.T where this has a recorder of failures. Textbook attention passes, and fails if it drops the last key.
+// A test has its *testing.T where this has a fuzz.Recorder, which is of the tests of this package alone and notes failures. Textbook attention passes, and fails if it drops the last key.
 func ExampleCheck() {
 	right := &fuzz.Implementation{Attention: textbook}
 	wrong := &fuzz.Implementation{Attention: func(out []float32, c *fuzz.Case) error {
@@ -64,7 +65,7 @@ func ExampleCheck() {
 	// the smallest case that was found: fuzz.Case{Batch: 1, Heads: 1, KVHeads: 1, Queries: 1, Keys: 2, Dim: 1, VDim: 1, Q: []float32{0}, K: []float32{0, 0}, V: []float32{1, 0}, Scale: 0.35355338}
 }
 
-// Attention that goes tile by tile, of 16 keys each, passes; with a fault it is wrong in many cases, of which these are the first
+// Attention that goes tile by tile, of 16 keys each, passes; with a fault, which fuzz.PlainAttention of the tests of this package plants, it is wrong in many cases, of which these are the first
 // of a kind.
 func ExampleSurvey_faults() {
 	for fault, kind := range map[fuzz.Fault]string{
@@ -94,6 +95,15 @@ func ExampleSurvey_faults() {
 	// maximum of the first tile kept: rising maxima, queries: 1, keys: 31
 	// sums in float16: equal scores, queries: 1, keys: 1
 	// causal mask from the first key and not to the last: normal, queries: 1, keys: 2
+}
+
+// "go test -fuzz=FuzzAttention" draws cases until one is wrong; without -fuzz it runs those that Fuzz adds.
+func ExampleFuzz() {
+	// func FuzzAttention(f *testing.F) of a file that ends with _test.go:
+	FuzzAttention := func(f *testing.F) {
+		fuzz.Fuzz(f, &fuzz.Implementation{Attention: textbook})
+	}
+	_ = FuzzAttention
 }
 
 // The errors of textbook attention are far below their bounds. In a test, fuzz.Check says so, kind by kind.
