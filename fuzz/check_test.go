@@ -13,24 +13,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// kernelCall returns the arguments of package kernel for a case.
+func kernelCall(c *Case, workers int) (q, k, v kernel.Tensor, o *kernel.Options) {
+	o = &kernel.Options{
+		Scale: c.Scale, SoftCap: c.SoftCap, ALiBi: c.ALiBi, Sinks: c.Sinks, Causal: c.Causal, Window: (*kernel.Window)(c.Window), Start: c.Start,
+		KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Dropout: (*kernel.Dropout)(c.Dropout), Workers: workers,
+	}
+	batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
+	if c.Bias != nil {
+		o.Bias = &kernel.Bias{Data: c.Bias, BatchStride: batch, HeadStride: head, QueryStride: query}
+	}
+	if c.Mask != nil {
+		o.Mask = &kernel.Mask{Data: c.Mask, BatchStride: batch, HeadStride: head, QueryStride: query}
+	}
+	return kernel.Tensor{Data: c.Q, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.Dim},
+		kernel.Tensor{Data: c.K, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.Dim},
+		kernel.Tensor{Data: c.V, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.VDim}, o
+}
+
 // kernelImplementation is package kernel, by so many workers.
 func kernelImplementation(workers int) *Implementation {
-	call := func(c *Case) (q, k, v kernel.Tensor, o *kernel.Options) {
-		o = &kernel.Options{
-			Scale: c.Scale, SoftCap: c.SoftCap, ALiBi: c.ALiBi, Sinks: c.Sinks, Causal: c.Causal, Window: (*kernel.Window)(c.Window), Start: c.Start,
-			KeyLen: c.KeyLen, QueryLen: c.QueryLen, QueryOffsets: c.QueryOffsets, KeyOffsets: c.KeyOffsets, Dropout: (*kernel.Dropout)(c.Dropout), Workers: workers,
-		}
-		batch, head, query := c.Heads*c.Queries*c.Keys, c.Queries*c.Keys, c.Keys
-		if c.Bias != nil {
-			o.Bias = &kernel.Bias{Data: c.Bias, BatchStride: batch, HeadStride: head, QueryStride: query}
-		}
-		if c.Mask != nil {
-			o.Mask = &kernel.Mask{Data: c.Mask, BatchStride: batch, HeadStride: head, QueryStride: query}
-		}
-		return kernel.Tensor{Data: c.Q, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.Dim},
-			kernel.Tensor{Data: c.K, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.Dim},
-			kernel.Tensor{Data: c.V, Batch: c.Batch, Heads: c.KVHeads, Len: c.Keys, Dim: c.VDim}, o
-	}
+	call := func(c *Case) (q, k, v kernel.Tensor, o *kernel.Options) { return kernelCall(c, workers) }
 	like := func(x kernel.Tensor, data []float32) kernel.Tensor { x.Data = data; return x }
 	out := func(c *Case, data []float32) kernel.Tensor {
 		return kernel.Tensor{Data: data, Batch: c.Batch, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}

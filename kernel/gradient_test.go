@@ -621,20 +621,31 @@ func trainingCalls(kind asmtest.Kind) []call {
 	l.Rotary = NewRotaryTables(70, 8, 100, false)
 	tokens, dst, ddst, dx := newMatrix(r, 70, 24, 24, kind), newMatrix(r, 70, 20, 20, kind), newMatrix(r, 70, 20, 20, kind), newMatrix(r, 70, 24, 24, kind)
 	start := newGradientLayer(rand.New(rand.NewPCG(15, 60)), l, [weights]Matrix{l.WQ, l.WK, l.WV, l.WO}, false)
-	for _, x := range [...][]float32{start.WQ.Data, start.WK.Data, start.WV.Data, start.WO.Data, start.BQ, start.BK, start.BV, start.BO} {
+	grad, learned := copyOf(start), make([]float32, len(dx.Data)+len(all(start)))
+	parts := func(g *SelfAttention) [][]float32 {
+		return [][]float32{g.WQ.Data, g.WK.Data, g.WV.Data, g.WO.Data, g.BQ, g.BK, g.BV, g.BO}
+	}
+	from, to := parts(start), parts(grad)
+	for _, x := range from {
 		asmtest.Fill(r, x, kind) // what is added to
 	}
-	learned := make([]float32, len(dx.Data)+len(all(start)))
 	var tape Tape
+	o := &Options{Causal: true, Start: []int{0}, Dropout: drop}
 	return []call{dropped, {"SelfAttention.Backward", learned, func(workers int) error {
-		if err := l.ForwardTape(dst, tokens, &tape, &Options{Causal: true, Start: []int{0}, Dropout: drop, Workers: workers}); err != nil {
+		o.Workers = workers
+		if err := l.ForwardTape(dst, tokens, &tape, o); err != nil {
 			return err
 		}
-		grad := copyOf(start)
+		for i, x := range from {
+			copy(to[i], x)
+		}
 		if err := l.Backward(grad, dx, ddst, &tape); err != nil {
 			return err
 		}
-		copy(learned[copy(learned, dx.Data):], all(grad))
+		at := copy(learned, dx.Data)
+		for _, x := range to {
+			at += copy(learned[at:], x)
+		}
 		return nil
 	}}}
 }

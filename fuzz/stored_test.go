@@ -1,0 +1,102 @@
+package fuzz
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/selfattn/attn/kernel"
+	"github.com/stretchr/testify/require"
+)
+
+// stored are the types of a cache, and how far elements are from what is read back.
+var stored = []struct {
+	name string
+	typ  kernel.Type
+	as   Element
+}{
+	{"float32", kernel.Float32, func(row []float32) []float64 { return make([]float64, len(row)) }},
+	{"float16", kernel.Float16, Float16}, {"bfloat16", kernel.BFloat16, BFloat16}, {"int8", kernel.Int8, Int8},
+}
+
+// cacheFeatures are what a cache takes in this test: one sequence, all that hides keys and edits scores.
+const cacheFeatures = All &^ (Batches | Lengths | Offsets | Dropouts)
+
+// storedRatio returns the largest error of attention over a cache with the keys and values of a case beside exact attention over
+// the case itself, in units of what as says.
+func storedRatio(t testing.TB, c *Case, typ kernel.Type, as Element) (worst float64) {
+	const page = 16
+	cache, err := kernel.NewCache(kernel.CacheConfig{KVHeads: c.KVHeads, Dim: c.Dim, VDim: c.VDim, Type: typ, Tokens: ceilDiv(c.Keys, page) * page, PageTokens: page})
+	require.NoError(t, err)
+	s := cache.NewSequence()
+	q, k, v, o := kernelCall(c, 1)
+	require.NoError(t, s.Append(k, v))
+	dst := kernel.Tensor{Data: make([]float32, c.Heads*c.Queries*c.VDim), Batch: 1, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}
+	require.NoError(t, cache.Attention(dst, q, []*kernel.Sequence{s}, o))
+
+	read := *c
+	m := &cacheModel{config: kernel.CacheConfig{Type: typ}}
+	read.K, read.V = nil, nil
+	for _, row := range chunks(c.K, c.Dim) {
+		read.K = append(read.K, m.stored(row)...)
+	}
+	for _, row := range chunks(c.V, c.VDim) {
+		read.V = append(read.V, m.stored(row)...)
+	}
+	exact, err := c.Exact(&Kernel)
+	require.NoError(t, err)
+	computed, err := read.Exact(&Kernel)
+	require.NoError(t, err)
+	for row, out := range chunks(dst.Data, c.VDim) {
+		head, i := row/c.Queries, row%c.Queries
+		kv := head / (c.Heads / c.KVHeads) * c.Keys
+		e, _ := c.edit(0, head, c.sequences(0)[0], i)
+		off := Storing(c.Q[row*c.Dim:][:c.Dim], chunks(c.K, c.Dim)[kv:][:c.Keys], chunks(c.V, c.VDim)[kv:][:c.Keys], c.Scale, e, as)
+		for col, y := range out {
+			at := row*c.VDim + col
+			if bound := off[col] + computed.Out.Bound[at]; !math.IsInf(bound, 1) && !math.IsNaN(bound) {
+				worst = math.Max(worst, Ratio(y, exact.Out.Want[at], bound))
+			}
+		}
+	}
+	return worst
+}
+
+// Attention over a cache of any content and with all options is as near to attention over what was appended as its type allows.
+func FuzzStored(f *testing.F) {
+	for kind := range Kinds {
+		for i, size := range sizes[:17] {
+			f.Add(uint8(kind), uint8(i), uint64(i), uint16(size[0]), uint16(size[1]), uint16(1<<(i%16)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind, typ uint8, seed uint64, queries, keys, features uint16) {
+		x := stored[int(typ)%len(stored)]
+		k := &Kinds[int(kind)%len(Kinds)]
+		c := k.Draw(seed, 1+int(queries)%20, 1+int(keys)%600, Features(features)&cacheFeatures)
+		if worst := storedRatio(t, c, x.typ, x.as); worst > 1 {
+			t.Errorf("%s, %s: the error is %g times the bound, of %v", k.Name, x.name, worst, c)
+		}
+	})
+}
+
+// The bounds are not so wide that they would hold for a type of fewer bits: one that is taken for another is found, and errors of scores that
+// are spread as those of models are come near to them.
+func TestStored(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 18))
+	ratio := func(typ kernel.Type, as Element) (worst float64) {
+		for range 20 {
+			c := Kinds[0].Draw(r.Uint64(), 3, 1+r.IntN(9), Heads|Groups)
+			worst = max(worst, storedRatio(t, c, typ, as))
+		}
+		return worst
+	}
+	for i, x := range stored {
+		worst := ratio(x.typ, x.as)
+		t.Logf("%s: %.2g of the bound", x.name, worst)
+		require.LessOrEqual(t, worst, 1.0, x.name)
+		require.Greater(t, worst, 0.05, x.name)
+		if i > 0 {
+			require.Greater(t, ratio(x.typ, stored[i-1].as), 1.0, "%s as %s", x.name, stored[i-1].name)
+		}
+	}
+}
