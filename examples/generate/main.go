@@ -50,7 +50,7 @@ type job struct {
 const system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 func run(ctx context.Context, args []string, out, info io.Writer) error {
-	const usage = "want fetch, write or bench"
+	const usage = "want fetch, write, bench or types"
 	if len(args) == 0 {
 		return errors.New(usage)
 	}
@@ -62,6 +62,8 @@ func run(ctx context.Context, args []string, out, info io.Writer) error {
 	var threads int
 	switch args[0] {
 	case "fetch":
+	case "types":
+		flags.IntVar(&j.most, "n", 16, "`tokens` to write behind each prompt")
 	case "write":
 		flags.BoolVar(&j.chat, "chat", false, "answer the prompt, instead of going on with it")
 		flags.IntVar(&j.most, "n", 100, "the most `tokens` to write")
@@ -84,6 +86,19 @@ func run(ctx context.Context, args []string, out, info io.Writer) error {
 	switch args[0] {
 	case "fetch":
 		return smollm.Fetch(ctx, *folder)
+	case "types":
+		if j.most < 1 {
+			return fmt.Errorf("-n is %d, want 1 or more", j.most)
+		}
+		m, err := load(path, kernel.Float32)
+		if err != nil {
+			return err
+		}
+		texts, err := prompts()
+		if err != nil {
+			return err
+		}
+		return types(ctx, m, texts, j.most, out)
 	case "bench":
 		if threads < 1 {
 			return fmt.Errorf("-threads is %d, want 1 or more", threads)
@@ -105,13 +120,19 @@ func run(ctx context.Context, args []string, out, info io.Writer) error {
 	if j.half {
 		stored = kernel.Float16
 	}
-	m, err := smollm.Load(path, stored)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w ('go run . fetch' downloads the model)", err)
-	} else if err != nil {
+	m, err := load(path, stored)
+	if err != nil {
 		return err
 	}
 	return j.write(ctx, m, out, info)
+}
+
+func load(path string, stored kernel.Type) (*smollm.Model, error) {
+	m, err := smollm.Load(path, stored)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w ('go run . fetch' downloads the model)", err)
+	}
+	return m, err
 }
 
 // write prints the tokens as they come, until the model ends its answer, they are enough, or ctx is done.

@@ -5,16 +5,18 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/selfattn/attn/examples/generate/smollm/smollmtest"
+	"github.com/selfattn/attn/kernel"
 )
 
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                            "want fetch, write or bench",
+		"":                            "want fetch, write, bench or types",
 		"rite":                        `"rite" is no command`,
 		"write":                       "wants a prompt",
 		"write -n 0 a":                "-n is 0",
@@ -23,6 +25,8 @@ func TestUsage(t *testing.T) {
 		"write -top-p 0 a":            "-top-p is 0",
 		"write -model nowhere prompt": "go run . fetch",
 		"bench -threads 0":            "-threads is 0",
+		"types -n 0":                  "-n is 0",
+		"types -model nowhere":        "go run . fetch",
 	} {
 		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)
@@ -97,6 +101,42 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"read 16", "write 2 behind 16", "float16 writes"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// TestLost wants coarser types to lose more, on normal numbers about what their bits are, and float32 nothing.
+func TestLost(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	tensor := func(heads int) kernel.Tensor {
+		x := kernel.Tensor{Data: make([]float32, heads*100*16), Heads: heads, Len: 100, Dim: 16}
+		for i := range x.Data {
+			x.Data[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	q, k, v := tensor(4), tensor(2), tensor(2)
+	for typ, want := range map[kernel.Type][2]float64{kernel.Float32: {0, 0}, kernel.Float16: {1e-4, 1e-3}, kernel.BFloat16: {1e-3, 6e-3}, kernel.Int8: {6e-3, 3e-2}} {
+		x, err := lost(q, k, v, typ)
+		if err != nil || x < want[0] || x > want[1] {
+			t.Errorf("type %d loses %g (%v), want %g to %g", typ, x, err, want[0], want[1])
+		}
+	}
+}
+
+// TestTypes wants what the README says of float16: next to nothing is lost.
+func TestTypes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT RUN: takes seconds")
+	}
+	smollmtest.Fetch(t, "model")
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"types", "-n", "1"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"float16         2        0.05%", "10/10", "int8            1           2%"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

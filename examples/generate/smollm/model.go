@@ -169,6 +169,7 @@ type Text struct {
 	model   *Model
 	most    int // tokens
 	workers int
+	observe func(layer int, q, k, v kernel.Tensor)
 	caches  []*kernel.Cache
 	seqs    []*kernel.Sequence // of each layer
 
@@ -179,6 +180,13 @@ type Text struct {
 type TextOptions struct {
 	Tokens  int // the most that it will have, at least 1 and at most those that the model was trained for
 	Workers int // the most goroutines that share the work, as in [kernel.Options]
+
+	// Stored is what keys and values are stored as; that of [Load] is used instead of Float32.
+	Stored kernel.Type
+
+	// Observe, if not nil, is called for each layer with the queries, keys and values of a chunk of tokens, behind their rotation. They
+	// are good until it returns.
+	Observe func(layer int, q, k, v kernel.Tensor)
 }
 
 // chunk is how many tokens go through the model at once.
@@ -189,11 +197,14 @@ func (m *Model) NewText(o TextOptions) (*Text, error) {
 	if o.Tokens < 1 || o.Tokens > m.context {
 		return nil, fmt.Errorf("a text of %d tokens, want 1 to %d", o.Tokens, m.context)
 	}
-	t := &Text{model: m, most: o.Tokens, workers: o.Workers}
+	t, stored := &Text{model: m, most: o.Tokens, workers: o.Workers, observe: o.Observe}, o.Stored
+	if stored == kernel.Float32 {
+		stored = m.stored
+	}
 	const page = 256
 	for range m.layers {
 		c, err := kernel.NewCache(kernel.CacheConfig{
-			KVHeads: m.kvHeads, Dim: m.headDim, Type: m.stored, Tokens: (o.Tokens + page - 1) / page * page, PageTokens: page,
+			KVHeads: m.kvHeads, Dim: m.headDim, Type: stored, Tokens: (o.Tokens + page - 1) / page * page, PageTokens: page,
 		})
 		if err != nil {
 			return nil, err
@@ -267,6 +278,11 @@ func (t *Text) read(ids []int) error {
 			kernel.MatMulPacked(t.qkv, t.normed, l.qkv, &products),
 			kernel.Rotary(q, m.rotary.Cos, m.rotary.Sin, start, m.rotary.Interleaved),
 			kernel.Rotary(k, m.rotary.Cos, m.rotary.Sin, start, m.rotary.Interleaved),
+		)
+		if err == nil && t.observe != nil {
+			t.observe(i, q, k, v)
+		}
+		err = errors.Join(err,
 			seq.Append(k, v),
 			t.caches[i].Attention(tensor(t.heads, 0, m.heads), q, []*kernel.Sequence{seq}, &attention),
 			kernel.MatMulPacked(t.x, t.heads, l.out, &added),

@@ -260,6 +260,25 @@ func TestStored(t *testing.T) {
 	if bytes[0] != 2*bytes[1] {
 		t.Errorf("%d bytes as float32, %d as float16", bytes[0], bytes[1])
 	}
+	m, err := parse(c.file(), kernel.Float32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []int
+	text, err := m.NewText(TextOptions{Tokens: len(ids), Stored: kernel.Float16, Observe: func(layer int, q, k, v kernel.Tensor) {
+		if seen = append(seen, layer); q.Len != len(ids) || k.Heads != m.kvHeads || v.Dim != m.headDim {
+			t.Errorf("observed q %d, k %d, v %d", q.Len, k.Heads, v.Dim)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := text.Read(t.Context(), ids...); err != nil || len(seen) != len(m.layers) || seen[len(seen)-1] != len(m.layers)-1 {
+		t.Errorf("observed layers %v: %v", seen, err)
+	}
+	if n := text.caches[0].Stats().Bytes; n != bytes[1] {
+		t.Errorf("%d bytes with a cache of float16, want %d", n, bytes[1])
+	}
 	var d float64
 	for i, x := range logits[0] {
 		d = max(d, math.Abs(float64(x-logits[1][i])))
