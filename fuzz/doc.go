@@ -21,7 +21,8 @@
 // its bound: a theorem about the order of operations, evaluated for the case at hand, and no tolerance that
 // was chosen by looking at results. What is wrong is reported as a case that has been shrunk, as Go code, with the error
 // in units of the bound. [Survey] returns the numbers, [Case.Exact] the exact output, log-sum-exps and gradients of a case in
-// float64 with their bounds, and [Case.Measure] the error of an output.
+// float64 with their bounds, and [Case.Measure] the error of an output. [Storing] bounds what is lost where keys and values are stored in fewer
+// bits.
 //
 // A bound is about as large as (Dim + scores + keys)*2^-24 of the values, where errors are added up in the worst way; correct
 // implementations stay below a tenth of it in long sums. So a fault shows if it moves a result by more than that. Faults in
