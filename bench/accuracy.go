@@ -66,7 +66,7 @@ func runAccuracy(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	impls, edited := []impl{selected}, ourSubjects()
+	impls, more := []impl{selected}, ourSubjects()
 	for _, i := range append(goPeers(), baselines()...) {
 		if wanted.MatchString(i.name) && i.attention != nil {
 			impls = append(impls, i)
@@ -82,7 +82,7 @@ func runAccuracy(args []string, stdout, stderr io.Writer) error {
 			continue
 		}
 		defer c.stop()
-		impls, edited = append(impls, i), append(edited, c.subjects(i)...)
+		impls, more = append(impls, i), append(more, c.subjects(i)...)
 	}
 	a := accuracies{Date: time.Now().UTC().Truncate(time.Second), CPU: strings.TrimSpace(cpuid.CPU.BrandName), System: runtime.GOOS + "/" + runtime.GOARCH, Keys: manyKeys}
 	var plain []subject
@@ -90,7 +90,7 @@ func runAccuracy(args []string, stdout, stderr io.Writer) error {
 		plain = append(plain, i.subject())
 	}
 	a.surveys(plain, stdout, stderr)
-	a.surveys(edited, stdout, stderr)
+	a.surveys(more, stdout, stderr)
 	a.grow(impls, stderr)
 	fmt.Fprintln(stdout)
 	a.readme(stdout)

@@ -304,8 +304,8 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // the only span if S is 1.
 //
 // Dropout makes values of 0 of those that are dropped, and v_j/Keep of the others, in o and N: the weights, with their errors, are those
-// without it, and an underflow counts 1/Keep times. The output is O * 1/(L*Keep), with one rounding more: gamma(3) stands for gamma(2). Keep = 1-P is one more, of u at most, and
-// none if P is 1/2 or more.
+// without it, and an underflow counts 1/Keep times. The output is O * 1/(L*Keep), with one rounding more: gamma(3) stands for gamma(2).
+// Keep = 1-P is one more, of u at most, and none if P is 1/2 or more.
 func EditedAttention(q []float32, k, v [][]float32, scale float32, e *generic.RowEdit) (want, bound []float64) {
 	want, bound, _, _ = Kernel.attention(q, k, v, scale, e)
 	return want, bound
