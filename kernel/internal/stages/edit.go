@@ -139,24 +139,28 @@ func (e *edit) addBiases(q *edited, scores []float32, st, ignored *tile.Panel, f
 	}
 }
 
-// ahead returns the biases of a panel for n keys from number first on, of one head, or without them its mask: what is
-// read ahead, as they may be as many as the scores. There is none where keys have the same for all.
-func (w *worker) ahead(p *panel, first, n int) (b tile.Rows) {
-	queries, m := p.width()/w.plan.Group, &w.Sight.Mask
-	switch e := &w.edit; {
-	case e.bias != nil && !p.edited.same:
-		b = tile.Rows{Data: e.bias.Data[p.edited.bias[0]+first:], Len: queries, Dim: n, Stride: e.bias.QueryStride}
-	case e.bias == nil && m.QueryStride > 0 && n >= 8:
-		_, row := p.sees.Lane(0)
-		b = tile.Rows{Data: floats(m.Data[row+first:]), Len: queries, Dim: n / 4, Stride: m.QueryStride / 4}
+// ahead returns what is read ahead for a panel and n keys from number first on.
+func (w *worker) ahead(p *panel, first, n int) tile.Rows {
+	_, mask := p.sees.Lane(0)
+	return w.perQuery(p.edited.bias[0]+first, mask+first, p.width()/w.plan.Group, n)
+}
+
+// perQuery returns the biases of queries of one head for n keys, or without them their mask, as they may be as many as the
+// scores; bias and mask are where those of the first query begin. There is none where all queries have the same.
+func (c *Call) perQuery(bias, mask, queries, n int) (b tile.Rows) {
+	switch e, m := c.edit.bias, &c.Sight.Mask; {
+	case e != nil && e.QueryStride > 0:
+		b = tile.Rows{Data: e.Data[bias:], Len: queries, Dim: n, Stride: e.QueryStride}
+	case e == nil && m.Data != nil && m.QueryStride > 0 && n >= 8:
+		b = tile.Rows{Data: floats(m.Data[mask:]), Len: queries, Dim: n / 4, Stride: m.QueryStride / 4}
 	}
 	return b
 }
 
-// floats returns where a mask is, as the address of what is read ahead. Nobody looks at the element.
+// floats returns a mask as the addresses of what is read ahead, whole elements of 4 bytes. Nobody looks at them.
 func floats(mask []bool) []float32 {
-	up := -uintptr(unsafe.Pointer(&mask[0])) % 4
-	return unsafe.Slice((*float32)(unsafe.Pointer(&mask[up])), 1)
+	up := int(-uintptr(unsafe.Pointer(&mask[0])) % 4)
+	return unsafe.Slice((*float32)(unsafe.Pointer(&mask[up])), (len(mask)-up)/4)
 }
 
 // editPart edits the scores of the keys of a part from its key number begin on, a whole vector.

@@ -12,8 +12,8 @@ type upcoming struct {
 	taken int // how many of rows are read ahead already
 }
 
-// expect lists what an item begins with, if there is one: its keys, if they are not those of now, biases of a head,
-// and its rows of q and dst.
+// expect lists what an item begins with, if there is one: its keys, if they are not those of now, biases or
+// the mask of a head, and its rows of q and dst.
 func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 	if u.rows == nil {
 		u.rows = make([]tile.Rows, 0, 16)
@@ -35,10 +35,16 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 			u.add(keys.Data, keys.Len, keys.Dim, keys.Stride)
 		}
 	}
-	if b := c.edit.bias; b != nil && b.QueryStride > 0 {
-		at, from := b.Row(s.Batch, next.Head*group, c.First+s.Query+first, s.Key), c.Sight.Seen(s, first).From
-		if n := min(tile.Keys, s.Keys-from); n > 0 {
-			u.add(b.Data[at+from:], last-first+1, n, b.QueryStride)
+	if from := c.Sight.Seen(s, first).From; from < s.Keys {
+		row, head, bias, mask := c.First+s.Query+first, next.Head*group, 0, 0
+		if b := c.edit.bias; b != nil {
+			bias = b.Row(s.Batch, head, row, s.Key) + from
+		}
+		if m := &c.Sight.Mask; m.Data != nil {
+			mask = m.Row(s.Batch, head, row, s.Key) + from
+		}
+		if some := c.perQuery(bias, mask, last-first+1, min(tile.Keys, s.Keys-from)); some.Len > 0 {
+			u.add(some.Data, some.Len, some.Dim, some.Stride)
 		}
 	}
 	for head := next.Head * group; head < (next.Head+1)*group; head++ {

@@ -3,9 +3,11 @@ package stages
 import (
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/stretchr/testify/require"
 )
@@ -85,4 +87,35 @@ func TestExpect(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An item expects the mask of its queries with the keys that it begins with.
+func TestExpectMask(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 14))
+	const heads, queries, keys = 2, 3 * tile.MaxPanel * 4, tile.Keys + 44
+	tensor := func(n int) source.Tensor {
+		x := packed(r, heads*n, 8)
+		x.Heads, x.Len, x.HeadStride, x.BatchStride = heads, n, n*8, heads*n*8
+		return x
+	}
+	a := &Arguments{Dst: tensor(queries), Q: tensor(queries), K: source.Stored{Tensor: tensor(keys)}, V: source.Stored{Tensor: tensor(keys)},
+		Queries: queries, Scale: 1, Workers: 1}
+	a.Sight.Mask = sight.Mask{Data: make([]bool, heads*queries*keys), HeadStride: queries * keys, QueryStride: keys}
+	c := newCall(a)
+	var u upcoming
+	next := 0
+	for i := 0; ; next++ {
+		n := c.plan.Together(i)
+		var now, then plan.Item
+		c.plan.Item(&now, i, n)
+		if i += n; i >= c.plan.Items {
+			break
+		}
+		c.plan.Item(&then, i, c.plan.Together(i))
+		u.expect(c, &now, &then)
+		mask := u.rows[len(u.rows)-3]
+		require.Same(t, (*float32)(unsafe.Pointer(&a.Sight.Mask.Data[a.Sight.Mask.Row(0, then.Head, then.Row, 0)])), &mask.Data[0])
+		require.Equal(t, [3]int{then.Rows, tile.Keys / 4, keys / 4}, [3]int{mask.Len, mask.Dim, mask.Stride})
+	}
+	require.Positive(t, next, "there is a next item")
 }
