@@ -67,8 +67,9 @@ func (s *shared) run(item int) (number, first, n, block int) {
 // A Desk is where one call after the other is done: calls of one goroutine do not allocate there.
 type Desk struct{ alone shared }
 
-// Share does all items of a call, alone if they are worth few goroutines and no thread seems to be awake. A panic of t.Work reaches the caller, from a helper as a *Panic, and the desk
-// is not used again. No goroutine is in t.Work when Share returns or panics.
+// Share does all items of a call, alone if they are worth few goroutines and no thread seems to be awake. A panic of
+// t.Work reaches the caller, from a helper as a *Panic, and the desk is not used again. No goroutine is in t.Work when
+// Share returns or panics.
 func (d *Desk) Share(c Call, t Task) {
 	if c.Useful > 1 {
 		inFlight.Add(1)
