@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nlpodyssey/safetensors"
+	"github.com/selfattn/attn/kernel"
 )
 
 // A checkpoint is a model of random weights, as its files have it.
@@ -273,6 +274,44 @@ func TestReference(t *testing.T) {
 		if d := farthest(got[i], vectors[i]); !(d <= 5e-7) {
 			t.Errorf("text %d: the vector is off by %.3g", i, d)
 		}
+	}
+}
+
+// TestStatic makes of static vectors, and of the places of their tokens, what is before the first layer.
+func TestStatic(t *testing.T) {
+	m, err := newCheckpoint(t).load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "ae bf a z"
+	pieces, x, err := m.Static(text, 6)
+	if want := []string{"a", "##e", "b", "##f", "a", "[UNK]"}; err != nil || !slices.Equal(pieces, want) {
+		t.Fatalf("the pieces are %q, %v, want %q", pieces, err, want)
+	}
+	if !slices.Equal(x[0], x[4]) {
+		t.Error("a piece has two vectors")
+	}
+	r, err := m.Read(text, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range x {
+		for k, place := range m.positions[(1+i)*Dim:][:Dim] { // behind [CLS]
+			v[k] += place
+		}
+		row := kernel.Matrix{Rows: 1, Cols: Dim, Stride: Dim, Data: v}
+		if err := kernel.LayerNorm(row, row, m.norm.gain, m.norm.bias, epsilon); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(v, r.Vectors[0][1+i]) {
+			t.Errorf("piece %d, %s, has other numbers before the first layer", i, pieces[i])
+		}
+	}
+	if again, _, err := m.Static(text, 5); err == nil || !strings.Contains(err.Error(), "6 pieces, want 5 at most") {
+		t.Errorf("of 5 pieces at most: %q, %v", again, err)
+	}
+	if _, again, _ := m.Static("a", 1); slices.Equal(again[0], x[0]) {
+		t.Error("who changes a vector changes the model")
 	}
 }
 

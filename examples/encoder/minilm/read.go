@@ -49,3 +49,18 @@ func (m *Model) Read(text string, most int) (*Reading, error) {
 	}
 	return r, err
 }
+
+// Static cuts a text of at most most pieces, and returns them and the vector of each in the model's table: what a token is
+// before it is told where it stands and what stands around it. [CLS] and [SEP], which are around a text, are none of them.
+func (m *Model) Static(text string, most int) (pieces []string, vectors [][]float32, err error) {
+	ids := m.Tokenizer.Encode(text)
+	ids = ids[1 : len(ids)-1]
+	if len(ids) > most {
+		return nil, nil, fmt.Errorf("minilm: the text has %d pieces, want %d at most", len(ids), most)
+	}
+	for _, id := range ids {
+		pieces = append(pieces, m.Tokenizer.Piece(id))
+		vectors = append(vectors, slices.Clone(m.words[id*Dim:][:Dim]))
+	}
+	return pieces, vectors, nil
+}

@@ -44,7 +44,7 @@ func (s *Server) softmax(_ context.Context, q softmaxRequest) (*softmaxReply, er
 
 // An attentionRequest is about the words of a text, which are their own queries, keys and values, or about typed matrices.
 type attentionRequest struct {
-	Text    string  `json:"text"`
+	textRequest
 	Queries *grid   `json:"queries"`
 	Keys    *grid   `json:"keys"`
 	Values  *grid   `json:"values"`
@@ -77,7 +77,7 @@ func (s *Server) attention(ctx context.Context, q attentionRequest) (*attentionR
 	switch {
 	case q.Text != "":
 		var err error
-		if r.sentence, err = s.sentence(q.Text); err != nil {
+		if r.sentence, err = s.sentence(q.Text, q.Encoder); err != nil {
 			return nil, err
 		}
 		queries, keys, values = r.x, r.x, r.x
@@ -117,7 +117,7 @@ func (s *Server) attention(ctx context.Context, q attentionRequest) (*attentionR
 		return nil, err
 	}
 	for i := range r.Words {
-		r.Nearest = append(r.Nearest, s.nearest(r.Out.row(i), r.sentence))
+		r.Nearest = append(r.Nearest, r.nearest(r.Out.row(i)))
 	}
 	return r, nil
 }
@@ -162,6 +162,7 @@ type farRequest struct {
 	Distance int     `json:"distance"` // of the word that is looked for, from the one that looks for it
 	Scale    float32 `json:"scale"`    // of scores
 	Slope    float32 `json:"slope"`    // of ALiBi: how much a score loses for each token of distance
+	Encoder  bool    `json:"encoder"`
 }
 
 type farReply struct {
@@ -185,13 +186,21 @@ func (s *Server) far(_ context.Context, q farRequest) (*farReply, error) {
 	}
 	// The word that looks is the query behind these keys, and none of them: it would take most of the weight.
 	n := q.Tokens - 1
-	keys, weights := newGrid(n, dim), newGrid(1, n)
-	for i := range n {
-		copy(keys.row(i), s.voc.Vectors[fillers[i%len(fillers)]])
-	}
 	at := n - q.Distance
-	copy(keys.row(at), s.voc.Vectors["phones"])
-	apple := grid{1, dim, s.voc.Vectors["apple"]}
+	text := make([]string, n)
+	for i := range text {
+		text[i] = fillers[i%len(fillers)]
+	}
+	text[at] = "phones"
+	voc, err := s.vocabulary(q.Encoder)
+	if err != nil {
+		return nil, err
+	}
+	x, err := voc.Embed(append(text, "apple"))
+	if err != nil {
+		return nil, badRequest{err}
+	}
+	keys, apple, weights := grid{n, voc.dim, x[:n*voc.dim]}, grid{1, voc.dim, x[n*voc.dim:]}, newGrid(1, n)
 	o := &kernel.Options{Scale: q.Scale, ALiBi: []float32{q.Slope}, Start: []int{n}}
 	if err := kernel.AttentionWeights(weights.matrix(), apple.tensor(), keys.tensor(), 0, 0, []int{0}, o); err != nil {
 		return nil, err

@@ -141,7 +141,7 @@ func newState(seed uint64) state {
 	random := rand.New(rand.NewPCG(seed, 1))
 	st := state{Mean: make(numbers, 3*matrixSize), Square: make(numbers, 3*matrixSize)}
 	for range 3 {
-		st.W = append(st.W, randomMatrix(random).Data...)
+		st.W = append(st.W, randomMatrix(random, dim).Data...)
 	}
 	return st
 }

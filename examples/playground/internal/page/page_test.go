@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -43,6 +45,29 @@ func (oracle) Read(text string, most int) (*Reading, error) {
 		}
 	}
 	return r, nil
+}
+
+// Static cuts words of more than six letters in two.
+func (oracle) Static(text string, most int) (pieces []string, vectors [][]float32, err error) {
+	for _, word := range strings.Fields(text) {
+		if len(word) > 6 {
+			pieces = append(pieces, word[:6])
+			word = "##" + word[6:]
+		}
+		pieces = append(pieces, word)
+	}
+	if len(pieces) > most {
+		return nil, nil, fmt.Errorf("%d pieces, want %d at most", len(pieces), most)
+	}
+	for _, piece := range pieces {
+		random := rand.New(rand.NewPCG(0, uint64(crc32.ChecksumIEEE([]byte(piece)))))
+		v := make([]float32, 9)
+		for i := range v {
+			v[i] = float32(random.NormFloat64())
+		}
+		vectors = append(vectors, v)
+	}
+	return pieces, vectors, nil
 }
 
 func serve(t *testing.T, encoder Encoder) (*Server, *httptest.Server) {
@@ -214,6 +239,70 @@ func TestCost(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// Where the encoder gives the words, all numbers are of its vectors, pieces and dimension.
+func TestPieces(t *testing.T) {
+	s, web := serve(t, oracle{})
+	text := "we love strawberry tiger"
+	ask := func(path string, body object, reply any) {
+		t.Helper()
+		body["encoder"] = true
+		status, said := post(t, web, path, body, reply)
+		require.Equal(t, 200, status, said)
+	}
+	pieces, vectors, err := oracle{}.Static(text, maxWords)
+	require.NoError(t, err)
+	x := grid{5, 9, slices.Concat(vectors...)}
+	dots := newGrid(5, 5)
+	require.NoError(t, products(dots, x, x))
+
+	var words wordsReply
+	ask("words", object{"text": text}, &words)
+	require.Equal(t, []string{"we", "love", "strawb", "##erry", "tiger"}, words.Words)
+	require.Equal(t, pieces, words.Words)
+	require.Empty(t, words.Unknown)
+	require.Equal(t, x, words.Vectors)
+	require.Equal(t, dots, words.Dots)
+	require.Nil(t, s.pieces.Vectors["strawberry"], "it is two pieces")
+	for i, word := range s.pieces.Nearest(x.row(1), words.Words, 12) {
+		require.Equal(t, match{word, glove.Cosine(x.row(1), s.pieces.Vectors[word])}, words.Nearest[1][i])
+	}
+
+	o := &kernel.Options{Scale: 1. / 3, Causal: true}
+	weights, out := newGrid(5, 5), newGrid(5, 9)
+	require.NoError(t, kernel.AttentionWeights(weights.matrix(), x.tensor(), x.tensor(), 0, 0, count(5), o))
+	require.NoError(t, kernel.Attention(out.tensor(), x.tensor(), x.tensor(), x.tensor(), o))
+	var attention attentionReply
+	ask("attention", object{"text": text, "scale": o.Scale, "causal": true}, &attention)
+	require.Equal(t, weights, attention.Weights)
+	require.Equal(t, out, attention.Out)
+
+	var project projectReply
+	ask("project", object{"text": text, "seed": 3}, &project)
+	require.Equal(t, dots, project.Dots)
+	require.NotEqual(t, project.Scores.row(1)[2], project.Scores.row(2)[1])
+
+	// What a mix is compared with may be cut too.
+	var mix mixReply
+	ask("mix", object{"text": text, "weights": []int{0, 1, 0, 0, 0}, "probes": []string{"tiger", "strawberry"}}, &mix)
+	require.Len(t, mix.Probes, 3)
+	require.Equal(t, match{"tiger", glove.Cosine(x.row(1), x.row(4))}, mix.Probes[0])
+	require.Equal(t, "##erry", mix.Points[7].Word)
+
+	// Among three words before apple, phones is the first.
+	far := func(encoder bool) (r farReply) {
+		status, said := post(t, web, "far", object{"tokens": 4, "distance": 3, "scale": .5, "encoder": encoder}, &r)
+		require.Equal(t, 200, status, said)
+		return r
+	}
+	_, vectors, err = oracle{}.Static("phones of in apple", maxWords)
+	require.NoError(t, err)
+	shares := newGrid(1, 3)
+	keys, apple := grid{3, 9, slices.Concat(vectors[:3]...)}, grid{1, 9, vectors[3]}
+	require.NoError(t, kernel.AttentionWeights(shares.matrix(), apple.tensor(), keys.tensor(), 0, 0, []int{0}, &kernel.Options{Scale: .5}))
+	require.Equal(t, shares.Data[0], far(true).Weight)
+	require.NotEqual(t, shares.Data[0], far(false).Weight)
+}
+
 // Apple goes towards what stands beside it.
 func TestMeaning(t *testing.T) {
 	_, web := serve(t, oracle{})
@@ -324,6 +413,9 @@ func TestRefusals(t *testing.T) {
 		{"words", object{"text": "xyzzy"}, "none of these words"},
 		{"words", object{"text": strings.Repeat("apple ", maxWords+1)}, "13 words, want 12 at most"},
 		{"words", object{"text": strings.Repeat("x", maxText+1)}, "401 bytes"},
+		{"words", object{"text": " ", "encoder": true}, "none of these words"},
+		{"words", object{"text": strings.Repeat("apple ", maxWords+1), "encoder": true}, "13 pieces, want 12 at most"},
+		{"words", object{"text": strings.Repeat("x", maxText+1), "encoder": true}, "401 bytes"},
 		{"mix", object{"text": "apple", "weights": []float32{}}, "0 weights, want 1"},
 		{"mix", object{"text": "apple", "weights": []float32{0}}, "nothing to mix"},
 		{"mix", object{"text": "apple", "weights": []float32{2}}, "a weight is 2"},
@@ -354,7 +446,11 @@ func TestRefusals(t *testing.T) {
 
 	none, web := serve(t, nil)
 	require.Nil(t, none.encoder)
-	_, text = post(t, web, "heads", object{"text": "apple", "encoder": true}, nil)
+	for _, path := range []string{"heads", "words"} {
+		_, text = post(t, web, path, object{"text": "apple", "encoder": true}, nil)
+		require.Contains(t, text, "has not been fetched")
+	}
+	_, text = post(t, web, "far", object{"tokens": 4, "distance": 1, "scale": 1, "encoder": true}, nil)
 	require.Contains(t, text, "has not been fetched")
 }
 
@@ -449,6 +545,7 @@ func TestNoState(t *testing.T) {
 		}{
 			{"softmax", object{"scores": []int{1, seed}, "scale": 1}},
 			{"words", object{"text": text}},
+			{"words", object{"text": text, "encoder": true}},
 			{"mix", object{"text": text, "weights": []int{1, 1, 1, 1}}},
 			{"attention", object{"text": text, "scale": .1, "hidden": []int{seed}}},
 			{"project", object{"text": text, "seed": seed}},

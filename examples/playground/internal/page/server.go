@@ -29,7 +29,7 @@ var static embed.FS
 // What a request may ask for.
 const (
 	maxText    = 400       // bytes of a sentence
-	maxWords   = 12        // of a sentence of GloVe
+	maxWords   = 12        // of a sentence, or pieces of them
 	maxTokens  = 24        // of one that an encoder reads
 	maxSide    = 12        // rows and columns of a matrix that is typed in
 	maxNumber  = 10000     // magnitude of a number that is typed in
@@ -42,7 +42,8 @@ const (
 
 // A Server answers the requests of the page.
 type Server struct {
-	voc     glove.Vocabulary
+	voc     vocabulary
+	pieces  vocabulary    // the same words by the encoder, those that are one piece
 	encoder Encoder       // nil where there is none
 	host    string        // by which requests may call this server, besides localhost and IP addresses
 	slots   chan struct{} // has an element for each request that is computed
@@ -53,6 +54,10 @@ type Server struct {
 type Encoder interface {
 	// Read returns what the model makes of a text: an error if it has more than most tokens.
 	Read(text string, most int) (*Reading, error)
+
+	// Static returns the pieces of a text, and the vector of each, which depends on the piece alone: an error if there are more
+	// than most.
+	Static(text string, most int) (pieces []string, vectors [][]float32, err error)
 }
 
 // A Reading is what attention makes of a text, layer by layer.
@@ -68,7 +73,13 @@ func New(host string, encoder Encoder) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{voc, encoder, host, make(chan struct{}, maxAtOnce), make(chan struct{}, 1)}, nil
+	s := &Server{
+		voc: vocabulary{voc, dim}, encoder: encoder, host: host, slots: make(chan struct{}, maxAtOnce), timing: make(chan struct{}, 1),
+	}
+	if encoder != nil {
+		s.pieces, err = piecesOf(encoder, voc.Words)
+	}
+	return s, err
 }
 
 // Run serves at an address, of which opened is told when it can be called, until ctx is done. What is computed then is cancelled.
@@ -121,7 +132,7 @@ func (s *Server) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"backend": kernel.Backend(), "processors": runtime.GOMAXPROCS(0), "architecture": runtime.GOARCH,
 			"words": s.voc.Words, "encoder": s.encoder != nil,
-			"mostWords": maxWords,
+			"mostWords": maxWords, "dims": []int{s.voc.dim, s.pieces.dim},
 		})
 	})
 	answer(s, mux, "softmax", s.softmax)

@@ -3,6 +3,7 @@ package page
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -13,34 +14,96 @@ import (
 	"github.com/selfattn/attn/kernel"
 )
 
-// A sentence is the words of a text that have vectors.
+// A vocabulary has words to compare with, and their vectors of dim numbers.
+type vocabulary struct {
+	glove.Vocabulary
+	dim int
+}
+
+// piecesOf returns the vectors that an encoder has for words, but for those that it cuts.
+func piecesOf(encoder Encoder, words []string) (vocabulary, error) {
+	voc := vocabulary{Vocabulary: glove.Vocabulary{Vectors: map[string][]float32{}}}
+	for _, word := range words {
+		pieces, vectors, err := encoder.Static(word, maxTokens)
+		if err != nil {
+			return voc, err
+		}
+		if len(pieces) == 1 {
+			voc.Words, voc.Vectors[word], voc.dim = append(voc.Words, word), vectors[0], len(vectors[0])
+		}
+	}
+	return voc, nil
+}
+
+// vocabulary is that of GloVe or of the encoder.
+func (s *Server) vocabulary(encoder bool) (vocabulary, error) {
+	if !encoder {
+		return s.voc, nil
+	}
+	return s.pieces, s.checkEncoder()
+}
+
+func (s *Server) checkEncoder() error {
+	if s.encoder == nil {
+		return bad("there is no encoder: its model has not been fetched")
+	}
+	return nil
+}
+
+// A sentence is the words of a text that have vectors, or its pieces.
 type sentence struct {
 	Words   []string `json:"words"`
 	Unknown []string `json:"unknown"` // left out
 	x       grid
+	voc     vocabulary
 }
 
-// sentence reads a text.
-func (s *Server) sentence(text string) (sentence, error) {
+// cut reads a text, of which nothing may be left: the words that GloVe has, or all pieces of the encoder.
+func (s *Server) cut(text string, encoder bool) (sentence, error) {
 	t := sentence{Words: []string{}, Unknown: []string{}}
-	if len(text) > maxText {
-		return t, bad("the text has %d bytes, want %d at most", len(text), maxText)
+	if err := checkText(text); err != nil {
+		return t, err
 	}
-	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) }) {
-		if s.voc.Vectors[word] != nil {
-			t.Words = append(t.Words, word)
-		} else if !slices.Contains(t.Unknown, word) {
-			t.Unknown = append(t.Unknown, word)
+	var err error
+	if t.voc, err = s.vocabulary(encoder); err != nil {
+		return t, err
+	}
+	var x []float32
+	if encoder {
+		pieces, vectors, err := s.encoder.Static(text, maxWords)
+		if err != nil {
+			return t, badRequest{err}
+		}
+		t.Words, x = append(t.Words, pieces...), slices.Concat(vectors...)
+	} else {
+		for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) }) {
+			if vector := t.voc.Vectors[word]; vector != nil {
+				t.Words, x = append(t.Words, word), append(x, vector...)
+			} else if !slices.Contains(t.Unknown, word) {
+				t.Unknown = append(t.Unknown, word)
+			}
+		}
+		if len(t.Words) > maxWords {
+			return t, bad("the sentence has %d words, want %d at most", len(t.Words), maxWords)
 		}
 	}
-	if len(t.Words) == 0 {
-		return t, bad("none of these words has a vector here; try: we love apple phones")
+	t.x = grid{len(t.Words), t.voc.dim, x}
+	return t, nil
+}
+
+func checkText(text string) error {
+	if len(text) > maxText {
+		return bad("the text has %d bytes, want %d at most", len(text), maxText)
 	}
-	if len(t.Words) > maxWords {
-		return t, bad("the sentence has %d words, want %d at most", len(t.Words), maxWords)
+	return nil
+}
+
+// sentence reads a text that has words.
+func (s *Server) sentence(text string, encoder bool) (sentence, error) {
+	t, err := s.cut(text, encoder)
+	if err == nil && len(t.Words) == 0 {
+		err = bad("none of these words has a vector here; try: we love apple phones")
 	}
-	x, err := s.voc.Embed(t.Words)
-	t.x = grid{len(t.Words), dim, x}
 	return t, err
 }
 
@@ -51,23 +114,20 @@ type match struct {
 }
 
 // nearest lists the words that are nearest to a vector, but for those of the sentence: none if it is zero, which has no direction.
-func (s *Server) nearest(x []float32, t sentence) []match {
+func (t sentence) nearest(x []float32) []match {
+	matches := []match{}
 	if kernel.Dot(x, x) == 0 {
-		return []match{}
+		return matches
 	}
-	return s.cosines(x, s.voc.Nearest(x, t.Words, 12))
-}
-
-func (s *Server) cosines(x []float32, words []string) []match {
-	matches := make([]match, len(words))
-	for i, word := range words {
-		matches[i] = match{word, glove.Cosine(x, s.voc.Vectors[word])}
+	for _, word := range t.voc.Nearest(x, t.Words, 12) {
+		matches = append(matches, match{word, glove.Cosine(x, t.voc.Vectors[word])})
 	}
 	return matches
 }
 
 type textRequest struct {
-	Text string `json:"text"`
+	Text    string `json:"text"`
+	Encoder bool   `json:"encoder"` // whether its words are the encoder's pieces, and else GloVe's
 }
 
 type wordsReply struct {
@@ -79,13 +139,13 @@ type wordsReply struct {
 
 // words gives the vectors of words, and their dot products.
 func (s *Server) words(_ context.Context, q textRequest) (*wordsReply, error) {
-	t, err := s.sentence(q.Text)
+	t, err := s.sentence(q.Text, q.Encoder)
 	if err != nil {
 		return nil, err
 	}
 	r := &wordsReply{sentence: t, Vectors: t.x, Dots: newGrid(t.x.Rows, t.x.Rows)}
 	for i := range t.Words {
-		r.Nearest = append(r.Nearest, s.nearest(t.x.row(i), t))
+		r.Nearest = append(r.Nearest, t.nearest(t.x.row(i)))
 	}
 	return r, products(r.Dots, t.x, t.x)
 }
@@ -96,7 +156,7 @@ func products(dst, a, b grid) error {
 }
 
 type mixRequest struct {
-	Text    string    `json:"text"`
+	textRequest
 	Weights []float32 `json:"weights"` // one for each word; they need not sum to 1
 	Probes  []string  `json:"probes"`  // words to compare the mix with, and to show beside it
 }
@@ -124,7 +184,7 @@ type point struct {
 
 // mix mixes the vectors of words.
 func (s *Server) mix(_ context.Context, q mixRequest) (*mixReply, error) {
-	t, err := s.sentence(q.Text)
+	t, err := s.sentence(q.Text, q.Encoder)
 	if err != nil {
 		return nil, err
 	}
@@ -144,24 +204,27 @@ func (s *Server) mix(_ context.Context, q mixRequest) (*mixReply, error) {
 	if len(q.Probes) > maxWords {
 		return nil, bad("there are %d words to compare with, want %d at most", len(q.Probes), maxWords)
 	}
-	shown := t.x.Data
-	for _, word := range q.Probes {
-		vector := s.voc.Vectors[word]
-		if vector == nil {
-			return nil, bad("%q has no vector here", word)
-		}
-		shown = append(shown[:len(shown):len(shown)], vector...)
+	probes, err := s.cut(strings.Join(q.Probes, " "), q.Encoder)
+	if err != nil {
+		return nil, err
 	}
-	r := &mixReply{sentence: t, Weights: make(numbers, len(q.Weights)), Points: []point{}}
+	if len(probes.Unknown) > 0 {
+		return nil, bad("%q has no vector here", probes.Unknown[0])
+	}
+	shown := slices.Concat(t.x.Data, probes.x.Data)
+	r := &mixReply{sentence: t, Weights: make(numbers, len(q.Weights)), Probes: []match{}, Points: []point{}}
 	for i, w := range q.Weights {
 		r.Weights[i] = float32(float64(w) / sum)
 	}
-	mixed := newGrid(1, dim)
+	mixed := newGrid(1, t.x.Cols)
 	if err := kernel.MatMul(mixed.matrix(), grid{1, len(t.Words), r.Weights}.matrix(), t.x.matrix(), nil); err != nil {
 		return nil, err
 	}
-	r.Nearest, r.Probes = s.nearest(mixed.Data, t), s.cosines(mixed.Data, q.Probes)
-	p, err := newPlane(grid{len(shown) / dim, dim, shown})
+	r.Nearest = t.nearest(mixed.Data)
+	for i, word := range probes.Words {
+		r.Probes = append(r.Probes, match{word, glove.Cosine(mixed.Data, probes.x.row(i))})
+	}
+	p, err := newPlane(grid{len(t.Words) + len(probes.Words), t.x.Cols, shown})
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +237,7 @@ func (s *Server) mix(_ context.Context, q mixRequest) (*mixReply, error) {
 		if i < len(t.Words) {
 			word.Word = t.Words[i]
 		} else {
-			word.Word, word.Probe = q.Probes[i-len(t.Words)], true
+			word.Word, word.Probe = probes.Words[i-len(t.Words)], true
 		}
 		r.Points = append(r.Points, word)
 	}
@@ -184,7 +247,7 @@ func (s *Server) mix(_ context.Context, q mixRequest) (*mixReply, error) {
 }
 
 type projectRequest struct {
-	Text string `json:"text"`
+	textRequest
 	Seed uint64 `json:"seed"`
 }
 
@@ -199,7 +262,7 @@ const headDim = 8
 
 // project compares words by queries and keys that random matrices make of them.
 func (s *Server) project(_ context.Context, q projectRequest) (*projectReply, error) {
-	t, err := s.sentence(q.Text)
+	t, err := s.sentence(q.Text, q.Encoder)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +271,7 @@ func (s *Server) project(_ context.Context, q projectRequest) (*projectReply, er
 	queries, keys := newGrid(n, headDim), newGrid(n, headDim)
 	random := rand.New(rand.NewPCG(q.Seed, 0))
 	for _, g := range []grid{queries, keys} {
-		if err := kernel.MatMul(g.matrix(), t.x.matrix(), randomMatrix(random).matrix(), nil); err != nil {
+		if err := kernel.MatMul(g.matrix(), t.x.matrix(), randomMatrix(random, t.x.Cols).matrix(), nil); err != nil {
 			return nil, err
 		}
 	}
@@ -219,10 +282,10 @@ func (s *Server) project(_ context.Context, q projectRequest) (*projectReply, er
 }
 
 // randomMatrix makes queries, keys or values of words: they are about as long as these divided by their dimensions' square root.
-func randomMatrix(random *rand.Rand) grid {
+func randomMatrix(random *rand.Rand, dim int) grid {
 	w := newGrid(dim, headDim)
 	for i := range w.Data {
-		w.Data[i] = float32(random.NormFloat64() / math.Sqrt(dim))
+		w.Data[i] = float32(random.NormFloat64() / math.Sqrt(float64(dim)))
 	}
 	return w
 }
@@ -239,7 +302,7 @@ func count(n int) []int {
 // glove reads a text without anything learned: one layer whose heads share the dimensions of the words.
 func (s *Server) glove(text string) (*Reading, error) {
 	const heads = 4
-	t, err := s.sentence(text)
+	t, err := s.sentence(text, false)
 	if err != nil {
 		return nil, err
 	}
@@ -270,11 +333,8 @@ func (s *Server) read(text string, encoder bool) (*Reading, error) {
 	if !encoder {
 		return s.glove(text)
 	}
-	if s.encoder == nil {
-		return nil, bad("there is no encoder: its model has not been fetched")
-	}
-	if len(text) > maxText {
-		return nil, bad("the text has %d bytes, want %d at most", len(text), maxText)
+	if err := errors.Join(s.checkEncoder(), checkText(text)); err != nil {
+		return nil, err
 	}
 	r, err := s.encoder.Read(text, maxTokens)
 	if err != nil {
@@ -283,18 +343,13 @@ func (s *Server) read(text string, encoder bool) (*Reading, error) {
 	return r, nil
 }
 
-type readRequest struct {
-	Text    string `json:"text"`
-	Encoder bool   `json:"encoder"`
-}
-
 type headsReply struct {
 	Tokens  []string    `json:"tokens"`
 	Weights [][]numbers `json:"weights"` // [layer][head]: tokens x tokens
 }
 
 // heads gives the weights of all heads.
-func (s *Server) heads(_ context.Context, q readRequest) (*headsReply, error) {
+func (s *Server) heads(_ context.Context, q textRequest) (*headsReply, error) {
 	reading, err := s.read(q.Text, q.Encoder)
 	if err != nil {
 		return nil, err

@@ -93,13 +93,14 @@ export function bars(items, write = (x) => number(x, 3)) {
 }
 
 /** strip draws the numbers of a vector side by side. */
-export function strip(vector, label, largest = 1.5) {
-  const height = 40;
-  return s('svg', { viewBox: `0 0 ${vector.length * 7} ${height}`, width: vector.length * 7, role: 'img', 'aria-label': label },
-    s('path', { class: 'axis', d: `M0 ${height / 2}H${vector.length * 7}` }),
+export function strip(vector, label, largest) {
+  const [width, height] = [700, 40];
+  const one = width / vector.length;
+  return s('svg', { viewBox: `0 0 ${width} ${height}`, width, role: 'img', 'aria-label': label },
+    s('path', { class: 'axis', d: `M0 ${height / 2}H${width}` }),
     vector.map((x, i) => {
       const size = Math.min(1, Math.abs(x) / largest) * height / 2;
-      return s('rect', { class: x < 0 ? 'neg' : 'pos', x: i * 7, y: x < 0 ? height / 2 : height / 2 - size, width: 6, height: size });
+      return s('rect', { class: x < 0 ? 'neg' : 'pos', x: i * one, y: x < 0 ? height / 2 : height / 2 - size, width: one * 6 / 7, height: size });
     }));
 }
 

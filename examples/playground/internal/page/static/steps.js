@@ -103,9 +103,11 @@ const room = (id, most) => Math.max(240, Math.min(most, $(id).clientWidth));
 
 const near = (matches, most = 6) => bars(matches.slice(0, most).map((m) => [m.word, m.cosine]));
 
-// The sentence that most steps are about.
+// The sentence that most steps are about, and whose vectors its words have.
 
-const text = () => $('sentence').value;
+const minilm = () => $('words-minilm').checked;
+const dim = () => about.dims[+minilm()];
+const sentence = (more) => ({ text: $('sentence').value, encoder: minilm(), ...more });
 const ofText = []; // steps
 const ofWords = (id, questions, show) => {
   const step = new Step(id, questions, show);
@@ -121,10 +123,17 @@ $('sentence').addEventListener('input', () => {
   }, 150);
 });
 $('sentence-form').addEventListener('submit', (e) => e.preventDefault());
+on(['words-glove', 'words-minilm'], () => {
+  document.documentElement.classList.toggle('minilm', minilm());
+  document.querySelectorAll('.dim').forEach((e) => { e.textContent = dim(); });
+  $('far-scale').max = minilm() ? 10 : 1; // of shorter vectors
+  note();
+  [...ofText, far].forEach((step) => step.refresh());
+});
 
 async function note() {
   try {
-    const { unknown } = await ask('words', { text: text() });
+    const { unknown } = await ask('words', sentence());
     $('sentence-note').textContent = unknown.length ? `Without a vector here, so left out: ${unknown.join(', ')}.` : '';
   } catch (e) {
     $('sentence-note').textContent = e.message;
@@ -134,14 +143,15 @@ async function note() {
 // 1. One word, many meanings.
 
 let looked = 2; // the word that is looked at, counted in the sentence
-const meanings = ofWords('meanings', () => [['words', { text: text() }]], ({ words, vectors, nearest }) => {
+const size = () => (minilm() ? 0.2 : 1.5); // of the largest numbers of vectors, as they are drawn
+const meanings = ofWords('meanings', () => [['words', sentence()]], ({ words, vectors, nearest }) => {
   looked = Math.min(looked, words.length - 1);
   choice($('meanings-words'), words, looked, (i) => {
     looked = i;
     meanings.refresh();
     first.refresh();
   });
-  $('meanings-vector').replaceChildren(strip(row(vectors, looked), `the vector of ${words[looked]}, 100 numbers`));
+  $('meanings-vector').replaceChildren(strip(row(vectors, looked), `the vector of ${words[looked]}, ${dim()} numbers`, size()));
   $('meanings-nearest').replaceChildren(near(nearest[looked], 12));
 });
 
@@ -149,7 +159,7 @@ const meanings = ofWords('meanings', () => [['words', { text: text() }]], ({ wor
 
 const startOfMix = (words) => words.map((w) => (w === 'apple' ? 0.7 : w === 'phones' ? 0.3 : 0));
 let mixWords = [];
-const mixing = ofWords('mixing', () => [['words', { text: text() }]], async ({ words }) => {
+const mixing = ofWords('mixing', () => [['words', sentence()]], async ({ words }) => {
   if (mixWords.join() !== words.join()) {
     mixWords = words;
     const start = startOfMix(words);
@@ -163,7 +173,7 @@ async function mix() {
   mixAsking = new AbortController();
   const inputs = [...$('mixing-sliders').querySelectorAll('input')];
   try {
-    const { weights, nearest } = await ask('mix', { text: text(), weights: inputs.map((i) => +i.value), probes: [] }, mixAsking.signal);
+    const { weights, nearest } = await ask('mix', sentence({ weights: inputs.map((i) => +i.value), probes: [] }), mixAsking.signal);
     $('mixing-sliders').querySelectorAll('output').forEach((o, i) => {
       o.textContent = percent(weights[i]);
       o.dataset.value = weights[i];
@@ -197,16 +207,16 @@ on(['shares-scale'], () => shares.refresh());
 // 4. Where scores come from.
 
 let pair = [2, 3];
-const dots = ofWords('dots', () => [['words', { text: text() }]], ({ words, vectors, dots: grid }) => {
+const dots = ofWords('dots', () => [['words', sentence()]], ({ words, vectors, dots: grid }) => {
   pair = pair.map((i) => Math.min(i, words.length - 1));
   const show = (i, j) => {
     pair = [i, j];
     const [a, b] = [row(vectors, i), row(vectors, j)];
     $('dots-pair').replaceChildren(
       h('p', { class: 'figure' }, h('b', {}, words[i]), ' · ', h('b', {}, words[j]), ' = ', h('span', { class: 'number' }, number(grid.data[i * grid.cols + j]))),
-      strip(a, `the vector of ${words[i]}`), strip(b, `the vector of ${words[j]}`),
+      strip(a, `the vector of ${words[i]}`, size()), strip(b, `the vector of ${words[j]}`, size()),
       h('p', { class: 'small' }, 'Number by number, their products:'),
-      strip(a.map((x, k) => x * b[k]), `the products of ${words[i]} and ${words[j]}`));
+      strip(a.map((x, k) => x * b[k]), `the products of ${words[i]} and ${words[j]}`, minilm() ? 0.02 : 1.5));
   };
   $('dots-table').replaceChildren(table({ grid, rows: words, cols: words, caption: 'Dot products', digits: 2, pick: show, picked: pair }));
   show(...pair);
@@ -214,11 +224,11 @@ const dots = ofWords('dots', () => [['words', { text: text() }]], ({ words, vect
 
 // 5. The first attention.
 
-const scales = [['1', 1], ['1/√100', 0.1], ['1/100', 0.01]];
-let scale = 0.1;
-$('first-scale').append(...scales.map(([name, value]) => h('label', { class: 'radio' },
-  h('input', { type: 'radio', name: 'first-scale', value, checked: value === scale, input: () => { scale = value; first.refresh(); } }), h('span', {}, name))));
-const first = ofWords('first', () => [['words', { text: text() }], ['attention', { text: text(), scale }]], (before, after) => {
+const scales = () => [1, 1 / Math.sqrt(dim()), 1 / dim()];
+let scaled = 1; // which of these
+$('first-scale').append(...[['1'], ['1/√', h('b', { class: 'dim' }, dim())], ['1/', h('b', { class: 'dim' }, dim())]].map((name, value) => h('label', { class: 'radio' },
+  h('input', { type: 'radio', name: 'first-scale', value, checked: value === scaled, input: () => { scaled = value; first.refresh(); } }), h('span', {}, name))));
+const first = ofWords('first', () => [['words', sentence()], ['attention', sentence({ scale: scales()[scaled] })]], (before, after) => {
   const { words } = after;
   looked = Math.min(looked, words.length - 1);
   $('first-weights').replaceChildren(table({ grid: after.weights, rows: words, cols: words, caption: 'What a word takes, from each word', shares: true }));
@@ -235,18 +245,19 @@ const first = ofWords('first', () => [['words', { text: text() }], ['attention',
 // 6. Queries, keys, values.
 
 let seed = 1;
-const roles = ofWords('roles', () => [['project', { text: text(), seed }]], ({ words, dots: symmetric, scores: directed }) => {
+const roles = ofWords('roles', () => [['project', sentence({ seed })]], ({ words, dots: symmetric, scores: directed }) => {
   const grids = [symmetric, directed];
+  const digits = minilm() ? 3 : 1;
   const show = (i, j) => {
-    const says = (g) => `${words[i]}–${words[j]} ${number(g.data[i * g.cols + j], 2)}, ${words[j]}–${words[i]} ${number(g.data[j * g.cols + i], 2)}`;
+    const says = (g) => `${words[i]}–${words[j]} ${number(g.data[i * g.cols + j], digits + 1)}, ${words[j]}–${words[i]} ${number(g.data[j * g.cols + i], digits + 1)}`;
     $('roles-mirror').textContent = `Left: ${says(grids[0])}. Right: ${says(grids[1])}.`;
     for (const id of ['roles-dots', 'roles-scores']) {
       const cells = $(id).querySelectorAll('tbody td');
       cells.forEach((c, k) => c.classList.toggle('mark', k === i * words.length + j || k === j * words.length + i));
     }
   };
-  $('roles-dots').replaceChildren(table({ grid: symmetric, rows: words, cols: words, caption: 'Words times words', digits: 1, pick: show }));
-  $('roles-scores').replaceChildren(table({ grid: directed, rows: words, cols: words, caption: 'Queries times keys', digits: 1, pick: show }));
+  $('roles-dots').replaceChildren(table({ grid: symmetric, rows: words, cols: words, caption: 'Words times words', digits, pick: show }));
+  $('roles-scores').replaceChildren(table({ grid: directed, rows: words, cols: words, caption: 'Queries times keys', digits, pick: show }));
   show(Math.min(2, words.length - 1), words.length - 1);
 });
 $('roles-again').addEventListener('click', () => {
@@ -288,9 +299,9 @@ $('numbers-reset').addEventListener('click', () => {
 // 8. What may be seen.
 
 let hidden = new Set();
-const masks = ofWords('masks', () => [['words', { text: text() }]], async ({ words }) => {
+const masks = ofWords('masks', () => [['words', sentence()]], async ({ words }) => {
   hidden = new Set([...hidden].filter((i) => i < words.length));
-  const request = { text: text(), scale: 0.1, causal: $('masks-causal').checked, hidden: [...hidden] };
+  const request = sentence({ scale: scales()[1], causal: $('masks-causal').checked, hidden: [...hidden] });
   if ($('masks-window').checked) request.window = { left: +$('masks-left').value, right: +$('masks-right').value };
   const length = Math.min(+$('masks-length').value, words.length);
   if (length < words.length) request.keyLen = length;
@@ -304,7 +315,7 @@ const masks = ofWords('masks', () => [['words', { text: text() }]], async ({ wor
   const focused = [...$('masks-keys').children].indexOf(document.activeElement);
   $('masks-keys').replaceChildren(...keys);
   keys[focused]?.focus();
-  $('masks-weights').replaceChildren(table({ grid, rows: words, cols: words, caption: 'Shares, at scale 1/√100', shares: true }));
+  $('masks-weights').replaceChildren(table({ grid, rows: words, cols: words, caption: `Shares, at scale 1/√${dim()}`, shares: true }));
 });
 on(['masks-causal', 'masks-window', 'masks-left', 'masks-right', 'masks-length'], () => masks.refresh());
 
@@ -317,7 +328,7 @@ const far = new Step('far', () => {
   $('far-distance-value').textContent = distance;
   $('far-scale-value').textContent = number(+$('far-scale').value, 2);
   $('far-slope-value').textContent = number(+$('far-slope').value, 3);
-  far.asked = { tokens, distance, scale: +$('far-scale').value, slope: +$('far-slope').value };
+  far.asked = { tokens, distance, scale: +$('far-scale').value, slope: +$('far-slope').value, encoder: minilm() };
   return [['far', far.asked]];
 }, ({ weight, other }) => {
   const { tokens, distance } = far.asked;
@@ -396,12 +407,13 @@ $('meaning-form').addEventListener('submit', (e) => e.preventDefault());
 // 12. A map of meaning.
 
 let trail = [];
-let mapWords = [];
+let mapWords = []; // whose vectors, and of which words
 const mapInputs = () => [...$('map-sliders').querySelectorAll('input')];
-const map = ofWords('map', () => [['attention', { text: text(), scale: 0.1 }]], async ({ words: known, weights }) => {
+const map = ofWords('map', () => [['attention', sentence({ scale: scales()[1] })]], async ({ words: known, weights }) => {
   map.weights = weights;
-  if (mapWords.join() !== known.join()) {
-    mapWords = known;
+  const now = [dim(), ...known];
+  if (mapWords.join() !== now.join()) {
+    mapWords = now;
     trail = [];
     const start = Math.max(0, known.indexOf('apple'));
     sliders($('map-sliders'), known, known.map((_, i) => (i === start ? 1 : 0)), moved);
@@ -414,7 +426,7 @@ async function moved() {
   mapAsking?.abort();
   mapAsking = new AbortController();
   try {
-    const r = await ask('mix', { text: text(), weights: mapInputs().map((i) => +i.value), probes: words('map-probes') }, mapAsking.signal);
+    const r = await ask('mix', sentence({ weights: mapInputs().map((i) => +i.value), probes: words('map-probes') }), mapAsking.signal);
     $('map-sliders').querySelectorAll('output').forEach((o, i) => { o.textContent = percent(r.weights[i]); });
     drawMap(r);
     map.status.textContent = '';
@@ -449,7 +461,7 @@ function drawMap({ points, at, spread, probes }) {
   points.map((p) => [s('circle', { class: p.probe ? 'soft' : 'dot', cx: x(p), cy: y(p), r: 4 }),
     s('text', { class: p.probe ? 'soft' : '', ...p.name }, p.word)]),
   s('circle', { class: 'ring', cx: x(at), cy: y(at), r: 9 })),
-  h('p', { class: 'small' }, `The map shows ${percent(spread)} of how these words differ; the rest is in the other 98 dimensions.`));
+  h('p', { class: 'small' }, `The map shows ${percent(spread)} of how these words differ; the rest is in the other ${dim() - 2} dimensions.`));
 }
 $('map-attention').addEventListener('click', () => {
   const weights = row(map.weights, +$('map-word').value);
@@ -473,7 +485,7 @@ on(['map-probes'], () => {
 
 let head = [0, 0];
 let looks = 3;
-const heads = ofWords('heads', () => [['heads', { text: text(), encoder: $('heads-encoder').checked }]], (r) => {
+const heads = ofWords('heads', () => [['heads', sentence({ encoder: $('heads-encoder').checked })]], (r) => {
   heads.reply = r;
   head = [Math.min(head[0], r.weights.length - 1), Math.min(head[1], r.weights[0].length - 1)];
   const n = r.tokens.length;
@@ -612,7 +624,7 @@ $('learning-seed').addEventListener('click', () => {
 // The page itself.
 
 $('about').textContent = `Numbers by package kernel: ${about.backend} on ${about.architecture}, ${about.processors} processors. Nothing leaves this machine. `
-  + `The words that have vectors here: ${about.words.slice(0, 12).join(', ')} …`;
+  + `The words that have GloVe vectors here: ${about.words.slice(0, 12).join(', ')} …`;
 if (about.encoder) {
   for (const id of ['meaning-encoder', 'heads-encoder']) $(id).checked = true;
 } else {
