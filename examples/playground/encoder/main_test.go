@@ -126,6 +126,15 @@ func (b *tab) do(actions ...chromedp.Action) {
 	}
 }
 
+// encoders are none, and the real one where its model is.
+func encoders() []playground.Encoder {
+	all := []playground.Encoder{nil}
+	if m, err := minilm.Load("../../encoder/model"); err == nil {
+		all = append(all, encoder{m})
+	}
+	return all
+}
+
 // js evaluates an expression, which may be a promise, into result.
 func (b *tab) js(expression string, result any) {
 	b.Helper()
@@ -377,7 +386,16 @@ func TestEncoder(t *testing.T) {
 
 // TestNarrow shows that nothing but what scrolls by itself is wider than a telephone.
 func TestNarrow(t *testing.T) {
-	b := open(t, nil, 360, 700)
+	for _, e := range encoders() {
+		narrow(t, e)
+	}
+}
+
+func narrow(t *testing.T, e playground.Encoder) {
+	b := open(t, e, 360, 700)
+	if e != nil {
+		b.do(chromedp.Click("#words-minilm"))
+	}
 	for _, id := range steps {
 		b.step(id)
 		var wide string
@@ -405,7 +423,16 @@ func TestNarrow(t *testing.T) {
 // TestAccessible asks axe-core about all steps, in light and in dark.
 func TestAccessible(t *testing.T) {
 	script := axe(t)
-	b := open(t, nil, 1100, 900)
+	for _, e := range encoders() {
+		accessible(t, script, e)
+	}
+}
+
+func accessible(t *testing.T, script string, e playground.Encoder) {
+	b := open(t, e, 1100, 900)
+	if e != nil {
+		b.do(chromedp.Click("#words-minilm"))
+	}
 	for _, scheme := range []string{"light", "dark"} {
 		b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
 		for _, id := range steps {
@@ -444,10 +471,8 @@ func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Skip("NOT RUN: -screenshots is not given")
 	}
-	var e playground.Encoder
-	if m, err := minilm.Load("../../encoder/model"); err == nil {
-		e = encoder{m}
-	}
+	all := encoders()
+	e := all[len(all)-1]
 	for _, view := range []struct {
 		name, scheme string
 		width        int64
