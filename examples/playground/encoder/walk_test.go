@@ -41,7 +41,12 @@ func TestWords(t *testing.T) {
 		pieces.Vectors[word] = x.Data
 	}
 
+	// The weights of a mix are those of the sentence that is shown, while another is typed.
+	for _, id := range []string{"map", "mixing"} {
+		b.step(id)
+	}
 	b.set("sentence", "value", "we love apple earbuds")
+	b.set("mixing-sliders-3", "value", 1)
 	b.until("document.querySelector('#sentence-note').textContent.includes('earbuds')")
 	before := b.walk(voc, []string{"we", "love", "apple"}, b.embed("we", "love", "apple"))
 	b.do(chromedp.Click("#words-minilm"))

@@ -159,7 +159,8 @@ const meanings = ofWords('meanings', () => [['words', sentence()]], ({ words, ve
 
 const startOfMix = (words) => words.map((w) => (w === 'apple' ? 0.7 : w === 'phones' ? 0.3 : 0));
 let mixWords = [];
-const mixing = ofWords('mixing', () => [['words', sentence()]], async ({ words }) => {
+const mixing = ofWords('mixing', () => [['words', mixing.asked = sentence()]], async ({ words }) => {
+  mixing.shown = mixing.asked; // what the sliders are about, whatever is being typed
   if (mixWords.join() !== words.join()) {
     mixWords = words;
     const start = startOfMix(words);
@@ -173,7 +174,7 @@ async function mix() {
   mixAsking = new AbortController();
   const inputs = [...$('mixing-sliders').querySelectorAll('input')];
   try {
-    const { weights, nearest } = await ask('mix', sentence({ weights: inputs.map((i) => +i.value), probes: [] }), mixAsking.signal);
+    const { weights, nearest } = await ask('mix', { ...mixing.shown, weights: inputs.map((i) => +i.value), probes: [] }, mixAsking.signal);
     $('mixing-sliders').querySelectorAll('output').forEach((o, i) => {
       o.textContent = percent(weights[i]);
       o.dataset.value = weights[i];
@@ -409,7 +410,8 @@ $('meaning-form').addEventListener('submit', (e) => e.preventDefault());
 let trail = [];
 let mapWords = []; // whose vectors, and of which words
 const mapInputs = () => [...$('map-sliders').querySelectorAll('input')];
-const map = ofWords('map', () => [['attention', sentence({ scale: scales()[1] })]], async ({ words: known, weights }) => {
+const map = ofWords('map', () => [['attention', { ...(map.asked = sentence()), scale: scales()[1] }]], async ({ words: known, weights }) => {
+  map.shown = map.asked;
   map.weights = weights;
   const now = [dim(), ...known];
   if (mapWords.join() !== now.join()) {
@@ -426,7 +428,7 @@ async function moved() {
   mapAsking?.abort();
   mapAsking = new AbortController();
   try {
-    const r = await ask('mix', sentence({ weights: mapInputs().map((i) => +i.value), probes: words('map-probes') }), mapAsking.signal);
+    const r = await ask('mix', { ...map.shown, weights: mapInputs().map((i) => +i.value), probes: words('map-probes') }, mapAsking.signal);
     $('map-sliders').querySelectorAll('output').forEach((o, i) => { o.textContent = percent(r.weights[i]); });
     drawMap(r);
     map.status.textContent = '';
