@@ -2,7 +2,7 @@
 //
 //	go run ./examples/playground
 //
-// Where the model of examples/encoder has been fetched, the page has its layers and heads too.
+// Where the model of examples/encoder has been fetched, the page has its words, layers and heads too.
 package main
 
 import (

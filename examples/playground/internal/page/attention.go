@@ -162,7 +162,7 @@ type farRequest struct {
 	Distance int     `json:"distance"` // of the word that is looked for, from the one that looks for it
 	Scale    float32 `json:"scale"`    // of scores
 	Slope    float32 `json:"slope"`    // of ALiBi: how much a score loses for each token of distance
-	Encoder  bool    `json:"encoder"`
+	Encoder  bool    `json:"encoder"`  // whether words are the encoder's pieces, and else GloVe's
 }
 
 type farReply struct {

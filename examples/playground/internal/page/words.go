@@ -3,7 +3,6 @@ package page
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -333,7 +332,7 @@ func (s *Server) read(text string, encoder bool) (*Reading, error) {
 	if !encoder {
 		return s.glove(text)
 	}
-	if err := errors.Join(s.checkEncoder(), checkText(text)); err != nil {
+	if err := cmp.Or(s.checkEncoder(), checkText(text)); err != nil {
 		return nil, err
 	}
 	r, err := s.encoder.Read(text, maxTokens)
