@@ -190,20 +190,25 @@ var memory = sync.OnceValue(func() []float32 {
 	return x
 })
 
-// readingTime is how many seconds workers need to read some bytes of memory.
+// readingTime is how many seconds workers need to read some bytes of memory. The second of two times counts: what has not been
+// touched for a while may have been taken from this machine, and comes back slowly.
 func readingTime(bytes, workers int) float64 {
 	x := memory()
-	var done sync.WaitGroup
-	start := time.Now()
-	for w := range workers {
-		done.Add(1)
-		go func() {
-			defer done.Done()
-			limit.Read(x[w*len(x)/workers : (w+1)*len(x)/workers])
-		}()
+	var seconds float64
+	for range 2 {
+		var done sync.WaitGroup
+		start := time.Now()
+		for w := range workers {
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				limit.Read(x[w*len(x)/workers : (w+1)*len(x)/workers])
+			}()
+		}
+		done.Wait()
+		seconds = time.Since(start).Seconds()
 	}
-	done.Wait()
-	return time.Since(start).Seconds() * float64(bytes) / float64(4*len(x))
+	return seconds * float64(bytes) / float64(4*len(x))
 }
 
 // differences prints what float16 changes: of logits behind the same text, which is what float32 writes of n tokens, and where
