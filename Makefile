@@ -32,14 +32,6 @@ examples: ## each example in short form, with the models it needs (fetches 190 M
 test: ## all tests on every backend of this machine; says which backends ran
 	.ci/test
 
-.PHONY: test-backends
-test-backends: ## those of the main module alone
-	.ci/test backends
-
-.PHONY: test-modules
-test-modules: ## those of the other modules: gen, bench, the examples
-	.ci/test modules
-
 .PHONY: test-short
 test-short: ## the main module's short tests on what this machine selects, whatever the system
 	go vet ./...
