@@ -82,9 +82,10 @@ type Options struct {
 	// once its scratch memory is there, does not allocate; 0 adapts, so that calls in flight share the
 	// GOMAXPROCS processors and, where there are as many, each runs on its own goroutine. Results do
 	// not depend on it. Calls of less than 0.3 ms are shared where they follow each other closely, if they take more
-	// than about 10 us: to wake a sleeping thread would take longer than it saves. The other goroutines end with the call, but for one thing: while calls
-	// follow each other closely, they keep their threads busy for up to about 0.1 ms, to be ready for
-	// the next. Where calls do not, they do so after one call in 16.
+	// than about 10 us: to wake a sleeping thread would take longer than it saves. The other goroutines
+	// end with the call, but for one thing: while calls follow each other closely, they keep their
+	// threads busy for up to about 0.1 ms, to be ready for the next. Where calls do not, they do so after
+	// one call in 16.
 	Workers int
 
 	head int // that the first head of q is, where the others before it were left out

@@ -214,7 +214,7 @@ func readingTime(bytes, workers int) float64 {
 // differences prints what float16 changes: of logits behind the same text, which is what float32 writes of n tokens, and where
 // the texts part.
 func differences(ctx context.Context, exact, half *smollm.Model, texts [][]int, n int, out io.Writer) error {
-	farthest, same, parted := 0.0, 0, ""
+	all, where := parting{}, ""
 	for prompt, ids := range texts {
 		a, err := exact.NewText(smollm.TextOptions{Tokens: len(ids) + n})
 		if err != nil {
@@ -224,34 +224,58 @@ func differences(ctx context.Context, exact, half *smollm.Model, texts [][]int, 
 		if err != nil {
 			return err
 		}
-		greedy := smollm.NewSampler(0, 1, 0)
-		first := true
-		for next, i := ids, 0; i < n; i++ {
-			x, err := a.Read(ctx, next...)
-			if err != nil {
-				return err
-			}
-			y, err := b.Read(ctx, next...)
-			if err != nil {
-				return err
-			}
-			for j := range x {
-				farthest = max(farthest, math.Abs(float64(x[j]-y[j])))
-			}
-			id, other := greedy.Next(x), greedy.Next(y)
-			if other == id {
-				same++
-			} else if first {
-				first = false
-				parted += fmt.Sprintf("prompt %d parts at token %d: %q for %q, whose logits differ by %.3g in float32\n", prompt+1, i+1,
-					exact.Tokenizer.Append(nil, other), exact.Tokenizer.Append(nil, id), x[id]-x[other])
-			}
-			next = []int{id}
+		p, err := part(ctx, a, b, ids, n)
+		if err != nil {
+			return err
+		}
+		all.add(p)
+		if p.at > 0 {
+			where += fmt.Sprintf("prompt %d parts at token %d: %q for %q, whose logits differ by %.3g in float32\n", prompt+1, p.at,
+				exact.Tokenizer.Append(nil, p.other), exact.Tokenizer.Append(nil, p.id), p.by)
 		}
 	}
 	_, err := fmt.Fprintf(out, "float16 writes %d of %d tokens as float32 does behind the same text; logits differ by up to %.3g\n%s",
-		same, n*len(texts), farthest, parted)
+		all.same, n*len(texts), all.farthest, where)
 	return err
+}
+
+// A parting is how two texts go on behind the same tokens.
+type parting struct {
+	same      int     // tokens that both write
+	farthest  float64 // logits are from each other
+	at        int     // the number of the first token that is not the same, from 1 on, or 0
+	id, other int     // that of the first text, and of the second
+	by        float32 // how much more likely the first text takes its own, in logits
+}
+
+// add adds the numbers of another prompt.
+func (p *parting) add(o parting) { p.same, p.farthest = p.same+o.same, max(p.farthest, o.farthest) }
+
+// part lets both texts read ids, and then what the first one writes of n tokens.
+func part(ctx context.Context, a, b *smollm.Text, ids []int, n int) (p parting, err error) {
+	greedy := smollm.NewSampler(0, 1, 0)
+	for i := range n {
+		x, err := a.Read(ctx, ids...)
+		if err != nil {
+			return p, err
+		}
+		y, err := b.Read(ctx, ids...)
+		if err != nil {
+			return p, err
+		}
+		for j := range x {
+			p.farthest = max(p.farthest, math.Abs(float64(x[j]-y[j])))
+		}
+		id, other := greedy.Next(x), greedy.Next(y)
+		switch {
+		case other == id:
+			p.same++
+		case p.at == 0:
+			p.at, p.id, p.other, p.by = i+1, id, other, x[id]-x[other]
+		}
+		ids = []int{id}
+	}
+	return p, nil
 }
 
 func median(x []float64) float64 {

@@ -12,7 +12,8 @@ import (
 )
 
 // types prints what a cache of each type loses on the keys and values of the model: of the outputs of attention over the longest of the
-// prompts, in all layers and the worst, among the tokens that go through the model at once, and of the logits behind the same texts, which are what float32 writes of n tokens.
+// prompts, in all layers and the worst, among the tokens that go through the model at once, and of the logits behind the same texts, which
+// are what float32 writes of n tokens.
 func types(ctx context.Context, m *smollm.Model, texts [][]int, n int, out io.Writer) error {
 	fmt.Fprintf(out, "%-10s %6s %12s %12s %12s %12s\n", "", "bytes", "mean error", "worst layer", "same tokens", "logits off by")
 	for _, t := range []struct {
@@ -36,15 +37,23 @@ func types(ctx context.Context, m *smollm.Model, texts [][]int, n int, out io.Wr
 		if _, e := text.Read(ctx, texts[len(texts)-1]...); e != nil || err != nil {
 			return errors.Join(e, err)
 		}
-		same, total, farthest := 0, 0, 0.0
+		var logits parting
 		for _, ids := range texts {
-			s, f, err := parted(ctx, m, t.typ, ids, n)
+			a, err := m.NewText(smollm.TextOptions{Tokens: len(ids) + n})
 			if err != nil {
 				return err
 			}
-			same, total, farthest = same+s, total+n, max(farthest, f)
+			b, err := m.NewText(smollm.TextOptions{Tokens: len(ids) + n, Stored: t.typ})
+			if err != nil {
+				return err
+			}
+			p, err := part(ctx, a, b, ids, n)
+			if err != nil {
+				return err
+			}
+			logits.add(p)
 		}
-		fmt.Fprintf(out, "%-10s %6d %11.2g%% %11.2g%% %8d/%d %12.2g\n", t.name, t.size, 100*math.Sqrt(all/float64(layers)), 100*most, same, total, farthest)
+		fmt.Fprintf(out, "%-10s %6d %11.2g%% %11.2g%% %8d/%d %12.2g\n", t.name, t.size, 100*math.Sqrt(all/float64(layers)), 100*most, logits.same, n*len(texts), logits.farthest)
 	}
 	return nil
 }
@@ -78,36 +87,4 @@ func lost(q, k, v kernel.Tensor, typ kernel.Type) (float64, error) {
 		off, size = off+d*d, size+float64(x)*float64(x)
 	}
 	return math.Sqrt(off / size), nil
-}
-
-// parted returns how many of n tokens a cache of the type writes as float32 does behind the same text, and how far logits are apart.
-func parted(ctx context.Context, m *smollm.Model, typ kernel.Type, ids []int, n int) (same int, farthest float64, err error) {
-	a, err := m.NewText(smollm.TextOptions{Tokens: len(ids) + n})
-	if err != nil {
-		return 0, 0, err
-	}
-	b, err := m.NewText(smollm.TextOptions{Tokens: len(ids) + n, Stored: typ})
-	if err != nil {
-		return 0, 0, err
-	}
-	greedy := smollm.NewSampler(0, 1, 0)
-	for range n {
-		x, err := a.Read(ctx, ids...)
-		if err != nil {
-			return 0, 0, err
-		}
-		y, err := b.Read(ctx, ids...)
-		if err != nil {
-			return 0, 0, err
-		}
-		for j := range x {
-			farthest = max(farthest, math.Abs(float64(x[j]-y[j])))
-		}
-		id := greedy.Next(x)
-		if greedy.Next(y) == id {
-			same++
-		}
-		ids = []int{id}
-	}
-	return same, farthest, nil
 }
