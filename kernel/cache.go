@@ -199,7 +199,7 @@ func (c *Cache) checkRows(name string, t *Tensor, dim int) error {
 		return err
 	}
 	of := "the cache"
-	return mismatch(name, t, [...]int{1, c.config.KVHeads, t.Len, dim}, [...]string{of, of, of, of})
+	return checkSizes(name, t, [...]int{1, c.config.KVHeads, t.Len, dim}, [...]string{of, of, of, of})
 }
 
 // reserve gives s pages for n more tokens, of those that a window leaves, if enough are free. It returns the page that

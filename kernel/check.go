@@ -28,7 +28,7 @@ func checkAttention(dst, q, k, v *Tensor) error {
 // checkOutput checks that resolved dst fits q and v, and is apart from q or the same view.
 func checkOutput(dst, q, v *Tensor) error {
 	if dst.Batch != q.Batch || dst.Heads != q.Heads || dst.Len != q.Len || dst.Dim != v.Dim {
-		return mismatch("dst", dst, [...]int{q.Batch, q.Heads, q.Len, v.Dim}, [...]string{"q", "q", "q", "v"})
+		return checkSizes("dst", dst, [...]int{q.Batch, q.Heads, q.Len, v.Dim}, [...]string{"q", "q", "q", "v"})
 	}
 	if overlap(dst.Data, q.Data) && !dst.is(q) && dst.meets(q) {
 		return fmt.Errorf("attn: dst.Data shares memory with q.Data without being the same view")
@@ -56,7 +56,7 @@ func checkFit(q, k, v *Tensor) error {
 		return err
 	}
 	if v.Batch != q.Batch || v.Heads != k.Heads || v.Len != k.Len {
-		return mismatch("v", v, [...]int{q.Batch, k.Heads, k.Len, v.Dim}, [...]string{"q", "k", "k", ""})
+		return checkSizes("v", v, [...]int{q.Batch, k.Heads, k.Len, v.Dim}, [...]string{"q", "k", "k", ""})
 	}
 	return nil
 }
@@ -87,8 +87,8 @@ func shared(dst footprint, inputs ...operand) string {
 	return ""
 }
 
-// mismatch names the first size of x that is not as it must be, as of others.
-func mismatch(name string, x *Tensor, want [4]int, of [4]string) error {
+// checkSizes returns an error that names the first size of a resolved tensor that is not the one it must be, as of others.
+func checkSizes(name string, x *Tensor, want [4]int, of [4]string) error {
 	for i, got := range [...]int{x.Batch, x.Heads, x.Len, x.Dim} {
 		if got != want[i] {
 			return fmt.Errorf("attn: %s.%s is %d, want %d as of %s", name, [...]string{"Batch", "Heads", "Len", "Dim"}[i], got, want[i], of[i])

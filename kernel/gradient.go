@@ -103,14 +103,14 @@ func (g *Gradient) resolve() error {
 	if err := checkQueryKey("Gradient.Q", "Gradient.K", &g.Q, &g.K); err != nil {
 		return err
 	}
-	if err := checkShape("Gradient.V", &g.V, g.Q.Batch, g.K.Heads, g.K.Len, g.V.Dim); err != nil {
+	const q, k, v = "Gradient.Q", "Gradient.K", "Gradient.V"
+	if err := checkSizes(v, &g.V, [...]int{g.Q.Batch, g.K.Heads, g.K.Len, g.V.Dim}, [...]string{q, k, k, v}); err != nil {
 		return err
 	}
-	if err := checkShape("Gradient.O", &g.O, g.Q.Batch, g.Q.Heads, g.Q.Len, g.V.Dim); err != nil {
-		return err
-	}
-	if err := checkShape("Gradient.DO", &g.DO, g.Q.Batch, g.Q.Heads, g.Q.Len, g.V.Dim); err != nil {
-		return err
+	for i, t := range [...]*Tensor{&g.O, &g.DO} {
+		if err := checkSizes(names[3+i], t, [...]int{g.Q.Batch, g.Q.Heads, g.Q.Len, g.V.Dim}, [...]string{q, q, q, v}); err != nil {
+			return err
+		}
 	}
 	like, written := [...]*Tensor{&g.Q, &g.K, &g.V}, [...]string{"Gradient.DQ", "Gradient.DK", "Gradient.DV"}
 	for i, t := range [...]*Tensor{&g.DQ, &g.DK, &g.DV} {
@@ -121,20 +121,13 @@ func (g *Gradient) resolve() error {
 		if err := t.resolveWritten(written[i]); err != nil {
 			return err
 		}
-		if err := checkShape(written[i], t, like[i].Batch, like[i].Heads, like[i].Len, like[i].Dim); err != nil {
+		x, of := like[i], names[i]
+		if err := checkSizes(written[i], t, [...]int{x.Batch, x.Heads, x.Len, x.Dim}, [...]string{of, of, of, of}); err != nil {
 			return err
 		}
 		if t.empty() {
 			t.Data = nil
 		}
-	}
-	return nil
-}
-
-// checkShape returns an error if a resolved tensor has another shape.
-func checkShape(name string, t *Tensor, batch, heads, length, dim int) error {
-	if t.Batch != batch || t.Heads != heads || t.Len != length || t.Dim != dim {
-		return fmt.Errorf("attn: %s is %s, want [%d][%d][%d][%d]", name, t.shape(), batch, heads, length, dim)
 	}
 	return nil
 }

@@ -207,8 +207,9 @@ func (p *Partial) Finish(dst Tensor, lse []float32) error {
 	if err := dst.resolveWritten("dst"); err != nil {
 		return err
 	}
-	if want := [...]int{p.batch, p.heads, p.queries, p.dim}; want != [...]int{dst.Batch, dst.Heads, dst.Len, dst.Dim} {
-		return mismatch("dst", &dst, want, [...]string{"the Partial", "the Partial", "the Partial", "the Partial"})
+	of := "the Partial"
+	if err := checkSizes("dst", &dst, [...]int{p.batch, p.heads, p.queries, p.dim}, [...]string{of, of, of, of}); err != nil {
+		return err
 	}
 	if lse != nil && len(lse) != p.batch*p.heads*p.queries {
 		return fmt.Errorf("attn: lse has %d elements, want one a row, [%d][%d][%d]", len(lse), p.batch, p.heads, p.queries)

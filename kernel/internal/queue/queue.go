@@ -48,7 +48,7 @@ type Call struct {
 // until there are none.
 type Task interface{ Work(h *Hand) }
 
-// A InRuns task has runs of neighbouring items. In others all are one run, claimed one by one.
+// An InRuns task has runs of neighbouring items. In others all are one run, claimed one by one.
 type InRuns interface {
 	Task
 	// Run returns the number of the run of an item, counted from 0 in the order of the items, its
