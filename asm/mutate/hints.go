@@ -12,6 +12,7 @@ var hints = map[string][]string{
 	"matMulRowFloat16":   {"distance"},
 	"matMulRowBFloat16":  {"distance"},
 	"matMulRowInt8":      {"distance"},
+	"aheadPages":         {"ahead", "pages", "step"},
 	"scoreTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"rowScores1":         {"distance", "wrap", "left"},

@@ -19,6 +19,16 @@ func genScore(g *gen) {
 		"scoreUpper is scoreTile for the second half of the panel alone.")
 	g.scores(2)
 	g.RET()
+
+	g.Begin("aheadPages", "func(ahead *float32, pages, step int)",
+		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what scoreTile and valueTile",
+		"are about to read ahead, so that misses of the TLB wait together.")
+	p, pages, step := g.Param("ahead"), g.Param("pages"), g.Param("step")
+	g.Blocks(pages, 1, func() {
+		g.Prefetch(mem(p, 0))
+		g.ADD(p, p, step)
+	})
+	g.RET()
 }
 
 func (g *gen) scores(half a64.V) {

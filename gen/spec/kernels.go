@@ -131,7 +131,7 @@ var Kernels = []Kernel{
 		Name: "ScoreTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("k.Len*PanelWidth")}, {"st", state, write()}, {"q", vector, read("k.Dim*PanelWidth")},
 			{"k", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
-		Hints: map[string][]string{"scoreTile": aheadRows},
+		Hints: map[string][]string{"scoreTile": aheadRows, "aheadPages": {"ahead", "pages", "step"}},
 	}, {
 		Name: "CapTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"n", integer, value},

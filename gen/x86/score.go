@@ -21,6 +21,22 @@ func genScore(g *gen) {
 		"scoreUpper is scoreTile for the second half of the panel alone.")
 	g.scores(1)
 	g.end()
+
+	g.begin("aheadPages", "func(ahead *float32, pages, step int)",
+		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what scoreTile and valueTile",
+		"are about to read ahead. A prefetch that misses the TLB keeps all that follows it from retiring: many at",
+		"once wait together, which takes little longer than one.")
+	g.aheadPages()
+	g.end()
+}
+
+func (g *gen) aheadPages() {
+	p, pages, step, page := g.ptr("ahead"), g.ptr("pages"), g.ptr("step"), g.label("page")
+	g.Label(page)
+	g.PREFETCHT1(mem(p, 0))
+	g.ADDQ(step, p)
+	g.DECQ(pages)
+	g.JNZ(LabelRef(page))
 }
 
 func (g *gen) scores(half int) {

@@ -2125,3 +2125,18 @@ next101:
 end76:
 	VZEROUPPER
 	RET
+
+// func aheadPages(ahead *float32, pages int, step int)
+// Requires: AVX, MMX+
+TEXT ·aheadPages(SB), NOSPLIT, $0-24
+	MOVQ ahead+0(FP), AX
+	MOVQ pages+8(FP), CX
+	MOVQ step+16(FP), DX
+
+page109:
+	PREFETCHT1 (AX)
+	ADDQ       DX, AX
+	DECQ       CX
+	JNZ        page109
+	VZEROUPPER
+	RET

@@ -4,6 +4,7 @@ package avx512
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/selfattn/attn/asm/internal/race"
 	"github.com/selfattn/attn/generic/tile"
@@ -1148,13 +1149,26 @@ func groups(n int) (small, big, rest int) {
 	}
 }
 
-// readAhead returns where rows begin and the bytes from the end of one, in whole pieces, to the next.
+// readAhead returns where rows begin and the bytes from the end of one, in whole pieces, to the next. Their pages are
+// looked up at once.
 func readAhead(rows tile.Rows) (first *float32, wrap int) {
 	if rows.Len > 0 {
 		first = &rows.Data[0]
+		pages, step := pagesOf(uintptr(unsafe.Pointer(first)), rows)
+		aheadPages(first, pages, step)
 	}
 	pieces := (rows.Dim + tile.Piece - 1) / tile.Piece
 	return first, 4 * (rows.Stride - pieces*tile.Piece)
+}
+
+// pagesOf returns how many pages of memory hold rows that begin at an address, and the bytes from there to a line of
+// the next one. Rows that are further apart count one each.
+func pagesOf(first uintptr, rows tile.Rows) (pages, step int) {
+	const page = 4096
+	if step = 4 * rows.Stride; step >= page {
+		return rows.Len, step
+	}
+	return (int(first%page) + step*(rows.Len-1) + 4*rows.Dim + page - 1) / page, page
 }
 
 // prefetchDistance is the number of rows of dim elements from where K is read to where it is

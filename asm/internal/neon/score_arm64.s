@@ -1793,3 +1793,20 @@ rest72:
 next68:
 end52:
 	RET
+
+// func aheadPages(ahead *float32, pages int, step int)
+TEXT ·aheadPages(SB), NOSPLIT, $0-24
+	MOVD    ahead+0(FP), R0
+	MOVD    pages+8(FP), R1
+	MOVD    step+16(FP), R2
+	CBZ     R1, rest74
+	PCALIGN $16
+
+block73:
+	PRFM (R0), PLDL2KEEP
+	ADD  R2, R0, R0
+	SUBS $1, R1, R1
+	BNE  block73
+
+rest74:
+	RET
