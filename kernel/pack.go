@@ -79,7 +79,8 @@ func (b *panel) multiplyRow(t Type, c tile.Rows, a, start []float32, add bool) {
 // be nil.
 //
 // A Packed takes as much memory as the elements of b in their type, up to a multiple of 16 columns, or as
-// float32 where there are no more than 8. Linux is asked for huge pages where whole ones fit in.
+// float32 where there are no more than 8. From 256 KiB on, Linux is asked for huge pages, of which the first and
+// the last may hold other memory of the heap too.
 //
 // It returns an error that names the argument if shape, stride, length of Data or options are wrong.
 func Pack(b Matrix, opts *PackOptions) (*Packed, error) { return packNamed("b", b, opts) }

@@ -11,19 +11,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whole huge pages inside of large memory are asked for, and nothing of what is small.
+// Huge pages are asked for to both ends, also for less than one, and nothing for what is small.
 func TestHuge(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
 		t.Skip("no huge pages")
 	}
-	for _, n := range []int{0, 1, 1 << 10, 4<<20 - 1} {
+	for _, n := range []int{0, 1, 1 << 10, smallest/2 - 1, smallest / 2, 4<<20 - 1} { // ascending, as pages stay huge
 		x := Huge(make([]uint16, n))
 		require.Len(t, x, n)
 		for i := range x {
 			x[i] = uint16(i)
 		}
-		if n > 1<<20 {
-			require.Contains(t, flags(t, uintptr(unsafe.Pointer(&x[n/2]))), " hg")
+		if 2*n < smallest {
+			continue
+		}
+		for _, i := range []int{0, n / 2, n - 1} {
+			require.Contains(t, flags(t, uintptr(unsafe.Pointer(&x[i]))), " hg")
 		}
 	}
 }
