@@ -1,6 +1,7 @@
 package x86
 
 import (
+	"math/bits"
 	"strings"
 
 	. "github.com/mmcloughlin/avo/operand"
@@ -45,13 +46,14 @@ type stored struct {
 }
 
 // matMulRow is the product of one row by two panels at a time, as the two chains of one would wait for
-// their FMAs: it reads as fast as L3 gives.
+// their FMAs: it reads as fast as L3 gives. What comes next is two panels too, so prefetches behind the end of the
+// second panel are of the first of those, and near the end of the first panel they jump to the second of those.
 //
 //	V0-V3 sums, V4 a broadcast of a, V5 converted elements, V6-V9 scales
 func (g *gen) matMulRow(t stored) {
 	g.begin("matMulRow"+t.name, "func(c, a, start *float32, b "+t.element+","+t.scale+" k, add, distance int)",
 		"matMulRow"+t.name+" computes the columns of two panels for a row of a product, as [tile.MatMulRow"+t.name+"]. It prefetches",
-		"what lies so many bytes behind b, the distance: a line of several, more of them are slower.")
+		"what lies so many bytes behind b, the distance: two lines of several, more of them are slower.")
 	c, a, s, b, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("distance")
 	row, vector := 2*g.lanes*t.size, g.lanes*t.size // bytes of b
 	second := g.GP64()                              // panel
@@ -108,11 +110,22 @@ func (g *gen) matMulRow(t stored) {
 	g.DECQ(singles)
 	g.JNZ(LabelRef(single))
 	g.Label(four)
+	first, jump, last := g.GP64(), g.GP64(), g.GP64() // distances in the first panel; the last fours of steps
+	g.MOVQ(distance, first)
+	g.MOVQ(k, jump)
+	g.IMUL3Q(I32(2*row), jump, jump)
+	g.ADDQ(distance, jump)
+	g.MOVQ(distance, last)
+	g.SHRQ(U8(bits.TrailingZeros(uint(4*row))), last)
 	g.SHRQ(U8(2), k)
 	g.JZ(LabelRef(done))
 	g.loop(loop)
-	for _, p := range panels {
-		g.PREFETCHT1(at(p, distance, 1, 0))
+	g.CMPQ(k, last)
+	g.CMOVQLE(jump, first)
+	for i, ahead := range []reg.GPVirtual{first, distance} {
+		for half := 0; half < 4*row; half += max(2*row, 64) {
+			g.PREFETCHT1(at(panels[i], ahead, 1, half))
+		}
 	}
 	for i := range 4 {
 		step(i)

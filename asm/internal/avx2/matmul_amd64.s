@@ -1893,7 +1893,7 @@ end15:
 	RET
 
 // func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·matMulRow(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -1936,13 +1936,23 @@ single119:
 	JNZ          single119
 
 four120:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+128, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x08, R10
 	SHRQ    $0x02, SI
 	JZ      done123
 	PCALIGN $0x20
 
 loop121:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   128(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   128(R8)(DI*1)
 	VBROADCASTSS (CX), Y4
 	VFMADD231PS  (BX), Y4, Y0
 	VFMADD231PS  32(BX), Y4, Y1
@@ -3589,7 +3599,7 @@ end127:
 	RET
 
 // func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
-// Requires: AVX, F16C, FMA3, MMX+
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
 TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3636,13 +3646,23 @@ single231:
 	JNZ          single231
 
 four232:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+64, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x07, R10
 	SHRQ    $0x02, SI
 	JZ      done235
 	PCALIGN $0x20
 
 loop233:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   64(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   64(R8)(DI*1)
 	VBROADCASTSS (CX), Y4
 	VCVTPH2PS    (BX), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -5445,7 +5465,7 @@ end239:
 	RET
 
 // func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -5496,13 +5516,23 @@ single343:
 	JNZ          single343
 
 four344:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+64, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x07, R10
 	SHRQ    $0x02, SI
 	JZ      done347
 	PCALIGN $0x20
 
 loop345:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   64(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   64(R8)(DI*1)
 	VBROADCASTSS (CX), Y4
 	VPMOVZXWD    (BX), Y5
 	VPSLLD       $0x10, Y5, Y5
@@ -7456,7 +7486,7 @@ end351:
 	RET
 
 // func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·matMulRowInt8(SB), NOSPLIT, $0-64
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -7516,12 +7546,20 @@ single455:
 	JNZ          single455
 
 four456:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+32, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x06, R10
 	SHRQ    $0x02, SI
 	JZ      done459
 	PCALIGN $0x20
 
 loop457:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
 	VBROADCASTSS (CX), Y4
 	VPMOVSXBD    (BX), Y5

@@ -14,7 +14,7 @@ func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, d
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches
-// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
 func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
@@ -26,7 +26,7 @@ func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add in
 func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
 func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
@@ -38,7 +38,7 @@ func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, 
 func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowBFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
 func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
@@ -50,7 +50,7 @@ func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int,
 func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
 // matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulRowInt8]. It prefetches
-// what lies so many bytes behind b, the distance: a line of several, more of them are slower.
+// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
 func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)

@@ -5380,7 +5380,7 @@ end21:
 	RET
 
 // func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·matMulRow(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -5423,13 +5423,23 @@ single299:
 	JNZ          single299
 
 four300:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+256, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x09, R10
 	SHRQ    $0x02, SI
 	JZ      done303
 	PCALIGN $0x20
 
 loop301:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   256(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   256(R8)(DI*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  (BX), Z4, Z0
 	VFMADD231PS  64(BX), Z4, Z1
@@ -10348,7 +10358,7 @@ end307:
 	RET
 
 // func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -10395,13 +10405,23 @@ single585:
 	JNZ          single585
 
 four586:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+128, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x08, R10
 	SHRQ    $0x02, SI
 	JZ      done589
 	PCALIGN $0x20
 
 loop587:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   128(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   128(R8)(DI*1)
 	VBROADCASTSS (CX), Z4
 	VCVTPH2PS    (BX), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -15752,7 +15772,7 @@ end593:
 	RET
 
 // func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -15803,13 +15823,23 @@ single871:
 	JNZ          single871
 
 four872:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+128, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x08, R10
 	SHRQ    $0x02, SI
 	JZ      done875
 	PCALIGN $0x20
 
 loop873:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   128(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   128(R8)(DI*1)
 	VBROADCASTSS (CX), Z4
 	VPMOVZXWD    (BX), Z5
 	VPSLLD       $0x10, Z5, Z5
@@ -21559,7 +21589,7 @@ end879:
 	RET
 
 // func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·matMulRowInt8(SB), NOSPLIT, $0-64
 	MOVQ    c+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -21619,13 +21649,23 @@ single1157:
 	JNZ          single1157
 
 four1158:
+	MOVQ    DI, DX
+	MOVQ    SI, R9
+	IMUL3Q  $+64, R9, R9
+	ADDQ    DI, R9
+	MOVQ    DI, R10
+	SHRQ    $0x07, R10
 	SHRQ    $0x02, SI
 	JZ      done1161
 	PCALIGN $0x20
 
 loop1159:
-	PREFETCHT1   (BX)(DI*1)
+	CMPQ         SI, R10
+	CMOVQLE      R9, DX
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   64(BX)(DX*1)
 	PREFETCHT1   (R8)(DI*1)
+	PREFETCHT1   64(R8)(DI*1)
 	VBROADCASTSS (CX), Z4
 	VPMOVSXBD    (BX), Z5
 	VCVTDQ2PS    Z5, Z5
