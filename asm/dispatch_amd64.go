@@ -793,16 +793,16 @@ func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
 }
 
 // RowsTile is [tile.RowsTile].
-func RowsTile(c, a, b tile.Rows) {
+func RowsTile(c, a, b, ahead tile.Rows) {
 	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.RowsTile(c, a, b)
+		avx512.RowsTile(c, a, b, ahead)
 		return
 	}
 	if level >= levelAVX2 {
-		avx2.RowsTile(c, a, b)
+		avx2.RowsTile(c, a, b, ahead)
 		return
 	}
-	tile.RowsTile(c, a, b)
+	tile.RowsTile(c, a, b, ahead)
 }
 
 // ColsTile is [tile.ColsTile].

@@ -564,12 +564,12 @@ func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
 }
 
 // RowsTile is [tile.RowsTile].
-func RowsTile(c, a, b tile.Rows) {
+func RowsTile(c, a, b, ahead tile.Rows) {
 	if level >= levelNEON {
-		neon.RowsTile(c, a, b)
+		neon.RowsTile(c, a, b, ahead)
 		return
 	}
-	tile.RowsTile(c, a, b)
+	tile.RowsTile(c, a, b, ahead)
 }
 
 // ColsTile is [tile.ColsTile].

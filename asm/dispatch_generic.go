@@ -323,8 +323,8 @@ func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
 }
 
 // RowsTile is [tile.RowsTile].
-func RowsTile(c, a, b tile.Rows) {
-	tile.RowsTile(c, a, b)
+func RowsTile(c, a, b, ahead tile.Rows) {
+	tile.RowsTile(c, a, b, ahead)
 }
 
 // ColsTile is [tile.ColsTile].

@@ -45,8 +45,10 @@ func TestGradient(t *testing.T) {
 
 					c, a, b := m.matrix(r, n, w, kind), m.matrix(r, n, k, kind), m.matrix(r, k, w, kind)
 					want = c.clone()
-					tile.RowsTile(want.rows(), a.rows(), b.rows())
-					impl.RowsTile(c.rows(), a.rows(), b.rows())
+					tile.RowsTile(want.rows(), a.rows(), b.rows(), tile.Rows{})
+					ahead := a.rows()
+					ahead.Len = r.IntN(n + 1)
+					impl.RowsTile(c.rows(), a.rows(), b.rows(), ahead)
 					equalMatrix(t, want, c, "RowsTile %s", what)
 
 					if n <= tile.GradientQueries {

@@ -71,7 +71,7 @@ type Impl struct {
 	GradDrop           func(ds, p tile.Rows, start *[tile.MaxPanel]float32, lanes *[tile.Keys]uint32)
 	GradCap            func(ds tile.Rows, s []float32, inverse float32)
 	ClearTile          func(x tile.Rows, lanes *[tile.Keys]uint32)
-	RowsTile           func(c, a, b tile.Rows)
+	RowsTile           func(c, a, b, ahead tile.Rows)
 	ColsTile           func(c, a, b tile.Rows)
 	Rotary             func(x, cos, sin tile.Rows, interleaved bool)
 }

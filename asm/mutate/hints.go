@@ -33,4 +33,5 @@ var hints = map[string][]string{
 	"rowValues4BFloat16": {"distance"},
 	"rowValues1Int8":     {"distance"},
 	"rowValues4Int8":     {"distance"},
+	"rowsTile":           {"ahead", "rows", "width", "wrap", "left"},
 }

@@ -34,15 +34,19 @@ func genGradient(g *gen) {
 	g.clearTile()
 	g.RET()
 
-	g.Begin("rowsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
-		"rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile].")
-	a := g.rows(g.Param("a"), g.elems("lda"))
-	g.addProduct(&gemm{elements: a.elements, element: a.element, next: a.next}, a.point, a.advance)
+	g.Begin("rowsTile", "func(c *float32, apart int, a *float32, lda int, b *float32, ldb, k, small, big, rest int, ahead *float32, rows, width, wrap int)",
+		"rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile]. Rows of c are so",
+		"many bytes apart. The last parameters are those of ahead.")
+	a, ahead := g.rows(g.Param("a"), g.elems("lda")), g.ahead()
+	g.addProduct(&gemm{elements: a.elements, element: a.element, next: func(rows, steps int) {
+		a.next(rows, steps)
+		ahead.read(steps)
+	}}, a.point, a.advance)
 	g.RET()
 
-	g.Begin("colsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
+	g.Begin("colsTile", "func(c *float32, apart int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
 		"colsTile adds a product with a transpose, of small, big and rest tiles of rows, to a panel of columns,",
-		"as [tile.ColsTile].")
+		"as [tile.ColsTile]. Rows of c are so many bytes apart.")
 	cols := g.columns(g.Param("a"), g.elems("lda"))
 	g.addProduct(&gemm{elements: cols.elements, element: cols.element, next: func(int, int) {}}, cols.point, cols.advance)
 	g.RET()
@@ -168,7 +172,7 @@ func (g *gen) seenLanes(lanes a64.X) func(f func(i, mask a64.V)) {
 
 // addProduct adds a product of a, which point and advance go through, to columns of c.
 func (g *gen) addProduct(tiles *gemm, point func(rows int), advance func(rows int)) {
-	c, b, ldc := g.Param("c"), g.Param("b"), g.elems("ldc")
+	c, b, apart := g.Param("c"), g.Param("b"), g.Param("apart")
 	tiles.gen, tiles.k, tiles.panel, tiles.stride = g, g.Param("k"), g.X(), g.elems("ldb")
 	tiles.singles, tiles.fours = g.X(), g.X()
 	tiles.start = func(rows int) {
@@ -181,7 +185,7 @@ func (g *gen) addProduct(tiles *gemm, point func(rows int), advance func(rows in
 			g.load(grid(24, 4), c, 0)
 			g.Add(grid(acc(r), 4), grid(24, 4), grid(acc(r), 4))
 			g.store(grid(acc(r), 4), c, 0)
-			g.ADD(c, c, ldc)
+			g.ADD(c, c, apart)
 		}
 	}
 	g.groups(func(rows int) {

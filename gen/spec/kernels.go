@@ -248,7 +248,8 @@ var Kernels = []Kernel{
 		Params: []Param{{"x", rows, write()}, {"lanes", bits, read()}},
 	}, {
 		Name: "RowsTile", Width: "c.Dim",
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", rows, read()}},
+		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", rows, read()}, {"ahead", rows, value}},
+		Hints:  map[string][]string{"rowsTile": aheadRows},
 	}, {
 		Name: "ColsTile", Width: "c.Dim",
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"b", rows, read()}},

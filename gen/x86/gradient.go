@@ -37,14 +37,15 @@ func genGradient(g *gen) {
 	g.clearTile()
 	g.end()
 
-	g.begin("rowsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
-		"rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile].")
+	g.begin("rowsTile", "func(c *float32, apart int, a *float32, lda int, b *float32, ldb, k, small, big, rest int, ahead *float32, rows, width, wrap, left int)",
+		"rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile]. Rows of c are so",
+		"many bytes apart. The last parameters are those of readAhead.")
 	g.rowsTile()
 	g.end()
 
-	g.begin("colsTile", "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
+	g.begin("colsTile", "func(c *float32, apart int, a *float32, lda int, b *float32, ldb, k, small, big, rest int)",
 		"colsTile adds a product with a transpose, of small, big and rest tiles of rows, to a panel of columns,",
-		"as [tile.ColsTile].")
+		"as [tile.ColsTile]. Rows of c are so many bytes apart.")
 	g.colsTile()
 	g.end()
 }
@@ -196,17 +197,17 @@ func (s strided) row(step, disp int) Mem {
 }
 
 // addRow ends a chain of a row of c, which it leaves.
-func (g *gen) addRow(c reg.GPVirtual, ldc Op, row int) {
+func (g *gen) addRow(c reg.GPVirtual, row int) {
 	for h := range 2 {
 		g.VADDPS(mem(c, g.w()*h), g.V(2*row+h), g.V(2*row+h))
 		g.VMOVUPS(g.V(2*row+h), mem(c, g.w()*h))
 	}
-	g.ADDQ(ldc, c)
+	g.ADDQ(g.param("apart"), c)
 }
 
 func (g *gen) rowsTile() {
 	c, a0, k, b := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.strided("ldb")
-	ldc, a := g.elems("ldc"), g.rowPointers(g.elems("lda"))
+	a := g.rowPointers(g.elems("lda"))
 	tiles := &gemm{
 		gen:    g,
 		k:      k,
@@ -220,8 +221,9 @@ func (g *gen) rowsTile() {
 		next: func(rows, steps int) {
 			g.advance(b.at, b.stride, steps)
 			g.shift(a, rows, 4*steps)
+			g.readAhead(steps)
 		},
-		finish: func(row int) { g.addRow(c, ldc, row) },
+		finish: func(row int) { g.addRow(c, row) },
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)
@@ -231,7 +233,6 @@ func (g *gen) rowsTile() {
 
 func (g *gen) colsTile() {
 	c, a0, k, a, b := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.strided("lda"), g.strided("ldb")
-	ldc := g.elems("ldc")
 	tiles := &gemm{
 		gen:    g,
 		k:      k,
@@ -246,7 +247,7 @@ func (g *gen) colsTile() {
 			g.advance(b.at, b.stride, steps)
 			g.advance(a.at, a.stride, steps)
 		},
-		finish: func(row int) { g.addRow(c, ldc, row) },
+		finish: func(row int) { g.addRow(c, row) },
 	}
 	g.groups(func(rows int) {
 		tiles.tile(rows)

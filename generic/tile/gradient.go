@@ -81,7 +81,7 @@ func ClearTile(x Rows, lanes *[Keys]uint32) {
 
 // RowsTile adds a product to columns of c, c[j][x] += chain over i < a.Dim of FMA(a[j][i], b[i][x], .). c and a
 // have as many rows, and b has a.Dim of them.
-func RowsTile(c, a, b Rows) {
+func RowsTile(c, a, b, ahead Rows) {
 	for j := range c.Len {
 		row := c.Row(j)
 		for x := range row {

@@ -1016,12 +1016,13 @@ func ClearTile(x tile.Rows, lanes *[tile.Keys]uint32) {
 // RowsTile is [tile.RowsTile].
 //
 //go:noinline
-func RowsTile(c, a, b tile.Rows) {
+func RowsTile(c, a, b, ahead tile.Rows) {
 	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
 	small, big, rest := groups(c.Len)
-	rowsTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Dim, small, big, rest)
+	first, wrap := readAhead(ahead)
+	rowsTile(&c.Data[0], 4*c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Dim, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
 // ColsTile is [tile.ColsTile].
@@ -1032,7 +1033,7 @@ func ColsTile(c, a, b tile.Rows) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
 	small, big, rest := groups(c.Len)
-	colsTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Len, small, big, rest)
+	colsTile(&c.Data[0], 4*c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Len, small, big, rest)
 }
 
 // Rotary is [tile.Rotary].

@@ -28,13 +28,14 @@ func gradCap(ds *float32, stride int, s *float32, n int, inverse float32)
 //go:noescape
 func clearTile(x *float32, stride int, lanes *[256]uint32, n int)
 
-// rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile].
+// rowsTile adds a product of small, big and rest tiles of rows to a panel of columns, as [tile.RowsTile]. Rows of c are so
+// many bytes apart. The last parameters are those of ahead.
 //
 //go:noescape
-func rowsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
+func rowsTile(c *float32, apart int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int)
 
 // colsTile adds a product with a transpose, of small, big and rest tiles of rows, to a panel of columns,
-// as [tile.ColsTile].
+// as [tile.ColsTile]. Rows of c are so many bytes apart.
 //
 //go:noescape
-func colsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
+func colsTile(c *float32, apart int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)

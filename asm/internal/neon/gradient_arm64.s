@@ -1228,20 +1228,24 @@ block40:
 rest41:
 	RET
 
-// func rowsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
-TEXT ·rowsTile(SB), NOSPLIT, $0-80
+// func rowsTile(c *float32, apart int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int, ahead *float32, rows int, width int, wrap int)
+TEXT ·rowsTile(SB), NOSPLIT, $0-112
 	MOVD    a+16(FP), R0
 	MOVD    lda+24(FP), R1
 	LSL     $2, R1, R1
-	MOVD    c+0(FP), R8
-	MOVD    b+32(FP), R9
-	MOVD    ldc+8(FP), R10
-	LSL     $2, R10, R10
-	MOVD    k+48(FP), R11
-	MOVD    ldb+40(FP), R13
-	LSL     $2, R13, R13
-	MOVD    small+56(FP), R19
-	CBZ     R19, rest43
+	MOVD    ahead+80(FP), R8
+	MOVD    rows+88(FP), R9
+	MOVD    width+96(FP), R10
+	MOVD    wrap+104(FP), R11
+	MOVD    width+96(FP), R12
+	MOVD    c+0(FP), R13
+	MOVD    b+32(FP), R14
+	MOVD    apart+8(FP), R15
+	MOVD    k+48(FP), R19
+	MOVD    ldb+40(FP), R21
+	LSL     $2, R21, R21
+	MOVD    small+56(FP), R24
+	CBZ     R24, rest43
 	PCALIGN $16
 
 block42:
@@ -1265,15 +1269,15 @@ block42:
 	VMOVI   $0, V17.B16
 	VMOVI   $0, V18.B16
 	VMOVI   $0, V19.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
 	ADD     R1, R0, R3
 	ADD     R1, R3, R4
 	ADD     R1, R4, R5
 	ADD     R1, R5, R6
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest45
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest45
 	PCALIGN $16
 
 block44:
@@ -1282,7 +1286,7 @@ block44:
 	FMOVS (R4)(R2), F26
 	FMOVS (R5)(R2), F27
 	FMOVS (R6)(R2), F28
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -1293,7 +1297,7 @@ block44:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -1304,13 +1308,13 @@ block44:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
+	SUBS  $1, R22, R22
 	BNE   block44
 
 rest45:
-	CBZ     R15, rest47
+	CBZ     R23, rest47
 	PCALIGN $16
 
 block46:
@@ -1319,7 +1323,7 @@ block46:
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
 	WORD  $0x3ce268bb // ldr q27, [x5,x2]
 	WORD  $0x3ce268dc // ldr q28, [x6,x2]
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -1330,7 +1334,7 @@ block46:
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -1341,8 +1345,8 @@ block46:
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
 	WORD  $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -1353,7 +1357,7 @@ block46:
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -1364,8 +1368,8 @@ block46:
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
 	WORD  $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -1376,7 +1380,7 @@ block46:
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -1387,8 +1391,8 @@ block46:
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
 	WORD  $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -1399,7 +1403,7 @@ block46:
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1410,67 +1414,80 @@ block46:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	WORD  $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
-	BNE   block46
+	CBZ   R9, ahead48
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead48
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
+
+ahead48:
+	SUBS $1, R23, R23
+	BNE  block46
 
 rest47:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FSTPQ (F4, F5), (R8)
-	FSTPQ (F6, F7), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F4, F5), (R13)
+	FSTPQ (F6, F7), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
 	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
 	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
-	FSTPQ (F8, F9), (R8)
-	FSTPQ (F10, F11), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F8, F9), (R13)
+	FSTPQ (F10, F11), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
 	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
 	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
-	FSTPQ (F12, F13), (R8)
-	FSTPQ (F14, F15), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F12, F13), (R13)
+	FSTPQ (F14, F15), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
 	WORD  $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
 	WORD  $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
 	WORD  $0x4e33d773 // fadd v19.4s, v27.4s, v19.4s
-	FSTPQ (F16, F17), (R8)
-	FSTPQ (F18, F19), 32(R8)
-	ADD   R10, R8, R8
+	FSTPQ (F16, F17), (R13)
+	FSTPQ (F18, F19), 32(R13)
+	ADD   R15, R13, R13
 	ADD   R1, R6, R0
-	SUBS  $1, R19, R19
+	SUBS  $1, R24, R24
 	BNE   block42
 
 rest43:
-	MOVD    big+64(FP), R19
-	CBZ     R19, rest49
+	MOVD    big+64(FP), R24
+	CBZ     R24, rest50
 	PCALIGN $16
 
-block48:
+block49:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1495,26 +1512,26 @@ block48:
 	VMOVI   $0, V21.B16
 	VMOVI   $0, V22.B16
 	VMOVI   $0, V23.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
 	ADD     R1, R0, R3
 	ADD     R1, R3, R4
 	ADD     R1, R4, R5
 	ADD     R1, R5, R6
 	ADD     R1, R6, R7
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest51
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest52
 	PCALIGN $16
 
-block50:
+block51:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
 	FMOVS (R5)(R2), F27
 	FMOVS (R6)(R2), F28
 	FMOVS (R7)(R2), F29
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -1527,7 +1544,7 @@ block50:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -1540,23 +1557,23 @@ block50:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
-	BNE   block50
+	SUBS  $1, R22, R22
+	BNE   block51
 
-rest51:
-	CBZ     R15, rest53
+rest52:
+	CBZ     R23, rest54
 	PCALIGN $16
 
-block52:
+block53:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
 	WORD  $0x3ce268bb // ldr q27, [x5,x2]
 	WORD  $0x3ce268dc // ldr q28, [x6,x2]
 	WORD  $0x3ce268fd // ldr q29, [x7,x2]
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -1569,7 +1586,7 @@ block52:
 	WORD  $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -1582,8 +1599,8 @@ block52:
 	WORD  $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
 	WORD  $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
 	WORD  $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -1596,7 +1613,7 @@ block52:
 	WORD  $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -1609,8 +1626,8 @@ block52:
 	WORD  $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
 	WORD  $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
 	WORD  $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -1623,7 +1640,7 @@ block52:
 	WORD  $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -1636,8 +1653,8 @@ block52:
 	WORD  $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
 	WORD  $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
 	WORD  $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -1650,7 +1667,7 @@ block52:
 	WORD  $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -1663,150 +1680,176 @@ block52:
 	WORD  $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
 	WORD  $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
 	WORD  $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
-	BNE   block52
+	CBZ   R9, ahead55
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead55
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
 
-rest53:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+ahead55:
+	SUBS $1, R23, R23
+	BNE  block53
+
+rest54:
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FSTPQ (F4, F5), (R8)
-	FSTPQ (F6, F7), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F4, F5), (R13)
+	FSTPQ (F6, F7), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
 	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
 	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
-	FSTPQ (F8, F9), (R8)
-	FSTPQ (F10, F11), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F8, F9), (R13)
+	FSTPQ (F10, F11), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
 	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
 	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
-	FSTPQ (F12, F13), (R8)
-	FSTPQ (F14, F15), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F12, F13), (R13)
+	FSTPQ (F14, F15), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
 	WORD  $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
 	WORD  $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
 	WORD  $0x4e33d773 // fadd v19.4s, v27.4s, v19.4s
-	FSTPQ (F16, F17), (R8)
-	FSTPQ (F18, F19), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F16, F17), (R13)
+	FSTPQ (F18, F19), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e34d714 // fadd v20.4s, v24.4s, v20.4s
 	WORD  $0x4e35d735 // fadd v21.4s, v25.4s, v21.4s
 	WORD  $0x4e36d756 // fadd v22.4s, v26.4s, v22.4s
 	WORD  $0x4e37d777 // fadd v23.4s, v27.4s, v23.4s
-	FSTPQ (F20, F21), (R8)
-	FSTPQ (F22, F23), 32(R8)
-	ADD   R10, R8, R8
+	FSTPQ (F20, F21), (R13)
+	FSTPQ (F22, F23), 32(R13)
+	ADD   R15, R13, R13
 	ADD   R1, R7, R0
-	SUBS  $1, R19, R19
-	BNE   block48
+	SUBS  $1, R24, R24
+	BNE   block49
 
-rest49:
-	MOVD    rest+72(FP), R19
-	CMP     $1, R19
-	BNE     next55
+rest50:
+	MOVD    rest+72(FP), R24
+	CMP     $1, R24
+	BNE     next57
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
 	VMOVI   $0, V3.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest57
-	PCALIGN $16
-
-block56:
-	FMOVS (R0)(R2), F24
-	FLDPQ (R12), (F30, F31)
-	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R12), (F30, F31)
-	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
-	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   R13, R12, R12
-	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
-	BNE   block56
-
-rest57:
-	CBZ     R15, rest59
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest59
 	PCALIGN $16
 
 block58:
-	WORD  $0x3ce26818 // ldr q24, [x0,x2]
-	FLDPQ (R12), (F30, F31)
+	FMOVS (R0)(R2), F24
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
-	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
-	FLDPQ 32(R12), (F30, F31)
-	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
-	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
-	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
-	FLDPQ 32(R12), (F30, F31)
-	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
-	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
-	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
-	FLDPQ 32(R12), (F30, F31)
-	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
-	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
-	ADD   R13, R12, R12
-	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
+	ADD   R21, R20, R20
+	ADD   $4, R2, R2
+	SUBS  $1, R22, R22
 	BNE   block58
 
 rest59:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	CBZ     R23, rest61
+	PCALIGN $16
+
+block60:
+	WORD  $0x3ce26818 // ldr q24, [x0,x2]
+	FLDPQ (R20), (F30, F31)
+	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	FLDPQ 32(R20), (F30, F31)
+	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
+	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
+	FLDPQ 32(R20), (F30, F31)
+	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
+	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
+	FLDPQ 32(R20), (F30, F31)
+	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
+	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
+	FLDPQ 32(R20), (F30, F31)
+	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	ADD   R21, R20, R20
+	ADD   $16, R2, R2
+	CBZ   R9, ahead62
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead62
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
+
+ahead62:
+	SUBS $1, R23, R23
+	BNE  block60
+
+rest61:
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	B     end54
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	B     end56
 
-next55:
-	CMP     $2, R19
-	BNE     next60
+next57:
+	CMP     $2, R24
+	BNE     next63
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1815,110 +1858,123 @@ next55:
 	VMOVI   $0, V5.B16
 	VMOVI   $0, V6.B16
 	VMOVI   $0, V7.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
 	ADD     R1, R0, R3
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest62
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest65
 	PCALIGN $16
 
-block61:
+block64:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
-	BNE   block61
+	SUBS  $1, R22, R22
+	BNE   block64
 
-rest62:
-	CBZ     R15, rest64
+rest65:
+	CBZ     R23, rest67
 	PCALIGN $16
 
-block63:
+block66:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
-	BNE   block63
+	CBZ   R9, ahead68
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead68
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
 
-rest64:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+ahead68:
+	SUBS $1, R23, R23
+	BNE  block66
+
+rest67:
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FSTPQ (F4, F5), (R8)
-	FSTPQ (F6, F7), 32(R8)
-	B     end54
+	FSTPQ (F4, F5), (R13)
+	FSTPQ (F6, F7), 32(R13)
+	B     end56
 
-next60:
-	CMP     $3, R19
-	BNE     next65
+next63:
+	CMP     $3, R24
+	BNE     next69
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -1931,142 +1987,155 @@ next60:
 	VMOVI   $0, V9.B16
 	VMOVI   $0, V10.B16
 	VMOVI   $0, V11.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
 	ADD     R1, R0, R3
 	ADD     R1, R3, R4
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest67
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest71
 	PCALIGN $16
 
-block66:
+block70:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
-	BNE   block66
+	SUBS  $1, R22, R22
+	BNE   block70
 
-rest67:
-	CBZ     R15, rest69
+rest71:
+	CBZ     R23, rest73
 	PCALIGN $16
 
-block68:
+block72:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
 	WORD  $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
 	WORD  $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	WORD  $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
 	WORD  $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
 	WORD  $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
 	WORD  $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
 	WORD  $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
-	BNE   block68
+	CBZ   R9, ahead74
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead74
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
 
-rest69:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+ahead74:
+	SUBS $1, R23, R23
+	BNE  block72
+
+rest73:
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FSTPQ (F4, F5), (R8)
-	FSTPQ (F6, F7), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F4, F5), (R13)
+	FSTPQ (F6, F7), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
 	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
 	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
-	FSTPQ (F8, F9), (R8)
-	FSTPQ (F10, F11), 32(R8)
-	B     end54
+	FSTPQ (F8, F9), (R13)
+	FSTPQ (F10, F11), 32(R13)
+	B     end56
 
-next65:
-	CMP     $4, R19
-	BNE     next70
+next69:
+	CMP     $4, R24
+	BNE     next75
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2083,22 +2152,22 @@ next65:
 	VMOVI   $0, V13.B16
 	VMOVI   $0, V14.B16
 	VMOVI   $0, V15.B16
-	MOVD    R9, R12
+	MOVD    R14, R20
 	MOVD    $0x0, R2
 	ADD     R1, R0, R3
 	ADD     R1, R3, R4
 	ADD     R1, R4, R5
-	AND     $3, R11, R14
-	LSR     $2, R11, R15
-	CBZ     R14, rest72
+	AND     $3, R19, R22
+	LSR     $2, R19, R23
+	CBZ     R22, rest77
 	PCALIGN $16
 
-block71:
+block76:
 	FMOVS (R0)(R2), F24
 	FMOVS (R3)(R2), F25
 	FMOVS (R4)(R2), F26
 	FMOVS (R5)(R2), F27
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -2107,7 +2176,7 @@ block71:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -2116,21 +2185,21 @@ block71:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $4, R2, R2
-	SUBS  $1, R14, R14
-	BNE   block71
+	SUBS  $1, R22, R22
+	BNE   block76
 
-rest72:
-	CBZ     R15, rest74
+rest77:
+	CBZ     R23, rest79
 	PCALIGN $16
 
-block73:
+block78:
 	WORD  $0x3ce26818 // ldr q24, [x0,x2]
 	WORD  $0x3ce26879 // ldr q25, [x3,x2]
 	WORD  $0x3ce2689a // ldr q26, [x4,x2]
 	WORD  $0x3ce268bb // ldr q27, [x5,x2]
-	FLDPQ (R12), (F30, F31)
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
@@ -2139,7 +2208,7 @@ block73:
 	WORD  $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
 	WORD  $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
 	WORD  $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
@@ -2148,8 +2217,8 @@ block73:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	WORD  $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
 	WORD  $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
@@ -2158,7 +2227,7 @@ block73:
 	WORD  $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
 	WORD  $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
 	WORD  $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
@@ -2167,8 +2236,8 @@ block73:
 	WORD  $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
 	WORD  $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
 	WORD  $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
@@ -2177,7 +2246,7 @@ block73:
 	WORD  $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
 	WORD  $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
 	WORD  $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
@@ -2186,8 +2255,8 @@ block73:
 	WORD  $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
 	WORD  $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
 	WORD  $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
-	ADD   R13, R12, R12
-	FLDPQ (R12), (F30, F31)
+	ADD   R21, R20, R20
+	FLDPQ (R20), (F30, F31)
 	WORD  $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
@@ -2196,7 +2265,7 @@ block73:
 	WORD  $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
-	FLDPQ 32(R12), (F30, F31)
+	FLDPQ 32(R20), (F30, F31)
 	WORD  $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
 	WORD  $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
 	WORD  $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
@@ -2205,70 +2274,82 @@ block73:
 	WORD  $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
 	WORD  $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
-	ADD   R13, R12, R12
+	ADD   R21, R20, R20
 	ADD   $16, R2, R2
-	SUBS  $1, R15, R15
-	BNE   block73
+	CBZ   R9, ahead80
+	PRFM  (R8), PLDL2KEEP
+	PRFM  64(R8), PLDL2KEEP
+	PRFM  128(R8), PLDL2KEEP
+	PRFM  192(R8), PLDL2KEEP
+	ADD   $256, R8, R8
+	SUBS  $64, R12, R12
+	BGT   ahead80
+	ADD   R11, R8, R8
+	MOVD  R10, R12
+	SUBS  $1, R9, R9
 
-rest74:
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+ahead80:
+	SUBS $1, R23, R23
+	BNE  block78
+
+rest79:
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD  $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD  $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FSTPQ (F0, F1), (R8)
-	FSTPQ (F2, F3), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F0, F1), (R13)
+	FSTPQ (F2, F3), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD  $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD  $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FSTPQ (F4, F5), (R8)
-	FSTPQ (F6, F7), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F4, F5), (R13)
+	FSTPQ (F6, F7), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
 	WORD  $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
 	WORD  $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
-	FSTPQ (F8, F9), (R8)
-	FSTPQ (F10, F11), 32(R8)
-	ADD   R10, R8, R8
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
+	FSTPQ (F8, F9), (R13)
+	FSTPQ (F10, F11), 32(R13)
+	ADD   R15, R13, R13
+	FLDPQ (R13), (F24, F25)
+	FLDPQ 32(R13), (F26, F27)
 	WORD  $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
 	WORD  $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
 	WORD  $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
-	FSTPQ (F12, F13), (R8)
-	FSTPQ (F14, F15), 32(R8)
-	B     end54
+	FSTPQ (F12, F13), (R13)
+	FSTPQ (F14, F15), 32(R13)
+	B     end56
 
-next70:
-end54:
+next75:
+end56:
 	RET
 
-// func colsTile(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
+// func colsTile(c *float32, apart int, a *float32, lda int, b *float32, ldb int, k int, small int, big int, rest int)
 TEXT ·colsTile(SB), NOSPLIT, $0-80
 	MOVD    a+16(FP), R0
 	MOVD    lda+24(FP), R1
 	LSL     $2, R1, R1
 	MOVD    c+0(FP), R3
 	MOVD    b+32(FP), R4
-	MOVD    ldc+8(FP), R5
-	LSL     $2, R5, R5
+	MOVD    apart+8(FP), R5
 	MOVD    k+48(FP), R6
 	MOVD    ldb+40(FP), R8
 	LSL     $2, R8, R8
 	MOVD    small+56(FP), R11
-	CBZ     R11, rest76
+	CBZ     R11, rest82
 	PCALIGN $16
 
-block75:
+block81:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2293,10 +2374,10 @@ block75:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest78
+	CBZ     R9, rest84
 	PCALIGN $16
 
-block77:
+block83:
 	FMOVQ (R2), F24
 	FMOVS 16(R2), F26
 	ADD   R1, R2, R2
@@ -2324,13 +2405,13 @@ block77:
 	WORD  $0x4f9a13f3 // fmla v19.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block77
+	BNE   block83
 
-rest78:
-	CBZ     R10, rest80
+rest84:
+	CBZ     R10, rest86
 	PCALIGN $16
 
-block79:
+block85:
 	FMOVQ (R2), F24
 	FMOVS 16(R2), F26
 	ADD   R1, R2, R2
@@ -2436,9 +2517,9 @@ block79:
 	WORD  $0x4f9d13f3 // fmla v19.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block79
+	BNE   block85
 
-rest80:
+rest86:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2486,14 +2567,14 @@ rest80:
 	ADD   R5, R3, R3
 	ADD   $20, R0, R0
 	SUBS  $1, R11, R11
-	BNE   block75
+	BNE   block81
 
-rest76:
+rest82:
 	MOVD    big+64(FP), R11
-	CBZ     R11, rest82
+	CBZ     R11, rest88
 	PCALIGN $16
 
-block81:
+block87:
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2522,10 +2603,10 @@ block81:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest84
+	CBZ     R9, rest90
 	PCALIGN $16
 
-block83:
+block89:
 	FMOVQ (R2), F24
 	FMOVD 16(R2), F25
 	ADD   R1, R2, R2
@@ -2557,13 +2638,13 @@ block83:
 	WORD  $0x4fb913f7 // fmla v23.4s, v31.4s, v25.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block83
+	BNE   block89
 
-rest84:
-	CBZ     R10, rest86
+rest90:
+	CBZ     R10, rest92
 	PCALIGN $16
 
-block85:
+block91:
 	FMOVQ (R2), F24
 	FMOVD 16(R2), F25
 	ADD   R1, R2, R2
@@ -2685,9 +2766,9 @@ block85:
 	WORD  $0x4fbc13f7 // fmla v23.4s, v31.4s, v28.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block85
+	BNE   block91
 
-rest86:
+rest92:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2744,12 +2825,12 @@ rest86:
 	ADD   R5, R3, R3
 	ADD   $24, R0, R0
 	SUBS  $1, R11, R11
-	BNE   block81
+	BNE   block87
 
-rest82:
+rest88:
 	MOVD    rest+72(FP), R11
 	CMP     $1, R11
-	BNE     next88
+	BNE     next94
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2758,10 +2839,10 @@ rest82:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest90
+	CBZ     R9, rest96
 	PCALIGN $16
 
-block89:
+block95:
 	FMOVS (R2), F26
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2772,13 +2853,13 @@ block89:
 	WORD  $0x4f9a13e3 // fmla v3.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block89
+	BNE   block95
 
-rest90:
-	CBZ     R10, rest92
+rest96:
+	CBZ     R10, rest98
 	PCALIGN $16
 
-block91:
+block97:
 	FMOVS (R2), F26
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2816,9 +2897,9 @@ block91:
 	WORD  $0x4f9d13e3 // fmla v3.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block91
+	BNE   block97
 
-rest92:
+rest98:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2827,11 +2908,11 @@ rest92:
 	WORD  $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
 	FSTPQ (F0, F1), (R3)
 	FSTPQ (F2, F3), 32(R3)
-	B     end87
+	B     end93
 
-next88:
+next94:
 	CMP     $2, R11
-	BNE     next93
+	BNE     next99
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2844,10 +2925,10 @@ next88:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest95
+	CBZ     R9, rest101
 	PCALIGN $16
 
-block94:
+block100:
 	FMOVD (R2), F25
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2862,13 +2943,13 @@ block94:
 	WORD  $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block94
+	BNE   block100
 
-rest95:
-	CBZ     R10, rest97
+rest101:
+	CBZ     R10, rest103
 	PCALIGN $16
 
-block96:
+block102:
 	FMOVD (R2), F25
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -2922,9 +3003,9 @@ block96:
 	WORD  $0x4fbc13e7 // fmla v7.4s, v31.4s, v28.s[1]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block96
+	BNE   block102
 
-rest97:
+rest103:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -2942,11 +3023,11 @@ rest97:
 	WORD  $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
 	FSTPQ (F4, F5), (R3)
 	FSTPQ (F6, F7), 32(R3)
-	B     end87
+	B     end93
 
-next93:
+next99:
 	CMP     $3, R11
-	BNE     next98
+	BNE     next104
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -2963,10 +3044,10 @@ next93:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest100
+	CBZ     R9, rest106
 	PCALIGN $16
 
-block99:
+block105:
 	FMOVD (R2), F25
 	FMOVS 8(R2), F26
 	ADD   R1, R2, R2
@@ -2986,13 +3067,13 @@ block99:
 	WORD  $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block99
+	BNE   block105
 
-rest100:
-	CBZ     R10, rest102
+rest106:
+	CBZ     R10, rest108
 	PCALIGN $16
 
-block101:
+block107:
 	FMOVD (R2), F25
 	FMOVS 8(R2), F26
 	ADD   R1, R2, R2
@@ -3066,9 +3147,9 @@ block101:
 	WORD  $0x4f9d13eb // fmla v11.4s, v31.4s, v29.s[0]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block101
+	BNE   block107
 
-rest102:
+rest108:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -3095,11 +3176,11 @@ rest102:
 	WORD  $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
 	FSTPQ (F8, F9), (R3)
 	FSTPQ (F10, F11), 32(R3)
-	B     end87
+	B     end93
 
-next98:
+next104:
 	CMP     $4, R11
-	BNE     next103
+	BNE     next109
 	VMOVI   $0, V0.B16
 	VMOVI   $0, V1.B16
 	VMOVI   $0, V2.B16
@@ -3120,10 +3201,10 @@ next98:
 	MOVD    R0, R2
 	AND     $3, R6, R9
 	LSR     $2, R6, R10
-	CBZ     R9, rest105
+	CBZ     R9, rest111
 	PCALIGN $16
 
-block104:
+block110:
 	FMOVQ (R2), F24
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -3146,13 +3227,13 @@ block104:
 	WORD  $0x4fb81bef // fmla v15.4s, v31.4s, v24.s[3]
 	ADD   R8, R7, R7
 	SUBS  $1, R9, R9
-	BNE   block104
+	BNE   block110
 
-rest105:
-	CBZ     R10, rest107
+rest111:
+	CBZ     R10, rest113
 	PCALIGN $16
 
-block106:
+block112:
 	FMOVQ (R2), F24
 	ADD   R1, R2, R2
 	FLDPQ (R7), (F30, F31)
@@ -3238,9 +3319,9 @@ block106:
 	WORD  $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
 	ADD   R8, R7, R7
 	SUBS  $1, R10, R10
-	BNE   block106
+	BNE   block112
 
-rest107:
+rest113:
 	FLDPQ (R3), (F24, F25)
 	FLDPQ 32(R3), (F26, F27)
 	WORD  $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
@@ -3276,10 +3357,10 @@ rest107:
 	WORD  $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
 	FSTPQ (F12, F13), (R3)
 	FSTPQ (F14, F15), 32(R3)
-	B     end87
+	B     end93
 
-next103:
-end87:
+next109:
+end93:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x3b2f8417

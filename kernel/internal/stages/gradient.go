@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -76,7 +75,7 @@ var gradients = sync.Pool{New: func() any { return new(gradient) }}
 func AttentionGradient(a *Gradient) {
 	c := gradients.Get().(*gradient)
 	c.Gradient = *a
-	c.cut(queue.Workers(a.Workers))
+	c.begin(queue.Workers(a.Workers))
 	rows := a.Q.Batch * a.Q.Heads * a.Queries
 	share := queue.Call{Workers: queue.Workers(a.Workers), Adapt: a.Workers == 0}
 	each := func(work float64, items int, t queue.Task) {
@@ -93,8 +92,8 @@ func AttentionGradient(a *Gradient) {
 	c.release()
 }
 
-// cut cuts the call into items.
-func (c *gradient) cut(workers int) {
+// begin cuts the call into items.
+func (c *gradient) begin(workers int) {
 	a := &c.Arguments
 	c.scale, c.group = generic.Log2Scale(a.Scale), a.Q.Heads/a.K.Heads
 	if c.keep = 1; a.Dropout.On() {
@@ -249,10 +248,13 @@ func (c *gradient) Work(h *queue.Hand) {
 		}
 	}()
 	for i, _, ok := h.Next(); ok; i, _, ok = h.Next() {
-		n := sort.Search(len(c.cuts), func(n int) bool { return c.cuts[n].first > i }) - 1
-		cut := &c.cuts[n]
-		i -= cut.first
-		w.compute(h, n, i/cut.tiles, i%cut.tiles)
+		c.item(&w.item, i)
+		// The other workers are likely to take as many items before this one takes the next.
+		w.next.sequence = nil
+		if next := i + h.Workers(); next < c.items {
+			c.item(&w.next, next)
+		}
+		w.compute(h)
 	}
 	returned = true
 	w.release()

@@ -59,18 +59,21 @@ func (c *gradient) biasShared() bool {
 	return c.DBias != nil && (b.HeadStride == 0 && c.K.Heads > 1 || b.BatchStride == 0 && c.Q.Batch > 1)
 }
 
-// before returns where items that add to the biases of a tile of keys are counted, and how many do before the one of a sequence
-// and head. Packed sequences share keys with no other.
-func (c *gradient) before(sequence, head, number int) (taken *atomic.Int32, n int) {
+// before returns where items that add to the biases of a tile of keys are counted, and how many do before this one. Packed
+// sequences share keys with no other.
+func (c *gradient) before(it *item) (taken *atomic.Int32, n int) {
 	if c.Lengths.KeyOffsets != nil {
-		return &c.taken[c.cuts[sequence].first/c.K.Heads+number], head
+		return &c.taken[it.cut.first/c.K.Heads+it.number], it.head
 	}
-	for i := range sequence {
-		if c.cuts[i].tiles > number {
+	for i := range c.cuts {
+		if &c.cuts[i] == it.cut {
+			break
+		}
+		if c.cuts[i].tiles > it.number {
 			n += c.K.Heads
 		}
 	}
-	return &c.taken[number], n + head
+	return &c.taken[it.number], n + it.head
 }
 
 // addBiases adds the gradients of the biases of a step.
@@ -81,7 +84,7 @@ func (w *gradientWorker) addBiases(st *step) {
 		sums := tile.Rows{Data: w.biases, Len: k.Len(), Dim: narrowest, Stride: narrowest}
 		clear(w.biases[:sums.Len*narrowest])
 		asm.RowsTile(sums, tile.Rows{Data: w.edited[k.From*stepRows:], Len: sums.Len, Dim: st.n, Stride: stepRows},
-			tile.Rows{Data: w.ones, Len: st.n, Dim: narrowest, Stride: narrowest})
+			tile.Rows{Data: w.ones, Len: st.n, Dim: narrowest, Stride: narrowest}, nothing)
 		for j := range sums.Len {
 			w.bias[at+k.From+j] += w.biases[j*narrowest]
 		}

@@ -28,9 +28,13 @@ type gradientWorker struct {
 	ones           []float32 // a panel of the inverse of the scale
 	panels         [stepRows / narrowest]gradientPanel
 	item
-	lanes   [tile.Keys]uint32 // which lanes of a panel see a key
-	kept    kept
-	ignored tile.Panel // takes maxima
+	lanesOfKeys tile.Rows // the keys of the item once more, as rows of whole vectors
+	finite      int8      // 1 if none of them is NaN or infinite, -1 if some is, 0 if that is not known
+	next        item      // that this worker is likely to take next, without a sequence if there is none
+	upcoming    upcoming
+	lanes       [tile.Keys]uint32 // which lanes of a panel see a key
+	kept        kept
+	ignored     tile.Panel // takes maxima
 }
 
 const narrowest = asm.NarrowPanel
@@ -38,11 +42,26 @@ const narrowest = asm.NarrowPanel
 // An item is a tile of keys of a KV head.
 type item struct {
 	sequence     *sight.Sequence
-	head         int
+	cut          *gradientCut
+	head, number int       // the KV head and the number of the tile
 	first        int       // the first key
 	keys, values tile.Rows // those of the tile
-	lanesOfKeys  tile.Rows // the keys once more, as rows of whole vectors
-	finite       int8      // 1 if no key is NaN or infinite, -1 if some is, 0 if that is not known
+	from, to     int       // the blocks of queries that see it, or would if they saw any key
+}
+
+// item sets it to item i.
+func (c *gradient) item(it *item, i int) {
+	n := sort.Search(len(c.cuts), func(n int) bool { return c.cuts[n].first > i }) - 1
+	s, cut := &c.sequences[n], &c.cuts[n]
+	i -= cut.first
+	it.sequence, it.cut, it.head, it.number = s, cut, i/cut.tiles, i%cut.tiles
+	it.first = it.number * c.tileKeys
+	c.K.Tensor.Rows(&it.keys, s, it.head, it.first, c.tileKeys)
+	c.V.Tensor.Rows(&it.values, s, it.head, it.first, c.tileKeys)
+	// Of the blocks that see the tile, the last is before the first that begins to see behind it.
+	end := it.first + it.keys.Len
+	it.from = sort.Search(cut.blocks, func(b int) bool { return c.seen(s, b).To > it.first })
+	it.to = sort.Search(cut.blocks, func(b int) bool { return c.seen(s, b).From >= end })
 }
 
 // A step is some queries of one head.
@@ -116,22 +135,20 @@ func newGradientWorker(c *gradient) *gradientWorker {
 
 // release puts w back, without keeping data alive.
 func (w *gradientWorker) release() {
-	w.gradient, w.item = nil, item{}
+	w.gradient, w.item, w.next, w.lanesOfKeys = nil, item{}, item{}, tile.Rows{}
+	w.upcoming.forget()
 	gradientWorkers.Put(w)
 }
 
-// compute computes the gradients of the keys of an item, and what it adds to those of queries.
-func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
-	s, cut := &w.sequences[sequence], &w.cuts[sequence]
-	w.item = item{sequence: s, head: head, first: number * w.tileKeys}
-	w.K.Tensor.Rows(&w.keys, s, head, w.first, w.tileKeys)
-	w.V.Tensor.Rows(&w.values, s, head, w.first, w.tileKeys)
-	w.lanesOfKeys = wholeVectors(w.padded[2], w.keys)
+// compute computes the gradients of the keys of the item, and what it adds to those of queries.
+func (w *gradientWorker) compute(h *queue.Hand) {
+	s := w.sequence
+	w.lanesOfKeys, w.finite = wholeVectors(w.padded[2], w.keys), 0
 	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
 	memory.Clear(w.dk[:w.keys.Len*pad])
 	memory.Clear(w.dv[:w.keys.Len*vpad])
 	if w.biasShared() {
-		taken, before := w.before(sequence, head, number)
+		taken, before := w.before(&w.item)
 		if !w.await(h, taken, int32(before)) {
 			return
 		}
@@ -140,17 +157,12 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 			h.Changed()
 		}()
 	}
-	// Of the blocks that see the tile, the last is before the first that begins to see behind it.
-	end := w.first + w.keys.Len
-	from := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).To > w.first })
-	to := sort.Search(cut.blocks, func(b int) bool { return w.seen(s, b).From >= end })
-	for b := to - 1; b >= from; b-- {
+	for b := w.to - 1; b >= w.from; b-- {
 		if w.seen(s, b).Len() == 0 {
 			continue
 		}
 		for i := range w.group {
-			turn := cut.turn + (head*w.group+i)*cut.blocks + b
-			if !w.step(h, head*w.group+i, b*stepRows, turn, int32(number)) {
+			if !w.step(h, w.head*w.group+i, b) {
 				return
 			}
 		}
@@ -160,8 +172,8 @@ func (w *gradientWorker) compute(h *queue.Hand, sequence, head, number int) {
 		asm.Scale(sums, sums, w.keep)
 	}
 	for j := range w.keys.Len {
-		w.settle(&w.DK, s.Batch, head, s.Key+w.first+j, w.dk[j*pad:][:pad])
-		w.settle(&w.DV, s.Batch, head, s.Key+w.first+j, w.dv[j*vpad:][:vpad])
+		w.settle(&w.DK, s.Batch, w.head, s.Key+w.first+j, w.dk[j*pad:][:pad])
+		w.settle(&w.DV, s.Batch, w.head, s.Key+w.first+j, w.dv[j*vpad:][:vpad])
 	}
 }
 
@@ -177,10 +189,11 @@ func wholeVectors(buf []float32, r tile.Rows) tile.Rows {
 	return tile.Rows{Data: buf, Len: r.Len, Dim: pad, Stride: pad}
 }
 
-// step computes the step of a head and the queries from row on. It reports whether the call goes on.
-func (w *gradientWorker) step(h *queue.Hand, head, row, turn int, number int32) bool {
+// step computes the step of a head and a block of queries. It reports whether the call goes on.
+func (w *gradientWorker) step(h *queue.Hand, head, block int) bool {
 	var st step
-	w.load(&st, head, row)
+	w.load(&st, head, block*stepRows)
+	w.expect(head, block)
 	for i := range st.panels {
 		w.scorePanel(&st, &st.panels[i])
 	}
@@ -196,7 +209,8 @@ func (w *gradientWorker) step(h *queue.Hand, head, row, turn int, number int32) 
 	if w.DQ.Data == nil && w.DALiBi == nil {
 		return true
 	}
-	if !w.await(h, &w.turns[turn], number) {
+	turn, number := &w.turns[w.cut.turn+head*w.cut.blocks+block], int32(w.number)
+	if !w.await(h, turn, number) {
 		return false
 	}
 	if st.any.Len() > 0 && w.DQ.Data != nil {
@@ -205,7 +219,7 @@ func (w *gradientWorker) step(h *queue.Hand, head, row, turn int, number int32) 
 	if w.DALiBi != nil {
 		w.addDistances(&st)
 	}
-	w.turns[turn].Store(number + 1)
+	turn.Store(number + 1)
 	h.Changed()
 	return true
 }
@@ -302,7 +316,7 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 	st.any = st.any.Hull(p.any)
 	hides := w.hide(p, &seen)
 	st.hides = st.hides || seen.Any != seen.All || p.dead != 0 || w.edit.hides()
-	w.score(p, p.any, w.ahead(st, p))
+	w.score(p, p.any)
 	weights := p.columns(w.p, p.any)
 	asm.GradWeight(weights, w.scores, &p.max, &p.inverse)
 	result := weights
@@ -383,37 +397,51 @@ func (w *gradientWorker) hidden(p *gradientPanel, key int) (lanes uint32) {
 	return lanes
 }
 
-// ahead returns what a panel reads ahead while it is scored: the queries of the next step, the gradients of their outputs, or
-// this step's sums of dQ.
-func (w *gradientWorker) ahead(st *step, p *gradientPanel) tile.Rows {
-	s, head, row := w.sequence, st.head+1, st.row
-	if head%w.group == 0 {
-		head, row = head-w.group, row-stepRows
+// expect lists what a step reads ahead: its values if it is the first of its item, its sums of dQ, and what the next step begins
+// with, which may be that of another item.
+func (w *gradientWorker) expect(head, block int) {
+	u, it := &w.upcoming, &w.item
+	u.begin()
+	add := func(t *source.Tensor, row int) {
+		if t.Data != nil {
+			s := it.sequence
+			u.add(t.Data[t.At(s.Batch, head, s.Query+row):], min(stepRows, s.Queries-row), t.Dim, t.LenStride)
+		}
 	}
-	t := &w.Q
-	switch p.column { // of panels that are as wide as they may be, 32 or 16
-	case 0:
-	case stepRows / 4:
-		t, head, row = &w.dq, st.head, st.row
-	case stepRows / 2:
-		t = &w.DO
+	rows := func(r *tile.Rows) { u.add(r.Data, r.Len, r.Dim, r.Stride) }
+	if head == it.head*w.group && block == it.to-1 && w.scoresNeeded() {
+		rows(&it.values)
+	}
+	add(&w.dq, block*stepRows)
+	switch head++; {
+	case head%w.group != 0:
+	case block > it.from:
+		head, block = head-w.group, block-1
 	default:
-		return tile.Rows{}
+		if it = &w.next; it.sequence == nil || it.from == it.to {
+			return
+		}
+		head, block = it.head*w.group, it.to-1
+		rows(&it.keys)
 	}
-	if row < 0 || t.Data == nil {
-		return tile.Rows{}
-	}
-	return tile.Rows{Data: t.Data[t.At(s.Batch, head, s.Query+row):], Len: min(stepRows, s.Queries-row), Dim: t.Dim, Stride: t.LenStride}
+	add(&w.Q, block*stepRows)
+	add(&w.DO, block*stepRows)
+}
+
+// ahead returns what is read ahead by a product of n rows and so many columns.
+func (w *gradientWorker) ahead(n, steps, columns int) (r tile.Rows) {
+	w.upcoming.take(&r, pieces(n, steps, columns))
+	return r
 }
 
 // score computes the scores of a panel, edited, and reads ahead.
-func (w *gradientWorker) score(p *gradientPanel, k sight.Keys, ahead tile.Rows) {
+func (w *gradientWorker) score(p *gradientPanel, k sight.Keys) {
 	n, first, e := k.Len(), w.first+k.From, &w.edit
 	w.ignored.Width = p.width
 	most := callWork / (p.width * w.Q.Dim)
 	for from := k.From; from < k.To; from += most {
-		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, someRows(w.keys, from, min(from+most, k.To)), 0, ahead)
-		ahead.Len = 0
+		some := someRows(w.keys, from, min(from+most, k.To))
+		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, some, 0, w.ahead(some.Len, some.Dim, p.width))
 	}
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
@@ -460,7 +488,7 @@ func (w *gradientWorker) addKeys(st *step) {
 			if apart {
 				w.addRows(st, c, x, some, from, queries.From)
 			} else {
-				vectors(c, some, func(c, b tile.Rows) { asm.RowsTile(c, x, b) })
+				vectors(c, some, func(c, b tile.Rows) { asm.RowsTile(c, x, b, w.ahead(x.Len, x.Dim, c.Dim)) })
 			}
 			from = to
 		}

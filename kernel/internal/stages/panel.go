@@ -348,6 +348,9 @@ func (w *worker) finite(values *tile.Rows) bool {
 
 func (p *panel) width() int { return p.state.Width }
 
-// pieces is about how many pieces are read ahead while a tile of n keys is computed for dim elements:
-// one for four steps of a microkernel, whose tiles have three rows to eight queries of a panel.
-func (p *panel) pieces(dim, n int) int { return n * dim * 2 / (3 * p.width()) }
+// pieces is about how many pieces are read ahead while a tile of n keys is computed for dim elements.
+func (p *panel) pieces(dim, n int) int { return pieces(n, dim, p.width()) }
+
+// pieces is about how many pieces are read ahead by a product of n rows and so many columns, each in some steps: one for four
+// steps of a microkernel, whose tiles have three rows to eight columns.
+func pieces(n, steps, columns int) int { return n * steps * 2 / (3 * columns) }

@@ -6,7 +6,7 @@ import (
 )
 
 // upcoming lists what the next item of a worker begins with, which the panels read ahead during the last
-// tile of this one.
+// tile of this one, or what a step of a gradient and the next one need.
 type upcoming struct {
 	rows  []tile.Rows
 	taken int // how many of rows are read ahead already
@@ -15,10 +15,7 @@ type upcoming struct {
 // expect lists what an item begins with, if there is one: its keys, if they are not those of now, biases or
 // the mask of a head, and its rows of q and dst.
 func (u *upcoming) expect(c *Call, now, next *plan.Item) {
-	if u.rows == nil {
-		u.rows = make([]tile.Rows, 0, 16)
-	}
-	u.rows, u.taken = u.rows[:0], 0
+	u.begin()
 	if next == nil {
 		return
 	}
@@ -54,6 +51,14 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 		u.add(c.Q.Data[c.Q.At(s.Batch, head, s.Query+first):], last-first+1, c.Q.Dim, c.Q.LenStride)
 		u.add(c.Dst.Data[c.Dst.At(s.Batch, head, s.Query+first):], last-first+1, c.Dst.Dim, c.Dst.LenStride)
 	}
+}
+
+// begin lists nothing.
+func (u *upcoming) begin() {
+	if u.rows == nil {
+		u.rows = make([]tile.Rows, 0, 16)
+	}
+	u.rows, u.taken = u.rows[:0], 0
 }
 
 // add lists rows. It sets them field by field, as a copy of what has just been written waits for it.
