@@ -21,7 +21,7 @@ type gradientWorker struct {
 	edited         []float32 // gradients of edited scores: ds, but where there is a cap
 	scores, capped []float32 // of a panel
 	q, do          []float32 // of the panels of a step, packed
-	dk, dv         []float32 // sums of an item
+	dk, dv         []float32 // sums of an item: its rows of DK and DV where they can be added up in place
 	padded         [3][]float32
 	row            []float32 // for products that go row by row
 	biases         []float32 // gradients of biases of a step
@@ -107,7 +107,7 @@ func newGradientWorker(c *gradient) *gradientWorker {
 	}{
 		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.edited, when(apart, c.tileKeys*stepRows)},
 		{&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, when(caps, c.tileKeys*tile.MaxPanel)},
-		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, c.tileKeys * dim}, {&w.dv, c.tileKeys * vdim},
+		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, when(c.DK.Data != nil && !c.inPlace(&c.DK), c.tileKeys*dim)}, {&w.dv, when(c.DV.Data != nil && !c.inPlace(&c.DV), c.tileKeys*vdim)},
 		{&w.padded[0], when(dim != c.Q.Dim, stepRows*dim)}, {&w.padded[1], when(vdim != c.V.Dim, stepRows*vdim)},
 		{&w.padded[2], when(dim != c.Q.Dim, c.tileKeys*dim)}, {&w.row, tile.Keys + max(dim, vdim)},
 		{&w.biases, when(biases, max(stepRows*tile.MaxPanel, c.tileKeys*narrowest))}, {&w.ones, when(biases, stepRows*narrowest)},
@@ -135,7 +135,7 @@ func newGradientWorker(c *gradient) *gradientWorker {
 
 // release puts w back, without keeping data alive.
 func (w *gradientWorker) release() {
-	w.gradient, w.item, w.next, w.lanesOfKeys = nil, item{}, item{}, tile.Rows{}
+	w.gradient, w.item, w.next, w.lanesOfKeys, w.dk, w.dv = nil, item{}, item{}, tile.Rows{}, nil, nil
 	w.upcoming.forget()
 	gradientWorkers.Put(w)
 }
@@ -144,9 +144,8 @@ func (w *gradientWorker) release() {
 func (w *gradientWorker) compute(h *queue.Hand) {
 	s := w.sequence
 	w.lanesOfKeys, w.finite = wholeVectors(w.padded[2], w.keys), 0
-	pad, vpad := tile.Pad(w.Q.Dim), tile.Pad(w.V.Dim)
-	memory.Clear(w.dk[:w.keys.Len*pad])
-	memory.Clear(w.dv[:w.keys.Len*vpad])
+	w.beginSums(&w.dk, &w.DK)
+	w.beginSums(&w.dv, &w.DV)
 	if w.biasShared() {
 		taken, before := w.before(&w.item)
 		if !w.await(h, taken, int32(before)) {
@@ -167,13 +166,36 @@ func (w *gradientWorker) compute(h *queue.Hand) {
 			}
 		}
 	}
-	if w.Dropout.On() {
-		sums := w.dv[:w.keys.Len*vpad]
+	if w.Dropout.On() && w.DV.Data != nil {
+		sums := w.dv[:w.keys.Len*tile.Pad(w.V.Dim)]
 		asm.Scale(sums, sums, w.keep)
 	}
+	w.endSums(w.dk, &w.DK)
+	w.endSums(w.dv, &w.DV)
+}
+
+// inPlace reports whether the rows of a gradient of keys or values are added up where they are: rows of whole vectors, close
+// together, as others may share few cache sets.
+func (c *gradient) inPlace(t *source.Tensor) bool {
+	return t.Data != nil && !c.Add && t.LenStride == t.Dim && t.Dim == tile.Pad(t.Dim)
+}
+
+// beginSums clears the sums of an item.
+func (w *gradientWorker) beginSums(sums *[]float32, t *source.Tensor) {
+	if s := w.sequence; w.inPlace(t) {
+		*sums = t.Data[t.At(s.Batch, w.head, s.Key+w.first):]
+	}
+	memory.Clear((*sums)[:w.keys.Len*tile.Pad(t.Dim)])
+}
+
+// endSums takes the sums of an item to their rows.
+func (w *gradientWorker) endSums(sums []float32, t *source.Tensor) {
+	if w.inPlace(t) {
+		return
+	}
+	s, pad := w.sequence, tile.Pad(t.Dim)
 	for j := range w.keys.Len {
-		w.settle(&w.DK, s.Batch, w.head, s.Key+w.first+j, w.dk[j*pad:][:pad])
-		w.settle(&w.DV, s.Batch, w.head, s.Key+w.first+j, w.dv[j*vpad:][:vpad])
+		w.settle(t, s.Batch, w.head, s.Key+w.first+j, sums[j*pad:][:pad])
 	}
 }
 
@@ -426,6 +448,13 @@ func (w *gradientWorker) expect(head, block int) {
 	}
 	add(&w.Q, block*stepRows)
 	add(&w.DO, block*stepRows)
+	if it == &w.next {
+		for _, t := range []*source.Tensor{&w.DK, &w.DV} {
+			if s := it.sequence; w.inPlace(t) {
+				u.add(t.Data[t.At(s.Batch, it.head, s.Key+it.first):], it.keys.Len, t.Dim, t.LenStride)
+			}
+		}
+	}
 }
 
 // ahead returns what is read ahead by a product of n rows and so many columns.
