@@ -27,6 +27,7 @@ type gradientWorker struct {
 	biases         []float32 // gradients of biases of a step
 	ones           []float32 // a panel of the inverse of the scale
 	panels         [stepRows / narrowest]gradientPanel
+	strips         [stepRows / narrowest]strip
 	item
 	lanesOfKeys tile.Rows // the keys of the item once more, as rows of whole vectors
 	finite      int8      // 1 if none of them is NaN or infinite, -1 if some is, 0 if that is not known
@@ -69,6 +70,7 @@ type step struct {
 	head, row, n int       // the query head, the first query and how many
 	q, do        tile.Rows // the queries and the gradients of their outputs, as rows of whole vectors
 	panels       []gradientPanel
+	strips       []strip    // the panels, or halves of them
 	any          sight.Keys // keys of the tile, from the first to the last that some query sees
 	hides        bool       // some pair of a query and of one of these keys is hidden
 }
@@ -84,6 +86,12 @@ type gradientPanel struct {
 	max, inverse, start [tile.MaxPanel]float32
 	q, do               []float32
 	any                 sight.Keys
+}
+
+// A strip is the queries of a panel or, where one half of a wide one sees fewer keys than the other, of a half. Products of half a
+// narrow panel would lose more than they save.
+type strip struct {
+	queries, any sight.Keys // numbers in the step and in the tile
 }
 
 var gradientWorkers = sync.Pool{New: func() any { return new(gradientWorker) }}
@@ -216,6 +224,7 @@ func (w *gradientWorker) step(h *queue.Hand, head, block int) bool {
 	var st step
 	w.load(&st, head, block*stepRows)
 	w.expect(head, block)
+	st.strips = w.strips[:0]
 	for i := range st.panels {
 		w.scorePanel(&st, &st.panels[i])
 	}
@@ -336,6 +345,7 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 		return
 	}
 	st.any = st.any.Hull(p.any)
+	st.addStrips(p, seen.Upper)
 	hides := w.hide(p, &seen)
 	st.hides = st.hides || seen.Any != seen.All || p.dead != 0 || w.edit.hides()
 	w.score(p, p.any)
@@ -530,18 +540,29 @@ func (w *gradientWorker) addKeys(st *step) {
 	}
 }
 
-// alike returns the end of the keys of the tile, from one that some panel sees on, that the same panels see, and their
-// queries: the first to the last of these panels, as others in between have weights of 0.
+// addStrips adds those of a panel, of whose keys the last upper ones are for the second half of its queries alone.
+func (st *step) addStrips(p *gradientPanel, upper int) {
+	end := min(p.column+p.width, st.n)
+	if half := p.column + p.width/2; upper > 0 && p.width > narrowest && half < end {
+		st.strips = append(st.strips, strip{sight.Keys{From: p.column, To: half}, sight.Keys{From: p.any.From, To: p.any.To - upper}},
+			strip{sight.Keys{From: half, To: end}, p.any})
+		return
+	}
+	st.strips = append(st.strips, strip{sight.Keys{From: p.column, To: end}, p.any})
+}
+
+// alike returns the end of the keys of the tile, from one that some strip sees on, that the same strips see, and their
+// queries: the first to the last of these strips, as others in between have weights of 0.
 func (st *step) alike(key int) (end int, queries sight.Keys) {
 	end = st.any.To
-	for i := range st.panels {
-		p := &st.panels[i]
+	for i := range st.strips {
+		s := &st.strips[i]
 		switch {
-		case key < p.any.From:
-			end = min(end, p.any.From)
-		case key < p.any.To:
-			end = min(end, p.any.To)
-			queries = queries.Hull(sight.Keys{From: p.column, To: min(p.column+p.width, st.n)})
+		case key < s.any.From:
+			end = min(end, s.any.From)
+		case key < s.any.To:
+			end = min(end, s.any.To)
+			queries = queries.Hull(s.queries)
 		}
 	}
 	return end, queries
@@ -555,17 +576,14 @@ func (w *gradientWorker) addQueries(st *step) {
 			w.finite = 1
 		}
 	}
-	for i := 0; i < len(st.panels); {
-		p, first := &st.panels[i], st.panels[i].column
-		for i++; i < len(st.panels) && st.panels[i].any == p.any; i++ { // together with those that see the same keys
-		}
-		end := st.n
-		if i < len(st.panels) {
-			end = st.panels[i].column
+	for i := 0; i < len(st.strips); {
+		any, first, end := st.strips[i].any, st.strips[i].queries.From, 0
+		for ; i < len(st.strips) && st.strips[i].any == any; i++ { // together with those that see the same keys
+			end = st.strips[i].queries.To
 		}
 		c := tile.Rows{Data: w.dq.Data[w.dq.At(s.Batch, st.head, s.Query+st.row+first):], Len: end - first, Dim: w.lanesOfKeys.Dim, Stride: w.dq.LenStride}
-		for from := p.any.From; from < p.any.To; {
-			to := min(p.any.To, (from/tile.GradientKeys+1)*tile.GradientKeys)
+		for from := any.From; from < any.To; {
+			to := min(any.To, (from/tile.GradientKeys+1)*tile.GradientKeys)
 			x := tile.Rows{Data: w.ds[from*stepRows+first:], Len: to - from, Dim: c.Len, Stride: stepRows}
 			b := someRows(w.lanesOfKeys, from, to)
 			if st.hides && w.finite < 0 {
