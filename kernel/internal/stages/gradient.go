@@ -178,20 +178,29 @@ type gradientRows gradient
 func (g *gradientRows) Work(h *queue.Hand) {
 	c := (*gradient)(g)
 	for item, _, ok := h.Next(); ok; item, _, ok = h.Next() {
-		for n := item * stepRows; n < min((item+1)*stepRows, len(c.delta)); n++ {
-			batch, head, i := c.row(n)
+		c.rows(item, func(n, batch, head, i int) {
 			do, o := c.DO.Data[c.DO.At(batch, head, i):][:c.DO.Dim], c.O.Data[c.O.At(batch, head, i):][:c.DO.Dim]
 			c.delta[n] = -float32(c.Scale * asm.Dot(do, o))
 			if c.DQ.Data != nil {
 				clear(c.dq.Data[c.dq.At(batch, head, i):][:c.dq.Dim])
 			}
-		}
+		})
 	}
 }
 
-// row returns where row n is.
-func (c *gradient) row(n int) (batch, head, i int) {
-	return n / c.Queries / c.Q.Heads, n / c.Queries % c.Q.Heads, n % c.Queries
+// rows calls f with the number of each row of an item of rows, and where it is.
+func (c *gradient) rows(item int, f func(n, batch, head, i int)) {
+	first := item * stepRows
+	batch, head, i := first/c.Queries/c.Q.Heads, first/c.Queries%c.Q.Heads, first%c.Queries
+	for n := first; n < min(first+stepRows, len(c.delta)); n++ {
+		f(n, batch, head, i)
+		if i++; i < c.Queries {
+			continue
+		}
+		if i, head = 0, head+1; head == c.Q.Heads {
+			head, batch = 0, batch+1
+		}
+	}
 }
 
 // gradientSums are items of rows: it takes their sums of dQ to DQ.
@@ -200,10 +209,9 @@ type gradientSums gradient
 func (g *gradientSums) Work(h *queue.Hand) {
 	c := (*gradient)(g)
 	for item, _, ok := h.Next(); ok; item, _, ok = h.Next() {
-		for n := item * stepRows; n < min((item+1)*stepRows, len(c.delta)); n++ {
-			batch, head, i := c.row(n)
+		c.rows(item, func(_, batch, head, i int) {
 			c.settle(&c.DQ, batch, head, i, c.dq.Data[c.dq.At(batch, head, i):])
-		}
+		})
 	}
 }
 

@@ -348,7 +348,7 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 	st.addStrips(p, seen.Upper)
 	hides := w.hide(p, &seen)
 	st.hides = st.hides || seen.Any != seen.All || p.dead != 0 || w.edit.hides()
-	w.score(p, p.any)
+	w.score(p, &seen)
 	weights := p.columns(w.p, p.any)
 	asm.GradWeight(weights, w.scores, &p.max, &p.inverse)
 	result := weights
@@ -396,23 +396,30 @@ func (w *gradientWorker) scorePanel(st *step, p *gradientPanel) {
 	}
 }
 
-// hide sets the lanes of the keys, from the first to the last that some lane does not see, and returns these
+// hide sets the lanes of the keys, from the first to the last that some lane may not see, and returns these
 // as the panel's keys count.
 func (w *gradientWorker) hide(p *gradientPanel, seen *sight.Cover) (hides sight.Keys) {
-	n := seen.Any.Len()
-	if seen.Any == seen.All && p.dead == 0 {
+	any, all := seen.Any, seen.All
+	if any == all && p.dead == 0 {
 		return sight.Keys{}
 	}
-	if !seen.Masked {
-		p.sees.Bits(&w.lanes, w.first+seen.Any.From, n)
-	}
-	all := uint32(1)<<p.width - 1
-	for j := range n {
-		if w.lanes[j] &^= p.dead; w.lanes[j] != all {
-			hides = hides.Hull(sight.Keys{From: j, To: j + 1})
+	hides.To = any.Len()
+	if p.dead == 0 && !seen.Masked { // keys that all lanes see are before or behind the others
+		if all.From == any.From {
+			hides.From = all.Len()
+		}
+		if all.To == any.To {
+			hides.To = all.From - any.From
 		}
 	}
-	copy(w.lanes[:], w.lanes[hides.From:hides.To])
+	if !seen.Masked {
+		p.sees.Bits(&w.lanes, w.first+any.From+hides.From, hides.Len())
+	}
+	if p.dead != 0 {
+		for j := range hides.Len() {
+			w.lanes[j] &^= p.dead
+		}
+	}
 	return hides
 }
 
@@ -474,14 +481,15 @@ func (w *gradientWorker) ahead(n, steps, columns int) (r tile.Rows) {
 }
 
 // score computes the scores of a panel, edited, and reads ahead.
-func (w *gradientWorker) score(p *gradientPanel, k sight.Keys) {
-	n, first, e := k.Len(), w.first+k.From, &w.edit
-	w.ignored.Width = p.width
-	most := callWork / (p.width * w.Q.Dim)
-	for from := k.From; from < k.To; from += most {
-		some := someRows(w.keys, from, min(from+most, k.To))
-		asm.ScoreTile(w.scores[(from-k.From)*p.width:], &w.ignored, p.q, some, 0, w.ahead(some.Len, some.Dim, p.width))
+func (w *gradientWorker) score(p *gradientPanel, seen *sight.Cover) {
+	n, first, e := p.any.Len(), w.first+p.any.From, &w.edit
+	upper := seen.Upper
+	if upper <= fewUpper {
+		upper = 0
 	}
+	w.ignored.Width = p.width
+	ahead := w.ahead(n, w.Q.Dim, p.width)
+	score(&w.ignored, w.scores, p.q, &w.keys, p.any, upper, &ahead)
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
 		copy(w.capped, w.scores[:n*p.width])

@@ -201,7 +201,7 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 		all.From += rest
 	}
 	scores := w.scores[(all.From-any.From)*p.width():]
-	p.score(w.unedited(&p.state), scores, keys, all, 0, ahead)
+	score(w.unedited(&p.state), scores, p.q, keys, all, 0, ahead)
 	if w.edit.on && all.Len() > 0 {
 		w.editTile(p, &p.state, scores, first+all.From, all.Len())
 	}
@@ -229,7 +229,7 @@ func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first in
 	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
-	p.score(&w.ignored, scores, keys, edge, upper, ahead)
+	score(&w.ignored, scores, p.q, keys, edge, upper, ahead)
 	if w.edit.on {
 		w.editTile(p, &w.ignored, scores, first+edge.From, edge.Len())
 	}
@@ -263,18 +263,18 @@ func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // nothing is read ahead.
 var nothing tile.Rows
 
-// score computes the scores of some keys of a tile, the last upper of which are for the second half of the
-// lanes, and raises the maxima of st.
-func (p *panel) score(st *tile.Panel, scores []float32, keys *tile.Rows, some sight.Keys, upper int, ahead *tile.Rows) {
+// score computes the scores of a panel of queries with some keys of a tile, the last upper of which are for the second half of
+// the lanes, and raises the maxima of st.
+func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, some sight.Keys, upper int, ahead *tile.Rows) {
 	most := tile.Keys
-	if work := p.width() * keys.Dim; work*most > callWork {
+	if work := st.Width * keys.Dim; work*most > callWork {
 		most = callWork / work
 	}
 	var part tile.Rows
 	for from := some.From; from < some.To; from += most {
 		to := min(from+most, some.To)
 		upper := min(to-from, max(0, to-(some.To-upper)))
-		asm.ScoreTile(scores[(from-some.From)*p.width():], st, p.q, *source.Part(&part, keys, from, to), upper, *ahead)
+		asm.ScoreTile(scores[(from-some.From)*st.Width:], st, queries, *source.Part(&part, keys, from, to), upper, *ahead)
 		ahead = &nothing
 	}
 }
