@@ -167,10 +167,10 @@ func (g *gen) storeNotBelow(x, y, t reg.VecPhysical, h int, m Mem) {
 // their bit of the word at bits is set, else to those of other; t and shifts are scratch.
 func (g *gen) whereBits(bits reg.GPVirtual, other, x, t reg.VecPhysical, shifts ...reg.VecPhysical) func(h int, m Mem) {
 	if g.avx512() {
-		g.zero(x) // the blend does not read it, but avo thinks so
 		return func(h int, m Mem) {
 			g.KMOVW(mem(bits, 2*h), reg.K1)
-			g.VBLENDMPS(m, other, reg.K1, x)
+			g.VMOVAPS(other, x)
+			g.VMOVUPS(m, reg.K1, x)
 		}
 	}
 	// A lane's bit becomes its sign, which is what a blend looks at.

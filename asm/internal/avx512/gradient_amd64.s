@@ -2650,7 +2650,7 @@ end22:
 	RET
 
 // func gradDrop(ds *float32, p *float32, stride int, start *[32]float32, lanes *[256]uint32, n int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512F
 TEXT ·gradDrop(SB), NOSPLIT, $0-48
 	MOVQ    ds+0(FP), AX
 	MOVQ    p+8(FP), CX
@@ -2660,22 +2660,23 @@ TEXT ·gradDrop(SB), NOSPLIT, $0-48
 	MOVQ    n+40(FP), DI
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
-	VXORPS  Z3, Z3, Z3
 
 key79:
-	VMULPS    (CX), Z0, Z2
-	KMOVW     (SI), K1
-	VBLENDMPS (AX), Z2, K1, Z3
-	VMOVUPS   Z3, (AX)
-	VMULPS    64(CX), Z1, Z2
-	KMOVW     2(SI), K1
-	VBLENDMPS 64(AX), Z2, K1, Z3
-	VMOVUPS   Z3, 64(AX)
-	ADDQ      $+4, SI
-	ADDQ      DX, CX
-	ADDQ      DX, AX
-	DECQ      DI
-	JNZ       key79
+	VMULPS  (CX), Z0, Z2
+	KMOVW   (SI), K1
+	VMOVAPS Z2, Z3
+	VMOVUPS (AX), K1, Z3
+	VMOVUPS Z3, (AX)
+	VMULPS  64(CX), Z1, Z2
+	KMOVW   2(SI), K1
+	VMOVAPS Z2, Z3
+	VMOVUPS 64(AX), K1, Z3
+	VMOVUPS Z3, 64(AX)
+	ADDQ    $+4, SI
+	ADDQ    DX, CX
+	ADDQ    DX, AX
+	DECQ    DI
+	JNZ     key79
 	VZEROUPPER
 	RET
 
@@ -2733,19 +2734,20 @@ TEXT ·clearTile(SB), NOSPLIT, $0-32
 	MOVQ   lanes+16(FP), DX
 	MOVQ   n+24(FP), BX
 	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
 
 key81:
-	KMOVW     (DX), K1
-	VBLENDMPS (AX), Z0, K1, Z1
-	VMOVUPS   Z1, (AX)
-	KMOVW     2(DX), K1
-	VBLENDMPS 64(AX), Z0, K1, Z1
-	VMOVUPS   Z1, 64(AX)
-	ADDQ      $+4, DX
-	ADDQ      CX, AX
-	DECQ      BX
-	JNZ       key81
+	KMOVW   (DX), K1
+	VMOVAPS Z0, Z1
+	VMOVUPS (AX), K1, Z1
+	VMOVUPS Z1, (AX)
+	KMOVW   2(DX), K1
+	VMOVAPS Z0, Z1
+	VMOVUPS 64(AX), K1, Z1
+	VMOVUPS Z1, 64(AX)
+	ADDQ    $+4, DX
+	ADDQ    CX, AX
+	DECQ    BX
+	JNZ     key81
 	VZEROUPPER
 	RET
 

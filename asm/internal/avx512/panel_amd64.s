@@ -1231,7 +1231,7 @@ DATA unit<>+0(SB)/4, $0x3f800000
 GLOBL unit<>(SB), RODATA|NOPTR, $4
 
 // func hideTile(s *float32, st *tile.Panel, lanes *[256]uint32, n int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512F
 TEXT ·hideTile(SB), NOSPLIT, $0-32
 	MOVQ    s+0(FP), AX
 	MOVQ    st+8(FP), CX
@@ -1240,23 +1240,24 @@ TEXT ·hideTile(SB), NOSPLIT, $0-32
 	VMOVUPS (CX), Z0
 	VMOVUPS 64(CX), Z1
 	VMOVUPS splatff800000<>+0(SB), Z4
-	VXORPS  Z2, Z2, Z2
 
 key29:
-	KMOVW     (DX), K1
-	VBLENDMPS (AX), Z4, K1, Z2
-	VMOVUPS   Z2, (AX)
-	VMAXPS    Z0, Z2, Z0
-	KMOVW     2(DX), K1
-	VBLENDMPS 64(AX), Z4, K1, Z2
-	VMOVUPS   Z2, 64(AX)
-	VMAXPS    Z1, Z2, Z1
-	ADDQ      $+4, DX
-	ADDQ      $+128, AX
-	DECQ      BX
-	JNZ       key29
-	VMOVUPS   Z0, (CX)
-	VMOVUPS   Z1, 64(CX)
+	KMOVW   (DX), K1
+	VMOVAPS Z4, Z2
+	VMOVUPS (AX), K1, Z2
+	VMOVUPS Z2, (AX)
+	VMAXPS  Z0, Z2, Z0
+	KMOVW   2(DX), K1
+	VMOVAPS Z4, Z2
+	VMOVUPS 64(AX), K1, Z2
+	VMOVUPS Z2, 64(AX)
+	VMAXPS  Z1, Z2, Z1
+	ADDQ    $+4, DX
+	ADDQ    $+128, AX
+	DECQ    BX
+	JNZ     key29
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
 	VZEROUPPER
 	RET
 
