@@ -50,10 +50,14 @@ func TestAttentionDims(t *testing.T) {
 func TestAttentionLengths(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 2))
 	const tile = generic.TileKeys
+	i := 0
 	for _, lk := range []int{0, 1, 2, 7, 8, 9, 15, 16, 17, tile/2 - 1, tile / 2, tile/2 + 1, tile - 1, tile, tile + 1, 2*tile - 1, 2 * tile, 2*tile + 1, 1000} {
 		for _, lq := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 130} {
 			s := shape{1, 1, 1, lq, lk, 1 + r.IntN(9), 1 + r.IntN(9)}
 			for _, causal := range []bool{false, true} {
+				if i++; !sampled(i, 3) {
+					continue
+				}
 				newProblem(r, s, func() layout { return anyLayout(r) }, asmtest.Kind(r.IntN(int(asmtest.Kinds))),
 					Options{Causal: causal, Workers: 1 + r.IntN(3)}).check(t)
 			}
@@ -64,9 +68,13 @@ func TestAttentionLengths(t *testing.T) {
 // One to eight query heads share a key head, so that rows of several heads meet in a panel or a group.
 func TestAttentionGroups(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 2))
+	i := 0
 	for group := 1; group <= 8; group++ {
 		for _, lq := range []int{1, 2, 3, 4, 8, 9, 17} {
 			for _, causal := range []bool{false, true} {
+				if i++; !sampled(i, 3) {
+					continue
+				}
 				newProblem(r, shape{2, 2 * group, 2, lq, edge + 12, 8, 5}, func() layout { return anyLayout(r) },
 					asmtest.Normal, Options{Causal: causal, Workers: 1 + r.IntN(3)}).check(t)
 			}

@@ -14,10 +14,14 @@ import (
 func TestSpans(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 60))
 	const span = generic.SpanKeys
+	n := 0
 	for _, s := range []shape{
 		{1, 2, 1, 1, 2*span + 300, 3, 2}, {1, 4, 1, 2, span + 1, 4, 3}, {1, 2, 2, 19, span + 3*edge + 1, 2, 3}, {1, 1, 1, 40, span + 2*edge + 9, 3, 5},
 	} {
 		for i, o := range []Options{{Workers: 3}, {Window: &Window{span - 100, 5}}, {Start: []int{span - 5}, Causal: true}} {
+			if n++; !sampled(n, 5) {
+				continue
+			}
 			if o.Workers == 0 {
 				o.Workers = 1 + r.IntN(3)
 			}

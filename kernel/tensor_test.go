@@ -25,6 +25,9 @@ func trials(n int) int {
 	return n
 }
 
+// sampled reports whether case number i of a test runs: each with assembly, one of n where everything is slow.
+func sampled(i, n int) bool { return trials(n) == n || i%n == 0 }
+
 func pick[T any](r *rand.Rand, choices ...T) T { return choices[r.IntN(len(choices))] }
 
 // A layout says how a test tensor lies in memory.
