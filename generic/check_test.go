@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -26,6 +27,19 @@ func TestArguments(t *testing.T) {
 		"attn: generic.AttentionRow: k has 6 elements, want 3 rows of 2, 3 apart":          func() { AttentionRow(x[:2], x[:2], x, x, 3, 3, 2, 1) },
 		"attn: generic.AttentionRow: v has 6 elements, want 1 rows of 7, 0 apart":          func() { AttentionRow(make([]float32, 7), x[:2], x, x, 1, 0, 0, 1) },
 		"attn: generic.AttentionRow: k has 6 elements, want 1000000000 rows of 3, 3 apart": func() { AttentionRow(x[:2], x[:3], x, x, 1e9, 3, 2, 1) },
+		"attn: generic.MatMul: Bias has 3 elements, want 2":                                func() { Product{Bias: x[:3]}.MatMul(x, 2, x, 2, x, 2, 2, 1, 2) },
+		"attn: generic.LayerNorm: gain has 2 elements, want 3":                             func() { LayerNorm(x[:3], x[:3], x[:2], nil, 1) },
+		"attn: generic.LayerNorm: bias has 4 elements, want 3":                             func() { LayerNorm(x[:3], x[:3], nil, x[:4], 1) },
+		"attn: generic.RMSNorm: gain has 0 elements, want 3":                               func() { RMSNorm(x[:3], x[:3], x[:0], 1) },
+		"attn: generic.SoftmaxGradient: dx has 2 elements, y 3 and dy 2":                   func() { SoftmaxGradient(x[:2], x[:3], x[:2]) },
+		"attn: generic.SoftmaxGradient: dx has 2 elements, y 2 and dy 3":                   func() { SoftmaxGradient(x[:2], x[:2], x[:3]) },
+		"attn: generic.SoftmaxGradient: dx overlaps y without being it":                    func() { SoftmaxGradient(x[1:3], x[:2], x[1:3]) },
+		"attn: generic.SoftmaxGradient: dx overlaps dy without being it":                   func() { SoftmaxGradient(x[1:3], x[1:3], x[2:4]) },
+		"attn: generic.Dropout: P is 1, want 0 to less than 1":                             func() { Dropout{P: 1}.Drops(0, 0, 0) },
+		"attn: generic.Dropout: P is -1, want 0 to less than 1":                            func() { Dropout{P: -1}.Drops(0, 0, 0) },
+		"attn: generic.Dropout: P is NaN, want 0 to less than 1":                           func() { Dropout{P: x[0] * float32(math.NaN())}.Drops(0, 0, 0) },
+		"attn: generic.AttentionRow: Bias has 1 elements, want 2 or more, the keys":        func() { (&RowEdit{Bias: x[:1]}).AttentionRow(x[:1], x[:1], x, x, 2, 1, 1, 1) },
+		"attn: generic.AttentionRow: dst has 0 elements and q 1, want 1 or more":           func() { AttentionRow(nil, x[:1], x, x, 1, 1, 1, 1) },
 		"attn: generic.AttentionRow: k is -1 x 2":                                          func() { AttentionRow(x[:2], x[:2], x, x, -1, 2, 2, 1) },
 	} {
 		before := slices.Clone(x)
@@ -40,6 +54,11 @@ func TestArguments(t *testing.T) {
 		SoftmaxRows(nil, nil, 3)
 		Exp(y[:3], y[3:])
 		Exp(y[3:], y[:3])
+		SoftmaxGradient(y[:2], y[2:4], y[4:])
+		SoftmaxGradient(y[:2], y[:2], y[:2])
+		SoftmaxGradient(nil, nil, nil)
+		Dropout{}.Drops(0, 0, 0)
+		(&RowEdit{Bias: x[:1]}).AttentionRow(make([]float32, 1), x[:1], x, x, 1, 1, 1, 1)
 		MatMul(make([]float32, 4), 3, x[:4], 2, x[:3], 2, 2, 2, 1)
 		AttentionRow(make([]float32, 2), x[:1], x[:3], x, 3, 1, 2, 1)
 		AttentionRow(make([]float32, 3), x[:3], k, k, n, 4, 4, 1)

@@ -186,8 +186,25 @@ func TestAttentionGradientShapes(t *testing.T) {
 			q := &g.Queries[0][0]
 			q.O, q.DO = q.O[1:], q.DO[1:]
 		},
-		"DQ has 1 elements, want 3":   func(g *AttentionGradient) { g.Queries[0][1].DQ = make([]float32, 1) },
-		"DO has 3 elements, want 2":   func(g *AttentionGradient) { g.Queries[0][1].DO = make([]float32, 3) },
+		"DQ has 1 elements, want 3":           func(g *AttentionGradient) { g.Queries[0][1].DQ = make([]float32, 1) },
+		"DO has 3 elements, want 2":           func(g *AttentionGradient) { g.Queries[0][1].DO = make([]float32, 3) },
+		"DSlopes has 1 elements, want 2":      func(g *AttentionGradient) { g.DSlopes = make([]float64, 1) },
+		"DSinks has 3 elements, want 2":       func(g *AttentionGradient) { g.DSinks = make([]float64, 3) },
+		"DBias has 8 elements, want 7":        func(g *AttentionGradient) { g.Queries[1][0].DBias = make([]float32, 8) },
+		"a query has no Edit, or no Sink":     func(g *AttentionGradient) { g.DSlopes = make([]float64, 2) },
+		"a query has no Edit, or no Sink, of": func(g *AttentionGradient) { g.DSinks = make([]float64, 2) },
+		"a query has no Edit, or no Sink, of which": func(g *AttentionGradient) {
+			g.DSinks = make([]float64, 2)
+			for _, head := range g.Queries {
+				for i := range head {
+					head[i].Edit = new(RowEdit)
+				}
+			}
+		},
+		"the Keep of an Edit is 0.5, want 0.25 as for all": func(g *AttentionGradient) {
+			g.Keep = 0.25
+			g.Queries[1][3].Edit = &RowEdit{Drops: func(int) bool { return false }, Keep: 0.5}
+		},
 		"Bias has 6 elements, want 7": func(g *AttentionGradient) { g.Queries[0][1].Edit = &RowEdit{Bias: make([]float32, 6)} },
 	} {
 		g := gradientOf(rand.New(rand.NewPCG(3, 61)), 5, 7)
