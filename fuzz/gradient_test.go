@@ -197,7 +197,7 @@ func TestGradientDifferences(t *testing.T) {
 				return (up - down) / (float64(hi) - float64(lo))
 			}
 			got := (4*diff(h/2) - diff(h)) / 3 // Richardson: an error of h^4
-			if math.Abs(got-want) > 2e-6*(1+math.Abs(want)) {
+			if !(math.Abs(got-want) <= 2e-6*(1+math.Abs(want))) {
 				t.Errorf("%s: the slope is %.9g, the gradient %.9g", what, got, want)
 			}
 		}
@@ -221,7 +221,7 @@ func TestGradientDifferences(t *testing.T) {
 			*at = before - h
 			down := loss()
 			*at = before
-			if want := (up - down) / (2 * h); math.Abs(got-want) > 2e-3*(1+math.Abs(want)) {
+			if want := (up - down) / (2 * h); !(math.Abs(got-want) <= 2e-3*(1+math.Abs(want))) {
 				t.Errorf("%s: the slope is %g, the gradient %g", what, want, got)
 			}
 		}
@@ -250,7 +250,7 @@ func TestGradientDifferences(t *testing.T) {
 					e.Slope = edits[i]
 					sum += (up - down) / (2 * d)
 				}
-				if got := g.DSlopes[h] / float64(g.Scale); math.Abs(got-sum) > 5e-3*(1+math.Abs(sum)) {
+				if got := g.DSlopes[h] / float64(g.Scale); !(math.Abs(got-sum) <= 5e-3*(1+math.Abs(sum))) {
 					t.Errorf("the slope of a slope is %g, its gradient %g", sum, got)
 				}
 			}

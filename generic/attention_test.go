@@ -182,7 +182,7 @@ func TestLog2Scale(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for _, scale := range check.Wides(r, 1000, 60) {
 		want := float64(scale) * math.Log2E
-		if got := Log2Scale(scale); math.Abs(float64(got)-want) > 1.0001*check.U*math.Abs(want) {
+		if got := Log2Scale(scale); !(math.Abs(float64(got)-want) <= 1.0001*check.U*math.Abs(want)) {
 			t.Fatalf("Log2Scale(%g) = %g, want %g", scale, got, want)
 		}
 	}

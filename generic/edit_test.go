@@ -14,7 +14,7 @@ func TestRowEdit(t *testing.T) {
 	e := &RowEdit{SoftCap: 2, Slope: 0.125, Position: 11, Bias: bias}
 	got := float64(e.Score(3, 7)) * math.Ln2
 	want := 2*math.Tanh(3*math.Ln2/2) - 0.125*4 + 0.75
-	if math.Abs(got-want) > 1e-6 {
+	if !(math.Abs(got-want) <= 1e-6) {
 		t.Errorf("a score is edited to %g, want %g", got, want)
 	}
 	if got := e.Score(check.NaN, TileKeys+3); got != check.NegInf {
@@ -53,7 +53,7 @@ func TestEditedAttentionRow(t *testing.T) {
 			mix += p * float64(v[j])
 		}
 	}
-	if math.Abs(float64(dst[0])-mix/sum) > 1e-5 {
+	if !(math.Abs(float64(dst[0])-mix/sum) <= 1e-5) {
 		t.Errorf("the mix is %g, want %g", dst[0], mix/sum)
 	}
 	defer func() {

@@ -59,7 +59,7 @@ func TestSpans(t *testing.T) {
 			}
 		}
 		sum, mix := states64(q, k, v, n)
-		if math.Abs(float64(got[0])-mix/sum) > 1e-5 {
+		if !(math.Abs(float64(got[0])-mix/sum) <= 1e-5) {
 			t.Errorf("%d keys: %g, want %g", n, got[0], mix/sum)
 		}
 	}
@@ -85,7 +85,7 @@ func TestSink(t *testing.T) {
 			if n == 0 {
 				want = 0
 			}
-			if math.Abs(float64(got[0])-want) > 1e-5 {
+			if !(math.Abs(float64(got[0])-want) <= 1e-5) {
 				t.Errorf("%d keys, sink %g: %g, want %g", n, sink, got[0], want)
 			}
 			if sink < -1e9 && got[0] != plain[0] {
