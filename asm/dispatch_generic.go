@@ -173,7 +173,7 @@ func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale
 }
 
 // ScoreTile is [tile.ScoreTile].
-func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
+func ScoreTile(s []float32, st *tile.Panel, q []float32, k *tile.Rows, upper int, ahead *tile.Rows) {
 	tile.ScoreTile(s, st, q, k, upper, ahead)
 }
 
@@ -218,7 +218,7 @@ func DrawTile(lanes []uint32, d *tile.Draw, key int) {
 }
 
 // ValueTile is [tile.ValueTile].
-func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
+func ValueTile(acc, p []float32, st *tile.Panel, v *tile.Rows, upper int, ahead *tile.Rows) {
 	tile.ValueTile(acc, p, st, v, upper, ahead)
 }
 
@@ -228,7 +228,7 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 }
 
 // RowScores is [tile.RowScores].
-func RowScores(s, q []float32, w, rows int, k tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
 	tile.RowScores(s, q, w, rows, k)
 }
 
@@ -273,7 +273,7 @@ func RowWeights(s []float32) (m float32) {
 }
 
 // RowValues is [tile.RowValues].
-func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
 	tile.RowValues(o, p, sum, rows, v)
 }
 

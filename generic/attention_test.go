@@ -225,7 +225,7 @@ func TestPanelEqualsRow(t *testing.T) {
 				seen := int(slices.Max(limit[:max(1, w/2)]))
 				upper = size - max(0, min(size, seen-first))
 			}
-			tile.ScoreTile(s, &tile.Panel{Width: w}, packed, tile.Rows{Data: k[first*kStride:], Len: size, Dim: dim, Stride: kStride}, upper, tile.Rows{})
+			tile.ScoreTile(s, &tile.Panel{Width: w}, packed, &tile.Rows{Data: k[first*kStride:], Len: size, Dim: dim, Stride: kStride}, upper, &tile.Rows{})
 			var lanes [TileKeys]uint32
 			for j := range size {
 				for i := range w {
@@ -236,7 +236,7 @@ func TestPanelEqualsRow(t *testing.T) {
 			}
 			tile.HideTile(s, &st, &lanes, size)
 			tile.SoftmaxTile(s, &st, size)
-			tile.ValueTile(acc, s, &st, tile.Rows{Data: v[first*vStride:], Len: size, Dim: vdim, Stride: vStride}, upper, tile.Rows{})
+			tile.ValueTile(acc, s, &st, &tile.Rows{Data: v[first*vStride:], Len: size, Dim: vdim, Stride: vStride}, upper, &tile.Rows{})
 		}
 		dst := make([]float32, w*(vdim+1))
 		hasNaN := tile.FinishPanel(dst, &dstOffset, acc, &st, vdim)

@@ -210,7 +210,7 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 		st.Reset(w)
 		for j := 0; j < keys; j += tile.Keys {
 			n := min(tile.Keys, keys-j)
-			impl.ScoreTile(s, &st, packed, tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, tile.Rows{})
+			impl.ScoreTile(s, &st, packed, &tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, &tile.Rows{})
 			if n == last {
 				for i := range w {
 					st.TileMax[i] = negInf
@@ -226,7 +226,7 @@ func byPanels(impl Impl, r *rand.Rand) []float32 {
 				impl.HideTile(s, &st, &lanes, n)
 			}
 			impl.SoftmaxTile(s, &st, n)
-			impl.ValueTile(acc, s, &st, tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, tile.Rows{})
+			impl.ValueTile(acc, s, &st, &tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim}, 0, &tile.Rows{})
 		}
 		impl.FinishPanel(dst, &offset, acc, &st, dim)
 	}
@@ -245,14 +245,14 @@ func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
 	}
 	for j := 0; j < keys; j += tile.Keys {
 		n := min(tile.Keys, keys-j)
-		impl.RowScores(s, q, rows, rows, tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim})
+		impl.RowScores(s, q, rows, rows, &tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim})
 		m := make([]float32, rows)
 		for i := range rows {
 			m[i] = impl.RowWeights(s[i*tile.Keys:][:n])
 		}
 		l := make([]float32, rows)
 		clear(o)
-		impl.RowValues(o, s, l, rows, tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim})
+		impl.RowValues(o, s, l, rows, &tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim})
 		for i := range rows {
 			var a, b float32
 			M[i], a, b = tile.Merge(M[i], m[i])

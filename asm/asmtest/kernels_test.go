@@ -90,6 +90,12 @@ func (m *memory) matrix(r *rand.Rand, n, dim int, kind Kind) matrix {
 // rows returns x as the operand of a kernel.
 func (x matrix) rows() tile.Rows { return tile.Rows{Data: x.x, Len: x.n, Dim: x.dim, Stride: x.stride} }
 
+// at is rows where kernels take them by reference.
+func (x matrix) at() *tile.Rows {
+	rows := x.rows()
+	return &rows
+}
+
 func (x matrix) row(i int) []float32 { return x.x[i*x.stride:][:x.dim] }
 
 // clone returns a copy of the same layout, in plain memory.
@@ -520,10 +526,10 @@ func TestPanel(t *testing.T) {
 					s1, s2 := make([]float32, n*w), m.vector(n*w)
 					copy(s2, s1) // what is not computed stays
 					upper := r.IntN(n+1) * r.IntN(2)
-					ref.ScoreTile(s1, &st1, q1, k.rows(), upper, tile.Rows{})
-					ahead := k.rows()
+					ref.ScoreTile(s1, &st1, q1, k.at(), upper, &tile.Rows{})
+					ahead := k.at()
 					ahead.Len = r.IntN(n + 1)
-					impl.ScoreTile(s2, st2, q2, k.rows(), upper, ahead)
+					impl.ScoreTile(s2, st2, q2, k.at(), upper, ahead)
 					Equal(t, s1, s2, "ScoreTile %s", what)
 					sameState("ScoreTile")
 
@@ -560,8 +566,8 @@ func TestPanel(t *testing.T) {
 						}
 					}
 					acc1 := append([]float32(nil), acc2...)
-					ref.ValueTile(acc1, s1, &st1, v.rows(), upper, tile.Rows{})
-					impl.ValueTile(acc2, s2, st2, v.rows(), upper, tile.Rows{})
+					ref.ValueTile(acc1, s1, &st1, v.at(), upper, &tile.Rows{})
+					impl.ValueTile(acc2, s2, st2, v.at(), upper, &tile.Rows{})
 					Equal(t, acc1, acc2, "ValueTile %s", what)
 					sameState("ValueTile")
 
@@ -626,8 +632,8 @@ func TestRows(t *testing.T) {
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)
 						q, k := m.matrix(r, dim, rows, kind), m.matrix(r, n, dim, kind)
 						s1, s2 := make([]float32, rows*tile.Keys), m.vector(rows*tile.Keys)
-						tile.RowScores(s1, q.x, q.stride, rows, k.rows())
-						impl.RowScores(s2, q.x, q.stride, rows, k.rows())
+						tile.RowScores(s1, q.x, q.stride, rows, k.at())
+						impl.RowScores(s2, q.x, q.stride, rows, k.at())
 						for i := range rows {
 							a, b := s1[i*tile.Keys:][:n], s2[i*tile.Keys:][:n]
 							Equal(t, a, b, "RowScores %s", what)
@@ -645,8 +651,8 @@ func TestRows(t *testing.T) {
 						l1, l2 := Fill(r, make([]float32, rows), kind), m.vector(rows)
 						copy(o2, o1)
 						copy(l2, l1)
-						tile.RowValues(o1, s1, l1, rows, v.rows())
-						impl.RowValues(o2, s2, l2, rows, v.rows())
+						tile.RowValues(o1, s1, l1, rows, v.at())
+						impl.RowValues(o2, s2, l2, rows, v.at())
 						Equal(t, l1, l2, "RowValues sum %s", what)
 						for i := range rows {
 							Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues %s", what)

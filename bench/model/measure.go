@@ -97,23 +97,24 @@ func measure() (r rates) {
 func marginal(impl asmtest.Impl, name string) float64 {
 	w := impl.PanelWidth
 	st := &tile.Panel{Width: w}
-	rows := func(n, dim int) tile.Rows { return tile.Rows{Data: numbers(n * dim), Len: n, Dim: dim, Stride: dim} }
+	rows := func(n, dim int) *tile.Rows { return &tile.Rows{Data: numbers(n * dim), Len: n, Dim: dim, Stride: dim} }
+	ahead := &tile.Rows{}
 	// Each returns a call of size n, and the flops of one more.
 	kernels := map[string]func(n int) (call func(), flops int){
 		"scoreTile": func(n int) (func(), int) {
 			const keys = 24
 			s, q, k := numbers(tile.Keys*w), numbers(w*n), rows(keys, n)
-			return func() { impl.ScoreTile(s, st, q, k, 0, tile.Rows{}) }, 2 * keys * w
+			return func() { impl.ScoreTile(s, st, q, k, 0, ahead) }, 2 * keys * w
 		},
 		"valueTile": func(n int) (func(), int) {
 			const dim = 24
 			acc, p, v := numbers(w*dim), numbers(tile.Keys*w), rows(n, dim)
-			return func() { impl.ValueTile(acc, p, st, v, 0, tile.Rows{}) }, 2 * dim * w
+			return func() { impl.ValueTile(acc, p, st, v, 0, ahead) }, 2 * dim * w
 		},
 		"matMulTile": func(n int) (func(), int) {
 			const m = 24
 			c, a, b := rows(m, w), rows(m, n), numbers(n*w)
-			return func() { impl.MatMulTile(c, a, tile.Rows{}, b, false) }, 2 * m * w
+			return func() { impl.MatMulTile(*c, *a, tile.Rows{}, b, false) }, 2 * m * w
 		},
 		"softmaxTile": func(n int) (func(), int) {
 			s := numbers(tile.Keys * w)

@@ -130,7 +130,7 @@ var Kernels = []Kernel{
 	}, {
 		Name: "ScoreTile", Width: "st.Width",
 		Params: []Param{{"s", vector, write("k.Len*PanelWidth")}, {"st", state, write()}, {"q", vector, read("k.Dim*PanelWidth")},
-			{"k", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
+			{"k", rowsAt, read()}, {"upper", integer, value}, {"ahead", rowsAt, value}},
 		Hints: map[string][]string{"scoreTile": aheadRows, "aheadPages": {"ahead", "pages", "step"}},
 	}, {
 		Name: "CapTile", Width: "st.Width",
@@ -163,7 +163,7 @@ var Kernels = []Kernel{
 	}, {
 		Name: "ValueTile", Width: "st.Width",
 		Params: []Param{{"acc", vector, write("v.Dim*PanelWidth")}, {"p", vector, read("v.Len*PanelWidth")}, {"st", state, read()},
-			{"v", rows, read()}, {"upper", integer, value}, {"ahead", rows, value}},
+			{"v", rowsAt, read()}, {"upper", integer, value}, {"ahead", rowsAt, value}},
 		Hints: map[string][]string{"valueTile": aheadRows},
 	}, {
 		Name: "FinishPanel", Width: "st.Width", Result: "nan bool",
@@ -172,7 +172,7 @@ var Kernels = []Kernel{
 	}, {
 		Name: "RowScores",
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
-			{"w", integer, value}, {"rows", integer, value}, {"k", rows, read()}},
+			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}},
 		Hints: map[string][]string{
 			"rowScores1": {"distance", "wrap", "left"}, "rowScores4": {"distance", "wrap", "left"}, "rowScores8": {"distance", "wrap", "left"},
 		},
@@ -209,7 +209,7 @@ var Kernels = []Kernel{
 	}, {
 		Name: "RowValues",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
-			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rows, read()}},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rowsAt, read()}},
 		Hints: map[string][]string{"rowValues1": {"distance"}, "rowValues4": {"distance"}, "rowValues8": {"distance"}},
 	}, {
 		Name: "RowValuesFloat16", Wide: never,

@@ -56,6 +56,7 @@ const (
 	whole   = "*[tile.MaxPanel]int32"
 	floats  = "*[tile.MaxPanel]float32"
 	rows    = "tile.Rows"
+	rowsAt  = "*tile.Rows" // in place of a copy, which waits where they have just been written
 	half    = "tile.HalfRows"
 	octet   = "tile.OctetRows"
 	integer = "int"
@@ -82,7 +83,7 @@ func (p Param) mark() string {
 	switch {
 	case p.op == "":
 		return ""
-	case p.Type == rows || p.Type == half || p.Type == octet:
+	case p.Type == rows || p.Type == rowsAt || p.Type == half || p.Type == octet:
 		mark := "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
 		if p.Type == octet {
 			mark += "\n\trace." + p.op + "(" + p.Name + ".Scales, " + p.Name + ".Len)"

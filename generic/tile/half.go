@@ -55,8 +55,8 @@ func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
 }
 
 // wide returns the rows as float32.
-func (r HalfRows) wide(from func(dst []float32, src []uint16)) Rows {
-	wide := Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
+func (r HalfRows) wide(from func(dst []float32, src []uint16)) *Rows {
+	wide := &Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
 	for j := range r.Len {
 		from(wide.Row(j), r.Data[j*r.Stride:][:r.Dim])
 	}
@@ -64,8 +64,8 @@ func (r HalfRows) wide(from func(dst []float32, src []uint16)) Rows {
 }
 
 // wide returns the rows as float32.
-func (r OctetRows) wide() Rows {
-	wide := Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
+func (r OctetRows) wide() *Rows {
+	wide := &Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
 	for j := range r.Len {
 		Dequantize(wide.Row(j), r.Data[j*r.Stride:][:r.Dim], r.Scales[j])
 	}

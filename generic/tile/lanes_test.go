@@ -34,14 +34,14 @@ func TestScoreLanes(t *testing.T) {
 		st := Panel{Width: w}
 		copy(st.TileMax[:], before)
 		s := make([]float32, n*w)
-		ScoreTile(s, &st, q, Rows{k, n, dim, dim}, upper, Rows{})
+		ScoreTile(s, &st, q, &Rows{k, n, dim, dim}, upper, &Rows{})
 		for lane := range w {
 			seen := n
 			if lane < w/2 {
 				seen -= upper
 			}
 			row := make([]float32, Keys)
-			RowScores(row, q[lane:], w, 1, Rows{k, seen, dim, dim})
+			RowScores(row, q[lane:], w, 1, &Rows{k, seen, dim, dim})
 			for j, x := range row[:seen] {
 				if !check.Same(s[j*w+lane], x) {
 					t.Fatalf("score %d of lane %d of %d is %g, want %g", j, lane, w, s[j*w+lane], x)
@@ -77,7 +77,7 @@ func TestValueLanes(t *testing.T) {
 					acc[i] = check.NaN
 				}
 			}
-			ValueTile(acc, p, &st, values, upper, Rows{})
+			ValueTile(acc, p, &st, &values, upper, &Rows{})
 			for lane := range w {
 				mine := values
 				if lane < w/2 {
@@ -91,7 +91,7 @@ func TestValueLanes(t *testing.T) {
 					want[c] = before[c*w+lane]
 				}
 				o, sum := make([]float32, Pad(vdim)), make([]float32, 1)
-				RowValues(o, weights, sum, 1, mine)
+				RowValues(o, weights, sum, 1, &mine)
 				MergeRow(want, o[:vdim], st.OldScale[lane], st.NewScale[lane])
 				for c := range want {
 					if got := acc[c*w+lane]; !check.Same(got, want[c]) {

@@ -63,7 +63,7 @@ func PackPanel(dst, src []float32, offset *[MaxPanel]int, w, dim int, scale floa
 // ScoreTile computes the scores of a panel q of queries against keys, the rows of k: s[j*w+r] =
 // chain over i < k.Dim of FMA(q[i*w+r], k[j][i], .). It raises st.TileMax[r] to the maximum of the
 // scores, ignoring NaN. The last upper keys are compared with the second half of the panel alone.
-func ScoreTile(s []float32, st *Panel, q []float32, k Rows, upper int, ahead Rows) {
+func ScoreTile(s []float32, st *Panel, q []float32, k *Rows, upper int, ahead *Rows) {
 	w := st.Width
 	for j := range k.Len {
 		first := 0
@@ -127,7 +127,7 @@ func SoftmaxTile(s []float32, st *Panel, n int) {
 // acc: with o = chain over j < v.Len of FMA(p[j*w+r], v[j][c], .), acc[c*w+r] = O' of package generic.
 // acc need not be set before the first tile (MergeFirst). The last upper values are for the second half
 // of the panel alone.
-func ValueTile(acc, p []float32, st *Panel, v Rows, upper int, ahead Rows) {
+func ValueTile(acc, p []float32, st *Panel, v *Rows, upper int, ahead *Rows) {
 	w := st.Width
 	for c := range v.Dim {
 		for r := range w {
@@ -168,7 +168,7 @@ const MaxRows = 8
 // RowScores is ScoreTile for few queries, the way of decoding: query r < rows is lane r of the
 // packed panel q of width w, and its scores go to s[r*Keys+j]. With less than 8 keys the first 16
 // scores of each query may be overwritten.
-func RowScores(s, q []float32, w, rows int, k Rows) {
+func RowScores(s, q []float32, w, rows int, k *Rows) {
 	for r := range rows {
 		for j := range k.Len {
 			acc := float32(0)
@@ -194,7 +194,7 @@ func RowWeights(s []float32) (m float32) {
 // RowValues continues the sum and the mix of one tile for rows queries by the values v: with the
 // weights p[r*Keys+j], one after the other, it adds them to sum[r], and o[r*Pad(v.Dim)+c] becomes
 // FMA(p[r*Keys+j], v[j][c], .). Both are 0 at the start of a tile.
-func RowValues(o, p, sum []float32, rows int, v Rows) {
+func RowValues(o, p, sum []float32, rows int, v *Rows) {
 	for r := range rows {
 		row := o[r*Pad(v.Dim):][:v.Dim]
 		for j, w := range p[r*Keys:][:v.Len] {

@@ -51,8 +51,8 @@ func TestTileEqualsRow(t *testing.T) {
 		var st Panel
 		st.Reset(w)
 		s, byRow := make([]float32, n*w), make([]float32, rows*Keys)
-		ScoreTile(s, &st, q, Rows{k, n, dim, dim}, 0, Rows{})
-		RowScores(byRow, q, w, rows, Rows{k, n, dim, dim})
+		ScoreTile(s, &st, q, &Rows{k, n, dim, dim}, 0, &Rows{})
+		RowScores(byRow, q, w, rows, &Rows{k, n, dim, dim})
 		for i := range rows {
 			row := byRow[i*Keys:][:n]
 			for j, x := range row {
@@ -66,7 +66,7 @@ func TestTileEqualsRow(t *testing.T) {
 		}
 		SoftmaxTile(s, &st, n)
 		acc := make([]float32, w*Pad(vdim))
-		ValueTile(acc, s, &st, Rows{v, n, vdim, vdim}, 0, Rows{})
+		ValueTile(acc, s, &st, &Rows{v, n, vdim, vdim}, 0, &Rows{})
 		o := make([]float32, rows*Pad(vdim))
 		for i := range rows {
 			m := RowWeights(byRow[i*Keys:][:n])
@@ -75,7 +75,7 @@ func TestTileEqualsRow(t *testing.T) {
 			}
 		}
 		sum := make([]float32, rows)
-		RowValues(o, byRow, sum, rows, Rows{v, n, vdim, vdim})
+		RowValues(o, byRow, sum, rows, &Rows{v, n, vdim, vdim})
 		for i := range rows {
 			if !check.Same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Mode != MergeFirst || st.TileMax[i] != check.NegInf {
 				t.Errorf("n=%d: lane %d is %+v, want the sum %g", n, i, st, sum[i])

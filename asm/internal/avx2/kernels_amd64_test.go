@@ -35,7 +35,7 @@ func TestPagesOf(t *testing.T) {
 					}
 				}
 			}
-			pages, step := pagesOf(first, rows)
+			pages, step := pagesOf(first, &rows)
 			for i := range pages {
 				found[(first+uintptr(i*step))/page] = true
 			}

@@ -519,7 +519,7 @@ func PackPanel(dst, src []float32, offset *[tile.MaxPanel]int, _, dim int, scale
 // ScoreTile is [tile.ScoreTile].
 //
 //go:noinline
-func ScoreTile(s []float32, st *tile.Panel, q []float32, k tile.Rows, upper int, ahead tile.Rows) {
+func ScoreTile(s []float32, st *tile.Panel, q []float32, k *tile.Rows, upper int, ahead *tile.Rows) {
 	race.Write(s, k.Len*PanelWidth)
 	race.WriteVar(st)
 	race.Read(q, k.Dim*PanelWidth)
@@ -619,7 +619,7 @@ func DrawTile(lanes []uint32, d *tile.Draw, key int) {
 // ValueTile is [tile.ValueTile].
 //
 //go:noinline
-func ValueTile(acc, p []float32, st *tile.Panel, v tile.Rows, upper int, ahead tile.Rows) {
+func ValueTile(acc, p []float32, st *tile.Panel, v *tile.Rows, upper int, ahead *tile.Rows) {
 	race.Write(acc, v.Dim*PanelWidth)
 	race.Read(p, v.Len*PanelWidth)
 	race.ReadVar(st)
@@ -642,7 +642,7 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // RowScores is [tile.RowScores].
 //
 //go:noinline
-func RowScores(s, q []float32, w, rows int, k tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
 	race.WriteRows(s, rows, max(k.Len, 16), tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
@@ -839,7 +839,7 @@ func RowWeights(s []float32) (m float32) {
 // RowValues is [tile.RowValues].
 //
 //go:noinline
-func RowValues(o, p, sum []float32, rows int, v tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
@@ -1021,7 +1021,7 @@ func RowsTile(c, a, b, ahead tile.Rows) {
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
 	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
 	small, big, rest := groups(c.Len)
-	first, wrap := readAhead(ahead)
+	first, wrap := readAhead(&ahead)
 	rowsTile(&c.Data[0], 4*c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, a.Dim, small, big, rest, first, ahead.Len, ahead.Dim, wrap, ahead.Dim)
 }
 
@@ -1152,7 +1152,7 @@ func groups(n int) (small, big, rest int) {
 
 // readAhead returns where rows begin and the bytes from the end of one, in whole pieces, to the next. Their pages are
 // looked up at once.
-func readAhead(rows tile.Rows) (first *float32, wrap int) {
+func readAhead(rows *tile.Rows) (first *float32, wrap int) {
 	if rows.Len > 0 {
 		first = &rows.Data[0]
 		pages, step := pagesOf(uintptr(unsafe.Pointer(first)), rows)
@@ -1164,7 +1164,7 @@ func readAhead(rows tile.Rows) (first *float32, wrap int) {
 
 // pagesOf returns how many pages of memory hold rows that begin at an address, and the bytes from there to a line of
 // the next one. Rows that are further apart count one each.
-func pagesOf(first uintptr, rows tile.Rows) (pages, step int) {
+func pagesOf(first uintptr, rows *tile.Rows) (pages, step int) {
 	const page = 4096
 	if step = 4 * rows.Stride; step >= page {
 		return rows.Len, step

@@ -669,7 +669,8 @@ func mixSeen(mix, weights []float32, b tile.Rows, seen func(i int) bool) {
 			to++
 		}
 		if to > from {
-			asm.RowValues(mix, weights[from:], sum[:], 1, someRows(b, from, to))
+			values := someRows(b, from, to)
+			asm.RowValues(mix, weights[from:], sum[:], 1, &values)
 		}
 		from = to + 1
 	}
@@ -681,6 +682,6 @@ func (w *gradientWorker) allFinite(r tile.Rows) bool {
 	var sum [1]float32
 	mix := w.row[:r.Dim]
 	clear(mix)
-	asm.RowValues(mix, weights[:r.Len], sum[:], 1, r)
+	asm.RowValues(mix, weights[:r.Len], sum[:], 1, &r)
 	return !hasNaN(mix)
 }

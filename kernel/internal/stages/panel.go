@@ -274,7 +274,7 @@ func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, some sigh
 	for from := some.From; from < some.To; from += most {
 		to := min(from+most, some.To)
 		upper := min(to-from, max(0, to-(some.To-upper)))
-		asm.ScoreTile(scores[(from-some.From)*st.Width:], st, queries, *source.Part(&part, keys, from, to), upper, *ahead)
+		asm.ScoreTile(scores[(from-some.From)*st.Width:], st, queries, source.Part(&part, keys, from, to), upper, ahead)
 		ahead = &nothing
 	}
 }
@@ -288,7 +288,7 @@ func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead *tile.Ro
 		most = callWork / work
 	}
 	for c := 0; c < values.Dim; c += most {
-		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, *source.Columns(&columns, values, c, most), seen.Upper, *ahead)
+		asm.ValueTile(p.acc[c*p.width():], weights, &p.state, source.Columns(&columns, values, c, most), seen.Upper, ahead)
 		ahead = &nothing
 	}
 }
@@ -337,7 +337,7 @@ func (w *worker) finite(values *tile.Rows) bool {
 	clear(weights)
 	clear(mix)
 	var sum [1]float32
-	asm.RowValues(mix, weights, sum[:], 1, *values)
+	asm.RowValues(mix, weights, sum[:], 1, values)
 	for _, x := range mix {
 		if x != 0 {
 			return false

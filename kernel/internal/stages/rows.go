@@ -265,7 +265,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 					keys.Len = plan.RowKeys
 				}
 				scores, queries, rows := w.scored(q, t, k)
-				asm.RowScores(scores, queries, q.width, rows, keys)
+				asm.RowScores(scores, queries, q.width, rows, &keys)
 			}
 		}
 	}
@@ -434,7 +434,7 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 		switch first := t.first + k.From; {
 		case !inPlace:
 			w.V.Rows(&values, w.values, s, head, first, k.Len())
-			asm.RowValues(mixes, weights, sum, rows, values)
+			asm.RowValues(mixes, weights, sum, rows, &values)
 			n = values.Len
 		case w.V.Int8 != nil:
 			w.V.Octets(&octets, s, head, first, k.Len())

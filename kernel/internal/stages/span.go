@@ -121,6 +121,6 @@ func (w *worker) addSinks(p *panel) {
 	if p.state.Mode == tile.MergeRescale {
 		zero := w.mixes[:tile.Pad(w.V.Dim)]
 		clear(zero)
-		asm.ValueTile(p.acc, w.scores, &p.state, tile.Rows{Data: zero, Len: 1, Dim: w.V.Dim, Stride: w.V.Dim}, 0, tile.Rows{})
+		asm.ValueTile(p.acc, w.scores, &p.state, &tile.Rows{Data: zero, Len: 1, Dim: w.V.Dim, Stride: w.V.Dim}, 0, &tile.Rows{})
 	}
 }
