@@ -197,7 +197,7 @@ func (g *gen) biasTile() {
 		g.XORQ(i, i)
 		key := func(c int) {
 			m := mem(s, g.row()*c+32*part)
-			g.VCMPPS(U8(equal), Y(9), Y(c), Y(4))
+			g.VPCMPEQD(Y(9), Y(c), Y(4)) // as integers, in units that FMA and maxima leave alone
 			g.VFMADD213PS(m, Y(8), Y(c))
 			g.VBLENDVPS(Y(4), Y(9), Y(c), Y(c))
 			g.VMAXPS(Y(10), Y(c), Y(10))
@@ -232,12 +232,12 @@ func (g *gen) biasTile() {
 	}
 }
 
-// biased adds the biases b to a vector of scores, which it leaves in x and stores: V13 is log2 e and V14
-// -Inf. t is scratch.
-func (g *gen) biased(b, x, t reg.VecPhysical, s Mem) {
+// biased adds the biases b to a vector of scores, which it leaves in x and stores: V13 is log2 e, V14 -Inf, and
+// hidden the mask of biases that are.
+func (g *gen) biased(b, x, hidden reg.VecPhysical, s Mem) {
 	g.VMOVUPS(s, x)
 	g.VFMADD231PS(b, g.V(13), x)
-	g.setWhere(x, g.V(14), b, t)
+	g.setWhere(x, g.V(14), hidden)
 	g.VMOVUPS(x, s)
 }
 
@@ -246,7 +246,7 @@ func (g *gen) biasConstants() {
 	g.VMOVUPS(g.splat(negInf), g.V(14))
 }
 
-// biasKeys: V0 and V1 maxima, V2 the bias of a key, V3-V6 scratch.
+// biasKeys: V0 and V1 maxima, V2 the bias of a key, V3-V5 scratch.
 func (g *gen) biasKeys() {
 	s, st, bias, n := g.ptr("s"), g.ptr("st"), g.ptr("bias"), g.ptr("n")
 	store := g.tileMaxima(st, 0)
@@ -254,9 +254,10 @@ func (g *gen) biasKeys() {
 	key := g.label("key")
 	g.loop(key)
 	g.VBROADCASTSS(mem(bias, 0), g.V(2))
+	g.same(g.V(2), g.V(14), g.V(5))
 	for h := range 2 {
 		x := g.V(3 + h)
-		g.biased(g.V(2), x, g.V(5+h), mem(s, g.w()*h))
+		g.biased(g.V(2), x, g.V(5), mem(s, g.w()*h))
 		g.VMAXPS(g.V(h), x, g.V(h))
 	}
 	g.ADDQ(I8(4), bias)
@@ -275,6 +276,7 @@ func (g *gen) biasRow() {
 	g.JL(LabelRef(tail))
 	g.loop(vec)
 	g.VMOVUPS(mem(bias, 0), g.V(0))
+	g.same(g.V(0), g.V(14), g.V(2))
 	g.biased(g.V(0), g.V(1), g.V(2), mem(s, 0))
 	g.ADDQ(I32(g.w()), bias)
 	g.ADDQ(I32(g.w()), s)
@@ -285,6 +287,7 @@ func (g *gen) biasRow() {
 	g.JZ(LabelRef(done))
 	g.tailMask(n, g.V(12))
 	g.loadTail(mem(bias, 0), g.V(12), g.V(0))
+	g.same(g.V(0), g.V(14), g.V(2))
 	g.biased(g.V(0), g.V(1), g.V(2), mem(s, 0))
 	g.Label(done)
 }

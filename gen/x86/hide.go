@@ -23,7 +23,8 @@ func genHide(g *gen) {
 
 // packMask doubles a byte of each key for every query and adds 1 where it is hidden, so that 8 queries make a plane of
 // bytes. Two or four planes are interleaved and inverted at last. A block takes 64 keys of all queries, a line of the
-// cache, as rows a power of two apart share few sets; the rest are 32 keys, the last of which overlap those before.
+// cache, as rows a power of two apart share few sets; the rest are 32 keys, the last of which overlap those before. Where
+// all queries have the same row, its keys become words 8 at a time.
 //
 //	Y0-Y7 planes of up to 64 keys, Y8-Y11 scratch, Y12 hidden from some query, Y13 from all, Y14 zero, Y15 ones
 func (g *gen) packMask() {
@@ -84,6 +85,20 @@ func (g *gen) packMask() {
 		g.ADDQ(I32(4*keys), lanes)
 	}
 	big, small, last, done := g.label("big"), g.label("small"), g.label("last"), g.label("done")
+	rows := g.label("rows")
+	g.VPBROADCASTQ(mem(offset, 0), Y(0))
+	g.VMOVDQA(Y(15), Y(1))
+	for i := range g.Panel / 4 {
+		g.VPCMPEQQ(mem(offset, 32*i), Y(0), Y(2))
+		g.VPAND(Y(2), Y(1), Y(1))
+	}
+	g.VPTEST(Y(15), Y(1))
+	g.JCC(LabelRef(rows))
+	g.ADDQ(mem(offset, 0), mask)
+	g.packKeys(lanes, mask, n)
+	g.JMP(LabelRef(done))
+
+	g.Label(rows)
 	g.SUBQ(I32(64), n)
 	g.JL(LabelRef(small))
 	g.loop(big)
@@ -117,6 +132,35 @@ func (g *gen) packMask() {
 	g.MOVQ(U32(tile.SeenSome), seen)
 	g.Label(some)
 	g.MOVQ(seen, g.resultAddr())
+}
+
+// packKeys packs n keys, 8 or more, of a mask that all queries have, with the registers of packMask.
+func (g *gen) packKeys(lanes, mask, n reg.GPVirtual) {
+	eight := func() {
+		g.VPMOVZXBD(mem(mask, 0), Y(0))
+		g.VPCMPEQD(Y(14), Y(0), Y(0))
+		g.VPOR(Y(0), Y(12), Y(12))
+		g.VPAND(Y(0), Y(13), Y(13))
+		g.VPXOR(Y(0), Y(15), Y(0))
+		if g.Panel < 32 {
+			g.VPSRLD(U8(32-g.Panel), Y(0), Y(0))
+		}
+		g.VMOVDQU(Y(0), mem(lanes, 0))
+	}
+	eights, end := g.label("eights"), g.label("end")
+	g.SUBQ(I8(8), n)
+	g.loop(eights)
+	eight()
+	g.ADDQ(I8(8), mask)
+	g.ADDQ(I8(32), lanes)
+	g.SUBQ(I8(8), n)
+	g.JGE(LabelRef(eights))
+	g.CMPQ(n, I32(-8))
+	g.JE(LabelRef(end))
+	g.ADDQ(n, mask)
+	g.LEAQ(at(lanes, n, 4, 0), lanes)
+	eight()
+	g.Label(end)
 }
 
 // hideRow: V0 the mask, V1 scores, V2 -Inf, V3 zero, V4 scratch. The last vector overlaps the one before.

@@ -94,14 +94,22 @@ func (g *gen) zeroWhere(x reg.VecPhysical, y Op, t reg.VecPhysical) {
 	}
 }
 
-// setWhere sets the lanes of x to those of y where z equals y; t is scratch.
-func (g *gen) setWhere(x, y, z, t reg.VecPhysical) {
+// same prepares the mask of the lanes where x has the bits of y. They are compared as integers, in units that FMA and maxima
+// leave alone.
+func (g *gen) same(x, y, mask reg.VecPhysical) {
 	if g.avx512() {
-		g.VCMPPS(U8(equal), y, z, reg.K1)
+		g.VPCMPEQD(y, x, reg.K1)
+	} else {
+		g.VPCMPEQD(y, x, mask)
+	}
+}
+
+// setWhere sets the lanes of x to those of y where the mask is on.
+func (g *gen) setWhere(x, y, mask reg.VecPhysical) {
+	if g.avx512() {
 		g.VBLENDMPS(y, x, reg.K1, x)
 	} else {
-		g.VCMPPS(U8(equal), y, z, t)
-		g.VBLENDVPS(t, y, x, x)
+		g.VBLENDVPS(mask, y, x, x)
 	}
 }
 

@@ -506,7 +506,7 @@ DATA lanes<>+28(SB)/4, $0x00000008
 GLOBL lanes<>(SB), RODATA|NOPTR, $32
 
 // func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, AVX2, FMA3
 TEXT ·biasTile(SB), NOSPLIT, $0-40
 	VBROADCASTSS log2e<>+0(SB), Y8
 	VBROADCASTSS hidden<>+0(SB), Y9
@@ -560,22 +560,22 @@ fours10:
 	VUNPCKLPD   Y4, Y0, Y0
 	VUNPCKHPD   Y5, Y2, Y3
 	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
+	VPCMPEQD    Y9, Y0, Y4
 	VFMADD213PS (CX), Y8, Y0
 	VBLENDVPS   Y4, Y9, Y0, Y0
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, (CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
+	VPCMPEQD    Y9, Y1, Y4
 	VFMADD213PS 64(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 64(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
+	VPCMPEQD    Y9, Y2, Y4
 	VFMADD213PS 128(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
 	VMOVUPS     Y2, 128(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
+	VPCMPEQD    Y9, Y3, Y4
 	VFMADD213PS 192(CX), Y8, Y3
 	VBLENDVPS   Y4, Y9, Y3, Y3
 	VMAXPS      Y10, Y3, Y10
@@ -607,21 +607,21 @@ tail11:
 	VUNPCKHPD   Y4, Y0, Y1
 	VUNPCKLPD   Y4, Y0, Y0
 	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
+	VPCMPEQD    Y9, Y0, Y4
 	VFMADD213PS (CX), Y8, Y0
 	VBLENDVPS   Y4, Y9, Y0, Y0
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, (CX)
 	DECQ        R11
 	JZ          done12
-	VCMPPS      $0x00, Y9, Y1, Y4
+	VPCMPEQD    Y9, Y1, Y4
 	VFMADD213PS 64(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 64(CX)
 	DECQ        R11
 	JZ          done12
-	VCMPPS      $0x00, Y9, Y2, Y4
+	VPCMPEQD    Y9, Y2, Y4
 	VFMADD213PS 128(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
@@ -674,22 +674,22 @@ fours13:
 	VUNPCKLPD   Y4, Y0, Y0
 	VUNPCKHPD   Y5, Y2, Y3
 	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
+	VPCMPEQD    Y9, Y0, Y4
 	VFMADD213PS 32(CX), Y8, Y0
 	VBLENDVPS   Y4, Y9, Y0, Y0
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, 32(CX)
-	VCMPPS      $0x00, Y9, Y1, Y4
+	VPCMPEQD    Y9, Y1, Y4
 	VFMADD213PS 96(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 96(CX)
-	VCMPPS      $0x00, Y9, Y2, Y4
+	VPCMPEQD    Y9, Y2, Y4
 	VFMADD213PS 160(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
 	VMOVUPS     Y2, 160(CX)
-	VCMPPS      $0x00, Y9, Y3, Y4
+	VPCMPEQD    Y9, Y3, Y4
 	VFMADD213PS 224(CX), Y8, Y3
 	VBLENDVPS   Y4, Y9, Y3, Y3
 	VMAXPS      Y10, Y3, Y10
@@ -721,21 +721,21 @@ tail14:
 	VUNPCKHPD   Y4, Y0, Y1
 	VUNPCKLPD   Y4, Y0, Y0
 	VUNPCKLPD   Y5, Y2, Y2
-	VCMPPS      $0x00, Y9, Y0, Y4
+	VPCMPEQD    Y9, Y0, Y4
 	VFMADD213PS 32(CX), Y8, Y0
 	VBLENDVPS   Y4, Y9, Y0, Y0
 	VMAXPS      Y10, Y0, Y10
 	VMOVUPS     Y0, 32(CX)
 	DECQ        R11
 	JZ          done15
-	VCMPPS      $0x00, Y9, Y1, Y4
+	VPCMPEQD    Y9, Y1, Y4
 	VFMADD213PS 96(CX), Y8, Y1
 	VBLENDVPS   Y4, Y9, Y1, Y1
 	VMAXPS      Y10, Y1, Y10
 	VMOVUPS     Y1, 96(CX)
 	DECQ        R11
 	JZ          done15
-	VCMPPS      $0x00, Y9, Y2, Y4
+	VPCMPEQD    Y9, Y2, Y4
 	VFMADD213PS 160(CX), Y8, Y2
 	VBLENDVPS   Y4, Y9, Y2, Y2
 	VMAXPS      Y10, Y2, Y10
@@ -763,7 +763,7 @@ DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func biasKeys(s *float32, st *tile.Panel, bias *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, AVX2, FMA3
 TEXT ·biasKeys(SB), NOSPLIT, $0-32
 	MOVQ    s+0(FP), AX
 	MOVQ    st+8(FP), CX
@@ -777,16 +777,15 @@ TEXT ·biasKeys(SB), NOSPLIT, $0-32
 
 key16:
 	VBROADCASTSS (DX), Y2
+	VPCMPEQD     Y14, Y2, Y5
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  Y2, Y13, Y3
-	VCMPPS       $0x00, Y14, Y2, Y5
 	VBLENDVPS    Y5, Y14, Y3, Y3
 	VMOVUPS      Y3, (AX)
 	VMAXPS       Y0, Y3, Y0
 	VMOVUPS      32(AX), Y4
 	VFMADD231PS  Y2, Y13, Y4
-	VCMPPS       $0x00, Y14, Y2, Y6
-	VBLENDVPS    Y6, Y14, Y4, Y4
+	VBLENDVPS    Y5, Y14, Y4, Y4
 	VMOVUPS      Y4, 32(AX)
 	VMAXPS       Y1, Y4, Y1
 	ADDQ         $+4, DX
@@ -819,7 +818,7 @@ DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
 // func biasRow(s *float32, bias *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, AVX2, FMA3
 TEXT ·biasRow(SB), NOSPLIT, $0-24
 	MOVQ    s+0(FP), AX
 	MOVQ    bias+8(FP), CX
@@ -832,9 +831,9 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 
 vec17:
 	VMOVUPS     (CX), Y0
+	VPCMPEQD    Y14, Y0, Y2
 	VMOVUPS     (AX), Y1
 	VFMADD231PS Y0, Y13, Y1
-	VCMPPS      $0x00, Y14, Y0, Y2
 	VBLENDVPS   Y2, Y14, Y1, Y1
 	VMOVUPS     Y1, (AX)
 	ADDQ        $+32, CX
@@ -850,9 +849,9 @@ tail18:
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y12
 	VMASKMOVPS  (CX), Y12, Y0
+	VPCMPEQD    Y14, Y0, Y2
 	VMOVUPS     (AX), Y1
 	VFMADD231PS Y0, Y13, Y1
-	VCMPPS      $0x00, Y14, Y0, Y2
 	VBLENDVPS   Y2, Y14, Y1, Y1
 	VMOVUPS     Y1, (AX)
 

@@ -5,17 +5,67 @@
 // func packMask(lanes *[256]uint32, mask *bool, offset *[32]int, n int) int
 // Requires: AVX, AVX2
 TEXT ·packMask(SB), NOSPLIT, $0-40
-	MOVQ     lanes+0(FP), AX
-	MOVQ     mask+8(FP), CX
-	MOVQ     offset+16(FP), DX
-	MOVQ     n+24(FP), BX
-	VXORPS   Y12, Y12, Y12
-	VXORPS   Y14, Y14, Y14
-	VPCMPEQD Y15, Y15, Y15
-	VMOVDQA  Y15, Y13
-	SUBQ     $+64, BX
-	JL       small2
-	PCALIGN  $0x20
+	MOVQ         lanes+0(FP), AX
+	MOVQ         mask+8(FP), CX
+	MOVQ         offset+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VXORPS       Y12, Y12, Y12
+	VXORPS       Y14, Y14, Y14
+	VPCMPEQD     Y15, Y15, Y15
+	VMOVDQA      Y15, Y13
+	VPBROADCASTQ (DX), Y0
+	VMOVDQA      Y15, Y1
+	VPCMPEQQ     (DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     32(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     64(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     96(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     128(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     160(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     192(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPCMPEQQ     224(DX), Y0, Y2
+	VPAND        Y2, Y1, Y1
+	VPTEST       Y15, Y1
+	JCC          rows5
+	ADDQ         (DX), CX
+	SUBQ         $+8, BX
+	PCALIGN      $0x20
+
+eights6:
+	VPMOVZXBD (CX), Y0
+	VPCMPEQD  Y14, Y0, Y0
+	VPOR      Y0, Y12, Y12
+	VPAND     Y0, Y13, Y13
+	VPXOR     Y0, Y15, Y0
+	VMOVDQU   Y0, (AX)
+	ADDQ      $+8, CX
+	ADDQ      $+32, AX
+	SUBQ      $+8, BX
+	JGE       eights6
+	CMPQ      BX, $-8
+	JE        end7
+	ADDQ      BX, CX
+	LEAQ      (AX)(BX*4), AX
+	VPMOVZXBD (CX), Y0
+	VPCMPEQD  Y14, Y0, Y0
+	VPOR      Y0, Y12, Y12
+	VPAND     Y0, Y13, Y13
+	VPXOR     Y0, Y15, Y0
+	VMOVDQU   Y0, (AX)
+
+end7:
+	JMP done4
+
+rows5:
+	SUBQ    $+64, BX
+	JL      small2
+	PCALIGN $0x20
 
 big1:
 	MOVQ         56(DX), SI
@@ -299,7 +349,7 @@ small2:
 	ADDQ $+64, BX
 	JZ   done4
 
-again5:
+again8:
 	SUBQ $+32, BX
 	JGE  last3
 	ADDQ BX, CX
@@ -462,18 +512,18 @@ last3:
 	ADDQ         $+32, CX
 	ADDQ         $+128, AX
 	TESTQ        BX, BX
-	JNZ          again5
+	JNZ          again8
 
 done4:
 	MOVQ   $0x00000002, AX
 	VPTEST Y12, Y12
-	JZ     some6
+	JZ     some9
 	MOVQ   $0x00000000, AX
 	VPTEST Y15, Y13
-	JC     some6
+	JC     some9
 	MOVQ   $0x00000001, AX
 
-some6:
+some9:
 	MOVQ AX, ret+32(FP)
 	VZEROUPPER
 	RET
@@ -488,10 +538,10 @@ TEXT ·hideRow(SB), NOSPLIT, $0-32
 	VMOVUPS splatff800000<>+0(SB), Z2
 	VXORPS  Z3, Z3, Z3
 	SUBQ    $+16, DX
-	JL      few8
+	JL      few11
 	PCALIGN $0x20
 
-vec7:
+vec10:
 	VPMOVZXBD (CX), Z0
 	VMOVUPS   (AX), Z1
 	VPTESTNMD Z0, Z0, K1
@@ -502,9 +552,9 @@ vec7:
 	ADDQ      $+16, CX
 	ADDQ      $+64, AX
 	SUBQ      $+16, DX
-	JGE       vec7
+	JGE       vec10
 	CMPQ      DX, $-16
-	JE        done11
+	JE        done14
 	ADDQ      DX, CX
 	LEAQ      (AX)(DX*4), AX
 	VPMOVZXBD (CX), Z0
@@ -514,24 +564,24 @@ vec7:
 	KMOVW     K1, CX
 	ORL       CX, BX
 	VMOVUPS   Z1, (AX)
-	JMP       done11
+	JMP       done14
 
-few8:
+few11:
 	ADDQ $+16, DX
 
-scalar9:
+scalar12:
 	CMPB (CX), $0x00
-	JNE  seen10
+	JNE  seen13
 	MOVL $0xff800000, (AX)
 	MOVQ $0x00000001, BX
 
-seen10:
+seen13:
 	INCQ CX
 	ADDQ $+4, AX
 	DECQ DX
-	JNZ  scalar9
+	JNZ  scalar12
 
-done11:
+done14:
 	MOVQ BX, ret+24(FP)
 	VZEROUPPER
 	RET
