@@ -554,16 +554,16 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 }
 
 // RowScores is [tile.RowScores].
-func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if level >= levelAVX512 {
-		avx512.RowScores(s, q, w, rows, k)
+		avx512.RowScores(s, q, w, rows, k, next)
 		return
 	}
 	if level >= levelAVX2 {
-		avx2.RowScores(s, q, w, rows, k)
+		avx2.RowScores(s, q, w, rows, k, next)
 		return
 	}
-	tile.RowScores(s, q, w, rows, k)
+	tile.RowScores(s, q, w, rows, k, next)
 }
 
 // RowScoresFloat16 is [tile.RowScoresFloat16].
@@ -667,16 +667,16 @@ func RowWeights(s []float32) (m float32) {
 }
 
 // RowValues is [tile.RowValues].
-func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	if level >= levelAVX512 {
-		avx512.RowValues(o, p, sum, rows, v)
+		avx512.RowValues(o, p, sum, rows, v, next)
 		return
 	}
 	if level >= levelAVX2 {
-		avx2.RowValues(o, p, sum, rows, v)
+		avx2.RowValues(o, p, sum, rows, v, next)
 		return
 	}
-	tile.RowValues(o, p, sum, rows, v)
+	tile.RowValues(o, p, sum, rows, v, next)
 }
 
 // RowValuesFloat16 is [tile.RowValuesFloat16]. AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.

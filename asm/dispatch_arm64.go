@@ -395,12 +395,12 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 }
 
 // RowScores is [tile.RowScores].
-func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if level >= levelNEON {
-		neon.RowScores(s, q, w, rows, k)
+		neon.RowScores(s, q, w, rows, k, next)
 		return
 	}
-	tile.RowScores(s, q, w, rows, k)
+	tile.RowScores(s, q, w, rows, k, next)
 }
 
 // RowScoresFloat16 is [tile.RowScoresFloat16].
@@ -474,12 +474,12 @@ func RowWeights(s []float32) (m float32) {
 }
 
 // RowValues is [tile.RowValues].
-func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	if level >= levelNEON {
-		neon.RowValues(o, p, sum, rows, v)
+		neon.RowValues(o, p, sum, rows, v, next)
 		return
 	}
-	tile.RowValues(o, p, sum, rows, v)
+	tile.RowValues(o, p, sum, rows, v, next)
 }
 
 // RowValuesFloat16 is [tile.RowValuesFloat16]. AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.

@@ -228,8 +228,8 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 }
 
 // RowScores is [tile.RowScores].
-func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
-	tile.RowScores(s, q, w, rows, k)
+func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
+	tile.RowScores(s, q, w, rows, k, next)
 }
 
 // RowScoresFloat16 is [tile.RowScoresFloat16].
@@ -273,8 +273,8 @@ func RowWeights(s []float32) (m float32) {
 }
 
 // RowValues is [tile.RowValues].
-func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
-	tile.RowValues(o, p, sum, rows, v)
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
+	tile.RowValues(o, p, sum, rows, v, next)
 }
 
 // RowValuesFloat16 is [tile.RowValuesFloat16]. AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.

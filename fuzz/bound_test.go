@@ -70,7 +70,7 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 				values[i], values[(n-1)*cols+i] = values[(n-1)*cols+i], values[i]
 			}
 		}
-		tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: keys, Len: n, Dim: dim, Stride: dim})
+		tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: keys, Len: n, Dim: dim, Stride: dim}, n*dim)
 		m := tile.RowWeights(s[:n])
 		if f == halfWeights {
 			for i, p := range s[:n] {
@@ -79,7 +79,7 @@ func attentionRow(q []float32, k, v [][]float32, scale float32, f fault) []float
 		}
 		sum := []float32{0}
 		clear(o)
-		tile.RowValues(o, s, sum, 1, &tile.Rows{Data: values, Len: n, Dim: cols, Stride: cols})
+		tile.RowValues(o, s, sum, 1, &tile.Rows{Data: values, Len: n, Dim: cols, Stride: cols}, n*cols)
 		l := sum[0]
 		if f == paddedLanes && last {
 			l += 7 * float32(math.Exp2(-float64(m)))

@@ -38,7 +38,7 @@ func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, 
 		span := newState(len(dst))
 		for j := first; j < min(first+SpanKeys, n); j += TileKeys {
 			t := min(TileKeys, n-j)
-			tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride})
+			tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride}, t*kStride)
 			e.apply(s[:t], j)
 			part := newState(len(dst))
 			part.m = tile.RowWeights(s[:t])

@@ -32,11 +32,11 @@ func TestSpans(t *testing.T) {
 			for ; first < end; first += TileKeys {
 				s := make([]float32, TileKeys)
 				keys := min(TileKeys, end-first)
-				tile.RowScores(s, []float32{q[0] * Log2Scale(1)}, 1, 1, &tile.Rows{Data: k[first:], Len: keys, Dim: 1, Stride: 1})
+				tile.RowScores(s, []float32{q[0] * Log2Scale(1)}, 1, 1, &tile.Rows{Data: k[first:], Len: keys, Dim: 1, Stride: 1}, keys)
 				one := newState(1)
 				one.m = tile.RowWeights(s[:keys])
 				sum := []float32{0}
-				tile.RowValues(one.o, s, sum, 1, &tile.Rows{Data: v[first:], Len: keys, Dim: 1, Stride: 1})
+				tile.RowValues(one.o, s, sum, 1, &tile.Rows{Data: v[first:], Len: keys, Dim: 1, Stride: 1}, keys)
 				one.l = sum[0]
 				all.merge(one)
 			}

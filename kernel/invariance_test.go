@@ -222,9 +222,9 @@ func TestShards(t *testing.T) {
 				q[c] = x * generic.Log2Scale(0.3)
 			}
 			s := make([]float32, generic.TileKeys)
-			asm.RowScores(s, q, 1, 1, &tile.Rows{Data: p.k.Data[first*dim:], Len: keys, Dim: dim, Stride: dim})
+			asm.RowScores(s, q, 1, 1, &tile.Rows{Data: p.k.Data[first*dim:], Len: keys, Dim: dim, Stride: dim}, keys*dim)
 			tiles[i].max = asm.RowWeights(s[:keys])
-			asm.RowValues(tiles[i].o[:], s, tiles[i].sum[:], 1, &tile.Rows{Data: p.v.Data[first*vdim:], Len: keys, Dim: vdim, Stride: vdim})
+			asm.RowValues(tiles[i].o[:], s, tiles[i].sum[:], 1, &tile.Rows{Data: p.v.Data[first*vdim:], Len: keys, Dim: vdim, Stride: vdim}, keys*vdim)
 		}
 		acc, out := make([]float32, vdim), make([]float32, vdim)
 		M, L := float32(math.Inf(-1)), float32(0)

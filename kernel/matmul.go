@@ -471,7 +471,7 @@ func (p *sharedProduct) scoreItem(buf *packing, col int) {
 			case rows == 1 && count > plan.RowKeys && p.b.Stride%page == 0:
 				keys = copyRows(&buf.b, keys)
 			}
-			asm.RowScores(buf.c[:], queries, width, rows, &keys)
+			asm.RowScores(buf.c[:], queries, width, rows, &keys, keys.Len*keys.Stride)
 			for r := range p.m {
 				at, step := r*p.c.Stride+j, 1
 				if p.flip {
@@ -519,7 +519,7 @@ func (p *sharedProduct) lowItem(buf *packing, col int) {
 					weights[t] = p.a.Data[(first+t)*p.a.Stride+i+r]
 				}
 			}
-			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], plan.PadRows(rows), &v)
+			asm.RowValues(buf.b[i*ld:], buf.c[:], buf.ignored[:], plan.PadRows(rows), &v, v.Len*v.Stride)
 		}
 		if end := first + k; end%generic.ProductTerms == 0 || end == p.k {
 			add := p.add || end > generic.ProductTerms

@@ -245,14 +245,14 @@ func byRows(impl Impl, r *rand.Rand, rows int) []float32 {
 	}
 	for j := 0; j < keys; j += tile.Keys {
 		n := min(tile.Keys, keys-j)
-		impl.RowScores(s, q, rows, rows, &tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim})
+		impl.RowScores(s, q, rows, rows, &tile.Rows{Data: k[j*dim:], Len: n, Dim: dim, Stride: dim}, n*dim)
 		m := make([]float32, rows)
 		for i := range rows {
 			m[i] = impl.RowWeights(s[i*tile.Keys:][:n])
 		}
 		l := make([]float32, rows)
 		clear(o)
-		impl.RowValues(o, s, l, rows, &tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim})
+		impl.RowValues(o, s, l, rows, &tile.Rows{Data: v[j*dim:], Len: n, Dim: dim, Stride: dim}, n*dim)
 		for i := range rows {
 			var a, b float32
 			M[i], a, b = tile.Merge(M[i], m[i])

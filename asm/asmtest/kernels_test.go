@@ -632,8 +632,8 @@ func TestRows(t *testing.T) {
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)
 						q, k := m.matrix(r, dim, rows, kind), m.matrix(r, n, dim, kind)
 						s1, s2 := make([]float32, rows*tile.Keys), m.vector(rows*tile.Keys)
-						tile.RowScores(s1, q.x, q.stride, rows, k.at())
-						impl.RowScores(s2, q.x, q.stride, rows, k.at())
+						tile.RowScores(s1, q.x, q.stride, rows, k.at(), 0)
+						impl.RowScores(s2, q.x, q.stride, rows, k.at(), 0)
 						for i := range rows {
 							a, b := s1[i*tile.Keys:][:n], s2[i*tile.Keys:][:n]
 							Equal(t, a, b, "RowScores %s", what)
@@ -651,8 +651,8 @@ func TestRows(t *testing.T) {
 						l1, l2 := Fill(r, make([]float32, rows), kind), m.vector(rows)
 						copy(o2, o1)
 						copy(l2, l1)
-						tile.RowValues(o1, s1, l1, rows, v.at())
-						impl.RowValues(o2, s2, l2, rows, v.at())
+						tile.RowValues(o1, s1, l1, rows, v.at(), 0)
+						impl.RowValues(o2, s2, l2, rows, v.at(), 0)
 						Equal(t, l1, l2, "RowValues sum %s", what)
 						for i := range rows {
 							Equal(t, o1[i*pad:][:dim], o2[i*pad:][:dim], "RowValues %s", what)

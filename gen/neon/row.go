@@ -9,14 +9,14 @@ import (
 // Rows are the way of decoding: one query, or four that share their keys,
 // so that K and V are read once at the speed of memory.
 func genRow(g *gen) {
-	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, wrap int)",
+	g.Begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, row, wrap int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
-		"distance and wrap are those of prefetch.")
+		"distance and wrap are those of prefetch, row is the bytes of a row.")
 	g.rowScores1()
 	g.RET()
 
-	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap int)",
+	g.Begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, row, wrap int)",
 		"rowScores4 computes the scores of four queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.RET()
@@ -79,21 +79,19 @@ func genRow(g *gen) {
 // the distance, in bytes, from here: start sets it, and next, once every 16 bytes of the rows, moves it on by
 // lines cache lines. A row is a whole number of such steps for this, and wrap leads from the end of
 // the last to the next row.
-//
-// What is left of a row counts each line as so many.
 type prefetch struct {
 	*gen
-	distance, wrap, dim, p, left a64.X
-	line                         int
+	distance, wrap, row, p, left a64.X
 }
 
-func (g *gen) prefetch(dim a64.X) *prefetch {
-	return &prefetch{g, g.Param("distance"), g.Param("wrap"), dim, g.X(), g.X(), 16}
+// walk returns the prefetch of the parameters.
+func (g *gen) walk() *prefetch {
+	return &prefetch{g, g.Param("distance"), g.Param("wrap"), g.Param("row"), g.X(), g.X()}
 }
 
 func (f *prefetch) start(block a64.X) {
 	f.ADD(f.p, block, f.distance)
-	f.MOV(f.left, f.dim)
+	f.MOV(f.left, f.row)
 }
 
 func (f *prefetch) next(lines int) {
@@ -102,10 +100,10 @@ func (f *prefetch) next(lines int) {
 		f.Prefetch(mem(f.p, 64*i))
 	}
 	f.ADDI(f.p, f.p, 64*lines)
-	f.SUBS(f.left, f.left, f.line*lines)
+	f.SUBS(f.left, f.left, 64*lines)
 	f.BGT(same)
 	f.ADD(f.p, f.p, f.wrap)
-	f.MOV(f.left, f.dim)
+	f.MOV(f.left, f.row)
 	f.Label(same)
 }
 
@@ -115,7 +113,7 @@ func (f *prefetch) next(lines int) {
 func (g *gen) rowScores1() {
 	s, q0, k, dim := g.Param("s"), g.Param("q"), g.Param("k"), g.Param("dim")
 	w, stride, half, blocks := g.elems("w"), g.elems("stride"), g.Param("half"), g.Param("blocks")
-	pf := g.prefetch(dim)
+	pf := g.walk()
 	q, n, at, p := g.X(), g.X(), g.X(), g.X()
 	fours := func(four func(i a64.V)) { // the four groups of keys, row after row from at
 		g.MOV(p, at)
@@ -182,7 +180,7 @@ func (g *gen) rowScores1() {
 func (g *gen) rowScores4() {
 	s, q0, k, dim := g.Param("s"), g.Param("q"), g.Param("k"), g.Param("dim")
 	w, stride, blocks := g.elems("w"), g.elems("stride"), g.Param("blocks")
-	pf := g.prefetch(dim)
+	pf := g.walk()
 	q, n, at, p := g.X(), g.X(), g.X(), g.X()
 	g.Blocks(blocks, 1, func() {
 		g.MOV(q, q0)

@@ -45,11 +45,6 @@ func (g *gen) stored(name string, e storedType) a64.X {
 	return r
 }
 
-// walk is the prefetch of rows of other elements, whose lines it counts in bytes.
-func (g *gen) walk() *prefetch {
-	return &prefetch{g, g.Param("distance"), g.Param("wrap"), g.Param("row"), g.X(), g.X(), 64}
-}
-
 // storedScores1 is as rowScores1, with rows that are converted as they are loaded and, once they are columns, scaled.
 //
 //	V0-V3 rows of K and then their columns, V4-V7 scratch, V16-V19 elements of q, V20-V23 scales, V24-V27 scores
@@ -153,7 +148,9 @@ func (g *gen) storedScores4(e storedType) {
 				}
 				g.ADDI(at, at, 4*e.size)
 			}
-			pf.next(2 * e.size)
+			for range e.size {
+				pf.next(2)
+			}
 		})
 		g.transpose(24, 0)
 		g.transpose(28, 0)

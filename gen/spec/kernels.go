@@ -12,8 +12,8 @@ const (
 // aheadRows are the parameters of readAhead.
 var aheadRows = []string{"ahead", "rows", "width", "wrap", "left"}
 
-// walked are the parameters of what prefetches keys as they are stored.
-var walked = []string{"distance", "far", "jump", "row", "wrap", "left"}
+// walked are the parameters of what prefetches rows while others are read side by side.
+var walked = []string{"distance", "far", "jump", "turn", "row", "wrap", "left"}
 
 // Kernels is the table.
 var Kernels = []Kernel{
@@ -172,10 +172,8 @@ var Kernels = []Kernel{
 	}, {
 		Name: "RowScores",
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
-			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}},
-		Hints: map[string][]string{
-			"rowScores1": {"distance", "wrap", "left"}, "rowScores4": {"distance", "wrap", "left"}, "rowScores8": {"distance", "wrap", "left"},
-		},
+			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}, {"next", integer, value}},
+		Hints: map[string][]string{"rowScores1": walked, "rowScores4": walked, "rowScores8": walked},
 	}, {
 		Name: "RowScoresFloat16",
 		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
@@ -209,24 +207,24 @@ var Kernels = []Kernel{
 	}, {
 		Name: "RowValues",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
-			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rowsAt, read()}},
-		Hints: map[string][]string{"rowValues1": {"distance"}, "rowValues4": {"distance"}, "rowValues8": {"distance"}},
+			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rowsAt, read()}, {"next", integer, value}},
+		Hints: map[string][]string{"rowValues1": walked, "rowValues4": walked, "rowValues8": walked},
 	}, {
 		Name: "RowValuesFloat16", Wide: never,
 		Note: "AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
-		Hints: map[string][]string{"rowValues1Float16": {"distance"}, "rowValues4Float16": {"distance"}},
+		Hints: map[string][]string{"rowValues1Float16": walked, "rowValues4Float16": walked},
 	}, {
 		Name: "RowValuesBFloat16",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
-		Hints: map[string][]string{"rowValues1BFloat16": {"distance"}, "rowValues4BFloat16": {"distance"}},
+		Hints: map[string][]string{"rowValues1BFloat16": walked, "rowValues4BFloat16": walked},
 	}, {
 		Name: "RowValuesInt8",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", octet, read()}},
-		Hints: map[string][]string{"rowValues1Int8": {"distance"}, "rowValues4Int8": {"distance"}},
+		Hints: map[string][]string{"rowValues1Int8": walked, "rowValues4Int8": walked},
 	}, {
 		Name: "MergeRow", Elements: "o",
 		Params: []Param{{"acc", vector, write("len(o)")}, {"o", vector, read("len(o)")}, {"a", float, value}, {"b", float, value}},

@@ -10,19 +10,19 @@ import (
 // Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
 // read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, wrap, left int)",
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, far, jump, turn, row, wrap, left int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
-		"distance and wrap are those of prefetchRows; left is scratch.")
+		"distance, far, jump, turn, row, wrap and left are those of readAhead.")
 	g.rowScores1()
 	g.end()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap, left int)",
+	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
 		"rowScores4 computes the scores of 4 queries against blocks of 8 keys.")
 	g.rowScores4()
 	g.end()
 
-	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, distance, wrap, left int)",
+	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
 		"rowScores8 computes the scores of 8 queries against blocks of 8 keys.")
 	g.rowScores8()
 	g.end()
@@ -35,9 +35,9 @@ func genRow(g *gen) {
 
 	for _, rows := range []int{1, 4, 8} {
 		name := fmt.Sprintf("rowValues%d", rows)
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance int)",
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
-			"as [tile.RowValues].")
+			"as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.")
 		g.rowValues(rows, nil)
 		g.end()
 	}
@@ -95,36 +95,6 @@ func (p eightRows) at(row int) Mem {
 	return at(p.base, p.stride, uint8(row), 0)
 }
 
-// The rows of a block are read side by side, 16 bytes of each in turn, in which the hardware does
-// not recognise the stream that they are. So a pointer walks through a later block, row by row,
-// the distance, in bytes, from here: prefetchStart sets it, and prefetchRows, once every 16 bytes of the rows,
-// moves it on by lines cache lines. A row is a whole number of 256 byte segments for this, and wrap
-// leads from the end of the last to the next row.
-//
-// A CPU that is busy with enough misses drops a prefetch, so each line has a second chance.
-func (g *gen) prefetchStart(p, block, t reg.GPVirtual) {
-	g.MOVQ(block, p)
-	g.ADDQ(g.param("distance"), p)
-	g.MOVQ(g.param("dim"), t)
-	g.MOVQ(t, g.param("left"))
-}
-
-func (g *gen) prefetchRows(p, t reg.GPVirtual, lines int) {
-	same := g.label("same")
-	const later = 6 << 10
-	for i := range lines {
-		g.PREFETCHT1(mem(p, 64*i))
-		g.PREFETCHT1(mem(p, 64*i-later))
-	}
-	g.ADDQ(I32(64*lines), p)
-	g.SUBQ(U8(16*lines), g.param("left"))
-	g.JG(LabelRef(same))
-	g.ADDQ(g.param("wrap"), p)
-	g.MOVQ(g.param("dim"), t)
-	g.MOVQ(t, g.param("left"))
-	g.Label(same)
-}
-
 // keptMask is vectorMask, but keeps n.
 func (g *gen) keptMask(n reg.GPVirtual, mask reg.VecPhysical) {
 	t := g.GP64()
@@ -148,14 +118,14 @@ func (g *gen) addScaled(scalar Mem, x, acc, t reg.VecPhysical) {
 //	Y0-Y3 columns, Y4-Y7 scratch, Y8 a broadcast of q, Y9 and Y10 scores
 func (g *gen) rowScores1() {
 	stride, w := g.elems("stride"), g.elems("w")
-	q, n, pf := g.GP64(), g.GP64(), g.GP64()
+	q, n := g.GP64(), g.GP64()
 	lo, hi := g.eightRows(stride), g.eightRows(stride)
 	t := g.GP64()
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	g.prefetchStart(pf, n, t)
+	ahead := g.startAhead(n, stride, t, 16, 1)
 	g.pointEight(lo, n)
 	g.MOVQ(g.param("half"), t)
 	g.IMULQ(stride, t)
@@ -179,7 +149,7 @@ func (g *gen) rowScores1() {
 	steps(lo, Y(9))
 	steps(hi, Y(10))
 	g.LEAQ(at(t, w, 1, 0), q)
-	g.prefetchRows(pf, t, 4)
+	ahead.next(256)
 	g.shiftEight(lo, 16)
 	g.shiftEight(hi, 16)
 	g.SUBQ(U8(4), n)
@@ -221,7 +191,7 @@ func (g *gen) rowScores1() {
 func (g *gen) rowScores4() {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
-	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	q, n, t := g.GP64(), g.GP64(), g.GP64()
 	keys := g.eightRows(stride)
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	step := func(c int) {
@@ -231,7 +201,7 @@ func (g *gen) rowScores4() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t)
+	ahead := g.startAhead(k, stride, t, 8, 2)
 	g.pointEight(keys, k)
 	for r := range 4 {
 		g.zero(Y(8 + r))
@@ -245,7 +215,7 @@ func (g *gen) rowScores4() {
 		step(c)
 		g.ADDQ(w, q)
 	}
-	g.prefetchRows(pf, t, 2)
+	ahead.next(128)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -279,7 +249,7 @@ func (g *gen) rowScores4() {
 func (g *gen) rowScores8() {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
-	q, n, pf, t := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	q, n, t := g.GP64(), g.GP64(), g.GP64()
 	keys := g.eightRows(stride)
 	block, four, tail, single, done := g.label("block"), g.label("four"), g.label("tail"), g.label("single"), g.label("done")
 	step := func(c int) {
@@ -293,7 +263,7 @@ func (g *gen) rowScores8() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	g.prefetchStart(pf, k, t)
+	ahead := g.startAhead(k, stride, t, 8, 2)
 	g.pointEight(keys, k)
 	for r := range 8 {
 		g.zero(Y(8 + r))
@@ -305,7 +275,7 @@ func (g *gen) rowScores8() {
 	for c := range 4 {
 		step(c)
 	}
-	g.prefetchRows(pf, t, 2)
+	ahead.next(128)
 	g.shiftEight(keys, 16)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
@@ -376,7 +346,8 @@ func (g *gen) rowWeights() {
 // 8 vectors of columns at a time, which stay in registers. Values of a stored type, if it is not nil, are converted as they
 // are loaded; they fill whole vectors, and the hardware sees the stream of one query.
 //
-//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail or scale, V12-V15 converted values
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail or scale, V12-V15 values
+//	V16-V31 instead the columns of several rows with AVX-512, twice as many
 //	X0-X7 sums, before the columns of a block
 func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
@@ -396,10 +367,16 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.ADDQ(U8(15), ld)
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
-	distance := g.ptr("distance")
+	ahead := readAhead{gen: g, far: g.GP64(), t: g.GP64()}
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
+	}
+	most := 8 / group // vectors of columns
+	column, value := g.V, func(i int) reg.VecPhysical { return g.V(8 + i) }
+	if g.avx512() && rows > 1 {
+		most *= 2
+		column, value = func(i int) reg.VecPhysical { return g.V(16 + i) }, func(i int) reg.VecPhysical { return g.V(12 + i) }
 	}
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
@@ -430,7 +407,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		for first := 0; first < rows; first += group {
 			for r := range group {
 				for i := range vecs {
-					g.VMOVUPS(or(first+r, i), g.V(r*vecs+i))
+					g.VMOVUPS(or(first+r, i), column(r*vecs+i))
 				}
 			}
 			key := g.label("key")
@@ -447,9 +424,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 				g.ADDQ(U8(4), scales)
 			}
 			if first == 0 && !masked {
-				for line := 0; line < w*vecs; line += 64 {
-					g.PREFETCHT1(at(vk, distance, 1, line))
-				}
+				ahead.next(w * vecs)
 			}
 			if rows == 1 {
 				g.VBROADCASTSS(mem(pk, 0), g.V(10))
@@ -467,22 +442,22 @@ func (g *gen) rowValues(rows int, e *storedType) {
 			} else {
 				for i := range vecs {
 					if masked {
-						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
+						g.loadTail(mem(vk, 0), g.V(11), value(0))
 					} else if e != nil {
-						e.load(g, mem(vk, w*i), g.V(8+i))
+						e.load(g, mem(vk, w*i), value(i))
 					} else {
-						g.VMOVUPS(mem(vk, w*i), g.V(8+i))
+						g.VMOVUPS(mem(vk, w*i), value(i))
 					}
 				}
 				for r := range group {
 					weight := mem(pk, 4*tileKeys*(first+r))
 					if vecs == 1 {
-						g.addScaled(weight, g.V(8), g.V(r), g.V(10))
+						g.addScaled(weight, value(0), column(r), g.V(10))
 						continue
 					}
 					g.VBROADCASTSS(weight, g.V(10))
 					for i := range vecs {
-						g.VFMADD231PS(g.V(8+i), g.V(10), g.V(r*vecs+i))
+						g.VFMADD231PS(value(i), g.V(10), column(r*vecs+i))
 					}
 				}
 			}
@@ -492,7 +467,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 			g.JNZ(LabelRef(key))
 			for r := range group {
 				for i := range vecs {
-					g.VMOVUPS(g.V(r*vecs+i), or(first+r, i))
+					g.VMOVUPS(column(r*vecs+i), or(first+r, i))
 				}
 			}
 		}
@@ -525,16 +500,17 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.VMOVSS(X(r), mem(v, 4*r))
 	}
 	g.MOVQ(g.param("v"), v)
+	ahead.start(v, "n")
 	g.MOVQ(g.param("o"), o)
 	g.MOVQ(g.param("dim"), cols)
-	for vecs := 8 / group; vecs > 0; vecs /= 2 {
+	for vecs := most; vecs > 0; vecs /= 2 {
 		again, next := g.label("again"), g.label("next")
 		g.Label(again)
 		g.CMPQ(cols, I32(g.lanes*vecs))
 		g.JL(LabelRef(next))
 		chunk(vecs, false)
 		g.SUBQ(I32(g.lanes*vecs), cols)
-		if vecs == 8/group { // the others are needed once at most
+		if vecs == most { // the others are needed once at most
 			g.JMP(LabelRef(again))
 		}
 		g.Label(next)

@@ -21,17 +21,17 @@ func genStored(g *gen) {
 			}
 			doc := []string{
 				fmt.Sprintf("%s computes the scores of %d queries against blocks of %d keys, as", name, rows, keys),
-				"[tile.RowScores" + e.name + "]. distance, far, jump, row, wrap and left are those of readAhead.",
+				"[tile.RowScores" + e.name + "]. distance, far, jump, turn, row, wrap and left are those of readAhead.",
 			}
 			if rows == 1 {
 				doc = append(doc, "A block is the 16 keys at k and the 16 keys half keys further on.")
 			}
-			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, far, jump, row, wrap, left int)", doc...)
+			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, far, jump, turn, row, wrap, left int)", doc...)
 			g.storedScores(rows, e)
 			g.end()
 
 			name = fmt.Sprintf("rowValues%d", rows)
-			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride, distance int)",
+			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
 				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
 			g.rowValues(rows, &e)
 			g.end()
@@ -101,7 +101,8 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	ahead := g.startAhead(n, stride, t, 8*eights)
+	ahead := g.startAhead(n, stride, t, 8*eights, 1)
+	ahead.nearer = g.PREFETCHT0
 	g.pointEight(keys, n)
 	for i := range max(vectors, rows) {
 		g.zero(g.V(12 + i))
@@ -157,7 +158,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 		}
 	}
 	for range max(1, eights/2) {
-		ahead.next(min(4, 2*eights))
+		ahead.next(min(256, 128*eights))
 	}
 	move(back)
 	g.SUBQ(U8(columns), n)
@@ -188,52 +189,67 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.JNZ(LabelRef(block))
 }
 
-// readAhead prefetches keys while a block of them is computed, as prefetchRows does and for the same reasons: those the
-// distance, in bytes, from here to L2, and those of the next block to L1. Where so many blocks are left that these would be
-// behind the last one, far for the distance, they are what is read next, a jump further on.
+// readAhead prefetches rows while a block of them is computed, which are read side by side, some bytes of each in turn: in
+// that the hardware does not recognise the stream that they are. It does in prefetches row by row, the distance, in bytes,
+// ahead, to L2. Keys have a second chance when they are in the next block: a CPU that is busy with enough misses drops a
+// prefetch. Where so many blocks are left that these would be behind the last one, far for the distance, they are what is
+// read next, a jump further on; behind the last block those of the next one are, a turn further on.
 //
-// It walks through rows of some bytes, in fours of cache lines; wrap leads from the end of the last four to the next row,
-// and left, which is scratch, is the bytes to there.
+// It walks through rows of some bytes, in steps; wrap leads from the end of the last step to the next row, and left, which is
+// scratch, is the bytes to there.
 type readAhead struct {
 	*gen
-	far, near, t reg.GPVirtual
+	far, near, t reg.GPVirtual // near is nil for values
+	nearer       func(Op)      // prefetches what is near
 }
 
-// startAhead begins the prefetches of a block of so many keys, which is at k.
-func (g *gen) startAhead(k, stride, t reg.GPVirtual, keys int) readAhead {
-	a := readAhead{g, g.GP64(), g.GP64(), t}
-	within, inside := g.label("within"), g.label("inside")
-	g.MOVQ(k, a.far)
-	g.ADDQ(g.param("distance"), a.far)
-	g.IMUL3Q(I8(keys), stride, a.near)
+// startAhead begins the prefetches of a block of so many keys, which is at k; so many blocks on they are near.
+func (g *gen) startAhead(k, stride, t reg.GPVirtual, keys, blocks int) readAhead {
+	a := readAhead{g, g.GP64(), g.GP64(), t, g.PREFETCHT1}
+	inside := g.label("inside")
+	g.IMUL3Q(I8(keys*blocks), stride, a.near)
 	g.ADDQ(k, a.near)
-	g.MOVQ(g.param("blocks"), t)
-	g.CMPQ(t, g.param("far"))
-	g.JG(LabelRef(within))
-	g.ADDQ(g.param("jump"), a.far)
-	g.Label(within)
-	g.CMPQ(t, I8(1))
+	a.start(k, "blocks")
+	g.CMPQ(g.param("blocks"), I8(blocks))
 	g.JG(LabelRef(inside))
-	g.ADDQ(g.param("jump"), a.near)
+	g.ADDQ(g.param("turn"), a.near)
 	g.Label(inside)
-	g.MOVQ(g.param("row"), t)
-	g.MOVQ(t, g.param("left"))
 	return a
 }
 
-// next goes on by some lines, 4 or less.
-func (a readAhead) next(lines int) {
+// start begins those of the block at p; left names the parameter that counts what is left as far does.
+func (a readAhead) start(p reg.GPVirtual, left string) {
+	within := a.label("within")
+	a.MOVQ(p, a.far)
+	a.ADDQ(a.param("distance"), a.far)
+	a.MOVQ(a.param(left), a.t)
+	a.CMPQ(a.t, a.param("far"))
+	a.JG(LabelRef(within))
+	a.ADDQ(a.param("jump"), a.far)
+	a.Label(within)
+	a.MOVQ(a.param("row"), a.t)
+	a.MOVQ(a.t, a.param("left"))
+}
+
+// next goes on by some bytes.
+func (a readAhead) next(bytes int) {
 	same := a.label("same")
-	for i := range lines {
-		a.PREFETCHT1(mem(a.far, 64*i))
-		a.PREFETCHT0(mem(a.near, 64*i))
+	for line := 0; line < bytes; line += 64 {
+		a.PREFETCHT1(mem(a.far, line))
+		if a.near != nil {
+			a.nearer(mem(a.near, line))
+		}
 	}
-	a.ADDQ(I32(64*lines), a.far)
-	a.ADDQ(I32(64*lines), a.near)
-	a.SUBQ(I32(64*lines), a.param("left"))
+	step := func(by Op) {
+		a.ADDQ(by, a.far)
+		if a.near != nil {
+			a.ADDQ(by, a.near)
+		}
+	}
+	step(I32(bytes))
+	a.SUBQ(I32(bytes), a.param("left"))
 	a.JG(LabelRef(same))
-	a.ADDQ(a.param("wrap"), a.far)
-	a.ADDQ(a.param("wrap"), a.near)
+	step(a.param("wrap"))
 	a.MOVQ(a.param("row"), a.t)
 	a.MOVQ(a.t, a.param("left"))
 	a.Label(same)

@@ -26,32 +26,32 @@ const StoredRows = 16
 // RowScoresFloat16 is [RowScores] with keys of binary16: StoredRows or more, whose Dim is a multiple
 // of 16.
 func RowScoresFloat16(s, q []float32, w, rows int, k HalfRows) {
-	RowScores(s, q, w, rows, k.wide(FromFloat16))
+	RowScores(s, q, w, rows, k.wide(FromFloat16), k.Next)
 }
 
 // RowScoresBFloat16 is [RowScoresFloat16] with keys of bfloat16.
 func RowScoresBFloat16(s, q []float32, w, rows int, k HalfRows) {
-	RowScores(s, q, w, rows, k.wide(FromBFloat16))
+	RowScores(s, q, w, rows, k.wide(FromBFloat16), k.Next)
 }
 
 // RowScoresInt8 is [RowScoresFloat16] with keys of int8.
 func RowScoresInt8(s, q []float32, w, rows int, k OctetRows) {
-	RowScores(s, q, w, rows, k.wide())
+	RowScores(s, q, w, rows, k.wide(), k.Next)
 }
 
 // RowValuesFloat16 is [RowValues] with values of binary16, whose Dim is a multiple of 16.
 func RowValuesFloat16(o, p, sum []float32, rows int, v HalfRows) {
-	RowValues(o, p, sum, rows, v.wide(FromFloat16))
+	RowValues(o, p, sum, rows, v.wide(FromFloat16), v.Next)
 }
 
 // RowValuesBFloat16 is [RowValues] with values of bfloat16, whose Dim is a multiple of 16.
 func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
-	RowValues(o, p, sum, rows, v.wide(FromBFloat16))
+	RowValues(o, p, sum, rows, v.wide(FromBFloat16), v.Next)
 }
 
 // RowValuesInt8 is [RowValues] with values of int8, whose Dim is a multiple of 16.
 func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
-	RowValues(o, p, sum, rows, v.wide())
+	RowValues(o, p, sum, rows, v.wide(), v.Next)
 }
 
 // wide returns the rows as float32.

@@ -41,7 +41,7 @@ func TestScoreLanes(t *testing.T) {
 				seen -= upper
 			}
 			row := make([]float32, Keys)
-			RowScores(row, q[lane:], w, 1, &Rows{k, seen, dim, dim})
+			RowScores(row, q[lane:], w, 1, &Rows{k, seen, dim, dim}, 0)
 			for j, x := range row[:seen] {
 				if !check.Same(s[j*w+lane], x) {
 					t.Fatalf("score %d of lane %d of %d is %g, want %g", j, lane, w, s[j*w+lane], x)
@@ -91,7 +91,7 @@ func TestValueLanes(t *testing.T) {
 					want[c] = before[c*w+lane]
 				}
 				o, sum := make([]float32, Pad(vdim)), make([]float32, 1)
-				RowValues(o, weights, sum, 1, &mine)
+				RowValues(o, weights, sum, 1, &mine, 0)
 				MergeRow(want, o[:vdim], st.OldScale[lane], st.NewScale[lane])
 				for c := range want {
 					if got := acc[c*w+lane]; !check.Same(got, want[c]) {

@@ -167,8 +167,9 @@ const MaxRows = 8
 
 // RowScores is ScoreTile for few queries, the way of decoding: query r < rows is lane r of the
 // packed panel q of width w, and its scores go to s[r*Keys+j]. With less than 8 keys the first 16
-// scores of each query may be overwritten.
-func RowScores(s, q []float32, w, rows int, k *Rows) {
+// scores of each query may be overwritten. What is read behind the last keys begins next elements from the first one, or
+// anywhere: it is prefetched.
+func RowScores(s, q []float32, w, rows int, k *Rows, next int) {
 	for r := range rows {
 		for j := range k.Len {
 			acc := float32(0)
@@ -193,8 +194,8 @@ func RowWeights(s []float32) (m float32) {
 
 // RowValues continues the sum and the mix of one tile for rows queries by the values v: with the
 // weights p[r*Keys+j], one after the other, it adds them to sum[r], and o[r*Pad(v.Dim)+c] becomes
-// FMA(p[r*Keys+j], v[j][c], .). Both are 0 at the start of a tile.
-func RowValues(o, p, sum []float32, rows int, v *Rows) {
+// FMA(p[r*Keys+j], v[j][c], .). Both are 0 at the start of a tile. next is that of RowScores.
+func RowValues(o, p, sum []float32, rows int, v *Rows, next int) {
 	for r := range rows {
 		row := o[r*Pad(v.Dim):][:v.Dim]
 		for j, w := range p[r*Keys:][:v.Len] {

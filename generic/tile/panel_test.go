@@ -52,7 +52,7 @@ func TestTileEqualsRow(t *testing.T) {
 		st.Reset(w)
 		s, byRow := make([]float32, n*w), make([]float32, rows*Keys)
 		ScoreTile(s, &st, q, &Rows{k, n, dim, dim}, 0, &Rows{})
-		RowScores(byRow, q, w, rows, &Rows{k, n, dim, dim})
+		RowScores(byRow, q, w, rows, &Rows{k, n, dim, dim}, 0)
 		for i := range rows {
 			row := byRow[i*Keys:][:n]
 			for j, x := range row {
@@ -75,7 +75,7 @@ func TestTileEqualsRow(t *testing.T) {
 			}
 		}
 		sum := make([]float32, rows)
-		RowValues(o, byRow, sum, rows, &Rows{v, n, vdim, vdim})
+		RowValues(o, byRow, sum, rows, &Rows{v, n, vdim, vdim}, 0)
 		for i := range rows {
 			if !check.Same(st.Sum[i], sum[i]) || st.OldScale[i] != 0 || st.NewScale[i] != 1 || st.Mode != MergeFirst || st.TileMax[i] != check.NegInf {
 				t.Errorf("n=%d: lane %d is %+v, want the sum %g", n, i, st, sum[i])

@@ -642,7 +642,7 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // RowScores is [tile.RowScores].
 //
 //go:noinline
-func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	race.WriteRows(s, rows, max(k.Len, 16), tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
@@ -651,20 +651,18 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
 	if rows == 1 {
 		block = 16
 	}
+	a := keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
 	// as a copy of all of it waits until all has been written.
 	keys := k.Data
-	distance := 4 * stride * prefetchDistance(dim)
 	blocks := func(j, n, step, half int) {
-		wrap := 4*stride - 128*((dim+31)/32)
 		switch rows {
 		case 8:
-			rowScores8(&s[j], &q[0], &keys[j*stride], w, dim, step, n, distance, wrap, 0)
+			rowScores8(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		case 4:
-			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, distance, wrap, 0)
+			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		default:
-			wrap := 4*stride - 256*((dim+63)/64)
-			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, distance, wrap, 0)
+			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		}
 	}
 	switch {
@@ -697,11 +695,11 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := storedAhead(2, dim, stride, block, n/block, k.Next)
-		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
+		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+			rowScores4Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 		}
 		return
 	}
@@ -710,11 +708,11 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(2, dim, stride, block, blocks, k.Next)
-	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -732,11 +730,11 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := storedAhead(2, dim, stride, block, n/block, k.Next)
-		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
+		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+			rowScores4BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 		}
 		return
 	}
@@ -745,11 +743,11 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(2, dim, stride, block, blocks, k.Next)
-	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -768,11 +766,11 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := storedAhead(1, dim, stride, block, n/block, k.Next)
-		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a := keysAhead(run{1, dim, stride, block, n / block}, k.Next)
+		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
-			rowScores4Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+			rowScores4Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 		}
 		return
 	}
@@ -781,11 +779,11 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(1, dim, stride, block, blocks, k.Next)
-	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	a := keysAhead(run{1, dim, stride, block, blocks}, k.Next)
+	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.row, a.wrap, 0)
+		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -839,20 +837,20 @@ func RowWeights(s []float32) (m float32) {
 // RowValues is [tile.RowValues].
 //
 //go:noinline
-func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	distance := 4 * stride * 16 // the next block
+	a := valuesAhead(4, dim, stride, n, next)
 	switch rows {
 	case 8:
-		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
+		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	case 4:
-		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
+		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	default:
-		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, distance)
+		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -869,21 +867,11 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
-	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
-		if n = to - from; n == 0 {
-			continue
-		}
-		distance := 2 * stride * ahead
-		if i == 1 {
-			distance = 2 * (v.Next - from*stride)
-		}
-		if rows == 4 {
-			rowValues4Float16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
-		} else {
-			rowValues1Float16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
-		}
-		from = to
+	a := valuesAhead(2, dim, stride, n, v.Next)
+	if rows == 4 {
+		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -900,21 +888,11 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	from, ahead := 0, 16*max(1, valuesAhead/(16*2*dim))
-	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
-		if n = to - from; n == 0 {
-			continue
-		}
-		distance := 2 * stride * ahead
-		if i == 1 {
-			distance = 2 * (v.Next - from*stride)
-		}
-		if rows == 4 {
-			rowValues4BFloat16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
-		} else {
-			rowValues1BFloat16(&o[0], &p[from], &v.Data[from*stride], &sum[0], dim, n, stride, distance)
-		}
-		from = to
+	a := valuesAhead(2, dim, stride, n, v.Next)
+	if rows == 4 {
+		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -932,21 +910,11 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	from, ahead := 0, 16*max(1, valuesAhead/(16*1*dim))
-	for i, to := range [2]int{(n - min(n, ahead)) &^ 15, n} { // those behind which there are so many, and the others
-		if n = to - from; n == 0 {
-			continue
-		}
-		distance := 1 * stride * ahead
-		if i == 1 {
-			distance = 1 * (v.Next - from*stride)
-		}
-		if rows == 4 {
-			rowValues4Int8(&o[0], &p[from], &v.Data[from*stride], &v.Scales[from], &sum[0], dim, n, stride, distance)
-		} else {
-			rowValues1Int8(&o[0], &p[from], &v.Data[from*stride], &v.Scales[from], &sum[0], dim, n, stride, distance)
-		}
-		from = to
+	a := valuesAhead(1, dim, stride, n, v.Next)
+	if rows == 4 {
+		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -1172,30 +1140,38 @@ func pagesOf(first uintptr, rows *tile.Rows) (pages, step int) {
 	return (int(first%page) + step*(rows.Len-1) + 4*rows.Dim + page - 1) / page, page
 }
 
-// prefetchDistance is the number of rows of dim elements from where K is read to where it is
-// prefetched, into L2: 16 rows, or more to make 12 KiB.
-func prefetchDistance(dim int) int { return max(16, 3072/dim) }
+// ahead is how rows are prefetched: blocks that are the distance, in bytes, from the one that is computed, and where no
+// more than far are left, what is a jump further on; the next block, and behind the last one what is a turn further on. Rows
+// are of row bytes, and the end of one, in whole steps, is wrap from the next one.
+type ahead struct{ distance, far, jump, turn, row, wrap int }
 
-// valuesAhead is how far values of other elements are prefetched, in bytes.
-const valuesAhead = 8 << 10
+// A run is blocks of so many rows, of elements of some bytes.
+type run struct{ size, dim, stride, rows, blocks int }
 
-// stored is how keys of other elements are prefetched: blocks that are the distance, in bytes, from the one that is
-// computed, and where no more than far are left, what is a jump further on. Rows are of row bytes, and the end of one, in
-// whole fours of cache lines, is wrap from the next one.
-type stored struct{ distance, far, jump, row, wrap int }
-
-// storedAhead returns that of so many blocks of rows, of elements of some bytes, behind which those number next are read.
-func storedAhead(size, dim, stride, block, blocks, next int) stored {
-	const far, four = 16 << 10, 256
-	a := stored{row: size * dim, wrap: size * (stride - dim)}
-	if stride == dim { // as if all were one row
+// ahead returns how what is some bytes ahead of r is prefetched, in steps of bytes, where next is read behind r.
+func (r run) ahead(bytes, step, next int) ahead {
+	a := ahead{row: r.size * r.dim, wrap: r.size * (r.stride - r.dim)}
+	if r.stride == r.dim { // as if all were one row
 		a.row, a.wrap = math.MaxInt, 0
-	} else if rest := a.row % four; rest > 0 {
-		a.wrap -= four - rest
+	} else if rest := a.row % step; rest > 0 {
+		a.wrap -= step - rest
 	}
-	a.far = max(1, min(blocks, far/(block*size*dim)))
-	a.distance = a.far * block * size * stride
-	a.jump = size * (next - blocks*block*stride)
+	a.far = max(1, min(r.blocks, bytes/(r.rows*r.size*r.dim)))
+	a.distance = a.far * r.rows * r.size * r.stride
+	a.jump = r.size * (next - r.blocks*r.rows*r.stride)
+	if r.stride == r.dim { // else the next block is where it seems to be, as pages are packed
+		a.turn = a.jump
+	}
+	return a
+}
+
+// keysAhead is that of keys, 16 KiB ahead.
+func keysAhead(r run, next int) ahead { return r.ahead(16<<10, min(256, 16*r.rows), next) }
+
+// valuesAhead is that of n values, 8 KiB ahead, in blocks of 16; far counts values.
+func valuesAhead(size, dim, stride, n, next int) ahead {
+	a := run{size, max(16, dim&^15), stride, 16, (n + 15) / 16}.ahead(8<<10, 1, next)
+	a.far *= 16
 	return a
 }
 

@@ -2,38 +2,51 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int, left int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores1(SB), NOSPLIT, $0-88
+TEXT ·rowScores1(SB), NOSPLIT, $0-120
 	MOVQ stride+40(FP), AX
 	SHLQ $0x02, AX
 	MOVQ w+24(FP), CX
 	SHLQ $0x02, CX
 
 block1:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	IMUL3Q $+16, AX, R14
+	ADDQ   BX, R14
+	MOVQ   BX, R13
+	ADDQ   distance+64(FP), R13
+	MOVQ   blocks+56(FP), R12
+	CMPQ   R12, far+72(FP)
+	JG     within6
+	ADDQ   jump+80(FP), R13
+
+within6:
+	MOVQ row+96(FP), R12
+	MOVQ R12, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside5
+	ADDQ turn+88(FP), R14
+
+inside5:
 	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    dim+32(FP), R13
-	MOVQ    R13, left+80(FP)
 	MOVQ    BX, DI
-	MOVQ    BX, R8
+	LEAQ    (DI)(AX*2), DI
+	ADDQ    AX, DI
+	MOVQ    DI, R8
 	LEAQ    (R8)(AX*2), R8
 	ADDQ    AX, R8
-	MOVQ    R8, R9
-	LEAQ    (R9)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    half+48(FP), R13
-	IMULQ   AX, R13
-	ADDQ    BX, R13
-	MOVQ    R13, R10
-	MOVQ    R13, R11
+	MOVQ    half+48(FP), R12
+	IMULQ   AX, R12
+	ADDQ    BX, R12
+	MOVQ    R12, R9
+	MOVQ    R12, R10
+	LEAQ    (R10)(AX*2), R10
+	ADDQ    AX, R10
+	MOVQ    R10, R11
 	LEAQ    (R11)(AX*2), R11
 	ADDQ    AX, R11
-	MOVQ    R11, R12
-	LEAQ    (R12)(AX*2), R12
-	ADDQ    AX, R12
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
 	MOVQ    dim+32(FP), BX
@@ -42,14 +55,14 @@ block1:
 	PCALIGN $0x20
 
 four2:
-	VMOVUPS      (DI), X4
-	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS      (DI)(AX*1), X5
-	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS      (DI)(AX*2), X6
-	VINSERTF128  $0x01, (R9), Y6, Y6
-	VMOVUPS      (R8), X7
-	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
+	VMOVUPS      (SI), X4
+	VINSERTF128  $0x01, (SI)(AX*4), Y4, Y4
+	VMOVUPS      (SI)(AX*1), X5
+	VINSERTF128  $0x01, (DI)(AX*2), Y5, Y5
+	VMOVUPS      (SI)(AX*2), X6
+	VINSERTF128  $0x01, (R8), Y6, Y6
+	VMOVUPS      (DI), X7
+	VINSERTF128  $0x01, (DI)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -58,26 +71,26 @@ four2:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, R13
-	VBROADCASTSS (R13), Y8
+	MOVQ         DX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y9
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y9
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y9
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y3, Y9
-	VMOVUPS      (R10), X4
-	VINSERTF128  $0x01, (R10)(AX*4), Y4, Y4
-	VMOVUPS      (R10)(AX*1), X5
-	VINSERTF128  $0x01, (R11)(AX*2), Y5, Y5
-	VMOVUPS      (R10)(AX*2), X6
-	VINSERTF128  $0x01, (R12), Y6, Y6
-	VMOVUPS      (R11), X7
-	VINSERTF128  $0x01, (R11)(AX*4), Y7, Y7
+	VMOVUPS      (R9), X4
+	VINSERTF128  $0x01, (R9)(AX*4), Y4, Y4
+	VMOVUPS      (R9)(AX*1), X5
+	VINSERTF128  $0x01, (R10)(AX*2), Y5, Y5
+	VMOVUPS      (R9)(AX*2), X6
+	VINSERTF128  $0x01, (R11), Y6, Y6
+	VMOVUPS      (R10), X7
+	VINSERTF128  $0x01, (R10)(AX*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -86,63 +99,65 @@ four2:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, R13
-	VBROADCASTSS (R13), Y8
+	MOVQ         DX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y10
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y10
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y10
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y3, Y10
-	LEAQ         (R13)(CX*1), DX
-	PREFETCHT1   (SI)
-	PREFETCHT1   -6144(SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   -6080(SI)
-	PREFETCHT1   128(SI)
-	PREFETCHT1   -6016(SI)
-	PREFETCHT1   192(SI)
-	PREFETCHT1   -5952(SI)
-	ADDQ         $+256, SI
-	SUBQ         $0x40, left+80(FP)
-	JG           same5
-	ADDQ         wrap+72(FP), SI
-	MOVQ         dim+32(FP), R13
-	MOVQ         R13, left+80(FP)
+	LEAQ         (R12)(CX*1), DX
+	PREFETCHT1   (R13)
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R13)
+	PREFETCHT1   192(R14)
+	ADDQ         $+256, R13
+	ADDQ         $+256, R14
+	SUBQ         $+256, left+112(FP)
+	JG           same7
+	ADDQ         wrap+104(FP), R13
+	ADDQ         wrap+104(FP), R14
+	MOVQ         row+96(FP), R12
+	MOVQ         R12, left+112(FP)
 
-same5:
+same7:
+	ADDQ $+16, SI
 	ADDQ $+16, DI
 	ADDQ $+16, R8
 	ADDQ $+16, R9
 	ADDQ $+16, R10
 	ADDQ $+16, R11
-	ADDQ $+16, R12
 	SUBQ $0x04, BX
 	JGE  four2
 
 tail3:
 	ADDQ         $0x04, BX
 	JZ           done4
-	MOVQ         BX, SI
+	MOVQ         BX, R12
 	LEAQ         tail4<>+12(SB), R13
-	SHLQ         $0x02, SI
-	SUBQ         SI, R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
 	VMOVUPS      (R13), X11
-	VMASKMOVPS   (DI), X11, X4
-	VMASKMOVPS   (DI)(AX*4), X11, X0
+	VMASKMOVPS   (SI), X11, X4
+	VMASKMOVPS   (SI)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (DI)(AX*1), X11, X5
-	VMASKMOVPS   (R8)(AX*2), X11, X0
+	VMASKMOVPS   (SI)(AX*1), X11, X5
+	VMASKMOVPS   (DI)(AX*2), X11, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (DI)(AX*2), X11, X6
-	VMASKMOVPS   (R9), X11, X0
+	VMASKMOVPS   (SI)(AX*2), X11, X6
+	VMASKMOVPS   (R8), X11, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
-	VMASKMOVPS   (R8), X11, X7
-	VMASKMOVPS   (R8)(AX*4), X11, X0
+	VMASKMOVPS   (DI), X11, X7
+	VMASKMOVPS   (DI)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -151,32 +166,32 @@ tail3:
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, R13
-	VBROADCASTSS (R13), Y8
+	MOVQ         DX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y9
 	CMPQ         BX, $0x01
-	JE           next6
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	JE           next8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y9
 	CMPQ         BX, $0x02
-	JE           next6
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	JE           next8
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y9
 
-next6:
-	VMASKMOVPS   (R10), X11, X4
-	VMASKMOVPS   (R10)(AX*4), X11, X0
+next8:
+	VMASKMOVPS   (R9), X11, X4
+	VMASKMOVPS   (R9)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (R10)(AX*1), X11, X5
-	VMASKMOVPS   (R11)(AX*2), X11, X0
+	VMASKMOVPS   (R9)(AX*1), X11, X5
+	VMASKMOVPS   (R10)(AX*2), X11, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (R10)(AX*2), X11, X6
-	VMASKMOVPS   (R12), X11, X0
+	VMASKMOVPS   (R9)(AX*2), X11, X6
+	VMASKMOVPS   (R11), X11, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
-	VMASKMOVPS   (R11), X11, X7
-	VMASKMOVPS   (R11)(AX*4), X11, X0
+	VMASKMOVPS   (R10), X11, X7
+	VMASKMOVPS   (R10)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -185,30 +200,30 @@ next6:
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, R13
-	VBROADCASTSS (R13), Y8
+	MOVQ         DX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y10
 	CMPQ         BX, $0x01
-	JE           next7
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	JE           next9
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y10
 	CMPQ         BX, $0x02
-	JE           next7
-	ADDQ         CX, R13
-	VBROADCASTSS (R13), Y8
+	JE           next9
+	ADDQ         CX, R12
+	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y10
 
-next7:
+next9:
 done4:
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), R13
+	MOVQ    half+48(FP), R12
 	VMOVUPS Y9, (DX)
-	VMOVUPS Y10, (DX)(R13*4)
+	VMOVUPS Y10, (DX)(R12*4)
 	ADDQ    $0x40, s+0(FP)
-	MOVQ    AX, R13
-	SHLQ    $0x04, R13
-	ADDQ    R13, k+16(FP)
+	MOVQ    AX, R12
+	SHLQ    $0x04, R12
+	ADDQ    R12, k+16(FP)
 	DECQ    blocks+56(FP)
 	JNZ     block1
 	VZEROUPPER
@@ -223,9 +238,9 @@ DATA tail4<>+20(SB)/4, $0x00000000
 DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores4(SB), NOSPLIT, $0-80
+TEXT ·rowScores4(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -235,37 +250,50 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-80
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block8:
-	MOVQ    CX, R8
-	MOVQ    DX, R10
-	ADDQ    distance+56(FP), R10
-	MOVQ    dim+32(FP), R11
-	MOVQ    R11, left+72(FP)
+block10:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, R15
+	ADDQ   DX, R15
+	MOVQ   DX, R14
+	ADDQ   distance+56(FP), R14
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within15
+	ADDQ   jump+72(FP), R14
+
+within15:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+2
+	JG   inside14
+	ADDQ turn+80(FP), R15
+
+inside14:
+	MOVQ    DX, R11
 	MOVQ    DX, R12
-	MOVQ    DX, R13
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
 	LEAQ    (R13)(SI*2), R13
 	ADDQ    SI, R13
-	MOVQ    R13, R14
-	LEAQ    (R14)(SI*2), R14
-	ADDQ    SI, R14
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail10
+	JL      tail12
 	PCALIGN $0x20
 
-four9:
-	VMOVUPS      (R12), X4
-	VINSERTF128  $0x01, (R12)(SI*4), Y4, Y4
-	VMOVUPS      (R12)(SI*1), X5
-	VINSERTF128  $0x01, (R13)(SI*2), Y5, Y5
-	VMOVUPS      (R12)(SI*2), X6
-	VINSERTF128  $0x01, (R14), Y6, Y6
-	VMOVUPS      (R13), X7
-	VINSERTF128  $0x01, (R13)(SI*4), Y7, Y7
+four11:
+	VMOVUPS      (R11), X4
+	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
+	VMOVUPS      (R11)(SI*1), X5
+	VINSERTF128  $0x01, (R12)(SI*2), Y5, Y5
+	VMOVUPS      (R11)(SI*2), X6
+	VINSERTF128  $0x01, (R13), Y6, Y6
+	VMOVUPS      (R12), X7
+	VINSERTF128  $0x01, (R12)(SI*4), Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
 	VUNPCKLPS    Y7, Y6, Y4
@@ -310,43 +338,45 @@ four9:
 	VBROADCASTSS 12(R8), Y7
 	VFMADD231PS  Y7, Y3, Y11
 	ADDQ         DI, R8
-	PREFETCHT1   (R10)
-	PREFETCHT1   -6144(R10)
-	PREFETCHT1   64(R10)
-	PREFETCHT1   -6080(R10)
-	ADDQ         $+128, R10
-	SUBQ         $0x20, left+72(FP)
-	JG           same12
-	ADDQ         wrap+64(FP), R10
-	MOVQ         dim+32(FP), R11
-	MOVQ         R11, left+72(FP)
+	PREFETCHT1   (R14)
+	PREFETCHT1   (R15)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   64(R15)
+	ADDQ         $+128, R14
+	ADDQ         $+128, R15
+	SUBQ         $+128, left+104(FP)
+	JG           same16
+	ADDQ         wrap+96(FP), R14
+	ADDQ         wrap+96(FP), R15
+	MOVQ         row+88(FP), R10
+	MOVQ         R10, left+104(FP)
 
-same12:
+same16:
+	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
-	ADDQ $+16, R14
 	SUBQ $0x04, R9
-	JGE  four9
+	JGE  four11
 
-tail10:
+tail12:
 	ADDQ         $0x04, R9
-	JZ           done11
+	JZ           done13
 	MOVQ         R9, R10
-	LEAQ         tail4<>+12(SB), R11
+	LEAQ         tail4<>+12(SB), R14
 	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), X3
-	VMASKMOVPS   (R12), X3, X4
-	VMASKMOVPS   (R12)(SI*4), X3, X0
+	SUBQ         R10, R14
+	VMOVUPS      (R14), X3
+	VMASKMOVPS   (R11), X3, X4
+	VMASKMOVPS   (R11)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
-	VMASKMOVPS   (R12)(SI*1), X3, X5
-	VMASKMOVPS   (R13)(SI*2), X3, X0
+	VMASKMOVPS   (R11)(SI*1), X3, X5
+	VMASKMOVPS   (R12)(SI*2), X3, X0
 	VINSERTF128  $0x01, X0, Y5, Y5
-	VMASKMOVPS   (R12)(SI*2), X3, X6
-	VMASKMOVPS   (R14), X3, X0
+	VMASKMOVPS   (R11)(SI*2), X3, X6
+	VMASKMOVPS   (R13), X3, X0
 	VINSERTF128  $0x01, X0, Y6, Y6
-	VMASKMOVPS   (R13), X3, X7
-	VMASKMOVPS   (R13)(SI*4), X3, X0
+	VMASKMOVPS   (R12), X3, X7
+	VMASKMOVPS   (R12)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y7, Y7
 	VUNPCKLPS    Y5, Y4, Y0
 	VUNPCKHPS    Y5, Y4, Y2
@@ -365,7 +395,7 @@ tail10:
 	VFMADD231PS  Y7, Y0, Y11
 	ADDQ         DI, R8
 	DECQ         R9
-	JZ           done11
+	JZ           done13
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y1, Y8
 	VBROADCASTSS 4(R8), Y5
@@ -376,7 +406,7 @@ tail10:
 	VFMADD231PS  Y7, Y1, Y11
 	ADDQ         DI, R8
 	DECQ         R9
-	JZ           done11
+	JZ           done13
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y2, Y8
 	VBROADCASTSS 4(R8), Y5
@@ -386,7 +416,7 @@ tail10:
 	VBROADCASTSS 12(R8), Y7
 	VFMADD231PS  Y7, Y2, Y11
 
-done11:
+done13:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -394,13 +424,13 @@ done11:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block8
+	JNZ     block10
 	VZEROUPPER
 	RET
 
-// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores8(SB), NOSPLIT, $0-80
+TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -410,19 +440,32 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-80
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block13:
-	MOVQ    CX, R8
-	MOVQ    DX, R10
-	ADDQ    distance+56(FP), R10
-	MOVQ    dim+32(FP), R11
-	MOVQ    R11, left+72(FP)
+block17:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, R15
+	ADDQ   DX, R15
+	MOVQ   DX, R14
+	ADDQ   distance+56(FP), R14
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within23
+	ADDQ   jump+72(FP), R14
+
+within23:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+2
+	JG   inside22
+	ADDQ turn+80(FP), R15
+
+inside22:
+	MOVQ    DX, R11
 	MOVQ    DX, R12
-	MOVQ    DX, R13
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
 	LEAQ    (R13)(SI*2), R13
 	ADDQ    SI, R13
-	MOVQ    R13, R14
-	LEAQ    (R14)(SI*2), R14
-	ADDQ    SI, R14
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
@@ -433,130 +476,132 @@ block13:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail15
+	JL      tail19
 	PCALIGN $0x20
 
-four14:
+four18:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
-	VBROADCASTSS (R12), Y1
+	VBROADCASTSS (R11), Y1
 	VFMADD231PS  Y1, Y0, Y8
-	VBROADCASTSS (R12)(SI*1), Y2
+	VBROADCASTSS (R11)(SI*1), Y2
 	VFMADD231PS  Y2, Y0, Y9
-	VBROADCASTSS (R12)(SI*2), Y3
+	VBROADCASTSS (R11)(SI*2), Y3
 	VFMADD231PS  Y3, Y0, Y10
-	VBROADCASTSS (R13), Y4
+	VBROADCASTSS (R12), Y4
 	VFMADD231PS  Y4, Y0, Y11
-	VBROADCASTSS (R12)(SI*4), Y1
+	VBROADCASTSS (R11)(SI*4), Y1
 	VFMADD231PS  Y1, Y0, Y12
-	VBROADCASTSS (R13)(SI*2), Y2
+	VBROADCASTSS (R12)(SI*2), Y2
 	VFMADD231PS  Y2, Y0, Y13
-	VBROADCASTSS (R14), Y3
+	VBROADCASTSS (R13), Y3
 	VFMADD231PS  Y3, Y0, Y14
-	VBROADCASTSS (R13)(SI*4), Y4
+	VBROADCASTSS (R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
-	VBROADCASTSS 4(R12), Y1
+	VBROADCASTSS 4(R11), Y1
 	VFMADD231PS  Y1, Y0, Y8
-	VBROADCASTSS 4(R12)(SI*1), Y2
+	VBROADCASTSS 4(R11)(SI*1), Y2
 	VFMADD231PS  Y2, Y0, Y9
-	VBROADCASTSS 4(R12)(SI*2), Y3
+	VBROADCASTSS 4(R11)(SI*2), Y3
 	VFMADD231PS  Y3, Y0, Y10
-	VBROADCASTSS 4(R13), Y4
+	VBROADCASTSS 4(R12), Y4
 	VFMADD231PS  Y4, Y0, Y11
-	VBROADCASTSS 4(R12)(SI*4), Y1
+	VBROADCASTSS 4(R11)(SI*4), Y1
 	VFMADD231PS  Y1, Y0, Y12
-	VBROADCASTSS 4(R13)(SI*2), Y2
+	VBROADCASTSS 4(R12)(SI*2), Y2
 	VFMADD231PS  Y2, Y0, Y13
-	VBROADCASTSS 4(R14), Y3
+	VBROADCASTSS 4(R13), Y3
 	VFMADD231PS  Y3, Y0, Y14
-	VBROADCASTSS 4(R13)(SI*4), Y4
+	VBROADCASTSS 4(R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
-	VBROADCASTSS 8(R12), Y1
+	VBROADCASTSS 8(R11), Y1
 	VFMADD231PS  Y1, Y0, Y8
-	VBROADCASTSS 8(R12)(SI*1), Y2
+	VBROADCASTSS 8(R11)(SI*1), Y2
 	VFMADD231PS  Y2, Y0, Y9
-	VBROADCASTSS 8(R12)(SI*2), Y3
+	VBROADCASTSS 8(R11)(SI*2), Y3
 	VFMADD231PS  Y3, Y0, Y10
-	VBROADCASTSS 8(R13), Y4
+	VBROADCASTSS 8(R12), Y4
 	VFMADD231PS  Y4, Y0, Y11
-	VBROADCASTSS 8(R12)(SI*4), Y1
+	VBROADCASTSS 8(R11)(SI*4), Y1
 	VFMADD231PS  Y1, Y0, Y12
-	VBROADCASTSS 8(R13)(SI*2), Y2
+	VBROADCASTSS 8(R12)(SI*2), Y2
 	VFMADD231PS  Y2, Y0, Y13
-	VBROADCASTSS 8(R14), Y3
+	VBROADCASTSS 8(R13), Y3
 	VFMADD231PS  Y3, Y0, Y14
-	VBROADCASTSS 8(R13)(SI*4), Y4
+	VBROADCASTSS 8(R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
-	VBROADCASTSS 12(R12), Y1
+	VBROADCASTSS 12(R11), Y1
 	VFMADD231PS  Y1, Y0, Y8
-	VBROADCASTSS 12(R12)(SI*1), Y2
+	VBROADCASTSS 12(R11)(SI*1), Y2
 	VFMADD231PS  Y2, Y0, Y9
-	VBROADCASTSS 12(R12)(SI*2), Y3
+	VBROADCASTSS 12(R11)(SI*2), Y3
 	VFMADD231PS  Y3, Y0, Y10
-	VBROADCASTSS 12(R13), Y4
+	VBROADCASTSS 12(R12), Y4
 	VFMADD231PS  Y4, Y0, Y11
-	VBROADCASTSS 12(R12)(SI*4), Y1
+	VBROADCASTSS 12(R11)(SI*4), Y1
 	VFMADD231PS  Y1, Y0, Y12
-	VBROADCASTSS 12(R13)(SI*2), Y2
+	VBROADCASTSS 12(R12)(SI*2), Y2
 	VFMADD231PS  Y2, Y0, Y13
-	VBROADCASTSS 12(R14), Y3
+	VBROADCASTSS 12(R13), Y3
 	VFMADD231PS  Y3, Y0, Y14
-	VBROADCASTSS 12(R13)(SI*4), Y4
+	VBROADCASTSS 12(R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
-	PREFETCHT1   (R10)
-	PREFETCHT1   -6144(R10)
-	PREFETCHT1   64(R10)
-	PREFETCHT1   -6080(R10)
-	ADDQ         $+128, R10
-	SUBQ         $0x20, left+72(FP)
-	JG           same18
-	ADDQ         wrap+64(FP), R10
-	MOVQ         dim+32(FP), R11
-	MOVQ         R11, left+72(FP)
+	PREFETCHT1   (R14)
+	PREFETCHT1   (R15)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   64(R15)
+	ADDQ         $+128, R14
+	ADDQ         $+128, R15
+	SUBQ         $+128, left+104(FP)
+	JG           same24
+	ADDQ         wrap+96(FP), R14
+	ADDQ         wrap+96(FP), R15
+	MOVQ         row+88(FP), R10
+	MOVQ         R10, left+104(FP)
 
-same18:
+same24:
+	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
-	ADDQ $+16, R14
 	SUBQ $0x04, R9
-	JGE  four14
+	JGE  four18
 
-tail15:
+tail19:
 	ADDQ $0x04, R9
-	JZ   done17
+	JZ   done21
 
-single16:
+single20:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
-	VBROADCASTSS (R12), Y1
+	VBROADCASTSS (R11), Y1
 	VFMADD231PS  Y1, Y0, Y8
-	VBROADCASTSS (R12)(SI*1), Y2
+	VBROADCASTSS (R11)(SI*1), Y2
 	VFMADD231PS  Y2, Y0, Y9
-	VBROADCASTSS (R12)(SI*2), Y3
+	VBROADCASTSS (R11)(SI*2), Y3
 	VFMADD231PS  Y3, Y0, Y10
-	VBROADCASTSS (R13), Y4
+	VBROADCASTSS (R12), Y4
 	VFMADD231PS  Y4, Y0, Y11
-	VBROADCASTSS (R12)(SI*4), Y1
+	VBROADCASTSS (R11)(SI*4), Y1
 	VFMADD231PS  Y1, Y0, Y12
-	VBROADCASTSS (R13)(SI*2), Y2
+	VBROADCASTSS (R12)(SI*2), Y2
 	VFMADD231PS  Y2, Y0, Y13
-	VBROADCASTSS (R14), Y3
+	VBROADCASTSS (R13), Y3
 	VFMADD231PS  Y3, Y0, Y14
-	VBROADCASTSS (R13)(SI*4), Y4
+	VBROADCASTSS (R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
+	ADDQ         $+4, R11
 	ADDQ         $+4, R12
 	ADDQ         $+4, R13
-	ADDQ         $+4, R14
 	DECQ         R9
-	JNZ          single16
+	JNZ          single20
 
-done17:
+done21:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -592,7 +637,7 @@ done17:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block13
+	JNZ        block17
 	VZEROUPPER
 	RET
 
@@ -607,10 +652,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Y6, Y2
 	VMOVUPS Y6, Y3
 	SUBQ    $+32, CX
-	JL      vecs20
+	JL      vecs26
 	PCALIGN $0x20
 
-block19:
+block25:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	VMOVUPS 32(AX), Y4
@@ -621,22 +666,22 @@ block19:
 	VMAXPS  Y3, Y4, Y3
 	ADDQ    $+128, AX
 	SUBQ    $+32, CX
-	JGE     block19
+	JGE     block25
 
-vecs20:
+vecs26:
 	ADDQ $+24, CX
-	JL   tail22
+	JL   tail28
 
-vec21:
+vec27:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JGE     vec21
+	JGE     vec27
 
-tail22:
+tail28:
 	ADDQ       $+8, CX
-	JZ         done23
+	JZ         done29
 	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
@@ -645,7 +690,7 @@ tail22:
 	VBLENDVPS  Y5, Y4, Y6, Y4
 	VMAXPS     Y0, Y4, Y0
 
-done23:
+done29:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -668,10 +713,10 @@ done23:
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
 	SUBQ         $0x20, CX
-	JL           last26
+	JL           last32
 	PCALIGN      $0x20
 
-four24:
+four30:
 	VSUBPS       (AX), Y13, Y0
 	VSUBPS       32(AX), Y13, Y3
 	VSUBPS       64(AX), Y13, Y6
@@ -741,13 +786,13 @@ four24:
 	VMOVUPS      Y9, 96(AX)
 	ADDQ         $+128, AX
 	SUBQ         $0x20, CX
-	JGE          four24
+	JGE          four30
 
-last26:
+last32:
 	ADDQ $0x20, CX
-	JZ   done27
+	JZ   done33
 
-one25:
+one31:
 	VSUBPS       (AX), Y13, Y0
 	VMINPS       Y0, Y15, Y0
 	VMOVUPS      splat4b40007e<>+0(SB), Y12
@@ -772,9 +817,9 @@ one25:
 	VMOVUPS      Y0, (AX)
 	ADDQ         $+32, AX
 	SUBQ         $0x08, CX
-	JG           one25
+	JG           one31
 
-done27:
+done33:
 	VZEROUPPER
 	RET
 
@@ -895,9 +940,9 @@ DATA splat40000000<>+24(SB)/4, $0x40000000
 DATA splat40000000<>+28(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $32
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·rowValues1(SB), NOSPLIT, $0-64
+TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -905,354 +950,225 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
-block28:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+block34:
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum29:
+sum35:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
-	JNZ    sum29
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	DECQ   DX
+	JNZ    sum35
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within36
+	ADDQ   jump+72(FP), DX
 
-again30:
-	CMPQ    R10, $+64
-	JL      next31
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	VMOVUPS 128(R9), Y4
-	VMOVUPS 160(R9), Y5
-	VMOVUPS 192(R9), Y6
-	VMOVUPS 224(R9), Y7
-	MOVQ    BX, R11
+within36:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again37:
+	CMPQ    R11, $+64
+	JL      next38
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	VMOVUPS 128(R10), Y4
+	VMOVUPS 160(R10), Y5
+	VMOVUPS 192(R10), Y6
+	VMOVUPS 224(R10), Y7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key32:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	PREFETCHT1   128(SI)(DX*1)
-	PREFETCHT1   192(SI)(DX*1)
+key39:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+96(FP)
+	JG         same40
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same40:
 	VBROADCASTSS (DI), Y10
-	VFMADD231PS  (SI), Y10, Y0
-	VFMADD231PS  32(SI), Y10, Y1
-	VFMADD231PS  64(SI), Y10, Y2
-	VFMADD231PS  96(SI), Y10, Y3
-	VFMADD231PS  128(SI), Y10, Y4
-	VFMADD231PS  160(SI), Y10, Y5
-	VFMADD231PS  192(SI), Y10, Y6
-	VFMADD231PS  224(SI), Y10, Y7
+	VFMADD231PS  (R8), Y10, Y0
+	VFMADD231PS  32(R8), Y10, Y1
+	VFMADD231PS  64(R8), Y10, Y2
+	VFMADD231PS  96(R8), Y10, Y3
+	VFMADD231PS  128(R8), Y10, Y4
+	VFMADD231PS  160(R8), Y10, Y5
+	VFMADD231PS  192(R8), Y10, Y6
+	VFMADD231PS  224(R8), Y10, Y7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key32
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	VMOVUPS      Y4, 128(R9)
-	VMOVUPS      Y5, 160(R9)
-	VMOVUPS      Y6, 192(R9)
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         $+256, R8
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key39
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	VMOVUPS      Y4, 128(R10)
+	VMOVUPS      Y5, 160(R10)
+	VMOVUPS      Y6, 192(R10)
+	VMOVUPS      Y7, 224(R10)
 	ADDQ         $+256, R9
-	SUBQ         $+64, R10
-	JMP          again30
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
+	JMP          again37
 
-next31:
-	CMPQ    R10, $+32
-	JL      next34
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	MOVQ    BX, R11
+next38:
+	CMPQ    R11, $+32
+	JL      next42
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key35:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (DI), Y10
-	VFMADD231PS  (SI), Y10, Y0
-	VFMADD231PS  32(SI), Y10, Y1
-	VFMADD231PS  64(SI), Y10, Y2
-	VFMADD231PS  96(SI), Y10, Y3
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key35
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
-
-next34:
-	CMPQ    R10, $+16
-	JL      next37
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key38:
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (DI), Y10
-	VFMADD231PS  (SI), Y10, Y0
-	VFMADD231PS  32(SI), Y10, Y1
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key38
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
-
-next37:
-	CMPQ    R10, $+8
-	JL      next40
-	VMOVUPS (R9), Y0
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key41:
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (DI), Y10
-	VFMADD231PS  (SI), Y10, Y0
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key41
-	VMOVUPS      Y0, (R9)
-	ADDQ         $+32, R8
-	ADDQ         $+32, R9
-	SUBQ         $+8, R10
-
-next40:
-	TESTQ   R10, R10
-	JZ      end42
-	LEAQ    tail8<>+28(SB), SI
-	SHLQ    $0x02, R10
-	SUBQ    R10, SI
-	VMOVUPS (SI), Y11
-	VMOVUPS (R9), Y0
-	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
 key43:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same44
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same44:
 	VBROADCASTSS (DI), Y10
-	VMASKMOVPS   (SI), Y11, Y8
-	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  (R8), Y10, Y0
+	VFMADD231PS  32(R8), Y10, Y1
+	VFMADD231PS  64(R8), Y10, Y2
+	VFMADD231PS  96(R8), Y10, Y3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key43
-	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
-end42:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block28
-	VZEROUPPER
-	RET
+next42:
+	CMPQ    R11, $+16
+	JL      next46
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
-// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·rowValues4(SB), NOSPLIT, $0-64
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x02, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
+key47:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same48
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
 
-block44:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum45:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum45
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again46:
-	CMPQ    R12, $+16
-	JL      next47
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key48:
-	PREFETCHT1   (R9)(BX*1)
-	VMOVUPS      (R9), Y8
-	VMOVUPS      32(R9), Y9
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y8, Y10, Y4
-	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y8, Y10, Y6
-	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key48
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
+same48:
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (R8), Y10, Y0
+	VFMADD231PS  32(R8), Y10, Y1
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key47
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	ADDQ         $+64, R9
 	ADDQ         $+64, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again46
+	SUBQ         $+16, R11
 
-next47:
-	CMPQ    R12, $+8
+next46:
+	CMPQ    R11, $+8
 	JL      next50
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+	VMOVUPS (R10), Y0
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
 key51:
-	PREFETCHT1   (R9)(BX*1)
-	VMOVUPS      (R9), Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+96(FP)
+	JG         same52
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same52:
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  (R8), Y10, Y0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key51
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
+	VMOVUPS      Y0, (R10)
+	ADDQ         $+32, R9
 	ADDQ         $+32, R10
-	ADDQ         $+32, R11
-	SUBQ         $+8, R12
+	SUBQ         $+8, R11
 
 next50:
-	TESTQ   R12, R12
-	JZ      end52
-	LEAQ    tail8<>+28(SB), DI
-	SHLQ    $0x02, R12
-	SUBQ    R12, DI
-	VMOVUPS (DI), Y11
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+	TESTQ   R11, R11
+	JZ      end53
+	LEAQ    tail8<>+28(SB), DX
+	SHLQ    $0x02, R11
+	SUBQ    R11, DX
+	VMOVUPS (DX), Y11
+	VMOVUPS (R10), Y0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
-key53:
-	VMASKMOVPS   (R9), Y11, Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key53
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
+key54:
+	VBROADCASTSS (DI), Y10
+	VMASKMOVPS   (R8), Y11, Y8
+	VFMADD231PS  Y8, Y10, Y0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         DX
+	JNZ          key54
+	VMOVUPS      Y0, (R10)
 
-end52:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+end53:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block44
+	JG   block34
 	VZEROUPPER
 	RET
 
-// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·rowValues8(SB), NOSPLIT, $0-64
+TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -1260,273 +1176,496 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block54:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	VMOVSS  16(R10), X4
-	VMOVSS  20(R10), X5
-	VMOVSS  24(R10), X6
-	VMOVSS  28(R10), X7
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block55:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum55:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	VADDSS 4096(R8), X4, X4
-	VADDSS 5120(R8), X5, X5
-	VADDSS 6144(R8), X6, X6
-	VADDSS 7168(R8), X7, X7
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum55
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	VMOVSS X4, 16(R10)
-	VMOVSS X5, 20(R10)
-	VMOVSS X6, 24(R10)
-	VMOVSS X7, 28(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum56:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum56
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within57
+	ADDQ   jump+72(FP), BX
 
-again56:
-	CMPQ    R12, $+16
-	JL      next57
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	LEAQ    (DI)(DX*2), R13
-	ADDQ    DX, R13
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R14
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within57:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key58:
-	PREFETCHT1   (R9)(BX*1)
-	VMOVUPS      (R9), Y8
-	VMOVUPS      32(R9), Y9
-	VBROADCASTSS (R8), Y10
+again58:
+	CMPQ    R13, $+16
+	JL      next59
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key60:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same61
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same61:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
+	VBROADCASTSS 1024(R9), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
+	VBROADCASTSS 2048(R9), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
+	VBROADCASTSS 3072(R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key58
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
-	VMOVUPS      (R11)(DX*4), Y0
-	VMOVUPS      32(R11)(DX*4), Y1
-	VMOVUPS      (DI)(DX*2), Y2
-	VMOVUPS      32(DI)(DX*2), Y3
-	VMOVUPS      (R13), Y4
-	VMOVUPS      32(R13), Y5
-	VMOVUPS      (DI)(DX*4), Y6
-	VMOVUPS      32(DI)(DX*4), Y7
-	MOVQ         SI, R14
-	MOVQ         AX, R8
-	MOVQ         R10, R9
-
-key59:
-	VMOVUPS      (R9), Y8
-	VMOVUPS      32(R9), Y9
-	VBROADCASTSS 4096(R8), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 5120(R8), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 6144(R8), Y10
-	VFMADD231PS  Y8, Y10, Y4
-	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 7168(R8), Y10
-	VFMADD231PS  Y8, Y10, Y6
-	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R14
-	JNZ          key59
-	VMOVUPS      Y0, (R11)(DX*4)
-	VMOVUPS      Y1, 32(R11)(DX*4)
-	VMOVUPS      Y2, (DI)(DX*2)
-	VMOVUPS      Y3, 32(DI)(DX*2)
-	VMOVUPS      Y4, (R13)
-	VMOVUPS      Y5, 32(R13)
-	VMOVUPS      Y6, (DI)(DX*4)
-	VMOVUPS      Y7, 32(DI)(DX*4)
-	ADDQ         $+64, R10
+	JNZ          key60
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
 	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again56
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
+	JMP          again58
 
-next57:
-	CMPQ    R12, $+8
-	JL      next61
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	LEAQ    (DI)(DX*2), R13
-	ADDQ    DX, R13
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    SI, R14
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+next59:
+	CMPQ    R13, $+8
+	JL      next63
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
 
-key62:
-	PREFETCHT1   (R9)(BX*1)
-	VMOVUPS      (R9), Y8
-	VBROADCASTSS (R8), Y10
+key64:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same65
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same65:
+	VMOVUPS      (R10), Y8
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
+	VBROADCASTSS 1024(R9), Y10
 	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
+	VBROADCASTSS 2048(R9), Y10
 	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
+	VBROADCASTSS 3072(R9), Y10
 	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key62
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	VMOVUPS      (R11)(DX*4), Y0
-	VMOVUPS      (DI)(DX*2), Y1
-	VMOVUPS      (R13), Y2
-	VMOVUPS      (DI)(DX*4), Y3
-	MOVQ         SI, R14
-	MOVQ         AX, R8
-	MOVQ         R10, R9
-
-key63:
-	VMOVUPS      (R9), Y8
-	VBROADCASTSS 4096(R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 5120(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 6144(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 7168(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R14
-	JNZ          key63
-	VMOVUPS      Y0, (R11)(DX*4)
-	VMOVUPS      Y1, (DI)(DX*2)
-	VMOVUPS      Y2, (R13)
-	VMOVUPS      Y3, (DI)(DX*4)
-	ADDQ         $+32, R10
+	JNZ          key64
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
 	ADDQ         $+32, R11
-	SUBQ         $+8, R12
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
 
-next61:
-	TESTQ   R12, R12
-	JZ      end64
-	LEAQ    tail8<>+28(SB), DI
-	SHLQ    $0x02, R12
-	SUBQ    R12, DI
-	VMOVUPS (DI), Y11
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	LEAQ    (DI)(DX*2), R12
-	ADDQ    DX, R12
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+next63:
+	TESTQ   R13, R13
+	JZ      end66
+	LEAQ    tail8<>+28(SB), BX
+	SHLQ    $0x02, R13
+	SUBQ    R13, BX
+	VMOVUPS (BX), Y11
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, BX
+	MOVQ    AX, R9
+	MOVQ    R11, R10
 
-key65:
-	VMASKMOVPS   (R9), Y11, Y8
-	VBROADCASTSS (R8), Y10
+key67:
+	VMASKMOVPS   (R10), Y11, Y8
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
+	VBROADCASTSS 1024(R9), Y10
 	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
+	VBROADCASTSS 2048(R9), Y10
 	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
+	VBROADCASTSS 3072(R9), Y10
 	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key65
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	VMOVUPS      (R11)(DX*4), Y0
-	VMOVUPS      (DI)(DX*2), Y1
-	VMOVUPS      (R12), Y2
-	VMOVUPS      (DI)(DX*4), Y3
-	MOVQ         AX, R8
-	MOVQ         R10, R9
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         BX
+	JNZ          key67
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
 
-key66:
-	VMASKMOVPS   (R9), Y11, Y8
-	VBROADCASTSS 4096(R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 5120(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 6144(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 7168(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key66
-	VMOVUPS      Y0, (R11)(DX*4)
-	VMOVUPS      Y1, (DI)(DX*2)
-	VMOVUPS      Y2, (R12)
-	VMOVUPS      Y3, (DI)(DX*4)
-
-end64:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+end66:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block54
+	JG   block55
+	VZEROUPPER
+	RET
+
+// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·rowValues8(SB), NOSPLIT, $0-104
+	MOVQ p+8(FP), AX
+	MOVQ stride+48(FP), CX
+	SHLQ $0x02, CX
+	MOVQ dim+32(FP), DX
+	ADDQ $0x0f, DX
+	ANDQ $-16, DX
+	SHLQ $0x02, DX
+
+block68:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	VMOVSS  16(R11), X4
+	VMOVSS  20(R11), X5
+	VMOVSS  24(R11), X6
+	VMOVSS  28(R11), X7
+	MOVQ    DI, R8
+	MOVQ    AX, R9
+
+sum69:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	VADDSS 4096(R9), X4, X4
+	VADDSS 5120(R9), X5, X5
+	VADDSS 6144(R9), X6, X6
+	VADDSS 7168(R9), X7, X7
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum69
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	VMOVSS X4, 16(R11)
+	VMOVSS X5, 20(R11)
+	VMOVSS X6, 24(R11)
+	VMOVSS X7, 28(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within70
+	ADDQ   jump+72(FP), BX
+
+within70:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
+
+again71:
+	CMPQ    R13, $+16
+	JL      next72
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), R14
+	ADDQ    DX, R14
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R15
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key73:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same74
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same74:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R15
+	JNZ          key73
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
+	VMOVUPS      (R12)(DX*4), Y0
+	VMOVUPS      32(R12)(DX*4), Y1
+	VMOVUPS      (R8)(DX*2), Y2
+	VMOVUPS      32(R8)(DX*2), Y3
+	VMOVUPS      (R14), Y4
+	VMOVUPS      32(R14), Y5
+	VMOVUPS      (R8)(DX*4), Y6
+	VMOVUPS      32(R8)(DX*4), Y7
+	MOVQ         DI, SI
+	MOVQ         AX, R9
+	MOVQ         R11, R10
+
+key75:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS 4096(R9), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 5120(R9), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 6144(R9), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 7168(R9), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         SI
+	JNZ          key75
+	VMOVUPS      Y0, (R12)(DX*4)
+	VMOVUPS      Y1, 32(R12)(DX*4)
+	VMOVUPS      Y2, (R8)(DX*2)
+	VMOVUPS      Y3, 32(R8)(DX*2)
+	VMOVUPS      Y4, (R14)
+	VMOVUPS      Y5, 32(R14)
+	VMOVUPS      Y6, (R8)(DX*4)
+	VMOVUPS      Y7, 32(R8)(DX*4)
+	ADDQ         $+64, R11
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
+	JMP          again71
+
+next72:
+	CMPQ    R13, $+8
+	JL      next77
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), R14
+	ADDQ    DX, R14
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, R15
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key78:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same79
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same79:
+	VMOVUPS      (R10), Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R15
+	JNZ          key78
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	VMOVUPS      (R12)(DX*4), Y0
+	VMOVUPS      (R8)(DX*2), Y1
+	VMOVUPS      (R14), Y2
+	VMOVUPS      (R8)(DX*4), Y3
+	MOVQ         DI, BX
+	MOVQ         AX, R9
+	MOVQ         R11, R10
+
+key80:
+	VMOVUPS      (R10), Y8
+	VBROADCASTSS 4096(R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 5120(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 6144(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 7168(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         BX
+	JNZ          key80
+	VMOVUPS      Y0, (R12)(DX*4)
+	VMOVUPS      Y1, (R8)(DX*2)
+	VMOVUPS      Y2, (R14)
+	VMOVUPS      Y3, (R8)(DX*4)
+	ADDQ         $+32, R11
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
+
+next77:
+	TESTQ   R13, R13
+	JZ      end81
+	LEAQ    tail8<>+28(SB), BX
+	SHLQ    $0x02, R13
+	SUBQ    R13, BX
+	VMOVUPS (BX), Y11
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), BX
+	ADDQ    DX, BX
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, SI
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key82:
+	VMASKMOVPS   (R10), Y11, Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         SI
+	JNZ          key82
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	VMOVUPS      (R12)(DX*4), Y0
+	VMOVUPS      (R8)(DX*2), Y1
+	VMOVUPS      (BX), Y2
+	VMOVUPS      (R8)(DX*4), Y3
+	MOVQ         DI, SI
+	MOVQ         AX, R9
+	MOVQ         R11, R10
+
+key83:
+	VMASKMOVPS   (R10), Y11, Y8
+	VBROADCASTSS 4096(R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 5120(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 6144(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 7168(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         SI
+	JNZ          key83
+	VMOVUPS      Y0, (R12)(DX*4)
+	VMOVUPS      Y1, (R8)(DX*2)
+	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, (R8)(DX*4)
+
+end81:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
+	ADDQ $+64, AX
+	SUBQ $0x10, n+40(FP)
+	JG   block68
 	VZEROUPPER
 	RET
 
@@ -1539,13 +1678,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop67:
+loop84:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop67
+	JG          loop84
 	VZEROUPPER
 	RET

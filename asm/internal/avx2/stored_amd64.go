@@ -3,70 +3,70 @@
 package avx2
 
 // rowScores1Float16 computes the scores of 1 queries against blocks of 32 keys, as
-// [tile.RowScoresFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 // A block is the 16 keys at k and the 16 keys half keys further on.
 //
 //go:noescape
-func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
-func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4Float16 computes the scores of 4 queries against blocks of 8 keys, as
-// [tile.RowScoresFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues4Float16 is rowValues4 with values of another type, as [tile.RowValuesFloat16].
 //
 //go:noescape
-func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores1BFloat16 computes the scores of 1 queries against blocks of 32 keys, as
-// [tile.RowScoresBFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresBFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 // A block is the 16 keys at k and the 16 keys half keys further on.
 //
 //go:noescape
-func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
-func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4BFloat16 computes the scores of 4 queries against blocks of 8 keys, as
-// [tile.RowScoresBFloat16]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresBFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues4BFloat16 is rowValues4 with values of another type, as [tile.RowValuesBFloat16].
 //
 //go:noescape
-func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores1Int8 computes the scores of 1 queries against blocks of 32 keys, as
-// [tile.RowScoresInt8]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresInt8]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 // A block is the 16 keys at k and the 16 keys half keys further on.
 //
 //go:noescape
-func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4Int8 computes the scores of 4 queries against blocks of 8 keys, as
-// [tile.RowScoresInt8]. distance, far, jump, row, wrap and left are those of readAhead.
+// [tile.RowScoresInt8]. distance, far, jump, turn, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
+TEXT ·rowScores1Float16(SB), NOSPLIT, $0-120
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
@@ -21,23 +21,23 @@ TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
 block1:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within3
+	JG     within4
 	ADDQ   jump+80(FP), R12
 
-within3:
-	CMPQ SI, $+1
-	JG   inside4
-	ADDQ jump+80(FP), R13
+within4:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside3
+	ADDQ turn+88(FP), R13
 
-inside4:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside3:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -317,12 +317,12 @@ step2:
 	PREFETCHT0   192(R13)
 	ADDQ         $+256, R12
 	ADDQ         $+256, R13
-	SUBQ         $+256, left+104(FP)
+	SUBQ         $+256, left+112(FP)
 	JG           same5
-	ADDQ         wrap+96(FP), R12
-	ADDQ         wrap+96(FP), R13
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	ADDQ         wrap+104(FP), R12
+	ADDQ         wrap+104(FP), R13
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
 same5:
 	PREFETCHT1 (R12)
@@ -335,12 +335,12 @@ same5:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+104(FP)
+	SUBQ       $+256, left+112(FP)
 	JG         same6
-	ADDQ       wrap+96(FP), R12
-	ADDQ       wrap+96(FP), R13
-	MOVQ       row+88(FP), SI
-	MOVQ       SI, left+104(FP)
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same6:
 	ADDQ    R11, DI
@@ -363,9 +363,9 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -373,199 +373,240 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
 block7:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
 sum8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
+	DECQ   DX
 	JNZ    sum8
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within9
+	ADDQ   jump+72(FP), DX
 
-again9:
-	CMPQ    R10, $+64
-	JL      next10
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	VMOVUPS 128(R9), Y4
-	VMOVUPS 160(R9), Y5
-	VMOVUPS 192(R9), Y6
-	VMOVUPS 224(R9), Y7
-	MOVQ    BX, R11
+within9:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again10:
+	CMPQ    R11, $+64
+	JL      next11
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	VMOVUPS 128(R10), Y4
+	VMOVUPS 160(R10), Y5
+	VMOVUPS 192(R10), Y6
+	VMOVUPS 224(R10), Y7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key11:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
+key12:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same13
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same13:
 	VBROADCASTSS (DI), Y10
-	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(SI), Y13
+	VCVTPH2PS    16(R8), Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(SI), Y14
+	VCVTPH2PS    32(R8), Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(SI), Y15
+	VCVTPH2PS    48(R8), Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VCVTPH2PS    64(SI), Y12
+	VCVTPH2PS    64(R8), Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VCVTPH2PS    80(SI), Y13
+	VCVTPH2PS    80(R8), Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VCVTPH2PS    96(SI), Y14
+	VCVTPH2PS    96(R8), Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VCVTPH2PS    112(SI), Y15
+	VCVTPH2PS    112(R8), Y15
 	VFMADD231PS  Y15, Y10, Y7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key11
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	VMOVUPS      Y4, 128(R9)
-	VMOVUPS      Y5, 160(R9)
-	VMOVUPS      Y6, 192(R9)
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
-	JMP          again9
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key12
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	VMOVUPS      Y4, 128(R10)
+	VMOVUPS      Y5, 160(R10)
+	VMOVUPS      Y6, 192(R10)
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
+	JMP          again10
 
-next10:
-	CMPQ    R10, $+32
-	JL      next13
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	MOVQ    BX, R11
+next11:
+	CMPQ    R11, $+32
+	JL      next15
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key14:
-	PREFETCHT1   (SI)(DX*1)
+key16:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same17
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same17:
 	VBROADCASTSS (DI), Y10
-	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(SI), Y13
+	VCVTPH2PS    16(R8), Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VCVTPH2PS    32(SI), Y14
+	VCVTPH2PS    32(R8), Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VCVTPH2PS    48(SI), Y15
+	VCVTPH2PS    48(R8), Y15
 	VFMADD231PS  Y15, Y10, Y3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key14
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
-
-next13:
-	CMPQ    R10, $+16
-	JL      next16
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key17:
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (DI), Y10
-	VCVTPH2PS    (SI), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VCVTPH2PS    16(SI), Y13
-	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key17
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	ADDQ         $+32, R8
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key16
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
 	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
-next16:
-	CMPQ    R10, $+8
+next15:
+	CMPQ    R11, $+16
 	JL      next19
-	VMOVUPS (R9), Y0
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
 key20:
-	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+96(FP)
+	JG         same21
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same21:
 	VBROADCASTSS (DI), Y10
-	VCVTPH2PS    (SI), Y12
+	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
+	VCVTPH2PS    16(R8), Y13
+	VFMADD231PS  Y13, Y10, Y1
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key20
-	VMOVUPS      Y0, (R9)
-	ADDQ         $+16, R8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
-	SUBQ         $+8, R10
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next19:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
+	CMPQ    R11, $+8
+	JL      next23
+	VMOVUPS (R10), Y0
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key24:
+	PREFETCHT1 (DX)
+	ADDQ       $+16, DX
+	SUBQ       $+16, left+96(FP)
+	JG         same25
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same25:
+	VBROADCASTSS (DI), Y10
+	VCVTPH2PS    (R8), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
+	JNZ          key24
+	VMOVUPS      Y0, (R10)
+	ADDQ         $+16, R9
+	ADDQ         $+32, R10
+	SUBQ         $+8, R11
+
+next23:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block7
 	VZEROUPPER
 	RET
 
-// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·rowScores4Float16(SB), NOSPLIT, $0-104
+TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	MOVQ stride+40(FP), AX
 	MOVQ w+24(FP), CX
 	SHLQ $0x02, CX
 	SHLQ $0x01, AX
 	MOVQ $0x00000010, R10
 
-block21:
+block26:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+56(FP), R11
 	IMUL3Q $+8, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within23
+	JG     within29
 	ADDQ   jump+72(FP), R11
 
-within23:
-	CMPQ SI, $+1
-	JG   inside24
-	ADDQ jump+72(FP), R12
+within29:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	CMPQ blocks+48(FP), $+1
+	JG   inside28
+	ADDQ turn+80(FP), R12
 
-inside24:
-	MOVQ    row+80(FP), SI
-	MOVQ    SI, left+96(FP)
+inside28:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -580,7 +621,7 @@ inside24:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step22:
+step27:
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -701,19 +742,19 @@ step22:
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
-	SUBQ         $+128, left+96(FP)
-	JG           same25
-	ADDQ         wrap+88(FP), R11
-	ADDQ         wrap+88(FP), R12
-	MOVQ         row+80(FP), SI
-	MOVQ         SI, left+96(FP)
+	SUBQ         $+128, left+104(FP)
+	JG           same30
+	ADDQ         wrap+96(FP), R11
+	ADDQ         wrap+96(FP), R12
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
 
-same25:
+same30:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step22
+	JG      step27
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -724,13 +765,13 @@ same25:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block21
+	JNZ     block26
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -738,134 +779,159 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block26:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block31:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum27:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum27
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum32:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum32
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within33
+	ADDQ   jump+72(FP), BX
 
-again28:
-	CMPQ    R12, $+16
-	JL      next29
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within33:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key30:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Y8
-	VCVTPH2PS    16(R9), Y9
-	VBROADCASTSS (R8), Y10
+again34:
+	CMPQ    R13, $+16
+	JL      next35
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key36:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same37
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same37:
+	VCVTPH2PS    (R10), Y8
+	VCVTPH2PS    16(R10), Y9
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
+	VBROADCASTSS 1024(R9), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
+	VBROADCASTSS 2048(R9), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
+	VBROADCASTSS 3072(R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key30
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
-	ADDQ         $+32, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again28
-
-next29:
-	CMPQ    R12, $+8
-	JL      next32
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key33:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key33
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	ADDQ         $+16, R10
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key36
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
 	ADDQ         $+32, R11
-	SUBQ         $+8, R12
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
+	JMP          again34
 
-next32:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+next35:
+	CMPQ    R13, $+8
+	JL      next39
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key40:
+	PREFETCHT1 (BX)
+	ADDQ       $+16, BX
+	SUBQ       $+16, left+96(FP)
+	JG         same41
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same41:
+	VCVTPH2PS    (R10), Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         DI
+	JNZ          key40
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	ADDQ         $+16, R11
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
+
+next39:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block26
+	JG   block31
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
+TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
@@ -880,26 +946,26 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R11
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block34:
+block42:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within36
+	JG     within45
 	ADDQ   jump+80(FP), R12
 
-within36:
-	CMPQ SI, $+1
-	JG   inside37
-	ADDQ jump+80(FP), R13
+within45:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside44
+	ADDQ turn+88(FP), R13
 
-inside37:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside44:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -914,7 +980,7 @@ inside37:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step35:
+step43:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1115,14 +1181,14 @@ step35:
 	PREFETCHT0   192(R13)
 	ADDQ         $+256, R12
 	ADDQ         $+256, R13
-	SUBQ         $+256, left+104(FP)
-	JG           same38
-	ADDQ         wrap+96(FP), R12
-	ADDQ         wrap+96(FP), R13
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	SUBQ         $+256, left+112(FP)
+	JG           same46
+	ADDQ         wrap+104(FP), R12
+	ADDQ         wrap+104(FP), R13
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
-same38:
+same46:
 	PREFETCHT1 (R12)
 	PREFETCHT0 (R13)
 	PREFETCHT1 64(R12)
@@ -1133,19 +1199,19 @@ same38:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+104(FP)
-	JG         same39
-	ADDQ       wrap+96(FP), R12
-	ADDQ       wrap+96(FP), R13
-	MOVQ       row+88(FP), SI
-	MOVQ       SI, left+104(FP)
+	SUBQ       $+256, left+112(FP)
+	JG         same47
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same39:
+same47:
 	ADDQ    R11, DI
 	ADDQ    R11, R8
 	ADDQ    R11, R9
 	SUBQ    $0x08, BX
-	JG      step35
+	JG      step43
 	MOVQ    s+0(FP), DX
 	MOVQ    half+48(FP), SI
 	VMOVUPS Y12, (DX)
@@ -1157,16 +1223,16 @@ same39:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block34
+	JNZ     block42
 	VZEROUPPER
 	RET
 
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1174,188 +1240,229 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
-block40:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+block48:
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum41:
+sum49:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
-	JNZ    sum41
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	DECQ   DX
+	JNZ    sum49
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within50
+	ADDQ   jump+72(FP), DX
 
-again42:
-	CMPQ    R10, $+64
-	JL      next43
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	VMOVUPS 128(R9), Y4
-	VMOVUPS 160(R9), Y5
-	VMOVUPS 192(R9), Y6
-	VMOVUPS 224(R9), Y7
-	MOVQ    BX, R11
+within50:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again51:
+	CMPQ    R11, $+64
+	JL      next52
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	VMOVUPS 128(R10), Y4
+	VMOVUPS 160(R10), Y5
+	VMOVUPS 192(R10), Y6
+	VMOVUPS 224(R10), Y7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key44:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
+key53:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same54
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same54:
 	VBROADCASTSS (DI), Y10
-	VPMOVZXWD    (SI), Y12
+	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(SI), Y13
+	VPMOVZXWD    16(R8), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(SI), Y14
+	VPMOVZXWD    32(R8), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(SI), Y15
+	VPMOVZXWD    48(R8), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VPMOVZXWD    64(SI), Y12
+	VPMOVZXWD    64(R8), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VPMOVZXWD    80(SI), Y13
+	VPMOVZXWD    80(R8), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VPMOVZXWD    96(SI), Y14
+	VPMOVZXWD    96(R8), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VPMOVZXWD    112(SI), Y15
+	VPMOVZXWD    112(R8), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key44
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	VMOVUPS      Y4, 128(R9)
-	VMOVUPS      Y5, 160(R9)
-	VMOVUPS      Y6, 192(R9)
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
-	JMP          again42
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key53
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	VMOVUPS      Y4, 128(R10)
+	VMOVUPS      Y5, 160(R10)
+	VMOVUPS      Y6, 192(R10)
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
+	JMP          again51
 
-next43:
-	CMPQ    R10, $+32
-	JL      next46
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	VMOVUPS 64(R9), Y2
-	VMOVUPS 96(R9), Y3
-	MOVQ    BX, R11
+next52:
+	CMPQ    R11, $+32
+	JL      next56
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key47:
-	PREFETCHT1   (SI)(DX*1)
+key57:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same58
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same58:
 	VBROADCASTSS (DI), Y10
-	VPMOVZXWD    (SI), Y12
+	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(SI), Y13
+	VPMOVZXWD    16(R8), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVZXWD    32(SI), Y14
+	VPMOVZXWD    32(R8), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVZXWD    48(SI), Y15
+	VPMOVZXWD    48(R8), Y15
 	VPSLLD       $0x10, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key47
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	VMOVUPS      Y2, 64(R9)
-	VMOVUPS      Y3, 96(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key57
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
-next46:
-	CMPQ    R10, $+16
-	JL      next49
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	MOVQ    BX, R11
+next56:
+	CMPQ    R11, $+16
+	JL      next60
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key50:
-	PREFETCHT1   (SI)(DX*1)
+key61:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+96(FP)
+	JG         same62
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same62:
 	VBROADCASTSS (DI), Y10
-	VPMOVZXWD    (SI), Y12
+	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVZXWD    16(SI), Y13
+	VPMOVZXWD    16(R8), Y13
 	VPSLLD       $0x10, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key50
-	VMOVUPS      Y0, (R9)
-	VMOVUPS      Y1, 32(R9)
-	ADDQ         $+32, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key61
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
-next49:
-	CMPQ    R10, $+8
-	JL      next52
-	VMOVUPS (R9), Y0
+next60:
+	CMPQ    R11, $+8
+	JL      next64
+	VMOVUPS (R10), Y0
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key53:
-	PREFETCHT1   (SI)(DX*1)
+key65:
+	PREFETCHT1 (DX)
+	ADDQ       $+16, DX
+	SUBQ       $+16, left+96(FP)
+	JG         same66
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same66:
 	VBROADCASTSS (DI), Y10
-	VPMOVZXWD    (SI), Y12
+	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
-	JNZ          key53
-	VMOVUPS      Y0, (R9)
-	ADDQ         $+16, R8
-	ADDQ         $+32, R9
-	SUBQ         $+8, R10
+	ADDQ         CX, R8
+	DECQ         SI
+	JNZ          key65
+	VMOVUPS      Y0, (R10)
+	ADDQ         $+16, R9
+	ADDQ         $+32, R10
+	SUBQ         $+8, R11
 
-next52:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
+next64:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block40
+	JG   block48
 	VZEROUPPER
 	RET
 
-// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
@@ -1363,26 +1470,26 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
 	MOVQ         $0x00000010, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block54:
+block67:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+56(FP), R11
 	IMUL3Q $+8, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within56
+	JG     within70
 	ADDQ   jump+72(FP), R11
 
-within56:
-	CMPQ SI, $+1
-	JG   inside57
-	ADDQ jump+72(FP), R12
+within70:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	CMPQ blocks+48(FP), $+1
+	JG   inside69
+	ADDQ turn+80(FP), R12
 
-inside57:
-	MOVQ    row+80(FP), SI
-	MOVQ    SI, left+96(FP)
+inside69:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1397,7 +1504,7 @@ inside57:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step55:
+step68:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1502,19 +1609,19 @@ step55:
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
-	SUBQ         $+128, left+96(FP)
-	JG           same58
-	ADDQ         wrap+88(FP), R11
-	ADDQ         wrap+88(FP), R12
-	MOVQ         row+80(FP), SI
-	MOVQ         SI, left+96(FP)
+	SUBQ         $+128, left+104(FP)
+	JG           same71
+	ADDQ         wrap+96(FP), R11
+	ADDQ         wrap+96(FP), R12
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
 
-same58:
+same71:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step55
+	JG      step68
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -1525,13 +1632,13 @@ same58:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block54
+	JNZ     block67
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1539,137 +1646,162 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block59:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block72:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum60:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum60
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum73:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum73
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within74
+	ADDQ   jump+72(FP), BX
 
-again61:
-	CMPQ    R12, $+16
-	JL      next62
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS (R11)(DX*1), Y2
-	VMOVUPS 32(R11)(DX*1), Y3
-	VMOVUPS (R11)(DX*2), Y4
-	VMOVUPS 32(R11)(DX*2), Y5
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within74:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key63:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Y8
+again75:
+	CMPQ    R13, $+16
+	JL      next76
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key77:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same78
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same78:
+	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(R9), Y9
+	VPMOVZXWD    16(R10), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R8), Y10
+	VBROADCASTSS 1024(R9), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R8), Y10
+	VBROADCASTSS 2048(R9), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R8), Y10
+	VBROADCASTSS 3072(R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key63
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, (R11)(DX*1)
-	VMOVUPS      Y3, 32(R11)(DX*1)
-	VMOVUPS      Y4, (R11)(DX*2)
-	VMOVUPS      Y5, 32(R11)(DX*2)
-	VMOVUPS      Y6, (DI)
-	VMOVUPS      Y7, 32(DI)
-	ADDQ         $+32, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
-	JMP          again61
-
-next62:
-	CMPQ    R12, $+8
-	JL      next65
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Y0
-	VMOVUPS (R11)(DX*1), Y1
-	VMOVUPS (R11)(DX*2), Y2
-	VMOVUPS (DI), Y3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key66:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VBROADCASTSS (R8), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R8), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R8), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R8), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         SI
-	JNZ          key66
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, (R11)(DX*1)
-	VMOVUPS      Y2, (R11)(DX*2)
-	VMOVUPS      Y3, (DI)
-	ADDQ         $+16, R10
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key77
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
 	ADDQ         $+32, R11
-	SUBQ         $+8, R12
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
+	JMP          again75
 
-next65:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+next76:
+	CMPQ    R13, $+8
+	JL      next80
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key81:
+	PREFETCHT1 (BX)
+	ADDQ       $+16, BX
+	SUBQ       $+16, left+96(FP)
+	JG         same82
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same82:
+	VPMOVZXWD    (R10), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         DI
+	JNZ          key81
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	ADDQ         $+16, R11
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
+
+next80:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block59
+	JG   block72
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
+TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
@@ -1682,26 +1814,26 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
 	LEAQ   (R11)(AX*8), R11
 	ADDQ   $0x10, R11
 
-block67:
+block83:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+72(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+72(FP), R12
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within69
+	JG     within86
 	ADDQ   jump+88(FP), R12
 
-within69:
-	CMPQ SI, $+1
-	JG   inside70
-	ADDQ jump+88(FP), R13
+within86:
+	MOVQ row+104(FP), SI
+	MOVQ SI, left+120(FP)
+	CMPQ blocks+64(FP), $+1
+	JG   inside85
+	ADDQ turn+96(FP), R13
 
-inside70:
-	MOVQ    row+96(FP), SI
-	MOVQ    SI, left+112(FP)
+inside85:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1716,7 +1848,7 @@ inside70:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step68:
+step84:
 	MOVQ         scales+24(FP), SI
 	VMOVUPS      (SI), Y11
 	VMOVUPS      (DI), X4
@@ -2215,14 +2347,14 @@ step68:
 	PREFETCHT0   192(R13)
 	ADDQ         $+256, R12
 	ADDQ         $+256, R13
-	SUBQ         $+256, left+112(FP)
-	JG           same71
-	ADDQ         wrap+104(FP), R12
-	ADDQ         wrap+104(FP), R13
-	MOVQ         row+96(FP), SI
-	MOVQ         SI, left+112(FP)
+	SUBQ         $+256, left+120(FP)
+	JG           same87
+	ADDQ         wrap+112(FP), R12
+	ADDQ         wrap+112(FP), R13
+	MOVQ         row+104(FP), SI
+	MOVQ         SI, left+120(FP)
 
-same71:
+same87:
 	PREFETCHT1 (R12)
 	PREFETCHT0 (R13)
 	PREFETCHT1 64(R12)
@@ -2233,19 +2365,19 @@ same71:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same72
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+256, left+120(FP)
+	JG         same88
+	ADDQ       wrap+112(FP), R12
+	ADDQ       wrap+112(FP), R13
+	MOVQ       row+104(FP), SI
+	MOVQ       SI, left+120(FP)
 
-same72:
+same88:
 	ADDQ    R11, DI
 	ADDQ    R11, R8
 	ADDQ    R11, R9
 	SUBQ    $0x10, BX
-	JG      step68
+	JG      step84
 	MOVQ    s+0(FP), DX
 	MOVQ    half+56(FP), SI
 	VMOVUPS Y12, (DX)
@@ -2258,253 +2390,294 @@ same72:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block67
+	JNZ     block83
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-72
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+64(FP), BX
 
-block73:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+48(FP)
-	CMOVQGT n+48(FP), SI
-	MOVQ    sum+32(FP), R9
-	VMOVSS  (R9), X0
-	MOVQ    SI, DX
-	MOVQ    AX, DI
+block89:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
+	MOVQ    sum+32(FP), R10
+	VMOVSS  (R10), X0
+	MOVQ    DI, DX
+	MOVQ    AX, R8
 
-sum74:
-	VADDSS (DI), X0, X0
-	ADDQ   $+4, DI
+sum90:
+	VADDSS (R8), X0, X0
+	ADDQ   $+4, R8
 	DECQ   DX
-	JNZ    sum74
-	VMOVSS X0, (R9)
-	MOVQ   v+16(FP), R9
-	MOVQ   o+0(FP), R10
-	MOVQ   dim+40(FP), R11
+	JNZ    sum90
+	VMOVSS X0, (R10)
+	MOVQ   v+16(FP), R10
+	MOVQ   R10, BX
+	ADDQ   distance+64(FP), BX
+	MOVQ   n+48(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within91
+	ADDQ   jump+80(FP), BX
 
-again75:
-	CMPQ    R11, $+64
-	JL      next76
-	VMOVUPS (R10), Y0
-	VMOVUPS 32(R10), Y1
-	VMOVUPS 64(R10), Y2
-	VMOVUPS 96(R10), Y3
-	VMOVUPS 128(R10), Y4
-	VMOVUPS 160(R10), Y5
-	VMOVUPS 192(R10), Y6
-	VMOVUPS 224(R10), Y7
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+within91:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	MOVQ o+0(FP), R11
+	MOVQ dim+40(FP), R12
+
+again92:
+	CMPQ    R12, $+64
+	JL      next93
+	VMOVUPS (R11), Y0
+	VMOVUPS 32(R11), Y1
+	VMOVUPS 64(R11), Y2
+	VMOVUPS 96(R11), Y3
+	VMOVUPS 128(R11), Y4
+	VMOVUPS 160(R11), Y5
+	VMOVUPS 192(R11), Y6
+	VMOVUPS 224(R11), Y7
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key77:
+key94:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Y10
-	VPMOVSXBD    (R8), Y12
+	PREFETCHT1   (BX)
+	ADDQ         $+64, BX
+	SUBQ         $+64, left+104(FP)
+	JG           same95
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same95:
+	VBROADCASTSS (R8), Y10
+	VPMOVSXBD    (R9), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R8), Y13
+	VPMOVSXBD    8(R9), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(R8), Y14
+	VPMOVSXBD    16(R9), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(R8), Y15
+	VPMOVSXBD    24(R9), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VPMOVSXBD    32(R8), Y12
+	VPMOVSXBD    32(R9), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VPMOVSXBD    40(R8), Y13
+	VPMOVSXBD    40(R9), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VPMOVSXBD    48(R8), Y14
+	VPMOVSXBD    48(R9), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VPMOVSXBD    56(R8), Y15
+	VPMOVSXBD    56(R9), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key77
-	VMOVUPS      Y0, (R10)
-	VMOVUPS      Y1, 32(R10)
-	VMOVUPS      Y2, 64(R10)
-	VMOVUPS      Y3, 96(R10)
-	VMOVUPS      Y4, 128(R10)
-	VMOVUPS      Y5, 160(R10)
-	VMOVUPS      Y6, 192(R10)
-	VMOVUPS      Y7, 224(R10)
-	ADDQ         $+64, R9
-	ADDQ         $+256, R10
-	SUBQ         $+64, R11
-	JMP          again75
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key94
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, 32(R11)
+	VMOVUPS      Y2, 64(R11)
+	VMOVUPS      Y3, 96(R11)
+	VMOVUPS      Y4, 128(R11)
+	VMOVUPS      Y5, 160(R11)
+	VMOVUPS      Y6, 192(R11)
+	VMOVUPS      Y7, 224(R11)
+	ADDQ         $+64, R10
+	ADDQ         $+256, R11
+	SUBQ         $+64, R12
+	JMP          again92
 
-next76:
-	CMPQ    R11, $+32
-	JL      next79
-	VMOVUPS (R10), Y0
-	VMOVUPS 32(R10), Y1
-	VMOVUPS 64(R10), Y2
-	VMOVUPS 96(R10), Y3
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next93:
+	CMPQ    R12, $+32
+	JL      next97
+	VMOVUPS (R11), Y0
+	VMOVUPS 32(R11), Y1
+	VMOVUPS 64(R11), Y2
+	VMOVUPS 96(R11), Y3
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key80:
+key98:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Y10
-	VPMOVSXBD    (R8), Y12
+	PREFETCHT1   (BX)
+	ADDQ         $+32, BX
+	SUBQ         $+32, left+104(FP)
+	JG           same99
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same99:
+	VBROADCASTSS (R8), Y10
+	VPMOVSXBD    (R9), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R8), Y13
+	VPMOVSXBD    8(R9), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(R8), Y14
+	VPMOVSXBD    16(R9), Y14
 	VCVTDQ2PS    Y14, Y14
 	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(R8), Y15
+	VPMOVSXBD    24(R9), Y15
 	VCVTDQ2PS    Y15, Y15
 	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key80
-	VMOVUPS      Y0, (R10)
-	VMOVUPS      Y1, 32(R10)
-	VMOVUPS      Y2, 64(R10)
-	VMOVUPS      Y3, 96(R10)
-	ADDQ         $+32, R9
-	ADDQ         $+128, R10
-	SUBQ         $+32, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key98
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, 32(R11)
+	VMOVUPS      Y2, 64(R11)
+	VMOVUPS      Y3, 96(R11)
+	ADDQ         $+32, R10
+	ADDQ         $+128, R11
+	SUBQ         $+32, R12
 
-next79:
-	CMPQ    R11, $+16
-	JL      next82
-	VMOVUPS (R10), Y0
-	VMOVUPS 32(R10), Y1
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next97:
+	CMPQ    R12, $+16
+	JL      next101
+	VMOVUPS (R11), Y0
+	VMOVUPS 32(R11), Y1
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key83:
+key102:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Y10
-	VPMOVSXBD    (R8), Y12
+	PREFETCHT1   (BX)
+	ADDQ         $+16, BX
+	SUBQ         $+16, left+104(FP)
+	JG           same103
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same103:
+	VBROADCASTSS (R8), Y10
+	VPMOVSXBD    (R9), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R8), Y13
+	VPMOVSXBD    8(R9), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key83
-	VMOVUPS      Y0, (R10)
-	VMOVUPS      Y1, 32(R10)
-	ADDQ         $+16, R9
-	ADDQ         $+64, R10
-	SUBQ         $+16, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key102
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, 32(R11)
+	ADDQ         $+16, R10
+	ADDQ         $+64, R11
+	SUBQ         $+16, R12
 
-next82:
-	CMPQ    R11, $+8
-	JL      next85
-	VMOVUPS (R10), Y0
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next101:
+	CMPQ    R12, $+8
+	JL      next105
+	VMOVUPS (R11), Y0
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key86:
+key106:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Y10
-	VPMOVSXBD    (R8), Y12
+	PREFETCHT1   (BX)
+	ADDQ         $+8, BX
+	SUBQ         $+8, left+104(FP)
+	JG           same107
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same107:
+	VBROADCASTSS (R8), Y10
+	VPMOVSXBD    (R9), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         SI
-	JNZ          key86
-	VMOVUPS      Y0, (R10)
-	ADDQ         $+8, R9
-	ADDQ         $+32, R10
-	SUBQ         $+8, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         DI
+	JNZ          key106
+	VMOVUPS      Y0, (R11)
+	ADDQ         $+8, R10
+	ADDQ         $+32, R11
+	SUBQ         $+8, R12
 
-next85:
+next105:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block73
+	JG   block89
 	VZEROUPPER
 	RET
 
-// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·rowScores4Int8(SB), NOSPLIT, $0-112
+TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	MOVQ stride+48(FP), AX
 	MOVQ w+32(FP), CX
 	SHLQ $0x02, CX
 	MOVQ $0x00000010, R10
 
-block87:
+block108:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+64(FP), R11
 	IMUL3Q $+8, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within89
+	JG     within111
 	ADDQ   jump+80(FP), R11
 
-within89:
-	CMPQ SI, $+1
-	JG   inside90
-	ADDQ jump+80(FP), R12
+within111:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside110
+	ADDQ turn+88(FP), R12
 
-inside90:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside110:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2519,7 +2692,7 @@ inside90:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step88:
+step109:
 	MOVQ         scales+24(FP), SI
 	VMOVUPS      (SI), Y11
 	VMOVUPS      (DI), X4
@@ -2750,19 +2923,19 @@ step88:
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
-	SUBQ         $+128, left+104(FP)
-	JG           same91
-	ADDQ         wrap+96(FP), R11
-	ADDQ         wrap+96(FP), R12
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	SUBQ         $+128, left+112(FP)
+	JG           same112
+	ADDQ         wrap+104(FP), R11
+	ADDQ         wrap+104(FP), R12
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
-same91:
+same112:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step88
+	JG      step109
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -2774,153 +2947,178 @@ same91:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block87
+	JNZ     block108
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-72
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), BX
 	ADDQ $0x0f, BX
 	ANDQ $-16, BX
 	SHLQ $0x02, BX
-	MOVQ distance+64(FP), SI
 
-block92:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+48(FP)
-	CMOVQGT n+48(FP), DI
-	MOVQ    sum+32(FP), R11
-	VMOVSS  (R11), X0
-	VMOVSS  4(R11), X1
-	VMOVSS  8(R11), X2
-	VMOVSS  12(R11), X3
-	MOVQ    DI, R8
-	MOVQ    AX, R9
+block113:
+	MOVQ    $0x00000010, R8
+	CMPQ    R8, n+48(FP)
+	CMOVQGT n+48(FP), R8
+	MOVQ    sum+32(FP), R12
+	VMOVSS  (R12), X0
+	VMOVSS  4(R12), X1
+	VMOVSS  8(R12), X2
+	VMOVSS  12(R12), X3
+	MOVQ    R8, R9
+	MOVQ    AX, R10
 
-sum93:
-	VADDSS (R9), X0, X0
-	VADDSS 1024(R9), X1, X1
-	VADDSS 2048(R9), X2, X2
-	VADDSS 3072(R9), X3, X3
-	ADDQ   $+4, R9
-	DECQ   R8
-	JNZ    sum93
-	VMOVSS X0, (R11)
-	VMOVSS X1, 4(R11)
-	VMOVSS X2, 8(R11)
-	VMOVSS X3, 12(R11)
-	MOVQ   v+16(FP), R11
-	MOVQ   o+0(FP), R12
-	MOVQ   dim+40(FP), R13
+sum114:
+	VADDSS (R10), X0, X0
+	VADDSS 1024(R10), X1, X1
+	VADDSS 2048(R10), X2, X2
+	VADDSS 3072(R10), X3, X3
+	ADDQ   $+4, R10
+	DECQ   R9
+	JNZ    sum114
+	VMOVSS X0, (R12)
+	VMOVSS X1, 4(R12)
+	VMOVSS X2, 8(R12)
+	VMOVSS X3, 12(R12)
+	MOVQ   v+16(FP), R12
+	MOVQ   R12, SI
+	ADDQ   distance+64(FP), SI
+	MOVQ   n+48(FP), DI
+	CMPQ   DI, far+72(FP)
+	JG     within115
+	ADDQ   jump+80(FP), SI
 
-again94:
-	CMPQ    R13, $+16
-	JL      next95
-	LEAQ    (R12)(BX*2), R8
-	ADDQ    BX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS 32(R12), Y1
-	VMOVUPS (R12)(BX*1), Y2
-	VMOVUPS 32(R12)(BX*1), Y3
-	VMOVUPS (R12)(BX*2), Y4
-	VMOVUPS 32(R12)(BX*2), Y5
-	VMOVUPS (R8), Y6
-	VMOVUPS 32(R8), Y7
-	MOVQ    DI, R14
-	MOVQ    AX, R9
-	MOVQ    R11, R10
+within115:
+	MOVQ row+88(FP), DI
+	MOVQ DI, left+104(FP)
+	MOVQ o+0(FP), R13
+	MOVQ dim+40(FP), R14
+
+again116:
+	CMPQ    R14, $+16
+	JL      next117
+	LEAQ    (R13)(BX*2), R9
+	ADDQ    BX, R9
+	VMOVUPS (R13), Y0
+	VMOVUPS 32(R13), Y1
+	VMOVUPS (R13)(BX*1), Y2
+	VMOVUPS 32(R13)(BX*1), Y3
+	VMOVUPS (R13)(BX*2), Y4
+	VMOVUPS 32(R13)(BX*2), Y5
+	VMOVUPS (R9), Y6
+	VMOVUPS 32(R9), Y7
+	MOVQ    R8, R15
+	MOVQ    AX, R10
+	MOVQ    R12, R11
 	MOVQ    scales+24(FP), DX
 
-key96:
+key118:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R10)(SI*1)
-	VPMOVSXBD    (R10), Y8
+	PREFETCHT1   (SI)
+	ADDQ         $+16, SI
+	SUBQ         $+16, left+104(FP)
+	JG           same119
+	ADDQ         wrap+96(FP), SI
+	MOVQ         row+88(FP), DI
+	MOVQ         DI, left+104(FP)
+
+same119:
+	VPMOVSXBD    (R11), Y8
 	VCVTDQ2PS    Y8, Y8
 	VMULPS       Y11, Y8, Y8
-	VPMOVSXBD    8(R10), Y9
+	VPMOVSXBD    8(R11), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (R9), Y10
+	VBROADCASTSS (R10), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R9), Y10
+	VBROADCASTSS 1024(R10), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R9), Y10
+	VBROADCASTSS 2048(R10), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R9), Y10
+	VBROADCASTSS 3072(R10), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         R14
-	JNZ          key96
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, 32(R12)
-	VMOVUPS      Y2, (R12)(BX*1)
-	VMOVUPS      Y3, 32(R12)(BX*1)
-	VMOVUPS      Y4, (R12)(BX*2)
-	VMOVUPS      Y5, 32(R12)(BX*2)
-	VMOVUPS      Y6, (R8)
-	VMOVUPS      Y7, 32(R8)
-	ADDQ         $+16, R11
-	ADDQ         $+64, R12
-	SUBQ         $+16, R13
-	JMP          again94
+	ADDQ         $+4, R10
+	ADDQ         CX, R11
+	DECQ         R15
+	JNZ          key118
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, (R13)(BX*1)
+	VMOVUPS      Y3, 32(R13)(BX*1)
+	VMOVUPS      Y4, (R13)(BX*2)
+	VMOVUPS      Y5, 32(R13)(BX*2)
+	VMOVUPS      Y6, (R9)
+	VMOVUPS      Y7, 32(R9)
+	ADDQ         $+16, R12
+	ADDQ         $+64, R13
+	SUBQ         $+16, R14
+	JMP          again116
 
-next95:
-	CMPQ    R13, $+8
-	JL      next98
-	LEAQ    (R12)(BX*2), R8
-	ADDQ    BX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(BX*1), Y1
-	VMOVUPS (R12)(BX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    AX, R9
-	MOVQ    R11, R10
+next117:
+	CMPQ    R14, $+8
+	JL      next121
+	LEAQ    (R13)(BX*2), R9
+	ADDQ    BX, R9
+	VMOVUPS (R13), Y0
+	VMOVUPS (R13)(BX*1), Y1
+	VMOVUPS (R13)(BX*2), Y2
+	VMOVUPS (R9), Y3
+	MOVQ    AX, R10
+	MOVQ    R12, R11
 	MOVQ    scales+24(FP), DX
 
-key99:
+key122:
 	VBROADCASTSS (DX), Y11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R10)(SI*1)
-	VPMOVSXBD    (R10), Y8
+	PREFETCHT1   (SI)
+	ADDQ         $+8, SI
+	SUBQ         $+8, left+104(FP)
+	JG           same123
+	ADDQ         wrap+96(FP), SI
+	MOVQ         row+88(FP), DI
+	MOVQ         DI, left+104(FP)
+
+same123:
+	VPMOVSXBD    (R11), Y8
 	VCVTDQ2PS    Y8, Y8
 	VMULPS       Y11, Y8, Y8
-	VBROADCASTSS (R9), Y10
+	VBROADCASTSS (R10), Y10
 	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R9), Y10
+	VBROADCASTSS 1024(R10), Y10
 	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R9), Y10
+	VBROADCASTSS 2048(R10), Y10
 	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R9), Y10
+	VBROADCASTSS 3072(R10), Y10
 	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         DI
-	JNZ          key99
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(BX*1)
-	VMOVUPS      Y2, (R12)(BX*2)
-	VMOVUPS      Y3, (R8)
-	ADDQ         $+8, R11
-	ADDQ         $+32, R12
-	SUBQ         $+8, R13
+	ADDQ         $+4, R10
+	ADDQ         CX, R11
+	DECQ         R8
+	JNZ          key122
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, (R13)(BX*1)
+	VMOVUPS      Y2, (R13)(BX*2)
+	VMOVUPS      Y3, (R9)
+	ADDQ         $+8, R12
+	ADDQ         $+32, R13
+	SUBQ         $+8, R14
 
-next98:
-	MOVQ CX, R8
-	SHLQ $0x04, R8
-	ADDQ R8, v+16(FP)
+next121:
+	MOVQ CX, R9
+	SHLQ $0x04, R9
+	ADDQ R9, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block92
+	JG   block113
 	VZEROUPPER
 	RET

@@ -4,20 +4,20 @@ package avx512
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
 // [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
-// distance and wrap are those of prefetchRows; left is scratch.
+// distance, far, jump, turn, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int, left int)
+func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowScores4 computes the scores of 4 queries against blocks of 8 keys.
 //
 //go:noescape
-func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowScores8 computes the scores of 8 queries against blocks of 8 keys.
 //
 //go:noescape
-func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
 // as [tile.RowWeights]. It may write to s up to a whole vector.
@@ -26,22 +26,22 @@ func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowWeights(s *float32, n int) float32
 
 // rowValues1 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues].
+// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowValues4 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues].
+// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowValues8 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues].
+// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
 //
 //go:noescape
-func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // mergeRow merges the partial o of a tile into acc, as [tile.MergeRow].
 // n is a multiple of 16.

@@ -2,38 +2,51 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int, left int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
-TEXT ·rowScores1(SB), NOSPLIT, $0-88
+TEXT ·rowScores1(SB), NOSPLIT, $0-120
 	MOVQ stride+40(FP), AX
 	SHLQ $0x02, AX
 	MOVQ w+24(FP), CX
 	SHLQ $0x02, CX
 
 block1:
-	MOVQ    q+8(FP), DX
-	MOVQ    k+16(FP), BX
+	MOVQ   q+8(FP), DX
+	MOVQ   k+16(FP), BX
+	IMUL3Q $+16, AX, R14
+	ADDQ   BX, R14
+	MOVQ   BX, R13
+	ADDQ   distance+64(FP), R13
+	MOVQ   blocks+56(FP), R12
+	CMPQ   R12, far+72(FP)
+	JG     within6
+	ADDQ   jump+80(FP), R13
+
+within6:
+	MOVQ row+96(FP), R12
+	MOVQ R12, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside5
+	ADDQ turn+88(FP), R14
+
+inside5:
 	MOVQ    BX, SI
-	ADDQ    distance+64(FP), SI
-	MOVQ    dim+32(FP), R13
-	MOVQ    R13, left+80(FP)
 	MOVQ    BX, DI
-	MOVQ    BX, R8
+	LEAQ    (DI)(AX*2), DI
+	ADDQ    AX, DI
+	MOVQ    DI, R8
 	LEAQ    (R8)(AX*2), R8
 	ADDQ    AX, R8
-	MOVQ    R8, R9
-	LEAQ    (R9)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    half+48(FP), R13
-	IMULQ   AX, R13
-	ADDQ    BX, R13
-	MOVQ    R13, R10
-	MOVQ    R13, R11
+	MOVQ    half+48(FP), R12
+	IMULQ   AX, R12
+	ADDQ    BX, R12
+	MOVQ    R12, R9
+	MOVQ    R12, R10
+	LEAQ    (R10)(AX*2), R10
+	ADDQ    AX, R10
+	MOVQ    R10, R11
 	LEAQ    (R11)(AX*2), R11
 	ADDQ    AX, R11
-	MOVQ    R11, R12
-	LEAQ    (R12)(AX*2), R12
-	ADDQ    AX, R12
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
 	MOVQ    dim+32(FP), BX
@@ -42,14 +55,14 @@ block1:
 	PCALIGN $0x20
 
 four2:
-	VMOVUPS          (DI), X4
-	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS          (DI)(AX*1), X5
-	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS          (DI)(AX*2), X6
-	VINSERTF128      $0x01, (R9), Y6, Y6
-	VMOVUPS          (R8), X7
-	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
+	VMOVUPS          (SI), X4
+	VINSERTF128      $0x01, (SI)(AX*4), Y4, Y4
+	VMOVUPS          (SI)(AX*1), X5
+	VINSERTF128      $0x01, (DI)(AX*2), Y5, Y5
+	VMOVUPS          (SI)(AX*2), X6
+	VINSERTF128      $0x01, (R8), Y6, Y6
+	VMOVUPS          (DI), X7
+	VINSERTF128      $0x01, (DI)(AX*4), Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
 	VUNPCKLPS        Y7, Y6, Y4
@@ -58,22 +71,22 @@ four2:
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
-	MOVQ             DX, R13
-	VFMADD231PS.BCST (R13), Y0, Y9
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y1, Y9
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y2, Y9
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y3, Y9
-	VMOVUPS          (R10), X4
-	VINSERTF128      $0x01, (R10)(AX*4), Y4, Y4
-	VMOVUPS          (R10)(AX*1), X5
-	VINSERTF128      $0x01, (R11)(AX*2), Y5, Y5
-	VMOVUPS          (R10)(AX*2), X6
-	VINSERTF128      $0x01, (R12), Y6, Y6
-	VMOVUPS          (R11), X7
-	VINSERTF128      $0x01, (R11)(AX*4), Y7, Y7
+	MOVQ             DX, R12
+	VFMADD231PS.BCST (R12), Y0, Y9
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y1, Y9
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y2, Y9
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y3, Y9
+	VMOVUPS          (R9), X4
+	VINSERTF128      $0x01, (R9)(AX*4), Y4, Y4
+	VMOVUPS          (R9)(AX*1), X5
+	VINSERTF128      $0x01, (R10)(AX*2), Y5, Y5
+	VMOVUPS          (R9)(AX*2), X6
+	VINSERTF128      $0x01, (R11), Y6, Y6
+	VMOVUPS          (R10), X7
+	VINSERTF128      $0x01, (R10)(AX*4), Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
 	VUNPCKLPS        Y7, Y6, Y4
@@ -82,59 +95,61 @@ four2:
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
-	MOVQ             DX, R13
-	VFMADD231PS.BCST (R13), Y0, Y10
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y1, Y10
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y2, Y10
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y3, Y10
-	LEAQ             (R13)(CX*1), DX
-	PREFETCHT1       (SI)
-	PREFETCHT1       -6144(SI)
-	PREFETCHT1       64(SI)
-	PREFETCHT1       -6080(SI)
-	PREFETCHT1       128(SI)
-	PREFETCHT1       -6016(SI)
-	PREFETCHT1       192(SI)
-	PREFETCHT1       -5952(SI)
-	ADDQ             $+256, SI
-	SUBQ             $0x40, left+80(FP)
-	JG               same5
-	ADDQ             wrap+72(FP), SI
-	MOVQ             dim+32(FP), R13
-	MOVQ             R13, left+80(FP)
+	MOVQ             DX, R12
+	VFMADD231PS.BCST (R12), Y0, Y10
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y1, Y10
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y2, Y10
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y3, Y10
+	LEAQ             (R12)(CX*1), DX
+	PREFETCHT1       (R13)
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R13)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R13)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R13)
+	PREFETCHT1       192(R14)
+	ADDQ             $+256, R13
+	ADDQ             $+256, R14
+	SUBQ             $+256, left+112(FP)
+	JG               same7
+	ADDQ             wrap+104(FP), R13
+	ADDQ             wrap+104(FP), R14
+	MOVQ             row+96(FP), R12
+	MOVQ             R12, left+112(FP)
 
-same5:
+same7:
+	ADDQ $+16, SI
 	ADDQ $+16, DI
 	ADDQ $+16, R8
 	ADDQ $+16, R9
 	ADDQ $+16, R10
 	ADDQ $+16, R11
-	ADDQ $+16, R12
 	SUBQ $0x04, BX
 	JGE  four2
 
 tail3:
 	ADDQ             $0x04, BX
 	JZ               done4
-	MOVQ             BX, SI
+	MOVQ             BX, R12
 	LEAQ             tail4<>+12(SB), R13
-	SHLQ             $0x02, SI
-	SUBQ             SI, R13
+	SHLQ             $0x02, R12
+	SUBQ             R12, R13
 	VMOVUPS          (R13), X11
-	VMASKMOVPS       (DI), X11, X4
+	VMASKMOVPS       (SI), X11, X4
+	VMASKMOVPS       (SI)(AX*4), X11, X0
+	VINSERTF128      $0x01, X0, Y4, Y4
+	VMASKMOVPS       (SI)(AX*1), X11, X5
+	VMASKMOVPS       (DI)(AX*2), X11, X0
+	VINSERTF128      $0x01, X0, Y5, Y5
+	VMASKMOVPS       (SI)(AX*2), X11, X6
+	VMASKMOVPS       (R8), X11, X0
+	VINSERTF128      $0x01, X0, Y6, Y6
+	VMASKMOVPS       (DI), X11, X7
 	VMASKMOVPS       (DI)(AX*4), X11, X0
-	VINSERTF128      $0x01, X0, Y4, Y4
-	VMASKMOVPS       (DI)(AX*1), X11, X5
-	VMASKMOVPS       (R8)(AX*2), X11, X0
-	VINSERTF128      $0x01, X0, Y5, Y5
-	VMASKMOVPS       (DI)(AX*2), X11, X6
-	VMASKMOVPS       (R9), X11, X0
-	VINSERTF128      $0x01, X0, Y6, Y6
-	VMASKMOVPS       (R8), X11, X7
-	VMASKMOVPS       (R8)(AX*4), X11, X0
 	VINSERTF128      $0x01, X0, Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
@@ -143,29 +158,29 @@ tail3:
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKLPD        Y5, Y2, Y2
-	MOVQ             DX, R13
-	VFMADD231PS.BCST (R13), Y0, Y9
+	MOVQ             DX, R12
+	VFMADD231PS.BCST (R12), Y0, Y9
 	CMPQ             BX, $0x01
-	JE               next6
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y1, Y9
+	JE               next8
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y1, Y9
 	CMPQ             BX, $0x02
-	JE               next6
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y2, Y9
+	JE               next8
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y2, Y9
 
-next6:
-	VMASKMOVPS       (R10), X11, X4
+next8:
+	VMASKMOVPS       (R9), X11, X4
+	VMASKMOVPS       (R9)(AX*4), X11, X0
+	VINSERTF128      $0x01, X0, Y4, Y4
+	VMASKMOVPS       (R9)(AX*1), X11, X5
+	VMASKMOVPS       (R10)(AX*2), X11, X0
+	VINSERTF128      $0x01, X0, Y5, Y5
+	VMASKMOVPS       (R9)(AX*2), X11, X6
+	VMASKMOVPS       (R11), X11, X0
+	VINSERTF128      $0x01, X0, Y6, Y6
+	VMASKMOVPS       (R10), X11, X7
 	VMASKMOVPS       (R10)(AX*4), X11, X0
-	VINSERTF128      $0x01, X0, Y4, Y4
-	VMASKMOVPS       (R10)(AX*1), X11, X5
-	VMASKMOVPS       (R11)(AX*2), X11, X0
-	VINSERTF128      $0x01, X0, Y5, Y5
-	VMASKMOVPS       (R10)(AX*2), X11, X6
-	VMASKMOVPS       (R12), X11, X0
-	VINSERTF128      $0x01, X0, Y6, Y6
-	VMASKMOVPS       (R11), X11, X7
-	VMASKMOVPS       (R11)(AX*4), X11, X0
 	VINSERTF128      $0x01, X0, Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
@@ -174,27 +189,27 @@ next6:
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKLPD        Y5, Y2, Y2
-	MOVQ             DX, R13
-	VFMADD231PS.BCST (R13), Y0, Y10
+	MOVQ             DX, R12
+	VFMADD231PS.BCST (R12), Y0, Y10
 	CMPQ             BX, $0x01
-	JE               next7
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y1, Y10
+	JE               next9
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y1, Y10
 	CMPQ             BX, $0x02
-	JE               next7
-	ADDQ             CX, R13
-	VFMADD231PS.BCST (R13), Y2, Y10
+	JE               next9
+	ADDQ             CX, R12
+	VFMADD231PS.BCST (R12), Y2, Y10
 
-next7:
+next9:
 done4:
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), R13
+	MOVQ    half+48(FP), R12
 	VMOVUPS Y9, (DX)
-	VMOVUPS Y10, (DX)(R13*4)
+	VMOVUPS Y10, (DX)(R12*4)
 	ADDQ    $0x40, s+0(FP)
-	MOVQ    AX, R13
-	SHLQ    $0x04, R13
-	ADDQ    R13, k+16(FP)
+	MOVQ    AX, R12
+	SHLQ    $0x04, R12
+	ADDQ    R12, k+16(FP)
 	DECQ    blocks+56(FP)
 	JNZ     block1
 	VZEROUPPER
@@ -209,9 +224,9 @@ DATA tail4<>+20(SB)/4, $0x00000000
 DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
-TEXT ·rowScores4(SB), NOSPLIT, $0-80
+TEXT ·rowScores4(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -221,37 +236,50 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-80
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block8:
-	MOVQ    CX, R8
-	MOVQ    DX, R10
-	ADDQ    distance+56(FP), R10
-	MOVQ    dim+32(FP), R11
-	MOVQ    R11, left+72(FP)
+block10:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, R15
+	ADDQ   DX, R15
+	MOVQ   DX, R14
+	ADDQ   distance+56(FP), R14
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within15
+	ADDQ   jump+72(FP), R14
+
+within15:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+2
+	JG   inside14
+	ADDQ turn+80(FP), R15
+
+inside14:
+	MOVQ    DX, R11
 	MOVQ    DX, R12
-	MOVQ    DX, R13
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
 	LEAQ    (R13)(SI*2), R13
 	ADDQ    SI, R13
-	MOVQ    R13, R14
-	LEAQ    (R14)(SI*2), R14
-	ADDQ    SI, R14
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail10
+	JL      tail12
 	PCALIGN $0x20
 
-four9:
-	VMOVUPS          (R12), X4
-	VINSERTF128      $0x01, (R12)(SI*4), Y4, Y4
-	VMOVUPS          (R12)(SI*1), X5
-	VINSERTF128      $0x01, (R13)(SI*2), Y5, Y5
-	VMOVUPS          (R12)(SI*2), X6
-	VINSERTF128      $0x01, (R14), Y6, Y6
-	VMOVUPS          (R13), X7
-	VINSERTF128      $0x01, (R13)(SI*4), Y7, Y7
+four11:
+	VMOVUPS          (R11), X4
+	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
+	VMOVUPS          (R11)(SI*1), X5
+	VINSERTF128      $0x01, (R12)(SI*2), Y5, Y5
+	VMOVUPS          (R11)(SI*2), X6
+	VINSERTF128      $0x01, (R13), Y6, Y6
+	VMOVUPS          (R12), X7
+	VINSERTF128      $0x01, (R12)(SI*4), Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
 	VUNPCKLPS        Y7, Y6, Y4
@@ -280,43 +308,45 @@ four9:
 	VFMADD231PS.BCST 8(R8), Y3, Y10
 	VFMADD231PS.BCST 12(R8), Y3, Y11
 	ADDQ             DI, R8
-	PREFETCHT1       (R10)
-	PREFETCHT1       -6144(R10)
-	PREFETCHT1       64(R10)
-	PREFETCHT1       -6080(R10)
-	ADDQ             $+128, R10
-	SUBQ             $0x20, left+72(FP)
-	JG               same12
-	ADDQ             wrap+64(FP), R10
-	MOVQ             dim+32(FP), R11
-	MOVQ             R11, left+72(FP)
+	PREFETCHT1       (R14)
+	PREFETCHT1       (R15)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       64(R15)
+	ADDQ             $+128, R14
+	ADDQ             $+128, R15
+	SUBQ             $+128, left+104(FP)
+	JG               same16
+	ADDQ             wrap+96(FP), R14
+	ADDQ             wrap+96(FP), R15
+	MOVQ             row+88(FP), R10
+	MOVQ             R10, left+104(FP)
 
-same12:
+same16:
+	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
-	ADDQ $+16, R14
 	SUBQ $0x04, R9
-	JGE  four9
+	JGE  four11
 
-tail10:
+tail12:
 	ADDQ             $0x04, R9
-	JZ               done11
+	JZ               done13
 	MOVQ             R9, R10
-	LEAQ             tail4<>+12(SB), R11
+	LEAQ             tail4<>+12(SB), R14
 	SHLQ             $0x02, R10
-	SUBQ             R10, R11
-	VMOVUPS          (R11), X3
-	VMASKMOVPS       (R12), X3, X4
-	VMASKMOVPS       (R12)(SI*4), X3, X0
+	SUBQ             R10, R14
+	VMOVUPS          (R14), X3
+	VMASKMOVPS       (R11), X3, X4
+	VMASKMOVPS       (R11)(SI*4), X3, X0
 	VINSERTF128      $0x01, X0, Y4, Y4
-	VMASKMOVPS       (R12)(SI*1), X3, X5
-	VMASKMOVPS       (R13)(SI*2), X3, X0
+	VMASKMOVPS       (R11)(SI*1), X3, X5
+	VMASKMOVPS       (R12)(SI*2), X3, X0
 	VINSERTF128      $0x01, X0, Y5, Y5
-	VMASKMOVPS       (R12)(SI*2), X3, X6
-	VMASKMOVPS       (R14), X3, X0
+	VMASKMOVPS       (R11)(SI*2), X3, X6
+	VMASKMOVPS       (R13), X3, X0
 	VINSERTF128      $0x01, X0, Y6, Y6
-	VMASKMOVPS       (R13), X3, X7
-	VMASKMOVPS       (R13)(SI*4), X3, X0
+	VMASKMOVPS       (R12), X3, X7
+	VMASKMOVPS       (R12)(SI*4), X3, X0
 	VINSERTF128      $0x01, X0, Y7, Y7
 	VUNPCKLPS        Y5, Y4, Y0
 	VUNPCKHPS        Y5, Y4, Y2
@@ -331,20 +361,20 @@ tail10:
 	VFMADD231PS.BCST 12(R8), Y0, Y11
 	ADDQ             DI, R8
 	DECQ             R9
-	JZ               done11
+	JZ               done13
 	VFMADD231PS.BCST (R8), Y1, Y8
 	VFMADD231PS.BCST 4(R8), Y1, Y9
 	VFMADD231PS.BCST 8(R8), Y1, Y10
 	VFMADD231PS.BCST 12(R8), Y1, Y11
 	ADDQ             DI, R8
 	DECQ             R9
-	JZ               done11
+	JZ               done13
 	VFMADD231PS.BCST (R8), Y2, Y8
 	VFMADD231PS.BCST 4(R8), Y2, Y9
 	VFMADD231PS.BCST 8(R8), Y2, Y10
 	VFMADD231PS.BCST 12(R8), Y2, Y11
 
-done11:
+done13:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -352,13 +382,13 @@ done11:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block8
+	JNZ     block10
 	VZEROUPPER
 	RET
 
-// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int, left int)
+// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
-TEXT ·rowScores8(SB), NOSPLIT, $0-80
+TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -368,19 +398,32 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-80
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block13:
-	MOVQ    CX, R8
-	MOVQ    DX, R10
-	ADDQ    distance+56(FP), R10
-	MOVQ    dim+32(FP), R11
-	MOVQ    R11, left+72(FP)
+block17:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, R15
+	ADDQ   DX, R15
+	MOVQ   DX, R14
+	ADDQ   distance+56(FP), R14
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within23
+	ADDQ   jump+72(FP), R14
+
+within23:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+2
+	JG   inside22
+	ADDQ turn+80(FP), R15
+
+inside22:
+	MOVQ    DX, R11
 	MOVQ    DX, R12
-	MOVQ    DX, R13
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
 	LEAQ    (R13)(SI*2), R13
 	ADDQ    SI, R13
-	MOVQ    R13, R14
-	LEAQ    (R14)(SI*2), R14
-	ADDQ    SI, R14
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
@@ -391,90 +434,92 @@ block13:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail15
+	JL      tail19
 	PCALIGN $0x20
 
-four14:
+four18:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
-	VFMADD231PS.BCST (R12), Y0, Y8
-	VFMADD231PS.BCST (R12)(SI*1), Y0, Y9
-	VFMADD231PS.BCST (R12)(SI*2), Y0, Y10
-	VFMADD231PS.BCST (R13), Y0, Y11
-	VFMADD231PS.BCST (R12)(SI*4), Y0, Y12
-	VFMADD231PS.BCST (R13)(SI*2), Y0, Y13
-	VFMADD231PS.BCST (R14), Y0, Y14
-	VFMADD231PS.BCST (R13)(SI*4), Y0, Y15
+	VFMADD231PS.BCST (R11), Y0, Y8
+	VFMADD231PS.BCST (R11)(SI*1), Y0, Y9
+	VFMADD231PS.BCST (R11)(SI*2), Y0, Y10
+	VFMADD231PS.BCST (R12), Y0, Y11
+	VFMADD231PS.BCST (R11)(SI*4), Y0, Y12
+	VFMADD231PS.BCST (R12)(SI*2), Y0, Y13
+	VFMADD231PS.BCST (R13), Y0, Y14
+	VFMADD231PS.BCST (R12)(SI*4), Y0, Y15
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
-	VFMADD231PS.BCST 4(R12), Y0, Y8
-	VFMADD231PS.BCST 4(R12)(SI*1), Y0, Y9
-	VFMADD231PS.BCST 4(R12)(SI*2), Y0, Y10
-	VFMADD231PS.BCST 4(R13), Y0, Y11
-	VFMADD231PS.BCST 4(R12)(SI*4), Y0, Y12
-	VFMADD231PS.BCST 4(R13)(SI*2), Y0, Y13
-	VFMADD231PS.BCST 4(R14), Y0, Y14
-	VFMADD231PS.BCST 4(R13)(SI*4), Y0, Y15
+	VFMADD231PS.BCST 4(R11), Y0, Y8
+	VFMADD231PS.BCST 4(R11)(SI*1), Y0, Y9
+	VFMADD231PS.BCST 4(R11)(SI*2), Y0, Y10
+	VFMADD231PS.BCST 4(R12), Y0, Y11
+	VFMADD231PS.BCST 4(R11)(SI*4), Y0, Y12
+	VFMADD231PS.BCST 4(R12)(SI*2), Y0, Y13
+	VFMADD231PS.BCST 4(R13), Y0, Y14
+	VFMADD231PS.BCST 4(R12)(SI*4), Y0, Y15
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
-	VFMADD231PS.BCST 8(R12), Y0, Y8
-	VFMADD231PS.BCST 8(R12)(SI*1), Y0, Y9
-	VFMADD231PS.BCST 8(R12)(SI*2), Y0, Y10
-	VFMADD231PS.BCST 8(R13), Y0, Y11
-	VFMADD231PS.BCST 8(R12)(SI*4), Y0, Y12
-	VFMADD231PS.BCST 8(R13)(SI*2), Y0, Y13
-	VFMADD231PS.BCST 8(R14), Y0, Y14
-	VFMADD231PS.BCST 8(R13)(SI*4), Y0, Y15
+	VFMADD231PS.BCST 8(R11), Y0, Y8
+	VFMADD231PS.BCST 8(R11)(SI*1), Y0, Y9
+	VFMADD231PS.BCST 8(R11)(SI*2), Y0, Y10
+	VFMADD231PS.BCST 8(R12), Y0, Y11
+	VFMADD231PS.BCST 8(R11)(SI*4), Y0, Y12
+	VFMADD231PS.BCST 8(R12)(SI*2), Y0, Y13
+	VFMADD231PS.BCST 8(R13), Y0, Y14
+	VFMADD231PS.BCST 8(R12)(SI*4), Y0, Y15
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
-	VFMADD231PS.BCST 12(R12), Y0, Y8
-	VFMADD231PS.BCST 12(R12)(SI*1), Y0, Y9
-	VFMADD231PS.BCST 12(R12)(SI*2), Y0, Y10
-	VFMADD231PS.BCST 12(R13), Y0, Y11
-	VFMADD231PS.BCST 12(R12)(SI*4), Y0, Y12
-	VFMADD231PS.BCST 12(R13)(SI*2), Y0, Y13
-	VFMADD231PS.BCST 12(R14), Y0, Y14
-	VFMADD231PS.BCST 12(R13)(SI*4), Y0, Y15
-	PREFETCHT1       (R10)
-	PREFETCHT1       -6144(R10)
-	PREFETCHT1       64(R10)
-	PREFETCHT1       -6080(R10)
-	ADDQ             $+128, R10
-	SUBQ             $0x20, left+72(FP)
-	JG               same18
-	ADDQ             wrap+64(FP), R10
-	MOVQ             dim+32(FP), R11
-	MOVQ             R11, left+72(FP)
+	VFMADD231PS.BCST 12(R11), Y0, Y8
+	VFMADD231PS.BCST 12(R11)(SI*1), Y0, Y9
+	VFMADD231PS.BCST 12(R11)(SI*2), Y0, Y10
+	VFMADD231PS.BCST 12(R12), Y0, Y11
+	VFMADD231PS.BCST 12(R11)(SI*4), Y0, Y12
+	VFMADD231PS.BCST 12(R12)(SI*2), Y0, Y13
+	VFMADD231PS.BCST 12(R13), Y0, Y14
+	VFMADD231PS.BCST 12(R12)(SI*4), Y0, Y15
+	PREFETCHT1       (R14)
+	PREFETCHT1       (R15)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       64(R15)
+	ADDQ             $+128, R14
+	ADDQ             $+128, R15
+	SUBQ             $+128, left+104(FP)
+	JG               same24
+	ADDQ             wrap+96(FP), R14
+	ADDQ             wrap+96(FP), R15
+	MOVQ             row+88(FP), R10
+	MOVQ             R10, left+104(FP)
 
-same18:
+same24:
+	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
-	ADDQ $+16, R14
 	SUBQ $0x04, R9
-	JGE  four14
+	JGE  four18
 
-tail15:
+tail19:
 	ADDQ $0x04, R9
-	JZ   done17
+	JZ   done21
 
-single16:
+single20:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
-	VFMADD231PS.BCST (R12), Y0, Y8
-	VFMADD231PS.BCST (R12)(SI*1), Y0, Y9
-	VFMADD231PS.BCST (R12)(SI*2), Y0, Y10
-	VFMADD231PS.BCST (R13), Y0, Y11
-	VFMADD231PS.BCST (R12)(SI*4), Y0, Y12
-	VFMADD231PS.BCST (R13)(SI*2), Y0, Y13
-	VFMADD231PS.BCST (R14), Y0, Y14
-	VFMADD231PS.BCST (R13)(SI*4), Y0, Y15
+	VFMADD231PS.BCST (R11), Y0, Y8
+	VFMADD231PS.BCST (R11)(SI*1), Y0, Y9
+	VFMADD231PS.BCST (R11)(SI*2), Y0, Y10
+	VFMADD231PS.BCST (R12), Y0, Y11
+	VFMADD231PS.BCST (R11)(SI*4), Y0, Y12
+	VFMADD231PS.BCST (R12)(SI*2), Y0, Y13
+	VFMADD231PS.BCST (R13), Y0, Y14
+	VFMADD231PS.BCST (R12)(SI*4), Y0, Y15
+	ADDQ             $+4, R11
 	ADDQ             $+4, R12
 	ADDQ             $+4, R13
-	ADDQ             $+4, R14
 	DECQ             R9
-	JNZ              single16
+	JNZ              single20
 
-done17:
+done21:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -510,7 +555,7 @@ done17:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block13
+	JNZ        block17
 	VZEROUPPER
 	RET
 
@@ -525,10 +570,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Z6, Z2
 	VMOVUPS Z6, Z3
 	SUBQ    $+64, CX
-	JL      vecs20
+	JL      vecs26
 	PCALIGN $0x20
 
-block19:
+block25:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	VMOVUPS 64(AX), Z4
@@ -539,22 +584,22 @@ block19:
 	VMAXPS  Z3, Z4, Z3
 	ADDQ    $+256, AX
 	SUBQ    $+64, CX
-	JGE     block19
+	JGE     block25
 
-vecs20:
+vecs26:
 	ADDQ $+48, CX
-	JL   tail22
+	JL   tail28
 
-vec21:
+vec27:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	ADDQ    $+64, AX
 	SUBQ    $+16, CX
-	JGE     vec21
+	JGE     vec27
 
-tail22:
+tail28:
 	ADDQ      $+16, CX
-	JZ        done23
+	JZ        done29
 	XORQ      DX, DX
 	BTSQ      CX, DX
 	DECQ      DX
@@ -563,7 +608,7 @@ tail22:
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
 
-done23:
+done29:
 	VMAXPS        Z1, Z0, Z0
 	VMAXPS        Z3, Z2, Z2
 	VMAXPS        Z2, Z0, Z0
@@ -596,10 +641,10 @@ done23:
 	MOVQ          s+0(FP), AX
 	MOVQ          n+8(FP), CX
 	SUBQ          $0x40, CX
-	JL            last26
+	JL            last32
 	PCALIGN       $0x20
 
-four24:
+four30:
 	VSUBPS       (AX), Z13, Z0
 	VSUBPS       64(AX), Z13, Z3
 	VSUBPS       128(AX), Z13, Z6
@@ -662,13 +707,13 @@ four24:
 	VMOVUPS      Z9, 192(AX)
 	ADDQ         $+256, AX
 	SUBQ         $0x40, CX
-	JGE          four24
+	JGE          four30
 
-last26:
+last32:
 	ADDQ $0x40, CX
-	JZ   done27
+	JZ   done33
 
-one25:
+one31:
 	VSUBPS       (AX), Z13, Z0
 	VMINPS       Z0, Z15, Z0
 	VSUBPS       Z0, Z17, Z1
@@ -686,9 +731,9 @@ one25:
 	VMOVUPS      Z0, (AX)
 	ADDQ         $+64, AX
 	SUBQ         $0x10, CX
-	JG           one25
+	JG           one31
 
-done27:
+done33:
 	VZEROUPPER
 	RET
 
@@ -872,9 +917,9 @@ DATA splat40000000<>+56(SB)/4, $0x40000000
 DATA splat40000000<>+60(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $64
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1(SB), NOSPLIT, $0-64
+TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -882,354 +927,232 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
-block28:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+block34:
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum29:
+sum35:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
-	JNZ    sum29
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	DECQ   DX
+	JNZ    sum35
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within36
+	ADDQ   jump+72(FP), DX
 
-again30:
-	CMPQ    R10, $+128
-	JL      next31
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	VMOVUPS 256(R9), Z4
-	VMOVUPS 320(R9), Z5
-	VMOVUPS 384(R9), Z6
-	VMOVUPS 448(R9), Z7
-	MOVQ    BX, R11
+within36:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again37:
+	CMPQ    R11, $+128
+	JL      next38
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS 256(R10), Z4
+	VMOVUPS 320(R10), Z5
+	VMOVUPS 384(R10), Z6
+	VMOVUPS 448(R10), Z7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key32:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	PREFETCHT1   128(SI)(DX*1)
-	PREFETCHT1   192(SI)(DX*1)
-	PREFETCHT1   256(SI)(DX*1)
-	PREFETCHT1   320(SI)(DX*1)
-	PREFETCHT1   384(SI)(DX*1)
-	PREFETCHT1   448(SI)(DX*1)
+key39:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	PREFETCHT1 256(DX)
+	PREFETCHT1 320(DX)
+	PREFETCHT1 384(DX)
+	PREFETCHT1 448(DX)
+	ADDQ       $+512, DX
+	SUBQ       $+512, left+96(FP)
+	JG         same40
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same40:
 	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (SI), Z10, Z0
-	VFMADD231PS  64(SI), Z10, Z1
-	VFMADD231PS  128(SI), Z10, Z2
-	VFMADD231PS  192(SI), Z10, Z3
-	VFMADD231PS  256(SI), Z10, Z4
-	VFMADD231PS  320(SI), Z10, Z5
-	VFMADD231PS  384(SI), Z10, Z6
-	VFMADD231PS  448(SI), Z10, Z7
+	VFMADD231PS  (R8), Z10, Z0
+	VFMADD231PS  64(R8), Z10, Z1
+	VFMADD231PS  128(R8), Z10, Z2
+	VFMADD231PS  192(R8), Z10, Z3
+	VFMADD231PS  256(R8), Z10, Z4
+	VFMADD231PS  320(R8), Z10, Z5
+	VFMADD231PS  384(R8), Z10, Z6
+	VFMADD231PS  448(R8), Z10, Z7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key32
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	VMOVUPS      Z4, 256(R9)
-	VMOVUPS      Z5, 320(R9)
-	VMOVUPS      Z6, 384(R9)
-	VMOVUPS      Z7, 448(R9)
-	ADDQ         $+512, R8
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key39
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, 256(R10)
+	VMOVUPS      Z5, 320(R10)
+	VMOVUPS      Z6, 384(R10)
+	VMOVUPS      Z7, 448(R10)
 	ADDQ         $+512, R9
-	SUBQ         $+128, R10
-	JMP          again30
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
+	JMP          again37
 
-next31:
-	CMPQ    R10, $+64
-	JL      next34
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	MOVQ    BX, R11
+next38:
+	CMPQ    R11, $+64
+	JL      next42
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key35:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	PREFETCHT1   128(SI)(DX*1)
-	PREFETCHT1   192(SI)(DX*1)
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (SI), Z10, Z0
-	VFMADD231PS  64(SI), Z10, Z1
-	VFMADD231PS  128(SI), Z10, Z2
-	VFMADD231PS  192(SI), Z10, Z3
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key35
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	ADDQ         $+256, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
-
-next34:
-	CMPQ    R10, $+32
-	JL      next37
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key38:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (SI), Z10, Z0
-	VFMADD231PS  64(SI), Z10, Z1
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key38
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
-
-next37:
-	CMPQ    R10, $+16
-	JL      next40
-	VMOVUPS (R9), Z0
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key41:
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (SI), Z10, Z0
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key41
-	VMOVUPS      Z0, (R9)
-	ADDQ         $+64, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
-
-next40:
-	TESTQ   R10, R10
-	JZ      end42
-	XORQ    SI, SI
-	BTSQ    R10, SI
-	DECQ    SI
-	KMOVW   SI, K1
-	VMOVUPS (R9), Z0
-	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
 key43:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+96(FP)
+	JG         same44
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same44:
 	VBROADCASTSS (DI), Z10
-	VMOVUPS.Z    (SI), K1, Z8
-	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  (R8), Z10, Z0
+	VFMADD231PS  64(R8), Z10, Z1
+	VFMADD231PS  128(R8), Z10, Z2
+	VFMADD231PS  192(R8), Z10, Z3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key43
-	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
-end42:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block28
-	VZEROUPPER
-	RET
+next42:
+	CMPQ    R11, $+32
+	JL      next46
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
-// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4(SB), NOSPLIT, $0-64
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x02, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
+key47:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same48
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
 
-block44:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
-
-sum45:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum45
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
-
-again46:
-	CMPQ    R12, $+32
-	JL      next47
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS (R11)(DX*1), Z2
-	VMOVUPS 64(R11)(DX*1), Z3
-	VMOVUPS (R11)(DX*2), Z4
-	VMOVUPS 64(R11)(DX*2), Z5
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-
-key48:
-	PREFETCHT1   (R9)(BX*1)
-	PREFETCHT1   64(R9)(BX*1)
-	VMOVUPS      (R9), Z8
-	VMOVUPS      64(R9), Z9
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R8), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R8), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R8), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key48
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, (R11)(DX*1)
-	VMOVUPS      Z3, 64(R11)(DX*1)
-	VMOVUPS      Z4, (R11)(DX*2)
-	VMOVUPS      Z5, 64(R11)(DX*2)
-	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
+same48:
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  (R8), Z10, Z0
+	VFMADD231PS  64(R8), Z10, Z1
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key47
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	ADDQ         $+128, R9
 	ADDQ         $+128, R10
-	ADDQ         $+128, R11
-	SUBQ         $+32, R12
-	JMP          again46
+	SUBQ         $+32, R11
 
-next47:
-	CMPQ    R12, $+16
+next46:
+	CMPQ    R11, $+16
 	JL      next50
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+	VMOVUPS (R10), Z0
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
 key51:
-	PREFETCHT1       (R9)(BX*1)
-	VMOVUPS          (R9), Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             R13
-	JNZ              key51
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	ADDQ             $+64, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same52
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same52:
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  (R8), Z10, Z0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key51
+	VMOVUPS      Z0, (R10)
+	ADDQ         $+64, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next50:
-	TESTQ   R12, R12
-	JZ      end52
-	XORQ    DI, DI
-	BTSQ    R12, DI
-	DECQ    DI
-	KMOVW   DI, K1
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+	TESTQ   R11, R11
+	JZ      end53
+	XORQ    DX, DX
+	BTSQ    R11, DX
+	DECQ    DX
+	KMOVW   DX, K1
+	VMOVUPS (R10), Z0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
+	MOVQ    R9, R8
 
-key53:
-	VMOVUPS.Z        (R9), K1, Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key53
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
+key54:
+	VBROADCASTSS (DI), Z10
+	VMOVUPS.Z    (R8), K1, Z8
+	VFMADD231PS  Z8, Z10, Z0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         DX
+	JNZ          key54
+	VMOVUPS      Z0, (R10)
 
-end52:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+end53:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block44
+	JG   block34
 	VZEROUPPER
 	RET
 
-// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues8(SB), NOSPLIT, $0-64
+TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -1237,147 +1160,529 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block54:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	VMOVSS  16(R10), X4
-	VMOVSS  20(R10), X5
-	VMOVSS  24(R10), X6
-	VMOVSS  28(R10), X7
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block55:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum55:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	VADDSS 4096(R8), X4, X4
-	VADDSS 5120(R8), X5, X5
-	VADDSS 6144(R8), X6, X6
-	VADDSS 7168(R8), X7, X7
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum55
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	VMOVSS X4, 16(R10)
-	VMOVSS X5, 20(R10)
-	VMOVSS X6, 24(R10)
-	VMOVSS X7, 28(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum56:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum56
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within57
+	ADDQ   jump+72(FP), BX
 
-again56:
-	CMPQ    R12, $+16
-	JL      next57
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	LEAQ    (DI)(DX*2), R13
-	ADDQ    DX, R13
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	VMOVUPS (R11)(DX*4), Z4
-	VMOVUPS (DI)(DX*2), Z5
-	VMOVUPS (R13), Z6
-	VMOVUPS (DI)(DX*4), Z7
-	MOVQ    SI, R14
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within57:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key58:
-	PREFETCHT1       (R9)(BX*1)
-	VMOVUPS          (R9), Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	VFMADD231PS.BCST 4096(R8), Z8, Z4
-	VFMADD231PS.BCST 5120(R8), Z8, Z5
-	VFMADD231PS.BCST 6144(R8), Z8, Z6
-	VFMADD231PS.BCST 7168(R8), Z8, Z7
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             R14
-	JNZ              key58
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	VMOVUPS          Z4, (R11)(DX*4)
-	VMOVUPS          Z5, (DI)(DX*2)
-	VMOVUPS          Z6, (R13)
-	VMOVUPS          Z7, (DI)(DX*4)
-	ADDQ             $+64, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
-	JMP              again56
-
-next57:
-	TESTQ   R12, R12
-	JZ      end59
-	XORQ    DI, DI
-	BTSQ    R12, DI
-	DECQ    DI
-	KMOVW   DI, K1
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	LEAQ    (DI)(DX*2), R12
-	ADDQ    DX, R12
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	VMOVUPS (R11)(DX*4), Z4
-	VMOVUPS (DI)(DX*2), Z5
-	VMOVUPS (R12), Z6
-	VMOVUPS (DI)(DX*4), Z7
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+again58:
+	CMPQ    R13, $+64
+	JL      next59
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VMOVUPS (R12)(DX*1), Z20
+	VMOVUPS 64(R12)(DX*1), Z21
+	VMOVUPS 128(R12)(DX*1), Z22
+	VMOVUPS 192(R12)(DX*1), Z23
+	VMOVUPS (R12)(DX*2), Z24
+	VMOVUPS 64(R12)(DX*2), Z25
+	VMOVUPS 128(R12)(DX*2), Z26
+	VMOVUPS 192(R12)(DX*2), Z27
+	VMOVUPS (R8), Z28
+	VMOVUPS 64(R8), Z29
+	VMOVUPS 128(R8), Z30
+	VMOVUPS 192(R8), Z31
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
 
 key60:
-	VMOVUPS.Z        (R9), K1, Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	VFMADD231PS.BCST 4096(R8), Z8, Z4
-	VFMADD231PS.BCST 5120(R8), Z8, Z5
-	VFMADD231PS.BCST 6144(R8), Z8, Z6
-	VFMADD231PS.BCST 7168(R8), Z8, Z7
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key60
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	VMOVUPS          Z4, (R11)(DX*4)
-	VMOVUPS          Z5, (DI)(DX*2)
-	VMOVUPS          Z6, (R12)
-	VMOVUPS          Z7, (DI)(DX*4)
+	PREFETCHT1 (BX)
+	PREFETCHT1 64(BX)
+	PREFETCHT1 128(BX)
+	PREFETCHT1 192(BX)
+	ADDQ       $+256, BX
+	SUBQ       $+256, left+96(FP)
+	JG         same61
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
 
-end59:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+same61:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VMOVUPS      128(R10), Z14
+	VMOVUPS      192(R10), Z15
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VFMADD231PS  Z14, Z10, Z18
+	VFMADD231PS  Z15, Z10, Z19
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VFMADD231PS  Z14, Z10, Z22
+	VFMADD231PS  Z15, Z10, Z23
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z24
+	VFMADD231PS  Z13, Z10, Z25
+	VFMADD231PS  Z14, Z10, Z26
+	VFMADD231PS  Z15, Z10, Z27
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z28
+	VFMADD231PS  Z13, Z10, Z29
+	VFMADD231PS  Z14, Z10, Z30
+	VFMADD231PS  Z15, Z10, Z31
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key60
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, 128(R12)
+	VMOVUPS      Z19, 192(R12)
+	VMOVUPS      Z20, (R12)(DX*1)
+	VMOVUPS      Z21, 64(R12)(DX*1)
+	VMOVUPS      Z22, 128(R12)(DX*1)
+	VMOVUPS      Z23, 192(R12)(DX*1)
+	VMOVUPS      Z24, (R12)(DX*2)
+	VMOVUPS      Z25, 64(R12)(DX*2)
+	VMOVUPS      Z26, 128(R12)(DX*2)
+	VMOVUPS      Z27, 192(R12)(DX*2)
+	VMOVUPS      Z28, (R8)
+	VMOVUPS      Z29, 64(R8)
+	VMOVUPS      Z30, 128(R8)
+	VMOVUPS      Z31, 192(R8)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+64, R13
+	JMP          again58
+
+next59:
+	CMPQ    R13, $+32
+	JL      next63
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS (R12)(DX*1), Z18
+	VMOVUPS 64(R12)(DX*1), Z19
+	VMOVUPS (R12)(DX*2), Z20
+	VMOVUPS 64(R12)(DX*2), Z21
+	VMOVUPS (R8), Z22
+	VMOVUPS 64(R8), Z23
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key64:
+	PREFETCHT1 (BX)
+	PREFETCHT1 64(BX)
+	ADDQ       $+128, BX
+	SUBQ       $+128, left+96(FP)
+	JG         same65
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same65:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z18
+	VFMADD231PS  Z13, Z10, Z19
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z22
+	VFMADD231PS  Z13, Z10, Z23
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key64
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, (R12)(DX*1)
+	VMOVUPS      Z19, 64(R12)(DX*1)
+	VMOVUPS      Z20, (R12)(DX*2)
+	VMOVUPS      Z21, 64(R12)(DX*2)
+	VMOVUPS      Z22, (R8)
+	VMOVUPS      Z23, 64(R8)
+	ADDQ         $+128, R11
+	ADDQ         $+128, R12
+	SUBQ         $+32, R13
+
+next63:
+	CMPQ    R13, $+16
+	JL      next67
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key68:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same69
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same69:
+	VMOVUPS          (R10), Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             R14
+	JNZ              key68
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	ADDQ             $+64, R11
+	ADDQ             $+64, R12
+	SUBQ             $+16, R13
+
+next67:
+	TESTQ   R13, R13
+	JZ      end70
+	XORQ    BX, BX
+	BTSQ    R13, BX
+	DECQ    BX
+	KMOVW   BX, K1
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	MOVQ    DI, BX
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key71:
+	VMOVUPS.Z        (R10), K1, Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             BX
+	JNZ              key71
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+
+end70:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block54
+	JG   block55
+	VZEROUPPER
+	RET
+
+// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·rowValues8(SB), NOSPLIT, $0-104
+	MOVQ p+8(FP), AX
+	MOVQ stride+48(FP), CX
+	SHLQ $0x02, CX
+	MOVQ dim+32(FP), DX
+	ADDQ $0x0f, DX
+	ANDQ $-16, DX
+	SHLQ $0x02, DX
+
+block72:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	VMOVSS  16(R11), X4
+	VMOVSS  20(R11), X5
+	VMOVSS  24(R11), X6
+	VMOVSS  28(R11), X7
+	MOVQ    DI, R8
+	MOVQ    AX, R9
+
+sum73:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	VADDSS 4096(R9), X4, X4
+	VADDSS 5120(R9), X5, X5
+	VADDSS 6144(R9), X6, X6
+	VADDSS 7168(R9), X7, X7
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum73
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	VMOVSS X4, 16(R11)
+	VMOVSS X5, 20(R11)
+	VMOVSS X6, 24(R11)
+	VMOVSS X7, 28(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within74
+	ADDQ   jump+72(FP), BX
+
+within74:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
+
+again75:
+	CMPQ    R13, $+32
+	JL      next76
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), R14
+	ADDQ    DX, R14
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS (R12)(DX*1), Z18
+	VMOVUPS 64(R12)(DX*1), Z19
+	VMOVUPS (R12)(DX*2), Z20
+	VMOVUPS 64(R12)(DX*2), Z21
+	VMOVUPS (R8), Z22
+	VMOVUPS 64(R8), Z23
+	VMOVUPS (R12)(DX*4), Z24
+	VMOVUPS 64(R12)(DX*4), Z25
+	VMOVUPS (R8)(DX*2), Z26
+	VMOVUPS 64(R8)(DX*2), Z27
+	VMOVUPS (R14), Z28
+	VMOVUPS 64(R14), Z29
+	VMOVUPS (R8)(DX*4), Z30
+	VMOVUPS 64(R8)(DX*4), Z31
+	MOVQ    DI, R15
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key77:
+	PREFETCHT1 (BX)
+	PREFETCHT1 64(BX)
+	ADDQ       $+128, BX
+	SUBQ       $+128, left+96(FP)
+	JG         same78
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same78:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z18
+	VFMADD231PS  Z13, Z10, Z19
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z22
+	VFMADD231PS  Z13, Z10, Z23
+	VBROADCASTSS 4096(R9), Z10
+	VFMADD231PS  Z12, Z10, Z24
+	VFMADD231PS  Z13, Z10, Z25
+	VBROADCASTSS 5120(R9), Z10
+	VFMADD231PS  Z12, Z10, Z26
+	VFMADD231PS  Z13, Z10, Z27
+	VBROADCASTSS 6144(R9), Z10
+	VFMADD231PS  Z12, Z10, Z28
+	VFMADD231PS  Z13, Z10, Z29
+	VBROADCASTSS 7168(R9), Z10
+	VFMADD231PS  Z12, Z10, Z30
+	VFMADD231PS  Z13, Z10, Z31
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R15
+	JNZ          key77
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, (R12)(DX*1)
+	VMOVUPS      Z19, 64(R12)(DX*1)
+	VMOVUPS      Z20, (R12)(DX*2)
+	VMOVUPS      Z21, 64(R12)(DX*2)
+	VMOVUPS      Z22, (R8)
+	VMOVUPS      Z23, 64(R8)
+	VMOVUPS      Z24, (R12)(DX*4)
+	VMOVUPS      Z25, 64(R12)(DX*4)
+	VMOVUPS      Z26, (R8)(DX*2)
+	VMOVUPS      Z27, 64(R8)(DX*2)
+	VMOVUPS      Z28, (R14)
+	VMOVUPS      Z29, 64(R14)
+	VMOVUPS      Z30, (R8)(DX*4)
+	VMOVUPS      Z31, 64(R8)(DX*4)
+	ADDQ         $+128, R11
+	ADDQ         $+128, R12
+	SUBQ         $+32, R13
+	JMP          again75
+
+next76:
+	CMPQ    R13, $+16
+	JL      next80
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), R14
+	ADDQ    DX, R14
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	VMOVUPS (R12)(DX*4), Z20
+	VMOVUPS (R8)(DX*2), Z21
+	VMOVUPS (R14), Z22
+	VMOVUPS (R8)(DX*4), Z23
+	MOVQ    DI, R15
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key81:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same82
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same82:
+	VMOVUPS          (R10), Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	VFMADD231PS.BCST 4096(R9), Z12, Z20
+	VFMADD231PS.BCST 5120(R9), Z12, Z21
+	VFMADD231PS.BCST 6144(R9), Z12, Z22
+	VFMADD231PS.BCST 7168(R9), Z12, Z23
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             R15
+	JNZ              key81
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	VMOVUPS          Z20, (R12)(DX*4)
+	VMOVUPS          Z21, (R8)(DX*2)
+	VMOVUPS          Z22, (R14)
+	VMOVUPS          Z23, (R8)(DX*4)
+	ADDQ             $+64, R11
+	ADDQ             $+64, R12
+	SUBQ             $+16, R13
+
+next80:
+	TESTQ   R13, R13
+	JZ      end83
+	XORQ    BX, BX
+	BTSQ    R13, BX
+	DECQ    BX
+	KMOVW   BX, K1
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), BX
+	ADDQ    DX, BX
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	VMOVUPS (R12)(DX*4), Z20
+	VMOVUPS (R8)(DX*2), Z21
+	VMOVUPS (BX), Z22
+	VMOVUPS (R8)(DX*4), Z23
+	MOVQ    DI, SI
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key84:
+	VMOVUPS.Z        (R10), K1, Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	VFMADD231PS.BCST 4096(R9), Z12, Z20
+	VFMADD231PS.BCST 5120(R9), Z12, Z21
+	VFMADD231PS.BCST 6144(R9), Z12, Z22
+	VFMADD231PS.BCST 7168(R9), Z12, Z23
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             SI
+	JNZ              key84
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	VMOVUPS          Z20, (R12)(DX*4)
+	VMOVUPS          Z21, (R8)(DX*2)
+	VMOVUPS          Z22, (BX)
+	VMOVUPS          Z23, (R8)(DX*4)
+
+end83:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
+	ADDQ $+64, AX
+	SUBQ $0x10, n+40(FP)
+	JG   block72
 	VZEROUPPER
 	RET
 
@@ -1390,13 +1695,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop61:
+loop85:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop61
+	JG          loop85
 	VZEROUPPER
 	RET

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
+TEXT ·rowScores1Float16(SB), NOSPLIT, $0-120
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
@@ -21,23 +21,23 @@ TEXT ·rowScores1Float16(SB), NOSPLIT, $0-112
 block1:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within3
+	JG     within4
 	ADDQ   jump+80(FP), R12
 
-within3:
-	CMPQ SI, $+1
-	JG   inside4
-	ADDQ jump+80(FP), R13
+within4:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside3
+	ADDQ turn+88(FP), R13
 
-inside4:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside3:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -193,12 +193,12 @@ step2:
 	PREFETCHT0       192(R13)
 	ADDQ             $+256, R12
 	ADDQ             $+256, R13
-	SUBQ             $+256, left+104(FP)
+	SUBQ             $+256, left+112(FP)
 	JG               same5
-	ADDQ             wrap+96(FP), R12
-	ADDQ             wrap+96(FP), R13
-	MOVQ             row+88(FP), SI
-	MOVQ             SI, left+104(FP)
+	ADDQ             wrap+104(FP), R12
+	ADDQ             wrap+104(FP), R13
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
 
 same5:
 	PREFETCHT1 (R12)
@@ -211,12 +211,12 @@ same5:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+104(FP)
+	SUBQ       $+256, left+112(FP)
 	JG         same6
-	ADDQ       wrap+96(FP), R12
-	ADDQ       wrap+96(FP), R13
-	MOVQ       row+88(FP), SI
-	MOVQ       SI, left+104(FP)
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same6:
 	ADDQ    R11, DI
@@ -237,9 +237,9 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -247,176 +247,217 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
 block7:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
 sum8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
+	DECQ   DX
 	JNZ    sum8
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within9
+	ADDQ   jump+72(FP), DX
 
-again9:
-	CMPQ    R10, $+128
-	JL      next10
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	VMOVUPS 256(R9), Z4
-	VMOVUPS 320(R9), Z5
-	VMOVUPS 384(R9), Z6
-	VMOVUPS 448(R9), Z7
-	MOVQ    BX, R11
+within9:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again10:
+	CMPQ    R11, $+128
+	JL      next11
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS 256(R10), Z4
+	VMOVUPS 320(R10), Z5
+	VMOVUPS 384(R10), Z6
+	VMOVUPS 448(R10), Z7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key11:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	PREFETCHT1   128(SI)(DX*1)
-	PREFETCHT1   192(SI)(DX*1)
+key12:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+96(FP)
+	JG         same13
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same13:
 	VBROADCASTSS (DI), Z10
-	VCVTPH2PS    (SI), Z12
+	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(SI), Z13
+	VCVTPH2PS    32(R8), Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(SI), Z14
+	VCVTPH2PS    64(R8), Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(SI), Z15
+	VCVTPH2PS    96(R8), Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VCVTPH2PS    128(SI), Z12
+	VCVTPH2PS    128(R8), Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VCVTPH2PS    160(SI), Z13
+	VCVTPH2PS    160(R8), Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VCVTPH2PS    192(SI), Z14
+	VCVTPH2PS    192(R8), Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VCVTPH2PS    224(SI), Z15
+	VCVTPH2PS    224(R8), Z15
 	VFMADD231PS  Z15, Z10, Z7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key11
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	VMOVUPS      Z4, 256(R9)
-	VMOVUPS      Z5, 320(R9)
-	VMOVUPS      Z6, 384(R9)
-	VMOVUPS      Z7, 448(R9)
-	ADDQ         $+256, R8
-	ADDQ         $+512, R9
-	SUBQ         $+128, R10
-	JMP          again9
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key12
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, 256(R10)
+	VMOVUPS      Z5, 320(R10)
+	VMOVUPS      Z6, 384(R10)
+	VMOVUPS      Z7, 448(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
+	JMP          again10
 
-next10:
-	CMPQ    R10, $+64
-	JL      next13
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	MOVQ    BX, R11
+next11:
+	CMPQ    R11, $+64
+	JL      next15
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key14:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
+key16:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same17
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same17:
 	VBROADCASTSS (DI), Z10
-	VCVTPH2PS    (SI), Z12
+	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(SI), Z13
+	VCVTPH2PS    32(R8), Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VCVTPH2PS    64(SI), Z14
+	VCVTPH2PS    64(R8), Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VCVTPH2PS    96(SI), Z15
+	VCVTPH2PS    96(R8), Z15
 	VFMADD231PS  Z15, Z10, Z3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key14
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
-
-next13:
-	CMPQ    R10, $+32
-	JL      next16
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	MOVQ    BX, R11
-	MOVQ    AX, DI
-	MOVQ    R8, SI
-
-key17:
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (DI), Z10
-	VCVTPH2PS    (SI), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VCVTPH2PS    32(SI), Z13
-	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key17
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	ADDQ         $+64, R8
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key16
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
 	ADDQ         $+128, R9
-	SUBQ         $+32, R10
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
-next16:
-	CMPQ    R10, $+16
+next15:
+	CMPQ    R11, $+32
 	JL      next19
-	VMOVUPS (R9), Z0
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
 key20:
-	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same21
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same21:
 	VBROADCASTSS (DI), Z10
-	VCVTPH2PS    (SI), Z12
+	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
+	VCVTPH2PS    32(R8), Z13
+	VFMADD231PS  Z13, Z10, Z1
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key20
-	VMOVUPS      Z0, (R9)
-	ADDQ         $+32, R8
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
 next19:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
+	CMPQ    R11, $+16
+	JL      next23
+	VMOVUPS (R10), Z0
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key24:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+96(FP)
+	JG         same25
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same25:
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (R8), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
+	JNZ          key24
+	VMOVUPS      Z0, (R10)
+	ADDQ         $+32, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
+
+next23:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
 	JG   block7
 	VZEROUPPER
 	RET
 
-// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4Float16(SB), NOSPLIT, $0-104
+TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	MOVQ   stride+40(FP), AX
 	MOVQ   w+24(FP), CX
 	SHLQ   $0x02, CX
@@ -425,26 +466,26 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-104
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block21:
+block26:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+56(FP), R11
 	IMUL3Q $+16, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within23
+	JG     within29
 	ADDQ   jump+72(FP), R11
 
-within23:
-	CMPQ SI, $+1
-	JG   inside24
-	ADDQ jump+72(FP), R12
+within29:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	CMPQ blocks+48(FP), $+1
+	JG   inside28
+	ADDQ turn+80(FP), R12
 
-inside24:
-	MOVQ    row+80(FP), SI
-	MOVQ    SI, left+96(FP)
+inside28:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -459,7 +500,7 @@ inside24:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step22:
+step27:
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -563,19 +604,19 @@ step22:
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	SUBQ             $+256, left+96(FP)
-	JG               same25
-	ADDQ             wrap+88(FP), R11
-	ADDQ             wrap+88(FP), R12
-	MOVQ             row+80(FP), SI
-	MOVQ             SI, left+96(FP)
+	SUBQ             $+256, left+104(FP)
+	JG               same30
+	ADDQ             wrap+96(FP), R11
+	ADDQ             wrap+96(FP), R12
+	MOVQ             row+88(FP), SI
+	MOVQ             SI, left+104(FP)
 
-same25:
+same30:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step22
+	JG      step27
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -586,13 +627,13 @@ same25:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block21
+	JNZ     block26
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -600,130 +641,239 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block26:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block31:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum27:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum27
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum32:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum32
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within33
+	ADDQ   jump+72(FP), BX
 
-again28:
-	CMPQ    R12, $+32
-	JL      next29
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS (R11)(DX*1), Z2
-	VMOVUPS 64(R11)(DX*1), Z3
-	VMOVUPS (R11)(DX*2), Z4
-	VMOVUPS 64(R11)(DX*2), Z5
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within33:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key30:
-	PREFETCHT1   (R9)(BX*1)
-	VCVTPH2PS    (R9), Z8
-	VCVTPH2PS    32(R9), Z9
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R8), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R8), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R8), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key30
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, (R11)(DX*1)
-	VMOVUPS      Z3, 64(R11)(DX*1)
-	VMOVUPS      Z4, (R11)(DX*2)
-	VMOVUPS      Z5, 64(R11)(DX*2)
-	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
-	ADDQ         $+64, R10
+again34:
+	CMPQ    R13, $+64
+	JL      next35
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VMOVUPS (R12)(DX*1), Z20
+	VMOVUPS 64(R12)(DX*1), Z21
+	VMOVUPS 128(R12)(DX*1), Z22
+	VMOVUPS 192(R12)(DX*1), Z23
+	VMOVUPS (R12)(DX*2), Z24
+	VMOVUPS 64(R12)(DX*2), Z25
+	VMOVUPS 128(R12)(DX*2), Z26
+	VMOVUPS 192(R12)(DX*2), Z27
+	VMOVUPS (R8), Z28
+	VMOVUPS 64(R8), Z29
+	VMOVUPS 128(R8), Z30
+	VMOVUPS 192(R8), Z31
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key36:
+	PREFETCHT1 (BX)
+	PREFETCHT1 64(BX)
+	ADDQ       $+128, BX
+	SUBQ       $+128, left+96(FP)
+	JG         same37
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same37:
+	VCVTPH2PS    (R10), Z12
+	VCVTPH2PS    32(R10), Z13
+	VCVTPH2PS    64(R10), Z14
+	VCVTPH2PS    96(R10), Z15
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VFMADD231PS  Z14, Z10, Z18
+	VFMADD231PS  Z15, Z10, Z19
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VFMADD231PS  Z14, Z10, Z22
+	VFMADD231PS  Z15, Z10, Z23
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z24
+	VFMADD231PS  Z13, Z10, Z25
+	VFMADD231PS  Z14, Z10, Z26
+	VFMADD231PS  Z15, Z10, Z27
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z28
+	VFMADD231PS  Z13, Z10, Z29
+	VFMADD231PS  Z14, Z10, Z30
+	VFMADD231PS  Z15, Z10, Z31
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key36
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, 128(R12)
+	VMOVUPS      Z19, 192(R12)
+	VMOVUPS      Z20, (R12)(DX*1)
+	VMOVUPS      Z21, 64(R12)(DX*1)
+	VMOVUPS      Z22, 128(R12)(DX*1)
+	VMOVUPS      Z23, 192(R12)(DX*1)
+	VMOVUPS      Z24, (R12)(DX*2)
+	VMOVUPS      Z25, 64(R12)(DX*2)
+	VMOVUPS      Z26, 128(R12)(DX*2)
+	VMOVUPS      Z27, 192(R12)(DX*2)
+	VMOVUPS      Z28, (R8)
+	VMOVUPS      Z29, 64(R8)
+	VMOVUPS      Z30, 128(R8)
+	VMOVUPS      Z31, 192(R8)
 	ADDQ         $+128, R11
-	SUBQ         $+32, R12
-	JMP          again28
+	ADDQ         $+256, R12
+	SUBQ         $+64, R13
+	JMP          again34
 
-next29:
-	CMPQ    R12, $+16
-	JL      next32
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+next35:
+	CMPQ    R13, $+32
+	JL      next39
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS (R12)(DX*1), Z18
+	VMOVUPS 64(R12)(DX*1), Z19
+	VMOVUPS (R12)(DX*2), Z20
+	VMOVUPS 64(R12)(DX*2), Z21
+	VMOVUPS (R8), Z22
+	VMOVUPS 64(R8), Z23
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
 
-key33:
-	PREFETCHT1       (R9)(BX*1)
-	VCVTPH2PS        (R9), Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key33
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	ADDQ             $+32, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
+key40:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same41
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
 
-next32:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+same41:
+	VCVTPH2PS    (R10), Z12
+	VCVTPH2PS    32(R10), Z13
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z18
+	VFMADD231PS  Z13, Z10, Z19
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z22
+	VFMADD231PS  Z13, Z10, Z23
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key40
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, (R12)(DX*1)
+	VMOVUPS      Z19, 64(R12)(DX*1)
+	VMOVUPS      Z20, (R12)(DX*2)
+	VMOVUPS      Z21, 64(R12)(DX*2)
+	VMOVUPS      Z22, (R8)
+	VMOVUPS      Z23, 64(R8)
+	ADDQ         $+64, R11
+	ADDQ         $+128, R12
+	SUBQ         $+32, R13
+
+next39:
+	CMPQ    R13, $+16
+	JL      next43
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key44:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same45
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same45:
+	VCVTPH2PS        (R10), Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             DI
+	JNZ              key44
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	ADDQ             $+32, R11
+	ADDQ             $+64, R12
+	SUBQ             $+16, R13
+
+next43:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block26
+	JG   block31
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
+TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
@@ -738,26 +888,26 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R11
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block34:
+block46:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+64(FP), R12
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within36
+	JG     within49
 	ADDQ   jump+80(FP), R12
 
-within36:
-	CMPQ SI, $+1
-	JG   inside37
-	ADDQ jump+80(FP), R13
+within49:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside48
+	ADDQ turn+88(FP), R13
 
-inside37:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside48:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -770,7 +920,7 @@ inside37:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step35:
+step47:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -881,14 +1031,14 @@ step35:
 	PREFETCHT0       192(R13)
 	ADDQ             $+256, R12
 	ADDQ             $+256, R13
-	SUBQ             $+256, left+104(FP)
-	JG               same38
-	ADDQ             wrap+96(FP), R12
-	ADDQ             wrap+96(FP), R13
-	MOVQ             row+88(FP), SI
-	MOVQ             SI, left+104(FP)
+	SUBQ             $+256, left+112(FP)
+	JG               same50
+	ADDQ             wrap+104(FP), R12
+	ADDQ             wrap+104(FP), R13
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
 
-same38:
+same50:
 	PREFETCHT1 (R12)
 	PREFETCHT0 (R13)
 	PREFETCHT1 64(R12)
@@ -899,19 +1049,19 @@ same38:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+104(FP)
-	JG         same39
-	ADDQ       wrap+96(FP), R12
-	ADDQ       wrap+96(FP), R13
-	MOVQ       row+88(FP), SI
-	MOVQ       SI, left+104(FP)
+	SUBQ       $+256, left+112(FP)
+	JG         same51
+	ADDQ       wrap+104(FP), R12
+	ADDQ       wrap+104(FP), R13
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same39:
+same51:
 	ADDQ    R11, DI
 	ADDQ    R11, R8
 	ADDQ    R11, R9
 	SUBQ    $0x08, BX
-	JG      step35
+	JG      step47
 	MOVQ    s+0(FP), DX
 	MOVQ    half+48(FP), SI
 	VMOVUPS Z12, (DX)
@@ -921,16 +1071,16 @@ same39:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block34
+	JNZ     block46
 	VZEROUPPER
 	RET
 
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -938,191 +1088,232 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), DX
 
-block40:
-	MOVQ    $0x00000010, BX
-	CMPQ    BX, n+40(FP)
-	CMOVQGT n+40(FP), BX
-	MOVQ    sum+24(FP), R8
-	VMOVSS  (R8), X0
-	MOVQ    BX, SI
+block52:
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+40(FP)
+	CMOVQGT n+40(FP), SI
+	MOVQ    sum+24(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum41:
+sum53:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   SI
-	JNZ    sum41
-	VMOVSS X0, (R8)
-	MOVQ   v+16(FP), R8
-	MOVQ   o+0(FP), R9
-	MOVQ   dim+32(FP), R10
+	DECQ   DX
+	JNZ    sum53
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+56(FP), DX
+	MOVQ   n+40(FP), BX
+	CMPQ   BX, far+64(FP)
+	JG     within54
+	ADDQ   jump+72(FP), DX
 
-again42:
-	CMPQ    R10, $+128
-	JL      next43
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	VMOVUPS 256(R9), Z4
-	VMOVUPS 320(R9), Z5
-	VMOVUPS 384(R9), Z6
-	VMOVUPS 448(R9), Z7
-	MOVQ    BX, R11
+within54:
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+32(FP), R11
+
+again55:
+	CMPQ    R11, $+128
+	JL      next56
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS 256(R10), Z4
+	VMOVUPS 320(R10), Z5
+	VMOVUPS 384(R10), Z6
+	VMOVUPS 448(R10), Z7
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key44:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	PREFETCHT1   128(SI)(DX*1)
-	PREFETCHT1   192(SI)(DX*1)
+key57:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+96(FP)
+	JG         same58
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same58:
 	VBROADCASTSS (DI), Z10
-	VPMOVZXWD    (SI), Z12
+	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(SI), Z13
+	VPMOVZXWD    32(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(SI), Z14
+	VPMOVZXWD    64(R8), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(SI), Z15
+	VPMOVZXWD    96(R8), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VPMOVZXWD    128(SI), Z12
+	VPMOVZXWD    128(R8), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VPMOVZXWD    160(SI), Z13
+	VPMOVZXWD    160(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VPMOVZXWD    192(SI), Z14
+	VPMOVZXWD    192(R8), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VPMOVZXWD    224(SI), Z15
+	VPMOVZXWD    224(R8), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z7
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key44
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	VMOVUPS      Z4, 256(R9)
-	VMOVUPS      Z5, 320(R9)
-	VMOVUPS      Z6, 384(R9)
-	VMOVUPS      Z7, 448(R9)
-	ADDQ         $+256, R8
-	ADDQ         $+512, R9
-	SUBQ         $+128, R10
-	JMP          again42
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key57
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, 256(R10)
+	VMOVUPS      Z5, 320(R10)
+	VMOVUPS      Z6, 384(R10)
+	VMOVUPS      Z7, 448(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
+	JMP          again55
 
-next43:
-	CMPQ    R10, $+64
-	JL      next46
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	VMOVUPS 128(R9), Z2
-	VMOVUPS 192(R9), Z3
-	MOVQ    BX, R11
+next56:
+	CMPQ    R11, $+64
+	JL      next60
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key47:
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
+key61:
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+96(FP)
+	JG         same62
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same62:
 	VBROADCASTSS (DI), Z10
-	VPMOVZXWD    (SI), Z12
+	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(SI), Z13
+	VPMOVZXWD    32(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(SI), Z14
+	VPMOVZXWD    64(R8), Z14
 	VPSLLD       $0x10, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(SI), Z15
+	VPMOVZXWD    96(R8), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key47
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	VMOVUPS      Z2, 128(R9)
-	VMOVUPS      Z3, 192(R9)
-	ADDQ         $+128, R8
-	ADDQ         $+256, R9
-	SUBQ         $+64, R10
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key61
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
-next46:
-	CMPQ    R10, $+32
-	JL      next49
-	VMOVUPS (R9), Z0
-	VMOVUPS 64(R9), Z1
-	MOVQ    BX, R11
+next60:
+	CMPQ    R11, $+32
+	JL      next64
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	MOVQ    SI, R12
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key50:
-	PREFETCHT1   (SI)(DX*1)
+key65:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+96(FP)
+	JG         same66
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same66:
 	VBROADCASTSS (DI), Z10
-	VPMOVZXWD    (SI), Z12
+	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(SI), Z13
+	VPMOVZXWD    32(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         R11
-	JNZ          key50
-	VMOVUPS      Z0, (R9)
-	VMOVUPS      Z1, 64(R9)
-	ADDQ         $+64, R8
-	ADDQ         $+128, R9
-	SUBQ         $+32, R10
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key65
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
-next49:
-	CMPQ    R10, $+16
-	JL      next52
-	VMOVUPS (R9), Z0
+next64:
+	CMPQ    R11, $+16
+	JL      next68
+	VMOVUPS (R10), Z0
 	MOVQ    AX, DI
-	MOVQ    R8, SI
+	MOVQ    R9, R8
 
-key53:
-	PREFETCHT1   (SI)(DX*1)
+key69:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+96(FP)
+	JG         same70
+	ADDQ       wrap+88(FP), DX
+	MOVQ       row+80(FP), BX
+	MOVQ       BX, left+96(FP)
+
+same70:
 	VBROADCASTSS (DI), Z10
-	VPMOVZXWD    (SI), Z12
+	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
 	ADDQ         $+4, DI
-	ADDQ         CX, SI
-	DECQ         BX
-	JNZ          key53
-	VMOVUPS      Z0, (R9)
-	ADDQ         $+32, R8
-	ADDQ         $+64, R9
-	SUBQ         $+16, R10
+	ADDQ         CX, R8
+	DECQ         SI
+	JNZ          key69
+	VMOVUPS      Z0, (R10)
+	ADDQ         $+32, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
-next52:
-	MOVQ CX, SI
-	SHLQ $0x04, SI
-	ADDQ SI, v+16(FP)
+next68:
+	MOVQ CX, DX
+	SHLQ $0x04, DX
+	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block40
+	JG   block52
 	VZEROUPPER
 	RET
 
-// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
@@ -1132,26 +1323,26 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-104
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block54:
+block71:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+56(FP), R11
 	IMUL3Q $+16, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within56
+	JG     within74
 	ADDQ   jump+72(FP), R11
 
-within56:
-	CMPQ SI, $+1
-	JG   inside57
-	ADDQ jump+72(FP), R12
+within74:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	CMPQ blocks+48(FP), $+1
+	JG   inside73
+	ADDQ turn+80(FP), R12
 
-inside57:
-	MOVQ    row+80(FP), SI
-	MOVQ    SI, left+96(FP)
+inside73:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1166,7 +1357,7 @@ inside57:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step55:
+step72:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1254,19 +1445,19 @@ step55:
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	SUBQ             $+256, left+96(FP)
-	JG               same58
-	ADDQ             wrap+88(FP), R11
-	ADDQ             wrap+88(FP), R12
-	MOVQ             row+80(FP), SI
-	MOVQ             SI, left+96(FP)
+	SUBQ             $+256, left+104(FP)
+	JG               same75
+	ADDQ             wrap+96(FP), R11
+	ADDQ             wrap+96(FP), R12
+	MOVQ             row+88(FP), SI
+	MOVQ             SI, left+104(FP)
 
-same58:
+same75:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step55
+	JG      step72
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -1277,13 +1468,13 @@ same58:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block54
+	JNZ     block71
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x01, CX
@@ -1291,133 +1482,246 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-64
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+56(FP), BX
 
-block59:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
-	MOVQ    sum+24(FP), R10
-	VMOVSS  (R10), X0
-	VMOVSS  4(R10), X1
-	VMOVSS  8(R10), X2
-	VMOVSS  12(R10), X3
-	MOVQ    SI, DI
-	MOVQ    AX, R8
+block76:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
 
-sum60:
-	VADDSS (R8), X0, X0
-	VADDSS 1024(R8), X1, X1
-	VADDSS 2048(R8), X2, X2
-	VADDSS 3072(R8), X3, X3
-	ADDQ   $+4, R8
-	DECQ   DI
-	JNZ    sum60
-	VMOVSS X0, (R10)
-	VMOVSS X1, 4(R10)
-	VMOVSS X2, 8(R10)
-	VMOVSS X3, 12(R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   o+0(FP), R11
-	MOVQ   dim+32(FP), R12
+sum77:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum77
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within78
+	ADDQ   jump+72(FP), BX
 
-again61:
-	CMPQ    R12, $+32
-	JL      next62
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS (R11)(DX*1), Z2
-	VMOVUPS 64(R11)(DX*1), Z3
-	VMOVUPS (R11)(DX*2), Z4
-	VMOVUPS 64(R11)(DX*2), Z5
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+within78:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
 
-key63:
-	PREFETCHT1   (R9)(BX*1)
-	VPMOVZXWD    (R9), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(R9), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R8), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R8), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R8), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
-	JNZ          key63
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, (R11)(DX*1)
-	VMOVUPS      Z3, 64(R11)(DX*1)
-	VMOVUPS      Z4, (R11)(DX*2)
-	VMOVUPS      Z5, 64(R11)(DX*2)
-	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
-	ADDQ         $+64, R10
+again79:
+	CMPQ    R13, $+64
+	JL      next80
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VMOVUPS (R12)(DX*1), Z20
+	VMOVUPS 64(R12)(DX*1), Z21
+	VMOVUPS 128(R12)(DX*1), Z22
+	VMOVUPS 192(R12)(DX*1), Z23
+	VMOVUPS (R12)(DX*2), Z24
+	VMOVUPS 64(R12)(DX*2), Z25
+	VMOVUPS 128(R12)(DX*2), Z26
+	VMOVUPS 192(R12)(DX*2), Z27
+	VMOVUPS (R8), Z28
+	VMOVUPS 64(R8), Z29
+	VMOVUPS 128(R8), Z30
+	VMOVUPS 192(R8), Z31
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key81:
+	PREFETCHT1 (BX)
+	PREFETCHT1 64(BX)
+	ADDQ       $+128, BX
+	SUBQ       $+128, left+96(FP)
+	JG         same82
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same82:
+	VPMOVZXWD    (R10), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(R10), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VPMOVZXWD    64(R10), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    96(R10), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VFMADD231PS  Z14, Z10, Z18
+	VFMADD231PS  Z15, Z10, Z19
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VFMADD231PS  Z14, Z10, Z22
+	VFMADD231PS  Z15, Z10, Z23
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z24
+	VFMADD231PS  Z13, Z10, Z25
+	VFMADD231PS  Z14, Z10, Z26
+	VFMADD231PS  Z15, Z10, Z27
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z28
+	VFMADD231PS  Z13, Z10, Z29
+	VFMADD231PS  Z14, Z10, Z30
+	VFMADD231PS  Z15, Z10, Z31
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key81
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, 128(R12)
+	VMOVUPS      Z19, 192(R12)
+	VMOVUPS      Z20, (R12)(DX*1)
+	VMOVUPS      Z21, 64(R12)(DX*1)
+	VMOVUPS      Z22, 128(R12)(DX*1)
+	VMOVUPS      Z23, 192(R12)(DX*1)
+	VMOVUPS      Z24, (R12)(DX*2)
+	VMOVUPS      Z25, 64(R12)(DX*2)
+	VMOVUPS      Z26, 128(R12)(DX*2)
+	VMOVUPS      Z27, 192(R12)(DX*2)
+	VMOVUPS      Z28, (R8)
+	VMOVUPS      Z29, 64(R8)
+	VMOVUPS      Z30, 128(R8)
+	VMOVUPS      Z31, 192(R8)
 	ADDQ         $+128, R11
-	SUBQ         $+32, R12
-	JMP          again61
+	ADDQ         $+256, R12
+	SUBQ         $+64, R13
+	JMP          again79
 
-next62:
-	CMPQ    R12, $+16
-	JL      next65
-	LEAQ    (R11)(DX*2), DI
-	ADDQ    DX, DI
-	VMOVUPS (R11), Z0
-	VMOVUPS (R11)(DX*1), Z1
-	VMOVUPS (R11)(DX*2), Z2
-	VMOVUPS (DI), Z3
-	MOVQ    AX, R8
-	MOVQ    R10, R9
+next80:
+	CMPQ    R13, $+32
+	JL      next84
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS (R12)(DX*1), Z18
+	VMOVUPS 64(R12)(DX*1), Z19
+	VMOVUPS (R12)(DX*2), Z20
+	VMOVUPS 64(R12)(DX*2), Z21
+	VMOVUPS (R8), Z22
+	VMOVUPS 64(R8), Z23
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
 
-key66:
-	PREFETCHT1       (R9)(BX*1)
-	VPMOVZXWD        (R9), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST (R8), Z8, Z0
-	VFMADD231PS.BCST 1024(R8), Z8, Z1
-	VFMADD231PS.BCST 2048(R8), Z8, Z2
-	VFMADD231PS.BCST 3072(R8), Z8, Z3
-	ADDQ             $+4, R8
-	ADDQ             CX, R9
-	DECQ             SI
-	JNZ              key66
-	VMOVUPS          Z0, (R11)
-	VMOVUPS          Z1, (R11)(DX*1)
-	VMOVUPS          Z2, (R11)(DX*2)
-	VMOVUPS          Z3, (DI)
-	ADDQ             $+32, R10
-	ADDQ             $+64, R11
-	SUBQ             $+16, R12
+key85:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same86
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
 
-next65:
-	MOVQ CX, DI
-	SHLQ $0x04, DI
-	ADDQ DI, v+16(FP)
+same86:
+	VPMOVZXWD    (R10), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(R10), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VBROADCASTSS 1024(R9), Z10
+	VFMADD231PS  Z12, Z10, Z18
+	VFMADD231PS  Z13, Z10, Z19
+	VBROADCASTSS 2048(R9), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VBROADCASTSS 3072(R9), Z10
+	VFMADD231PS  Z12, Z10, Z22
+	VFMADD231PS  Z13, Z10, Z23
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key85
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, (R12)(DX*1)
+	VMOVUPS      Z19, 64(R12)(DX*1)
+	VMOVUPS      Z20, (R12)(DX*2)
+	VMOVUPS      Z21, 64(R12)(DX*2)
+	VMOVUPS      Z22, (R8)
+	VMOVUPS      Z23, 64(R8)
+	ADDQ         $+64, R11
+	ADDQ         $+128, R12
+	SUBQ         $+32, R13
+
+next84:
+	CMPQ    R13, $+16
+	JL      next88
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key89:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same90
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same90:
+	VPMOVZXWD        (R10), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 1024(R9), Z12, Z17
+	VFMADD231PS.BCST 2048(R9), Z12, Z18
+	VFMADD231PS.BCST 3072(R9), Z12, Z19
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             DI
+	JNZ              key89
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	ADDQ             $+32, R11
+	ADDQ             $+64, R12
+	SUBQ             $+16, R13
+
+next88:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block59
+	JG   block76
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
+TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
@@ -1430,26 +1734,26 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-120
 	LEAQ   (R11)(AX*8), R11
 	ADDQ   $0x10, R11
 
-block67:
+block91:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R12
-	ADDQ   distance+72(FP), R12
 	IMUL3Q $+32, AX, R13
 	ADDQ   BX, R13
+	MOVQ   BX, R12
+	ADDQ   distance+72(FP), R12
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within69
+	JG     within94
 	ADDQ   jump+88(FP), R12
 
-within69:
-	CMPQ SI, $+1
-	JG   inside70
-	ADDQ jump+88(FP), R13
+within94:
+	MOVQ row+104(FP), SI
+	MOVQ SI, left+120(FP)
+	CMPQ blocks+64(FP), $+1
+	JG   inside93
+	ADDQ turn+96(FP), R13
 
-inside70:
-	MOVQ    row+96(FP), SI
-	MOVQ    SI, left+112(FP)
+inside93:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1462,7 +1766,7 @@ inside70:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step68:
+step92:
 	MOVQ             scales+24(FP), SI
 	VMOVUPS          (SI), Z11
 	VMOVUPS          (DI), X4
@@ -1706,14 +2010,14 @@ step68:
 	PREFETCHT0       192(R13)
 	ADDQ             $+256, R12
 	ADDQ             $+256, R13
-	SUBQ             $+256, left+112(FP)
-	JG               same71
-	ADDQ             wrap+104(FP), R12
-	ADDQ             wrap+104(FP), R13
-	MOVQ             row+96(FP), SI
-	MOVQ             SI, left+112(FP)
+	SUBQ             $+256, left+120(FP)
+	JG               same95
+	ADDQ             wrap+112(FP), R12
+	ADDQ             wrap+112(FP), R13
+	MOVQ             row+104(FP), SI
+	MOVQ             SI, left+120(FP)
 
-same71:
+same95:
 	PREFETCHT1 (R12)
 	PREFETCHT0 (R13)
 	PREFETCHT1 64(R12)
@@ -1724,19 +2028,19 @@ same71:
 	PREFETCHT0 192(R13)
 	ADDQ       $+256, R12
 	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same72
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+256, left+120(FP)
+	JG         same96
+	ADDQ       wrap+112(FP), R12
+	ADDQ       wrap+112(FP), R13
+	MOVQ       row+104(FP), SI
+	MOVQ       SI, left+120(FP)
 
-same72:
+same96:
 	ADDQ    R11, DI
 	ADDQ    R11, R8
 	ADDQ    R11, R9
 	SUBQ    $0x10, BX
-	JG      step68
+	JG      step92
 	MOVQ    s+0(FP), DX
 	MOVQ    half+56(FP), SI
 	VMOVUPS Z12, (DX)
@@ -1747,229 +2051,270 @@ same72:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block67
+	JNZ     block91
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-72
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
-	MOVQ distance+64(FP), BX
 
-block73:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+48(FP)
-	CMOVQGT n+48(FP), SI
-	MOVQ    sum+32(FP), R9
-	VMOVSS  (R9), X0
-	MOVQ    SI, DX
-	MOVQ    AX, DI
+block97:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
+	MOVQ    sum+32(FP), R10
+	VMOVSS  (R10), X0
+	MOVQ    DI, DX
+	MOVQ    AX, R8
 
-sum74:
-	VADDSS (DI), X0, X0
-	ADDQ   $+4, DI
+sum98:
+	VADDSS (R8), X0, X0
+	ADDQ   $+4, R8
 	DECQ   DX
-	JNZ    sum74
-	VMOVSS X0, (R9)
-	MOVQ   v+16(FP), R9
-	MOVQ   o+0(FP), R10
-	MOVQ   dim+40(FP), R11
+	JNZ    sum98
+	VMOVSS X0, (R10)
+	MOVQ   v+16(FP), R10
+	MOVQ   R10, BX
+	ADDQ   distance+64(FP), BX
+	MOVQ   n+48(FP), SI
+	CMPQ   SI, far+72(FP)
+	JG     within99
+	ADDQ   jump+80(FP), BX
 
-again75:
-	CMPQ    R11, $+128
-	JL      next76
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	VMOVUPS 256(R10), Z4
-	VMOVUPS 320(R10), Z5
-	VMOVUPS 384(R10), Z6
-	VMOVUPS 448(R10), Z7
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+within99:
+	MOVQ row+88(FP), SI
+	MOVQ SI, left+104(FP)
+	MOVQ o+0(FP), R11
+	MOVQ dim+40(FP), R12
+
+again100:
+	CMPQ    R12, $+128
+	JL      next101
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS 128(R11), Z2
+	VMOVUPS 192(R11), Z3
+	VMOVUPS 256(R11), Z4
+	VMOVUPS 320(R11), Z5
+	VMOVUPS 384(R11), Z6
+	VMOVUPS 448(R11), Z7
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key77:
+key102:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	PREFETCHT1   64(R8)(BX*1)
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $+128, BX
+	SUBQ         $+128, left+104(FP)
+	JG           same103
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same103:
+	VBROADCASTSS (R8), Z10
+	VPMOVSXBD    (R9), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R8), Z13
+	VPMOVSXBD    16(R9), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R8), Z14
+	VPMOVSXBD    32(R9), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R8), Z15
+	VPMOVSXBD    48(R9), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VPMOVSXBD    64(R8), Z12
+	VPMOVSXBD    64(R9), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VPMOVSXBD    80(R8), Z13
+	VPMOVSXBD    80(R9), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VPMOVSXBD    96(R8), Z14
+	VPMOVSXBD    96(R9), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VPMOVSXBD    112(R8), Z15
+	VPMOVSXBD    112(R9), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key77
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	VMOVUPS      Z4, 256(R10)
-	VMOVUPS      Z5, 320(R10)
-	VMOVUPS      Z6, 384(R10)
-	VMOVUPS      Z7, 448(R10)
-	ADDQ         $+128, R9
-	ADDQ         $+512, R10
-	SUBQ         $+128, R11
-	JMP          again75
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key102
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, 128(R11)
+	VMOVUPS      Z3, 192(R11)
+	VMOVUPS      Z4, 256(R11)
+	VMOVUPS      Z5, 320(R11)
+	VMOVUPS      Z6, 384(R11)
+	VMOVUPS      Z7, 448(R11)
+	ADDQ         $+128, R10
+	ADDQ         $+512, R11
+	SUBQ         $+128, R12
+	JMP          again100
 
-next76:
-	CMPQ    R11, $+64
-	JL      next79
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next101:
+	CMPQ    R12, $+64
+	JL      next105
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS 128(R11), Z2
+	VMOVUPS 192(R11), Z3
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key80:
+key106:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
+	PREFETCHT1   (BX)
+	ADDQ         $+64, BX
+	SUBQ         $+64, left+104(FP)
+	JG           same107
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same107:
+	VBROADCASTSS (R8), Z10
+	VPMOVSXBD    (R9), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R8), Z13
+	VPMOVSXBD    16(R9), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R8), Z14
+	VPMOVSXBD    32(R9), Z14
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R8), Z15
+	VPMOVSXBD    48(R9), Z15
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key80
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	ADDQ         $+64, R9
-	ADDQ         $+256, R10
-	SUBQ         $+64, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key106
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, 128(R11)
+	VMOVUPS      Z3, 192(R11)
+	ADDQ         $+64, R10
+	ADDQ         $+256, R11
+	SUBQ         $+64, R12
 
-next79:
-	CMPQ    R11, $+32
-	JL      next82
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next105:
+	CMPQ    R12, $+32
+	JL      next109
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	MOVQ    DI, R13
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key83:
+key110:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
+	PREFETCHT1   (BX)
+	ADDQ         $+32, BX
+	SUBQ         $+32, left+104(FP)
+	JG           same111
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same111:
+	VBROADCASTSS (R8), Z10
+	VPMOVSXBD    (R9), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R8), Z13
+	VPMOVSXBD    16(R9), Z13
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key83
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	ADDQ         $+32, R9
-	ADDQ         $+128, R10
-	SUBQ         $+32, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         R13
+	JNZ          key110
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	ADDQ         $+32, R10
+	ADDQ         $+128, R11
+	SUBQ         $+32, R12
 
-next82:
-	CMPQ    R11, $+16
-	JL      next85
-	VMOVUPS (R10), Z0
-	MOVQ    AX, DI
-	MOVQ    R9, R8
+next109:
+	CMPQ    R12, $+16
+	JL      next113
+	VMOVUPS (R11), Z0
+	MOVQ    AX, R8
+	MOVQ    R10, R9
 	MOVQ    scales+24(FP), DX
 
-key86:
+key114:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R8)(BX*1)
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
+	PREFETCHT1   (BX)
+	ADDQ         $+16, BX
+	SUBQ         $+16, left+104(FP)
+	JG           same115
+	ADDQ         wrap+96(FP), BX
+	MOVQ         row+88(FP), SI
+	MOVQ         SI, left+104(FP)
+
+same115:
+	VBROADCASTSS (R8), Z10
+	VPMOVSXBD    (R9), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         SI
-	JNZ          key86
-	VMOVUPS      Z0, (R10)
-	ADDQ         $+16, R9
-	ADDQ         $+64, R10
-	SUBQ         $+16, R11
+	ADDQ         $+4, R8
+	ADDQ         CX, R9
+	DECQ         DI
+	JNZ          key114
+	VMOVUPS      Z0, (R11)
+	ADDQ         $+16, R10
+	ADDQ         $+64, R11
+	SUBQ         $+16, R12
 
-next85:
+next113:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block73
+	JG   block97
 	VZEROUPPER
 	RET
 
-// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·rowScores4Int8(SB), NOSPLIT, $0-112
+TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	MOVQ   stride+48(FP), AX
 	MOVQ   w+32(FP), CX
 	SHLQ   $0x02, CX
@@ -1977,26 +2322,26 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-112
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block87:
+block116:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	MOVQ   BX, R11
-	ADDQ   distance+64(FP), R11
 	IMUL3Q $+16, AX, R12
 	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within89
+	JG     within119
 	ADDQ   jump+80(FP), R11
 
-within89:
-	CMPQ SI, $+1
-	JG   inside90
-	ADDQ jump+80(FP), R12
+within119:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	CMPQ blocks+56(FP), $+1
+	JG   inside118
+	ADDQ turn+88(FP), R12
 
-inside90:
-	MOVQ    row+88(FP), SI
-	MOVQ    SI, left+104(FP)
+inside118:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2011,7 +2356,7 @@ inside90:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step88:
+step117:
 	MOVQ             scales+24(FP), SI
 	VMOVUPS          (SI), Z11
 	VMOVUPS          (DI), X4
@@ -2193,19 +2538,19 @@ step88:
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	SUBQ             $+256, left+104(FP)
-	JG               same91
-	ADDQ             wrap+96(FP), R11
-	ADDQ             wrap+96(FP), R12
-	MOVQ             row+88(FP), SI
-	MOVQ             SI, left+104(FP)
+	SUBQ             $+256, left+112(FP)
+	JG               same120
+	ADDQ             wrap+104(FP), R11
+	ADDQ             wrap+104(FP), R12
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
 
-same91:
+same120:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step88
+	JG      step117
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -2217,149 +2562,268 @@ same91:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block87
+	JNZ     block116
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-72
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+56(FP), CX
 	MOVQ dim+40(FP), BX
 	ADDQ $0x0f, BX
 	ANDQ $-16, BX
 	SHLQ $0x02, BX
-	MOVQ distance+64(FP), SI
 
-block92:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+48(FP)
-	CMOVQGT n+48(FP), DI
-	MOVQ    sum+32(FP), R11
-	VMOVSS  (R11), X0
-	VMOVSS  4(R11), X1
-	VMOVSS  8(R11), X2
-	VMOVSS  12(R11), X3
-	MOVQ    DI, R8
-	MOVQ    AX, R9
+block121:
+	MOVQ    $0x00000010, R8
+	CMPQ    R8, n+48(FP)
+	CMOVQGT n+48(FP), R8
+	MOVQ    sum+32(FP), R12
+	VMOVSS  (R12), X0
+	VMOVSS  4(R12), X1
+	VMOVSS  8(R12), X2
+	VMOVSS  12(R12), X3
+	MOVQ    R8, R9
+	MOVQ    AX, R10
 
-sum93:
-	VADDSS (R9), X0, X0
-	VADDSS 1024(R9), X1, X1
-	VADDSS 2048(R9), X2, X2
-	VADDSS 3072(R9), X3, X3
-	ADDQ   $+4, R9
-	DECQ   R8
-	JNZ    sum93
-	VMOVSS X0, (R11)
-	VMOVSS X1, 4(R11)
-	VMOVSS X2, 8(R11)
-	VMOVSS X3, 12(R11)
-	MOVQ   v+16(FP), R11
-	MOVQ   o+0(FP), R12
-	MOVQ   dim+40(FP), R13
+sum122:
+	VADDSS (R10), X0, X0
+	VADDSS 1024(R10), X1, X1
+	VADDSS 2048(R10), X2, X2
+	VADDSS 3072(R10), X3, X3
+	ADDQ   $+4, R10
+	DECQ   R9
+	JNZ    sum122
+	VMOVSS X0, (R12)
+	VMOVSS X1, 4(R12)
+	VMOVSS X2, 8(R12)
+	VMOVSS X3, 12(R12)
+	MOVQ   v+16(FP), R12
+	MOVQ   R12, SI
+	ADDQ   distance+64(FP), SI
+	MOVQ   n+48(FP), DI
+	CMPQ   DI, far+72(FP)
+	JG     within123
+	ADDQ   jump+80(FP), SI
 
-again94:
-	CMPQ    R13, $+32
-	JL      next95
-	LEAQ    (R12)(BX*2), R8
-	ADDQ    BX, R8
-	VMOVUPS (R12), Z0
-	VMOVUPS 64(R12), Z1
-	VMOVUPS (R12)(BX*1), Z2
-	VMOVUPS 64(R12)(BX*1), Z3
-	VMOVUPS (R12)(BX*2), Z4
-	VMOVUPS 64(R12)(BX*2), Z5
-	VMOVUPS (R8), Z6
-	VMOVUPS 64(R8), Z7
-	MOVQ    DI, R14
-	MOVQ    AX, R9
-	MOVQ    R11, R10
+within123:
+	MOVQ row+88(FP), DI
+	MOVQ DI, left+104(FP)
+	MOVQ o+0(FP), R13
+	MOVQ dim+40(FP), R14
+
+again124:
+	CMPQ    R14, $+64
+	JL      next125
+	LEAQ    (R13)(BX*2), R9
+	ADDQ    BX, R9
+	VMOVUPS (R13), Z16
+	VMOVUPS 64(R13), Z17
+	VMOVUPS 128(R13), Z18
+	VMOVUPS 192(R13), Z19
+	VMOVUPS (R13)(BX*1), Z20
+	VMOVUPS 64(R13)(BX*1), Z21
+	VMOVUPS 128(R13)(BX*1), Z22
+	VMOVUPS 192(R13)(BX*1), Z23
+	VMOVUPS (R13)(BX*2), Z24
+	VMOVUPS 64(R13)(BX*2), Z25
+	VMOVUPS 128(R13)(BX*2), Z26
+	VMOVUPS 192(R13)(BX*2), Z27
+	VMOVUPS (R9), Z28
+	VMOVUPS 64(R9), Z29
+	VMOVUPS 128(R9), Z30
+	VMOVUPS 192(R9), Z31
+	MOVQ    R8, R15
+	MOVQ    AX, R10
+	MOVQ    R12, R11
 	MOVQ    scales+24(FP), DX
 
-key96:
+key126:
 	VBROADCASTSS (DX), Z11
 	ADDQ         $0x04, DX
-	PREFETCHT1   (R10)(SI*1)
-	VPMOVSXBD    (R10), Z8
-	VCVTDQ2PS    Z8, Z8
-	VMULPS       Z11, Z8, Z8
-	VPMOVSXBD    16(R10), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS       Z11, Z9, Z9
-	VBROADCASTSS (R9), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 1024(R9), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 2048(R9), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 3072(R9), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         R14
-	JNZ          key96
-	VMOVUPS      Z0, (R12)
-	VMOVUPS      Z1, 64(R12)
-	VMOVUPS      Z2, (R12)(BX*1)
-	VMOVUPS      Z3, 64(R12)(BX*1)
-	VMOVUPS      Z4, (R12)(BX*2)
-	VMOVUPS      Z5, 64(R12)(BX*2)
-	VMOVUPS      Z6, (R8)
-	VMOVUPS      Z7, 64(R8)
-	ADDQ         $+32, R11
-	ADDQ         $+128, R12
-	SUBQ         $+32, R13
-	JMP          again94
+	PREFETCHT1   (SI)
+	ADDQ         $+64, SI
+	SUBQ         $+64, left+104(FP)
+	JG           same127
+	ADDQ         wrap+96(FP), SI
+	MOVQ         row+88(FP), DI
+	MOVQ         DI, left+104(FP)
 
-next95:
-	CMPQ    R13, $+16
-	JL      next98
-	LEAQ    (R12)(BX*2), R8
-	ADDQ    BX, R8
-	VMOVUPS (R12), Z0
-	VMOVUPS (R12)(BX*1), Z1
-	VMOVUPS (R12)(BX*2), Z2
-	VMOVUPS (R8), Z3
-	MOVQ    AX, R9
-	MOVQ    R11, R10
+same127:
+	VPMOVSXBD    (R11), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z11, Z12, Z12
+	VPMOVSXBD    16(R11), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VPMOVSXBD    32(R11), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z11, Z14, Z14
+	VPMOVSXBD    48(R11), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VFMADD231PS  Z14, Z10, Z18
+	VFMADD231PS  Z15, Z10, Z19
+	VBROADCASTSS 1024(R10), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VFMADD231PS  Z14, Z10, Z22
+	VFMADD231PS  Z15, Z10, Z23
+	VBROADCASTSS 2048(R10), Z10
+	VFMADD231PS  Z12, Z10, Z24
+	VFMADD231PS  Z13, Z10, Z25
+	VFMADD231PS  Z14, Z10, Z26
+	VFMADD231PS  Z15, Z10, Z27
+	VBROADCASTSS 3072(R10), Z10
+	VFMADD231PS  Z12, Z10, Z28
+	VFMADD231PS  Z13, Z10, Z29
+	VFMADD231PS  Z14, Z10, Z30
+	VFMADD231PS  Z15, Z10, Z31
+	ADDQ         $+4, R10
+	ADDQ         CX, R11
+	DECQ         R15
+	JNZ          key126
+	VMOVUPS      Z16, (R13)
+	VMOVUPS      Z17, 64(R13)
+	VMOVUPS      Z18, 128(R13)
+	VMOVUPS      Z19, 192(R13)
+	VMOVUPS      Z20, (R13)(BX*1)
+	VMOVUPS      Z21, 64(R13)(BX*1)
+	VMOVUPS      Z22, 128(R13)(BX*1)
+	VMOVUPS      Z23, 192(R13)(BX*1)
+	VMOVUPS      Z24, (R13)(BX*2)
+	VMOVUPS      Z25, 64(R13)(BX*2)
+	VMOVUPS      Z26, 128(R13)(BX*2)
+	VMOVUPS      Z27, 192(R13)(BX*2)
+	VMOVUPS      Z28, (R9)
+	VMOVUPS      Z29, 64(R9)
+	VMOVUPS      Z30, 128(R9)
+	VMOVUPS      Z31, 192(R9)
+	ADDQ         $+64, R12
+	ADDQ         $+256, R13
+	SUBQ         $+64, R14
+	JMP          again124
+
+next125:
+	CMPQ    R14, $+32
+	JL      next129
+	LEAQ    (R13)(BX*2), R9
+	ADDQ    BX, R9
+	VMOVUPS (R13), Z16
+	VMOVUPS 64(R13), Z17
+	VMOVUPS (R13)(BX*1), Z18
+	VMOVUPS 64(R13)(BX*1), Z19
+	VMOVUPS (R13)(BX*2), Z20
+	VMOVUPS 64(R13)(BX*2), Z21
+	VMOVUPS (R9), Z22
+	VMOVUPS 64(R9), Z23
+	MOVQ    R8, R15
+	MOVQ    AX, R10
+	MOVQ    R12, R11
 	MOVQ    scales+24(FP), DX
 
-key99:
-	VBROADCASTSS     (DX), Z11
-	ADDQ             $0x04, DX
-	PREFETCHT1       (R10)(SI*1)
-	VPMOVSXBD        (R10), Z8
-	VCVTDQ2PS        Z8, Z8
-	VMULPS           Z11, Z8, Z8
-	VFMADD231PS.BCST (R9), Z8, Z0
-	VFMADD231PS.BCST 1024(R9), Z8, Z1
-	VFMADD231PS.BCST 2048(R9), Z8, Z2
-	VFMADD231PS.BCST 3072(R9), Z8, Z3
-	ADDQ             $+4, R9
-	ADDQ             CX, R10
-	DECQ             DI
-	JNZ              key99
-	VMOVUPS          Z0, (R12)
-	VMOVUPS          Z1, (R12)(BX*1)
-	VMOVUPS          Z2, (R12)(BX*2)
-	VMOVUPS          Z3, (R8)
-	ADDQ             $+16, R11
-	ADDQ             $+64, R12
-	SUBQ             $+16, R13
+key130:
+	VBROADCASTSS (DX), Z11
+	ADDQ         $0x04, DX
+	PREFETCHT1   (SI)
+	ADDQ         $+32, SI
+	SUBQ         $+32, left+104(FP)
+	JG           same131
+	ADDQ         wrap+96(FP), SI
+	MOVQ         row+88(FP), DI
+	MOVQ         DI, left+104(FP)
 
-next98:
-	MOVQ CX, R8
-	SHLQ $0x04, R8
-	ADDQ R8, v+16(FP)
+same131:
+	VPMOVSXBD    (R11), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z11, Z12, Z12
+	VPMOVSXBD    16(R11), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z12, Z10, Z16
+	VFMADD231PS  Z13, Z10, Z17
+	VBROADCASTSS 1024(R10), Z10
+	VFMADD231PS  Z12, Z10, Z18
+	VFMADD231PS  Z13, Z10, Z19
+	VBROADCASTSS 2048(R10), Z10
+	VFMADD231PS  Z12, Z10, Z20
+	VFMADD231PS  Z13, Z10, Z21
+	VBROADCASTSS 3072(R10), Z10
+	VFMADD231PS  Z12, Z10, Z22
+	VFMADD231PS  Z13, Z10, Z23
+	ADDQ         $+4, R10
+	ADDQ         CX, R11
+	DECQ         R15
+	JNZ          key130
+	VMOVUPS      Z16, (R13)
+	VMOVUPS      Z17, 64(R13)
+	VMOVUPS      Z18, (R13)(BX*1)
+	VMOVUPS      Z19, 64(R13)(BX*1)
+	VMOVUPS      Z20, (R13)(BX*2)
+	VMOVUPS      Z21, 64(R13)(BX*2)
+	VMOVUPS      Z22, (R9)
+	VMOVUPS      Z23, 64(R9)
+	ADDQ         $+32, R12
+	ADDQ         $+128, R13
+	SUBQ         $+32, R14
+
+next129:
+	CMPQ    R14, $+16
+	JL      next133
+	LEAQ    (R13)(BX*2), R9
+	ADDQ    BX, R9
+	VMOVUPS (R13), Z16
+	VMOVUPS (R13)(BX*1), Z17
+	VMOVUPS (R13)(BX*2), Z18
+	VMOVUPS (R9), Z19
+	MOVQ    AX, R10
+	MOVQ    R12, R11
+	MOVQ    scales+24(FP), DX
+
+key134:
+	VBROADCASTSS (DX), Z11
+	ADDQ         $0x04, DX
+	PREFETCHT1   (SI)
+	ADDQ         $+16, SI
+	SUBQ         $+16, left+104(FP)
+	JG           same135
+	ADDQ         wrap+96(FP), SI
+	MOVQ         row+88(FP), DI
+	MOVQ         DI, left+104(FP)
+
+same135:
+	VPMOVSXBD        (R11), Z12
+	VCVTDQ2PS        Z12, Z12
+	VMULPS           Z11, Z12, Z12
+	VFMADD231PS.BCST (R10), Z12, Z16
+	VFMADD231PS.BCST 1024(R10), Z12, Z17
+	VFMADD231PS.BCST 2048(R10), Z12, Z18
+	VFMADD231PS.BCST 3072(R10), Z12, Z19
+	ADDQ             $+4, R10
+	ADDQ             CX, R11
+	DECQ             R8
+	JNZ              key134
+	VMOVUPS          Z16, (R13)
+	VMOVUPS          Z17, (R13)(BX*1)
+	VMOVUPS          Z18, (R13)(BX*2)
+	VMOVUPS          Z19, (R9)
+	ADDQ             $+16, R12
+	ADDQ             $+64, R13
+	SUBQ             $+16, R14
+
+next133:
+	MOVQ CX, R9
+	SHLQ $0x04, R9
+	ADDQ R9, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block92
+	JG   block121
 	VZEROUPPER
 	RET

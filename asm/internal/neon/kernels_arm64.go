@@ -639,31 +639,29 @@ func FinishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // RowScores is [tile.RowScores].
 //
 //go:noinline
-func RowScores(s, q []float32, w, rows int, k *tile.Rows) {
+func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	race.WriteRows(s, rows, max(k.Len, 16), tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 8 {
-		RowScores(s[4*tile.Keys:], q[4:], w, 4, k)
+		RowScores(s[4*tile.Keys:], q[4:], w, 4, k, next)
 		rows = 4
 	}
 	block := 8
 	if rows == 1 {
 		block = 16
 	}
+	a := keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
 	// as a copy of all of it waits until all has been written.
 	keys := k.Data
-	distance := 4 * stride * prefetchDistance(dim)
 	blocks := func(j, n, step, half int) {
-		wrap := 4*stride - 128*((dim+31)/32)
 		switch rows {
 		case 4:
-			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, distance, wrap)
+			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.row, a.wrap)
 		default:
-			wrap := 4*stride - 256*((dim+63)/64)
-			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, distance, wrap)
+			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, a.distance, a.row, a.wrap)
 		}
 	}
 	switch {
@@ -696,7 +694,7 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
-		a := storedAhead(2, dim, stride, block, n/block, k.Next)
+		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
 		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.row, a.wrap)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -709,7 +707,7 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(2, dim, stride, block, blocks, k.Next)
+	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
 	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.row, a.wrap)
 	if n > block && n%block != 0 {
 		j := n - block
@@ -731,7 +729,7 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
-		a := storedAhead(2, dim, stride, block, n/block, k.Next)
+		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
 		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.row, a.wrap)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -744,7 +742,7 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(2, dim, stride, block, blocks, k.Next)
+	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
 	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.row, a.wrap)
 	if n > block && n%block != 0 {
 		j := n - block
@@ -767,7 +765,7 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = 8
-		a := storedAhead(1, dim, stride, block, n/block, k.Next)
+		a := keysAhead(run{1, dim, stride, block, n / block}, k.Next)
 		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, a.distance, a.row, a.wrap)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -780,7 +778,7 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := storedAhead(1, dim, stride, block, blocks, k.Next)
+	a := keysAhead(run{1, dim, stride, block, blocks}, k.Next)
 	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.row, a.wrap)
 	if n > block && n%block != 0 {
 		j := n - block
@@ -835,7 +833,7 @@ func RowWeights(s []float32) (m float32) {
 // RowValues is [tile.RowValues].
 //
 //go:noinline
-func RowValues(o, p, sum []float32, rows int, v *tile.Rows) {
+func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
@@ -1149,29 +1147,33 @@ func pagesOf(first uintptr, rows *tile.Rows) (pages, step int) {
 	return (int(first%page) + step*(rows.Len-1) + 4*rows.Dim + page - 1) / page, page
 }
 
-// prefetchDistance is the number of rows of dim elements from where K is read to where it is
-// prefetched, into L2: 16 rows, or more to make 12 KiB.
-func prefetchDistance(dim int) int { return max(16, 3072/dim) }
+// ahead is how rows are prefetched: blocks that are the distance, in bytes, from the one that is computed, and where no
+// more than far are left, what is a jump further on; the next block, and behind the last one what is a turn further on. Rows
+// are of row bytes, and the end of one, in whole steps, is wrap from the next one.
+type ahead struct{ distance, far, jump, turn, row, wrap int }
 
-// stored is how keys of other elements are prefetched: blocks that are the distance, in bytes, from the one that is
-// computed, and where no more than far are left, what is a jump further on. Rows are of row bytes, and the end of one, in
-// whole fours of cache lines, is wrap from the next one.
-type stored struct{ distance, far, jump, row, wrap int }
+// A run is blocks of so many rows, of elements of some bytes.
+type run struct{ size, dim, stride, rows, blocks int }
 
-// storedAhead returns that of so many blocks of rows, of elements of some bytes, behind which those number next are read.
-func storedAhead(size, dim, stride, block, blocks, next int) stored {
-	const far, four = 16 << 10, 256
-	a := stored{row: size * dim, wrap: size * (stride - dim)}
-	if stride == dim { // as if all were one row
+// ahead returns how what is some bytes ahead of r is prefetched, in steps of bytes, where next is read behind r.
+func (r run) ahead(bytes, step, next int) ahead {
+	a := ahead{row: r.size * r.dim, wrap: r.size * (r.stride - r.dim)}
+	if r.stride == r.dim { // as if all were one row
 		a.row, a.wrap = math.MaxInt, 0
-	} else if rest := a.row % four; rest > 0 {
-		a.wrap -= four - rest
+	} else if rest := a.row % step; rest > 0 {
+		a.wrap -= step - rest
 	}
-	a.far = max(1, min(blocks, far/(block*size*dim)))
-	a.distance = a.far * block * size * stride
-	a.jump = size * (next - blocks*block*stride)
+	a.far = max(1, min(r.blocks, bytes/(r.rows*r.size*r.dim)))
+	a.distance = a.far * r.rows * r.size * r.stride
+	a.jump = r.size * (next - r.blocks*r.rows*r.stride)
+	if r.stride == r.dim { // else the next block is where it seems to be, as pages are packed
+		a.turn = a.jump
+	}
 	return a
 }
+
+// keysAhead is that of keys, 16 KiB ahead.
+func keysAhead(r run, next int) ahead { return r.ahead(16<<10, min(256, 16*r.rows), next) }
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
 //

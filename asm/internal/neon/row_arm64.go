@@ -4,15 +4,15 @@ package neon
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
 // [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
-// distance and wrap are those of prefetch.
+// distance and wrap are those of prefetch, row is the bytes of a row.
 //
 //go:noescape
-func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int)
+func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
 
 // rowScores4 computes the scores of four queries against blocks of 8 keys.
 //
 //go:noescape
-func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int)
+func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
 
 // rowWeights turns n scores of one query into weights and returns their integer maximum,
 // as [tile.RowWeights]. It may write to s up to a whole vector.

@@ -2,8 +2,8 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, wrap int)
-TEXT ·rowScores1(SB), NOSPLIT, $0-80
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores1(SB), NOSPLIT, $0-88
 	MOVD    s+0(FP), R0
 	MOVD    q+8(FP), R1
 	MOVD    k+16(FP), R2
@@ -15,42 +15,43 @@ TEXT ·rowScores1(SB), NOSPLIT, $0-80
 	MOVD    half+48(FP), R6
 	MOVD    blocks+56(FP), R7
 	MOVD    distance+64(FP), R8
-	MOVD    wrap+72(FP), R9
+	MOVD    wrap+80(FP), R9
+	MOVD    row+72(FP), R10
 	CBZ     R7, rest2
 	PCALIGN $16
 
 block1:
-	MOVD    R1, R12
-	MOVD    R2, R14
-	ADD     R8, R2, R10
-	MOVD    R3, R11
+	MOVD    R1, R13
+	MOVD    R2, R15
+	ADD     R8, R2, R11
+	MOVD    R10, R12
 	VMOVI   $0, V24.B16
 	VMOVI   $0, V25.B16
 	VMOVI   $0, V26.B16
 	VMOVI   $0, V27.B16
-	MOVD    R3, R13
-	SUBS    $4, R13, R13
+	MOVD    R3, R14
+	SUBS    $4, R14, R14
 	BLT     rest4
 	PCALIGN $16
 
 block3:
-	FMOVS (R12), F16
-	ADD   R4, R12, R12
-	FMOVS (R12), F17
-	ADD   R4, R12, R12
-	FMOVS (R12), F18
-	ADD   R4, R12, R12
-	FMOVS (R12), F19
-	ADD   R4, R12, R12
-	MOVD  R14, R15
-	FMOVQ (R15), F0
-	ADD   R5, R15, R15
-	FMOVQ (R15), F1
-	ADD   R5, R15, R15
-	FMOVQ (R15), F2
-	ADD   R5, R15, R15
-	FMOVQ (R15), F3
-	ADD   R5, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	FMOVS (R13), F17
+	ADD   R4, R13, R13
+	FMOVS (R13), F18
+	ADD   R4, R13, R13
+	FMOVS (R13), F19
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVQ (R19), F0
+	ADD   R5, R19, R19
+	FMOVQ (R19), F1
+	ADD   R5, R19, R19
+	FMOVQ (R19), F2
+	ADD   R5, R19, R19
+	FMOVQ (R19), F3
+	ADD   R5, R19, R19
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -63,13 +64,13 @@ block3:
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
-	FMOVQ (R15), F0
-	ADD   R5, R15, R15
-	FMOVQ (R15), F1
-	ADD   R5, R15, R15
-	FMOVQ (R15), F2
-	ADD   R5, R15, R15
-	FMOVQ (R15), F3
+	FMOVQ (R19), F0
+	ADD   R5, R19, R19
+	FMOVQ (R19), F1
+	ADD   R5, R19, R19
+	FMOVQ (R19), F2
+	ADD   R5, R19, R19
+	FMOVQ (R19), F3
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -82,16 +83,16 @@ block3:
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
-	MUL   R5, R6, R15
-	ADD   R14, R15, R15
-	FMOVQ (R15), F0
-	ADD   R5, R15, R15
-	FMOVQ (R15), F1
-	ADD   R5, R15, R15
-	FMOVQ (R15), F2
-	ADD   R5, R15, R15
-	FMOVQ (R15), F3
-	ADD   R5, R15, R15
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVQ (R19), F0
+	ADD   R5, R19, R19
+	FMOVQ (R19), F1
+	ADD   R5, R19, R19
+	FMOVQ (R19), F2
+	ADD   R5, R19, R19
+	FMOVQ (R19), F3
+	ADD   R5, R19, R19
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -104,13 +105,13 @@ block3:
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
-	FMOVQ (R15), F0
-	ADD   R5, R15, R15
-	FMOVQ (R15), F1
-	ADD   R5, R15, R15
-	FMOVQ (R15), F2
-	ADD   R5, R15, R15
-	FMOVQ (R15), F3
+	FMOVQ (R19), F0
+	ADD   R5, R19, R19
+	FMOVQ (R19), F1
+	ADD   R5, R19, R19
+	FMOVQ (R19), F2
+	ADD   R5, R19, R19
+	FMOVQ (R19), F3
 	VTRN1 V1.S4, V0.S4, V4.S4
 	VTRN2 V1.S4, V0.S4, V5.S4
 	VTRN1 V3.S4, V2.S4, V6.S4
@@ -123,74 +124,74 @@ block3:
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
-	PRFM  (R10), PLDL2KEEP
-	PRFM  64(R10), PLDL2KEEP
-	PRFM  128(R10), PLDL2KEEP
-	PRFM  192(R10), PLDL2KEEP
-	ADD   $256, R10, R10
-	SUBS  $64, R11, R11
+	PRFM  (R11), PLDL2KEEP
+	PRFM  64(R11), PLDL2KEEP
+	PRFM  128(R11), PLDL2KEEP
+	PRFM  192(R11), PLDL2KEEP
+	ADD   $256, R11, R11
+	SUBS  $256, R12, R12
 	BGT   same5
-	ADD   R9, R10, R10
-	MOVD  R3, R11
+	ADD   R9, R11, R11
+	MOVD  R10, R12
 
 same5:
-	ADD  $16, R14, R14
-	SUBS $4, R13, R13
+	ADD  $16, R15, R15
+	SUBS $4, R14, R14
 	BGE  block3
 
 rest4:
-	ADD     $4, R13, R13
-	CBZ     R13, rest7
+	ADD     $4, R14, R14
+	CBZ     R14, rest7
 	PCALIGN $16
 
 block6:
-	FMOVS (R12), F16
-	ADD   R4, R12, R12
-	MOVD  R14, R15
-	FMOVS (R15), F0
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[1]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[2]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[3]
-	ADD   R5, R15, R15
+	FMOVS (R13), F16
+	ADD   R4, R13, R13
+	MOVD  R15, R19
+	FMOVS (R19), F0
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[1]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[2]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[3]
+	ADD   R5, R19, R19
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	FMOVS (R15), F0
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[1]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[2]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[3]
+	FMOVS (R19), F0
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[1]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[2]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[3]
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	MUL   R5, R6, R15
-	ADD   R14, R15, R15
-	FMOVS (R15), F0
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[1]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[2]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[3]
-	ADD   R5, R15, R15
+	MUL   R5, R6, R19
+	ADD   R15, R19, R19
+	FMOVS (R19), F0
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[1]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[2]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[3]
+	ADD   R5, R19, R19
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	FMOVS (R15), F0
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[1]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[2]
-	ADD   R5, R15, R15
-	VLD1  (R15), V0.S[3]
+	FMOVS (R19), F0
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[1]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[2]
+	ADD   R5, R19, R19
+	VLD1  (R19), V0.S[3]
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	ADD   $4, R14, R14
-	SUBS  $1, R13, R13
+	ADD   $4, R15, R15
+	SUBS  $1, R14, R14
 	BNE   block6
 
 rest7:
 	FSTPQ (F24, F25), (R0)
-	ADD   R6<<2, R0, R15
-	FSTPQ (F26, F27), (R15)
+	ADD   R6<<2, R0, R19
+	FSTPQ (F26, F27), (R19)
 	ADD   $64, R0, R0
 	ADD   R5<<4, R2, R2
 	SUBS  $1, R7, R7
@@ -199,8 +200,8 @@ rest7:
 rest2:
 	RET
 
-// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, wrap int)
-TEXT ·rowScores4(SB), NOSPLIT, $0-72
+// func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
+TEXT ·rowScores4(SB), NOSPLIT, $0-80
 	MOVD    s+0(FP), R0
 	MOVD    q+8(FP), R1
 	MOVD    k+16(FP), R2
@@ -211,15 +212,16 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-72
 	LSL     $2, R5, R5
 	MOVD    blocks+48(FP), R6
 	MOVD    distance+56(FP), R7
-	MOVD    wrap+64(FP), R8
+	MOVD    wrap+72(FP), R8
+	MOVD    row+64(FP), R9
 	CBZ     R6, rest9
 	PCALIGN $16
 
 block8:
-	MOVD    R1, R11
-	MOVD    R2, R13
-	ADD     R7, R2, R9
-	MOVD    R3, R10
+	MOVD    R1, R12
+	MOVD    R2, R14
+	ADD     R7, R2, R10
+	MOVD    R9, R11
 	VMOVI   $0, V24.B16
 	VMOVI   $0, V25.B16
 	VMOVI   $0, V26.B16
@@ -228,36 +230,36 @@ block8:
 	VMOVI   $0, V29.B16
 	VMOVI   $0, V30.B16
 	VMOVI   $0, V31.B16
-	MOVD    R3, R12
-	SUBS    $4, R12, R12
+	MOVD    R3, R13
+	SUBS    $4, R13, R13
 	BLT     rest11
 	PCALIGN $16
 
 block10:
-	FMOVQ (R11), F16
-	ADD   R4, R11, R11
-	FMOVQ (R11), F17
-	ADD   R4, R11, R11
-	FMOVQ (R11), F18
-	ADD   R4, R11, R11
-	FMOVQ (R11), F19
-	ADD   R4, R11, R11
-	MOVD  R13, R14
-	FMOVQ (R14), F0
-	ADD   R5, R14, R14
-	FMOVQ (R14), F1
-	ADD   R5, R14, R14
-	FMOVQ (R14), F2
-	ADD   R5, R14, R14
-	FMOVQ (R14), F3
-	ADD   R5, R14, R14
-	FMOVQ (R14), F4
-	ADD   R5, R14, R14
-	FMOVQ (R14), F5
-	ADD   R5, R14, R14
-	FMOVQ (R14), F6
-	ADD   R5, R14, R14
-	FMOVQ (R14), F7
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	FMOVQ (R12), F17
+	ADD   R4, R12, R12
+	FMOVQ (R12), F18
+	ADD   R4, R12, R12
+	FMOVQ (R12), F19
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVQ (R15), F0
+	ADD   R5, R15, R15
+	FMOVQ (R15), F1
+	ADD   R5, R15, R15
+	FMOVQ (R15), F2
+	ADD   R5, R15, R15
+	FMOVQ (R15), F3
+	ADD   R5, R15, R15
+	FMOVQ (R15), F4
+	ADD   R5, R15, R15
+	FMOVQ (R15), F5
+	ADD   R5, R15, R15
+	FMOVQ (R15), F6
+	ADD   R5, R15, R15
+	FMOVQ (R15), F7
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -290,43 +292,43 @@ block10:
 	WORD  $0x4fa51a7d // fmla v29.4s, v19.4s, v5.s[3]
 	WORD  $0x4fa61a7e // fmla v30.4s, v19.4s, v6.s[3]
 	WORD  $0x4fa71a7f // fmla v31.4s, v19.4s, v7.s[3]
-	ADD   $16, R13, R13
-	PRFM  (R9), PLDL2KEEP
-	PRFM  64(R9), PLDL2KEEP
-	ADD   $128, R9, R9
-	SUBS  $32, R10, R10
+	ADD   $16, R14, R14
+	PRFM  (R10), PLDL2KEEP
+	PRFM  64(R10), PLDL2KEEP
+	ADD   $128, R10, R10
+	SUBS  $128, R11, R11
 	BGT   same12
-	ADD   R8, R9, R9
-	MOVD  R3, R10
+	ADD   R8, R10, R10
+	MOVD  R9, R11
 
 same12:
-	SUBS $4, R12, R12
+	SUBS $4, R13, R13
 	BGE  block10
 
 rest11:
-	ADD     $4, R12, R12
-	CBZ     R12, rest14
+	ADD     $4, R13, R13
+	CBZ     R13, rest14
 	PCALIGN $16
 
 block13:
-	FMOVQ (R11), F16
-	ADD   R4, R11, R11
-	MOVD  R13, R14
-	FMOVS (R14), F0
-	ADD   R5, R14, R14
-	FMOVS (R14), F1
-	ADD   R5, R14, R14
-	FMOVS (R14), F2
-	ADD   R5, R14, R14
-	FMOVS (R14), F3
-	ADD   R5, R14, R14
-	FMOVS (R14), F4
-	ADD   R5, R14, R14
-	FMOVS (R14), F5
-	ADD   R5, R14, R14
-	FMOVS (R14), F6
-	ADD   R5, R14, R14
-	FMOVS (R14), F7
+	FMOVQ (R12), F16
+	ADD   R4, R12, R12
+	MOVD  R14, R15
+	FMOVS (R15), F0
+	ADD   R5, R15, R15
+	FMOVS (R15), F1
+	ADD   R5, R15, R15
+	FMOVS (R15), F2
+	ADD   R5, R15, R15
+	FMOVS (R15), F3
+	ADD   R5, R15, R15
+	FMOVS (R15), F4
+	ADD   R5, R15, R15
+	FMOVS (R15), F5
+	ADD   R5, R15, R15
+	FMOVS (R15), F6
+	ADD   R5, R15, R15
+	FMOVS (R15), F7
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -335,8 +337,8 @@ block13:
 	WORD  $0x4f85121d // fmla v29.4s, v16.4s, v5.s[0]
 	WORD  $0x4f86121e // fmla v30.4s, v16.4s, v6.s[0]
 	WORD  $0x4f87121f // fmla v31.4s, v16.4s, v7.s[0]
-	ADD   $4, R13, R13
-	SUBS  $1, R12, R12
+	ADD   $4, R14, R14
+	SUBS  $1, R13, R13
 	BNE   block13
 
 rest14:
@@ -356,14 +358,14 @@ rest14:
 	VZIP2 V2.D2, V0.D2, V30.D2
 	VZIP1 V3.D2, V1.D2, V29.D2
 	VZIP2 V3.D2, V1.D2, V31.D2
-	MOVD  R0, R14
-	FSTPQ (F24, F28), (R14)
-	ADD   $1024, R14, R14
-	FSTPQ (F25, F29), (R14)
-	ADD   $1024, R14, R14
-	FSTPQ (F26, F30), (R14)
-	ADD   $1024, R14, R14
-	FSTPQ (F27, F31), (R14)
+	MOVD  R0, R15
+	FSTPQ (F24, F28), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F25, F29), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F26, F30), (R15)
+	ADD   $1024, R15, R15
+	FSTPQ (F27, F31), (R15)
 	ADD   $32, R0, R0
 	ADD   R5<<3, R2, R2
 	SUBS  $1, R6, R6
@@ -1307,15 +1309,22 @@ block31:
 	ADD   $8, R14, R14
 	PRFM  (R10), PLDL2KEEP
 	PRFM  64(R10), PLDL2KEEP
-	PRFM  128(R10), PLDL2KEEP
-	PRFM  192(R10), PLDL2KEEP
-	ADD   $256, R10, R10
-	SUBS  $256, R11, R11
+	ADD   $128, R10, R10
+	SUBS  $128, R11, R11
 	BGT   same33
 	ADD   R8, R10, R10
 	MOVD  R9, R11
 
 same33:
+	PRFM (R10), PLDL2KEEP
+	PRFM 64(R10), PLDL2KEEP
+	ADD  $128, R10, R10
+	SUBS $128, R11, R11
+	BGT  same34
+	ADD  R8, R10, R10
+	MOVD R9, R11
+
+same34:
 	SUBS $16, R13, R13
 	BGE  block31
 
@@ -1367,10 +1376,10 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-88
 	MOVD    distance+64(FP), R8
 	MOVD    wrap+80(FP), R9
 	MOVD    row+72(FP), R10
-	CBZ     R7, rest35
+	CBZ     R7, rest36
 	PCALIGN $16
 
-block34:
+block35:
 	MOVD    R1, R13
 	MOVD    R2, R15
 	ADD     R8, R2, R11
@@ -1381,10 +1390,10 @@ block34:
 	VMOVI   $0, V27.B16
 	MOVD    R3, R14
 	SUBS    $16, R14, R14
-	BLT     rest37
+	BLT     rest38
 	PCALIGN $16
 
-block36:
+block37:
 	FMOVS (R13), F16
 	ADD   R4, R13, R13
 	FMOVS (R13), F17
@@ -1815,35 +1824,35 @@ block36:
 	PRFM  192(R11), PLDL2KEEP
 	ADD   $256, R11, R11
 	SUBS  $256, R12, R12
-	BGT   same38
+	BGT   same39
 	ADD   R9, R11, R11
 	MOVD  R10, R12
 
-same38:
+same39:
 	PRFM (R11), PLDL2KEEP
 	PRFM 64(R11), PLDL2KEEP
 	PRFM 128(R11), PLDL2KEEP
 	PRFM 192(R11), PLDL2KEEP
 	ADD  $256, R11, R11
 	SUBS $256, R12, R12
-	BGT  same39
+	BGT  same40
 	ADD  R9, R11, R11
 	MOVD R10, R12
 
-same39:
+same40:
 	SUBS $16, R14, R14
-	BGE  block36
+	BGE  block37
 
-rest37:
+rest38:
 	FSTPQ (F24, F25), (R0)
 	ADD   R6<<2, R0, R19
 	FSTPQ (F26, F27), (R19)
 	ADD   $64, R0, R0
 	ADD   R5<<4, R2, R2
 	SUBS  $1, R7, R7
-	BNE   block34
+	BNE   block35
 
-rest35:
+rest36:
 	RET
 
 // func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
@@ -1860,10 +1869,10 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-80
 	MOVD    distance+56(FP), R7
 	MOVD    wrap+72(FP), R8
 	MOVD    row+64(FP), R9
-	CBZ     R6, rest41
+	CBZ     R6, rest42
 	PCALIGN $16
 
-block40:
+block41:
 	MOVD    R1, R12
 	MOVD    R2, R14
 	ADD     R7, R2, R10
@@ -1878,10 +1887,10 @@ block40:
 	VMOVI   $0, V31.B16
 	MOVD    R3, R13
 	SUBS    $16, R13, R13
-	BLT     rest43
+	BLT     rest44
 	PCALIGN $16
 
-block42:
+block43:
 	FMOVQ (R12), F16
 	ADD   R4, R12, R12
 	FMOVQ (R12), F17
@@ -2144,19 +2153,26 @@ block42:
 	ADD   $8, R14, R14
 	PRFM  (R10), PLDL2KEEP
 	PRFM  64(R10), PLDL2KEEP
-	PRFM  128(R10), PLDL2KEEP
-	PRFM  192(R10), PLDL2KEEP
-	ADD   $256, R10, R10
-	SUBS  $256, R11, R11
-	BGT   same44
+	ADD   $128, R10, R10
+	SUBS  $128, R11, R11
+	BGT   same45
 	ADD   R8, R10, R10
 	MOVD  R9, R11
 
-same44:
-	SUBS $16, R13, R13
-	BGE  block42
+same45:
+	PRFM (R10), PLDL2KEEP
+	PRFM 64(R10), PLDL2KEEP
+	ADD  $128, R10, R10
+	SUBS $128, R11, R11
+	BGT  same46
+	ADD  R8, R10, R10
+	MOVD R9, R11
 
-rest43:
+same46:
+	SUBS $16, R13, R13
+	BGE  block43
+
+rest44:
 	VTRN1 V25.S4, V24.S4, V0.S4
 	VTRN2 V25.S4, V24.S4, V1.S4
 	VTRN1 V27.S4, V26.S4, V2.S4
@@ -2184,9 +2200,9 @@ rest43:
 	ADD   $32, R0, R0
 	ADD   R5<<3, R2, R2
 	SUBS  $1, R6, R6
-	BNE   block40
+	BNE   block41
 
-rest41:
+rest42:
 	RET
 
 // func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, row int, wrap int)
@@ -2204,10 +2220,10 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-96
 	MOVD    distance+72(FP), R9
 	MOVD    wrap+88(FP), R10
 	MOVD    row+80(FP), R11
-	CBZ     R7, rest46
+	CBZ     R7, rest48
 	PCALIGN $16
 
-block45:
+block47:
 	MOVD    R1, R14
 	MOVD    R2, R19
 	ADD     R9, R2, R12
@@ -2222,10 +2238,10 @@ block45:
 	ADD     $64, R8, R8
 	MOVD    R3, R15
 	SUBS    $16, R15, R15
-	BLT     rest48
+	BLT     rest50
 	PCALIGN $16
 
-block47:
+block49:
 	FMOVS (R14), F16
 	ADD   R4, R14, R14
 	FMOVS (R14), F17
@@ -2848,24 +2864,24 @@ block47:
 	PRFM  192(R12), PLDL2KEEP
 	ADD   $256, R12, R12
 	SUBS  $256, R13, R13
-	BGT   same49
+	BGT   same51
 	ADD   R10, R12, R12
 	MOVD  R11, R13
 
-same49:
+same51:
 	SUBS $16, R15, R15
-	BGE  block47
+	BGE  block49
 
-rest48:
+rest50:
 	FSTPQ (F24, F25), (R0)
 	ADD   R6<<2, R0, R20
 	FSTPQ (F26, F27), (R20)
 	ADD   $64, R0, R0
 	ADD   R5<<4, R2, R2
 	SUBS  $1, R7, R7
-	BNE   block45
+	BNE   block47
 
-rest46:
+rest48:
 	RET
 
 // func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, row int, wrap int)
@@ -2882,10 +2898,10 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-88
 	MOVD    distance+64(FP), R8
 	MOVD    wrap+80(FP), R9
 	MOVD    row+72(FP), R10
-	CBZ     R6, rest51
+	CBZ     R6, rest53
 	PCALIGN $16
 
-block50:
+block52:
 	MOVD    R1, R13
 	MOVD    R2, R15
 	ADD     R8, R2, R11
@@ -2900,10 +2916,10 @@ block50:
 	VMOVI   $0, V31.B16
 	MOVD    R3, R14
 	SUBS    $16, R14, R14
-	BLT     rest53
+	BLT     rest55
 	PCALIGN $16
 
-block52:
+block54:
 	FMOVQ (R13), F16
 	ADD   R4, R13, R13
 	FMOVQ (R13), F17
@@ -3328,15 +3344,15 @@ block52:
 	PRFM  64(R11), PLDL2KEEP
 	ADD   $128, R11, R11
 	SUBS  $128, R12, R12
-	BGT   same54
+	BGT   same56
 	ADD   R9, R11, R11
 	MOVD  R10, R12
 
-same54:
+same56:
 	SUBS $16, R14, R14
-	BGE  block52
+	BGE  block54
 
-rest53:
+rest55:
 	VTRN1 V25.S4, V24.S4, V0.S4
 	VTRN2 V25.S4, V24.S4, V1.S4
 	VTRN1 V27.S4, V26.S4, V2.S4
@@ -3365,9 +3381,9 @@ rest53:
 	ADD   $32, R7, R7
 	ADD   R5<<3, R2, R2
 	SUBS  $1, R6, R6
-	BNE   block50
+	BNE   block52
 
-rest51:
+rest53:
 	RET
 
 // func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int)
@@ -3384,30 +3400,30 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-64
 	MOVD  sum+24(FP), R7
 	FMOVS (R7), F8
 
-keys55:
+keys57:
 	CMP     $16, R2
 	CSEL    LT, R2, R15, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest57
+	CBZ     R8, rest59
 	PCALIGN $16
 
-block56:
+block58:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block56
+	BNE   block58
 
-rest57:
+rest59:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $64, R13, R13
-	BLT     rest59
+	BLT     rest61
 	PCALIGN $16
 
-block58:
+block60:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -3428,10 +3444,10 @@ block58:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest61
+	CBZ     R8, rest63
 	PCALIGN $16
 
-block60:
+block62:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	PRFM  64(R14), PLDL2KEEP
@@ -3473,9 +3489,9 @@ block60:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block60
+	BNE   block62
 
-rest61:
+rest63:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -3496,15 +3512,15 @@ rest61:
 	ADD   $256, R11, R11
 	ADD   $256, R12, R12
 	SUBS  $64, R13, R13
-	BGE   block58
+	BGE   block60
 
-rest59:
+rest61:
 	ADD     $64, R13, R13
 	SUBS    $32, R13, R13
-	BLT     rest63
+	BLT     rest65
 	PCALIGN $16
 
-block62:
+block64:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -3517,10 +3533,10 @@ block62:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest65
+	CBZ     R8, rest67
 	PCALIGN $16
 
-block64:
+block66:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	PRFM  64(R14), PLDL2KEEP
@@ -3544,9 +3560,9 @@ block64:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block64
+	BNE   block66
 
-rest65:
+rest67:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -3559,15 +3575,15 @@ rest65:
 	ADD   $128, R11, R11
 	ADD   $128, R12, R12
 	SUBS  $32, R13, R13
-	BGE   block62
+	BGE   block64
 
-rest63:
+rest65:
 	ADD     $32, R13, R13
 	SUBS    $16, R13, R13
-	BLT     rest67
+	BLT     rest69
 	PCALIGN $16
 
-block66:
+block68:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -3576,10 +3592,10 @@ block66:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest69
+	CBZ     R8, rest71
 	PCALIGN $16
 
-block68:
+block70:
 	ADD   R6, R10, R14
 	PRFM  (R14), PLDL2KEEP
 	FMOVS (R9), F4
@@ -3594,9 +3610,9 @@ block68:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block68
+	BNE   block70
 
-rest69:
+rest71:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -3605,25 +3621,25 @@ rest69:
 	ADD   $64, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block66
+	BGE   block68
 
-rest67:
+rest69:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest71
+	BLT     rest73
 	PCALIGN $16
 
-block70:
+block72:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest73
+	CBZ     R8, rest75
 	PCALIGN $16
 
-block72:
+block74:
 	FMOVS (R9), F4
 	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
@@ -3632,85 +3648,85 @@ block72:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block72
+	BNE   block74
 
-rest73:
+rest75:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
 	ADD   $32, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block70
+	BGE   block72
 
-rest71:
+rest73:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest75
+	BLT     rest77
 	PCALIGN $16
 
-block74:
+block76:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest77
+	CBZ     R8, rest79
 	PCALIGN $16
 
-block76:
+block78:
 	FMOVS (R9), F4
 	FMOVQ (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block76
+	BNE   block78
 
-rest77:
+rest79:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   $16, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block74
+	BGE   block76
 
-rest75:
+rest77:
 	ADD     $4, R13, R13
-	CBZ     R13, rest79
+	CBZ     R13, rest81
 	PCALIGN $16
 
-block78:
+block80:
 	MOVD    R12, R8
 	FMOVS   (R8), F16
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest81
+	CBZ     R8, rest83
 	PCALIGN $16
 
-block80:
+block82:
 	FMOVS (R9), F4
 	FMOVS (R10), F0
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block80
+	BNE   block82
 
-rest81:
+rest83:
 	MOVD  R12, R8
 	FMOVS F16, (R8)
 	ADD   $4, R11, R11
 	ADD   $4, R12, R12
 	SUBS  $1, R13, R13
-	BNE   block78
+	BNE   block80
 
-rest79:
+rest81:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys55
+	BGT   keys57
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -3728,30 +3744,30 @@ TEXT ·rowValues1Float16(SB), NOSPLIT, $0-56
 	MOVD  sum+24(FP), R6
 	FMOVS (R6), F8
 
-keys82:
+keys84:
 	CMP     $16, R2
 	CSEL    LT, R2, R13, R6
 	MOVD    R6, R7
 	MOVD    R0, R8
-	CBZ     R7, rest84
+	CBZ     R7, rest86
 	PCALIGN $16
 
-block83:
+block85:
 	FMOVS (R8), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R8, R8
 	SUBS  $1, R7, R7
-	BNE   block83
+	BNE   block85
 
-rest84:
+rest86:
 	MOVD    R1, R10
 	MOVD    R3, R11
 	MOVD    R4, R12
 	SUBS    $64, R12, R12
-	BLT     rest86
+	BLT     rest88
 	PCALIGN $16
 
-block85:
+block87:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -3772,10 +3788,10 @@ block85:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest88
+	CBZ     R7, rest90
 	PCALIGN $16
 
-block87:
+block89:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -3828,9 +3844,9 @@ block87:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block87
+	BNE   block89
 
-rest88:
+rest90:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -3851,15 +3867,15 @@ rest88:
 	ADD   $128, R10, R10
 	ADD   $256, R11, R11
 	SUBS  $64, R12, R12
-	BGE   block85
+	BGE   block87
 
-rest86:
+rest88:
 	ADD     $64, R12, R12
 	SUBS    $32, R12, R12
-	BLT     rest90
+	BLT     rest92
 	PCALIGN $16
 
-block89:
+block91:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -3872,10 +3888,10 @@ block89:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest92
+	CBZ     R7, rest94
 	PCALIGN $16
 
-block91:
+block93:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -3904,9 +3920,9 @@ block91:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block91
+	BNE   block93
 
-rest92:
+rest94:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -3919,15 +3935,15 @@ rest92:
 	ADD   $64, R10, R10
 	ADD   $128, R11, R11
 	SUBS  $32, R12, R12
-	BGE   block89
+	BGE   block91
 
-rest90:
+rest92:
 	ADD     $32, R12, R12
 	SUBS    $16, R12, R12
-	BLT     rest94
+	BLT     rest96
 	PCALIGN $16
 
-block93:
+block95:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -3936,10 +3952,10 @@ block93:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest96
+	CBZ     R7, rest98
 	PCALIGN $16
 
-block95:
+block97:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -3956,9 +3972,9 @@ block95:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block95
+	BNE   block97
 
-rest96:
+rest98:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -3967,25 +3983,25 @@ rest96:
 	ADD   $32, R10, R10
 	ADD   $64, R11, R11
 	SUBS  $16, R12, R12
-	BGE   block93
+	BGE   block95
 
-rest94:
+rest96:
 	ADD     $16, R12, R12
 	SUBS    $8, R12, R12
-	BLT     rest98
+	BLT     rest100
 	PCALIGN $16
 
-block97:
+block99:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest100
+	CBZ     R7, rest102
 	PCALIGN $16
 
-block99:
+block101:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -3996,33 +4012,33 @@ block99:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block99
+	BNE   block101
 
-rest100:
+rest102:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
 	ADD   $16, R10, R10
 	ADD   $32, R11, R11
 	SUBS  $8, R12, R12
-	BGE   block97
+	BGE   block99
 
-rest98:
+rest100:
 	ADD     $8, R12, R12
 	SUBS    $4, R12, R12
-	BLT     rest102
+	BLT     rest104
 	PCALIGN $16
 
-block101:
+block103:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest104
+	CBZ     R7, rest106
 	PCALIGN $16
 
-block103:
+block105:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x0e217800 // fcvtl v0.4s, v0.4h
@@ -4030,21 +4046,21 @@ block103:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block103
+	BNE   block105
 
-rest104:
+rest106:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	ADD   $8, R10, R10
 	ADD   $16, R11, R11
 	SUBS  $4, R12, R12
-	BGE   block101
+	BGE   block103
 
-rest102:
+rest104:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys82
+	BGT   keys84
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -4062,30 +4078,30 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-56
 	MOVD  sum+24(FP), R6
 	FMOVS (R6), F8
 
-keys105:
+keys107:
 	CMP     $16, R2
 	CSEL    LT, R2, R13, R6
 	MOVD    R6, R7
 	MOVD    R0, R8
-	CBZ     R7, rest107
+	CBZ     R7, rest109
 	PCALIGN $16
 
-block106:
+block108:
 	FMOVS (R8), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R8, R8
 	SUBS  $1, R7, R7
-	BNE   block106
+	BNE   block108
 
-rest107:
+rest109:
 	MOVD    R1, R10
 	MOVD    R3, R11
 	MOVD    R4, R12
 	SUBS    $64, R12, R12
-	BLT     rest109
+	BLT     rest111
 	PCALIGN $16
 
-block108:
+block110:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -4106,10 +4122,10 @@ block108:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest111
+	CBZ     R7, rest113
 	PCALIGN $16
 
-block110:
+block112:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -4162,9 +4178,9 @@ block110:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block110
+	BNE   block112
 
-rest111:
+rest113:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -4185,15 +4201,15 @@ rest111:
 	ADD   $128, R10, R10
 	ADD   $256, R11, R11
 	SUBS  $64, R12, R12
-	BGE   block108
+	BGE   block110
 
-rest109:
+rest111:
 	ADD     $64, R12, R12
 	SUBS    $32, R12, R12
-	BLT     rest113
+	BLT     rest115
 	PCALIGN $16
 
-block112:
+block114:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -4206,10 +4222,10 @@ block112:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest115
+	CBZ     R7, rest117
 	PCALIGN $16
 
-block114:
+block116:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -4238,9 +4254,9 @@ block114:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block114
+	BNE   block116
 
-rest115:
+rest117:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -4253,15 +4269,15 @@ rest115:
 	ADD   $64, R10, R10
 	ADD   $128, R11, R11
 	SUBS  $32, R12, R12
-	BGE   block112
+	BGE   block114
 
-rest113:
+rest115:
 	ADD     $32, R12, R12
 	SUBS    $16, R12, R12
-	BLT     rest117
+	BLT     rest119
 	PCALIGN $16
 
-block116:
+block118:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
@@ -4270,10 +4286,10 @@ block116:
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest119
+	CBZ     R7, rest121
 	PCALIGN $16
 
-block118:
+block120:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -4290,9 +4306,9 @@ block118:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block118
+	BNE   block120
 
-rest119:
+rest121:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
@@ -4301,25 +4317,25 @@ rest119:
 	ADD   $32, R10, R10
 	ADD   $64, R11, R11
 	SUBS  $16, R12, R12
-	BGE   block116
+	BGE   block118
 
-rest117:
+rest119:
 	ADD     $16, R12, R12
 	SUBS    $8, R12, R12
-	BLT     rest121
+	BLT     rest123
 	PCALIGN $16
 
-block120:
+block122:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	FMOVQ   16(R7), F17
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest123
+	CBZ     R7, rest125
 	PCALIGN $16
 
-block122:
+block124:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -4330,33 +4346,33 @@ block122:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block122
+	BNE   block124
 
-rest123:
+rest125:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	FMOVQ F17, 16(R7)
 	ADD   $16, R10, R10
 	ADD   $32, R11, R11
 	SUBS  $8, R12, R12
-	BGE   block120
+	BGE   block122
 
-rest121:
+rest123:
 	ADD     $8, R12, R12
 	SUBS    $4, R12, R12
-	BLT     rest125
+	BLT     rest127
 	PCALIGN $16
 
-block124:
+block126:
 	MOVD    R11, R7
 	FMOVQ   (R7), F16
 	MOVD    R0, R8
 	MOVD    R10, R9
 	MOVD    R6, R7
-	CBZ     R7, rest127
+	CBZ     R7, rest129
 	PCALIGN $16
 
-block126:
+block128:
 	FMOVS (R8), F4
 	FMOVD (R9), F0
 	WORD  $0x2e613800 // shll v0.4s, v0.4h, #16
@@ -4364,21 +4380,21 @@ block126:
 	ADD   $4, R8, R8
 	ADD   R5, R9, R9
 	SUBS  $1, R7, R7
-	BNE   block126
+	BNE   block128
 
-rest127:
+rest129:
 	MOVD  R11, R7
 	FMOVQ F16, (R7)
 	ADD   $8, R10, R10
 	ADD   $16, R11, R11
 	SUBS  $4, R12, R12
-	BGE   block124
+	BGE   block126
 
-rest125:
+rest127:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys105
+	BGT   keys107
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -4396,30 +4412,30 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-64
 	MOVD  sum+32(FP), R7
 	FMOVS (R7), F8
 
-keys128:
+keys130:
 	CMP     $16, R2
 	CSEL    LT, R2, R15, R8
 	MOVD    R8, R9
 	MOVD    R0, R10
-	CBZ     R9, rest130
+	CBZ     R9, rest132
 	PCALIGN $16
 
-block129:
+block131:
 	FMOVS (R10), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	ADD   $4, R10, R10
 	SUBS  $1, R9, R9
-	BNE   block129
+	BNE   block131
 
-rest130:
+rest132:
 	MOVD    R1, R12
 	MOVD    R3, R13
 	MOVD    R4, R14
 	SUBS    $64, R14, R14
-	BLT     rest132
+	BLT     rest134
 	PCALIGN $16
 
-block131:
+block133:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4441,10 +4457,10 @@ block131:
 	MOVD    R12, R11
 	MOVD    R8, R9
 	MOVD    R6, R7
-	CBZ     R9, rest134
+	CBZ     R9, rest136
 	PCALIGN $16
 
-block133:
+block135:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -4548,9 +4564,9 @@ block133:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block133
+	BNE   block135
 
-rest134:
+rest136:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -4571,15 +4587,15 @@ rest134:
 	ADD   $64, R12, R12
 	ADD   $256, R13, R13
 	SUBS  $64, R14, R14
-	BGE   block131
+	BGE   block133
 
-rest132:
+rest134:
 	ADD     $64, R14, R14
 	SUBS    $32, R14, R14
-	BLT     rest136
+	BLT     rest138
 	PCALIGN $16
 
-block135:
+block137:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4593,10 +4609,10 @@ block135:
 	MOVD    R12, R11
 	MOVD    R8, R9
 	MOVD    R6, R7
-	CBZ     R9, rest138
+	CBZ     R9, rest140
 	PCALIGN $16
 
-block137:
+block139:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -4652,9 +4668,9 @@ block137:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block137
+	BNE   block139
 
-rest138:
+rest140:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -4667,15 +4683,15 @@ rest138:
 	ADD   $32, R12, R12
 	ADD   $128, R13, R13
 	SUBS  $32, R14, R14
-	BGE   block135
+	BGE   block137
 
-rest136:
+rest138:
 	ADD     $32, R14, R14
 	SUBS    $16, R14, R14
-	BLT     rest140
+	BLT     rest142
 	PCALIGN $16
 
-block139:
+block141:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4685,10 +4701,10 @@ block139:
 	MOVD    R12, R11
 	MOVD    R8, R9
 	MOVD    R6, R7
-	CBZ     R9, rest142
+	CBZ     R9, rest144
 	PCALIGN $16
 
-block141:
+block143:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -4720,9 +4736,9 @@ block141:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block141
+	BNE   block143
 
-rest142:
+rest144:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -4731,15 +4747,15 @@ rest142:
 	ADD   $16, R12, R12
 	ADD   $64, R13, R13
 	SUBS  $16, R14, R14
-	BGE   block139
+	BGE   block141
 
-rest140:
+rest142:
 	ADD     $16, R14, R14
 	SUBS    $8, R14, R14
-	BLT     rest144
+	BLT     rest146
 	PCALIGN $16
 
-block143:
+block145:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4747,10 +4763,10 @@ block143:
 	MOVD    R12, R11
 	MOVD    R8, R9
 	MOVD    R6, R7
-	CBZ     R9, rest146
+	CBZ     R9, rest148
 	PCALIGN $16
 
-block145:
+block147:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -4770,34 +4786,34 @@ block145:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block145
+	BNE   block147
 
-rest146:
+rest148:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
 	ADD   $8, R12, R12
 	ADD   $32, R13, R13
 	SUBS  $8, R14, R14
-	BGE   block143
+	BGE   block145
 
-rest144:
+rest146:
 	ADD     $8, R14, R14
 	SUBS    $4, R14, R14
-	BLT     rest148
+	BLT     rest150
 	PCALIGN $16
 
-block147:
+block149:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
 	MOVD    R6, R7
-	CBZ     R9, rest150
+	CBZ     R9, rest152
 	PCALIGN $16
 
-block149:
+block151:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -4811,22 +4827,22 @@ block149:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block149
+	BNE   block151
 
-rest150:
+rest152:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	ADD   $4, R12, R12
 	ADD   $16, R13, R13
 	SUBS  $4, R14, R14
-	BGE   block147
+	BGE   block149
 
-rest148:
+rest150:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R6, R6
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys128
+	BGT   keys130
 	MOVD  sum+32(FP), R0
 	FMOVS F8, (R0)
 	RET
@@ -4851,15 +4867,15 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-64
 	FMOVS 8(R8), F10
 	FMOVS 12(R8), F11
 
-keys151:
+keys153:
 	CMP     $16, R2
 	CSEL    LT, R2, R19, R8
 	MOVD    R8, R9
 	MOVD    R0, R10
-	CBZ     R9, rest153
+	CBZ     R9, rest155
 	PCALIGN $16
 
-block152:
+block154:
 	FMOVS (R10), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R10), F0
@@ -4870,17 +4886,17 @@ block152:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R10, R10
 	SUBS  $1, R9, R9
-	BNE   block152
+	BNE   block154
 
-rest153:
+rest155:
 	MOVD    R1, R12
 	MOVD    R3, R13
 	MOVD    R4, R14
 	SUBS    $16, R14, R14
-	BLT     rest155
+	BLT     rest157
 	PCALIGN $16
 
-block154:
+block156:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4904,10 +4920,10 @@ block154:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest157
+	CBZ     R9, rest159
 	PCALIGN $16
 
-block156:
+block158:
 	ADD   R6, R11, R15
 	PRFM  (R15), PLDL2KEEP
 	FMOVS (R10), F4
@@ -4937,9 +4953,9 @@ block156:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block156
+	BNE   block158
 
-rest157:
+rest159:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -4963,15 +4979,15 @@ rest157:
 	ADD   $64, R12, R12
 	ADD   $64, R13, R13
 	SUBS  $16, R14, R14
-	BGE   block154
+	BGE   block156
 
-rest155:
+rest157:
 	ADD     $16, R14, R14
 	SUBS    $8, R14, R14
-	BLT     rest159
+	BLT     rest161
 	PCALIGN $16
 
-block158:
+block160:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	FMOVQ   16(R9), F17
@@ -4987,10 +5003,10 @@ block158:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest161
+	CBZ     R9, rest163
 	PCALIGN $16
 
-block160:
+block162:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -5008,9 +5024,9 @@ block160:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block160
+	BNE   block162
 
-rest161:
+rest163:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	FMOVQ F17, 16(R9)
@@ -5026,15 +5042,15 @@ rest161:
 	ADD   $32, R12, R12
 	ADD   $32, R13, R13
 	SUBS  $8, R14, R14
-	BGE   block158
+	BGE   block160
 
-rest159:
+rest161:
 	ADD     $8, R14, R14
 	SUBS    $4, R14, R14
-	BLT     rest163
+	BLT     rest165
 	PCALIGN $16
 
-block162:
+block164:
 	MOVD    R13, R9
 	FMOVQ   (R9), F16
 	ADD     R7, R9, R9
@@ -5046,10 +5062,10 @@ block162:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest165
+	CBZ     R9, rest167
 	PCALIGN $16
 
-block164:
+block166:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -5062,9 +5078,9 @@ block164:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block164
+	BNE   block166
 
-rest165:
+rest167:
 	MOVD  R13, R9
 	FMOVQ F16, (R9)
 	ADD   R7, R9, R9
@@ -5076,14 +5092,14 @@ rest165:
 	ADD   $16, R12, R12
 	ADD   $16, R13, R13
 	SUBS  $4, R14, R14
-	BGE   block162
+	BGE   block164
 
-rest163:
+rest165:
 	ADD     $4, R14, R14
-	CBZ     R14, rest167
+	CBZ     R14, rest169
 	PCALIGN $16
 
-block166:
+block168:
 	MOVD    R13, R9
 	FMOVS   (R9), F16
 	ADD     R7, R9, R9
@@ -5095,10 +5111,10 @@ block166:
 	MOVD    R0, R10
 	MOVD    R12, R11
 	MOVD    R8, R9
-	CBZ     R9, rest169
+	CBZ     R9, rest171
 	PCALIGN $16
 
-block168:
+block170:
 	FMOVS (R10), F4
 	FMOVS 1024(R10), F5
 	FMOVS 2048(R10), F6
@@ -5111,9 +5127,9 @@ block168:
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
 	SUBS  $1, R9, R9
-	BNE   block168
+	BNE   block170
 
-rest169:
+rest171:
 	MOVD  R13, R9
 	FMOVS F16, (R9)
 	ADD   R7, R9, R9
@@ -5125,13 +5141,13 @@ rest169:
 	ADD   $4, R12, R12
 	ADD   $4, R13, R13
 	SUBS  $1, R14, R14
-	BNE   block166
+	BNE   block168
 
-rest167:
+rest169:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys151
+	BGT   keys153
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -5158,15 +5174,15 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-56
 	FMOVS 8(R7), F10
 	FMOVS 12(R7), F11
 
-keys170:
+keys172:
 	CMP     $16, R2
 	CSEL    LT, R2, R14, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest172
+	CBZ     R8, rest174
 	PCALIGN $16
 
-block171:
+block173:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R9), F0
@@ -5177,17 +5193,17 @@ block171:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block171
+	BNE   block173
 
-rest172:
+rest174:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $16, R13, R13
-	BLT     rest174
+	BLT     rest176
 	PCALIGN $16
 
-block173:
+block175:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -5211,10 +5227,10 @@ block173:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest176
+	CBZ     R8, rest178
 	PCALIGN $16
 
-block175:
+block177:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5246,9 +5262,9 @@ block175:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block175
+	BNE   block177
 
-rest176:
+rest178:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -5272,15 +5288,15 @@ rest176:
 	ADD   $32, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block173
+	BGE   block175
 
-rest174:
+rest176:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest178
+	BLT     rest180
 	PCALIGN $16
 
-block177:
+block179:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -5296,10 +5312,10 @@ block177:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest180
+	CBZ     R8, rest182
 	PCALIGN $16
 
-block179:
+block181:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5319,9 +5335,9 @@ block179:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block179
+	BNE   block181
 
-rest180:
+rest182:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -5337,15 +5353,15 @@ rest180:
 	ADD   $16, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block177
+	BGE   block179
 
-rest178:
+rest180:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest182
+	BLT     rest184
 	PCALIGN $16
 
-block181:
+block183:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	ADD     R6, R8, R8
@@ -5357,10 +5373,10 @@ block181:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest184
+	CBZ     R8, rest186
 	PCALIGN $16
 
-block183:
+block185:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5374,9 +5390,9 @@ block183:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block183
+	BNE   block185
 
-rest184:
+rest186:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   R6, R8, R8
@@ -5388,13 +5404,13 @@ rest184:
 	ADD   $8, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block181
+	BGE   block183
 
-rest182:
+rest184:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys170
+	BGT   keys172
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -5421,15 +5437,15 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-56
 	FMOVS 8(R7), F10
 	FMOVS 12(R7), F11
 
-keys185:
+keys187:
 	CMP     $16, R2
 	CSEL    LT, R2, R14, R7
 	MOVD    R7, R8
 	MOVD    R0, R9
-	CBZ     R8, rest187
+	CBZ     R8, rest189
 	PCALIGN $16
 
-block186:
+block188:
 	FMOVS (R9), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R9), F0
@@ -5440,17 +5456,17 @@ block186:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R9, R9
 	SUBS  $1, R8, R8
-	BNE   block186
+	BNE   block188
 
-rest187:
+rest189:
 	MOVD    R1, R11
 	MOVD    R3, R12
 	MOVD    R4, R13
 	SUBS    $16, R13, R13
-	BLT     rest189
+	BLT     rest191
 	PCALIGN $16
 
-block188:
+block190:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -5474,10 +5490,10 @@ block188:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest191
+	CBZ     R8, rest193
 	PCALIGN $16
 
-block190:
+block192:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5509,9 +5525,9 @@ block190:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block190
+	BNE   block192
 
-rest191:
+rest193:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -5535,15 +5551,15 @@ rest191:
 	ADD   $32, R11, R11
 	ADD   $64, R12, R12
 	SUBS  $16, R13, R13
-	BGE   block188
+	BGE   block190
 
-rest189:
+rest191:
 	ADD     $16, R13, R13
 	SUBS    $8, R13, R13
-	BLT     rest193
+	BLT     rest195
 	PCALIGN $16
 
-block192:
+block194:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	FMOVQ   16(R8), F17
@@ -5559,10 +5575,10 @@ block192:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest195
+	CBZ     R8, rest197
 	PCALIGN $16
 
-block194:
+block196:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5582,9 +5598,9 @@ block194:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block194
+	BNE   block196
 
-rest195:
+rest197:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	FMOVQ F17, 16(R8)
@@ -5600,15 +5616,15 @@ rest195:
 	ADD   $16, R11, R11
 	ADD   $32, R12, R12
 	SUBS  $8, R13, R13
-	BGE   block192
+	BGE   block194
 
-rest193:
+rest195:
 	ADD     $8, R13, R13
 	SUBS    $4, R13, R13
-	BLT     rest197
+	BLT     rest199
 	PCALIGN $16
 
-block196:
+block198:
 	MOVD    R12, R8
 	FMOVQ   (R8), F16
 	ADD     R6, R8, R8
@@ -5620,10 +5636,10 @@ block196:
 	MOVD    R0, R9
 	MOVD    R11, R10
 	MOVD    R7, R8
-	CBZ     R8, rest199
+	CBZ     R8, rest201
 	PCALIGN $16
 
-block198:
+block200:
 	FMOVS (R9), F4
 	FMOVS 1024(R9), F5
 	FMOVS 2048(R9), F6
@@ -5637,9 +5653,9 @@ block198:
 	ADD   $4, R9, R9
 	ADD   R5, R10, R10
 	SUBS  $1, R8, R8
-	BNE   block198
+	BNE   block200
 
-rest199:
+rest201:
 	MOVD  R12, R8
 	FMOVQ F16, (R8)
 	ADD   R6, R8, R8
@@ -5651,13 +5667,13 @@ rest199:
 	ADD   $8, R11, R11
 	ADD   $16, R12, R12
 	SUBS  $4, R13, R13
-	BGE   block196
+	BGE   block198
 
-rest197:
+rest199:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys185
+	BGT   keys187
 	MOVD  sum+24(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -5684,15 +5700,15 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-64
 	FMOVS 8(R7), F10
 	FMOVS 12(R7), F11
 
-keys200:
+keys202:
 	CMP     $16, R2
 	CSEL    LT, R2, R19, R9
 	MOVD    R9, R10
 	MOVD    R0, R11
-	CBZ     R10, rest202
+	CBZ     R10, rest204
 	PCALIGN $16
 
-block201:
+block203:
 	FMOVS (R11), F0
 	WORD  $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	FMOVS 1024(R11), F0
@@ -5703,17 +5719,17 @@ block201:
 	WORD  $0x4e20d56b // fadd v11.4s, v11.4s, v0.4s
 	ADD   $4, R11, R11
 	SUBS  $1, R10, R10
-	BNE   block201
+	BNE   block203
 
-rest202:
+rest204:
 	MOVD    R1, R13
 	MOVD    R3, R14
 	MOVD    R4, R15
 	SUBS    $16, R15, R15
-	BLT     rest204
+	BLT     rest206
 	PCALIGN $16
 
-block203:
+block205:
 	MOVD    R14, R10
 	FMOVQ   (R10), F16
 	FMOVQ   16(R10), F17
@@ -5738,10 +5754,10 @@ block203:
 	MOVD    R13, R12
 	MOVD    R9, R10
 	MOVD    R6, R7
-	CBZ     R10, rest206
+	CBZ     R10, rest208
 	PCALIGN $16
 
-block205:
+block207:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -5788,9 +5804,9 @@ block205:
 	ADD   $4, R11, R11
 	ADD   R5, R12, R12
 	SUBS  $1, R10, R10
-	BNE   block205
+	BNE   block207
 
-rest206:
+rest208:
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -5814,15 +5830,15 @@ rest206:
 	ADD   $16, R13, R13
 	ADD   $64, R14, R14
 	SUBS  $16, R15, R15
-	BGE   block203
+	BGE   block205
 
-rest204:
+rest206:
 	ADD     $16, R15, R15
 	SUBS    $8, R15, R15
-	BLT     rest208
+	BLT     rest210
 	PCALIGN $16
 
-block207:
+block209:
 	MOVD    R14, R10
 	FMOVQ   (R10), F16
 	FMOVQ   16(R10), F17
@@ -5839,10 +5855,10 @@ block207:
 	MOVD    R13, R12
 	MOVD    R9, R10
 	MOVD    R6, R7
-	CBZ     R10, rest210
+	CBZ     R10, rest212
 	PCALIGN $16
 
-block209:
+block211:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -5871,9 +5887,9 @@ block209:
 	ADD   $4, R11, R11
 	ADD   R5, R12, R12
 	SUBS  $1, R10, R10
-	BNE   block209
+	BNE   block211
 
-rest210:
+rest212:
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	FMOVQ F17, 16(R10)
@@ -5889,15 +5905,15 @@ rest210:
 	ADD   $8, R13, R13
 	ADD   $32, R14, R14
 	SUBS  $8, R15, R15
-	BGE   block207
+	BGE   block209
 
-rest208:
+rest210:
 	ADD     $8, R15, R15
 	SUBS    $4, R15, R15
-	BLT     rest212
+	BLT     rest214
 	PCALIGN $16
 
-block211:
+block213:
 	MOVD    R14, R10
 	FMOVQ   (R10), F16
 	ADD     R8, R10, R10
@@ -5910,10 +5926,10 @@ block211:
 	MOVD    R13, R12
 	MOVD    R9, R10
 	MOVD    R6, R7
-	CBZ     R10, rest214
+	CBZ     R10, rest216
 	PCALIGN $16
 
-block213:
+block215:
 	FMOVS (R7), F12
 	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
@@ -5933,9 +5949,9 @@ block213:
 	ADD   $4, R11, R11
 	ADD   R5, R12, R12
 	SUBS  $1, R10, R10
-	BNE   block213
+	BNE   block215
 
-rest214:
+rest216:
 	MOVD  R14, R10
 	FMOVQ F16, (R10)
 	ADD   R8, R10, R10
@@ -5947,14 +5963,14 @@ rest214:
 	ADD   $4, R13, R13
 	ADD   $16, R14, R14
 	SUBS  $4, R15, R15
-	BGE   block211
+	BGE   block213
 
-rest212:
+rest214:
 	ADD   R5<<4, R1, R1
 	ADD   $64, R6, R6
 	ADD   $64, R0, R0
 	SUBS  $16, R2, R2
-	BGT   keys200
+	BGT   keys202
 	MOVD  sum+32(FP), R0
 	FMOVS F8, (R0)
 	FMOVS F9, 4(R0)
@@ -5972,10 +5988,10 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	FMOVS   b+28(FP), F1
 	VDUP    V1.S[0], V1.S4
 	SUBS    $16, R2, R2
-	BLT     rest216
+	BLT     rest218
 	PCALIGN $16
 
-block215:
+block217:
 	FLDPQ (R0), (F2, F3)
 	FLDPQ 32(R0), (F4, F5)
 	FLDPQ (R1), (F6, F7)
@@ -5993,9 +6009,9 @@ block215:
 	ADD   $64, R0, R0
 	ADD   $64, R1, R1
 	SUBS  $16, R2, R2
-	BGE   block215
+	BGE   block217
 
-rest216:
+rest218:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x3b2f8417

@@ -72,15 +72,15 @@ func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int)
 	n = max(0, min(n, s.Keys-first))
 	at, run := t.find(s, head, first, n)
 	n = min(n, run)
-	ahead := max(n, aheadBytes/(t.Size()*t.Dim)&^15)
+	ahead := max(n, t.ahead())
 	if next = at + ahead*t.LenStride; t.Pages != nil && first+ahead < s.Keys {
 		next, _ = t.find(s, head, first+ahead, 1)
 	}
 	return at, n, next
 }
 
-// aheadBytes of keys or values on small pages are between those that are read and those that are prefetched meanwhile.
-const aheadBytes = 16 << 10
+// ahead is how many rows are, at least, between those that are read and those that are prefetched meanwhile: 16 KiB.
+func (t *Stored) ahead() int { return 16 << 10 / (t.Size() * t.Dim) &^ 15 }
 
 // FewRows are converted at a time where each is read once.
 const FewRows = 16
@@ -141,28 +141,35 @@ func (t *Stored) Copied() bool { return t.Converted() || t.Pages != nil && t.Pag
 const manyElements = 1 << 18
 
 // Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least, and of many elements for
-// a multiple of 16. Where they are to be converted these are FewRows at most, in buf, or none if that is nil.
-func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
+// a multiple of 16. Where they are to be converted these are FewRows at most, in buf, or none if that is nil. It returns
+// where the rows that are to be prefetched meanwhile begin, as seen from the first one.
+func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) (next int) {
 	if n*t.Dim > manyElements {
 		n = max(16, manyElements/t.Dim&^15)
 	}
 	if t.Pages == nil && !t.Converted() {
 		t.Tensor.Rows(r, s, head, first, n)
-		return
+		next = r.Len
+		if r.Stride != r.Dim { // other heads are read in between
+			next = max(next, t.ahead())
+		}
+		return next * r.Stride
 	}
 	r.Len, r.Dim, r.Stride = max(0, min(n, s.Keys-first)), t.Dim, t.LenStride
 	if r.Len == 0 {
-		return
+		return 0
 	}
-	at, run := t.find(s, head, first, r.Len)
-	switch run = min(r.Len, run); {
+	at, run, next := t.run(s, head, first, n)
+	switch {
 	case !t.Converted():
 		r.Data, r.Len = t.Data[at:], run
 	case buf == nil:
 		r.Len = 0
 	default:
 		t.convert(r, buf, at, min(run, FewRows))
+		return r.Len * r.Stride
 	}
+	return next - at
 }
 
 // find returns the offset of row number first of a sequence, and how many lie one behind the other from there on, if

@@ -670,7 +670,7 @@ func mixSeen(mix, weights []float32, b tile.Rows, seen func(i int) bool) {
 		}
 		if to > from {
 			values := someRows(b, from, to)
-			asm.RowValues(mix, weights[from:], sum[:], 1, &values)
+			asm.RowValues(mix, weights[from:], sum[:], 1, &values, values.Len*values.Stride)
 		}
 		from = to + 1
 	}
@@ -682,6 +682,6 @@ func (w *gradientWorker) allFinite(r tile.Rows) bool {
 	var sum [1]float32
 	mix := w.row[:r.Dim]
 	clear(mix)
-	asm.RowValues(mix, weights[:r.Len], sum[:], 1, &r)
+	asm.RowValues(mix, weights[:r.Len], sum[:], 1, &r, r.Len*r.Stride)
 	return !hasNaN(mix)
 }

@@ -337,7 +337,7 @@ func (w *worker) finite(values *tile.Rows) bool {
 	clear(weights)
 	clear(mix)
 	var sum [1]float32
-	asm.RowValues(mix, weights, sum[:], 1, values)
+	asm.RowValues(mix, weights, sum[:], 1, values, values.Len*values.Stride)
 	for _, x := range mix {
 		if x != 0 {
 			return false

@@ -258,14 +258,14 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 				if n = w.scoreInPlace(it, i, q, t, k, to); n > 0 {
 					continue
 				}
-				w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				next := w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
 				if n = keys.Len; n > 1 && n < plan.RowKeys {
 					// A whole block: the scores of whatever is behind them are not used.
 					source.Copy(w.keys, &keys)
 					keys.Len = plan.RowKeys
 				}
 				scores, queries, rows := w.scored(q, t, k)
-				asm.RowScores(scores, queries, q.width, rows, &keys)
+				asm.RowScores(scores, queries, q.width, rows, &keys, next)
 			}
 		}
 	}
@@ -433,8 +433,8 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 		weights := t.scores(w)[r*tile.Keys+k.From:]
 		switch first := t.first + k.From; {
 		case !inPlace:
-			w.V.Rows(&values, w.values, s, head, first, k.Len())
-			asm.RowValues(mixes, weights, sum, rows, &values)
+			next := w.V.Rows(&values, w.values, s, head, first, k.Len())
+			asm.RowValues(mixes, weights, sum, rows, &values, next)
 			n = values.Len
 		case w.V.Int8 != nil:
 			w.V.Octets(&octets, s, head, first, k.Len())
