@@ -5,13 +5,16 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/fuzz"
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
 
@@ -192,6 +195,44 @@ func TestGradientWorkers(t *testing.T) {
 				asmtest.Equal(t, dv, dv2, "DV with %d workers", workers)
 			}
 		}
+	}
+}
+
+// A worker that panics has not added to dQ what others wait for: they end, and the panic reaches the caller, here that of
+// memory that may not be read. The next call works.
+func TestGradientPanics(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("no fences")
+	}
+	r := rand.New(rand.NewPCG(17, 60))
+	// The values of the first tile may not be touched. Scores come before, and take so long that whoever has the other tile, of
+	// one key, waits.
+	fences := asmtest.NewGuardedRows(t, 2)
+	page := fences.Stride / 2
+	p := newProblem(r, shape{1, 1, 1, 70, tile.GradientKeys + 1, 512, page / tile.GradientKeys}, packedLayout, asmtest.Normal, Options{})
+	g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+	dq, dk, dv := g.compute(t, p, 1)
+	harmed := *g
+	harmed.V.Data = fences.Head(2, page)[page:]
+	copy(harmed.V.Data[page:], g.V.Data[page:])
+	for range trials(20) {
+		caught := make(chan any)
+		go func() {
+			defer func() { caught <- recover() }()
+			debug.SetPanicOnFault(true) // of this goroutine
+			AttentionGradient(&harmed, &Options{Workers: 2})
+		}()
+		select {
+		case value := <-caught:
+			var fault runtime.Error
+			require.ErrorAs(t, value.(error), &fault)
+		case <-time.After(time.Minute):
+			t.Fatal("workers wait for one that has panicked")
+		}
+		dq2, dk2, dv2 := g.compute(t, p, 3)
+		asmtest.Equal(t, dq, dq2, "DQ after a panic")
+		asmtest.Equal(t, dk, dk2, "DK after a panic")
+		asmtest.Equal(t, dv, dv2, "DV after a panic")
 	}
 }
 
