@@ -115,7 +115,8 @@ func newGradientWorker(c *gradient) *gradientWorker {
 	}{
 		{&w.p, c.tileKeys * stepRows}, {&w.ds, c.tileKeys * stepRows}, {&w.edited, when(apart, c.tileKeys*stepRows)},
 		{&w.scores, c.tileKeys * tile.MaxPanel}, {&w.capped, when(caps, c.tileKeys*tile.MaxPanel)},
-		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim}, {&w.dk, when(c.DK.Data != nil && !c.inPlace(&c.DK), c.tileKeys*dim)}, {&w.dv, when(c.DV.Data != nil && !c.inPlace(&c.DV), c.tileKeys*vdim)},
+		{&w.q, stepRows * dim}, {&w.do, stepRows * vdim},
+		{&w.dk, when(!c.inPlace(&c.DK), c.tileKeys*tile.Pad(c.DK.Dim))}, {&w.dv, when(!c.inPlace(&c.DV), c.tileKeys*tile.Pad(c.DV.Dim))},
 		{&w.padded[0], when(dim != c.Q.Dim, stepRows*dim)}, {&w.padded[1], when(vdim != c.V.Dim, stepRows*vdim)},
 		{&w.padded[2], when(dim != c.Q.Dim, c.tileKeys*dim)}, {&w.row, tile.Keys + max(dim, vdim)},
 		{&w.biases, when(biases, max(stepRows*tile.MaxPanel, c.tileKeys*narrowest))}, {&w.ones, when(biases, stepRows*narrowest)},
@@ -457,7 +458,7 @@ func (w *gradientWorker) expect(head, block int) {
 	case block > it.from:
 		head, block = head-w.group, block-1
 	default:
-		if it = &w.next; it.sequence == nil || it.from == it.to {
+		if it = &w.next; it.sequence == nil || it.from >= it.to {
 			return
 		}
 		head, block = it.head*w.group, it.to-1
@@ -483,13 +484,9 @@ func (w *gradientWorker) ahead(n, steps, columns int) (r tile.Rows) {
 // score computes the scores of a panel, edited, and reads ahead.
 func (w *gradientWorker) score(p *gradientPanel, seen *sight.Cover) {
 	n, first, e := p.any.Len(), w.first+p.any.From, &w.edit
-	upper := seen.Upper
-	if upper <= fewUpper {
-		upper = 0
-	}
 	w.ignored.Width = p.width
 	ahead := w.ahead(n, w.Q.Dim, p.width)
-	score(&w.ignored, w.scores, p.q, &w.keys, p.any, upper, &ahead)
+	score(&w.ignored, w.scores, p.q, &w.keys, p.any, seen.Upper, &ahead)
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
 		copy(w.capped, w.scores[:n*p.width])

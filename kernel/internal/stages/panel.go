@@ -224,9 +224,6 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 // from key number first on, begin at its key start, and the last upper are for the second half of the panel.
 func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys, ahead *tile.Rows) {
 	scores := w.scores[(edge.From-start)*p.width():]
-	if upper <= fewUpper {
-		upper = 0
-	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
 	score(&w.ignored, scores, p.q, keys, edge, upper, ahead)
@@ -266,6 +263,9 @@ var nothing tile.Rows
 // score computes the scores of a panel of queries with some keys of a tile, the last upper of which are for the second half of
 // the lanes, and raises the maxima of st.
 func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, some sight.Keys, upper int, ahead *tile.Rows) {
+	if upper <= fewUpper {
+		upper = 0
+	}
 	most := tile.Keys
 	if work := st.Width * keys.Dim; work*most > callWork {
 		most = callWork / work
