@@ -220,6 +220,19 @@ func (a *Asm) TRN2(d, n, m V)  { a.op(define, "VTRN2", m.in("S4"), n.in("S4"), d
 func (a *Asm) ZIP1D(d, n, m V) { a.op(define, "VZIP1", m.in("D2"), n.in("D2"), d.in("D2")) }
 func (a *Asm) ZIP2D(d, n, m V) { a.op(define, "VZIP2", m.in("D2"), n.in("D2"), d.in("D2")) }
 
+// CMTSTB sets the bytes of d where n and m share a bit to all ones, and others to 0. SLIB sets the bits of each byte of d, but
+// the low ones, to those of n shifted left by as many. ZIP1B, ZIP2B, ZIP1H and ZIP2H interleave the bytes and halves of words
+// of n and m: those of the low half of the registers, and of the high one.
+func (a *Asm) CMTSTB(d, n, m V) { a.op(define, "VCMTST", m.in("B16"), n.in("B16"), d.in("B16")) }
+func (a *Asm) SLIB(d, n V, bits int) {
+	inRange("shift", bits, 0, 7)
+	a.op(update, "VSLI", constant("$%d", bits), n.in("B16"), d.in("B16"))
+}
+func (a *Asm) ZIP1B(d, n, m V) { a.op(define, "VZIP1", m.in("B16"), n.in("B16"), d.in("B16")) }
+func (a *Asm) ZIP2B(d, n, m V) { a.op(define, "VZIP2", m.in("B16"), n.in("B16"), d.in("B16")) }
+func (a *Asm) ZIP1H(d, n, m V) { a.op(define, "VZIP1", m.in("H8"), n.in("H8"), d.in("H8")) }
+func (a *Asm) ZIP2H(d, n, m V) { a.op(define, "VZIP2", m.in("H8"), n.in("H8"), d.in("H8")) }
+
 // HalfToX moves half of a vector, 64 bits, to a general register.
 func (a *Asm) HalfToX(x X, n V, half int) {
 	inRange("half", half, 0, 1)

@@ -36,6 +36,7 @@ var files = []struct {
 	{"convert", genConvert},
 	{"matmul", genMatMul},
 	{"panel", genPanel},
+	{"hide", genHide},
 	{"score", genScore},
 	{"edit", genEdit},
 	{"weight", genWeight},

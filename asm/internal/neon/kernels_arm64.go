@@ -582,6 +582,9 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, _, n int) (seen int) {
 	race.WriteVar(lanes)
 	race.ReadAt(mask, offset[:PanelWidth], n)
+	if n >= 16 {
+		return packMask(lanes, &mask[0], offset, n)
+	}
 	return tile.PackMask(lanes, mask, offset, PanelWidth, n)
 }
 
@@ -819,7 +822,10 @@ func HideRow(s []float32, mask []bool) (hides bool) {
 	mask = mask[:len(s)]
 	race.Write(s, len(s))
 	race.Read(mask, len(s))
-	return tile.HideRow(s, mask)
+	if len(s) < 16 {
+		return tile.HideRow(s, mask)
+	}
+	return hideRow(&s[0], &mask[0], len(s)) != 0
 }
 
 // RowWeights is [tile.RowWeights].
