@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
 )
@@ -25,8 +26,8 @@ type Plan struct {
 
 // String describes the plan in a line.
 func (p Plan) String() string {
-	return fmt.Sprintf("%s: %d items for %d workers; %s; tiles of %d keys: %d computed, %d of them masked, %d skipped; %d bytes of scratch memory",
-		p.Backend, p.Items, p.Workers, p.Path, tile.Keys, p.Computed, p.Masked, p.Skipped, p.Scratch)
+	return fmt.Sprintf("%s: %s for %s; %s; tiles of %d keys: %d computed, %d of them masked, %d skipped; %d bytes of scratch memory",
+		p.Backend, plan.Count(p.Items, "item"), plan.Count(p.Workers, "worker"), p.Path, tile.Keys, p.Computed, p.Masked, p.Skipped, p.Scratch)
 }
 
 // Explain returns what [Attention] does with these arguments and some dst. It takes the memory of one worker, and the

@@ -315,7 +315,15 @@ func (p *Plan) Item(it *Item, i, n int) {
 
 // String describes the plan in a line.
 func (p Plan) String() string {
-	return fmt.Sprintf("%d items for %d workers; %s", p.Items, p.Workers, p.Path())
+	return fmt.Sprintf("%s for %s; %s", Count(p.Items, "item"), Count(p.Workers, "worker"), p.Path())
+}
+
+// Count returns a number of things in words, as "1 item" or "2 items".
+func Count(n int, one string) string {
+	if n != 1 {
+		one += "s"
+	}
+	return fmt.Sprint(n, " ", one)
 }
 
 // Path describes how sequences are cut.
@@ -329,7 +337,11 @@ func (p *Plan) Path() string {
 		if b.Len() > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%d sequences: %d queries of each of %d KV heads, %d an item", n, c.Rows, p.kvHeads, c.ItemRows)
+		queries := "queries"
+		if c.Rows == 1 {
+			queries = "query"
+		}
+		fmt.Fprintf(&b, "%s: %d %s of each of %s, %d an item", Count(n, "sequence"), c.Rows, queries, Count(p.kvHeads, "KV head"), c.ItemRows)
 		if c.Together > 1 {
 			fmt.Fprintf(&b, ", %d items together", c.Together)
 		}
