@@ -80,7 +80,6 @@ func (d *Desk) Share(c Call, t Task) {
 		s := &d.alone
 		s.Items, s.Stop, s.workers = c.Items, c.Stop, 1 // all that one goroutine asks for
 		s.inRuns, _ = t.(InRuns)
-		s.next.Store(0)
 		s.caller = Hand{shared: s}
 		t.Work(&s.caller)
 		s.Stop, s.inRuns = nil, nil
@@ -242,6 +241,7 @@ type Hand struct {
 	shared   *shared
 	number   int // 0 is the caller
 	first, n int // the items that it has claimed
+	next     int // item to be claimed, where h is alone
 }
 
 // Caller reports whether h is of the goroutine that called Share.
@@ -261,16 +261,22 @@ func (h *Hand) Next() (first, n int, ok bool) {
 	if s.Adapt && h.number > 0 && h.number >= max(1, s.processors/int(max(1, inFlight.Load()))) {
 		return 0, 0, false // other calls came
 	}
+	if s.workers == 1 { // without an atomic operation, which takes as long as much of a short item
+		if first = h.next; first >= s.Items {
+			return 0, 0, false
+		}
+		_, start, size, block := s.run(first)
+		h.first, h.n = first, min(block, start+size-first)
+		h.next += h.n
+		return first, h.n, true
+	}
 	for {
 		first = int(s.next.Load())
 		if first >= s.Items {
 			return 0, 0, false
 		}
 		_, start, size, block := s.run(first)
-		n = min(block, start+size-first)
-		if s.workers > 1 { // fewer towards the end, so that all finish together
-			n = max(1, min(n, (s.Items-first)/(4*s.workers)))
-		}
+		n = max(1, min(block, start+size-first, (s.Items-first)/(4*s.workers))) // fewer towards the end, so that all finish together
 		if s.next.CompareAndSwap(int64(first), int64(first+n)) {
 			h.first, h.n = first, n
 			return first, n, true

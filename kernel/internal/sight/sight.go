@@ -27,6 +27,11 @@ type Lengths struct {
 	QueryOffsets, KeyOffsets []int // sequence i is the rows [o[i], o[i+1]) of the only batch member
 }
 
+// None reports whether nothing is said.
+func (l *Lengths) None() bool {
+	return l.Start == nil && l.KeyLen == nil && l.QueryLen == nil && l.QueryOffsets == nil && l.KeyOffsets == nil
+}
+
 // Sequences appends the sequences of tensors to s.
 func (l *Lengths) Sequences(s []Sequence, batch, queries, keys int) []Sequence {
 	n := batch

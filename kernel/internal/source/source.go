@@ -19,6 +19,12 @@ func (t *Tensor) At(batch, head, i int) int {
 	return batch*t.BatchStride + head*t.HeadStride + i*t.LenStride
 }
 
+// Like reports whether t differs from x in no more than its Data.
+func (t *Tensor) Like(x *Tensor) bool {
+	return t.Batch == x.Batch && t.Heads == x.Heads && t.Len == x.Len && t.Dim == x.Dim &&
+		t.BatchStride == x.BatchStride && t.HeadStride == x.HeadStride && t.LenStride == x.LenStride
+}
+
 // Rows sets r to the keys or values from number first of a sequence on, at most n, in one head; t is the
 // tensor of the keys or of the values.
 func (t *Tensor) Rows(r *tile.Rows, s *sight.Sequence, head, first, n int) {

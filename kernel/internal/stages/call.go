@@ -45,6 +45,7 @@ type Call struct {
 	sinks     []float32 // in units of log 2
 	sequences []sight.Sequence
 	plan      plan.Plan
+	planned   shape   // of which these two are, as one call is often like the last one
 	shared    []merge // of the KV heads whose keys are split among items
 	desk      queue.Desk
 	own       worker // of the goroutine of the call
@@ -69,19 +70,58 @@ func (c *Call) begin() {
 	c.scale = generic.Log2Scale(a.Scale)
 	c.edit.set(&c.Arguments)
 	c.sinks = appendLog2(c.sinks[:0], a.Sinks)
+	s := plan.Shape{
+		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied() || c.V.Copied(), Sight: &c.Sight, Workers: queue.Workers(a.Workers),
+		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
+	}
+	trims := a.Sinks == nil || !c.saves() // else of rows that see no key that of their sink is saved
+	if c.planned.is(a, &s, trims) {
+		return
+	}
+	c.planned.known = false
 	c.sequences = a.Lengths.Sequences(c.sequences[:0], a.Q.Batch, a.Queries, a.K.Len)
 	for i := range c.sequences {
 		s := &c.sequences[i]
 		s.Cut(a.First, a.Q.Len)
 		s.CountFrom(a.FirstKey)
-		if a.Sinks == nil || !c.saves() { // of rows that see no key that of their sink is saved
+		if trims {
 			c.Sight.Trim(s)
 		}
 	}
-	c.plan.Set(&plan.Shape{
-		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied() || c.V.Copied(), Sequences: c.sequences, Sight: &c.Sight, Workers: queue.Workers(a.Workers),
-		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
-	})
+	s.Sequences = c.sequences
+	c.plan.Set(&s)
+	c.planned.set(a, &s, trims)
+}
+
+// A shape is all that the sequences and the plan of a call without Lengths depend on.
+type shape struct {
+	known                    bool
+	trims                    bool          // sequences to the queries that may see a key
+	plan                     plan.Shape    // without what follows
+	q, k, v                  source.Tensor // without their Data
+	sight                    sight.Rule    // without its mask
+	first, queries, firstKey int
+}
+
+// set makes s that of a call, if it has no Lengths.
+func (s *shape) set(a *Arguments, p *plan.Shape, trims bool) {
+	if !a.Lengths.None() {
+		return
+	}
+	s.known, s.trims, s.plan, s.sight = true, trims, *p, a.Sight
+	s.q, s.k, s.v, s.first, s.queries, s.firstKey = a.Q, a.K.Tensor, a.V.Tensor, a.First, a.Queries, a.FirstKey
+	s.q.Data, s.k.Data, s.v.Data, s.sight.Mask = nil, nil, nil, sight.Mask{}
+	s.plan.Q, s.plan.K, s.plan.V, s.plan.Sight, s.plan.Sequences = nil, nil, nil, nil, nil
+}
+
+// is reports whether s is that of a call. It compares field by field, in place, as a copy of what has just been written
+// waits for it.
+func (s *shape) is(a *Arguments, p *plan.Shape, trims bool) bool {
+	return s.known && a.Lengths.None() && s.trims == trims &&
+		s.plan.Copied == p.Copied && s.plan.Workers == p.Workers && s.plan.Wide == p.Wide && s.plan.Scalar == p.Scalar &&
+		s.first == a.First && s.queries == a.Queries && s.firstKey == a.FirstKey &&
+		s.sight.Causal == a.Sight.Causal && s.sight.Window == a.Sight.Window && s.sight.Left == a.Sight.Left && s.sight.Right == a.Sight.Right &&
+		s.q.Like(&a.Q) && s.k.Like(&a.K.Tensor) && s.v.Like(&a.V.Tensor)
 }
 
 // numbered reports whether rows need their numbers.
