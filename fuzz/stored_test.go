@@ -22,18 +22,35 @@ var stored = []struct {
 // cacheFeatures are what a cache takes in this test: one sequence, all that hides keys and edits scores.
 const cacheFeatures = All &^ (Batches | Lengths | Offsets | Dropouts)
 
-// storedRatio returns the largest error of attention over a cache with the keys and values of a case beside exact attention over
-// the case itself, in units of what as says.
-func storedRatio(t testing.TB, c *Case, typ kernel.Type, as Element) (worst float64) {
+// storedOutputs returns attention over a cache with the keys and values of a case and, if typ has 16 bits, over tensors of it.
+func storedOutputs(t testing.TB, c *Case, typ kernel.Type) (outs [][]float32) {
 	const page = 16
 	cache, err := kernel.NewCache(kernel.CacheConfig{KVHeads: c.KVHeads, Dim: c.Dim, VDim: c.VDim, Type: typ, Tokens: ceilDiv(c.Keys, page) * page, PageTokens: page})
 	require.NoError(t, err)
 	s := cache.NewSequence()
 	q, k, v, o := kernelCall(c, 1)
 	require.NoError(t, s.Append(k, v))
-	dst := kernel.Tensor{Data: make([]float32, c.Heads*c.Queries*c.VDim), Batch: 1, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}
-	require.NoError(t, cache.Attention(dst, q, []*kernel.Sequence{s}, o))
+	dst := func() kernel.Tensor {
+		outs = append(outs, make([]float32, c.Heads*c.Queries*c.VDim))
+		return kernel.Tensor{Data: outs[len(outs)-1], Batch: 1, Heads: c.Heads, Len: c.Queries, Dim: c.VDim}
+	}
+	require.NoError(t, cache.Attention(dst(), q, []*kernel.Sequence{s}, o))
+	to := map[kernel.Type]func(dst []uint16, src []float32){kernel.Float16: kernel.ToFloat16, kernel.BFloat16: kernel.ToBFloat16}[typ]
+	if to == nil {
+		return outs
+	}
+	half := func(x kernel.Tensor) kernel.HalfTensor {
+		h := kernel.HalfTensor{Type: typ, Data: make([]uint16, len(x.Data)), Batch: x.Batch, Heads: x.Heads, Len: x.Len, Dim: x.Dim,
+			BatchStride: x.BatchStride, HeadStride: x.HeadStride, LenStride: x.LenStride}
+		to(h.Data, x.Data)
+		return h
+	}
+	require.NoError(t, kernel.AttentionHalf(dst(), q, half(k), half(v), o))
+	return outs
+}
 
+// storedRatio returns the largest error of storedOutputs beside exact attention over the case itself, in units of what as says.
+func storedRatio(t testing.TB, c *Case, typ kernel.Type, as Element) (worst float64) {
 	read := *c
 	m := &cacheModel{config: kernel.CacheConfig{Type: typ}}
 	read.K, read.V = nil, nil
@@ -47,22 +64,27 @@ func storedRatio(t testing.TB, c *Case, typ kernel.Type, as Element) (worst floa
 	require.NoError(t, err)
 	computed, err := read.Exact(&Kernel)
 	require.NoError(t, err)
-	for row, out := range chunks(dst.Data, c.VDim) {
+	outs := storedOutputs(t, c, typ)
+	for row := range c.Heads * c.Queries {
 		head, i := row/c.Queries, row%c.Queries
 		kv := head / (c.Heads / c.KVHeads) * c.Keys
 		e, _ := c.edit(0, head, c.sequences(0)[0], i)
 		off := Storing(c.Q[row*c.Dim:][:c.Dim], chunks(c.K, c.Dim)[kv:][:c.Keys], chunks(c.V, c.VDim)[kv:][:c.Keys], c.Scale, e, as)
-		for col, y := range out {
+		for col, bound := range off {
 			at := row*c.VDim + col
-			if bound := off[col] + computed.Out.Bound[at]; !math.IsInf(bound, 1) && !math.IsNaN(bound) {
-				worst = math.Max(worst, Ratio(y, exact.Out.Want[at], bound))
+			if bound += computed.Out.Bound[at]; math.IsInf(bound, 1) || math.IsNaN(bound) {
+				continue
+			}
+			for _, out := range outs {
+				worst = math.Max(worst, Ratio(out[at], exact.Out.Want[at], bound))
 			}
 		}
 	}
 	return worst
 }
 
-// Attention over a cache of any content and with all options is as near to attention over what was appended as its type allows.
+// Attention over a cache of any content or tensors of 16 bits, with all options, is as near to attention over what was stored as
+// the type allows.
 func FuzzStored(f *testing.F) {
 	for kind := range Kinds {
 		for i, size := range sizes[:17] {
