@@ -709,6 +709,10 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		blocks, half = 1, n-block/2
 	}
 	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	if n < block && stride == dim { // no more than n, again and again: a page may end there
+		a.row = 2 * n * dim
+		a.wrap = -a.row
+	}
 	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
@@ -744,6 +748,10 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		blocks, half = 1, n-block/2
 	}
 	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	if n < block && stride == dim { // no more than n, again and again: a page may end there
+		a.row = 2 * n * dim
+		a.wrap = -a.row
+	}
 	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
@@ -780,6 +788,10 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 		blocks, half = 1, n-block/2
 	}
 	a := keysAhead(run{1, dim, stride, block, blocks}, k.Next)
+	if n < block && stride == dim { // no more than n, again and again: a page may end there
+		a.row = 1 * n * dim
+		a.wrap = -a.row
+	}
 	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
