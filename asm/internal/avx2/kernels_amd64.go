@@ -1171,7 +1171,11 @@ func (r run) ahead(bytes, step, next int) ahead {
 	a.far = max(1, min(r.blocks, bytes/(r.rows*r.size*r.dim)))
 	a.distance = a.far * r.rows * r.size * r.stride
 	a.jump = r.size * (next - r.blocks*r.rows*r.stride)
-	if r.stride == r.dim { // else the next block is where it seems to be, as pages are packed
+	switch {
+	case r.stride != r.dim: // the next block is where it seems to be, as pages are packed
+	case r.blocks*r.rows*r.size*r.dim < bytes: // what is read next is too far for L1: the last block again
+		a.turn = -r.rows * r.size * r.stride
+	default:
 		a.turn = a.jump
 	}
 	return a
