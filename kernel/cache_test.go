@@ -341,6 +341,38 @@ func TestCacheHiddenPages(t *testing.T) {
 	}
 }
 
+// Pages that are neighbours are read together, up to the end of a tile: rows have the bits of those whose pages all are.
+func TestCacheRuns(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 81))
+	const page, n = generic.TileKeys / 2, 2*generic.TileKeys + 50
+	for typ := Float32; typ <= Int8; typ++ {
+		for _, dim := range []int{16, 20} { // read as they are stored, and not
+			c := newCache(t, CacheConfig{KVHeads: 2, Dim: dim, Tokens: 3 * (n + page), PageTokens: page, Type: typ})
+			k, v := newTensor(r, 1, 2, n, dim, tight, asmtest.Normal), newTensor(r, 1, 2, n, dim, tight, asmtest.Normal)
+			whole := grown(t, c, k, v)
+			s, other := c.NewSequence(), c.NewSequence()
+			for from := 0; from < n; {
+				some := min(n-from, page)
+				if from == page { // both pages beside each other, across the end of a tile
+					some = 2 * page
+				}
+				require.NoError(t, s.Append(view(k, 0, 1, 0, 2, from, some), view(v, 0, 1, 0, 2, from, some)))
+				require.NoError(t, other.Append(view(k, 0, 1, 0, 2, 0, page), view(v, 0, 1, 0, 2, 0, page)))
+				from += some
+			}
+			for _, queries := range []int{1, 4, 8, 40} {
+				q := newTensor(r, 1, 2, queries, dim, tight, asmtest.Normal)
+				want, got := explicit(q), explicit(q)
+				want.Data, got.Data = make([]float32, len(q.Data)), make([]float32, len(q.Data))
+				o := &Options{Causal: true, Workers: 1}
+				require.NoError(t, c.Attention(want, q, []*Sequence{whole}, o))
+				require.NoError(t, c.Attention(got, q, []*Sequence{s}, o))
+				asmtest.Equal(t, want.Data, got.Data, "type %d, rows of %d, %d queries", typ, dim, queries)
+			}
+		}
+	}
+}
+
 // A shard that is in a cache, merged with one that is not, gives what one call gives.
 func TestCachePartial(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 81))

@@ -220,6 +220,17 @@ func TestPartialBytes(t *testing.T) {
 	}
 }
 
+// The states of a shard take at most as many bytes as a limit, or 64 times its tensors: the first size beyond is refused.
+func TestPartialStatesLimit(t *testing.T) {
+	const dim = 1<<10 - 2
+	q, k, v := Tensor{Batch: 2, Heads: 4, Len: 1 << 13, Dim: 4}, Tensor{}, Tensor{Dim: dim} // 2^28 bytes a span
+	require.NoError(t, checkStates(&q, &k, &v, 3), "and sinks")
+	require.ErrorContains(t, checkStates(&q, &k, &v, 4), fmt.Sprintf("more than %d bytes", 1<<30))
+	q.Data, k.Data, v.Data = make([]float32, 3<<20), make([]float32, 2<<20), make([]float32, 1<<20)
+	require.NoError(t, checkStates(&q, &k, &v, 5))
+	require.ErrorContains(t, checkStates(&q, &k, &v, 6), fmt.Sprintf("more than %d bytes", 3<<29))
+}
+
 // The zero value is the identity of Merge. What is refused changes nothing.
 func TestPartialMerge(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 61))
@@ -249,6 +260,8 @@ func TestPartialMerge(t *testing.T) {
 		return &c
 	}
 	copied := *a
+	later := *b
+	require.ErrorContains(t, b.Merge(&later), fmt.Sprintf("from number %d on are in both", span))
 	for _, c := range []struct {
 		o    *Partial
 		want string

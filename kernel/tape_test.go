@@ -454,7 +454,11 @@ func TestBadTape(t *testing.T) {
 	l := newLayer(r, 8, 2, 2, 4, 4, 6, true, asmtest.Normal)
 	other := newLayer(r, 8, 2, 2, 4, 4, 0, false, asmtest.Normal)
 	x, dst := newMatrix(r, 5, 8, 8, asmtest.Normal), newMatrix(r, 5, 6, 6, asmtest.Normal)
-	var tape, empty, plain Tape
+	beside := newLayer(r, 8, 2, 2, 4, 4, 6, true, asmtest.Normal)
+	memory := newMatrix(r, 5, 8, 8, asmtest.Normal)
+	beside.Memory = &memory
+	var tape, empty, plain, besides Tape
+	require.NoError(t, beside.ForwardTape(dst, x, &besides, nil))
 	require.EqualError(t, l.ForwardTape(dst, x, nil, nil), "attn: the *Tape is nil")
 	require.EqualError(t, (*SelfAttention)(nil).ForwardTape(dst, x, &tape, nil), "attn: the *SelfAttention is nil, want a layer")
 	require.EqualError(t, l.ForwardTape(dst, x, &tape, &Options{Stats: make([]float32, 20)}), "attn: Options.Stats has 20 elements, want nil: the Tape keeps them")
@@ -494,6 +498,14 @@ func TestBadTape(t *testing.T) {
 			return l, &tape
 		}},
 		{"attn: grad.Memory is 5 x 8, want nil as in the layer", func(g *SelfAttention, _, _ *Matrix) (*SelfAttention, *Tape) { g.Memory = &x; return l, &tape }},
+		{"attn: grad.Memory is 4 x 8, want 5 x 8 as Memory", func(g *SelfAttention, _, _ *Matrix) (*SelfAttention, *Tape) {
+			g.Memory = &Matrix{4, 8, 8, make([]float32, 40)}
+			return beside, &besides
+		}},
+		{"attn: grad.BK has 7 elements, want 8 as BK", func(g *SelfAttention, _, _ *Matrix) (*SelfAttention, *Tape) {
+			g.Memory, g.BK = &Matrix{5, 8, 8, make([]float32, 40)}, g.BK[:7]
+			return beside, &besides
+		}},
 		{"attn: grad.WO is 8 x 6, want 0 x 0 as WO", func(g *SelfAttention, _, ddst *Matrix) (*SelfAttention, *Tape) {
 			*ddst, g.BQ, g.BK, g.BV = newMatrix(r, 5, 8, 8, asmtest.Normal), nil, nil, nil
 			return other, &plain
