@@ -617,7 +617,7 @@ func LayerNorm(x, gain, bias []float32, eps float32) (want, bound []float64) {
 	g := gamma(k + 2)
 	R := math.Sqrt(variance + C*C)
 	e := g*R*R + 2*C*g*R + g*R*g*R + 2*eta
-	return normalized(x, gain, bias, mean, variance, float64(eps), e, size+n*variance+n*C*C, func(d, V float64) float64 {
+	return normalized(x, gain, bias, moments{mean, variance + float64(eps), e, size + n*variance + n*C*C}, func(d, V float64) float64 {
 		return (u*(math.Abs(d)+C)+g*R+2*u*(C+g*R))/math.Sqrt(V) + eta
 	})
 }
@@ -630,15 +630,21 @@ func RMSNorm(x, gain []float32, eps float32) (want, bound []float64) {
 		squares += float64(v) * float64(v)
 	}
 	e := gamma(additions(len(x))+2)*squares/n + 2*eta
-	return normalized(x, gain, nil, 0, squares/n, float64(eps), e, squares, func(_, _ float64) float64 { return 0 })
+	return normalized(x, gain, nil, moments{0, squares/n + float64(eps), e, squares}, func(_, _ float64) float64 { return 0 })
 }
 
-// normalized is the last step of the norms: size bounds the sums that may overflow, off the error of what is multiplied by
-// 1/sqrt(V).
-func normalized(x, gain, bias []float32, mean, variance, eps, e, size float64, off func(d, V float64) float64) (want, bound []float64) {
-	V := variance + eps
-	h := 1/math.Sqrt(1-e/V) - 1
-	trusted := e < V/2 && 2*size <= math.MaxFloat32 && 1/math.Sqrt(V) < 0x1p120
+// moments are what a row is normalized by.
+type moments struct {
+	mean, V float64 // V is the variance, or mean of squares, and eps
+	e       float64 // bounds the error of V
+	size    float64 // bounds the sums that may overflow
+}
+
+// normalized is the last step of the norms: off bounds the error of what is multiplied by 1/sqrt(V).
+func normalized(x, gain, bias []float32, m moments, off func(d, V float64) float64) (want, bound []float64) {
+	mean, V := m.mean, m.V
+	h := 1/math.Sqrt(1-m.e/V) - 1
+	trusted := m.e < V/2 && 2*m.size <= math.MaxFloat32 && 1/math.Sqrt(V) < 0x1p120
 	want, bound = make([]float64, len(x)), make([]float64, len(x))
 	for i, v := range x {
 		f, b := 1.0, 0.0

@@ -256,7 +256,7 @@ func gradientRow(order *Order, g *generic.AttentionGradient, q *generic.Gradient
 	}
 	gv := gamma(products)
 	if !order.kernel {
-		e = max(e, mixedDelta(x, edits, q.DO, v, size, delta, gv))
+		e = max(e, (1+u)*size*mixedDelta(x, edits, q.DO, v, gv)+u*size*math.Abs(delta)+eta)
 	}
 	for j, row := range v {
 		dot, a, sum := weighted(edits, x.keys[j], q.DO, row)
@@ -289,9 +289,9 @@ func weighted(e *generic.RowEdit, j int, dO, value []float32) (dot, a, sum float
 	return dot, a, sum
 }
 
-// mixedDelta bounds the error of scale*D as the sum of P*dP: dP is off by gv*sum |dO_c*v_jc| and underflows, P by dp, and
+// mixedDelta bounds the error of D as the sum of P*dP: dP is off by gv*sum |dO_c*v_jc| and underflows, P by dp, and
 // the sum of n by gamma(n+2).
-func mixedDelta(x *scoreGradient, edits *generic.RowEdit, dO []float32, v [][]float32, size, delta, gv float64) (e float64) {
+func mixedDelta(x *scoreGradient, edits *generic.RowEdit, dO []float32, v [][]float32, gv float64) (e float64) {
 	gn := gamma(len(v) + 2)
 	for j, row := range v {
 		dot, a, sum := weighted(edits, x.keys[j], dO, row)
@@ -299,7 +299,7 @@ func mixedDelta(x *scoreGradient, edits *generic.RowEdit, dO []float32, v [][]fl
 		most := (x.p[j] + x.dp[j]) * (math.Abs(dot) + off)
 		e += most - x.p[j]*math.Abs(dot) + gn*most + eta
 	}
-	return (1+u)*size*e + u*size*math.Abs(delta) + eta
+	return e
 }
 
 func zeros(rows [][]float32) (all [][]float64) {

@@ -295,7 +295,7 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 					switch from := p.b.Data[min(first*p.b.Stride+col+j, len(p.b.Data)):]; {
 					case block > 0:
 					case p.transB:
-						packTransposed(b.floats, p.b, col+j, first, k, width, &buf.offset)
+						packTransposed(b.floats, Matrix{p.b.Rows, k, p.b.Stride, p.b.Data[first:]}, col+j, width, &buf.offset)
 					case width <= n-j && !p.flip:
 						b.loose = tile.Rows{Data: from, Len: k, Dim: width, Stride: p.b.Stride}
 					default:

@@ -147,7 +147,7 @@ func packNamed(name string, b Matrix, opts *PackOptions) (*Packed, error) {
 		if opts.Trans {
 			for j, width := 0, 0; j < p.cols; j += width {
 				width = p.widthAt(j)
-				packTransposed(block[j*k:], b, j, first, k, width, &offset)
+				packTransposed(block[j*k:], Matrix{b.Rows, k, b.Stride, b.Data[first:]}, j, width, &offset)
 			}
 		} else {
 			pack(block, b.Data[first*b.Stride:], b.Stride, k, p.cols)
@@ -283,11 +283,11 @@ func pack(dst, b []float32, stride, k, n int) {
 	}
 }
 
-// packTransposed copies k columns from first on, of the rows of b from row on, into a panel of these rows.
-// Where b has no more rows the panel repeats the last one. dst has room for [tile.Pad] of k.
-func packTransposed(dst []float32, b Matrix, row, first, k, width int, offset *[tile.MaxPanel]int) {
+// packTransposed copies the rows of b from row on into a panel of them. Where b has no more rows the panel repeats the last
+// one. dst has room for [tile.Pad] of b's columns.
+func packTransposed(dst []float32, b Matrix, row, width int, offset *[tile.MaxPanel]int) {
 	for r := range width {
-		offset[r] = min(row+r, b.Rows-1)*b.Stride + first
+		offset[r] = min(row+r, b.Rows-1) * b.Stride
 	}
-	asm.PackPanel(dst, b.Data, offset, width, k, 1)
+	asm.PackPanel(dst, b.Data, offset, width, b.Cols, 1)
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/selfattn/attn/kernel/internal/stages"
@@ -94,6 +95,6 @@ func AttentionScores(dst Matrix, q, k Tensor, batch, head int, queries []int, st
 	if stage < StageSoftCap {
 		a.SoftCap = 0
 	}
-	stages.Scores(dst.Data, dst.Stride, &a, batch, head, queries, stage == StageWeights)
+	stages.Scores(tile.Rows{Data: dst.Data, Len: dst.Rows, Dim: dst.Cols, Stride: dst.Stride}, &a, batch, head, queries, stage == StageWeights)
 	return nil
 }

@@ -63,7 +63,7 @@ type Plan struct {
 	Useful  int // goroutines that the work is worth
 	Group   int // query heads of a KV head
 	Wide    int // queries of the widest panel
-	Shared  int // KV heads of all sequences, if items share the merging of some of them
+	Shared  int // KV heads of all sequences, or 0 where no two items share the merging of a head
 	Scratch Scratch
 
 	kvHeads   int
@@ -74,7 +74,7 @@ type Plan struct {
 // all query heads that share them, against all keys or a part of them.
 type Cut struct {
 	Rows       int  // queries of a KV head, those of all its query heads
-	RestRows   int  // how many of them, the first ones, go row by row
+	RestRows   int  // how many of Rows, the first ones, go row by row
 	ItemRows   int  // queries of an item and KV head
 	Blocks     int  // items along the queries of a KV head
 	Together   int  // items of neighbouring queries that are computed at once
@@ -253,7 +253,7 @@ type Item struct {
 	Row, Rows   int        // the first query of each KV head, and how many
 	RestRows    int        // how many of Rows, the first ones, go row by row
 	Keys        sight.Keys // that the item is compared with
-	Part        int        // the number of these keys among the parts
+	Part        int        // the number of Keys among the parts of the sequence
 }
 
 // find returns the sequence of item i.

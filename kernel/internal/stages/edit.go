@@ -66,8 +66,8 @@ func (e *edit) hides() bool { return e.bias != nil }
 type edited struct {
 	position [tile.MaxPanel]int32 // among all keys
 	slope    [tile.MaxPanel]float32
-	bias     [tile.MaxPanel]int // where that of each begins, as keys count
-	same     bool               // all of them begin there
+	bias     [tile.MaxPanel]int // where the bias of each query begins, as keys count
+	same     bool               // the biases of all queries begin at the same place
 }
 
 // load takes n rows from the first on. Those beyond the last one repeat it.

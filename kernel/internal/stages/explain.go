@@ -12,8 +12,8 @@ import (
 // Tiles counts tiles of keys, once for each panel or few rows of a KV head that are together.
 type Tiles struct {
 	Computed int
-	Masked   int // of these, where some key is hidden from some query and not from all
-	Skipped  int // since no query sees a key of it
+	Masked   int // computed ones that hold a key which is hidden from some query and not from all
+	Skipped  int // not computed, since no query sees a key
 }
 
 // add counts a tile that is computed.

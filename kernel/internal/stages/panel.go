@@ -21,8 +21,8 @@ type panel struct {
 	draw     tile.Draw // of dropout
 	q, acc   []float32 // [Dim][width] and [VDim][width]
 	started  bool      // some tile of the span has been computed, of which the first one sets acc but for its padding
-	nan      bool      // of spans that have ended some output is NaN
-	total    total     // of these spans
+	nan      bool      // some output is NaN, or some mix of a span that has ended
+	total    total     // of the spans that have ended
 }
 
 // load packs n queries from row on, of the rows of a KV head, into the last lanes. Those before them repeat the
@@ -207,7 +207,7 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 	}
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
-		w.scoreEdge(p, any.From, sight.Keys{From: any.From, To: all.From}, 0, first, keys, &nothing)
+		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, &nothing)
 	}
 	if all.To < any.To {
 		if !seen.Masked {
@@ -216,14 +216,17 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 		if all.Len() > 0 {
 			ahead = &nothing // done
 		}
-		w.scoreEdge(p, any.From, sight.Keys{From: all.To, To: any.To}, seen.Upper, first, keys, ahead)
+		w.scoreEdge(p, seen, sight.Keys{From: all.To, To: any.To}, first, keys, ahead)
 	}
 }
 
-// scoreEdge computes the scores of keys that some lanes do not see, as w.lanes tells; those of the tile,
-// from key number first on, begin at its key start, and the last upper are for the second half of the panel.
-func (w *worker) scoreEdge(p *panel, start int, edge sight.Keys, upper, first int, keys, ahead *tile.Rows) {
-	scores := w.scores[(edge.From-start)*p.width():]
+// scoreEdge computes the scores of the keys edge of the tile from key number first on, before or behind those that all
+// lanes see, and hides them from the lanes that w.lanes does not name.
+func (w *worker) scoreEdge(p *panel, seen *sight.Cover, edge sight.Keys, first int, keys, ahead *tile.Rows) {
+	scores, upper := w.scores[(edge.From-seen.Any.From)*p.width():], 0
+	if edge.To == seen.Any.To {
+		upper = seen.Upper
+	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
 	score(&w.ignored, scores, p.q, keys, edge, upper, ahead)

@@ -139,7 +139,7 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 
 // A part is a tile of one KV head, for those of its rows that see a key of it.
 type part struct {
-	row, rows int        // the first of them, and how many
+	row, rows int        // the first row that sees a key, and how many rows
 	slot      int        // where their scores and mixes begin, in rows
 	before    int        // rows before them whose scores are computed too, for want of queries behind them
 	first     int        // the first key of the tile, from which the others count

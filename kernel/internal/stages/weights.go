@@ -10,17 +10,17 @@ import (
 	"github.com/selfattn/attn/kernel/internal/source"
 )
 
-// Scores sets the rows of dst, stride apart, to the scores of chosen queries in one head with all keys, in natural
-// units, or to their weights. It walks the stages of a row and stops before weigh or mix. Hidden keys have what no
+// Scores sets the rows of dst to the scores of chosen queries in one head with all keys, in natural units, or to their
+// weights. It walks the stages of a row and stops before weigh or mix. Hidden keys have what no
 // weight is: -Inf or 0. Dst and V of a are not used.
-func Scores(dst []float32, stride int, a *Arguments, batch, head int, queries []int, weigh bool) {
+func Scores(dst tile.Rows, a *Arguments, batch, head int, queries []int, weigh bool) {
 	one := a.member(batch)
 	one.Dst, one.V, one.Workers, one.LSE, one.Stats = one.Q, one.K, 1, nil, nil
 	c := newCall(&one)
 	w := &c.own
 	w.join(c)
 	for i, query := range queries {
-		row := dst[i*stride:][:c.K.Len]
+		row := dst.Row(i)
 		n := c.sequence(query)
 		if n < 0 {
 			hide(row, weigh)

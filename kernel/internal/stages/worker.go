@@ -15,7 +15,7 @@ type worker struct {
 	memory   []float32    // what the slices below are cut from
 	queries  []float32    // of panels and rows, packed
 	outputs  []float32    // of panels, so far
-	values   []float32    // a tile of them, if copied
+	values   []float32    // of a tile, if copied
 	keys     []float32    // of less than a block for rows
 	scores   []float32    // of a tile, or of parts, and then their weights
 	mixes    []float32    // of parts
