@@ -450,21 +450,24 @@ func TestGradientEdits(t *testing.T) {
 	}
 }
 
-// Heads of packed sequences that share a bias wait for those of their own sequence alone.
-func TestGradientPackedBias(t *testing.T) {
+// Heads share a bias of keys: those of packed sequences wait for those of their own sequence alone, and queries in a window
+// see keys from the middle of a tile on.
+func TestGradientKeyBias(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 60))
 	s := shape{1, 4, 4, 60, 3 * edge, 8, 8}
-	o := Options{QueryOffsets: []int{0, 20, 60}, KeyOffsets: []int{0, edge + 3, 3 * edge}, Bias: &Bias{Data: asmtest.Fill(r, make([]float32, 3*edge), asmtest.Normal)}}
-	p := newProblem(r, s, packedLayout, asmtest.Normal, o)
-	g := newGradient(t, r, p, asmtest.Normal, packedLayout)
-	heads, _, edits := g.contractsOfEdits(p)
-	for _, h := range heads {
-		h.Compute()
-	}
-	for workers := range 4 {
-		g.DBias, p.o.Workers = make([]float32, 3*edge), workers
-		require.NoError(t, AttentionGradient(g, &p.o))
-		asmtest.Equal(t, edits.bias, g.DBias, "%d workers", workers)
+	for _, o := range []Options{{QueryOffsets: []int{0, 20, 60}, KeyOffsets: []int{0, edge + 3, 3 * edge}}, {Window: &Window{30, 5}}} {
+		o.Bias = &Bias{Data: asmtest.Fill(r, make([]float32, 3*edge), asmtest.Normal)}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, o)
+		g := newGradient(t, r, p, asmtest.Normal, packedLayout)
+		heads, _, edits := g.contractsOfEdits(p)
+		for _, h := range heads {
+			h.Compute()
+		}
+		for workers := range 4 {
+			g.DBias, p.o.Workers = make([]float32, 3*edge), workers
+			require.NoError(t, AttentionGradient(g, &p.o))
+			asmtest.Equal(t, edits.bias, g.DBias, "%d workers, %v", workers, p)
+		}
 	}
 }
 
