@@ -123,7 +123,10 @@ var rows = []struct {
 
 const (
 	mostExponential = 1.3
-	mostAttention   = 1.055
+
+	// The aim is 1.05, and NEON takes 1.050: the rest is for what another compiler makes of the Go code, which is a third
+	// of what is not inner loops.
+	mostAttention = 1.055
 )
 
 func main() {
