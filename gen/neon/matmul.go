@@ -77,4 +77,21 @@ func genMatMul(g *gen) {
 		g.MOVI(distance, 0)
 	})
 	g.RET()
+
+	g.Begin("dequantizePanel", "func(dst *float32, src *int8, scale *float32, rows int)",
+		"dequantizePanel converts a panel of so many rows, each column of which has a scale, as [tile.DequantizeInt8].")
+	dst, src, n := g.Param("dst"), g.Param("src"), g.Param("rows")
+	scales, v := g.group(4), g.group(4)
+	g.load(scales, g.Param("scale"), 0)
+	int8s := storedTypes[len(storedTypes)-1]
+	g.Blocks(n, 1, func() {
+		for i := range v {
+			int8s.load(g, v[i], mem(src, 4*i))
+		}
+		each(g.FMUL, v, v, scales)
+		g.store(v, dst, 0)
+		g.ADDI(src, src, panel)
+		g.ADDI(dst, dst, 4*panel)
+	})
+	g.RET()
 }

@@ -460,9 +460,7 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	race.Read(b, a.Dim*PanelWidth)
 	race.Read(scale, PanelWidth)
 	panel := converted(a.Dim)
-	for i, q := range b[:len(panel.x)] {
-		panel.x[i] = tile.DequantizeInt8(q, scale[i%PanelWidth])
-	}
+	dequantizePanel(&panel.x[0], &b[0], &scale[0], a.Dim)
 	MatMulTile(c, a, start, panel.x, add)
 	panels.Put(panel)
 }

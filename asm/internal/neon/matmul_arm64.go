@@ -7,3 +7,8 @@ package neon
 //
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
+
+// dequantizePanel converts a panel of so many rows, each column of which has a scale, as [tile.DequantizeInt8].
+//
+//go:noescape
+func dequantizePanel(dst *float32, src *int8, scale *float32, rows int)

@@ -1241,3 +1241,45 @@ end4:
 
 rest2:
 	RET
+
+// func dequantizePanel(dst *float32, src *int8, scale *float32, rows int)
+TEXT ·dequantizePanel(SB), NOSPLIT, $0-32
+	MOVD    dst+0(FP), R0
+	MOVD    src+8(FP), R1
+	MOVD    rows+24(FP), R2
+	MOVD    scale+16(FP), R3
+	FLDPQ   (R3), (F0, F1)
+	FLDPQ   32(R3), (F2, F3)
+	CBZ     R2, rest69
+	PCALIGN $16
+
+block68:
+	FMOVS (R1), F4
+	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVS 4(R1), F5
+	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVS 8(R1), F6
+	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVS 12(R1), F7
+	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD  $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD  $0x6e21dca5 // fmul v5.4s, v5.4s, v1.4s
+	WORD  $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
+	WORD  $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	FSTPQ (F4, F5), (R0)
+	FSTPQ (F6, F7), 32(R0)
+	ADD   $16, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block68
+
+rest69:
+	RET
