@@ -280,11 +280,13 @@ func (g *gen) matMulTile(t stored) {
 	c0, a0, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("distance")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))
-	fetch := func(rows, from, to int) { // the lines of these steps, or the first one for a few rows
-		for line := row * from; line < row*to; line += 64 {
-			if g.PREFETCHT1(at(b, distance, 1, line)); rows < 4 {
-				break
-			}
+	fetch := func(rows, from, to int) { // the lines of these steps, or two of them for a few rows
+		apart := 64
+		if rows < 4 {
+			apart = max(64, row*(to-from)/2)
+		}
+		for line := row * from; line < row*to; line += apart {
+			g.PREFETCHT1(at(b, distance, 1, line))
 		}
 	}
 	tiles := &gemm{

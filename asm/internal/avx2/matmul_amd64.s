@@ -1363,6 +1363,7 @@ next58:
 	JNE        next76
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -1476,6 +1477,7 @@ loop84:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop84
@@ -1593,6 +1595,7 @@ next76:
 	JNE        next92
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -1683,6 +1686,7 @@ loop100:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop100
@@ -1767,6 +1771,7 @@ done97:
 next92:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -1835,6 +1840,7 @@ loop114:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop114
@@ -3069,6 +3075,7 @@ next170:
 	JNE        next188
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -3182,6 +3189,7 @@ loop196:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop196
@@ -3299,6 +3307,7 @@ next188:
 	JNE        next204
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -3389,6 +3398,7 @@ loop212:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop212
@@ -3473,6 +3483,7 @@ done209:
 next204:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -3541,6 +3552,7 @@ loop226:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop226
@@ -4881,6 +4893,7 @@ next282:
 	JNE        next300
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5004,6 +5017,7 @@ loop308:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop308
@@ -5129,6 +5143,7 @@ next300:
 	JNE        next316
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5229,6 +5244,7 @@ loop324:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop324
@@ -5321,6 +5337,7 @@ done321:
 next316:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -5399,6 +5416,7 @@ loop338:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop338

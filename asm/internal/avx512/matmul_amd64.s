@@ -4878,6 +4878,7 @@ next238:
 	JNE        next256
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 256(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -4936,6 +4937,7 @@ single257:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+128, SI
 	PREFETCHT1       384(SI)(BX*1)
+	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
 	JNZ              single257
@@ -4989,6 +4991,7 @@ loop264:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       256(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop264
@@ -5094,6 +5097,7 @@ next256:
 	JNE        next272
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 256(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -5140,6 +5144,7 @@ single273:
 	VFMADD231PS.BCST (R9)(R8*1), Z25, Z3
 	ADDQ             $+128, SI
 	PREFETCHT1       384(SI)(BX*1)
+	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+4, R9
 	DECQ             R10
 	JNZ              single273
@@ -5181,6 +5186,7 @@ loop280:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       256(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop280
@@ -5257,6 +5263,7 @@ done277:
 next272:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 256(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -5293,6 +5300,7 @@ single287:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+128, SI
 	PREFETCHT1   384(SI)(BX*1)
+	PREFETCHT1   448(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
 	JNZ          single287
@@ -5326,6 +5334,7 @@ loop294:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+512, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   256(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop294
@@ -9856,6 +9865,7 @@ next524:
 	JNE        next542
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -9967,6 +9977,7 @@ loop550:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop550
@@ -10072,6 +10083,7 @@ next542:
 	JNE        next558
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -10159,6 +10171,7 @@ loop566:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop566
@@ -10235,6 +10248,7 @@ done563:
 next558:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -10304,6 +10318,7 @@ loop580:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop580
@@ -15216,6 +15231,7 @@ next810:
 	JNE        next828
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -15337,6 +15353,7 @@ loop836:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop836
@@ -15450,6 +15467,7 @@ next828:
 	JNE        next844
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -15547,6 +15565,7 @@ loop852:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       128(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop852
@@ -15631,6 +15650,7 @@ done849:
 next844:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 128(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -15710,6 +15730,7 @@ loop866:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+256, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   128(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop866
@@ -20979,6 +21000,7 @@ next1096:
 	JNE        next1114
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -21110,6 +21132,7 @@ loop1122:
 	VFMADD231PS      Z25, Z26, Z5
 	ADDQ             $+128, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop1122
@@ -21231,6 +21254,7 @@ next1114:
 	JNE        next1130
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	LEAQ       (R10)(DI*2), R10
@@ -21338,6 +21362,7 @@ loop1138:
 	VFMADD231PS.BCST 12(R9)(R8*1), Z25, Z3
 	ADDQ             $+128, SI
 	PREFETCHT1       (SI)(BX*1)
+	PREFETCHT1       64(SI)(BX*1)
 	ADDQ             $+16, R9
 	DECQ             R11
 	JNZ              loop1138
@@ -21430,6 +21455,7 @@ done1135:
 next1130:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
 	MOVQ       CX, R9
 	MOVQ       AX, R10
 	ADDQ       DI, R10
@@ -21519,6 +21545,7 @@ loop1152:
 	VFMADD231PS  Z25, Z26, Z1
 	ADDQ         $+128, SI
 	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
 	JNZ          loop1152
