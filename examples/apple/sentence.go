@@ -118,7 +118,7 @@ type appleSentence struct {
 	expected, versus group
 }
 
-var appleSentences = []appleSentence{
+var appleSentences = [...]appleSentence{
 	{[]string{"love", "apple", "phones"}, devices, fruits},
 	{[]string{"love", "apple", "juice"}, fruits, devices},
 }

@@ -114,28 +114,30 @@ func CrossEntropy(d, logits kernel.Matrix, targets []int) float64 {
 // Epsilon is what the norms of a [Stack] add to the mean of squares.
 const Epsilon = 1e-5
 
-// A norm is kernel.RMSNorm with its way back.
-type norm struct {
+// A Norm is kernel.RMSNorm with its way back, and with a gain that is learned where Adam is given it: 1 at first.
+type Norm struct {
 	gain *Param
 	row  []float32
 }
 
-func newNorm(dim int) norm {
-	n := norm{NewParam(rand.New(rand.NewPCG(0, 0)), 1, dim, 0), make([]float32, dim)}
+// NewNorm returns the norm of rows of dim elements.
+func NewNorm(dim int) Norm {
+	n := Norm{NewParam(rand.New(rand.NewPCG(0, 0)), 1, dim, 0), make([]float32, dim)}
 	for i := range n.gain.Value.Data {
 		n.gain.Value.Data[i] = 1
 	}
 	return n
 }
 
-func (n norm) forward(y, x kernel.Matrix) error {
+// Forward sets the rows of y to those of x, normed.
+func (n Norm) Forward(y, x kernel.Matrix) error {
 	return kernel.RMSNorm(y, x, n.gain.Value.Data, Epsilon)
 }
 
-// backward sets dx to the gradient of x, and adds to that of the gain: with r = 1/sqrt(mean of x^2 + eps) and z = dy*gain
+// Backward sets dx, which may be dy, to the gradient of x, and adds to that of the gain: with r = 1/sqrt(mean of x^2 + eps) and z = dy*gain
 //
 //	dx = r*(z - x*(r^2 * mean of z*x))    gain' += dy*x*r
-func (n norm) backward(dx, x, dy kernel.Matrix) {
+func (n Norm) Backward(dx, x, dy kernel.Matrix) {
 	gain, dgain, size := n.gain.Value.Data, n.gain.Grad.Data, float64(x.Cols)
 	for i := range x.Rows {
 		x, dx, dy := Row(x, i), Row(dx, i), Row(dy, i)
@@ -157,14 +159,14 @@ func (n norm) backward(dx, x, dy kernel.Matrix) {
 //	x += Attention(norm(x)) for each layer,    y = norm(x)
 type Stack struct {
 	layers []layer
-	last   norm
+	last   Norm
 	x      []kernel.Matrix // what each norm was given
 	y      kernel.Matrix
 	dx, dy kernel.Matrix
 }
 
 type layer struct {
-	norm
+	norm            Norm
 	weights         [4]*Param // WQ, WK, WV and WO
 	attention, grad kernel.SelfAttention
 	tape            kernel.Tape
@@ -174,10 +176,10 @@ type layer struct {
 // NewStack returns layers with random weights, drawn as those of PyTorch's linear layers are. Queries and keys are rotated by
 // rotary, if that is not nil.
 func NewStack(random *rand.Rand, layers, heads, dim int, rotary *kernel.RotaryTables) *Stack {
-	s := &Stack{layers: make([]layer, layers), last: newNorm(dim)}
+	s := &Stack{layers: make([]layer, layers), last: NewNorm(dim)}
 	for i := range s.layers {
 		l := &s.layers[i]
-		l.norm = newNorm(dim)
+		l.norm = NewNorm(dim)
 		for w := range l.weights {
 			l.weights[w] = NewParam(random, dim, dim, float32(1/math.Sqrt(float64(dim))))
 		}
@@ -191,7 +193,7 @@ func NewStack(random *rand.Rand, layers, heads, dim int, rotary *kernel.RotaryTa
 // Params returns what is learned: of each layer the gain, WQ, WK, WV and WO, then the last gain.
 func (s *Stack) Params() (all []*Param) {
 	for i := range s.layers {
-		all = append(append(all, s.layers[i].gain), s.layers[i].weights[:]...)
+		all = append(append(all, s.layers[i].norm.gain), s.layers[i].weights[:]...)
 	}
 	return append(all, s.last.gain)
 }
@@ -211,7 +213,7 @@ func (s *Stack) Forward(x kernel.Matrix, opts *kernel.Options) (kernel.Matrix, e
 	copy(s.x[0].Data, x.Data)
 	for i := range s.layers {
 		l, in, out := &s.layers[i], s.x[i], s.x[i+1]
-		if err := l.forward(l.normed, in); err != nil {
+		if err := l.norm.Forward(l.normed, in); err != nil {
 			return s.y, err
 		}
 		if err := l.attention.ForwardTape(out, l.normed, &l.tape, opts); err != nil {
@@ -219,19 +221,19 @@ func (s *Stack) Forward(x kernel.Matrix, opts *kernel.Options) (kernel.Matrix, e
 		}
 		Add(out.Data, in.Data)
 	}
-	return s.y, s.last.forward(s.y, s.x[len(s.layers)])
+	return s.y, s.last.Forward(s.y, s.x[len(s.layers)])
 }
 
 // Backward adds to the gradients of the parameters, given that of the vectors which Forward returned, and returns that of x,
 // which is kept until the next call.
 func (s *Stack) Backward(dy kernel.Matrix) (kernel.Matrix, error) {
-	s.last.backward(s.dx, s.x[len(s.layers)], dy)
+	s.last.Backward(s.dx, s.x[len(s.layers)], dy)
 	for i := len(s.layers) - 1; i >= 0; i-- {
 		l := &s.layers[i]
 		if err := l.attention.Backward(&l.grad, s.dy, s.dx, &l.tape); err != nil {
 			return s.dx, err
 		}
-		l.backward(s.dy, s.x[i], s.dy)
+		l.norm.Backward(s.dy, s.x[i], s.dy)
 		Add(s.dx.Data, s.dy.Data)
 	}
 	return s.dx, nil
