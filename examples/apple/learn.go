@@ -46,7 +46,7 @@ var keptOut = strings.Fields("love apple phones juice iphone laptop banana lemon
 // that W_Q and W_K are square, by apple too.
 const (
 	learnSeed        = 1
-	learnStarts      = 5 // the number of seeds, from learnSeed on
+	learnStarts      = 5 // the number of seeds, from learnSeed on, without -quick
 	learnSteps       = 300
 	learnBatch       = 64
 	learnRate        = 1e-3
@@ -196,15 +196,15 @@ func (l *learner) read(s appleSentence) (weights []float32, toward, away float64
 	return m.Data, change(heldOut[s.expected.name]), change(heldOut[s.versus.name]), nil
 }
 
-// showLearning trains the projections from random ones, and shows the two sentences before and after.
-func showLearning(w io.Writer, voc glove.Vocabulary, colours bool) error {
+// showLearning trains the projections from random ones, as often as starts says, and shows the two sentences before and after.
+func showLearning(w io.Writer, voc glove.Vocabulary, starts int, colours bool) error {
 	untrained, err := newLearner(voc, learnSeed)
 	if err != nil {
 		return err
 	}
 	var learned []*learner
 	var first, last float64 // of the first learner
-	for seed := range uint64(learnStarts) {
+	for seed := range uint64(starts) {
 		l, err := newLearner(voc, learnSeed+seed)
 		if err != nil {
 			return err
@@ -241,7 +241,7 @@ func showLearning(w io.Writer, voc glove.Vocabulary, colours bool) error {
 			toward, away = append(toward, to), append(away, from)
 		}
 		drawHeatMaps(w, s.words, maps, colours)
-		fmt.Fprintf(w, "  Apple's cosine changes by    random    learned, from %d random starts\n", learnStarts)
+		fmt.Fprintf(w, "  Apple's cosine changes by    random    learned, from %d random starts\n", starts)
 		for _, line := range []struct {
 			of      group
 			random  float64
@@ -252,7 +252,7 @@ func showLearning(w io.Writer, voc glove.Vocabulary, colours bool) error {
 				sum += x
 			}
 			fmt.Fprintf(w, "  with %-22s%+8.3f   %+.3f (%+.3f to %+.3f)\n", strings.Join(line.of.words, " and "), line.random,
-				sum/learnStarts, slices.Min(line.learned), slices.Max(line.learned))
+				sum/float64(starts), slices.Min(line.learned), slices.Max(line.learned))
 		}
 		fmt.Fprintln(w)
 	}

@@ -51,8 +51,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("unexpected argument %q (put a sentence in quotes)", flags.Arg(0))
 	}
 	plan := speedPlan{sample: 600 * time.Millisecond, longest: 4 * time.Second, dim: *headDim}
-	lengths := "128,256,512,1024,2048,4096"
+	lengths, starts := "128,256,512,1024,2048,4096", learnStarts
 	if *quick {
+		starts = 1
 		plan.sample, plan.longest = 50*time.Millisecond, 500*time.Millisecond
 		lengths = "128,256"
 	}
@@ -96,7 +97,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	fmt.Fprintf(&page, "Every output above has the same bits from the %s backend as from package generic.\n", kernel.Backend())
 	if *sentence == "" {
 		fmt.Fprintln(&page)
-		if err := showLearning(&page, voc, colours); err != nil {
+		if err := showLearning(&page, voc, starts, colours); err != nil {
 			return err
 		}
 	}
