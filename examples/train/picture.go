@@ -8,7 +8,6 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/palette/moreland"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -16,50 +15,71 @@ import (
 	"github.com/selfattn/attn/kernel"
 )
 
-// drawLosses draws the loss of each step, its mean over the last steps, and where that drops below what the character before
-// alone can tell.
-func drawLosses(path string, losses []float64, bigram float64) error {
-	drop := dropStep(losses, bigram)
+// drawLosses draws the losses of each step, their means over the last steps, and where that of copies drops most.
+func drawLosses(path string, losses []textLoss, drop int) error {
 	p := plot.New()
 	p.BackgroundColor = color.White
 	p.Title.Text = "Predicting the characters of Opticks"
 	p.X.Label.Text, p.Y.Label.Text = "step", "loss, nats a character"
-	p.Y.Min, p.Y.Max = 1.4, 3.2
-	var each, means plotter.XYs
-	for i := range losses {
-		for points, y := range map[*plotter.XYs]float64{&each: losses[i], &means: mean(losses[max(0, i+1-smooth) : i+1])} {
-			if y <= p.Y.Max {
-				*points = append(*points, plotter.XY{X: float64(i + 1), Y: y})
-			}
-		}
-	}
-	for _, line := range []struct {
-		points plotter.XYs
-		color  color.RGBA
-		width  vg.Length
+	p.Y.Min, p.Y.Max = 0, 5
+	p.X.Max = 1.02 * float64(len(losses))
+	grey := color.RGBA{0xc8, 0xc8, 0xc8, 0xff}
+	for _, of := range []struct {
+		name  string
+		color color.RGBA
+		loss  func(textLoss) float64
 	}{
-		{each, color.RGBA{0xc0, 0xc0, 0xc0, 0xff}, .5},
-		{means, color.RGBA{0xd5, 0x5e, 0x00, 0xff}, 1.5},
-		{plotter.XYs{{X: 0, Y: bigram}, {X: float64(len(losses)), Y: bigram}}, color.RGBA{0x80, 0x80, 0x80, 0xff}, 1},
-		{plotter.XYs{{X: float64(drop), Y: p.Y.Min}, {X: float64(drop), Y: p.Y.Max}}, color.RGBA{0x00, 0x72, 0xb2, 0xff}, 1},
+		{"text", color.RGBA{0x00, 0x9e, 0x73, 0xff}, func(l textLoss) float64 { return l.text }},
+		{"copies", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, func(l textLoss) float64 { return l.copied }},
 	} {
-		l, err := plotter.NewLine(line.points)
+		var each, means plotter.XYs
+		var last []float64
+		for i, l := range losses {
+			y := of.loss(l)
+			if !(y <= p.Y.Max) { // nor is NaN
+				continue
+			}
+			last = append(last, y)
+			last = last[max(0, len(last)-smooth):]
+			each = append(each, plotter.XY{X: float64(i + 1), Y: y})
+			means = append(means, plotter.XY{X: float64(i + 1), Y: mean(last)})
+		}
+		if len(each) == 0 {
+			continue
+		}
+		if _, err := addLine(p, each, grey, .5); err != nil {
+			return err
+		}
+		line, err := addLine(p, means, of.color, 1.5)
 		if err != nil {
 			return err
 		}
-		l.Color, l.Width = line.color, line.width
-		p.Add(l)
+		p.Legend.Add(of.name, line)
 	}
-	label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: float64(drop), Y: p.Y.Max}, {X: float64(len(losses)) / 2, Y: bigram + .12}},
-		Labels: []string{fmt.Sprintf("  drops at step %d", drop), "by the character before alone"}})
-	if err != nil {
-		return err
+	p.Legend.Top = true
+	if drop > 0 {
+		x, blue := float64(drop), color.RGBA{0x00, 0x72, 0xb2, 0xff}
+		if _, err := addLine(p, plotter.XYs{{X: x, Y: p.Y.Min}, {X: x, Y: p.Y.Max}}, blue, 1); err != nil {
+			return err
+		}
+		label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: 3}}, Labels: []string{fmt.Sprintf("  drops at step %d", drop)}})
+		if err != nil {
+			return err
+		}
+		p.Add(label)
 	}
-	label.TextStyle[0].YAlign = text.YTop
-	p.Add(label)
-	p.X.Max = 1.06 * float64(len(losses)) // room for the label of the last step
 	p.Add(plotter.NewGrid())
 	return savePlots(path, 6*vg.Inch, 3.5*vg.Inch, p)
+}
+
+func addLine(p *plot.Plot, points plotter.XYs, color color.RGBA, width vg.Length) (*plotter.Line, error) {
+	line, err := plotter.NewLine(points)
+	if err != nil {
+		return nil, err
+	}
+	line.Color, line.Width = color, width
+	p.Add(line)
+	return line, nil
 }
 
 // A weightGrid is attention weights as a heat map takes them: the first query on top.
@@ -70,16 +90,17 @@ func (g weightGrid) X(c int) float64        { return float64(c) }
 func (g weightGrid) Y(r int) float64        { return float64(r) }
 func (g weightGrid) Z(c, r int) float64     { return float64(g.Data[(g.Rows-1-r)*g.Stride+c]) }
 
-// drawAttention draws the attention of a head over a phrase, before training and after.
+// drawAttention draws the attention of a head over letters that come again, before training and after.
 func drawAttention(path string, t corpus, before, after *textModel, layer, head int) error {
-	const phrase = "the rays of light in the prism"
-	sequence := t.numbers([]byte(phrase))
+	const once = "kQzWvXjBpYgMwRfTnCsD"
+	const letters = once + once
+	w := repeat(t.numbers([]byte(once)), len(letters))
 	var plots []*plot.Plot
 	for _, m := range []struct {
 		title string
 		model *textModel
 	}{{"before training", before}, {"after", after}} {
-		weights, err := m.model.weights(sequence, layer, head)
+		weights, err := m.model.weights(w, layer, head)
 		if err != nil {
 			return err
 		}
@@ -89,12 +110,12 @@ func drawAttention(path string, t corpus, before, after *textModel, layer, head 
 		p.Title.Text = fmt.Sprintf("head %d of layer %d, %s", head+1, layer+1, m.title)
 		p.X.Label.Text, p.Y.Label.Text = "looks at", "character"
 		var x, y []plot.Tick
-		for i, c := range phrase {
+		for i, c := range letters {
 			x = append(x, plot.Tick{Value: float64(i), Label: string(c)})
-			y = append(y, plot.Tick{Value: float64(len(sequence) - 1 - i), Label: string(c)})
+			y = append(y, plot.Tick{Value: float64(len(letters) - 1 - i), Label: string(c)})
 		}
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(x), plot.ConstantTicks(y)
-		p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = 8, 8
+		p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = 6, 6
 		p.Add(h)
 		plots = append(plots, p)
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,7 @@ func short(all, few int) int {
 	return few
 }
 
-func nothing(int, float64) {}
+func nothing[Loss any](int, Loss) {}
 
 // The curve of the loss is PyTorch's, from the same start and with the same batches.
 func TestDigitsAsPyTorch(t *testing.T) {
@@ -151,20 +152,90 @@ func TestTextIsPredicted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !*long {
-		if last := losses[len(losses)-1]; last > 3.2 {
-			t.Errorf("the loss is %.2f after %d steps, want at most 3.2", last, len(losses))
+		if first, last := losses[0].copied, losses[len(losses)-1].copied; last > first-.1 {
+			t.Errorf("the loss is %.2f after %d steps, %.2f at first", last, len(losses), first)
 		}
 		return
 	}
-	loss, err := m.test(c)
+	loss, err := m.test(c.heldOut)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if loss > 1.85 {
 		t.Errorf("the loss is %.3f nats a character held out, want at most 1.85", loss)
 	}
-	if got, want := learn.Digest(m.params()), "8aa58506cdf3b736"; got != want {
+	random := rand.New(rand.NewPCG(1, 2))
+	layer, head, share, err := m.copyingHead([]window{c.randomCopies(random, textLength/2, textLength)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if layer != textLayers-1 || share < .6 {
+		t.Errorf("head %d of layer %d copies most, with %.2f of its attention, want one of the last layer with .6 or more", head+1, layer+1, share)
+	}
+	if got, want := learn.Digest(m.params()), "1682341f16400300"; got != want {
 		t.Errorf("the digest of the weights is %s, want %s as on every backend", got, want)
+	}
+}
+
+// At first random characters come again in all windows, later in one, and text in some. What followed the first time is what comes.
+func TestBatch(t *testing.T) {
+	c := newCorpus([]byte(strings.Repeat("the rays of light and colours ", 40)))
+	const size, length = 7, 25
+	random := rand.New(rand.NewPCG(1, 2))
+	periods := map[int]bool{}
+	for _, step := range []int{0, copySteps - 1, copySteps} {
+		for i, w := range c.batch(random, step, size, length) {
+			if len(w.characters) != length {
+				t.Fatalf("window %d of step %d has %d characters, want %d", i, step, len(w.characters), length)
+			}
+			if again := step < copySteps || i < copies; again != (w.period > 0) {
+				t.Fatalf("window %d of step %d has period %d", i, step, w.period)
+			}
+			if w.period == 0 {
+				continue
+			}
+			periods[w.period] = true
+			for j := w.period; j+1 < length; j++ {
+				if w.characters[j-w.period+1] != w.characters[j+1] {
+					t.Errorf("window %d of step %d: character %d is not the one before", i, step, j+1)
+				}
+			}
+			distinct := slices.Compact(slices.Sorted(slices.Values(w.characters[:w.period])))
+			if random := step < copySteps || i == 0; random && len(distinct) != w.period {
+				t.Errorf("window %d of step %d has %d characters in a period of %d", i, step, len(distinct), w.period)
+			}
+		}
+	}
+	if len(periods) < 3 {
+		t.Errorf("periods %v, want several", periods)
+	}
+}
+
+// The losses of a batch are those of its windows, of text and of what comes again.
+func TestTextLoss(t *testing.T) {
+	c := newCorpus([]byte(strings.Repeat("the rays of light ", 40)))
+	m := newTextModel(len(c.alphabet))
+	text, again := window{characters: c.train[:20]}, repeat(c.train[3:11], 20)
+	loss := func(windows ...window) textLoss {
+		l, err := m.run(windows, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	both, one, other := loss(text, again), loss(text), loss(again)
+	if !math.IsNaN(one.copied) || !math.IsNaN(other.text) {
+		t.Errorf("%v and %v, want no loss of what is not there", one, other)
+	}
+	if both != (textLoss{one.text, other.copied}) {
+		t.Errorf("%v, want those of %v and %v", both, one, other)
+	}
+	// Whoever is to copy text is not asked for what comes the first time.
+	all := loss(window{characters: again.characters})
+	begin := loss(window{characters: again.characters[:again.period+1]})
+	want := (all.text*19 - begin.text*8) / 11
+	if math.Abs(other.copied-want) > 1e-9 {
+		t.Errorf("%v nats, want %v", other.copied, want)
 	}
 }
 
@@ -175,24 +246,24 @@ func TestDigestOfText(t *testing.T) {
 	if _, err := m.train(c, 3, 2, 20, nothing); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := learn.Digest(m.params()), "7f4f840b5d73bc58"; got != want {
+	if got, want := learn.Digest(m.params()), "b70016cfc69f7c6e"; got != want {
 		t.Errorf("the digest of the weights is %s, want %s", got, want)
 	}
 }
 
 func TestDropStep(t *testing.T) {
-	losses := append(slices.Repeat([]float64{2}, 100), slices.Repeat([]float64{1}, smooth)...)
-	for limit, want := range map[float64]int{3: smooth, 1.5: 100 + smooth/2 + 1, 1: 0} {
-		if got := dropStep(losses, limit); got != want {
-			t.Errorf("below %g at step %d, want %d", limit, got, want)
+	slope := func(from, to float64, n int) (x []float64) {
+		for i := range n {
+			x = append(x, from+(to-from)*float64(i)/float64(n))
 		}
+		return x
 	}
-}
-
-// In a text of two characters in turn the one before tells all.
-func TestBigram(t *testing.T) {
-	if got := newCorpus([]byte(strings.Repeat("ab", 5000))).bigram(); got > 1e-3 {
-		t.Errorf("the loss is %g nats, want almost none", got)
+	losses := slices.Concat(slope(5, 4, 200), slope(4, 1, 2*smooth), slope(1, 2, 100))
+	if got, want := dropStep(losses), 200+smooth; max(got-want, want-got) > 1 {
+		t.Errorf("%d, want %d", got, want)
+	}
+	if got := dropStep(losses[:2*smooth-1]); got != 0 {
+		t.Errorf("%d for too few losses, want 0", got)
 	}
 }
 
