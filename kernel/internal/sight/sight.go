@@ -273,16 +273,27 @@ func (l *Lanes) Edges() (before, behind Keys) {
 
 // Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
+	if l.alike {
+		for i := range bits[:n] {
+			bits[i] = 0
+			if key := first + i; l.Any.From <= key && key < l.Any.To {
+				bits[i] = uint32(uint64(1)<<l.width - 1)
+			}
+		}
+		return
+	}
 	// The lanes that see a key are those from gone to come: the others see no more, or not yet.
 	gone, come := 0, 0
+	from, to := l.from[:l.width], l.to[:l.width]
 	for i := range bits[:n] {
-		for gone < l.width && l.keys(gone).To <= first+i {
+		key := int32(first + i)
+		for gone < len(to) && to[gone] <= key {
 			gone++
 		}
-		for come < l.width && l.keys(come).From <= first+i {
+		for come < len(from) && from[come] <= key {
 			come++
 		}
-		bits[i] = uint32(uint64(1)<<come - uint64(1)<<gone)
+		bits[i] = uint32(uint64(1)<<(come&63) - uint64(1)<<(gone&63))
 	}
 }
 
