@@ -25,9 +25,9 @@ const (
 	textSteps  = 3000
 	textRate   = 4e-3
 
-	copySteps  = 600 // steps at first in which all windows are random characters that come again
-	copies     = 2   // windows of a later batch in which characters come again: random ones in one, text in the other
-	leastComes = 8   // the least number of characters that come again
+	copySteps   = 600 // steps at first in which all windows are random characters that come again
+	copies      = 2   // windows of a later batch in which characters come again: random ones in one, text in the other
+	leastPeriod = 8   // the least number of characters that come again
 )
 
 // A corpus is a text in the bytes that occur in it, by their numbers in alphabet. The last tenth is held out, and by the one before
@@ -98,7 +98,7 @@ func place(random *rand.Rand, text []int, length int) []int {
 // batch returns the windows of a step. How far apart characters come again differs, so that no head can learn the distance.
 func (t corpus) batch(random *rand.Rand, step, size, length int) (batch []window) {
 	for i := range size {
-		period := leastComes + random.IntN(length/2-leastComes+1)
+		period := leastPeriod + random.IntN(length/2-leastPeriod+1)
 		switch {
 		case step < copySteps || i == 0:
 			batch = append(batch, t.randomCopies(random, period, length))
