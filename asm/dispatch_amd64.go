@@ -479,6 +479,19 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	tile.BiasKeys(s, st, bias, n)
 }
 
+// ScaleTile is [tile.ScaleTile].
+func ScaleTile(s []float32, st *tile.Panel, scale []float32, n int) {
+	if level >= levelAVX512 && st.Width == avx512.PanelWidth {
+		avx512.ScaleTile(s, st, scale, n)
+		return
+	}
+	if level >= levelAVX2 {
+		avx2.ScaleTile(s, st, scale, n)
+		return
+	}
+	tile.ScaleTile(s, st, scale, n)
+}
+
 // PackMask is [tile.PackMask].
 func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int) {
 	if level >= levelAVX512 && w == avx512.PanelWidth {

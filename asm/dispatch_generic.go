@@ -197,6 +197,11 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	tile.BiasKeys(s, st, bias, n)
 }
 
+// ScaleTile is [tile.ScaleTile].
+func ScaleTile(s []float32, st *tile.Panel, scale []float32, n int) {
+	tile.ScaleTile(s, st, scale, n)
+}
+
 // PackMask is [tile.PackMask].
 func PackMask(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int) {
 	return tile.PackMask(lanes, mask, offset, w, n)

@@ -292,6 +292,7 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // EditedAttention is [Attention] with edited scores. Keys that the bias hides count among the n, and have no other
 // part in it. The edits change t_j and sigma_j, one after the other.
 //
+//   - A KeyScale f makes f*t of t, with one rounding: sigma' = |f|*sigma + u*(|f*t| + |f|*sigma) + ln2*eta.
 //   - A cap C makes C*tanh(t/C) of t, which moves by no more than t does, nor by more than 2C. Its constants and its
 //     operations are off by (1+u)^4*(1+5.06u) relatively, less than gamma(10), and by underflows:
 //     sigma' = s + gamma(10)*(|t'| + s) + 3*(C+1)*eta*(1+gamma(10)), s = min(sigma, 2C).
@@ -302,6 +303,9 @@ func Attention(q []float32, k, v [][]float32, scale float32) (want, bound []floa
 // A sink is one more key with the score t_j and the value 0, of which sigma_j = u*|t_j| + eta: its logit is multiplied
 // by log2 e, rounded, and its weight computed as those of keys are. It adds one merge to n_o, n_l and B, and to B that of
 // the only span if S is 1.
+//
+// ValueScales f_j make values f_j*v_j of v_j, in o and N: of the weight p_j*f_j there is one rounding more, in n_o, and an underflow, which
+// costs eta*D*|v_j|.
 //
 // Dropout makes values of 0 of those that are dropped, and v_j/Keep of the others, in o and N: the weights, with their errors, are those
 // without it, and an underflow counts 1/Keep times. The output is O * 1/(L*Keep), with one rounding more: gamma(3) stands for gamma(2).
@@ -369,6 +373,9 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 	if e.Drops != nil && !o.kernel {
 		steps.mixed += 2 // weights are divided by Keep
 	}
+	if e.ValueScales != nil {
+		steps.mixed++
+	}
 	gl, g0 := gamma(steps.weight), gamma(steps.mixed)
 	D := 2 * math.Exp(top-most)
 	flush := float64(n) * exp2Flush * D
@@ -393,7 +400,7 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 		factors[j] = factor(e, numbers[j])
 	}
 	for col := range want {
-		var o, N, size, far, sum float64
+		var o, N, size, far, sum, scaled float64
 		for j, row := range v {
 			o += p[j] * factors[j] * float64(row[col])
 		}
@@ -403,7 +410,11 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 			N += w[j] * math.Abs(x-o)
 			size += (p[j] + w[j]) * math.Abs(x)
 			far = math.Max(far, math.Abs(x-o))
+			if e.ValueScales != nil {
+				scaled += math.Abs(float64(row[col])) * once
+			}
 		}
+		N += scaled * eta * D * (1 + g0)
 		largest := math.Abs(o)
 		if steps.divided {
 			largest += far
@@ -417,15 +428,19 @@ func (o *Order) attention(q []float32, k, v [][]float32, scale float32, e *gener
 	return want, bound, lse, lseBound
 }
 
-// factor is what dropout multiplies the value of key j by.
+// factor is what its scale and dropout multiply the value of key j by.
 func factor(e *generic.RowEdit, j int) float64 {
+	f := 1.0
+	if e.ValueScales != nil {
+		f = float64(e.ValueScales[j])
+	}
 	switch {
 	case e.Drops == nil:
-		return 1
+		return f
 	case e.Drops(j):
 		return 0
 	}
-	return 1 / float64(e.Keep)
+	return f / float64(e.Keep)
 }
 
 // logSum is the last step of the bound of a log-sum-exp: E of [Attention], and what the maximum and, but for E, the logarithm of
@@ -453,6 +468,11 @@ func visible(k, v [][]float32, e *generic.RowEdit) (keys, values [][]float32, nu
 // edit returns what [EditedAttention] makes of t and sigma of key j, and what no intermediate result exceeds by
 // half or more.
 func edit(e *generic.RowEdit, j int, t, sigma float64) (edited, err, size float64) {
+	if e.KeyScales != nil {
+		f := float64(e.KeyScales[j])
+		t, sigma = f*t, math.Abs(f)*sigma
+		sigma += u*(math.Abs(t)+sigma) + math.Ln2*eta
+	}
 	if c := float64(e.SoftCap); c != 0 {
 		t = c * math.Tanh(t/c)
 		sigma = min(sigma, 2*c)

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/selfattn/attn/asm/asmtest"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 )
 
 // What is done to a cache, drawn step by step, against a plain model of it: each sequence has its rows in a slice, and
 // pages are pointers with a count. The model says which step fails, what the counts are then, and by kernel.Attention
-// with the rows of a sequence in one tensor every bit of every result.
+// with the rows of a sequence in one tensor, or those of Int8 in a cache of one page, every bit of every result.
 func FuzzCache(f *testing.F) {
 	for i := range 200 {
 		f.Add([]byte{byte(i), byte(i >> 8), 7})
@@ -160,22 +161,28 @@ func (m *cacheModel) rows(n, dim int) kernel.Tensor {
 	return x
 }
 
-// stored returns a row as it is read back.
+// stored returns a row as attention without this cache takes it: as it is read back or, of Int8, which only a cache multiplies by the
+// scales of its rows, as it is.
 func (m *cacheModel) stored(x []float32) []float32 {
-	x = slices.Clone(x)
-	half := make([]uint16, len(x))
-	switch m.config.Type {
-	case kernel.Float16:
-		kernel.ToFloat16(half, x)
-		kernel.FromFloat16(x, half)
-	case kernel.BFloat16:
-		kernel.ToBFloat16(half, x)
-		kernel.FromBFloat16(x, half)
-	case kernel.Int8:
-		bytes := make([]int8, len(x))
-		kernel.Dequantize(x, bytes, kernel.Quantize(bytes, x))
+	if m.config.Type == kernel.Int8 {
+		return x
 	}
-	return x
+	read, _ := readBack(m.config.Type, [][]float32{x})
+	return read[0]
+}
+
+// attention is that of rows without this cache: in tensors or, of Int8, in a cache of one page.
+func (m *cacheModel) attention(dst, q, k, v kernel.Tensor, o *kernel.Options) {
+	if m.config.Type != kernel.Int8 || k.Len == 0 {
+		m.ok(kernel.Attention(dst, q, k, v, o))
+		return
+	}
+	page := ceilDiv(k.Len, generic.TileKeys) * generic.TileKeys
+	c, err := kernel.NewCache(kernel.CacheConfig{KVHeads: k.Heads, Dim: k.Dim, VDim: v.Dim, Type: kernel.Int8, Tokens: page, PageTokens: page})
+	m.ok(err)
+	s := c.NewSequence()
+	m.ok(s.Append(k, v))
+	m.ok(c.Attention(dst, q, []*kernel.Sequence{s}, o))
 }
 
 // rowOf returns row i of a head.
@@ -426,7 +433,7 @@ func (m *cacheModel) alone(want, lse, stats []float32, q kernel.Tensor, i int, m
 	part.Batch, part.Len, part.Data = 1, queries, q.Data[(member*q.Heads*q.Len+first)*c.Dim:]
 	part.LenStride, part.HeadStride = c.Dim, q.Len*c.Dim
 	dst := kernel.Tensor{Data: make([]float32, q.Heads*queries*c.VDim), Heads: q.Heads, Len: queries, Dim: c.VDim}
-	m.ok(kernel.Attention(dst, part, k, v, &one))
+	m.attention(dst, part, k, v, &one)
 	for h := range q.Heads {
 		at := (member*q.Heads+h)*q.Len + first
 		copy(want[at*c.VDim:], dst.Data[h*queries*c.VDim:][:queries*c.VDim])

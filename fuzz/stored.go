@@ -30,7 +30,8 @@ func BFloat16(row []float32) []float64 {
 }
 
 // Int8 is half of the scale of the row, m/127 of its largest magnitude m, and 2u*m: the scale and the quotient, of up to 127, are rounded and
-// move the integer by next to nothing beside 1/2, and their product by u*m each. It is all of an element where the scale is subnormal.
+// move the integer by next to nothing beside 1/2, and their product by u*m each. It is all of an element where the scale is subnormal. What
+// is read back is the integer times the scale, exactly.
 func Int8(row []float32) []float64 {
 	most := 0.0
 	for _, x := range row {
@@ -54,7 +55,7 @@ func each(row []float32, off func(x float64) float64) []float64 {
 }
 
 // Storing returns how far exact attention may move if keys and values are stored as some type: what comes to the bound of
-// [EditedAttention] over the rows that are read back.
+// [EditedAttention] over the rows that are read back, those of Int8 as integers with KeyScales and ValueScales.
 //
 // A score moves by D = max |scale| * sum |q_i|*eps_ji at most, eps what a key is off by, as no edit widens the distance of two scores.
 // So a weight grows or shrinks by e^2D at most, and with eps' what a value is off by

@@ -3,6 +3,7 @@ package fuzz
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/selfattn/attn/kernel"
@@ -17,6 +18,26 @@ var stored = []struct {
 }{
 	{"float32", kernel.Float32, func(row []float32) []float64 { return make([]float64, len(row)) }},
 	{"float16", kernel.Float16, Float16}, {"bfloat16", kernel.BFloat16, BFloat16}, {"int8", kernel.Int8, Int8},
+}
+
+// readBack returns rows as a cache has them: those of Int8 as integers, with their scales.
+func readBack(typ kernel.Type, rows [][]float32) (read [][]float32, scales []float32) {
+	for _, row := range rows {
+		x, half, bytes, scale := slices.Clone(row), make([]uint16, len(row)), make([]int8, len(row)), float32(1)
+		switch typ {
+		case kernel.Float16:
+			kernel.ToFloat16(half, x)
+			kernel.FromFloat16(x, half)
+		case kernel.BFloat16:
+			kernel.ToBFloat16(half, x)
+			kernel.FromBFloat16(x, half)
+		case kernel.Int8:
+			scale = kernel.Quantize(bytes, x)
+			kernel.Dequantize(x, bytes, 1)
+		}
+		read, scales = append(read, x), append(scales, scale)
+	}
+	return read, scales
 }
 
 // cacheFeatures are what a cache takes in this test: one sequence, all that hides keys and edits scores.
@@ -51,28 +72,24 @@ func storedOutputs(t testing.TB, c *Case, typ kernel.Type) (outs [][]float32) {
 
 // storedRatio returns the largest error of storedOutputs beside exact attention over the case itself, in units of what as says.
 func storedRatio(t testing.TB, c *Case, typ kernel.Type, as Element) (worst float64) {
-	read := *c
-	m := &cacheModel{config: kernel.CacheConfig{Type: typ}}
-	read.K, read.V = nil, nil
-	for _, row := range chunks(c.K, c.Dim) {
-		read.K = append(read.K, m.stored(row)...)
-	}
-	for _, row := range chunks(c.V, c.VDim) {
-		read.V = append(read.V, m.stored(row)...)
-	}
+	keys, keyScales := readBack(typ, chunks(c.K, c.Dim))
+	values, valueScales := readBack(typ, chunks(c.V, c.VDim))
 	exact, err := c.Exact(&Kernel)
-	require.NoError(t, err)
-	computed, err := read.Exact(&Kernel)
 	require.NoError(t, err)
 	outs := storedOutputs(t, c, typ)
 	for row := range c.Heads * c.Queries {
 		head, i := row/c.Queries, row%c.Queries
 		kv := head / (c.Heads / c.KVHeads) * c.Keys
 		e, _ := c.edit(0, head, c.sequences(0)[0], i)
-		off := Storing(c.Q[row*c.Dim:][:c.Dim], chunks(c.K, c.Dim)[kv:][:c.Keys], chunks(c.V, c.VDim)[kv:][:c.Keys], c.Scale, e, as)
+		q := c.Q[row*c.Dim:][:c.Dim]
+		off := Storing(q, chunks(c.K, c.Dim)[kv:][:c.Keys], chunks(c.V, c.VDim)[kv:][:c.Keys], c.Scale, e, as)
+		if typ == kernel.Int8 {
+			e.KeyScales, e.ValueScales = keyScales[kv:][:c.Keys], valueScales[kv:][:c.Keys]
+		}
+		_, computed := EditedAttention(q, keys[kv:][:c.Keys], values[kv:][:c.Keys], c.Scale, e)
 		for col, bound := range off {
 			at := row*c.VDim + col
-			if bound += computed.Out.Bound[at]; math.IsInf(bound, 1) || math.IsNaN(bound) {
+			if bound += computed[col]; math.IsInf(bound, 1) || math.IsNaN(bound) {
 				continue
 			}
 			for _, out := range outs {

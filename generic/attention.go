@@ -15,15 +15,20 @@ func AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32
 	new(RowEdit).AttentionRow(dst, q, k, v, n, kStride, vStride, scale)
 }
 
-// AttentionRow is [AttentionRow] with edited scores. It also panics if a Bias has less than n elements.
+// AttentionRow is [AttentionRow] with edited scores. It also panics if a Bias, KeyScales or ValueScales has less than n elements.
 func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, scale float32) {
 	if len(dst) == 0 || len(q) == 0 {
 		panic(fmt.Sprintf("attn: generic.AttentionRow: dst has %d elements and q %d, want 1 or more", len(dst), len(q)))
 	}
 	checkRows("AttentionRow", "k", k, n, len(q), kStride)
 	checkRows("AttentionRow", "v", v, n, len(dst), vStride)
-	if e.Bias != nil && len(e.Bias) < n {
-		panic(fmt.Sprintf("attn: generic.AttentionRow: Bias has %d elements, want %d or more, the keys", len(e.Bias), n))
+	for _, x := range []struct {
+		name string
+		data []float32
+	}{{"Bias", e.Bias}, {"KeyScales", e.KeyScales}, {"ValueScales", e.ValueScales}} {
+		if x.data != nil && len(x.data) < n {
+			panic(fmt.Sprintf("attn: generic.AttentionRow: %s has %d elements, want %d or more, the keys", x.name, len(x.data), n))
+		}
 	}
 	qs := make([]float32, len(q))
 	for i, x := range q {
@@ -48,6 +53,9 @@ func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, 
 				}
 				if part.l += s[i]; e.drops(j + i) {
 					s[i] = 0
+				}
+				if e.ValueScales != nil {
+					s[i] *= e.ValueScales[j+i]
 				}
 				multiplyAdd(part.o, s[i], v[(j+i)*vStride:])
 			}

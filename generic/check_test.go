@@ -39,6 +39,8 @@ func TestArguments(t *testing.T) {
 		"attn: generic.Dropout: P is -1, want 0 to less than 1":                            func() { Dropout{P: -1}.Drops(0, 0, 0) },
 		"attn: generic.Dropout: P is NaN, want 0 to less than 1":                           func() { Dropout{P: x[0] * float32(math.NaN())}.Drops(0, 0, 0) },
 		"attn: generic.AttentionRow: Bias has 1 elements, want 2 or more, the keys":        func() { (&RowEdit{Bias: x[:1]}).AttentionRow(x[:1], x[:1], x, x, 2, 1, 1, 1) },
+		"attn: generic.AttentionRow: KeyScales has 1 elements, want 2 or more, the keys":   func() { (&RowEdit{KeyScales: x[:1]}).AttentionRow(x[:1], x[:1], x, x, 2, 1, 1, 1) },
+		"attn: generic.AttentionRow: ValueScales has 1 elements, want 2 or more, the keys": func() { (&RowEdit{ValueScales: x[:1]}).AttentionRow(x[:1], x[:1], x, x, 2, 1, 1, 1) },
 		"attn: generic.AttentionRow: dst has 0 elements and q 1, want 1 or more":           func() { AttentionRow(nil, x[:1], x, x, 1, 1, 1, 1) },
 		"attn: generic.AttentionRow: k is -1 x 2":                                          func() { AttentionRow(x[:2], x[:2], x, x, -1, 2, 2, 1) },
 	} {

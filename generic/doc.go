@@ -50,6 +50,12 @@
 // where tanh is the one of tile/edit.go, at most 5.06 ulp off and exactly 1 from 8.18 on, and a position is between
 // -2^30 and 2^30. A key with a bias of -Inf is hidden: it is no part of m, l and o.
 //
+// Keys and values of int8 are integers with a scale for each row, as [RowEdit] has them. Their chains are those over the integers, and
+// a scale is one multiplication of what a row has in common:
+//
+//	s_j = float32(s_j * scale of k_j), before all edits
+//	o_c = chain over j of FMA(float32(p_j * scale of v_j), v_jc, .), while l is the sum of p_j
+//
 // Partials are merged one by one in increasing index ([Merge]), into the state M = -Inf, L = 0, O = 0 of no keys:
 //
 //	M' = max(M, m); a = 2^(M-M'); b = 2^(m-M')

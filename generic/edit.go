@@ -15,12 +15,21 @@ type RowEdit struct {
 	Bias     []float32 // and then one is added for each key, if it is not nil; -Inf hides the key
 	Sink     *float32  // the logit of a sink, if it is not nil: a weight in the denominator that mixes nothing
 
+	// Keys and values may be integers with a scale for each row, as a cache of Int8 has them.
+	KeyScales   []float32 // what the score of each key is multiplied by before all edits, if it is not nil
+	ValueScales []float32 // what its weight is multiplied by before it mixes its value, if it is not nil
+
 	Drops func(key int) bool // whose weights become 0 once they are in the denominator; nil is none
 	Keep  float32            // what the others are divided by, where Drops is not nil
 }
 
 // apply edits the scores of the keys from number first on.
 func (e *RowEdit) apply(s []float32, first int) {
+	if e.KeyScales != nil {
+		for j, scale := range e.KeyScales[first:][:len(s)] {
+			s[j] *= scale
+		}
+	}
 	e.cap(s)
 	e.bias(s, first)
 }

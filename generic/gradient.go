@@ -34,7 +34,7 @@ type AttentionGradient struct {
 	DSinks  []float64 // likewise of the sinks
 }
 
-// Compute sets all gradients. It panics, before it writes, if a row or a Bias is too short.
+// Compute sets all gradients. It panics, before it writes, if a row or a Bias is too short, or an Edit has KeyScales or ValueScales.
 func (g *AttentionGradient) Compute() {
 	g.check()
 	clearRows(g.DK)
@@ -231,6 +231,9 @@ func (g *AttentionGradient) check() {
 			}
 			if q.Edit != nil && q.Edit.Drops != nil && q.Edit.Keep != g.Keep {
 				panic(fmt.Sprintf("attn: generic.AttentionGradient: the Keep of an Edit is %g, want %g as for all", q.Edit.Keep, g.Keep))
+			}
+			if q.Edit != nil && (q.Edit.KeyScales != nil || q.Edit.ValueScales != nil) {
+				panic("attn: generic.AttentionGradient: an Edit has KeyScales or ValueScales, want none")
 			}
 			if q.DBias != nil {
 				same("DBias", len(q.DBias), len(g.K))

@@ -26,6 +26,11 @@ type CacheConfig struct {
 	// a scale for each token and head. In a language model (examples/generate, types) the outputs of attention lost 0.05% as Float16,
 	// 0.4% as BFloat16 and 2% as Int8, and of 160 tokens none, none and one became another. Float16 is the one to take; BFloat16 for
 	// magnitudes beyond 65504, and Int8 where memory counts more. fuzz.Storing bounds what an output loses.
+	//
+	// Attention has the bits of [Attention] over the elements that are read back, but for Int8: there a scale multiplies a score, and the
+	// weight of a value, once (package generic, Attention). That is as near to exact attention over the integers times their scales as
+	// the bound of Attention says for these, with one rounding more of each score and weight and none of elements, as long as the sum of
+	// 127*|Scale*q| is below 2.3e38. It has the same bits whatever the pages, forks, groups and numbers of queries.
 	Type Type
 
 	// Tokens is the capacity, of all sequences together: there are Tokens / PageTokens pages, without a rest.

@@ -11,8 +11,9 @@ import (
 // Type is a type of stored elements. Arithmetic is always that of float32.
 type Type int
 
-// The types. Elements of Int8 are integers from -127 to 127 times a scale: arithmetic is that of the rounded products,
-// which [Dequantize] gives, so that attention over them has the bits of attention over float32 rows.
+// The types. Elements of Int8 are integers from -127 to 127 times a scale. Of packed weights arithmetic is that of the rounded
+// products, which [Dequantize] gives. Attention over a [Cache] takes the integers, and multiplies a score and a weight once by the
+// scale of their row.
 const (
 	Float32  Type = iota
 	Float16       // IEEE 754 binary16

@@ -794,6 +794,7 @@ func TestEdits(t *testing.T) {
 				})
 				keys := Fill(r, m.vector(n), kind)
 				tiles("BiasKeys", func(impl Impl, s []float32, st *tile.Panel) { impl.BiasKeys(s, st, keys, n) })
+				tiles("ScaleTile", func(impl Impl, s []float32, st *tile.Panel) { impl.ScaleTile(s, st, keys, n) })
 
 				// Of a row the scores may be written up to a multiple of 16.
 				row := func(kernel string, edit func(impl Impl, s []float32)) {

@@ -46,6 +46,7 @@ type Impl struct {
 	AlibiTile          func(s []float32, st *tile.Panel, position *[tile.MaxPanel]int32, slope *[tile.MaxPanel]float32, n, first int)
 	BiasTile           func(s []float32, st *tile.Panel, bias []float32, offset *[tile.MaxPanel]int, n int)
 	BiasKeys           func(s []float32, st *tile.Panel, bias []float32, n int)
+	ScaleTile          func(s []float32, st *tile.Panel, scale []float32, n int)
 	PackMask           func(lanes *[tile.Keys]uint32, mask []bool, offset *[tile.MaxPanel]int, w, n int) (seen int)
 	HideTile           func(s []float32, st *tile.Panel, lanes *[tile.Keys]uint32, n int)
 	SoftmaxTile        func(s []float32, st *tile.Panel, n int)
@@ -115,6 +116,7 @@ func Generic(w int) Impl {
 		AlibiTile:          tile.AlibiTile,
 		BiasTile:           tile.BiasTile,
 		BiasKeys:           tile.BiasKeys,
+		ScaleTile:          tile.ScaleTile,
 		PackMask:           tile.PackMask,
 		HideTile:           tile.HideTile,
 		SoftmaxTile:        tile.SoftmaxTile,

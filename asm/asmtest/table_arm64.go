@@ -42,6 +42,7 @@ var Impls = []Impl{{
 	AlibiTile:          neon.AlibiTile,
 	BiasTile:           neon.BiasTile,
 	BiasKeys:           neon.BiasKeys,
+	ScaleTile:          neon.ScaleTile,
 	PackMask:           neon.PackMask,
 	HideTile:           neon.HideTile,
 	SoftmaxTile:        neon.SoftmaxTile,

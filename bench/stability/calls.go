@@ -134,7 +134,8 @@ func cached(c *fuzz.Case, typ kernel.Type) []float32 {
 	return dst.Data
 }
 
-// stored is what rows of so many elements are when they have been stored.
+// stored is what rows of so many elements are when they have been stored: of int8 the products with their scales, which attention over a
+// cache does not round.
 func stored(x []float32, dim int, typ kernel.Type) []float32 {
 	y, bits := make([]float32, len(x)), make([]uint16, len(x))
 	switch typ {

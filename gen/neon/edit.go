@@ -40,6 +40,11 @@ func genEdit(g *gen) {
 	g.biasKeys()
 	g.RET()
 
+	g.Begin("scaleTile", "func(s *float32, st *tile.Panel, scale *float32, n int)",
+		"scaleTile multiplies the scores or weights of n keys for a panel by the scales of the keys, as [tile.ScaleTile].")
+	g.scaleTile()
+	g.RET()
+
 	g.Begin("biasRow", "func(s, bias *float32, n int)",
 		"biasRow adds biases to n scores of one query, as [tile.BiasRow].")
 	g.biasRow()
@@ -201,6 +206,24 @@ func (g *gen) biasTile() {
 		})
 		g.STRQ(max, mem(st, layout.TileMax+16*part))
 	})
+}
+
+func (g *gen) scaleTile() {
+	s, scale, n := g.Param("s"), g.Param("scale"), g.Param("n")
+	maxima, store := g.tileMaxima()
+	f, x := g.V(), g.group(4)
+	g.Blocks(n, 1, func() {
+		g.LDRepeat(f, scale)
+		g.load(x, s, 0)
+		for i := range x {
+			g.FMUL(x[i], x[i], f)
+			g.raise(maxima[i], x[i], g.V())
+		}
+		g.store(x, s, 0)
+		g.ADDI(scale, scale, 4)
+		g.ADDI(s, s, 4*panel)
+	})
+	store()
 }
 
 func (g *gen) biasKeys() {

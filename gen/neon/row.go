@@ -303,7 +303,6 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.Blocks(left, 1, func() {
 			if size == 1 {
 				g.LDRS(12, mem(scales, 0))
-				g.DUP(12, 12, 0)
 				g.ADDI(scales, scales, 4)
 			}
 			if 4*width >= 64 && e == nil {
@@ -314,15 +313,15 @@ func (g *gen) rowValues(rows int, e *storedType) {
 			}
 			for r := range rows {
 				g.LDRS(4+a64.V(r), mem(pk, 4*tile.Keys*r))
+				if size == 1 {
+					g.FMUL(4+a64.V(r), 4+a64.V(r), 12)
+				}
 			}
 			for i := range vecs {
 				if e == nil {
 					load(a64.V(i%4), mem(vk, 16*i))
 				} else {
 					e.load(g, a64.V(i%4), mem(vk, 4*size*i))
-					if size == 1 {
-						g.FMUL(a64.V(i%4), a64.V(i%4), 12)
-					}
 				}
 				for r := range rows {
 					g.FMLAElement(16+a64.V(r*vecs+i), a64.V(i%4), 4+a64.V(r), 0)

@@ -9,7 +9,7 @@ import (
 type storedType struct {
 	name, pointer string
 	size          int
-	convert       func(g *gen, v a64.V) // 4 elements in the low lanes, but for their scale
+	convert       func(g *gen, v a64.V) // 4 elements in the low lanes
 }
 
 var storedTypes = []storedType{
@@ -30,7 +30,7 @@ func (e *storedType) scales() string {
 	return ", scales *float32"
 }
 
-// load loads 4 elements of a row and converts them, but for their scale.
+// load loads 4 elements of a row and converts them.
 func (e *storedType) load(g *gen, v a64.V, m a64.Mem) {
 	g.LDRBytes(v, m, 4*e.size)
 	e.convert(g, v)
@@ -45,7 +45,7 @@ func (g *gen) stored(name string, e storedType) a64.X {
 	return r
 }
 
-// storedScores1 is as rowScores1, with rows that are converted as they are loaded and, once they are columns, scaled.
+// storedScores1 is as rowScores1, with rows that are converted as they are loaded.
 //
 //	V0-V3 rows of K and then their columns, V4-V7 scratch, V16-V19 elements of q, V20-V23 scales, V24-V27 scores
 func (g *gen) storedScores1(e storedType) {
@@ -87,9 +87,6 @@ func (g *gen) storedScores1(e storedType) {
 					}
 					g.transpose(0, 4)
 					for c := range a64.V(4) {
-						if e.size == 1 {
-							g.FMUL(c, c, 20+i)
-						}
 						g.FMLAElement(24+i, c, 16+c, 0)
 					}
 				}
@@ -99,6 +96,11 @@ func (g *gen) storedScores1(e storedType) {
 				pf.next(4)
 			}
 		})
+		if e.size == 1 {
+			for i := range a64.V(4) {
+				g.FMUL(24+i, 24+i, 20+i)
+			}
+		}
 		g.store(grid(24, 2), s, 0)
 		g.ADDL(p, s, half, 2)
 		g.store(grid(26, 2), p, 0)
@@ -107,9 +109,9 @@ func (g *gen) storedScores1(e storedType) {
 	})
 }
 
-// storedScores4 is as rowScores4, with rows that are converted, and scaled, as they are loaded.
+// storedScores4 is as rowScores4, with rows that are converted as they are loaded.
 //
-//	V0-V7 rows of K, V8 a scale, V16-V19 elements of the queries, V24-V31 scores
+//	V0-V7 rows of K, V16-V19 elements of the queries, V20 and V21 scales, V24-V31 scores
 func (g *gen) storedScores4(e storedType) {
 	s, q0, k, dim := g.Param("s"), g.Param("q"), g.Param("k"), g.Param("dim")
 	w, stride, blocks := g.elems("w"), g.stored("stride", e), g.Param("blocks")
@@ -135,11 +137,6 @@ func (g *gen) storedScores4(e storedType) {
 				for r := range a64.V(8) {
 					e.load(g, r, mem(p, 0))
 					g.ADD(p, p, stride)
-					if e.size == 1 {
-						g.LDRS(8, mem(scales, 4*int(r)))
-						g.DUP(8, 8, 0)
-						g.FMUL(r, r, 8)
-					}
 				}
 				for c := range 4 {
 					for r := range a64.V(8) {
@@ -154,8 +151,15 @@ func (g *gen) storedScores4(e storedType) {
 		})
 		g.transpose(24, 0)
 		g.transpose(28, 0)
+		if e.size == 1 {
+			g.load(grid(20, 2), scales, 0)
+		}
 		g.MOV(p, s)
 		for r := range a64.V(4) {
+			if e.size == 1 {
+				g.FMUL(24+r, 24+r, 20)
+				g.FMUL(28+r, 28+r, 21)
+			}
 			g.STPQ(24+r, 28+r, mem(p, 0))
 			g.ADDI(p, p, 4*tile.Keys)
 		}

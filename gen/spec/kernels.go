@@ -148,6 +148,9 @@ var Kernels = []Kernel{
 		Name: "BiasKeys", Width: "st.Width",
 		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"bias", vector, read("n")}, {"n", integer, value}},
 	}, {
+		Name: "ScaleTile", Width: "st.Width",
+		Params: []Param{{"s", vector, write("n*PanelWidth")}, {"st", state, write()}, {"scale", vector, read("n")}, {"n", integer, value}},
+	}, {
 		Name: "PackMask", Width: "w", Result: "seen int",
 		Params: []Param{{"lanes", bits, write()}, {"mask", flags, read("offset[:PanelWidth]", "n")}, {"offset", offsets, value},
 			{"w", integer, value}, {"n", integer, value}},

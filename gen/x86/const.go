@@ -26,8 +26,10 @@ func (g *gen) words(name string, w ...uint32) operand.Mem {
 }
 
 // splat returns a vector of v in each lane.
-func (g *gen) splat(v float32) operand.Mem {
-	w := math.Float32bits(v)
+func (g *gen) splat(v float32) operand.Mem { return g.splatBits(math.Float32bits(v)) }
+
+// splatBits is splat of the float32 with some bits.
+func (g *gen) splatBits(w uint32) operand.Mem {
 	return g.words(fmt.Sprintf("splat%08x", w), slices.Repeat([]uint32{w}, g.lanes)...)
 }
 

@@ -44,6 +44,11 @@ func genEdit(g *gen) {
 	g.biasKeys()
 	g.end()
 
+	g.begin("scaleTile", "func(s *float32, st *tile.Panel, scale *float32, n int)",
+		"scaleTile multiplies the scores or weights of n keys for a panel by the scales of the keys, as [tile.ScaleTile].")
+	g.scaleTile()
+	g.end()
+
 	g.begin("biasRow", "func(s, bias *float32, n int)",
 		"biasRow adds biases to n scores of one query, as [tile.BiasRow]. It may write to s up to a whole",
 		"vector.")
@@ -244,6 +249,26 @@ func (g *gen) biased(b, x, hidden reg.VecPhysical, s Mem) {
 func (g *gen) biasConstants() {
 	g.VMOVUPS(g.splat(tile.Log2E), g.V(13))
 	g.VMOVUPS(g.splat(negInf), g.V(14))
+}
+
+// scaleTile: V0 and V1 maxima, V2 a scale, V3 and V4 products.
+func (g *gen) scaleTile() {
+	s, st, scale, n := g.ptr("s"), g.ptr("st"), g.ptr("scale"), g.ptr("n")
+	store := g.tileMaxima(st, 0)
+	key := g.label("key")
+	g.loop(key)
+	g.VBROADCASTSS(mem(scale, 0), g.V(2))
+	for h := range 2 {
+		x := g.V(3 + h)
+		g.VMULPS(mem(s, g.w()*h), g.V(2), x)
+		g.VMOVUPS(x, mem(s, g.w()*h))
+		g.VMAXPS(g.V(h), x, g.V(h))
+	}
+	g.ADDQ(I8(4), scale)
+	g.ADDQ(I32(g.row()), s)
+	g.DECQ(n)
+	g.JNZ(LabelRef(key))
+	store()
 }
 
 // biasKeys: V0 and V1 maxima, V2 the bias of a key, V3-V5 scratch.

@@ -344,15 +344,16 @@ func (g *gen) rowWeights() {
 
 // rowValues adds p.V to o, 16 keys at a time, so that V is read nearly in linear order, and at most
 // 8 vectors of columns at a time, which stay in registers. Values of a stored type, if it is not nil, are converted as they
-// are loaded; they fill whole vectors, and the hardware sees the stream of one query.
+// are loaded; they fill whole vectors, and the hardware sees the stream of one query. Where they have scales, the weights of a block
+// are scaled while they are added up.
 //
-//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail or scale, V12-V15 values
+//	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 values
 //	V16-V31 instead the columns of several rows with AVX-512, twice as many
-//	X0-X7 sums, before the columns of a block
+//	X0-X7 sums, X8 a weight, X9 its scale, before the columns of a block
 func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
-	w := g.w() // bytes of a vector of values
-	var scales reg.GPVirtual
+	w := g.w()                           // bytes of a vector of values
+	weights, scaled := 4*tileKeys, false // bytes from those of a row to the next one's
 	switch {
 	case e == nil:
 		g.SHLQ(U8(2), stride)
@@ -361,7 +362,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.SHLQ(U8(1), stride)
 	default:
 		w /= 4
-		scales = g.GP64()
+		weights, scaled = 4*16, true
 	}
 	ld := g.ptr("dim") // bytes from row to row of o
 	g.ADDQ(U8(15), ld)
@@ -413,16 +414,13 @@ func (g *gen) rowValues(rows int, e *storedType) {
 			key := g.label("key")
 			left := g.GP64()
 			g.MOVQ(keys, left)
-			g.MOVQ(p, pk)
+			if scaled {
+				g.MOVQ(g.param("scaled"), pk)
+			} else {
+				g.MOVQ(p, pk)
+			}
 			g.MOVQ(v, vk)
-			if scales != nil {
-				g.MOVQ(g.param("scales"), scales)
-			}
 			g.Label(key)
-			if scales != nil {
-				g.VBROADCASTSS(mem(scales, 0), g.V(11))
-				g.ADDQ(U8(4), scales)
-			}
 			if first == 0 && !masked {
 				ahead.next(w * vecs)
 			}
@@ -450,7 +448,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 					}
 				}
 				for r := range group {
-					weight := mem(pk, 4*tileKeys*(first+r))
+					weight := mem(pk, weights*(first+r))
 					if vecs == 1 {
 						g.addScaled(weight, value(0), column(r), g.V(10))
 						continue
@@ -489,11 +487,29 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	}
 	g.MOVQ(keys, t)
 	g.MOVQ(p, pk)
+	if scaled {
+		g.MOVQ(g.param("scales"), vk)
+		g.MOVQ(g.param("scaled"), o)
+	}
 	g.Label(sum)
+	if scaled {
+		g.VMOVSS(mem(vk, 0), X(9))
+		g.ADDQ(I8(4), vk)
+	}
 	for r := range rows {
-		g.VADDSS(mem(pk, 4*tileKeys*r), X(r), X(r))
+		if weight := mem(pk, 4*tileKeys*r); scaled {
+			g.VMOVSS(weight, X(8))
+			g.VADDSS(X(8), X(r), X(r))
+			g.VMULSS(X(9), X(8), X(8))
+			g.VMOVSS(X(8), mem(o, weights*r))
+		} else {
+			g.VADDSS(weight, X(r), X(r))
+		}
 	}
 	g.ADDQ(I8(4), pk)
+	if scaled {
+		g.ADDQ(I8(4), o)
+	}
 	g.DECQ(t)
 	g.JNZ(LabelRef(sum))
 	for r := range rows {
@@ -526,7 +542,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.MOVQ(stride, t)
 	g.SHLQ(U8(4), t)
 	g.ADDQ(t, g.param("v"))
-	if scales != nil {
+	if scaled {
 		g.ADDQ(U8(64), g.param("scales"))
 	}
 	g.ADDQ(I8(64), p)

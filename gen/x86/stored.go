@@ -12,9 +12,9 @@ import (
 func genStored(g *gen) {
 	for _, e := range storedTypes {
 		for _, rows := range []int{1, 4} {
-			name, scales, half, keys := fmt.Sprintf("rowScores%d%s", rows, e.name), "", "", g.lanes
+			name, scales, scaled, half, keys := fmt.Sprintf("rowScores%d%s", rows, e.name), "", "", "", g.lanes
 			if e.size == 1 {
-				scales = "scales *float32, "
+				scales, scaled = "scales *float32, ", "scaled *[4][16]float32, "
 			}
 			if rows == 1 {
 				half, keys = "half, ", 32
@@ -31,7 +31,7 @@ func genStored(g *gen) {
 			g.end()
 
 			name = fmt.Sprintf("rowValues%d", rows)
-			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+"sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
+			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+scaled+"sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
 				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
 			g.rowValues(rows, &e)
 			g.end()
@@ -46,7 +46,7 @@ type storedType struct {
 	// columns transposes 16 bytes of each of as many rows as a vector has lanes: eight goes to the next 8 of them, of
 	// which it addresses each. column converts column c to V9.
 	columns func(g *gen, eight func() func(row int) Mem) (column func(c int))
-	// load loads a vector of elements, of a row whose scale is in V11.
+	// load loads a vector of elements.
 	load func(g *gen, m Mem, to reg.VecPhysical)
 }
 
@@ -59,7 +59,7 @@ var storedTypes = []storedType{
 // storedScores: a block is two halves of 16 keys for one query, whose chain of FMAs would be waited for otherwise, and a
 // vector of keys for four queries.
 //
-//	V0-V8 columns as they are stored and scratch, V9 a column, V10 a broadcast of q, V11 a constant or scales,
+//	V0-V8 columns as they are stored and scratch, V9 a column, V10 a broadcast of q, V11 and V16-V19 constants,
 //	V12-V15 scores, of vectors of keys or of queries
 func (g *gen) storedScores(rows int, e storedType) {
 	stride, w := g.ptr("stride"), g.elems("w")
@@ -98,6 +98,12 @@ func (g *gen) storedScores(rows int, e storedType) {
 	if e.name == "BFloat16" {
 		g.VPBROADCASTD(g.words("upper", 0xffff0000), g.V(11))
 	}
+	if e.size == 1 && g.avx512() {
+		for i, b := range int8Bytes {
+			g.VPBROADCASTD(g.splatBits(b.mask), g.V(16+2*i))
+			g.VPBROADCASTD(g.splatBits(b.unit), g.V(17+2*i))
+		}
+	}
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
@@ -125,16 +131,6 @@ func (g *gen) storedScores(rows int, e storedType) {
 	}
 	columns := 16 / e.size
 	for i := range vectors {
-		if e.size == 1 {
-			g.MOVQ(g.param("scales"), t)
-			if rows == 1 && i >= vectors/2 {
-				at4 := g.GP64()
-				g.MOVQ(g.param("half"), at4)
-				g.VMOVUPS(at(t, at4, 4, g.w()*(i-vectors/2)), g.V(11))
-			} else {
-				g.VMOVUPS(mem(t, g.w()*i), g.V(11))
-			}
-		}
 		column := e.columns(g, eight)
 		g.MOVQ(q, t)
 		for c := range columns {
@@ -163,6 +159,23 @@ func (g *gen) storedScores(rows int, e storedType) {
 	move(back)
 	g.SUBQ(U8(columns), n)
 	g.JG(LabelRef(step))
+	if e.size == 1 {
+		g.MOVQ(g.param("scales"), q)
+		if rows == 1 {
+			g.MOVQ(g.param("half"), t)
+			for i := range vectors {
+				scales := mem(q, g.w()*i)
+				if to := i - vectors/2; to >= 0 {
+					scales = at(q, t, 4, g.w()*to)
+				}
+				g.VMULPS(scales, g.V(12+i), g.V(12+i))
+			}
+		} else {
+			for r := range rows {
+				g.VMULPS(mem(q, 0), g.V(12+r), g.V(12+r))
+			}
+		}
+	}
 	g.MOVQ(g.param("s"), q)
 	if rows == 1 {
 		g.MOVQ(g.param("half"), t)
@@ -286,20 +299,32 @@ func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
 	}
 }
 
-// columnsInt8: a column is a quarter of the elements of 4 bytes.
+// columnsInt8: a column is a quarter of the elements of 4 bytes. Which of them it is says the float32 whose last bits it becomes, of
+// which the place of the byte is the unit: the lowest of 2^23, the next of 2^15. With its sign turned a byte is 128 more, and so
+// one subtraction leaves the element. That takes less than to shift both ways and to convert, as shifts share their ports with the
+// transposes.
 func (g *gen) columnsInt8(eight func() func(row int) Mem) func(c int) {
 	g.doubleColumns(eight)
 	return func(c int) {
-		from := g.V(c / 4)
-		if c%4 < 3 {
-			g.VPSLLD(U8(24-8*(c%4)), from, g.V(9))
-			from = g.V(9)
+		from, b := g.V(c/4), int8Bytes[c%2]
+		if c%4 == 2 {
+			g.VPSRLD(U8(16), from, from)
 		}
-		g.VPSRAD(U8(24), from, g.V(9))
-		g.VCVTDQ2PS(g.V(9), g.V(9))
-		g.VMULPS(g.V(11), g.V(9), g.V(9))
+		if g.avx512() {
+			mask, unit := g.V(16+2*(c%2)), g.V(17+2*(c%2))
+			g.VMOVAPS(from, g.V(9))
+			g.VPTERNLOGD(U8(0x6a), unit, mask, g.V(9)) // and, xor
+			g.VSUBPS(unit, g.V(9), g.V(9))
+			return
+		}
+		g.VANDPS(g.splatBits(b.mask), from, g.V(9))
+		g.VXORPS(g.splatBits(b.unit), g.V(9), g.V(9))
+		g.VSUBPS(g.splatBits(b.unit), g.V(9), g.V(9))
 	}
 }
+
+// int8Bytes are the two lower bytes of an element of 4, and the float32 of 2^23 + 128 and 2^15 + 128 that turn them into numbers.
+var int8Bytes = [2]struct{ mask, unit uint32 }{{0xff, 0x4b000080}, {0xff00, 0x47008000}}
 
 // columnsFloat16 transposes 8x8 blocks of 16 bits: to interleave rows i and i+4 for all i, which are two new rows each,
 // turns the 6 bits that number rows and columns by one, and three times exchanges rows and columns.
@@ -337,5 +362,4 @@ func (g *gen) loadBFloat16(m Mem, to reg.VecPhysical) {
 func (g *gen) loadInt8(m Mem, to reg.VecPhysical) {
 	g.VPMOVSXBD(m, to)
 	g.VCVTDQ2PS(to, to)
-	g.VMULPS(g.V(11), to, to)
 }

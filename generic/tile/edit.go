@@ -100,6 +100,18 @@ func BiasKeys(s []float32, st *Panel, bias []float32, n int) {
 	BiasTile(s, st, bias, new([MaxPanel]int), n)
 }
 
+// ScaleTile multiplies the scores or weights of n keys by a scale of each key: s[j*w+r] *= scale[j]. It raises st.TileMax[r] to the
+// maximum of the results, ignoring NaN.
+func ScaleTile(s []float32, st *Panel, scale []float32, n int) {
+	w := st.Width
+	for j, x := range scale[:n] {
+		for r := range w {
+			s[j*w+r] *= x
+			st.TileMax[r] = maxNum(s[j*w+r], st.TileMax[r])
+		}
+	}
+}
+
 // BiasRow is BiasTile for the scores of a row. Elements of s beyond its length, up to a multiple of 16,
 // may be overwritten, but no element of bias beyond that is read.
 func BiasRow(s, bias []float32) {

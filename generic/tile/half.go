@@ -34,9 +34,14 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k HalfRows) {
 	RowScores(s, q, w, rows, k.wide(FromBFloat16), k.Next)
 }
 
-// RowScoresInt8 is [RowScoresFloat16] with keys of int8.
+// RowScoresInt8 is [RowScoresFloat16] with keys of int8: the scale of a key multiplies its scores, those with its integers.
 func RowScoresInt8(s, q []float32, w, rows int, k OctetRows) {
 	RowScores(s, q, w, rows, k.wide(), k.Next)
+	for r := range rows {
+		for j := range k.Len {
+			s[r*Keys+j] *= k.Scales[j]
+		}
+	}
 }
 
 // RowValuesFloat16 is [RowValues] with values of binary16, whose Dim is a multiple of 16.
@@ -49,9 +54,17 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
 	RowValues(o, p, sum, rows, v.wide(FromBFloat16), v.Next)
 }
 
-// RowValuesInt8 is [RowValues] with values of int8, whose Dim is a multiple of 16.
+// RowValuesInt8 is [RowValues] with values of int8, whose Dim is a multiple of 16: their integers are mixed by float32(p*scale), and p is
+// added to sum.
 func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
-	RowValues(o, p, sum, rows, v.wide(), v.Next)
+	wide, scaled, ignored := v.wide(), make([]float32, len(p)), make([]float32, rows)
+	for r := range rows {
+		for j, scale := range v.Scales[:v.Len] {
+			sum[r] += p[r*Keys+j]
+			scaled[r*Keys+j] = p[r*Keys+j] * scale
+		}
+	}
+	RowValues(o, scaled, ignored, rows, wide, v.Next)
 }
 
 // wide returns the rows as float32.
@@ -63,11 +76,11 @@ func (r HalfRows) wide(from func(dst []float32, src []uint16)) *Rows {
 	return wide
 }
 
-// wide returns the rows as float32.
+// wide returns the integers of the rows as float32.
 func (r OctetRows) wide() *Rows {
 	wide := &Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
 	for j := range r.Len {
-		Dequantize(wide.Row(j), r.Data[j*r.Stride:][:r.Dim], r.Scales[j])
+		Dequantize(wide.Row(j), r.Data[j*r.Stride:][:r.Dim], 1)
 	}
 	return wide
 }

@@ -817,6 +817,34 @@ DATA splatff800000<>+24(SB)/4, $0xff800000
 DATA splatff800000<>+28(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $32
 
+// func scaleTile(s *float32, st *tile.Panel, scale *float32, n int)
+// Requires: AVX
+TEXT ·scaleTile(SB), NOSPLIT, $0-32
+	MOVQ    s+0(FP), AX
+	MOVQ    st+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    n+24(FP), BX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	PCALIGN $0x20
+
+key17:
+	VBROADCASTSS (DX), Y2
+	VMULPS       (AX), Y2, Y3
+	VMOVUPS      Y3, (AX)
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       32(AX), Y2, Y4
+	VMOVUPS      Y4, 32(AX)
+	VMAXPS       Y1, Y4, Y1
+	ADDQ         $+4, DX
+	ADDQ         $+64, AX
+	DECQ         BX
+	JNZ          key17
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	VZEROUPPER
+	RET
+
 // func biasRow(s *float32, bias *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·biasRow(SB), NOSPLIT, $0-24
@@ -826,10 +854,10 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 	VMOVUPS splat3fb8aa3b<>+0(SB), Y13
 	VMOVUPS splatff800000<>+0(SB), Y14
 	SUBQ    $0x08, DX
-	JL      tail18
+	JL      tail19
 	PCALIGN $0x20
 
-vec17:
+vec18:
 	VMOVUPS     (CX), Y0
 	VPCMPEQD    Y14, Y0, Y2
 	VMOVUPS     (AX), Y1
@@ -839,11 +867,11 @@ vec17:
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $0x08, DX
-	JGE         vec17
+	JGE         vec18
 
-tail18:
+tail19:
 	ADDQ        $0x08, DX
-	JZ          done19
+	JZ          done20
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -855,7 +883,7 @@ tail18:
 	VBLENDVPS   Y2, Y14, Y1, Y1
 	VMOVUPS     Y1, (AX)
 
-done19:
+done20:
 	VZEROUPPER
 	RET
 

@@ -576,6 +576,16 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	biasKeys(&s[0], st, &bias[0], n)
 }
 
+// ScaleTile is [tile.ScaleTile].
+//
+//go:noinline
+func ScaleTile(s []float32, st *tile.Panel, scale []float32, n int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.Read(scale, n)
+	scaleTile(&s[0], st, &scale[0], n)
+}
+
 // PackMask is [tile.PackMask].
 //
 //go:noinline
@@ -922,11 +932,12 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
+	var scaled [4][16]float32 // weights of a block
 	a := valuesAhead(1, dim, stride, n, v.Next)
 	if rows == 4 {
-		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	} else {
-		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 

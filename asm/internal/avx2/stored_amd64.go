@@ -58,7 +58,7 @@ func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim
 // rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4Int8 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresInt8]. distance, far, jump, turn, row, wrap and left are those of readAhead.
@@ -69,4 +69,4 @@ func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim
 // rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8].
 //
 //go:noescape
-func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)

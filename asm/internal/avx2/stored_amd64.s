@@ -1849,8 +1849,6 @@ inside85:
 	PCALIGN $0x20
 
 step84:
-	MOVQ         scales+24(FP), SI
-	VMOVUPS      (SI), Y11
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1868,108 +1866,98 @@ step84:
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, SI
-	VPSLLD       $0x18, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSLLD       $0x10, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y0, Y0
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSRAD       $0x18, Y0, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSLLD       $0x10, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y1, Y1
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSRAD       $0x18, Y1, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSLLD       $0x10, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y2, Y2
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSRAD       $0x18, Y2, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSLLD       $0x10, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y3, Y3
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VPSRAD       $0x18, Y3, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	LEAQ         (SI)(CX*2), SI
-	MOVQ         scales+24(FP), SI
-	VMOVUPS      32(SI), Y11
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -1990,109 +1978,98 @@ step84:
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, SI
-	VPSLLD       $0x18, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSLLD       $0x10, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y0, Y0
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSRAD       $0x18, Y0, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSLLD       $0x10, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y1, Y1
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSRAD       $0x18, Y1, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSLLD       $0x10, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y2, Y2
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSRAD       $0x18, Y2, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSLLD       $0x10, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y3, Y3
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VPSRAD       $0x18, Y3, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	MOVQ         scales+24(FP), SI
-	MOVQ         half+56(FP), R14
-	VMOVUPS      (SI)(R14*4), Y11
 	ADDQ         R10, DI
 	ADDQ         R10, R8
 	ADDQ         R10, R9
@@ -2113,109 +2090,98 @@ step84:
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, SI
-	VPSLLD       $0x18, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSLLD       $0x10, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y0, Y0
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSRAD       $0x18, Y0, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSLLD       $0x10, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y1, Y1
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSRAD       $0x18, Y1, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSLLD       $0x10, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y2, Y2
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSRAD       $0x18, Y2, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSLLD       $0x10, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y3, Y3
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VPSRAD       $0x18, Y3, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y14
 	LEAQ         (SI)(CX*2), SI
-	MOVQ         scales+24(FP), SI
-	MOVQ         half+56(FP), R14
-	VMOVUPS      32(SI)(R14*4), Y11
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -2236,103 +2202,95 @@ step84:
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, SI
-	VPSLLD       $0x18, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSLLD       $0x10, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y0, Y0
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSRAD       $0x18, Y0, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSLLD       $0x10, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y1, Y1
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSRAD       $0x18, Y1, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSLLD       $0x10, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y2, Y2
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSRAD       $0x18, Y2, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x18, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSLLD       $0x10, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
-	VPSLLD       $0x08, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y3, Y3
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	VPSRAD       $0x18, Y3, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
@@ -2378,6 +2336,12 @@ same88:
 	ADDQ    R11, R9
 	SUBQ    $0x10, BX
 	JG      step84
+	MOVQ    scales+24(FP), DX
+	MOVQ    half+56(FP), SI
+	VMULPS  (DX), Y12, Y12
+	VMULPS  32(DX), Y13, Y13
+	VMULPS  (DX)(SI*4), Y14, Y14
+	VMULPS  32(DX)(SI*4), Y15, Y15
 	MOVQ    s+0(FP), DX
 	MOVQ    half+56(FP), SI
 	VMOVUPS Y12, (DX)
@@ -2394,250 +2358,271 @@ same88:
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+DATA splat000000ff<>+0(SB)/4, $0x000000ff
+DATA splat000000ff<>+4(SB)/4, $0x000000ff
+DATA splat000000ff<>+8(SB)/4, $0x000000ff
+DATA splat000000ff<>+12(SB)/4, $0x000000ff
+DATA splat000000ff<>+16(SB)/4, $0x000000ff
+DATA splat000000ff<>+20(SB)/4, $0x000000ff
+DATA splat000000ff<>+24(SB)/4, $0x000000ff
+DATA splat000000ff<>+28(SB)/4, $0x000000ff
+GLOBL splat000000ff<>(SB), RODATA|NOPTR, $32
+
+DATA splat4b000080<>+0(SB)/4, $0x4b000080
+DATA splat4b000080<>+4(SB)/4, $0x4b000080
+DATA splat4b000080<>+8(SB)/4, $0x4b000080
+DATA splat4b000080<>+12(SB)/4, $0x4b000080
+DATA splat4b000080<>+16(SB)/4, $0x4b000080
+DATA splat4b000080<>+20(SB)/4, $0x4b000080
+DATA splat4b000080<>+24(SB)/4, $0x4b000080
+DATA splat4b000080<>+28(SB)/4, $0x4b000080
+GLOBL splat4b000080<>(SB), RODATA|NOPTR, $32
+
+DATA splat0000ff00<>+0(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+4(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+8(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+12(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+16(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+20(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+24(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+28(SB)/4, $0x0000ff00
+GLOBL splat0000ff00<>(SB), RODATA|NOPTR, $32
+
+DATA splat47008000<>+0(SB)/4, $0x47008000
+DATA splat47008000<>+4(SB)/4, $0x47008000
+DATA splat47008000<>+8(SB)/4, $0x47008000
+DATA splat47008000<>+12(SB)/4, $0x47008000
+DATA splat47008000<>+16(SB)/4, $0x47008000
+DATA splat47008000<>+20(SB)/4, $0x47008000
+DATA splat47008000<>+24(SB)/4, $0x47008000
+DATA splat47008000<>+28(SB)/4, $0x47008000
+GLOBL splat47008000<>(SB), RODATA|NOPTR, $32
+
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-112
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+56(FP), CX
-	MOVQ dim+40(FP), DX
+	MOVQ stride+64(FP), CX
+	MOVQ dim+48(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
 block89:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+48(FP)
-	CMOVQGT n+48(FP), DI
-	MOVQ    sum+32(FP), R10
-	VMOVSS  (R10), X0
-	MOVQ    DI, DX
-	MOVQ    AX, R8
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+56(FP)
+	CMOVQGT n+56(FP), SI
+	MOVQ    sum+40(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
+	MOVQ    scales+24(FP), R8
+	MOVQ    scaled+32(FP), R10
 
 sum90:
-	VADDSS (R8), X0, X0
+	VMOVSS (R8), X9
 	ADDQ   $+4, R8
+	VMOVSS (DI), X8
+	VADDSS X8, X0, X0
+	VMULSS X9, X8, X8
+	VMOVSS X8, (R10)
+	ADDQ   $+4, DI
+	ADDQ   $+4, R10
 	DECQ   DX
 	JNZ    sum90
-	VMOVSS X0, (R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   R10, BX
-	ADDQ   distance+64(FP), BX
-	MOVQ   n+48(FP), SI
-	CMPQ   SI, far+72(FP)
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+72(FP), DX
+	MOVQ   n+56(FP), BX
+	CMPQ   BX, far+80(FP)
 	JG     within91
-	ADDQ   jump+80(FP), BX
+	ADDQ   jump+88(FP), DX
 
 within91:
-	MOVQ row+88(FP), SI
-	MOVQ SI, left+104(FP)
-	MOVQ o+0(FP), R11
-	MOVQ dim+40(FP), R12
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+48(FP), R11
 
 again92:
-	CMPQ    R12, $+64
+	CMPQ    R11, $+64
 	JL      next93
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS 64(R11), Y2
-	VMOVUPS 96(R11), Y3
-	VMOVUPS 128(R11), Y4
-	VMOVUPS 160(R11), Y5
-	VMOVUPS 192(R11), Y6
-	VMOVUPS 224(R11), Y7
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	VMOVUPS 128(R10), Y4
+	VMOVUPS 160(R10), Y5
+	VMOVUPS 192(R10), Y6
+	VMOVUPS 224(R10), Y7
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key94:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+64, BX
-	SUBQ         $+64, left+104(FP)
-	JG           same95
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+112(FP)
+	JG         same95
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same95:
-	VBROADCASTSS (R8), Y10
-	VPMOVSXBD    (R9), Y12
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
-	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R9), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
-	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(R9), Y14
+	VPMOVSXBD    16(R8), Y14
 	VCVTDQ2PS    Y14, Y14
-	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(R9), Y15
+	VPMOVSXBD    24(R8), Y15
 	VCVTDQ2PS    Y15, Y15
-	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	VPMOVSXBD    32(R9), Y12
+	VPMOVSXBD    32(R8), Y12
 	VCVTDQ2PS    Y12, Y12
-	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
-	VPMOVSXBD    40(R9), Y13
+	VPMOVSXBD    40(R8), Y13
 	VCVTDQ2PS    Y13, Y13
-	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y5
-	VPMOVSXBD    48(R9), Y14
+	VPMOVSXBD    48(R8), Y14
 	VCVTDQ2PS    Y14, Y14
-	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y6
-	VPMOVSXBD    56(R9), Y15
+	VPMOVSXBD    56(R8), Y15
 	VCVTDQ2PS    Y15, Y15
-	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key94
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, 64(R11)
-	VMOVUPS      Y3, 96(R11)
-	VMOVUPS      Y4, 128(R11)
-	VMOVUPS      Y5, 160(R11)
-	VMOVUPS      Y6, 192(R11)
-	VMOVUPS      Y7, 224(R11)
-	ADDQ         $+64, R10
-	ADDQ         $+256, R11
-	SUBQ         $+64, R12
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	VMOVUPS      Y4, 128(R10)
+	VMOVUPS      Y5, 160(R10)
+	VMOVUPS      Y6, 192(R10)
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 	JMP          again92
 
 next93:
-	CMPQ    R12, $+32
+	CMPQ    R11, $+32
 	JL      next97
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	VMOVUPS 64(R11), Y2
-	VMOVUPS 96(R11), Y3
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key98:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+32, BX
-	SUBQ         $+32, left+104(FP)
-	JG           same99
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+112(FP)
+	JG         same99
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same99:
-	VBROADCASTSS (R8), Y10
-	VPMOVSXBD    (R9), Y12
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
-	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R9), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
-	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	VPMOVSXBD    16(R9), Y14
+	VPMOVSXBD    16(R8), Y14
 	VCVTDQ2PS    Y14, Y14
-	VMULPS       Y11, Y14, Y14
 	VFMADD231PS  Y14, Y10, Y2
-	VPMOVSXBD    24(R9), Y15
+	VPMOVSXBD    24(R8), Y15
 	VCVTDQ2PS    Y15, Y15
-	VMULPS       Y11, Y15, Y15
 	VFMADD231PS  Y15, Y10, Y3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key98
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	VMOVUPS      Y2, 64(R11)
-	VMOVUPS      Y3, 96(R11)
-	ADDQ         $+32, R10
-	ADDQ         $+128, R11
-	SUBQ         $+32, R12
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	VMOVUPS      Y2, 64(R10)
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
 next97:
-	CMPQ    R12, $+16
+	CMPQ    R11, $+16
 	JL      next101
-	VMOVUPS (R11), Y0
-	VMOVUPS 32(R11), Y1
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key102:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+16, BX
-	SUBQ         $+16, left+104(FP)
-	JG           same103
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+16, DX
+	SUBQ       $+16, left+112(FP)
+	JG         same103
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same103:
-	VBROADCASTSS (R8), Y10
-	VPMOVSXBD    (R9), Y12
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
-	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	VPMOVSXBD    8(R9), Y13
+	VPMOVSXBD    8(R8), Y13
 	VCVTDQ2PS    Y13, Y13
-	VMULPS       Y11, Y13, Y13
 	VFMADD231PS  Y13, Y10, Y1
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key102
-	VMOVUPS      Y0, (R11)
-	VMOVUPS      Y1, 32(R11)
-	ADDQ         $+16, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, 32(R10)
+	ADDQ         $+16, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next101:
-	CMPQ    R12, $+8
+	CMPQ    R11, $+8
 	JL      next105
-	VMOVUPS (R11), Y0
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Y0
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key106:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+8, BX
-	SUBQ         $+8, left+104(FP)
-	JG           same107
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+8, DX
+	SUBQ       $+8, left+112(FP)
+	JG         same107
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same107:
-	VBROADCASTSS (R8), Y10
-	VPMOVSXBD    (R9), Y12
+	VBROADCASTSS (DI), Y10
+	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
-	VMULPS       Y11, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         DI
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
 	JNZ          key106
-	VMOVUPS      Y0, (R11)
-	ADDQ         $+8, R10
-	ADDQ         $+32, R11
-	SUBQ         $+8, R12
+	VMOVUPS      Y0, (R10)
+	ADDQ         $+8, R9
+	ADDQ         $+32, R10
+	SUBQ         $+8, R11
 
 next105:
 	MOVQ CX, DX
@@ -2645,7 +2630,7 @@ next105:
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
-	SUBQ $0x10, n+48(FP)
+	SUBQ $0x10, n+56(FP)
 	JG   block89
 	VZEROUPPER
 	RET
@@ -2693,8 +2678,6 @@ inside110:
 	PCALIGN $0x20
 
 step109:
-	MOVQ         scales+24(FP), SI
-	VMOVUPS      (SI), Y11
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2712,10 +2695,9 @@ step109:
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
 	MOVQ         DX, SI
-	VPSLLD       $0x18, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2725,10 +2707,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x10, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2738,10 +2719,10 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x08, Y0, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y0, Y0
+	VANDPS       splat000000ff<>+0(SB), Y0, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2751,9 +2732,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSRAD       $0x18, Y0, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2763,10 +2744,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x18, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2776,10 +2756,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x10, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2789,10 +2768,10 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x08, Y1, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y1, Y1
+	VANDPS       splat000000ff<>+0(SB), Y1, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2802,9 +2781,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSRAD       $0x18, Y1, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2814,10 +2793,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x18, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2827,10 +2805,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x10, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2840,10 +2817,10 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x08, Y2, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y2, Y2
+	VANDPS       splat000000ff<>+0(SB), Y2, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2853,9 +2830,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSRAD       $0x18, Y2, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2865,10 +2842,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x18, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2878,10 +2854,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x10, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2891,10 +2866,10 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSLLD       $0x08, Y3, Y9
-	VPSRAD       $0x18, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VPSRLD       $0x10, Y3, Y3
+	VANDPS       splat000000ff<>+0(SB), Y3, Y9
+	VXORPS       splat4b000080<>+0(SB), Y9, Y9
+	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2904,9 +2879,9 @@ step109:
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y10, Y9, Y15
 	ADDQ         CX, SI
-	VPSRAD       $0x18, Y3, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
+	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
+	VXORPS       splat47008000<>+0(SB), Y9, Y9
+	VSUBPS       splat47008000<>+0(SB), Y9, Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y10, Y9, Y12
 	VBROADCASTSS 4(SI), Y10
@@ -2936,6 +2911,11 @@ same112:
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
 	JG      step109
+	MOVQ    scales+24(FP), DX
+	VMULPS  (DX), Y12, Y12
+	VMULPS  (DX), Y13, Y13
+	VMULPS  (DX), Y14, Y14
+	VMULPS  (DX), Y15, Y15
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -2951,174 +2931,182 @@ same112:
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-112
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+56(FP), CX
-	MOVQ dim+40(FP), BX
-	ADDQ $0x0f, BX
-	ANDQ $-16, BX
-	SHLQ $0x02, BX
+	MOVQ stride+64(FP), CX
+	MOVQ dim+48(FP), DX
+	ADDQ $0x0f, DX
+	ANDQ $-16, DX
+	SHLQ $0x02, DX
 
 block113:
-	MOVQ    $0x00000010, R8
-	CMPQ    R8, n+48(FP)
-	CMOVQGT n+48(FP), R8
-	MOVQ    sum+32(FP), R12
-	VMOVSS  (R12), X0
-	VMOVSS  4(R12), X1
-	VMOVSS  8(R12), X2
-	VMOVSS  12(R12), X3
-	MOVQ    R8, R9
-	MOVQ    AX, R10
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+56(FP)
+	CMOVQGT n+56(FP), DI
+	MOVQ    sum+40(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
+	MOVQ    scales+24(FP), R10
+	MOVQ    scaled+32(FP), R12
 
 sum114:
-	VADDSS (R10), X0, X0
-	VADDSS 1024(R10), X1, X1
-	VADDSS 2048(R10), X2, X2
-	VADDSS 3072(R10), X3, X3
+	VMOVSS (R10), X9
 	ADDQ   $+4, R10
-	DECQ   R9
+	VMOVSS (R9), X8
+	VADDSS X8, X0, X0
+	VMULSS X9, X8, X8
+	VMOVSS X8, (R12)
+	VMOVSS 1024(R9), X8
+	VADDSS X8, X1, X1
+	VMULSS X9, X8, X8
+	VMOVSS X8, 64(R12)
+	VMOVSS 2048(R9), X8
+	VADDSS X8, X2, X2
+	VMULSS X9, X8, X8
+	VMOVSS X8, 128(R12)
+	VMOVSS 3072(R9), X8
+	VADDSS X8, X3, X3
+	VMULSS X9, X8, X8
+	VMOVSS X8, 192(R12)
+	ADDQ   $+4, R9
+	ADDQ   $+4, R12
+	DECQ   R8
 	JNZ    sum114
-	VMOVSS X0, (R12)
-	VMOVSS X1, 4(R12)
-	VMOVSS X2, 8(R12)
-	VMOVSS X3, 12(R12)
-	MOVQ   v+16(FP), R12
-	MOVQ   R12, SI
-	ADDQ   distance+64(FP), SI
-	MOVQ   n+48(FP), DI
-	CMPQ   DI, far+72(FP)
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+72(FP), BX
+	MOVQ   n+56(FP), SI
+	CMPQ   SI, far+80(FP)
 	JG     within115
-	ADDQ   jump+80(FP), SI
+	ADDQ   jump+88(FP), BX
 
 within115:
-	MOVQ row+88(FP), DI
-	MOVQ DI, left+104(FP)
-	MOVQ o+0(FP), R13
-	MOVQ dim+40(FP), R14
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+48(FP), R13
 
 again116:
-	CMPQ    R14, $+16
+	CMPQ    R13, $+16
 	JL      next117
-	LEAQ    (R13)(BX*2), R9
-	ADDQ    BX, R9
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(BX*1), Y2
-	VMOVUPS 32(R13)(BX*1), Y3
-	VMOVUPS (R13)(BX*2), Y4
-	VMOVUPS 32(R13)(BX*2), Y5
-	VMOVUPS (R9), Y6
-	VMOVUPS 32(R9), Y7
-	MOVQ    R8, R15
-	MOVQ    AX, R10
-	MOVQ    R12, R11
-	MOVQ    scales+24(FP), DX
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R14
+	MOVQ    scaled+32(FP), R9
+	MOVQ    R11, R10
 
 key118:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (SI)
-	ADDQ         $+16, SI
-	SUBQ         $+16, left+104(FP)
-	JG           same119
-	ADDQ         wrap+96(FP), SI
-	MOVQ         row+88(FP), DI
-	MOVQ         DI, left+104(FP)
+	PREFETCHT1 (BX)
+	ADDQ       $+16, BX
+	SUBQ       $+16, left+112(FP)
+	JG         same119
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same119:
-	VPMOVSXBD    (R11), Y8
+	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y11, Y8, Y8
-	VPMOVSXBD    8(R11), Y9
+	VPMOVSXBD    8(R10), Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y11, Y9, Y9
-	VBROADCASTSS (R10), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R10), Y10
+	VBROADCASTSS 64(R9), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R10), Y10
+	VBROADCASTSS 128(R9), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R10), Y10
+	VBROADCASTSS 192(R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R10
-	ADDQ         CX, R11
-	DECQ         R15
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
 	JNZ          key118
-	VMOVUPS      Y0, (R13)
-	VMOVUPS      Y1, 32(R13)
-	VMOVUPS      Y2, (R13)(BX*1)
-	VMOVUPS      Y3, 32(R13)(BX*1)
-	VMOVUPS      Y4, (R13)(BX*2)
-	VMOVUPS      Y5, 32(R13)(BX*2)
-	VMOVUPS      Y6, (R9)
-	VMOVUPS      Y7, 32(R9)
-	ADDQ         $+16, R12
-	ADDQ         $+64, R13
-	SUBQ         $+16, R14
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
+	ADDQ         $+16, R11
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
 	JMP          again116
 
 next117:
-	CMPQ    R14, $+8
+	CMPQ    R13, $+8
 	JL      next121
-	LEAQ    (R13)(BX*2), R9
-	ADDQ    BX, R9
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(BX*1), Y1
-	VMOVUPS (R13)(BX*2), Y2
-	VMOVUPS (R9), Y3
-	MOVQ    AX, R10
-	MOVQ    R12, R11
-	MOVQ    scales+24(FP), DX
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    scaled+32(FP), R9
+	MOVQ    R11, R10
 
 key122:
-	VBROADCASTSS (DX), Y11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (SI)
-	ADDQ         $+8, SI
-	SUBQ         $+8, left+104(FP)
-	JG           same123
-	ADDQ         wrap+96(FP), SI
-	MOVQ         row+88(FP), DI
-	MOVQ         DI, left+104(FP)
+	PREFETCHT1 (BX)
+	ADDQ       $+8, BX
+	SUBQ       $+8, left+112(FP)
+	JG         same123
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same123:
-	VPMOVSXBD    (R11), Y8
+	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y11, Y8, Y8
-	VBROADCASTSS (R10), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R10), Y10
+	VBROADCASTSS 64(R9), Y10
 	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R10), Y10
+	VBROADCASTSS 128(R9), Y10
 	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R10), Y10
+	VBROADCASTSS 192(R9), Y10
 	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R10
-	ADDQ         CX, R11
-	DECQ         R8
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         DI
 	JNZ          key122
-	VMOVUPS      Y0, (R13)
-	VMOVUPS      Y1, (R13)(BX*1)
-	VMOVUPS      Y2, (R13)(BX*2)
-	VMOVUPS      Y3, (R9)
-	ADDQ         $+8, R12
-	ADDQ         $+32, R13
-	SUBQ         $+8, R14
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	ADDQ         $+8, R11
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
 
 next121:
-	MOVQ CX, R9
-	SHLQ $0x04, R9
-	ADDQ R9, v+16(FP)
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
-	SUBQ $0x10, n+48(FP)
+	SUBQ $0x10, n+56(FP)
 	JG   block113
 	VZEROUPPER
 	RET

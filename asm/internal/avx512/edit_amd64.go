@@ -35,6 +35,11 @@ func biasTile(s *float32, st *tile.Panel, bias *float32, offset *[32]int, n int)
 //go:noescape
 func biasKeys(s *float32, st *tile.Panel, bias *float32, n int)
 
+// scaleTile multiplies the scores or weights of n keys for a panel by the scales of the keys, as [tile.ScaleTile].
+//
+//go:noescape
+func scaleTile(s *float32, st *tile.Panel, scale *float32, n int)
+
 // biasRow adds biases to n scores of one query, as [tile.BiasRow]. It may write to s up to a whole
 // vector.
 //

@@ -1147,6 +1147,34 @@ DATA splatff800000<>+56(SB)/4, $0xff800000
 DATA splatff800000<>+60(SB)/4, $0xff800000
 GLOBL splatff800000<>(SB), RODATA|NOPTR, $64
 
+// func scaleTile(s *float32, st *tile.Panel, scale *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·scaleTile(SB), NOSPLIT, $0-32
+	MOVQ    s+0(FP), AX
+	MOVQ    st+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    n+24(FP), BX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	PCALIGN $0x20
+
+key23:
+	VBROADCASTSS (DX), Z2
+	VMULPS       (AX), Z2, Z3
+	VMOVUPS      Z3, (AX)
+	VMAXPS       Z0, Z3, Z0
+	VMULPS       64(AX), Z2, Z4
+	VMOVUPS      Z4, 64(AX)
+	VMAXPS       Z1, Z4, Z1
+	ADDQ         $+4, DX
+	ADDQ         $+128, AX
+	DECQ         BX
+	JNZ          key23
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VZEROUPPER
+	RET
+
 // func biasRow(s *float32, bias *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·biasRow(SB), NOSPLIT, $0-24
@@ -1156,10 +1184,10 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 	VMOVUPS splat3fb8aa3b<>+0(SB), Z13
 	VMOVUPS splatff800000<>+0(SB), Z14
 	SUBQ    $0x10, DX
-	JL      tail24
+	JL      tail25
 	PCALIGN $0x20
 
-vec23:
+vec24:
 	VMOVUPS     (CX), Z0
 	VPCMPEQD    Z14, Z0, K1
 	VMOVUPS     (AX), Z1
@@ -1169,11 +1197,11 @@ vec23:
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $0x10, DX
-	JGE         vec23
+	JGE         vec24
 
-tail24:
+tail25:
 	ADDQ        $0x10, DX
-	JZ          done25
+	JZ          done26
 	XORQ        BX, BX
 	BTSQ        DX, BX
 	DECQ        BX
@@ -1185,6 +1213,6 @@ tail24:
 	VBLENDMPS   Z14, Z1, K1, Z1
 	VMOVUPS     Z1, (AX)
 
-done25:
+done26:
 	VZEROUPPER
 	RET

@@ -1722,17 +1722,21 @@ next88:
 // func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
-	MOVQ   stride+48(FP), AX
-	MOVQ   w+32(FP), CX
-	SHLQ   $0x02, CX
-	MOVQ   half+56(FP), R10
-	SUBQ   $0x08, R10
-	IMULQ  AX, R10
-	MOVQ   AX, R11
-	IMUL3Q $-24, R11, R11
-	SUBQ   R10, R11
-	LEAQ   (R11)(AX*8), R11
-	ADDQ   $0x10, R11
+	MOVQ         stride+48(FP), AX
+	MOVQ         w+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         half+56(FP), R10
+	SUBQ         $0x08, R10
+	IMULQ        AX, R10
+	MOVQ         AX, R11
+	IMUL3Q       $-24, R11, R11
+	SUBQ         R10, R11
+	LEAQ         (R11)(AX*8), R11
+	ADDQ         $0x10, R11
+	VPBROADCASTD splat000000ff<>+0(SB), Z16
+	VPBROADCASTD splat4b000080<>+0(SB), Z17
+	VPBROADCASTD splat0000ff00<>+0(SB), Z18
+	VPBROADCASTD splat47008000<>+0(SB), Z19
 
 block91:
 	MOVQ   q+8(FP), DX
@@ -1767,8 +1771,6 @@ inside93:
 	PCALIGN $0x20
 
 step92:
-	MOVQ             scales+24(FP), SI
-	VMOVUPS          (SI), Z11
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1797,93 +1799,82 @@ step92:
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
 	MOVQ             DX, SI
-	VPSLLD           $0x18, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSLLD           $0x10, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z0, Z0
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSRAD           $0x18, Z0, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSLLD           $0x10, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z1, Z1
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSRAD           $0x18, Z1, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSLLD           $0x10, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z2, Z2
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSRAD           $0x18, Z2, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSLLD           $0x10, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z3, Z3
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
-	VPSRAD           $0x18, Z3, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	MOVQ             scales+24(FP), SI
-	MOVQ             half+56(FP), R14
-	VMOVUPS          (SI)(R14*4), Z11
 	ADDQ             R10, DI
 	ADDQ             R10, R8
 	ADDQ             R10, R9
@@ -1915,88 +1906,80 @@ step92:
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
 	MOVQ             DX, SI
-	VPSLLD           $0x18, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSLLD           $0x10, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z0, Z0
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSRAD           $0x18, Z0, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSLLD           $0x10, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z1, Z1
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSRAD           $0x18, Z1, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSLLD           $0x10, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z2, Z2
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSRAD           $0x18, Z2, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x18, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSLLD           $0x10, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x08, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z3, Z3
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z13
-	VPSRAD           $0x18, Z3, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
@@ -2041,6 +2024,10 @@ same96:
 	ADDQ    R11, R9
 	SUBQ    $0x10, BX
 	JG      step92
+	MOVQ    scales+24(FP), DX
+	MOVQ    half+56(FP), SI
+	VMULPS  (DX), Z12, Z12
+	VMULPS  (DX)(SI*4), Z13, Z13
 	MOVQ    s+0(FP), DX
 	MOVQ    half+56(FP), SI
 	VMOVUPS Z12, (DX)
@@ -2055,251 +2042,304 @@ same96:
 	VZEROUPPER
 	RET
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+DATA splat000000ff<>+0(SB)/4, $0x000000ff
+DATA splat000000ff<>+4(SB)/4, $0x000000ff
+DATA splat000000ff<>+8(SB)/4, $0x000000ff
+DATA splat000000ff<>+12(SB)/4, $0x000000ff
+DATA splat000000ff<>+16(SB)/4, $0x000000ff
+DATA splat000000ff<>+20(SB)/4, $0x000000ff
+DATA splat000000ff<>+24(SB)/4, $0x000000ff
+DATA splat000000ff<>+28(SB)/4, $0x000000ff
+DATA splat000000ff<>+32(SB)/4, $0x000000ff
+DATA splat000000ff<>+36(SB)/4, $0x000000ff
+DATA splat000000ff<>+40(SB)/4, $0x000000ff
+DATA splat000000ff<>+44(SB)/4, $0x000000ff
+DATA splat000000ff<>+48(SB)/4, $0x000000ff
+DATA splat000000ff<>+52(SB)/4, $0x000000ff
+DATA splat000000ff<>+56(SB)/4, $0x000000ff
+DATA splat000000ff<>+60(SB)/4, $0x000000ff
+GLOBL splat000000ff<>(SB), RODATA|NOPTR, $64
+
+DATA splat4b000080<>+0(SB)/4, $0x4b000080
+DATA splat4b000080<>+4(SB)/4, $0x4b000080
+DATA splat4b000080<>+8(SB)/4, $0x4b000080
+DATA splat4b000080<>+12(SB)/4, $0x4b000080
+DATA splat4b000080<>+16(SB)/4, $0x4b000080
+DATA splat4b000080<>+20(SB)/4, $0x4b000080
+DATA splat4b000080<>+24(SB)/4, $0x4b000080
+DATA splat4b000080<>+28(SB)/4, $0x4b000080
+DATA splat4b000080<>+32(SB)/4, $0x4b000080
+DATA splat4b000080<>+36(SB)/4, $0x4b000080
+DATA splat4b000080<>+40(SB)/4, $0x4b000080
+DATA splat4b000080<>+44(SB)/4, $0x4b000080
+DATA splat4b000080<>+48(SB)/4, $0x4b000080
+DATA splat4b000080<>+52(SB)/4, $0x4b000080
+DATA splat4b000080<>+56(SB)/4, $0x4b000080
+DATA splat4b000080<>+60(SB)/4, $0x4b000080
+GLOBL splat4b000080<>(SB), RODATA|NOPTR, $64
+
+DATA splat0000ff00<>+0(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+4(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+8(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+12(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+16(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+20(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+24(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+28(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+32(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+36(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+40(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+44(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+48(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+52(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+56(SB)/4, $0x0000ff00
+DATA splat0000ff00<>+60(SB)/4, $0x0000ff00
+GLOBL splat0000ff00<>(SB), RODATA|NOPTR, $64
+
+DATA splat47008000<>+0(SB)/4, $0x47008000
+DATA splat47008000<>+4(SB)/4, $0x47008000
+DATA splat47008000<>+8(SB)/4, $0x47008000
+DATA splat47008000<>+12(SB)/4, $0x47008000
+DATA splat47008000<>+16(SB)/4, $0x47008000
+DATA splat47008000<>+20(SB)/4, $0x47008000
+DATA splat47008000<>+24(SB)/4, $0x47008000
+DATA splat47008000<>+28(SB)/4, $0x47008000
+DATA splat47008000<>+32(SB)/4, $0x47008000
+DATA splat47008000<>+36(SB)/4, $0x47008000
+DATA splat47008000<>+40(SB)/4, $0x47008000
+DATA splat47008000<>+44(SB)/4, $0x47008000
+DATA splat47008000<>+48(SB)/4, $0x47008000
+DATA splat47008000<>+52(SB)/4, $0x47008000
+DATA splat47008000<>+56(SB)/4, $0x47008000
+DATA splat47008000<>+60(SB)/4, $0x47008000
+GLOBL splat47008000<>(SB), RODATA|NOPTR, $64
+
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-112
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+56(FP), CX
-	MOVQ dim+40(FP), DX
+	MOVQ stride+64(FP), CX
+	MOVQ dim+48(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
 block97:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+48(FP)
-	CMOVQGT n+48(FP), DI
-	MOVQ    sum+32(FP), R10
-	VMOVSS  (R10), X0
-	MOVQ    DI, DX
-	MOVQ    AX, R8
+	MOVQ    $0x00000010, SI
+	CMPQ    SI, n+56(FP)
+	CMOVQGT n+56(FP), SI
+	MOVQ    sum+40(FP), R9
+	VMOVSS  (R9), X0
+	MOVQ    SI, DX
+	MOVQ    AX, DI
+	MOVQ    scales+24(FP), R8
+	MOVQ    scaled+32(FP), R10
 
 sum98:
-	VADDSS (R8), X0, X0
+	VMOVSS (R8), X9
 	ADDQ   $+4, R8
+	VMOVSS (DI), X8
+	VADDSS X8, X0, X0
+	VMULSS X9, X8, X8
+	VMOVSS X8, (R10)
+	ADDQ   $+4, DI
+	ADDQ   $+4, R10
 	DECQ   DX
 	JNZ    sum98
-	VMOVSS X0, (R10)
-	MOVQ   v+16(FP), R10
-	MOVQ   R10, BX
-	ADDQ   distance+64(FP), BX
-	MOVQ   n+48(FP), SI
-	CMPQ   SI, far+72(FP)
+	VMOVSS X0, (R9)
+	MOVQ   v+16(FP), R9
+	MOVQ   R9, DX
+	ADDQ   distance+72(FP), DX
+	MOVQ   n+56(FP), BX
+	CMPQ   BX, far+80(FP)
 	JG     within99
-	ADDQ   jump+80(FP), BX
+	ADDQ   jump+88(FP), DX
 
 within99:
-	MOVQ row+88(FP), SI
-	MOVQ SI, left+104(FP)
-	MOVQ o+0(FP), R11
-	MOVQ dim+40(FP), R12
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+	MOVQ o+0(FP), R10
+	MOVQ dim+48(FP), R11
 
 again100:
-	CMPQ    R12, $+128
+	CMPQ    R11, $+128
 	JL      next101
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS 128(R11), Z2
-	VMOVUPS 192(R11), Z3
-	VMOVUPS 256(R11), Z4
-	VMOVUPS 320(R11), Z5
-	VMOVUPS 384(R11), Z6
-	VMOVUPS 448(R11), Z7
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS 256(R10), Z4
+	VMOVUPS 320(R10), Z5
+	VMOVUPS 384(R10), Z6
+	VMOVUPS 448(R10), Z7
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key102:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	PREFETCHT1   64(BX)
-	ADDQ         $+128, BX
-	SUBQ         $+128, left+104(FP)
-	JG           same103
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+112(FP)
+	JG         same103
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same103:
-	VBROADCASTSS (R8), Z10
-	VPMOVSXBD    (R9), Z12
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R9), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R9), Z14
+	VPMOVSXBD    32(R8), Z14
 	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R9), Z15
+	VPMOVSXBD    48(R8), Z15
 	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	VPMOVSXBD    64(R9), Z12
+	VPMOVSXBD    64(R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z4
-	VPMOVSXBD    80(R9), Z13
+	VPMOVSXBD    80(R8), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z5
-	VPMOVSXBD    96(R9), Z14
+	VPMOVSXBD    96(R8), Z14
 	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z6
-	VPMOVSXBD    112(R9), Z15
+	VPMOVSXBD    112(R8), Z15
 	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key102
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, 128(R11)
-	VMOVUPS      Z3, 192(R11)
-	VMOVUPS      Z4, 256(R11)
-	VMOVUPS      Z5, 320(R11)
-	VMOVUPS      Z6, 384(R11)
-	VMOVUPS      Z7, 448(R11)
-	ADDQ         $+128, R10
-	ADDQ         $+512, R11
-	SUBQ         $+128, R12
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, 256(R10)
+	VMOVUPS      Z5, 320(R10)
+	VMOVUPS      Z6, 384(R10)
+	VMOVUPS      Z7, 448(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
 	JMP          again100
 
 next101:
-	CMPQ    R12, $+64
+	CMPQ    R11, $+64
 	JL      next105
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	VMOVUPS 128(R11), Z2
-	VMOVUPS 192(R11), Z3
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key106:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+64, BX
-	SUBQ         $+64, left+104(FP)
-	JG           same107
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+112(FP)
+	JG         same107
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same107:
-	VBROADCASTSS (R8), Z10
-	VPMOVSXBD    (R9), Z12
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R9), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R9), Z14
+	VPMOVSXBD    32(R8), Z14
 	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z11, Z14, Z14
 	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R9), Z15
+	VPMOVSXBD    48(R8), Z15
 	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z11, Z15, Z15
 	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key106
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	VMOVUPS      Z2, 128(R11)
-	VMOVUPS      Z3, 192(R11)
-	ADDQ         $+64, R10
-	ADDQ         $+256, R11
-	SUBQ         $+64, R12
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
 next105:
-	CMPQ    R12, $+32
+	CMPQ    R11, $+32
 	JL      next109
-	VMOVUPS (R11), Z0
-	VMOVUPS 64(R11), Z1
-	MOVQ    DI, R13
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key110:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+32, BX
-	SUBQ         $+32, left+104(FP)
-	JG           same111
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+112(FP)
+	JG         same111
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same111:
-	VBROADCASTSS (R8), Z10
-	VPMOVSXBD    (R9), Z12
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R9), Z13
+	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
 	VFMADD231PS  Z13, Z10, Z1
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         R13
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
 	JNZ          key110
-	VMOVUPS      Z0, (R11)
-	VMOVUPS      Z1, 64(R11)
-	ADDQ         $+32, R10
-	ADDQ         $+128, R11
-	SUBQ         $+32, R12
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
 
 next109:
-	CMPQ    R12, $+16
+	CMPQ    R11, $+16
 	JL      next113
-	VMOVUPS (R11), Z0
-	MOVQ    AX, R8
-	MOVQ    R10, R9
-	MOVQ    scales+24(FP), DX
+	VMOVUPS (R10), Z0
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
 
 key114:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (BX)
-	ADDQ         $+16, BX
-	SUBQ         $+16, left+104(FP)
-	JG           same115
-	ADDQ         wrap+96(FP), BX
-	MOVQ         row+88(FP), SI
-	MOVQ         SI, left+104(FP)
+	PREFETCHT1 (DX)
+	ADDQ       $+16, DX
+	SUBQ       $+16, left+112(FP)
+	JG         same115
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
 same115:
-	VBROADCASTSS (R8), Z10
-	VPMOVSXBD    (R9), Z12
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
 	VFMADD231PS  Z12, Z10, Z0
-	ADDQ         $+4, R8
-	ADDQ         CX, R9
-	DECQ         DI
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         SI
 	JNZ          key114
-	VMOVUPS      Z0, (R11)
-	ADDQ         $+16, R10
-	ADDQ         $+64, R11
-	SUBQ         $+16, R12
+	VMOVUPS      Z0, (R10)
+	ADDQ         $+16, R9
+	ADDQ         $+64, R10
+	SUBQ         $+16, R11
 
 next113:
 	MOVQ CX, DX
@@ -2307,7 +2347,7 @@ next113:
 	ADDQ DX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
-	SUBQ $0x10, n+48(FP)
+	SUBQ $0x10, n+56(FP)
 	JG   block97
 	VZEROUPPER
 	RET
@@ -2315,12 +2355,16 @@ next113:
 // func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
-	MOVQ   stride+48(FP), AX
-	MOVQ   w+32(FP), CX
-	SHLQ   $0x02, CX
-	MOVQ   AX, R10
-	IMUL3Q $-8, R10, R10
-	ADDQ   $0x10, R10
+	MOVQ         stride+48(FP), AX
+	MOVQ         w+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, R10
+	IMUL3Q       $-8, R10, R10
+	ADDQ         $0x10, R10
+	VPBROADCASTD splat000000ff<>+0(SB), Z16
+	VPBROADCASTD splat4b000080<>+0(SB), Z17
+	VPBROADCASTD splat0000ff00<>+0(SB), Z18
+	VPBROADCASTD splat47008000<>+0(SB), Z19
 
 block116:
 	MOVQ   q+8(FP), DX
@@ -2357,8 +2401,6 @@ inside118:
 	PCALIGN $0x20
 
 step117:
-	MOVQ             scales+24(FP), SI
-	VMOVUPS          (SI), Z11
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -2387,141 +2429,133 @@ step117:
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
 	MOVQ             DX, SI
-	VPSLLD           $0x18, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x10, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x08, Z0, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z0, Z0
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSRAD           $0x18, Z0, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z0, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x18, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x10, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x08, Z1, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z1, Z1
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSRAD           $0x18, Z1, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z1, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x18, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x10, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x08, Z2, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z2, Z2
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSRAD           $0x18, Z2, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z2, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x18, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x10, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSLLD           $0x08, Z3, Z9
-	VPSRAD           $0x18, Z9, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VPSRLD           $0x10, Z3, Z3
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z17, Z16, Z9
+	VSUBPS           Z17, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
 	VFMADD231PS.BCST 12(SI), Z9, Z15
 	ADDQ             CX, SI
-	VPSRAD           $0x18, Z3, Z9
-	VCVTDQ2PS        Z9, Z9
-	VMULPS           Z11, Z9, Z9
+	VMOVAPS          Z3, Z9
+	VPTERNLOGD       $0x6a, Z19, Z18, Z9
+	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI), Z9, Z12
 	VFMADD231PS.BCST 4(SI), Z9, Z13
 	VFMADD231PS.BCST 8(SI), Z9, Z14
@@ -2551,6 +2585,11 @@ same120:
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
 	JG      step117
+	MOVQ    scales+24(FP), DX
+	VMULPS  (DX), Z12, Z12
+	VMULPS  (DX), Z13, Z13
+	VMULPS  (DX), Z14, Z14
+	VMULPS  (DX), Z15, Z15
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -2566,264 +2605,265 @@ same120:
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-112
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+56(FP), CX
-	MOVQ dim+40(FP), BX
-	ADDQ $0x0f, BX
-	ANDQ $-16, BX
-	SHLQ $0x02, BX
+	MOVQ stride+64(FP), CX
+	MOVQ dim+48(FP), DX
+	ADDQ $0x0f, DX
+	ANDQ $-16, DX
+	SHLQ $0x02, DX
 
 block121:
-	MOVQ    $0x00000010, R8
-	CMPQ    R8, n+48(FP)
-	CMOVQGT n+48(FP), R8
-	MOVQ    sum+32(FP), R12
-	VMOVSS  (R12), X0
-	VMOVSS  4(R12), X1
-	VMOVSS  8(R12), X2
-	VMOVSS  12(R12), X3
-	MOVQ    R8, R9
-	MOVQ    AX, R10
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+56(FP)
+	CMOVQGT n+56(FP), DI
+	MOVQ    sum+40(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	MOVQ    DI, R8
+	MOVQ    AX, R9
+	MOVQ    scales+24(FP), R10
+	MOVQ    scaled+32(FP), R12
 
 sum122:
-	VADDSS (R10), X0, X0
-	VADDSS 1024(R10), X1, X1
-	VADDSS 2048(R10), X2, X2
-	VADDSS 3072(R10), X3, X3
+	VMOVSS (R10), X9
 	ADDQ   $+4, R10
-	DECQ   R9
+	VMOVSS (R9), X8
+	VADDSS X8, X0, X0
+	VMULSS X9, X8, X8
+	VMOVSS X8, (R12)
+	VMOVSS 1024(R9), X8
+	VADDSS X8, X1, X1
+	VMULSS X9, X8, X8
+	VMOVSS X8, 64(R12)
+	VMOVSS 2048(R9), X8
+	VADDSS X8, X2, X2
+	VMULSS X9, X8, X8
+	VMOVSS X8, 128(R12)
+	VMOVSS 3072(R9), X8
+	VADDSS X8, X3, X3
+	VMULSS X9, X8, X8
+	VMOVSS X8, 192(R12)
+	ADDQ   $+4, R9
+	ADDQ   $+4, R12
+	DECQ   R8
 	JNZ    sum122
-	VMOVSS X0, (R12)
-	VMOVSS X1, 4(R12)
-	VMOVSS X2, 8(R12)
-	VMOVSS X3, 12(R12)
-	MOVQ   v+16(FP), R12
-	MOVQ   R12, SI
-	ADDQ   distance+64(FP), SI
-	MOVQ   n+48(FP), DI
-	CMPQ   DI, far+72(FP)
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+72(FP), BX
+	MOVQ   n+56(FP), SI
+	CMPQ   SI, far+80(FP)
 	JG     within123
-	ADDQ   jump+80(FP), SI
+	ADDQ   jump+88(FP), BX
 
 within123:
-	MOVQ row+88(FP), DI
-	MOVQ DI, left+104(FP)
-	MOVQ o+0(FP), R13
-	MOVQ dim+40(FP), R14
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+48(FP), R13
 
 again124:
-	CMPQ    R14, $+64
+	CMPQ    R13, $+64
 	JL      next125
-	LEAQ    (R13)(BX*2), R9
-	ADDQ    BX, R9
-	VMOVUPS (R13), Z16
-	VMOVUPS 64(R13), Z17
-	VMOVUPS 128(R13), Z18
-	VMOVUPS 192(R13), Z19
-	VMOVUPS (R13)(BX*1), Z20
-	VMOVUPS 64(R13)(BX*1), Z21
-	VMOVUPS 128(R13)(BX*1), Z22
-	VMOVUPS 192(R13)(BX*1), Z23
-	VMOVUPS (R13)(BX*2), Z24
-	VMOVUPS 64(R13)(BX*2), Z25
-	VMOVUPS 128(R13)(BX*2), Z26
-	VMOVUPS 192(R13)(BX*2), Z27
-	VMOVUPS (R9), Z28
-	VMOVUPS 64(R9), Z29
-	VMOVUPS 128(R9), Z30
-	VMOVUPS 192(R9), Z31
-	MOVQ    R8, R15
-	MOVQ    AX, R10
-	MOVQ    R12, R11
-	MOVQ    scales+24(FP), DX
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VMOVUPS (R12)(DX*1), Z20
+	VMOVUPS 64(R12)(DX*1), Z21
+	VMOVUPS 128(R12)(DX*1), Z22
+	VMOVUPS 192(R12)(DX*1), Z23
+	VMOVUPS (R12)(DX*2), Z24
+	VMOVUPS 64(R12)(DX*2), Z25
+	VMOVUPS 128(R12)(DX*2), Z26
+	VMOVUPS 192(R12)(DX*2), Z27
+	VMOVUPS (R8), Z28
+	VMOVUPS 64(R8), Z29
+	VMOVUPS 128(R8), Z30
+	VMOVUPS 192(R8), Z31
+	MOVQ    DI, R14
+	MOVQ    scaled+32(FP), R9
+	MOVQ    R11, R10
 
 key126:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (SI)
-	ADDQ         $+64, SI
-	SUBQ         $+64, left+104(FP)
-	JG           same127
-	ADDQ         wrap+96(FP), SI
-	MOVQ         row+88(FP), DI
-	MOVQ         DI, left+104(FP)
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+112(FP)
+	JG         same127
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same127:
-	VPMOVSXBD    (R11), Z12
+	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
-	VPMOVSXBD    16(R11), Z13
+	VPMOVSXBD    16(R10), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
-	VPMOVSXBD    32(R11), Z14
+	VPMOVSXBD    32(R10), Z14
 	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z11, Z14, Z14
-	VPMOVSXBD    48(R11), Z15
+	VPMOVSXBD    48(R10), Z15
 	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z11, Z15, Z15
-	VBROADCASTSS (R10), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z12, Z10, Z16
 	VFMADD231PS  Z13, Z10, Z17
 	VFMADD231PS  Z14, Z10, Z18
 	VFMADD231PS  Z15, Z10, Z19
-	VBROADCASTSS 1024(R10), Z10
+	VBROADCASTSS 64(R9), Z10
 	VFMADD231PS  Z12, Z10, Z20
 	VFMADD231PS  Z13, Z10, Z21
 	VFMADD231PS  Z14, Z10, Z22
 	VFMADD231PS  Z15, Z10, Z23
-	VBROADCASTSS 2048(R10), Z10
+	VBROADCASTSS 128(R9), Z10
 	VFMADD231PS  Z12, Z10, Z24
 	VFMADD231PS  Z13, Z10, Z25
 	VFMADD231PS  Z14, Z10, Z26
 	VFMADD231PS  Z15, Z10, Z27
-	VBROADCASTSS 3072(R10), Z10
+	VBROADCASTSS 192(R9), Z10
 	VFMADD231PS  Z12, Z10, Z28
 	VFMADD231PS  Z13, Z10, Z29
 	VFMADD231PS  Z14, Z10, Z30
 	VFMADD231PS  Z15, Z10, Z31
-	ADDQ         $+4, R10
-	ADDQ         CX, R11
-	DECQ         R15
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
 	JNZ          key126
-	VMOVUPS      Z16, (R13)
-	VMOVUPS      Z17, 64(R13)
-	VMOVUPS      Z18, 128(R13)
-	VMOVUPS      Z19, 192(R13)
-	VMOVUPS      Z20, (R13)(BX*1)
-	VMOVUPS      Z21, 64(R13)(BX*1)
-	VMOVUPS      Z22, 128(R13)(BX*1)
-	VMOVUPS      Z23, 192(R13)(BX*1)
-	VMOVUPS      Z24, (R13)(BX*2)
-	VMOVUPS      Z25, 64(R13)(BX*2)
-	VMOVUPS      Z26, 128(R13)(BX*2)
-	VMOVUPS      Z27, 192(R13)(BX*2)
-	VMOVUPS      Z28, (R9)
-	VMOVUPS      Z29, 64(R9)
-	VMOVUPS      Z30, 128(R9)
-	VMOVUPS      Z31, 192(R9)
-	ADDQ         $+64, R12
-	ADDQ         $+256, R13
-	SUBQ         $+64, R14
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, 128(R12)
+	VMOVUPS      Z19, 192(R12)
+	VMOVUPS      Z20, (R12)(DX*1)
+	VMOVUPS      Z21, 64(R12)(DX*1)
+	VMOVUPS      Z22, 128(R12)(DX*1)
+	VMOVUPS      Z23, 192(R12)(DX*1)
+	VMOVUPS      Z24, (R12)(DX*2)
+	VMOVUPS      Z25, 64(R12)(DX*2)
+	VMOVUPS      Z26, 128(R12)(DX*2)
+	VMOVUPS      Z27, 192(R12)(DX*2)
+	VMOVUPS      Z28, (R8)
+	VMOVUPS      Z29, 64(R8)
+	VMOVUPS      Z30, 128(R8)
+	VMOVUPS      Z31, 192(R8)
+	ADDQ         $+64, R11
+	ADDQ         $+256, R12
+	SUBQ         $+64, R13
 	JMP          again124
 
 next125:
-	CMPQ    R14, $+32
+	CMPQ    R13, $+32
 	JL      next129
-	LEAQ    (R13)(BX*2), R9
-	ADDQ    BX, R9
-	VMOVUPS (R13), Z16
-	VMOVUPS 64(R13), Z17
-	VMOVUPS (R13)(BX*1), Z18
-	VMOVUPS 64(R13)(BX*1), Z19
-	VMOVUPS (R13)(BX*2), Z20
-	VMOVUPS 64(R13)(BX*2), Z21
-	VMOVUPS (R9), Z22
-	VMOVUPS 64(R9), Z23
-	MOVQ    R8, R15
-	MOVQ    AX, R10
-	MOVQ    R12, R11
-	MOVQ    scales+24(FP), DX
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS (R12)(DX*1), Z18
+	VMOVUPS 64(R12)(DX*1), Z19
+	VMOVUPS (R12)(DX*2), Z20
+	VMOVUPS 64(R12)(DX*2), Z21
+	VMOVUPS (R8), Z22
+	VMOVUPS 64(R8), Z23
+	MOVQ    DI, R14
+	MOVQ    scaled+32(FP), R9
+	MOVQ    R11, R10
 
 key130:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (SI)
-	ADDQ         $+32, SI
-	SUBQ         $+32, left+104(FP)
-	JG           same131
-	ADDQ         wrap+96(FP), SI
-	MOVQ         row+88(FP), DI
-	MOVQ         DI, left+104(FP)
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+112(FP)
+	JG         same131
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same131:
-	VPMOVSXBD    (R11), Z12
+	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z11, Z12, Z12
-	VPMOVSXBD    16(R11), Z13
+	VPMOVSXBD    16(R10), Z13
 	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z11, Z13, Z13
-	VBROADCASTSS (R10), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z12, Z10, Z16
 	VFMADD231PS  Z13, Z10, Z17
-	VBROADCASTSS 1024(R10), Z10
+	VBROADCASTSS 64(R9), Z10
 	VFMADD231PS  Z12, Z10, Z18
 	VFMADD231PS  Z13, Z10, Z19
-	VBROADCASTSS 2048(R10), Z10
+	VBROADCASTSS 128(R9), Z10
 	VFMADD231PS  Z12, Z10, Z20
 	VFMADD231PS  Z13, Z10, Z21
-	VBROADCASTSS 3072(R10), Z10
+	VBROADCASTSS 192(R9), Z10
 	VFMADD231PS  Z12, Z10, Z22
 	VFMADD231PS  Z13, Z10, Z23
-	ADDQ         $+4, R10
-	ADDQ         CX, R11
-	DECQ         R15
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
 	JNZ          key130
-	VMOVUPS      Z16, (R13)
-	VMOVUPS      Z17, 64(R13)
-	VMOVUPS      Z18, (R13)(BX*1)
-	VMOVUPS      Z19, 64(R13)(BX*1)
-	VMOVUPS      Z20, (R13)(BX*2)
-	VMOVUPS      Z21, 64(R13)(BX*2)
-	VMOVUPS      Z22, (R9)
-	VMOVUPS      Z23, 64(R9)
-	ADDQ         $+32, R12
-	ADDQ         $+128, R13
-	SUBQ         $+32, R14
+	VMOVUPS      Z16, (R12)
+	VMOVUPS      Z17, 64(R12)
+	VMOVUPS      Z18, (R12)(DX*1)
+	VMOVUPS      Z19, 64(R12)(DX*1)
+	VMOVUPS      Z20, (R12)(DX*2)
+	VMOVUPS      Z21, 64(R12)(DX*2)
+	VMOVUPS      Z22, (R8)
+	VMOVUPS      Z23, 64(R8)
+	ADDQ         $+32, R11
+	ADDQ         $+128, R12
+	SUBQ         $+32, R13
 
 next129:
-	CMPQ    R14, $+16
+	CMPQ    R13, $+16
 	JL      next133
-	LEAQ    (R13)(BX*2), R9
-	ADDQ    BX, R9
-	VMOVUPS (R13), Z16
-	VMOVUPS (R13)(BX*1), Z17
-	VMOVUPS (R13)(BX*2), Z18
-	VMOVUPS (R9), Z19
-	MOVQ    AX, R10
-	MOVQ    R12, R11
-	MOVQ    scales+24(FP), DX
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Z16
+	VMOVUPS (R12)(DX*1), Z17
+	VMOVUPS (R12)(DX*2), Z18
+	VMOVUPS (R8), Z19
+	MOVQ    scaled+32(FP), R9
+	MOVQ    R11, R10
 
 key134:
-	VBROADCASTSS (DX), Z11
-	ADDQ         $0x04, DX
-	PREFETCHT1   (SI)
-	ADDQ         $+16, SI
-	SUBQ         $+16, left+104(FP)
-	JG           same135
-	ADDQ         wrap+96(FP), SI
-	MOVQ         row+88(FP), DI
-	MOVQ         DI, left+104(FP)
+	PREFETCHT1 (BX)
+	ADDQ       $+16, BX
+	SUBQ       $+16, left+112(FP)
+	JG         same135
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
 same135:
-	VPMOVSXBD        (R11), Z12
+	VPMOVSXBD        (R10), Z12
 	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST (R10), Z12, Z16
-	VFMADD231PS.BCST 1024(R10), Z12, Z17
-	VFMADD231PS.BCST 2048(R10), Z12, Z18
-	VFMADD231PS.BCST 3072(R10), Z12, Z19
-	ADDQ             $+4, R10
-	ADDQ             CX, R11
-	DECQ             R8
+	VFMADD231PS.BCST (R9), Z12, Z16
+	VFMADD231PS.BCST 64(R9), Z12, Z17
+	VFMADD231PS.BCST 128(R9), Z12, Z18
+	VFMADD231PS.BCST 192(R9), Z12, Z19
+	ADDQ             $+4, R9
+	ADDQ             CX, R10
+	DECQ             DI
 	JNZ              key134
-	VMOVUPS          Z16, (R13)
-	VMOVUPS          Z17, (R13)(BX*1)
-	VMOVUPS          Z18, (R13)(BX*2)
-	VMOVUPS          Z19, (R9)
-	ADDQ             $+16, R12
-	ADDQ             $+64, R13
-	SUBQ             $+16, R14
+	VMOVUPS          Z16, (R12)
+	VMOVUPS          Z17, (R12)(DX*1)
+	VMOVUPS          Z18, (R12)(DX*2)
+	VMOVUPS          Z19, (R8)
+	ADDQ             $+16, R11
+	ADDQ             $+64, R12
+	SUBQ             $+16, R13
 
 next133:
-	MOVQ CX, R9
-	SHLQ $0x04, R9
-	ADDQ R9, v+16(FP)
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 	ADDQ $+64, AX
-	SUBQ $0x10, n+48(FP)
+	SUBQ $0x10, n+56(FP)
 	JG   block121
 	VZEROUPPER
 	RET

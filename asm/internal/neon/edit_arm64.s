@@ -800,6 +800,45 @@ rest28:
 	FSTPQ (F2, F3), 32(R3)
 	RET
 
+// func scaleTile(s *float32, st *tile.Panel, scale *float32, n int)
+TEXT ·scaleTile(SB), NOSPLIT, $0-32
+	MOVD    s+0(FP), R0
+	MOVD    scale+16(FP), R1
+	MOVD    n+24(FP), R2
+	MOVD    st+8(FP), R3
+	FLDPQ   (R3), (F0, F1)
+	FLDPQ   32(R3), (F2, F3)
+	CBZ     R2, rest30
+	PCALIGN $16
+
+block29:
+	VLD1R (R1), [V4.S4]
+	FLDPQ (R0), (F5, F6)
+	FLDPQ 32(R0), (F7, F8)
+	WORD  $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD  $0x6ea0e4a9 // fcmgt v9.4s, v5.4s, v0.4s
+	VBIT  V9.B16, V5.B16, V0.B16
+	WORD  $0x6e24dcc6 // fmul v6.4s, v6.4s, v4.4s
+	WORD  $0x6ea1e4c9 // fcmgt v9.4s, v6.4s, v1.4s
+	VBIT  V9.B16, V6.B16, V1.B16
+	WORD  $0x6e24dce7 // fmul v7.4s, v7.4s, v4.4s
+	WORD  $0x6ea2e4e9 // fcmgt v9.4s, v7.4s, v2.4s
+	VBIT  V9.B16, V7.B16, V2.B16
+	WORD  $0x6e24dd08 // fmul v8.4s, v8.4s, v4.4s
+	WORD  $0x6ea3e504 // fcmgt v4.4s, v8.4s, v3.4s
+	VBIT  V4.B16, V8.B16, V3.B16
+	FSTPQ (F5, F6), (R0)
+	FSTPQ (F7, F8), 32(R0)
+	ADD   $4, R1, R1
+	ADD   $64, R0, R0
+	SUBS  $1, R2, R2
+	BNE   block29
+
+rest30:
+	FSTPQ (F0, F1), (R3)
+	FSTPQ (F2, F3), 32(R3)
+	RET
+
 // func biasRow(s *float32, bias *float32, n int)
 TEXT ·biasRow(SB), NOSPLIT, $0-24
 	MOVD    s+0(FP), R0
@@ -810,10 +849,10 @@ TEXT ·biasRow(SB), NOSPLIT, $0-24
 	MOVD    $0xff800000, R3
 	VDUP    R3, V1.S4
 	SUBS    $4, R2, R2
-	BLT     rest30
+	BLT     rest32
 	PCALIGN $16
 
-block29:
+block31:
 	FMOVQ (R1), F2
 	FMOVQ (R0), F3
 	WORD  $0x4e21e444 // fcmeq v4.4s, v2.4s, v1.4s
@@ -823,14 +862,14 @@ block29:
 	ADD   $16, R1, R1
 	ADD   $16, R0, R0
 	SUBS  $4, R2, R2
-	BGE   block29
+	BGE   block31
 
-rest30:
+rest32:
 	ADD     $4, R2, R2
-	CBZ     R2, rest32
+	CBZ     R2, rest34
 	PCALIGN $16
 
-block31:
+block33:
 	FMOVS (R1), F2
 	FMOVS (R0), F3
 	WORD  $0x4e21e444 // fcmeq v4.4s, v2.4s, v1.4s
@@ -840,9 +879,9 @@ block31:
 	ADD   $4, R1, R1
 	ADD   $4, R0, R0
 	SUBS  $1, R2, R2
-	BNE   block31
+	BNE   block33
 
-rest32:
+rest34:
 	RET
 
 DATA coefficients<>+0(SB)/4, $0x37ad190c

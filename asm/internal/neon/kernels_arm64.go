@@ -574,6 +574,16 @@ func BiasKeys(s []float32, st *tile.Panel, bias []float32, n int) {
 	biasKeys(&s[0], st, &bias[0], n)
 }
 
+// ScaleTile is [tile.ScaleTile].
+//
+//go:noinline
+func ScaleTile(s []float32, st *tile.Panel, scale []float32, n int) {
+	race.Write(s, n*PanelWidth)
+	race.WriteVar(st)
+	race.Read(scale, n)
+	scaleTile(&s[0], st, &scale[0], n)
+}
+
 // PackMask is [tile.PackMask].
 //
 //go:noinline

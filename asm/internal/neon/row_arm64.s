@@ -2279,13 +2279,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
-	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
-	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2314,13 +2310,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
-	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
-	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
 	MUL   R5, R6, R20
 	ADD   R19, R20, R20
@@ -2352,13 +2344,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
-	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
-	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2387,13 +2375,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
-	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
-	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
 	ADD   $4, R19, R19
 	FMOVS (R14), F16
@@ -2433,13 +2417,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
-	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
-	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2468,13 +2448,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
-	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
-	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
 	MUL   R5, R6, R20
 	ADD   R19, R20, R20
@@ -2506,13 +2482,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
-	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
-	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2541,13 +2513,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
-	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
-	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
 	ADD   $4, R19, R19
 	FMOVS (R14), F16
@@ -2587,13 +2555,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
-	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
-	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2622,13 +2586,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
-	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
-	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
 	MUL   R5, R6, R20
 	ADD   R19, R20, R20
@@ -2660,13 +2620,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
-	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
-	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2695,13 +2651,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
-	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
-	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
 	ADD   $4, R19, R19
 	FMOVS (R14), F16
@@ -2741,13 +2693,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e34dc00 // fmul v0.4s, v0.4s, v20.4s
 	WORD  $0x4f901018 // fmla v24.4s, v0.4s, v16.s[0]
-	WORD  $0x6e34dc21 // fmul v1.4s, v1.4s, v20.4s
 	WORD  $0x4f911038 // fmla v24.4s, v1.4s, v17.s[0]
-	WORD  $0x6e34dc42 // fmul v2.4s, v2.4s, v20.4s
 	WORD  $0x4f921058 // fmla v24.4s, v2.4s, v18.s[0]
-	WORD  $0x6e34dc63 // fmul v3.4s, v3.4s, v20.4s
 	WORD  $0x4f931078 // fmla v24.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2776,13 +2724,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e35dc00 // fmul v0.4s, v0.4s, v21.4s
 	WORD  $0x4f901019 // fmla v25.4s, v0.4s, v16.s[0]
-	WORD  $0x6e35dc21 // fmul v1.4s, v1.4s, v21.4s
 	WORD  $0x4f911039 // fmla v25.4s, v1.4s, v17.s[0]
-	WORD  $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
 	WORD  $0x4f921059 // fmla v25.4s, v2.4s, v18.s[0]
-	WORD  $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
 	WORD  $0x4f931079 // fmla v25.4s, v3.4s, v19.s[0]
 	MUL   R5, R6, R20
 	ADD   R19, R20, R20
@@ -2814,13 +2758,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e36dc00 // fmul v0.4s, v0.4s, v22.4s
 	WORD  $0x4f90101a // fmla v26.4s, v0.4s, v16.s[0]
-	WORD  $0x6e36dc21 // fmul v1.4s, v1.4s, v22.4s
 	WORD  $0x4f91103a // fmla v26.4s, v1.4s, v17.s[0]
-	WORD  $0x6e36dc42 // fmul v2.4s, v2.4s, v22.4s
 	WORD  $0x4f92105a // fmla v26.4s, v2.4s, v18.s[0]
-	WORD  $0x6e36dc63 // fmul v3.4s, v3.4s, v22.4s
 	WORD  $0x4f93107a // fmla v26.4s, v3.4s, v19.s[0]
 	FMOVS (R20), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
@@ -2849,13 +2789,9 @@ block49:
 	VZIP2 V6.D2, V4.D2, V2.D2
 	VZIP1 V7.D2, V5.D2, V1.D2
 	VZIP2 V7.D2, V5.D2, V3.D2
-	WORD  $0x6e37dc00 // fmul v0.4s, v0.4s, v23.4s
 	WORD  $0x4f90101b // fmla v27.4s, v0.4s, v16.s[0]
-	WORD  $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
 	WORD  $0x4f91103b // fmla v27.4s, v1.4s, v17.s[0]
-	WORD  $0x6e37dc42 // fmul v2.4s, v2.4s, v23.4s
 	WORD  $0x4f92105b // fmla v27.4s, v2.4s, v18.s[0]
-	WORD  $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
 	WORD  $0x4f93107b // fmla v27.4s, v3.4s, v19.s[0]
 	ADD   $4, R19, R19
 	PRFM  (R12), PLDL2KEEP
@@ -2873,6 +2809,10 @@ same51:
 	BGE  block49
 
 rest50:
+	WORD  $0x6e34df18 // fmul v24.4s, v24.4s, v20.4s
+	WORD  $0x6e35df39 // fmul v25.4s, v25.4s, v21.4s
+	WORD  $0x6e36df5a // fmul v26.4s, v26.4s, v22.4s
+	WORD  $0x6e37df7b // fmul v27.4s, v27.4s, v23.4s
 	FSTPQ (F24, F25), (R0)
 	ADD   R6<<2, R0, R20
 	FSTPQ (F26, F27), (R20)
@@ -2934,64 +2874,40 @@ block54:
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
 	ADD   R5, R19, R19
-	FMOVS (R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS (R19), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
 	ADD   R5, R19, R19
-	FMOVS 4(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
 	FMOVS (R19), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
 	ADD   R5, R19, R19
-	FMOVS 8(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
 	FMOVS (R19), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
 	ADD   R5, R19, R19
-	FMOVS 12(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
 	FMOVS (R19), F4
 	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
 	ADD   R5, R19, R19
-	FMOVS 16(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
 	FMOVS (R19), F5
 	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	ADD   R5, R19, R19
-	FMOVS 20(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
 	FMOVS (R19), F6
 	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	ADD   R5, R19, R19
-	FMOVS 24(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
 	FMOVS (R19), F7
 	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
 	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
 	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	FMOVS 28(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -3039,64 +2955,40 @@ block54:
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
 	ADD   R5, R19, R19
-	FMOVS (R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS (R19), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
 	ADD   R5, R19, R19
-	FMOVS 4(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
 	FMOVS (R19), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
 	ADD   R5, R19, R19
-	FMOVS 8(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
 	FMOVS (R19), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
 	ADD   R5, R19, R19
-	FMOVS 12(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
 	FMOVS (R19), F4
 	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
 	ADD   R5, R19, R19
-	FMOVS 16(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
 	FMOVS (R19), F5
 	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	ADD   R5, R19, R19
-	FMOVS 20(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
 	FMOVS (R19), F6
 	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	ADD   R5, R19, R19
-	FMOVS 24(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
 	FMOVS (R19), F7
 	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
 	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
 	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	FMOVS 28(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -3144,64 +3036,40 @@ block54:
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
 	ADD   R5, R19, R19
-	FMOVS (R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS (R19), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
 	ADD   R5, R19, R19
-	FMOVS 4(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
 	FMOVS (R19), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
 	ADD   R5, R19, R19
-	FMOVS 8(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
 	FMOVS (R19), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
 	ADD   R5, R19, R19
-	FMOVS 12(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
 	FMOVS (R19), F4
 	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
 	ADD   R5, R19, R19
-	FMOVS 16(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
 	FMOVS (R19), F5
 	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	ADD   R5, R19, R19
-	FMOVS 20(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
 	FMOVS (R19), F6
 	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	ADD   R5, R19, R19
-	FMOVS 24(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
 	FMOVS (R19), F7
 	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
 	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
 	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	FMOVS 28(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -3249,64 +3117,40 @@ block54:
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
 	ADD   R5, R19, R19
-	FMOVS (R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
 	FMOVS (R19), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
 	ADD   R5, R19, R19
-	FMOVS 4(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
 	FMOVS (R19), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
 	ADD   R5, R19, R19
-	FMOVS 8(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
 	FMOVS (R19), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
 	ADD   R5, R19, R19
-	FMOVS 12(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
 	FMOVS (R19), F4
 	WORD  $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD  $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD  $0x4e21d884 // scvtf v4.4s, v4.4s
 	ADD   R5, R19, R19
-	FMOVS 16(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
 	FMOVS (R19), F5
 	WORD  $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD  $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD  $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	ADD   R5, R19, R19
-	FMOVS 20(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
 	FMOVS (R19), F6
 	WORD  $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD  $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD  $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	ADD   R5, R19, R19
-	FMOVS 24(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
 	FMOVS (R19), F7
 	WORD  $0x0f08a4e7 // sxtl v7.8h, v7.8b
 	WORD  $0x0f10a4e7 // sxtl v7.4s, v7.4h
 	WORD  $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	FMOVS 28(R7), F8
-	VDUP  V8.S[0], V8.S4
-	WORD  $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
 	WORD  $0x4f801218 // fmla v24.4s, v16.4s, v0.s[0]
 	WORD  $0x4f811219 // fmla v25.4s, v16.4s, v1.s[0]
 	WORD  $0x4f82121a // fmla v26.4s, v16.4s, v2.s[0]
@@ -3369,13 +3213,22 @@ rest55:
 	VZIP2 V2.D2, V0.D2, V30.D2
 	VZIP1 V3.D2, V1.D2, V29.D2
 	VZIP2 V3.D2, V1.D2, V31.D2
+	FLDPQ (R7), (F20, F21)
 	MOVD  R0, R19
+	WORD  $0x6e34df18 // fmul v24.4s, v24.4s, v20.4s
+	WORD  $0x6e35df9c // fmul v28.4s, v28.4s, v21.4s
 	FSTPQ (F24, F28), (R19)
 	ADD   $1024, R19, R19
+	WORD  $0x6e34df39 // fmul v25.4s, v25.4s, v20.4s
+	WORD  $0x6e35dfbd // fmul v29.4s, v29.4s, v21.4s
 	FSTPQ (F25, F29), (R19)
 	ADD   $1024, R19, R19
+	WORD  $0x6e34df5a // fmul v26.4s, v26.4s, v20.4s
+	WORD  $0x6e35dfde // fmul v30.4s, v30.4s, v21.4s
 	FSTPQ (F26, F30), (R19)
 	ADD   $1024, R19, R19
+	WORD  $0x6e34df7b // fmul v27.4s, v27.4s, v20.4s
+	WORD  $0x6e35dfff // fmul v31.4s, v31.4s, v21.4s
 	FSTPQ (F27, F31), (R19)
 	ADD   $32, R0, R0
 	ADD   $32, R7, R7
@@ -4462,104 +4315,88 @@ block133:
 
 block135:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R10), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS (R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	FMOVS 4(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	FMOVS 8(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
 	FMOVS 12(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
 	FMOVS 16(R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
 	FMOVS 20(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
 	FMOVS 24(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
 	FMOVS 28(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
 	FMOVS 32(R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841018 // fmla v24.4s, v0.4s, v4.s[0]
 	FMOVS 36(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841039 // fmla v25.4s, v1.4s, v4.s[0]
 	FMOVS 40(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f84105a // fmla v26.4s, v2.4s, v4.s[0]
 	FMOVS 44(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f84107b // fmla v27.4s, v3.4s, v4.s[0]
 	FMOVS 48(R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f84101c // fmla v28.4s, v0.4s, v4.s[0]
 	FMOVS 52(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f84103d // fmla v29.4s, v1.4s, v4.s[0]
 	FMOVS 56(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f84105e // fmla v30.4s, v2.4s, v4.s[0]
 	FMOVS 60(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f84107f // fmla v31.4s, v3.4s, v4.s[0]
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
@@ -4614,56 +4451,48 @@ block137:
 
 block139:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R10), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS (R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	FMOVS 4(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	FMOVS 8(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
 	FMOVS 12(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
 	FMOVS 16(R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841014 // fmla v20.4s, v0.4s, v4.s[0]
 	FMOVS 20(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841035 // fmla v21.4s, v1.4s, v4.s[0]
 	FMOVS 24(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841056 // fmla v22.4s, v2.4s, v4.s[0]
 	FMOVS 28(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841077 // fmla v23.4s, v3.4s, v4.s[0]
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
@@ -4706,32 +4535,28 @@ block141:
 
 block143:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R10), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS (R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	FMOVS 4(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	FMOVS 8(R11), F2
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
 	FMOVS 12(R11), F3
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
@@ -4768,20 +4593,18 @@ block145:
 
 block147:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R10), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS (R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	FMOVS 4(R11), F1
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
@@ -4815,14 +4638,13 @@ block149:
 
 block151:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R10), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS (R11), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	ADD   $4, R10, R10
 	ADD   R5, R11, R11
@@ -5759,17 +5581,19 @@ block205:
 
 block207:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R11), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS 1024(R11), F5
+	WORD  $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
 	FMOVS 2048(R11), F6
+	WORD  $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
 	FMOVS 3072(R11), F7
+	WORD  $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
 	FMOVS (R12), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851014 // fmla v20.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861018 // fmla v24.4s, v0.4s, v6.s[0]
@@ -5778,7 +5602,6 @@ block207:
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	WORD  $0x4f851035 // fmla v21.4s, v1.4s, v5.s[0]
 	WORD  $0x4f861039 // fmla v25.4s, v1.4s, v6.s[0]
@@ -5787,7 +5610,6 @@ block207:
 	WORD  $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD  $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD  $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD  $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD  $0x4f841052 // fmla v18.4s, v2.4s, v4.s[0]
 	WORD  $0x4f851056 // fmla v22.4s, v2.4s, v5.s[0]
 	WORD  $0x4f86105a // fmla v26.4s, v2.4s, v6.s[0]
@@ -5796,7 +5618,6 @@ block207:
 	WORD  $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD  $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD  $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD  $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD  $0x4f841073 // fmla v19.4s, v3.4s, v4.s[0]
 	WORD  $0x4f851077 // fmla v23.4s, v3.4s, v5.s[0]
 	WORD  $0x4f86107b // fmla v27.4s, v3.4s, v6.s[0]
@@ -5860,17 +5681,19 @@ block209:
 
 block211:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R11), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS 1024(R11), F5
+	WORD  $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
 	FMOVS 2048(R11), F6
+	WORD  $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
 	FMOVS 3072(R11), F7
+	WORD  $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
 	FMOVS (R12), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851012 // fmla v18.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861014 // fmla v20.4s, v0.4s, v6.s[0]
@@ -5879,7 +5702,6 @@ block211:
 	WORD  $0x0f08a421 // sxtl v1.8h, v1.8b
 	WORD  $0x0f10a421 // sxtl v1.4s, v1.4h
 	WORD  $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD  $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD  $0x4f841031 // fmla v17.4s, v1.4s, v4.s[0]
 	WORD  $0x4f851033 // fmla v19.4s, v1.4s, v5.s[0]
 	WORD  $0x4f861035 // fmla v21.4s, v1.4s, v6.s[0]
@@ -5931,17 +5753,19 @@ block213:
 
 block215:
 	FMOVS (R7), F12
-	VDUP  V12.S[0], V12.S4
 	ADD   $4, R7, R7
 	FMOVS (R11), F4
+	WORD  $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	FMOVS 1024(R11), F5
+	WORD  $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
 	FMOVS 2048(R11), F6
+	WORD  $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
 	FMOVS 3072(R11), F7
+	WORD  $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
 	FMOVS (R12), F0
 	WORD  $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD  $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD  $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD  $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD  $0x4f841010 // fmla v16.4s, v0.4s, v4.s[0]
 	WORD  $0x4f851011 // fmla v17.4s, v0.4s, v5.s[0]
 	WORD  $0x4f861012 // fmla v18.4s, v0.4s, v6.s[0]

@@ -105,11 +105,34 @@ func (e *Elements) Size() int {
 	return 4
 }
 
-// convert sets r to n rows of t from an offset on, in buf.
+// RowScales returns what the rows from number first on, n of those that Tile gives, are to be multiplied by, as those of Int8 are
+// integers: in place or, where they lie apart, in buf. It is nil for other types.
+func (t *Stored) RowScales(buf []float32, s *sight.Sequence, head, first, n int) []float32 {
+	if t.Int8 == nil {
+		return nil
+	}
+	k, end := first, min(first+n, s.Keys)
+	if t.Pages != nil {
+		k = max(first, t.Pages.Tables[s.Number].First*t.Pages.Len)
+	}
+	for k < end {
+		at, run := t.find(s, head, k, end-k)
+		run = min(run, end-k)
+		scales := t.Scales[at/t.Dim:][:run]
+		if run == end-first {
+			return scales
+		}
+		copy(buf[k-first:], scales)
+		k += run
+	}
+	return buf[:end-first]
+}
+
+// convert sets r to n rows of t from an offset on, in buf, those of Int8 without their scales.
 func (t *Stored) convert(r *tile.Rows, buf []float32, at, n int) {
 	r.Data, r.Len, r.Dim, r.Stride = buf, n, t.Dim, t.Dim
 	step := 1 // rows at a time
-	if t.LenStride == t.Dim && t.Int8 == nil {
+	if t.LenStride == t.Dim {
 		step = n
 	}
 	for ; n > 0; n -= step {
@@ -120,7 +143,7 @@ func (t *Stored) convert(r *tile.Rows, buf []float32, at, n int) {
 		case t.BFloat16 != nil:
 			asm.FromBFloat16(row, t.BFloat16[at:][:len(row)])
 		default:
-			asm.Dequantize(row, t.Int8[at:][:len(row)], t.Scales[at/t.Dim])
+			asm.Dequantize(row, t.Int8[at:][:len(row)], 1)
 		}
 		at += step * t.LenStride
 		buf = buf[len(row):]

@@ -98,13 +98,30 @@ func (q *edited) take(p *edited, r, n int) {
 	copy(q.bias[:n], p.bias[r:])
 }
 
-// unedited returns what takes the maxima of scores that are going to be edited, or st if they are not.
+// unedited returns what takes the maxima of scores that are going to be scaled or edited, or st if they are not.
 func (w *worker) unedited(st *tile.Panel) *tile.Panel {
-	if !w.edit.on {
+	if !w.edit.on && w.keyScales == nil {
 		return st
 	}
 	w.ignored.Width = st.Width
 	return &w.ignored
+}
+
+// editKeys scales and edits the scores of a panel with some keys of the tile from number first on, and raises the maxima of st.
+func (w *worker) editKeys(p *panel, st *tile.Panel, scores []float32, first int, some sight.Keys) {
+	if some.Len() == 0 {
+		return
+	}
+	if w.keyScales != nil {
+		to := st
+		if w.edit.on {
+			to = &w.ignored
+		}
+		asm.ScaleTile(scores, to, w.keyScales[some.From:], some.Len())
+	}
+	if w.edit.on {
+		w.editTile(p, st, scores, first+some.From, some.Len())
+	}
 }
 
 // editTile edits the scores of a panel with n keys from number first on, and raises the maxima of st.

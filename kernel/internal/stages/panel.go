@@ -75,6 +75,8 @@ func (w *worker) panelItem(it *plan.Item) {
 		var keys, values, nextKeys, nextValues tile.Rows
 		w.K.Tile(&keys, w.keys, s, it.Head, first, now)
 		w.V.Tile(&values, w.values, s, it.Head, first, now)
+		w.keyScales = w.K.RowScales(w.scales[0][:], s, it.Head, first, now)
+		w.valueScales = w.V.RowScales(w.scales[1][:], s, it.Head, first, now)
 		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
 		ahead := &values
 		if !last {
@@ -188,6 +190,10 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 		weights := tile.Rows{Data: w.scores, Len: n, Dim: p.width(), Stride: p.width()}
 		asm.ClearTile(weights, w.kept.draw(&p.draw, p.key+first+seen.Any.From, n))
 	}
+	if w.valueScales != nil {
+		w.ignored.Width = p.width()
+		asm.ScaleTile(w.scores, &w.ignored, w.valueScales[seen.Any.From:], seen.Any.Len())
+	}
 	p.mix(w.scores, &seen, values, aheadInMix)
 }
 
@@ -202,9 +208,7 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 	}
 	scores := w.scores[(all.From-any.From)*p.width():]
 	score(w.unedited(&p.state), scores, p.q, keys, all, 0, ahead)
-	if w.edit.on && all.Len() > 0 {
-		w.editTile(p, &p.state, scores, first+all.From, all.Len())
-	}
+	w.editKeys(p, &p.state, scores, first, all)
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
 		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, &nothing)
@@ -230,9 +234,7 @@ func (w *worker) scoreEdge(p *panel, seen *sight.Cover, edge sight.Keys, first i
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
 	score(&w.ignored, scores, p.q, keys, edge, upper, ahead)
-	if w.edit.on {
-		w.editTile(p, &w.ignored, scores, first+edge.From, edge.Len())
-	}
+	w.editKeys(p, &w.ignored, scores, first, edge)
 	asm.HideTile(scores, &p.state, &w.lanes, edge.Len())
 }
 
@@ -320,12 +322,13 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 	var values, one tile.Rows
 	for first := keys.From; first < keys.To; {
 		w.V.Rows(&values, w.values, s, it.Head, first, min(tile.Keys, keys.To-first))
-		if w.finite(&values) {
+		scales := w.V.RowScales(w.scales[1][:], s, it.Head, first, values.Len)
+		if w.finite(&values, scales) {
 			first += values.Len
 			continue
 		}
 		for k := range values.Len {
-			if !w.finite(source.Part(&one, &values, k, k+1)) {
+			if !w.finite(source.Part(&one, &values, k, k+1), scales[min(k, len(scales)):]) {
 				lanes |= p.sees.Hidden(first+k) | w.edit.hiddenLanes(p, first+k)
 			}
 		}
@@ -334,10 +337,13 @@ func (w *worker) harmed(it *plan.Item, p *panel, keys sight.Keys) (lanes uint32)
 	return lanes
 }
 
-// finite reports whether no value is NaN or infinite: it mixes them by weights of 0.
-func (w *worker) finite(values *tile.Rows) bool {
+// finite reports whether no value is NaN or infinite, and no scale of one if they have some: it mixes them by weights of 0.
+func (w *worker) finite(values *tile.Rows, scales []float32) bool {
 	weights, mix := w.scores[:values.Len], w.mixes[:tile.Pad(values.Dim)]
 	clear(weights)
+	for j, scale := range scales[:min(len(scales), len(weights))] {
+		weights[j] *= scale
+	}
 	clear(mix)
 	var sum [1]float32
 	asm.RowValues(mix, weights, sum[:], 1, values, values.Len*values.Stride)

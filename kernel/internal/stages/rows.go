@@ -259,6 +259,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 					continue
 				}
 				next := w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
+				scales := w.K.RowScales(w.scales[0][:], &w.sequences[it.Sequence], it.Head+i, t.first+k, keys.Len)
 				if n = keys.Len; n > 1 && n < plan.RowKeys {
 					// A whole block: the scores of whatever is behind them are not used.
 					source.Copy(w.keys, &keys)
@@ -266,6 +267,11 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 				}
 				scores, queries, rows := w.scored(q, t, k)
 				asm.RowScores(scores, queries, q.width, rows, &keys, next)
+				for r := range rows {
+					for j, scale := range scales {
+						scores[r*tile.Keys+j] *= scale
+					}
+				}
 			}
 		}
 	}
@@ -427,6 +433,7 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 	var values tile.Rows
 	var half tile.HalfRows
 	var octets tile.OctetRows
+	var added [tile.MaxRows]float32 // instead of sums that have got the weights already
 	inPlace := w.V.InPlace()
 	mixes, sum := t.mixes(w)[r*tile.Pad(w.V.Dim):], t.sum[r:]
 	for n := 0; k.Len() > 0; k.From += n {
@@ -434,8 +441,12 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 		switch first := t.first + k.From; {
 		case !inPlace:
 			next := w.V.Rows(&values, w.values, s, head, first, k.Len())
+			sum := sum
+			if n = values.Len; w.V.Int8 != nil {
+				weights = w.scaleWeights(weights, sum, rows, w.V.RowScales(w.scales[1][:], s, head, first, n))
+				sum = added[:]
+			}
 			asm.RowValues(mixes, weights, sum, rows, &values, next)
-			n = values.Len
 		case w.V.Int8 != nil:
 			w.V.Octets(&octets, s, head, first, k.Len())
 			asm.RowValuesInt8(mixes, weights, sum, rows, octets)
@@ -450,6 +461,18 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 			n = half.Len
 		}
 	}
+}
+
+// scaleWeights adds the weights of rows and of as many keys as there are scales to the sums, and returns them scaled.
+func (w *worker) scaleWeights(weights, sum []float32, rows int, scales []float32) []float32 {
+	for r := range rows {
+		for j, scale := range scales {
+			p := weights[r*tile.Keys+j]
+			sum[r] += p
+			w.scaled[r*tile.Keys+j] = p * scale
+		}
+	}
+	return w.scaled[:]
 }
 
 // chunks are runs of keys of a tile.

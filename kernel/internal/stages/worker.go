@@ -12,23 +12,28 @@ import (
 // A worker is one goroutine of a call, with its scratch memory.
 type worker struct {
 	*Call
-	memory   []float32    // what the slices below are cut from
-	queries  []float32    // of panels and rows, packed
-	outputs  []float32    // of panels, so far
-	values   []float32    // of a tile, if copied
-	keys     []float32    // of less than a block for rows
-	scores   []float32    // of a tile, or of parts, and then their weights
-	mixes    []float32    // of parts
-	items    [2]plan.Item // that at work, and what may come next
-	panels   [plan.MaxPanels]panel
-	rows     [plan.StretchTiles]rows  // of the KV heads of an item
-	merges   [plan.StretchTiles]merge // of rows
-	span     states                   // of a panel, at the end of a span
-	parts    [plan.StretchTiles]part
-	tileMax  []tileMax
-	lanes    [tile.Keys]uint32 // which lanes see a key
-	kept     kept
-	ignored  tile.Panel // takes the maxima of scores that are not yet hidden
+	memory  []float32    // what the slices below are cut from
+	queries []float32    // of panels and rows, packed
+	outputs []float32    // of panels, so far
+	values  []float32    // of a tile, if copied
+	keys    []float32    // of less than a block for rows
+	scores  []float32    // of a tile, or of parts, and then their weights
+	mixes   []float32    // of parts
+	items   [2]plan.Item // that at work, and what may come next
+	panels  [plan.MaxPanels]panel
+	rows    [plan.StretchTiles]rows  // of the KV heads of an item
+	merges  [plan.StretchTiles]merge // of rows
+	span    states                   // of a panel, at the end of a span
+	parts   [plan.StretchTiles]part
+	tileMax []tileMax
+	lanes   [tile.Keys]uint32 // which lanes see a key
+	kept    kept
+	ignored tile.Panel // takes the maxima of scores that are not the last, or not yet hidden
+
+	keyScales, valueScales []float32                         // of the rows of a tile; nil if they have none
+	scales                 [2][tile.Keys]float32             // those that have been copied
+	scaled                 [tile.MaxRows * tile.Keys]float32 // weights of rows whose values are converted first
+
 	upcoming upcoming
 	tiles    Tiles // that it has computed
 }
@@ -55,7 +60,7 @@ func (w *worker) leave() {
 	if Count != nil {
 		Count(w.tiles)
 	}
-	w.Call, w.tiles, w.items = nil, Tiles{}, [2]plan.Item{}
+	w.Call, w.tiles, w.items, w.keyScales, w.valueScales = nil, Tiles{}, [2]plan.Item{}, nil, nil
 	w.upcoming.forget()
 }
 
