@@ -353,7 +353,7 @@ func (s *Sequence) Release() {
 //	q   [len(seqs)][Heads][Lq][Dim]      dst [len(seqs)][Heads][Lq][VDim]
 //
 // Results are those of Attention with the tokens of a sequence in one tensor, as they are when they are read back from
-// Type, to the bit, whatever pages they are in, and share. Positions count from the first token of a sequence, also where old ones are kept no more. So the queries of
+// Type, to the bit but for Int8 (see [CacheConfig]), whatever pages they are in, and share. Positions count from the first token of a sequence, also where old ones are kept no more. So the queries of
 // tokens that have just been appended, which are the last ones of their sequences, need no [Options.Start].
 //
 // Options.QueryOffsets without KeyOffsets packs queries, any number for each sequence, into one batch member: those of

@@ -2,8 +2,8 @@ package tile
 
 import "math"
 
-// Elements of other types are stored for their size, and converted to float32, which is exact or, for int8,
-// one multiplication. Writing rounds to nearest even.
+// Elements of other types are stored for their size, and converted to float32, which is exact. Those of int8 have
+// scales: of an element, which is rounded then, or of a score or a weight. Writing rounds to nearest even.
 
 // HalfRows are [Rows] of 16 bits an element.
 type HalfRows struct {
