@@ -661,7 +661,10 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if rows == 1 {
 		block = 16
 	}
-	a := keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
+	var a ahead // of fewer keys than a block nothing, as to find it takes as long as they do
+	if n >= 8 {
+		a = keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
+	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
 	// as a copy of all of it waits until all has been written.
 	keys := k.Data
@@ -865,7 +868,10 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	race.Write(sum, rows)
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	a := valuesAhead(4, dim, stride, n, next)
+	var a ahead // as in RowScores
+	if n >= 8 {
+		a = valuesAhead(4, dim, stride, n, next)
+	}
 	switch rows {
 	case 8:
 		rowValues8(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
