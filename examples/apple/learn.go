@@ -241,7 +241,7 @@ func showLearning(w io.Writer, voc glove.Vocabulary, starts int, colours bool) e
 			toward, away = append(toward, to), append(away, from)
 		}
 		drawHeatMaps(w, s.words, maps, colours)
-		fmt.Fprintf(w, "  Apple's cosine changes by    random    learned, from %d random starts\n", starts)
+		fmt.Fprintf(w, "  Apple's cosine changes by    random    learned, mean (range) of random starts: %d\n", starts)
 		for _, line := range []struct {
 			of      group
 			random  float64
