@@ -661,8 +661,8 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if rows == 1 {
 		block = 16
 	}
-	var a ahead // of fewer keys than a block nothing, as to find it takes as long as they do
-	if n >= 8 {
+	var a ahead // of 8 keys or fewer nothing, as to find it takes as long as they do
+	if n > 8 {
 		a = keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
 	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
@@ -869,7 +869,7 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	var a ahead // as in RowScores
-	if n >= 8 {
+	if n > 8 {
 		a = valuesAhead(4, dim, stride, n, next)
 	}
 	switch rows {

@@ -663,8 +663,8 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if rows == 1 {
 		block = 16
 	}
-	var a ahead // of fewer keys than a block nothing, as to find it takes as long as they do
-	if n >= 8 {
+	var a ahead // of 8 keys or fewer nothing, as to find it takes as long as they do
+	if n > 8 {
 		a = keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
 	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
