@@ -461,7 +461,7 @@ func (p *sharedProduct) scoreItem(buf *packing, col int) {
 			keys := tile.Rows{Data: p.b.Data[j*p.b.Stride+first:], Len: min(tile.Keys, col+n-j), Dim: k, Stride: p.b.Stride}
 			count := keys.Len
 			switch {
-			case 1 < count && count < plan.RowKeys: // a whole block, of which the others are anything
+			case 1 < count && count < plan.RowKeys: // as RowKeys, of which the others are anything
 				stride := tile.Pad(k)
 				buf.b = memory.Aligned(buf.b, plan.RowKeys*stride)
 				for i := range count {

@@ -28,7 +28,7 @@ const (
 	// of one such head is less work than to begin it.
 	fewKeys = 2048
 
-	// RowKeys keys are a block of the kernels for rows, which take less than that one by one.
+	// RowKeys keys are taken at once by the kernels for rows, and less than that one by one.
 	RowKeys = 8
 
 	// StretchTiles tiles, of one KV head or of several, meet few queries together: all their keys are read
@@ -71,18 +71,18 @@ type Plan struct {
 }
 
 // A Cut is how the work of a sequence is cut. An item is some queries of one or several KV heads, for
-// all query heads that share them, against all keys or a part of them.
+// all query heads that share them, against all keys or, where these are split among items, some of them.
 type Cut struct {
 	Rows       int  // queries of a KV head, those of all its query heads
 	RestRows   int  // how many of Rows, the first ones, go row by row
 	ItemRows   int  // queries of an item and KV head
-	Blocks     int  // items along the queries of a KV head
+	RowItems   int  // items along the queries of a KV head
 	Together   int  // items of neighbouring queries that are computed at once
 	Heads      int  // KV heads of an item
 	HeadGroups int  // items along the KV heads
 	Stretch    int  // tiles of a KV head that meet rows together
-	Parts      int  // items along the keys
-	PartKeys   int  // keys of a part, of which the last one may have less
+	Splits     int  // items along the keys
+	SplitKeys  int  // keys of a split, of which the last one may have less
 	CopyValues bool // panels take each tile of values from a copy
 	First      int  // the number of the first item
 	FirstRun   int  // the number of the first run of items, of which each group of KV heads is one
@@ -105,11 +105,11 @@ func (p *Plan) Set(s *Shape) {
 		c := &p.Cuts[i]
 		p.cut(c, s, q)
 		c.FirstRun = runs
-		if c.Blocks > 0 {
+		if c.RowItems > 0 {
 			runs += c.HeadGroups
 		}
-		p.Items += c.HeadGroups * c.Blocks * c.Parts
-		if c.Parts > 1 {
+		p.Items += c.HeadGroups * c.RowItems * c.Splits
+		if c.Splits > 1 {
 			p.Shared = len(s.Sequences) * s.K.Heads
 		}
 		p.Scratch.add(s, c, q, p.ScoreRows(c.RestRows))
@@ -123,7 +123,7 @@ func (p *Plan) Set(s *Shape) {
 // cut sets c to how a sequence is cut.
 func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 	rows := q.Queries * p.Group
-	c.Rows, c.RestRows, c.Heads, c.Parts, c.PartKeys, c.First = rows, s.restRows(rows, q), 1, 1, q.Keys, p.Items
+	c.Rows, c.RestRows, c.Heads, c.Splits, c.SplitKeys, c.First = rows, s.restRows(rows, q), 1, 1, q.Keys, p.Items
 	if c.RestRows < rows {
 		c.ItemRows = p.Width(blockRows)
 		c.Together = blockRows / c.ItemRows
@@ -132,9 +132,9 @@ func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 		} else if c.CopyValues = c.ItemRows == NarrowPanel && s.V.LenStride >= farRows && rows > blockRows; c.CopyValues {
 			c.Together *= 2
 		}
-		c.Blocks = CeilDiv(rows, c.ItemRows)
+		c.RowItems = CeilDiv(rows, c.ItemRows)
 	} else {
-		c.ItemRows, c.Together, c.Blocks = rows, 1, min(1, rows)
+		c.ItemRows, c.Together, c.RowItems = rows, 1, min(1, rows)
 		// Heads that are neighbours in memory go together, unless that leaves fewer items to several
 		// workers.
 		neighbours := s.K.HeadStride < s.K.LenStride || s.V.HeadStride < s.V.LenStride || q.Keys*s.K.Dim <= fewKeys
@@ -145,8 +145,8 @@ func (p *Plan) cut(c *Cut, s *Shape, q *sight.Sequence) {
 	c.HeadGroups = CeilDiv(s.K.Heads, c.Heads)
 	c.Stretch = StretchTiles / c.Heads
 	if s.Workers > 1 && c.RestRows == rows && len(s.Sequences)*c.HeadGroups < 4*s.Workers {
-		c.PartKeys = c.Stretch * tile.Keys
-		c.Parts = max(1, CeilDiv(q.Keys, c.PartKeys))
+		c.SplitKeys = c.Stretch * tile.Keys
+		c.Splits = max(1, CeilDiv(q.Keys, c.SplitKeys))
 	}
 }
 
@@ -174,7 +174,7 @@ func (s *Shape) restRows(n int, q *sight.Sequence) int {
 	if PadRows(t) > 4 { // up to 4, they take little longer than to read the keys
 		rows += 10 * dims * keys
 	}
-	if 1 < keys && keys < RowKeys { // they are copied, and computed as a block
+	if 1 < keys && keys < RowKeys { // they are copied, and computed as RowKeys
 		rows += 50 * dims
 	}
 	panel := 19000 + 90*dims + (250+21*dims)*keys
@@ -253,7 +253,7 @@ type Item struct {
 	Row, Rows   int        // the first query of each KV head, and how many
 	RestRows    int        // how many of Rows, the first ones, go row by row
 	Keys        sight.Keys // that the item is compared with
-	Part        int        // the number of Keys among the parts of the sequence
+	Split       int        // the number of Keys among the splits of the sequence
 }
 
 // find returns the sequence of item i.
@@ -269,12 +269,12 @@ func (p *Plan) find(i int) (sequence int) {
 	return lo - 1
 }
 
-// Run returns the run of item i, in which neighbours are computed together or, if they are parts of
+// Run returns the run of item i, in which neighbours are computed together or, if they are splits of
 // the keys of the same queries, in turn: the run's number, its first item, how many it has, and the most
 // that are computed at once.
-func (p *Plan) Run(i int) (number, first, n, block int) {
+func (p *Plan) Run(i int) (number, first, n, together int) {
 	c := &p.Cuts[p.find(i)]
-	n = c.Blocks * c.Parts
+	n = c.RowItems * c.Splits
 	run := i - c.First
 	if n > 1 {
 		run /= n
@@ -284,33 +284,33 @@ func (p *Plan) Run(i int) (number, first, n, block int) {
 
 // Together returns how many items, from i on, are best computed at once.
 func (p *Plan) Together(i int) int {
-	_, first, n, block := p.Run(i)
-	return min(block, first+n-i)
+	_, first, n, together := p.Run(i)
+	return min(together, first+n-i)
 }
 
 // Item sets it to the n items from i on, which Together allows.
 func (p *Plan) Item(it *Item, i, n int) {
-	it.Sequence, it.Part = p.find(i), 0
+	it.Sequence, it.Split = p.find(i), 0
 	c := &p.Cuts[it.Sequence]
 	it.Cut = c
-	block := i - c.First
-	if c.Parts > 1 {
-		block, it.Part = block/c.Parts, block%c.Parts
+	number := i - c.First // in the order of KV heads, then of queries, then of keys
+	if c.Splits > 1 {
+		number, it.Split = number/c.Splits, number%c.Splits
 	}
-	group := block
-	if block = 0; c.Blocks > 1 {
-		group, block = group/c.Blocks, group%c.Blocks
+	group := number
+	if number = 0; c.RowItems > 1 {
+		group, number = group/c.RowItems, group%c.RowItems
 	}
 	it.Head = group * c.Heads
 	it.Heads = min(c.Heads, p.kvHeads-it.Head)
-	// Blocks are full but for the first. The last queries see the most keys when causal: they go first.
-	end := c.Rows - block*c.ItemRows
+	// Items are full but for the one of the first queries. The last queries see the most keys when causal: they go first.
+	end := c.Rows - number*c.ItemRows
 	it.Row = max(0, end-n*c.ItemRows)
 	it.Rows, it.RestRows = end-it.Row, 0
 	if it.Row == 0 {
 		it.RestRows = c.RestRows
 	}
-	it.Keys = sight.Keys{From: it.Part * c.PartKeys, To: (it.Part + 1) * c.PartKeys}
+	it.Keys = sight.Keys{From: it.Split * c.SplitKeys, To: (it.Split + 1) * c.SplitKeys}
 }
 
 // String describes the plan in a line.
@@ -357,8 +357,8 @@ func (p *Plan) Path() string {
 		if c.Heads > 1 {
 			fmt.Fprintf(&b, ", %d KV heads together", c.Heads)
 		}
-		if c.Parts > 1 {
-			fmt.Fprintf(&b, ", keys in %d parts", c.Parts)
+		if c.Splits > 1 {
+			fmt.Fprintf(&b, ", keys in %d splits", c.Splits)
 		}
 	}
 	return b.String()

@@ -73,7 +73,7 @@ func TestPlans(t *testing.T) {
 		{"decoding, groups", packed(1, 8, 2, 1, stretch+1, 64),
 			"2 items for 1 worker; 1 sequence: 4 queries of each of 2 KV heads, 4 an item, row by row"},
 		{"decoding, split", with(packed(1, 1, 1, 1, 40*stretch, 64), 2, NarrowPanel),
-			"40 items for 2 workers; 1 sequence: 1 query of each of 1 KV head, 1 an item, row by row, keys in 40 parts"},
+			"40 items for 2 workers; 1 sequence: 1 query of each of 1 KV head, 1 an item, row by row, keys in 40 splits"},
 		{"too little for two", with(packed(1, 1, 1, 1, 100, 64), 2, NarrowPanel),
 			"1 item for 1 worker; 1 sequence: 1 query of each of 1 KV head, 1 an item, row by row"},
 		{"no keys", packed(1, 2, 2, 3, 0, 64),
@@ -137,7 +137,7 @@ func TestItems(t *testing.T) {
 			q := &s.Sequences[it.Sequence]
 			require.Positive(t, it.Rows, name)
 			require.Less(t, it.Rows-it.RestRows, tile.MaxPanel*MaxPanels+1, name)
-			if it.Heads > 1 || it.Cut.Parts > 1 {
+			if it.Heads > 1 || it.Cut.Splits > 1 {
 				require.Equal(t, it.Rows, it.RestRows, name)
 			}
 			require.LessOrEqual(t, it.Heads*it.Cut.Stretch, StretchTiles, name)

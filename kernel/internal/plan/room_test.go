@@ -156,13 +156,13 @@ func TestEdges(t *testing.T) {
 	require.Equal(t, 4, plan(packed(1, 4, 4, 1, fewKeys/64, 64)).Heads)
 	require.Equal(t, 1, plan(packed(1, 4, 4, 1, fewKeys/64+1, 64)).Heads)
 	// Keys are split if there are less than four groups of KV heads to a worker, and more than a stretch of keys.
-	for _, c := range []struct{ heads, workers, keys, queries, parts int }{
+	for _, c := range []struct{ heads, workers, keys, queries, splits int }{
 		{7, 2, stretch + 1, 1, 2}, {8, 2, stretch + 1, 1, 1}, {7, 2, stretch, 1, 1}, {7, 1, stretch + 1, 1, 1}, {1, 2, stretch + 1, 9, 1}, {1, 2, 0, 1, 1},
 	} {
 		p := New(with(packed(1, c.heads, c.heads, c.queries, c.keys, 64), c.workers, NarrowPanel), nil)
-		require.Equal(t, c.parts, p.Cuts[0].Parts, "%+v", c)
+		require.Equal(t, c.splits, p.Cuts[0].Splits, "%+v", c)
 		shared := 0
-		if c.parts > 1 {
+		if c.splits > 1 {
 			shared = c.heads
 		}
 		require.Equal(t, shared, p.Shared, "%+v", c)

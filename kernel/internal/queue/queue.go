@@ -53,11 +53,11 @@ type InRuns interface {
 	Task
 	// Run returns the number of the run of an item, counted from 0 in the order of the items, its
 	// first item, how many it has, and the most of them that are claimed together.
-	Run(item int) (number, first, n, block int)
+	Run(item int) (number, first, n, together int)
 }
 
 // run is Run of any task.
-func (s *shared) run(item int) (number, first, n, block int) {
+func (s *shared) run(item int) (number, first, n, together int) {
 	if s.inRuns == nil {
 		return 0, 0, s.Items, 1
 	}
@@ -265,8 +265,8 @@ func (h *Hand) Next() (first, n int, ok bool) {
 		if first = h.next; first >= s.Items {
 			return 0, 0, false
 		}
-		_, start, size, block := s.run(first)
-		h.first, h.n = first, min(block, start+size-first)
+		_, start, size, together := s.run(first)
+		h.first, h.n = first, min(together, start+size-first)
 		h.next += h.n
 		return first, h.n, true
 	}
@@ -275,8 +275,8 @@ func (h *Hand) Next() (first, n int, ok bool) {
 		if first >= s.Items {
 			return 0, 0, false
 		}
-		_, start, size, block := s.run(first)
-		n = max(1, min(block, start+size-first, (s.Items-first)/(4*s.workers))) // fewer towards the end, so that all finish together
+		_, start, size, together := s.run(first)
+		n = max(1, min(together, start+size-first, (s.Items-first)/(4*s.workers))) // fewer towards the end, so that all finish together
 		if s.next.CompareAndSwap(int64(first), int64(first+n)) {
 			h.first, h.n = first, n
 			return first, n, true

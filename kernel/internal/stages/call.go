@@ -154,7 +154,7 @@ func (c *Call) Attention() {
 }
 
 // Run is that of the plan.
-func (c *Call) Run(i int) (number, first, n, block int) { return c.plan.Run(i) }
+func (c *Call) Run(i int) (number, first, n, together int) { return c.plan.Run(i) }
 
 // clearRest writes the rows of Dst that are in no sequence, or see no key: zeros.
 func (c *Call) clearRest() {

@@ -50,7 +50,7 @@ func Explain(a *Arguments) Explanation {
 			keys = a.K.Len // with those behind KeyLen
 		}
 		tiles := it.Keys.In(0, keys)
-		if it.Part == it.Cut.Parts-1 {
+		if it.Split == it.Cut.Splits-1 {
 			tiles.To = keys
 		}
 		each := plan.CeilDiv(tiles.Len(), tile.Keys)
@@ -97,7 +97,7 @@ func (c *Call) scratch() int {
 		if spans || c.Sinks != nil { // and totals
 			states++
 		}
-		if cut.Parts > 1 {
+		if cut.Splits > 1 {
 			shared += states * c.K.Heads * cut.Rows * pad
 		} else {
 			own = max(own, states*cut.Heads*cut.RestRows*pad)

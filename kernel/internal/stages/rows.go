@@ -76,24 +76,24 @@ func (rs *rows) lanes(p *panel, r, n int) {
 	}
 }
 
-// rowItem computes the queries of some KV heads against a part of their keys.
+// rowItem computes the queries of some KV heads against a split of their keys, which may be all of them.
 func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	rows := w.rows[:it.Heads]
 	for i := range rows {
 		rows[i].load(w.Call, it, it.Head+i, it.Row, it.Rows, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
 	}
-	if it.Cut.Parts == 1 {
+	if it.Cut.Splits == 1 {
 		w.rowsAlone(it, rows, w.merges[:it.Heads], it.Keys, it.Cut.Stretch)
 		return
 	}
 	parts := w.stretch(it, rows, it.Keys.From, it.Cut.Stretch)
 	merges := w.shared[it.Sequence*w.K.Heads+it.Head:][:it.Heads]
 	h.Turn()
-	if it.Part == 0 {
+	if it.Split == 0 {
 		w.reset(merges, it.Rows)
 	}
 	w.merge(merges, rows, parts)
-	if it.Part == it.Cut.Parts-1 {
+	if it.Split == it.Cut.Splits-1 {
 		w.finish(merges, rows)
 	}
 }
@@ -261,7 +261,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 				next := w.K.Rows(&keys, w.keys, &w.sequences[it.Sequence], it.Head+i, t.first+k, to-k)
 				scales := w.K.RowScales(w.scales[0][:], &w.sequences[it.Sequence], it.Head+i, t.first+k, keys.Len)
 				if n = keys.Len; n > 1 && n < plan.RowKeys {
-					// A whole block: the scores of whatever is behind them are not used.
+					// RowKeys at once: the scores of whatever is behind them are not used.
 					source.Copy(w.keys, &keys)
 					keys.Len = plan.RowKeys
 				}

@@ -16,7 +16,7 @@ type worker struct {
 	queries []float32    // of panels and rows, packed
 	outputs []float32    // of panels, so far
 	values  []float32    // of a tile, if copied
-	keys    []float32    // of less than a block for rows
+	keys    []float32    // less than plan.RowKeys of them, for rows
 	scores  []float32    // of a tile, or of parts, and then their weights
 	mixes   []float32    // of parts
 	items   [2]plan.Item // that at work, and what may come next
