@@ -12,8 +12,12 @@ const (
 // aheadRows are the parameters of readAhead.
 var aheadRows = []string{"ahead", "rows", "width", "wrap", "left"}
 
-// walked are the parameters of what prefetches rows while others are read side by side.
-var walked = []string{"distance", "far", "jump", "turn", "row", "wrap", "left"}
+// walked are the parameters of what prefetches values while others are read, and walkedKeys those of keys, several of which
+// are read side by side.
+var (
+	walked     = []string{"distance", "far", "jump", "row", "wrap", "left"}
+	walkedKeys = append([]string{"turn"}, walked...)
+)
 
 // Kernels is the table.
 var Kernels = []Kernel{
@@ -176,22 +180,22 @@ var Kernels = []Kernel{
 		Name: "RowScores",
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}, {"next", integer, value}},
-		Hints: map[string][]string{"rowScores1": walked, "rowScores4": walked, "rowScores8": walked},
+		Hints: map[string][]string{"rowScores1": walkedKeys, "rowScores4": walkedKeys, "rowScores8": walkedKeys},
 	}, {
 		Name: "RowScoresFloat16",
 		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", half, read()}},
-		Hints: map[string][]string{"rowScores1Float16": walked, "rowScores4Float16": walked},
+		Hints: map[string][]string{"rowScores1Float16": walkedKeys, "rowScores4Float16": walkedKeys},
 	}, {
 		Name: "RowScoresBFloat16",
 		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", half, read()}},
-		Hints: map[string][]string{"rowScores1BFloat16": walked, "rowScores4BFloat16": walked},
+		Hints: map[string][]string{"rowScores1BFloat16": walkedKeys, "rowScores4BFloat16": walkedKeys},
 	}, {
 		Name: "RowScoresInt8",
 		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", octet, read()}},
-		Hints: map[string][]string{"rowScores1Int8": walked, "rowScores4Int8": walked},
+		Hints: map[string][]string{"rowScores1Int8": walkedKeys, "rowScores4Int8": walkedKeys},
 	}, {
 		Name: "CapRow", Elements: "s", Wide: "len(s) >= 64",
 		Params: []Param{{"s", vector, write("len(s)")}, {"cap", float, value}, {"inverse", float, value}},
