@@ -264,9 +264,8 @@ func (c *Case) Exact(o *Order) (*Exact, error) {
 	}
 	for b := range c.Batch {
 		for h := range c.KVHeads {
-			k, v := chunks(c.K[(b*c.KVHeads+h)*c.Keys*c.Dim:][:c.Keys*c.Dim], c.Dim), chunks(c.V[(b*c.KVHeads+h)*c.Keys*c.VDim:][:c.Keys*c.VDim], c.VDim)
 			for _, s := range c.sequences(b) {
-				c.exact(x, o, b, h, s, k[s.keys[0]:s.keys[1]], v[s.keys[0]:s.keys[1]])
+				c.exact(x, o, b, h, s)
 			}
 		}
 	}
@@ -274,7 +273,12 @@ func (c *Case) Exact(o *Order) (*Exact, error) {
 }
 
 // exact is Exact for the queries of a sequence that share a KV head.
-func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence, k, v [][]float32) {
+func (c *Case) exact(x *Exact, o *Order, b, kvHead int, s sequence) {
+	rows := func(x []float32, dim int) [][]float32 {
+		first := (b*c.KVHeads+kvHead)*c.Keys + s.keys[0]
+		return chunks(x[first*dim:][:(s.keys[1]-s.keys[0])*dim], dim)
+	}
+	k, v := rows(c.K, c.Dim), rows(c.V, c.VDim)
 	group := c.Heads / c.KVHeads
 	g := &generic.AttentionGradient{K: k, V: v, Scale: c.Scale}
 	if c.Dropout != nil {

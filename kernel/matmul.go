@@ -302,20 +302,26 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 						pack(b.floats, from, p.b.Stride, k, min(width, n-j))
 					}
 				}
-				p.tiles(buf, &a, &b, i, col+j, width, first)
+				p.tiles(buf, &a, &b, col+j, width)
 			}
 			i += rows
 		}
 	}
 }
 
+// A block is some terms of rows of a.
+type block struct {
+	tile.Rows
+	i, first int // the first row, and the first term
+}
+
 // block returns k terms of rows of a: where they are, or a copy of them.
-func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
+func (p *matrixProduct) block(buf *packing, i, rows, first, k int) block {
 	if !p.transA && p.a.Stride%page != 0 {
-		return tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride}
+		return block{tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride}, i, first}
 	}
 	if !p.transA {
-		return copyRows(&buf.a, tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride})
+		return block{copyRows(&buf.a, tile.Rows{Data: p.a.Data[i*p.a.Stride+first:], Len: rows, Dim: k, Stride: p.a.Stride}), i, first}
 	}
 	a := tile.Rows{Len: rows, Dim: k, Stride: tile.Pad(k) + apart}
 	buf.a = memory.Aligned(buf.a, rows*a.Stride)
@@ -330,7 +336,7 @@ func (p *matrixProduct) block(buf *packing, i, rows, first, k int) tile.Rows {
 			copy(a.Row(r)[t:], buf.c[r*width:][:width])
 		}
 	}
-	return a
+	return block{a, i, first}
 }
 
 // row computes a row by two packed panels, which are elements of c from (i, j) on.
@@ -346,15 +352,15 @@ func (p *matrixProduct) row(a []float32, i, j, first int) {
 	b.multiplyRow(p.packed.storedType, c, a, start, p.add || first > 0)
 }
 
-// tiles computes the tiles of a block of a and a panel of b, which are elements of c from (i, j) on.
-func (p *matrixProduct) tiles(buf *packing, a *tile.Rows, b *panel, i, j, width, first int) {
-	left, add := min(width, p.n-j), p.add || first > 0
+// tiles computes the tiles of a block of a and a panel of b, which are elements of c from column j on.
+func (p *matrixProduct) tiles(buf *packing, a *block, b *panel, j, width int) {
+	i, left, add := a.i, min(width, p.n-j), p.add || a.first > 0
 	t := Float32
 	if p.packed != nil {
 		t = p.packed.storedType
 	}
 	var start tile.Rows
-	if p.bias != nil && first == 0 {
+	if p.bias != nil && a.first == 0 {
 		start = tile.Rows{Data: buf.start[:], Len: a.Len, Dim: width}
 		switch {
 		case p.flip:
@@ -371,7 +377,7 @@ func (p *matrixProduct) tiles(buf *packing, a *tile.Rows, b *panel, i, j, width,
 		}
 	}
 	if !p.flip && left == width {
-		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, *a, start, add)
+		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a.Rows, start, add)
 		return
 	}
 	c := tile.Rows{Data: buf.c[:], Len: a.Len, Dim: width, Stride: width}
@@ -386,7 +392,7 @@ func (p *matrixProduct) tiles(buf *packing, a *tile.Rows, b *panel, i, j, width,
 			}
 		}
 	}
-	b.multiply(t, c, *a, start, add)
+	b.multiply(t, c, a.Rows, start, add)
 	for r := range a.Len {
 		if !p.flip {
 			copy(p.c.Data[(i+r)*p.c.Stride+j:][:left], c.Row(r))

@@ -21,7 +21,7 @@ func GELU[R any](m Machine[R], x []R, s [Scratch][]R) {
 		odd, u = m.Step(odd, square, GeluOdd[i+1]), m.Step(u, square, GeluEven[i+1])
 	}
 	m.MulAdd(u, odd, t)
-	w := expSum(m, t, GeluC, GeluN, GeluBias, u, s[1], s[2], s[3], s[4])
+	w := expSum(m, t, u, sumConsts{GeluC, GeluN, GeluBias}, [4][]R(s[1:]))
 	m.MulSub(x, t, w)
 }
 
@@ -32,7 +32,7 @@ func GELUTanh[R any](m Machine[R], x []R, s [Scratch][]R) {
 	m.Min(t, x, m.Fill(s[1], GeluTanhMax))
 	m.Mul(square, t, t)
 	u := m.Step(m.Fill(s[1], GeluTanh3), square, GeluTanhLo)
-	over(m, x, expSum(m, t, GeluTanhC, GeluTanhN, MagicB, u, s[1], s[2], s[3], s[4]))
+	over(m, x, expSum(m, t, u, sumConsts{GeluTanhC, GeluTanhN, MagicB}, [4][]R(s[1:])))
 }
 
 // SiLU sets x to x/(1 + e^-x). The groups of s are scratch.
@@ -52,15 +52,19 @@ func over[R any](m Machine[R], x, e []R) {
 	m.Div(x, x, e)
 }
 
-// expSum returns e^(t*(c+u)) times the power of two that bias adds to MagicB. u, which may be in a, and
-// the scratch a to d are destroyed.
-func expSum[R any](m Machine[R], t []R, c, n, bias float32, u, a, b, d, e []R) []R {
+// sumConsts are those of expSum; n is c*PerLog.
+type sumConsts struct{ c, n, bias float32 }
+
+// expSum returns e^(t*(c+u)) times the power of two that bias adds to MagicB. u, which may be in the first group of scratch, is
+// destroyed.
+func expSum[R any](m Machine[R], t, u []R, consts sumConsts, scratch [4][]R) []R {
+	a, b, d, e := scratch[0], scratch[1], scratch[2], scratch[3]
 	m.Mul(b, u, m.Const(PerLog))
-	m.Add(b, b, m.Const(n))
-	z := m.Step(b, t, bias)
-	m.Sub(d, z, m.Const(bias)) // k
+	m.Add(b, b, m.Const(consts.n))
+	z := m.Step(b, t, consts.bias)
+	m.Sub(d, z, m.Const(consts.bias)) // k
 	m.Mul(e, d, m.Const(-Ln2Hi))
-	m.MulAdd(e, t, m.Const(c)) // r = t*c - k*Ln2Hi
+	m.MulAdd(e, t, m.Const(consts.c)) // r = t*c - k*Ln2Hi
 	m.MulSub(e, d, m.Const(Ln2Lo))
 	m.MulAdd(e, t, u)
 	y := expTable(m, z, e, a, d)

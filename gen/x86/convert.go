@@ -10,20 +10,25 @@ import (
 //
 //	V0-V2 elements and scratch, V13-V15 constants
 func genConvert(g *gen) {
-	g.conversion("toFloat16", "func(dst *uint16, src *float32, n int)", "converts n elements, as [tile.ToFloat16].", 2, 4,
+	g.begin("toFloat16", "func(dst *uint16, src *float32, n int)", "toFloat16 converts n elements, as [tile.ToFloat16].")
+	g.convert(2, 4,
 		func(src, dst Mem) { g.VMOVUPS(src, g.V(0)); g.VCVTPS2PH(U8(0), g.V(0), dst) },
 		func(src, dst Mem) {
 			g.VMOVSS(src, X(0))
 			g.VCVTPS2PH(U8(0), X(0), X(0))
 			g.storeWord(X(0), dst)
 		})
-	g.conversion("fromFloat16", "func(dst *float32, src *uint16, n int)", "converts n elements, as [tile.FromFloat16].", 4, 2,
+	g.end()
+
+	g.begin("fromFloat16", "func(dst *float32, src *uint16, n int)", "fromFloat16 converts n elements, as [tile.FromFloat16].")
+	g.convert(4, 2,
 		func(src, dst Mem) { g.VCVTPH2PS(src, g.V(0)); g.VMOVUPS(g.V(0), dst) },
 		func(src, dst Mem) {
 			g.loadWord(src, X(0))
 			g.VCVTPH2PS(X(0), X(0))
 			g.VMOVSS(X(0), dst)
 		})
+	g.end()
 
 	g.begin("toBFloat16", "func(dst *uint16, src *float32, n int)",
 		"toBFloat16 converts n elements, as [tile.ToBFloat16].")
@@ -43,7 +48,8 @@ func genConvert(g *gen) {
 		})
 	g.end()
 
-	g.conversion("fromBFloat16", "func(dst *float32, src *uint16, n int)", "converts n elements, as [tile.FromBFloat16].", 4, 2,
+	g.begin("fromBFloat16", "func(dst *float32, src *uint16, n int)", "fromBFloat16 converts n elements, as [tile.FromBFloat16].")
+	g.convert(4, 2,
 		func(src, dst Mem) {
 			g.VPMOVZXWD(src, g.V(0))
 			g.VPSLLD(U8(16), g.V(0), g.V(0))
@@ -54,6 +60,7 @@ func genConvert(g *gen) {
 			g.VPSLLD(U8(16), X(0), X(0))
 			g.VMOVSS(X(0), dst)
 		})
+	g.end()
 
 	g.begin("quantize", "func(dst *int8, src *float32, n int, scale float32)",
 		"quantize divides n elements by scale and rounds them, as [tile.Quantize].")
@@ -105,13 +112,6 @@ func genConvert(g *gen) {
 // ahead is how many bytes ahead stored elements are prefetched: those of the next call in a loop over a few rows, while
 // what comes between the calls reads nothing.
 const ahead = 4 << 10
-
-// conversion is a function that converts without anything else.
-func (g *gen) conversion(name, signature, doc string, to, from int, vector, element func(src, dst Mem)) {
-	g.begin(name, signature, name+" "+doc)
-	g.convert(to, from, vector, element)
-	g.end()
-}
 
 // convert takes n elements of from bytes at src to those of to bytes at dst, a vector or an element at a time.
 func (g *gen) convert(to, from int, vector, element func(src, dst Mem)) {

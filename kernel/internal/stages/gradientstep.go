@@ -486,7 +486,8 @@ func (w *gradientWorker) score(p *gradientPanel, seen *sight.Cover) {
 	n, first, e := p.any.Len(), w.first+p.any.From, &w.edit
 	w.ignored.Width = p.width
 	ahead := w.ahead(n, w.Q.Dim, p.width)
-	score(&w.ignored, w.scores, p.q, &w.keys, p.any, seen.Upper, &ahead)
+	keys := someRows(w.keys, p.any.From, p.any.To)
+	score(&w.ignored, w.scores, p.q, &keys, seen.Upper, &ahead)
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
 		copy(w.capped, w.scores[:n*p.width])

@@ -207,7 +207,8 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 		all.From += rest
 	}
 	scores := w.scores[(all.From-any.From)*p.width():]
-	score(w.unedited(&p.state), scores, p.q, keys, all, 0, ahead)
+	var part tile.Rows
+	score(w.unedited(&p.state), scores, p.q, source.Part(&part, keys, all.From, all.To), 0, ahead)
 	w.editKeys(p, &p.state, scores, first, all)
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
@@ -233,7 +234,8 @@ func (w *worker) scoreEdge(p *panel, seen *sight.Cover, edge sight.Keys, first i
 	}
 	// The maxima that these scores raise are ignored: HideTile knows which scores count.
 	w.ignored.Width = p.width()
-	score(&w.ignored, scores, p.q, keys, edge, upper, ahead)
+	var part tile.Rows
+	score(&w.ignored, scores, p.q, source.Part(&part, keys, edge.From, edge.To), upper, ahead)
 	w.editKeys(p, &w.ignored, scores, first, edge)
 	asm.HideTile(scores, &p.state, &w.lanes, edge.Len())
 }
@@ -265,9 +267,9 @@ func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 // nothing is read ahead.
 var nothing tile.Rows
 
-// score computes the scores of a panel of queries with some keys of a tile, the last upper of which are for the second half of
-// the lanes, and raises the maxima of st.
-func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, some sight.Keys, upper int, ahead *tile.Rows) {
+// score computes the scores of a panel of queries with keys, the last upper of which are for the second half of the lanes, and
+// raises the maxima of st.
+func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, upper int, ahead *tile.Rows) {
 	if upper <= fewUpper {
 		upper = 0
 	}
@@ -276,10 +278,10 @@ func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, some sigh
 		most = callWork / work
 	}
 	var part tile.Rows
-	for from := some.From; from < some.To; from += most {
-		to := min(from+most, some.To)
-		upper := min(to-from, max(0, to-(some.To-upper)))
-		asm.ScoreTile(scores[(from-some.From)*st.Width:], st, queries, source.Part(&part, keys, from, to), upper, ahead)
+	for from := 0; from < keys.Len; from += most {
+		to := min(from+most, keys.Len)
+		upper := min(to-from, max(0, to-(keys.Len-upper)))
+		asm.ScoreTile(scores[from*st.Width:], st, queries, source.Part(&part, keys, from, to), upper, ahead)
 		ahead = &nothing
 	}
 }
