@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -217,16 +218,28 @@ func TestPlantedRaces(t *testing.T) {
 	if Backend() == "generic" {
 		t.Skip("the compiler instruments Go code, and the detector drops some races with what is long past")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestPlantedRaces$", "-test.v")
-	cmd.Env = append(os.Environ(), "ATTN_PLANT=1", "GORACE=suppress_equal_stacks=0")
-	out, err := cmd.CombinedOutput()
-	require.Error(t, err, "the child finds races")
-	require.Contains(t, string(out), "WARNING: DATA RACE")
-	for _, p := range plants() {
-		verdict := map[bool]string{true: "FAIL", false: "PASS"}[p.race]
-		if !strings.Contains(string(out), "--- "+verdict+": TestPlantedRaces/"+strings.ReplaceAll(p.name, " ", "_")+" (") {
-			t.Errorf("%s: want %s in\n%s", p.name, verdict, out)
+	// What goroutines that have ended did is forgotten now and then, on a busy machine most of all: a race has more than one chance.
+	missed := plants()
+	for range 3 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestPlantedRaces$", "-test.v")
+		cmd.Env = append(os.Environ(), "ATTN_PLANT=1", "GORACE=suppress_equal_stacks=0")
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, "the child finds races")
+		require.Contains(t, string(out), "WARNING: DATA RACE")
+		for _, p := range plants() {
+			verdict := func(v string) bool {
+				return strings.Contains(string(out), "--- "+v+": TestPlantedRaces/"+strings.ReplaceAll(p.name, " ", "_")+" (")
+			}
+			require.Truef(t, verdict("PASS") || p.race && verdict("FAIL"), "%s in\n%s", p.name, out)
+			if !p.race || verdict("FAIL") {
+				missed = slices.DeleteFunc(missed, func(m plant) bool { return m.name == p.name })
+			}
+		}
+		if len(missed) == 0 {
 			return
 		}
+	}
+	for _, p := range missed {
+		t.Errorf("%s: no race has been found", p.name)
 	}
 }
