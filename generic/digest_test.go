@@ -1,7 +1,6 @@
 package generic
 
 import (
-	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -48,19 +47,7 @@ func edit(r *rand.Rand, n, position int) *RowEdit {
 func TestDigests(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 70))
 	got := map[string]uint64{}
-	add := func(name string, results ...[]float32) {
-		h := fnv.New64a()
-		for _, x := range results {
-			for _, v := range x {
-				b := math.Float32bits(v)
-				if v != v {
-					b = 0x7fc00000 // all NaN are one
-				}
-				h.Write([]byte{byte(b), byte(b >> 8), byte(b >> 16), byte(b >> 24)})
-			}
-		}
-		got[name] = h.Sum64()
-	}
+	add := func(name string, results ...[]float32) { got[name] = check.Digest(results...) }
 
 	const dim, vdim = 3, 2
 	for name, n := range map[string]int{"AttentionRow of few keys": 7, "of a tile more": TileKeys + 3, "of several spans": 2*SpanKeys + TileKeys + 5} {

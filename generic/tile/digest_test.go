@@ -1,7 +1,6 @@
 package tile
 
 import (
-	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -42,21 +41,6 @@ func drawnRows(r *rand.Rand, n, dim int) Rows {
 	return Rows{Data: drawn(r, n*(dim+3)), Len: n, Dim: dim, Stride: dim + 3}
 }
 
-// digest is of a name's results, all NaN being one.
-func digest(results ...[]float32) uint64 {
-	h := fnv.New64a()
-	for _, x := range results {
-		for _, v := range x {
-			b := math.Float32bits(v)
-			if v != v {
-				b = 0x7fc00000
-			}
-			h.Write([]byte{byte(b), byte(b >> 8), byte(b >> 16), byte(b >> 24)})
-		}
-	}
-	return h.Sum64()
-}
-
 // numbers converts integers, each to a number of its own.
 func numbers[T int8 | uint16 | uint32](x []T) []float32 {
 	y := make([]float32, len(x))
@@ -84,16 +68,16 @@ func TestDigests(t *testing.T) {
 	for name, f := range map[string]func(dst, x []float32){"Gelu": Gelu, "GeluTanh": GeluTanh, "Silu": Silu} {
 		f(y, x)
 		f(z, near)
-		got[name] = digest(y, z)
+		got[name] = check.Digest(y, z)
 	}
 	halves, octets := make([]uint16, len(x)), make([]int8, len(x))
 	back := make([]float32, len(x))
 	ToFloat16(halves, x)
 	FromFloat16(back, halves)
-	got["Float16"] = digest(numbers(halves), back)
+	got["Float16"] = check.Digest(numbers(halves), back)
 	ToBFloat16(halves, x)
 	FromBFloat16(back, halves)
-	got["BFloat16"] = digest(numbers(halves), back)
+	got["BFloat16"] = check.Digest(numbers(halves), back)
 	var scales []float32
 	for _, m := range append([]float32{127, 0x1p-119, 0x1p-120, 127 * 0x1p-126}, check.Edges...) {
 		scales = append(scales, ScaleInt8(m), MaxAbs([]float32{m}), MaxAbs([]float32{1, -m, 2}))
@@ -109,7 +93,7 @@ func TestDigests(t *testing.T) {
 		Dequantize(back, octets, scale)
 		scales = append(append(scales, numbers(octets)...), back...)
 	}
-	got["Int8"] = digest(scales)
+	got["Int8"] = check.Digest(scales)
 
 	// Sums, of which long ones have levels, and norms.
 	many := drawn(r, 1<<20+3*SumPart+5)
@@ -142,7 +126,7 @@ func TestDigests(t *testing.T) {
 		a, b := Sink(s)
 		norms = append(norms, LogSum(s, 3), LogSum(3, s), LogSum2(s, 5), LogSum2(2, s), Inverse(s), a, b)
 	}
-	got["norms and logarithms"] = digest(norms, long)
+	got["norms and logarithms"] = check.Digest(norms, long)
 
 	// Products whose factors are stored in all ways.
 	const m, w, k = 7, 16, 21
@@ -186,7 +170,7 @@ func TestDigests(t *testing.T) {
 			}
 		}
 	}
-	got["products"] = digest(products...)
+	got["products"] = check.Digest(products...)
 
 	// Rows as they are stored.
 	const n, dim = StoredRows + 3, 16
@@ -214,7 +198,7 @@ func TestDigests(t *testing.T) {
 			stored = append(stored, s, o, sum)
 		}
 	}
-	got["stored rows"] = digest(stored...)
+	got["stored rows"] = check.Digest(stored...)
 
 	// Edits, masks, gradients and dropout of panels.
 	var panels [][]float32
@@ -285,7 +269,7 @@ func TestDigests(t *testing.T) {
 			panels = append(panels, numbers(keys[:]))
 		}
 	}
-	got["panels"] = digest(panels...)
+	got["panels"] = check.Digest(panels...)
 
 	for name, x := range got {
 		t.Logf("%q: %#016x,", name, x)

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"hash/fnv"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -31,6 +32,21 @@ func Gamma(k int) float64 { return float64(k) * U / (1 - float64(k)*U) }
 
 func Same(a, b float32) bool {
 	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
+// Digest returns a hash of the bits of results, in which all NaN are one.
+func Digest(results ...[]float32) uint64 {
+	h := fnv.New64a()
+	for _, x := range results {
+		for _, v := range x {
+			b := math.Float32bits(v)
+			if v != v {
+				b = 0x7fc00000
+			}
+			h.Write([]byte{byte(b), byte(b >> 8), byte(b >> 16), byte(b >> 24)})
+		}
+	}
+	return h.Sum64()
 }
 
 func Finite(x ...float32) bool {
