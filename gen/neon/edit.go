@@ -208,40 +208,37 @@ func (g *gen) biasTile() {
 	})
 }
 
-func (g *gen) scaleTile() {
-	s, scale, n := g.Param("s"), g.Param("scale"), g.Param("n")
+// eachKey edits the scores of a panel by a number of each key, and raises the maxima.
+func (g *gen) eachKey(numbers string, start func() (edit func(x, number a64.V))) {
+	s, number, n := g.Param("s"), g.Param(numbers), g.Param("n")
 	maxima, store := g.tileMaxima()
+	edit := start()
 	f, x := g.V(), g.group(4)
 	g.Blocks(n, 1, func() {
-		g.LDRepeat(f, scale)
+		g.LDRepeat(f, number)
 		g.load(x, s, 0)
 		for i := range x {
-			g.FMUL(x[i], x[i], f)
+			edit(x[i], f)
 			g.raise(maxima[i], x[i], g.V())
 		}
 		g.store(x, s, 0)
-		g.ADDI(scale, scale, 4)
+		g.ADDI(number, number, 4)
 		g.ADDI(s, s, 4*panel)
 	})
 	store()
 }
 
-func (g *gen) biasKeys() {
-	s, bias, n := g.Param("s"), g.Param("bias"), g.Param("n")
-	maxima, store := g.tileMaxima()
-	factor, inf, b, x := g.splat(tile.Log2E), g.splat(negInf), g.V(), g.group(4)
-	g.Blocks(n, 1, func() {
-		g.LDRepeat(b, bias)
-		g.load(x, s, 0)
-		for i := range x {
-			g.biased(x[i], b, factor, inf)
-			g.raise(maxima[i], x[i], g.V())
-		}
-		g.store(x, s, 0)
-		g.ADDI(bias, bias, 4)
-		g.ADDI(s, s, 4*panel)
+func (g *gen) scaleTile() {
+	g.eachKey("scale", func() func(x, scale a64.V) {
+		return func(x, scale a64.V) { g.FMUL(x, x, scale) }
 	})
-	store()
+}
+
+func (g *gen) biasKeys() {
+	g.eachKey("bias", func() func(x, bias a64.V) {
+		factor, inf := g.splat(tile.Log2E), g.splat(negInf)
+		return func(x, bias a64.V) { g.biased(x, bias, factor, inf) }
+	})
 }
 
 func (g *gen) biasRow() {

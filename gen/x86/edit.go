@@ -251,45 +251,42 @@ func (g *gen) biasConstants() {
 	g.VMOVUPS(g.splat(negInf), g.V(14))
 }
 
-// scaleTile: V0 and V1 maxima, V2 a scale, V3 and V4 products.
-func (g *gen) scaleTile() {
-	s, st, scale, n := g.ptr("s"), g.ptr("st"), g.ptr("scale"), g.ptr("n")
+// eachKey edits the scores of a panel by a number of each key, and raises the maxima. start comes first, and found when a number
+// has been loaded.
+//
+//	V0 and V1 maxima, V2 the number, V3 and V4 scores
+func (g *gen) eachKey(numbers string, start, found func(), edit func(x reg.VecPhysical, s Mem)) {
+	s, st, number, n := g.ptr("s"), g.ptr("st"), g.ptr(numbers), g.ptr("n")
 	store := g.tileMaxima(st, 0)
+	start()
 	key := g.label("key")
 	g.loop(key)
-	g.VBROADCASTSS(mem(scale, 0), g.V(2))
+	g.VBROADCASTSS(mem(number, 0), g.V(2))
+	found()
 	for h := range 2 {
 		x := g.V(3 + h)
-		g.VMULPS(mem(s, g.w()*h), g.V(2), x)
-		g.VMOVUPS(x, mem(s, g.w()*h))
+		edit(x, mem(s, g.w()*h))
 		g.VMAXPS(g.V(h), x, g.V(h))
 	}
-	g.ADDQ(I8(4), scale)
+	g.ADDQ(I8(4), number)
 	g.ADDQ(I32(g.row()), s)
 	g.DECQ(n)
 	g.JNZ(LabelRef(key))
 	store()
 }
 
-// biasKeys: V0 and V1 maxima, V2 the bias of a key, V3-V5 scratch.
+func (g *gen) scaleTile() {
+	g.eachKey("scale", func() {}, func() {}, func(x reg.VecPhysical, s Mem) {
+		g.VMULPS(s, g.V(2), x)
+		g.VMOVUPS(x, s)
+	})
+}
+
+// biasKeys: V5 is whether the bias hides the key.
 func (g *gen) biasKeys() {
-	s, st, bias, n := g.ptr("s"), g.ptr("st"), g.ptr("bias"), g.ptr("n")
-	store := g.tileMaxima(st, 0)
-	g.biasConstants()
-	key := g.label("key")
-	g.loop(key)
-	g.VBROADCASTSS(mem(bias, 0), g.V(2))
-	g.same(g.V(2), g.V(14), g.V(5))
-	for h := range 2 {
-		x := g.V(3 + h)
-		g.biased(g.V(2), x, g.V(5), mem(s, g.w()*h))
-		g.VMAXPS(g.V(h), x, g.V(h))
-	}
-	g.ADDQ(I8(4), bias)
-	g.ADDQ(I32(g.row()), s)
-	g.DECQ(n)
-	g.JNZ(LabelRef(key))
-	store()
+	g.eachKey("bias", g.biasConstants, func() { g.same(g.V(2), g.V(14), g.V(5)) }, func(x reg.VecPhysical, s Mem) {
+		g.biased(g.V(2), x, g.V(5), s)
+	})
 }
 
 // biasRow: V0 biases, V1 and V2 scratch, V12 the mask of the tail.
