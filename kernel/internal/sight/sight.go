@@ -90,6 +90,11 @@ type Rule struct {
 	Left, Right int  // negative is no limit
 }
 
+// Like reports whether r differs from x in no more than its mask.
+func (r *Rule) Like(x *Rule) bool {
+	return r.Causal == x.Causal && r.Window == x.Window && r.Left == x.Left && r.Right == x.Right
+}
+
 // Keys are the keys [From, To).
 type Keys struct{ From, To int }
 

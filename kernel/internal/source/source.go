@@ -76,8 +76,7 @@ func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int)
 		n = max(16, manyElements/t.Dim&^15)
 	}
 	n = max(0, min(n, s.Keys-first))
-	at, run := t.find(s, head, first, n)
-	n = min(n, run)
+	at, n = t.find(s, head, first, n)
 	ahead := max(n, t.ahead())
 	if next = at + ahead*t.LenStride; t.Pages != nil && first+ahead < s.Keys {
 		next, _ = t.find(s, head, first+ahead, 1)
@@ -111,13 +110,9 @@ func (t *Stored) RowScales(buf []float32, s *sight.Sequence, head, first, n int)
 	if t.Int8 == nil {
 		return nil
 	}
-	k, end := first, min(first+n, s.Keys)
-	if t.Pages != nil {
-		k = max(first, t.Pages.Tables[s.Number].First*t.Pages.Len)
-	}
+	k, end := t.kept(s, first, n)
 	for k < end {
 		at, run := t.find(s, head, k, end-k)
-		run = min(run, end-k)
 		scales := t.Scales[at/t.Dim:][:run]
 		if run == end-first {
 			return scales
@@ -201,14 +196,14 @@ func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, firs
 	return next - at
 }
 
-// find returns the offset of row number first of a sequence, and how many lie one behind the other from there on, if
-// they are less than n.
+// find returns the offset of row number first of a sequence, and how many of the n rows from there on lie one behind the
+// other.
 func (t *Stored) find(s *sight.Sequence, head, first, n int) (at, run int) {
 	if t.Pages == nil {
 		return t.At(s.Batch, head, s.Key+first), n
 	}
 	row, run := t.Pages.find(s.Number, first, n)
-	return t.At(0, head, row), run
+	return t.At(0, head, row), min(n, run)
 }
 
 // find returns the row of the tensor where row number first of a sequence is, and how many lie one behind the other from
@@ -223,6 +218,15 @@ func (p *Pages) find(sequence, first, n int) (row, run int) {
 	return row, run
 }
 
+// kept returns those of n rows from number first on that there are, and that are kept.
+func (t *Stored) kept(s *sight.Sequence, first, n int) (from, end int) {
+	from, end = first, min(first+n, s.Keys)
+	if t.Pages != nil {
+		from = max(first, t.Pages.Tables[s.Number].First*t.Pages.Len)
+	}
+	return from, end
+}
+
 // Tile sets r to the n rows from number first on, in place or, where they lie apart or are to be converted, in buf. Rows
 // that are kept no more are anything.
 func (t *Stored) Tile(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) {
@@ -230,13 +234,9 @@ func (t *Stored) Tile(r *tile.Rows, buf []float32, s *sight.Sequence, head, firs
 		t.Tensor.Rows(r, s, head, first, n)
 		return
 	}
-	k, end := first, min(first+n, s.Keys)
-	if t.Pages != nil {
-		k = max(first, t.Pages.Tables[s.Number].First*t.Pages.Len)
-	}
+	k, end := t.kept(s, first, n)
 	for k < end {
 		at, run := t.find(s, head, k, end-k)
-		run = min(run, end-k)
 		if t.Converted() {
 			t.convert(r, buf[(k-first)*t.Dim:], at, run)
 		} else {

@@ -97,7 +97,8 @@ func (c *Call) begin() {
 type shape struct {
 	known                    bool
 	trims                    bool          // sequences to the queries that may see a key
-	plan                     plan.Shape    // without what follows
+	copied, scalar           bool          // as in plan.Shape
+	wide, workers            int           // likewise
 	q, k, v                  source.Tensor // without their Data
 	sight                    sight.Rule    // without its mask
 	first, queries, firstKey int
@@ -108,20 +109,19 @@ func (s *shape) set(a *Arguments, p *plan.Shape, trims bool) {
 	if !a.Lengths.None() {
 		return
 	}
-	s.known, s.trims, s.plan, s.sight = true, trims, *p, a.Sight
+	s.known, s.trims, s.sight = true, trims, a.Sight
+	s.copied, s.scalar, s.wide, s.workers = p.Copied, p.Scalar, p.Wide, p.Workers
 	s.q, s.k, s.v, s.first, s.queries, s.firstKey = a.Q, a.K.Tensor, a.V.Tensor, a.First, a.Queries, a.FirstKey
 	s.q.Data, s.k.Data, s.v.Data, s.sight.Mask = nil, nil, nil, sight.Mask{}
-	s.plan.Q, s.plan.K, s.plan.V, s.plan.Sight, s.plan.Sequences = nil, nil, nil, nil, nil
 }
 
 // is reports whether s is that of a call. It compares field by field, in place, as a copy of what has just been written
 // waits for it.
 func (s *shape) is(a *Arguments, p *plan.Shape, trims bool) bool {
 	return s.known && a.Lengths.None() && s.trims == trims &&
-		s.plan.Copied == p.Copied && s.plan.Workers == p.Workers && s.plan.Wide == p.Wide && s.plan.Scalar == p.Scalar &&
+		s.copied == p.Copied && s.scalar == p.Scalar && s.wide == p.Wide && s.workers == p.Workers &&
 		s.first == a.First && s.queries == a.Queries && s.firstKey == a.FirstKey &&
-		s.sight.Causal == a.Sight.Causal && s.sight.Window == a.Sight.Window && s.sight.Left == a.Sight.Left && s.sight.Right == a.Sight.Right &&
-		s.q.Like(&a.Q) && s.k.Like(&a.K.Tensor) && s.v.Like(&a.V.Tensor)
+		s.sight.Like(&a.Sight) && s.q.Like(&a.Q) && s.k.Like(&a.K.Tensor) && s.v.Like(&a.V.Tensor)
 }
 
 // numbered reports whether rows need their numbers.
