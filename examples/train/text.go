@@ -162,23 +162,20 @@ func (m *textModel) run(windows []window, learns bool) (loss textLoss, err error
 	if err := m.next.Linear(logits, y); err != nil {
 		return loss, err
 	}
+	nats := learn.Nats(logits, targets)
 	var text, copied []float64
 	for i, w := range windows {
-		for row := offsets[i]; row < offsets[i+1]; row++ {
-			l := learn.Row(logits, row)
-			nats := float64(kernel.LogSumExp(l)) - float64(l[targets[row]])
-			if w.period == 0 {
-				text = append(text, nats)
-			} else if row-offsets[i] >= w.period {
-				copied = append(copied, nats)
-			}
+		if of := nats[offsets[i]:offsets[i+1]]; w.period == 0 {
+			text = append(text, of...)
+		} else {
+			copied = append(copied, of[min(w.period, len(of)):]...)
 		}
 	}
 	loss = textLoss{mean(text), mean(copied)}
 	if !learns {
 		return loss, nil
 	}
-	learn.CrossEntropy(logits, logits, targets)
+	learn.CrossEntropyGradient(logits, logits, targets)
 	dy := learn.NewMatrix(y.Rows, y.Cols)
 	if err := m.next.LinearGradient(dy, y, logits); err != nil {
 		return loss, err

@@ -96,19 +96,37 @@ func (p *Param) LinearGradient(dx, x, dy kernel.Matrix) error {
 	return kernel.MatMul(dx, dy, p.Value, &kernel.MatMulOptions{TransB: true})
 }
 
-// CrossEntropy returns the mean over the rows of logits of -log(softmax(row)[target]), in nats, and sets d, which may be logits, to its gradient.
+// CrossEntropy returns the mean of [Nats], and sets d, which may be logits, to its gradient.
 func CrossEntropy(d, logits kernel.Matrix, targets []int) float64 {
-	loss, share := 0., 1/float32(len(targets))
+	loss := 0.
+	for _, nats := range Nats(logits, targets) {
+		loss += nats
+	}
+	CrossEntropyGradient(d, logits, targets)
+	return loss / float64(len(targets))
+}
+
+// Nats returns -log(softmax(row)[target]) of each row of logits.
+func Nats(logits kernel.Matrix, targets []int) []float64 {
+	nats := make([]float64, len(targets))
 	for i, target := range targets {
-		row, to := Row(logits, i), Row(d, i)
-		loss += float64(kernel.LogSumExp(row)) - float64(row[target])
-		kernel.Softmax(to, row)
+		row := Row(logits, i)
+		nats[i] = float64(kernel.LogSumExp(row)) - float64(row[target])
+	}
+	return nats
+}
+
+// CrossEntropyGradient sets d, which may be logits, to the gradient of the mean of [Nats].
+func CrossEntropyGradient(d, logits kernel.Matrix, targets []int) {
+	share := 1 / float32(len(targets))
+	for i, target := range targets {
+		to := Row(d, i)
+		kernel.Softmax(to, Row(logits, i))
 		to[target]--
 		for c := range to {
 			to[c] *= share
 		}
 	}
-	return loss / float64(len(targets))
 }
 
 // Epsilon is what the norms of a [Stack] add to the mean of squares.
