@@ -21,8 +21,8 @@ func genScore(g *gen) {
 	g.RET()
 
 	g.Begin("aheadPages", "func(ahead *float32, pages, step int)",
-		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what scoreTile and valueTile",
-		"are about to read ahead, so that misses of the TLB wait together.")
+		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what a kernel is about to",
+		"read ahead, so that misses of the TLB wait together.")
 	p, pages, step := g.Param("ahead"), g.Param("pages"), g.Param("step")
 	g.Blocks(pages, 1, func() {
 		g.Prefetch(mem(p, 0))

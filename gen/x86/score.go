@@ -23,8 +23,8 @@ func genScore(g *gen) {
 	g.end()
 
 	g.begin("aheadPages", "func(ahead *float32, pages, step int)",
-		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what scoreTile and valueTile",
-		"are about to read ahead. A prefetch that misses the TLB keeps all that follows it from retiring: many at",
+		"aheadPages prefetches a line of each of some pages, step bytes apart: those of what a kernel is about to",
+		"read ahead. A prefetch that misses the TLB keeps all that follows it from retiring: many at",
 		"once wait together, which takes little longer than one.")
 	g.aheadPages()
 	g.end()

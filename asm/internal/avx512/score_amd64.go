@@ -15,8 +15,8 @@ func scoreTile(s *float32, st *tile.Panel, q *float32, k *float32, dim int, stri
 //go:noescape
 func scoreUpper(s *float32, st *tile.Panel, q *float32, k *float32, dim int, stride int, small int, big int, rest int)
 
-// aheadPages prefetches a line of each of some pages, step bytes apart: those of what scoreTile and valueTile
-// are about to read ahead. A prefetch that misses the TLB keeps all that follows it from retiring: many at
+// aheadPages prefetches a line of each of some pages, step bytes apart: those of what a kernel is about to
+// read ahead. A prefetch that misses the TLB keeps all that follows it from retiring: many at
 // once wait together, which takes little longer than one.
 //
 //go:noescape
