@@ -25,45 +25,37 @@ func TestWordsKeptOut(t *testing.T) {
 	}
 }
 
-// What is learned holds for words that were not learned from, in the mean over random starts: apple moves toward the sense of the word
-// beside it and away from the other, as random projections do not move it. From each it looks at that word more than at the one in front.
+// From each random start, what is learned holds for words that were not learned from: apple moves toward each word of the sense of the
+// word beside it and away from each of the other, as random projections do not move it, and looks at nothing but that word.
 func TestLearning(t *testing.T) {
 	voc := vocabularyOf(t)
 	starts := learnStarts
 	if testing.Short() || kernel.Backend() == "generic" {
 		starts = 1 // each has many steps
 	}
-	var towards, aways [len(appleSentences)]float64
 	for seed := range uint64(starts) {
 		l, err := newLearner(voc, learnSeed+seed)
 		require.NoError(t, err)
 		for _, s := range appleSentences {
 			_, toward, away, err := l.read(s)
 			require.NoError(t, err)
-			require.InDelta(t, 0, toward, .02, "random projections tell no sense")
-			require.InDelta(t, 0, away, .02, "random projections tell no sense")
+			for _, change := range slices.Concat(toward, away) {
+				require.InDelta(t, 0, change, .03, "random projections tell no sense")
+			}
 		}
 		first, last, err := l.train(learnSteps)
 		require.NoError(t, err)
 		require.Less(t, last, .5*first)
-		for i, s := range appleSentences {
+		for _, s := range appleSentences {
 			weights, toward, away, err := l.read(s)
 			require.NoError(t, err)
 			t.Logf("seed %d, %v: toward %+.3f, away %+.3f", learnSeed+seed, s.words, toward, away)
-			towards[i] += toward / learnStarts
-			aways[i] += away / learnStarts
-			row := weights[apple*len(s.words):][:len(s.words)]
-			require.Greater(t, row[2], 2*row[0], s.words)
+			require.Greater(t, slices.Min(toward), .01, s.words)
+			require.Less(t, slices.Max(away), -.3, s.words)
+			require.Greater(t, weights[apple*len(s.words):][2], float32(.95), s.words)
 		}
 		if seed == 0 {
-			require.Equal(t, "5799240f8880761f", learn.Digest(l.weights), "on every backend")
+			require.Equal(t, "7827bef1dab35c1f", learn.Digest(l.weights), "on every backend")
 		}
-	}
-	if starts < learnStarts {
-		return
-	}
-	for i, s := range appleSentences {
-		require.Greater(t, towards[i], .01, s.words)
-		require.Less(t, aways[i], -.15, s.words)
 	}
 }

@@ -132,14 +132,14 @@ func CrossEntropyGradient(d, logits kernel.Matrix, targets []int) {
 // Epsilon is what the norms of a [Stack] add to the mean of squares.
 const Epsilon = 1e-5
 
-// A Norm is kernel.RMSNorm with its way back, and with a gain that is learned where Adam is given it: 1 at first.
+// A Norm is kernel.RMSNorm with its way back. Its zero value has no gain.
 type Norm struct {
 	gain *Param
 	row  []float32
 }
 
-// NewNorm returns the norm of rows of dim elements.
-func NewNorm(dim int) Norm {
+// newNorm returns the norm of rows of dim elements whose gain is learned: 1 at first.
+func newNorm(dim int) Norm {
 	n := Norm{NewParam(rand.New(rand.NewPCG(0, 0)), 1, dim, 0), make([]float32, dim)}
 	for i := range n.gain.Value.Data {
 		n.gain.Value.Data[i] = 1
@@ -149,24 +149,31 @@ func NewNorm(dim int) Norm {
 
 // Forward sets the rows of y to those of x, normed.
 func (n Norm) Forward(y, x kernel.Matrix) error {
-	return kernel.RMSNorm(y, x, n.gain.Value.Data, Epsilon)
+	var gain []float32
+	if n.gain != nil {
+		gain = n.gain.Value.Data
+	}
+	return kernel.RMSNorm(y, x, gain, Epsilon)
 }
 
 // Backward sets dx, which may be dy, to the gradient of x, and adds to that of the gain: with r = 1/sqrt(mean of x^2 + eps) and z = dy*gain
 //
 //	dx = r*(z - x*(r^2 * mean of z*x))    gain' += dy*x*r
 func (n Norm) Backward(dx, x, dy kernel.Matrix) {
-	gain, dgain, size := n.gain.Value.Data, n.gain.Grad.Data, float64(x.Cols)
+	size := float64(x.Cols)
 	for i := range x.Rows {
-		x, dx, dy := Row(x, i), Row(dx, i), Row(dy, i)
+		x, dx, z := Row(x, i), Row(dx, i), Row(dy, i)
 		square := float64(kernel.Dot(x, x))/size + Epsilon
 		r := float32(1 / math.Sqrt(square))
-		for c, g := range dy {
-			n.row[c] = g * gain[c]
-			dgain[c] += float32(float32(g*x[c]) * r)
+		if n.gain != nil {
+			for c, g := range z {
+				n.row[c] = g * n.gain.Value.Data[c]
+				n.gain.Grad.Data[c] += float32(float32(g*x[c]) * r)
+			}
+			z = n.row
 		}
-		shared := float32(float64(kernel.Dot(n.row, x)) / square / size)
-		for c, z := range n.row {
+		shared := float32(float64(kernel.Dot(z, x)) / square / size)
+		for c, z := range z {
 			dx[c] = r * (z - float32(shared*x[c]))
 		}
 	}
@@ -194,10 +201,10 @@ type layer struct {
 // NewStack returns layers with random weights, drawn as those of PyTorch's linear layers are. Queries and keys are rotated by
 // rotary, if that is not nil.
 func NewStack(random *rand.Rand, layers, heads, dim int, rotary *kernel.RotaryTables) *Stack {
-	s := &Stack{layers: make([]layer, layers), last: NewNorm(dim)}
+	s := &Stack{layers: make([]layer, layers), last: newNorm(dim)}
 	for i := range s.layers {
 		l := &s.layers[i]
-		l.norm = NewNorm(dim)
+		l.norm = newNorm(dim)
 		for w := range l.weights {
 			l.weights[w] = NewParam(random, dim, dim, float32(1/math.Sqrt(float64(dim))))
 		}
