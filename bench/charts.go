@@ -34,7 +34,7 @@ var palette = []color.Color{
 }
 
 // colours are the same in all charts of implementations; other series take them in order.
-var colours = []string{"attn", "torch", "openvino", "ort-mha", "ort-attention", "ort-gqa", "vek", "gonum", "openblas", "avx2", "gomlx", "spago", "generic", "naive"}
+var colours = []string{"attn", "torch", "openvino", "ort-mha", "ort-attention", "ort-gqa", "vek", "gonum", "openblas", "avx2", "gomlx", "spago", "generic", "naive", "ggml"}
 
 // style returns the colour and the shape of series number i.
 func style(name string, i int) (color.Color, draw.GlyphDrawer) {

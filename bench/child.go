@@ -50,6 +50,7 @@ type attentionShape struct {
 	Workers int  `json:"workers"`
 
 	Mask     string `json:"mask,omitempty"`     // "bool" or "bias": there is an operand of [queries][keys], 1 where a key is visible, or what is added
+	Type     string `json:"type,omitempty"`     // of typeNames: keys and values are kept in a cache
 	Gradient bool   `json:"gradient,omitempty"` // what is timed is the gradient of q, k and v, of which the first is the output
 }
 
@@ -163,7 +164,7 @@ func (c *child) run(reps int) (seconds float64) {
 var peerScript string
 
 // pythonPeers are the names that peers/peer.py knows.
-var pythonPeers = []string{"torch", "openvino", "ort-mha", "ort-gqa", "ort-attention"}
+var pythonPeers = []string{"torch", "openvino", "ort-mha", "ort-gqa", "ort-attention", "ggml"}
 
 // pythonPeer starts one of them.
 func pythonPeer(python, name string) (impl, *child, error) {
@@ -191,6 +192,11 @@ func pythonPeer(python, name string) (impl, *child, error) {
 				copy(mask, o.Bias.Data)
 			}
 			return c.prepare(request{Shape: shape}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data, "mask": mask}, dst.Data)
+		},
+		kept: func(dst, q, k, v kernel.Tensor, typ kernel.Type, o *kernel.Options) (quiet.Timer, error) {
+			shape := shapeOf(q, k, o)
+			shape.Type = typeNames[typ]
+			return c.prepare(request{Shape: shape}, map[string][]float32{"q": q.Data, "k": k.Data, "v": v.Data}, dst.Data)
 		},
 		backward: func(g *kernel.Gradient, o *kernel.Options) (quiet.Timer, error) {
 			shape := shapeOf(g.Q, g.K, o)

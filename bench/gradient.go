@@ -50,7 +50,7 @@ func gradient(heads, n, d int, causal bool, workers int, goal target) benchmark 
 			t.Data = make([]float32, len(t.Data))
 		}
 		selected.step(g.O, g.Q, g.K, g.V, o)
-		check := near(func() []float32 {
+		check := near(rounding, func() []float32 {
 			ours := *g
 			ours.DQ.Data = make([]float32, len(g.DQ.Data))
 			selected.gradient(&ours, o)

@@ -45,6 +45,9 @@ type impl struct {
 	masked   func(dst, q, k, v kernel.Tensor, o *kernel.Options) (quiet.Timer, error)
 	backward func(g *kernel.Gradient, o *kernel.Options) (quiet.Timer, error)
 
+	// kept prepares attention over keys and values that a library in another process keeps in a cache as some type.
+	kept func(dst, q, k, v kernel.Tensor, typ kernel.Type, o *kernel.Options) (quiet.Timer, error)
+
 	// product prepares products with a constant b, and returns their timer. c is set as dst of attention is.
 	product func(c, a, b kernel.Matrix, typ kernel.Type, workers int) (quiet.Timer, error)
 
@@ -62,7 +65,7 @@ func (b benchmark) runsOn(i impl) bool {
 		"GELU": i.gelu != nil, "GELUTanh": i.geluTanh != nil, "SiLU": i.silu != nil,
 		"LayerNorm": i.layerNorm != nil, "RMSNorm": i.rmsNorm != nil,
 		"MatMul": i.matMul != nil, "MatMulPacked": i.product != nil, "Attention": i.attention != nil, "Decode": i.attention != nil,
-		"Options": i.options != nil || i.masked != nil, "Generate": i.step != nil, "Cache": i.cache != nil, "Half": i.half != nil, "SelfAttention": i.layer != nil,
+		"Options": i.options != nil || i.masked != nil, "Generate": i.step != nil, "Cache": i.cache != nil || i.kept != nil, "Half": i.half != nil, "SelfAttention": i.layer != nil,
 		"Gradient": i.gradient != nil || i.backward != nil,
 	}
 	return (has[b.kernel] || i.remote != nil) && (b.workers == 1 || i.parallel) && (i.most == 0 || b.flops <= i.most)
@@ -118,9 +121,12 @@ func worstError(out []float32, q, k, v kernel.Tensor, causal bool) (worst float6
 	return worst
 }
 
+// rounding is what 1000 roundings to float32 explain, as a fraction of the largest value.
+const rounding = 1000. / (1 << 24)
+
 // near returns the check of a result that ours, which other tests hold to the bounds of package fuzz, computes too: the largest
-// difference as a fraction of what 1000 roundings of the largest value explain.
-func near(ours func() []float32) func(out []float32) float64 {
+// difference as a fraction of what a tolerance, itself a fraction, is of the largest value.
+func near(tolerance float64, ours func() []float32) func(out []float32) float64 {
 	return func(out []float32) (worst float64) {
 		largest := 0.0
 		for i, want := range ours() {
@@ -129,7 +135,7 @@ func near(ours func() []float32) func(out []float32) float64 {
 				worst = d
 			}
 		}
-		return worst / (largest * 1000 / (1 << 24))
+		return worst / (largest * tolerance)
 	}
 }
 

@@ -331,6 +331,21 @@ func TestPythonPeers(t *testing.T) {
 			_, err = j.verify(j, true)
 			require.Error(t, err)
 		}
+		for typ := range typeNames {
+			j, err := cached(256, 4, 128, 1, kernel.Type(typ)).on(i, 1)
+			if errors.Is(err, errUnsupported) {
+				require.NotEqual(t, "ggml", name)
+				require.False(t, name == "ort-gqa" && typ != int(kernel.BFloat16))
+				continue
+			}
+			require.NoError(t, err, "%s %s", name, typeNames[typ])
+			require.Positive(t, j.run(2))
+			_, err = j.verify(j, true)
+			require.NoError(t, err, "%s %s", name, typeNames[typ])
+			j.out[0]++
+			_, err = j.verify(j, true)
+			require.Error(t, err)
+		}
 		c.stop()
 	}
 }
@@ -576,10 +591,13 @@ func TestCaches(t *testing.T) {
 	add(1, kernel.Float32, 20, 40)
 	add(1, kernel.Float16, 15, 60)
 	add(2, kernel.Int8, 9, 70)
+	other := cached(16384, 4, 128, 1, kernel.Float16)
+	rep.Results = append(rep.Results, result{Kernel: other.kernel, Shape: other.shape, Impl: "ggml", Speed: 7})
 	rows := rep.caches()
-	require.Len(t, rows, 3)
+	require.Len(t, rows, 4)
 	require.Equal(t, []string{"16384 keys, 4 query heads a KV head, pages of 128", "20 (1.00×)", "15 (1.50×)", "", ""}, rows[1])
-	require.Equal(t, []string{"16384 keys, 4 query heads a KV head, pages of 128, 2 threads", "", "", "", "9"}, rows[2])
+	require.Equal(t, []string{"– ggml, AVX2", "", "7", "", ""}, rows[2])
+	require.Equal(t, []string{"16384 keys, 4 query heads a KV head, pages of 128, 2 threads", "", "", "", "9"}, rows[3])
 	require.Len(t, report{}.caches(), 1)
 }
 

@@ -51,7 +51,7 @@ func option(name string, n, queries, d int) benchmark {
 		if i.name == plain().name {
 			return job{run: repeat(func() { i.options(dst, q, k, v, &o) })}, nil
 		}
-		check := near(func() []float32 {
+		check := near(rounding, func() []float32 {
 			ours := packed(heads, queries, d, 4)
 			selected.options(ours, q, k, v, &o)
 			return ours.Data

@@ -293,7 +293,7 @@ func (rep report) left() [][]string {
 	return rows
 }
 
-// caches is decoding from a cache, for each type that it may store.
+// caches is decoding from a cache, for each type that it may store, beside other libraries, which store about as many bytes.
 func (rep report) caches() [][]string {
 	rows := [][]string{append([]string{"decoding from a cache, d = 128, GB/s of what is stored"}, typeNames...)}
 	for _, c := range cacheCases {
@@ -316,6 +316,18 @@ func (rep report) caches() [][]string {
 		}
 		if found {
 			rows = append(rows, row)
+		}
+		for _, other := range []struct{ label, impl string }{{"ONNX Runtime's GroupQueryAttention", "ort-gqa"}, {"ggml, AVX2", "ggml"}} {
+			row, found := make([]string, len(rows[0])), false
+			row[0] = "– " + other.label
+			for typ := range typeNames {
+				if r, ok := rep.find("Cache", cached(c.keys, c.group, c.page, c.workers, kernel.Type(typ)).shape, other.impl); ok {
+					row[1+typ], found = fmt.Sprintf("%.3g", r.Speed), true
+				}
+			}
+			if found {
+				rows = append(rows, row)
+			}
 		}
 	}
 	rows[0][0] += " (times as many tokens as float32)"

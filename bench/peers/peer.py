@@ -5,8 +5,8 @@
 Requests and answers are lines of JSON. {"shape": {...}, "dir": DIR} prepares attention of the operands in
 the files DIR/q, DIR/k and DIR/v, packed float32 [heads][len][dim], computes it once into DIR/out, and
 answers {}. Its "mask" says that DIR/mask [queries][keys] has 1 where a key is visible ("bool") or what is added to
-scores ("bias"), and its "gradient" that the gradients of q, k and v are computed, of which the first is
-DIR/out, from that of the output, DIR/do. {"case": {...}, "dir": DIR} computes a call of package fuzz once, of which "inputs" are the
+scores ("bias"), its "gradient" that the gradients of q, k and v are computed, of which the first is
+DIR/out, from that of the output, DIR/do, and its "type" that k and v are kept in a cache as elements of that type. {"case": {...}, "dir": DIR} computes a call of package fuzz once, of which "inputs" are the
 names of the operands among q, k, v, mask, bias and do, and writes its results out, lse, dq, dk, dv and dbias, as far as it has them, all packed:
 [batch][heads][queries][keys] what belongs to scores. {"product": {...}, "dir": DIR} does so with DIR/a [rows][terms] and DIR/b [terms][columns], of which
 b is constant, as the weights of a service are: a library may pack it beforehand. {"reps": N} computes it N times and answers {"seconds": T}. An answer {"unsupported": WHY}
@@ -261,6 +261,8 @@ class MultiHeadAttention(ONNXRuntime):
 class GroupQueryAttention(MultiHeadAttention):
     """com.microsoft.GroupQueryAttention, which is causal, over a cache that it appends to in place"""
 
+    caches = True
+
     def prepare(self, s, q, k, v):
         if not s.causal and s.queries > 1:
             raise Unsupported("always causal")
@@ -268,22 +270,122 @@ class GroupQueryAttention(MultiHeadAttention):
             raise Unsupported("its heads have a multiple of 8 elements")
         if s.mask is not None:
             raise Unsupported("no masks")
+        if s.type == "bfloat16":
+            raise Unsupported("not on CPUs")
         self.heads = s.heads
         past = s.keys - s.queries
-        caches = {}
+        dtype = np.float16 if s.type == "float16" else np.float32
+        attributes, caches, scales = {"num_heads": s.heads, "kv_num_heads": s.kvHeads}, {}, {}
         for name, x in (("key", k), ("value", v)):
-            cache = np.zeros_like(x[None])
-            cache[0, :, :past] = x[:, :past]
+            x = x[None].astype(dtype)
+            if s.type == "int8":  # one scale for all is its fastest way
+                scale = np.abs(x).max(keepdims=True).reshape(1) / np.float32(127)
+                scales[name + "_scale"] = scale
+                x = np.round(x / scale).astype(np.int8)
+                attributes |= {name[0] + "_quant_type": "PER_TENSOR", "kv_cache_bit_width": 8}
+            cache = np.zeros_like(x)
+            cache[0, :, :past] = x[0, :, :past]
             caches[name] = cache
-        q = self.joined(q)
+        q, k, v = (self.joined(x).astype(dtype) for x in (q, k[:, past:], v[:, past:]))
+        inputs = {"q": q, "k": k, "v": v, "past_key": caches["key"], "past_value": caches["value"],
+                  "seqlens_k": np.array([s.keys - 1], np.int32),
+                  "total_sequence_length": np.array([s.keys], np.int32)}
+        if scales:
+            inputs |= {name: None for name in ("cos", "sin", "position_ids", "bias", "sink")} | scales
         return self.session(
-            s, "GroupQueryAttention", "com.microsoft",
-            {"q": q, "k": self.joined(k[:, past:]), "v": self.joined(v[:, past:]),
-             "past_key": caches["key"], "past_value": caches["value"],
-             "seqlens_k": np.array([s.keys - 1], np.int32),
-             "total_sequence_length": np.array([s.keys], np.int32)},
-            {"out": np.empty_like(q), "present_key": caches["key"], "present_value": caches["value"]},
-            {"num_heads": s.heads, "kv_num_heads": s.kvHeads})
+            s, "GroupQueryAttention", "com.microsoft", inputs,
+            {"out": np.empty_like(q), "present_key": caches["key"], "present_value": caches["value"]}, attributes)
+
+
+class GGML:
+    """ggml_flash_attn_ext, without a mask, as the library in the wheel of pywhispercpp has it"""
+
+    caches = True
+    types = {None: 0, "float32": 0, "float16": 1, "bfloat16": 30, "int8": 8}  # of enum ggml_type; the last one is Q8_0
+
+    def __init__(self):
+        import ctypes
+        import glob
+        from importlib.util import find_spec
+
+        self.c, pointer = ctypes, ctypes.c_void_p
+        directory = os.path.join(os.path.dirname(find_spec("_pywhispercpp").origin), "pywhispercpp.libs")
+
+        def load(name):
+            return ctypes.CDLL(glob.glob(os.path.join(directory, name + "*"))[0], mode=ctypes.RTLD_GLOBAL)
+
+        load("libgomp")
+        self.base, self.cpu = load("libggml-base-"), load("libggml-cpu-")
+
+        class Init(ctypes.Structure):
+            _fields_ = [("size", ctypes.c_size_t), ("buffer", pointer), ("no_alloc", ctypes.c_bool)]
+
+        class Plan(ctypes.Structure):
+            _fields_ = [("size", ctypes.c_size_t), ("work", pointer), ("threads", ctypes.c_int),
+                        ("pool", pointer), ("abort", pointer), ("data", pointer), ("more", pointer * 8)]
+
+        def declare(library, name, result, *arguments):
+            f = getattr(library, name)
+            f.restype, f.argtypes = result, arguments
+
+        int64, real = ctypes.c_int64, ctypes.c_float
+        declare(self.base, "ggml_version", ctypes.c_char_p)
+        declare(self.base, "ggml_init", pointer, Init)
+        declare(self.base, "ggml_free", None, pointer)
+        declare(self.base, "ggml_new_tensor_4d", pointer, pointer, ctypes.c_int, int64, int64, int64, int64)
+        declare(self.base, "ggml_get_data", pointer, pointer)
+        declare(self.base, "ggml_quantize_chunk", ctypes.c_size_t, ctypes.c_int, pointer, pointer, int64, int64, int64, pointer)
+        declare(self.base, "ggml_flash_attn_ext", pointer, *[pointer] * 5, real, real, real)
+        declare(self.base, "ggml_new_graph", pointer, pointer)
+        declare(self.base, "ggml_build_forward_expand", None, pointer, pointer)
+        declare(self.cpu, "ggml_graph_plan", Plan, pointer, ctypes.c_int, pointer)
+        declare(self.cpu, "ggml_graph_compute", ctypes.c_int, pointer, pointer)
+        self.Init, self.context = Init, None
+        self.cpu.ggml_cpu_init()
+        self.version = self.base.ggml_version().decode()
+
+    def prepare(self, s, q, k, v):
+        ggml, ctypes = self.base, self.c
+        if s.queries > 8:
+            raise Unsupported("asked to decode only")
+        if s.causal and s.queries > 1:
+            raise Unsupported("causal by a mask only")
+        if s.mask is not None:
+            raise Unsupported("masks of float16 only")
+        typ = self.types[s.type]
+        if typ and s.dim % 32:
+            raise Unsupported("blocks of 32 elements")
+        if self.context:
+            ggml.ggml_free(self.context)
+        self.context = ggml.ggml_init(self.Init(q.nbytes * 2 + k.nbytes + v.nbytes + (16 << 20), None, False))
+        tensors = []
+        for x, t in ((q, 0), (k, typ), (v, typ)):
+            heads, n, dim = x.shape
+            tensor = ggml.ggml_new_tensor_4d(self.context, t, dim, n, heads, 1)
+            data = ggml.ggml_get_data(tensor)
+            if t:
+                ggml.ggml_quantize_chunk(t, x.ctypes.data, data, 0, heads * n, dim, None)
+            else:
+                ctypes.memmove(data, x.ctypes.data, x.nbytes)
+            tensors.append(tensor)
+        out = ggml.ggml_flash_attn_ext(self.context, *tensors, None, s.dim**-0.5, 0, 0)
+        graph = ggml.ggml_new_graph(self.context)
+        ggml.ggml_build_forward_expand(graph, out)
+        plan = self.cpu.ggml_graph_plan(graph, s.workers, None)
+        work = np.empty(plan.size + 64, np.uint8)
+        plan.work = (work.ctypes.data + 63) & -64
+        result = np.ctypeslib.as_array(
+            ctypes.cast(ggml.ggml_get_data(out), ctypes.POINTER(ctypes.c_float)), (s.queries, s.heads, s.dim))
+
+        def run():
+            self.cpu.ggml_graph_compute(graph, ctypes.byref(plan))
+            return result
+
+        run.keep = work
+        return run
+
+    def numpy(self, out):
+        return out.transpose(1, 0, 2)
 
 
 class Attention(ONNXRuntime):
@@ -347,6 +449,7 @@ PEERS = {
     "ort-mha": MultiHeadAttention,
     "ort-gqa": GroupQueryAttention,
     "ort-attention": Attention,
+    "ggml": GGML,
 }
 
 
@@ -395,7 +498,9 @@ def main():
                 run = peer.product(p, operand("a", p.rows, p.terms), operand("b", p.terms, p.columns))
                 out = peer.matrix(run())
             else:
-                s = SimpleNamespace(**({"mask": None, "gradient": None} | request["shape"]))
+                s = SimpleNamespace(**({"mask": None, "gradient": None, "type": None} | request["shape"]))
+                if s.type and not hasattr(peer, "caches"):
+                    raise Unsupported("no cache")
                 if s.mask is not None:
                     kind, s.mask = s.mask, operand("mask", s.queries, s.keys)
                     if kind == "bool":
@@ -407,7 +512,7 @@ def main():
                 run = peer.prepare(s, operand("q", s.heads, s.queries, s.dim),
                                    operand("k", s.kvHeads, s.keys, s.dim), operand("v", s.kvHeads, s.keys, s.dim))
                 out = peer.numpy(run())
-            np.ascontiguousarray(out).tofile(os.path.join(request["dir"], "out"))
+            np.ascontiguousarray(out, np.float32).tofile(os.path.join(request["dir"], "out"))
             answer()
         except Unsupported as e:
             answer(unsupported=str(e))
