@@ -62,6 +62,8 @@ func (c *child) subjects(i impl) []subject {
 	switch i.name {
 	case "torch":
 		return solver(c.solve).subjects(i.name, i.version, edited, edited&^fuzz.ValueDims, true)
+	case "ort-gqa":
+		return solver(c.solve).subjects(i.name, i.version, (edited|fuzz.SoftCaps)&^fuzz.ValueDims, 0, false)
 	case "ort-attention":
 		return solver(c.solve).subjects(i.name, i.version, edited|fuzz.SoftCaps, 0, false)
 	}

@@ -296,6 +296,38 @@ class GroupQueryAttention(MultiHeadAttention):
             s, "GroupQueryAttention", "com.microsoft", inputs,
             {"out": np.empty_like(q), "present_key": caches["key"], "present_value": caches["value"]}, attributes)
 
+    def case(self, c, x):
+        if not c.causal and c.queries > 1 or c.queries > c.keys:
+            raise Unsupported("always causal")
+        if c.batch > 1 and c.queries not in (1, c.keys):
+            raise Unsupported("one batch member")
+        if c.dim % 8 or c.vdim != c.dim:
+            raise Unsupported("heads of a multiple of 8 elements, values as long as keys")
+        bias = x.get("bias")
+        if "mask" in x:
+            bias = np.where(x["mask"], 0 if bias is None else bias, np.float32(-np.inf))
+        past = c.keys - c.queries
+
+        def joined(x):  # [batch][heads][len][dim] as [batch][len][heads*dim]
+            return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(c.batch, x.shape[2], -1)
+
+        caches = {}
+        for name in ("k", "v"):
+            caches[name] = x[name].copy()
+            caches[name][:, :, past:] = 0
+        inputs = {"q": joined(x["q"]), "k": joined(x["k"][:, :, past:]), "v": joined(x["v"][:, :, past:]),
+                  "past_key": caches["k"], "past_value": caches["v"],
+                  "seqlens_k": np.full(c.batch, c.keys - 1, np.int32),
+                  "total_sequence_length": np.array([c.keys], np.int32)}
+        if bias is not None:
+            inputs |= {"cos": None, "sin": None, "position_ids": None, "bias": bias.astype(np.float32)}
+        out = np.empty((c.batch, c.queries, c.heads * c.dim), np.float32)
+        run = self.session(
+            c, "GroupQueryAttention", "com.microsoft", inputs,
+            {"out": out, "present_key": caches["k"], "present_value": caches["v"]},
+            {"num_heads": c.heads, "kv_num_heads": c.kvHeads, "scale": float(c.scale), "softcap": float(c.softCap)})
+        return {"out": run().numpy().reshape(c.batch, c.queries, c.heads, c.dim).transpose(0, 2, 1, 3).copy()}
+
 
 class GGML:
     """ggml_flash_attn_ext, without a mask, as the library in the wheel of pywhispercpp has it"""
