@@ -46,6 +46,9 @@ const (
 	// rest is longer than idle threads of ours and of other libraries stay awake.
 	rest = 2 * time.Millisecond
 
+	// cold is how long a run lasts that cold caches slow by less than a percent: to fill them takes up to 0.3 ms.
+	cold = 30 * time.Millisecond
+
 	// minSamples are taken however long they last.
 	minSamples = 3
 )
@@ -142,14 +145,14 @@ func (m *Meter) Samples(w Work, each time.Duration) [][]Sample {
 	if w.Workers > 1 {
 		least = sharedTime
 	}
-	reps := make([]int, len(w.Runs))
+	reps, seconds := make([]int, len(w.Runs)), make([]float64, len(w.Runs))
 	for i, run := range w.Runs {
-		reps[i] = repetitions(run, least)
+		reps[i], seconds[i] = repetitions(run, least)
 	}
 	reading := Timed(func(n int) { read(w.Read, w.Workers, n) })
 	readReps := 0
 	if w.Read != nil {
-		readReps = repetitions(reading, least)
+		readReps, _ = repetitions(reading, least)
 	}
 	type state struct {
 		Probe
@@ -174,7 +177,7 @@ func (m *Meter) Samples(w Work, each time.Duration) [][]Sample {
 			}
 			more = true
 			start := time.Now()
-			if reps[i] > 1 { // short work: what ran in between has taken the caches, and let threads sleep
+			if seconds[i] < cold.Seconds() { // what ran in between has taken the caches, and let threads sleep
 				run(1)
 			}
 			t := run(reps[i]) / float64(reps[i])
@@ -282,12 +285,12 @@ func parallel(n int, f func(i int)) {
 	wait.Wait()
 }
 
-// repetitions warms run up and returns how many repetitions fill a sample.
-func repetitions(run Timer, sample time.Duration) int {
+// repetitions warms run up and returns how many repetitions fill a sample, and the seconds of one.
+func repetitions(run Timer, sample time.Duration) (reps int, seconds float64) {
 	run(1)
-	for reps := 1; ; reps *= 2 {
-		if run(reps) >= sample.Seconds() {
-			return reps
+	for reps = 1; ; reps *= 2 {
+		if seconds = run(reps); seconds >= sample.Seconds() {
+			return reps, seconds / float64(reps)
 		}
 	}
 }

@@ -66,6 +66,18 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// Each turn of a run that cold caches would slow begins with a call that is not timed.
+func TestUntimed(t *testing.T) {
+	for _, c := range []struct{ seconds, calls float64 }{
+		{sampleTime.Seconds(), 2 + 2*minSamples}, {cold.Seconds() * .99, 2 + 2*minSamples}, {cold.Seconds(), 2 + minSamples},
+	} {
+		calls := 0.
+		run := func(reps int) float64 { calls++; return c.seconds * float64(reps) }
+		new(Meter).Samples(Work{Runs: []Timer{run}, Amount: 1, Workers: 1}, 0)
+		require.Equal(t, c.calls, calls, "calls that last %g s", c.seconds)
+	}
+}
+
 // A probe of two cores sees twice the peak of one, and no canary is faster than the peak.
 func TestProbe(t *testing.T) {
 	var m Meter
