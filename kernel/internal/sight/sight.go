@@ -123,10 +123,12 @@ func clamp(x, n int) int { return max(0, min(x, n)) }
 // Near reports whether what a query sees depends on its position.
 func (r *Rule) Near() bool { return r.Causal || r.Window }
 
+// far is the distance of what is beyond all keys.
+const far = math.MaxInt / 2
+
 // reach returns how far behind its own number the keys of a query begin and end, if there are any. Numbers
 // that are beyond all keys whatever the query become others that are, so that no sum overflows.
 func (r *Rule) reach(s *Sequence) (from, to int) {
-	const far = math.MaxInt / 2
 	from, to = -far, far
 	if r.Causal {
 		to = s.Position(1)
@@ -149,6 +151,9 @@ func (s *Sequence) keys(i, from, to int) Keys {
 // Seen returns the keys among which query number i of a sequence sees all but those that the mask hides.
 // Neither end of them is before that of the query before it.
 func (r *Rule) Seen(s *Sequence, i int) Keys {
+	if !r.Near() {
+		return Keys{0, s.Keys}
+	}
 	from, to := r.reach(s)
 	return s.keys(i, from, to)
 }
@@ -218,35 +223,41 @@ func (at *Rows) Next() {
 	}
 }
 
+// query returns the number of the query of a lane, which begin with the first row.
+func (at *Rows) query(lane int) int {
+	row := at.Number + max(0, min(lane-at.Before, at.Behind))
+	if at.Group == 1 {
+		return at.Query + row
+	}
+	return at.Query + row/at.Group
+}
+
 // Lanes is what the queries of a panel see, one query to a lane.
 type Lanes struct {
-	Any, All Keys                 // from the first to the last key that some lane sees; keys that all lanes see
-	alike    bool                 // all lanes see Any, and what follows is not set
-	from, to [tile.MaxPanel]int32 // the keys [from, to) of each lane, neither before those of the lane before it
-	mask     *Mask                // which hides keys in between, or nil
-	row      [tile.MaxPanel]int   // where the mask of each lane begins
+	Any, All Keys               // from the first to the last key that some lane sees; keys that all lanes see
+	rows     Rows               // of the lanes
+	from, to int                // how far behind its own number the keys of a query begin and end
+	sequence *Sequence          // of the rows
+	mask     *Mask              // which hides keys in between, or nil
+	row      [tile.MaxPanel]int // where the mask of each lane begins
 	width    int
 	lower    int // the end of the keys that the first half of the lanes sees
 }
 
-// Load sets the lanes to rows of a sequence. Those behind the last row repeat it.
+// Load sets the lanes to rows of a sequence, which is kept. Those behind the last row repeat it.
 func (l *Lanes) Load(r *Rule, s *Sequence, rows *Rows, width int) {
-	l.width, l.mask, l.alike = width, nil, !r.Near()
+	l.width, l.mask, l.sequence = width, nil, s
 	if r.Mask.Data != nil {
 		l.mask = &r.Mask
 	}
-	if l.alike {
+	l.rows.Query, l.rows.Number, l.rows.Group, l.rows.Behind, l.rows.Before = rows.Query, rows.Number, rows.Group, rows.Behind, rows.Before
+	if !r.Near() { // most often
+		l.from, l.to = -far, far
 		l.Any = Keys{0, s.Keys}
 		l.All, l.lower = l.Any, s.Keys
 		return
 	}
-	from, to := r.reach(s)
-	at, froms, tos := *rows, l.from[:width], l.to[:width]
-	for lane := range froms {
-		k := s.keys(at.Query, from, to)
-		froms[lane], tos[lane] = int32(k.From), int32(k.To)
-		at.Next()
-	}
+	l.from, l.to = r.reach(s)
 	first, last := l.keys(0), l.keys(width-1)
 	l.Any, l.All, l.lower = Keys{first.From, last.To}, Keys{last.From, first.To}, l.keys(width/2-1).To
 }
@@ -257,12 +268,7 @@ func (l *Lanes) SetMask(lane, at int) { l.row[lane] = at }
 // Lane returns the keys of which a lane sees all but those that the mask hides, and where that begins.
 func (l *Lanes) Lane(lane int) (k Keys, mask int) { return l.keys(lane), l.row[lane] }
 
-func (l *Lanes) keys(lane int) Keys {
-	if l.alike {
-		return l.Any
-	}
-	return Keys{int(l.from[lane]), int(l.to[lane])}
-}
+func (l *Lanes) keys(lane int) Keys { return l.sequence.keys(l.rows.query(lane), l.from, l.to) }
 
 // Uniform reports whether all lanes see the same keys.
 func (l *Lanes) Uniform() bool { return l.Any == l.All && l.mask == nil }
@@ -278,27 +284,28 @@ func (l *Lanes) Edges() (before, behind Keys) {
 
 // Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
-	if l.alike {
-		for i := range bits[:n] {
-			bits[i] = 0
-			if key := first + i; l.Any.From <= key && key < l.Any.To {
-				bits[i] = uint32(uint64(1)<<l.width - 1)
-			}
-		}
-		return
+	at, all := &l.rows, uint32(uint64(1)<<l.width-1)
+	rows, before, group := min(at.Behind+1, l.width-at.Before), at.Before, at.Group
+	// How many rows have begun to see keys, and have ceased to, at the first key; with each key it is those of a query more.
+	at0 := func(reach int) int { return max(-n, min(first+1-reach-at.Query, rows))*group - at.Number }
+	come, gone := at0(l.from), at0(l.to)
+	some, i := clamp(l.sequence.Keys-first, n), 0
+	for ; i < some && gone <= 0; i++ {
+		bits[i] = all
+		gone += group
 	}
-	// The lanes that see a key are those from gone to come: the others see no more, or not yet.
-	gone, come := 0, 0
-	from, to := l.from[:l.width], l.to[:l.width]
-	for i := range bits[:n] {
-		key := int32(first + i)
-		for gone < len(to) && to[gone] <= key {
-			gone++
+	for ; i < some && gone < rows; i++ {
+		bits[i] = all &^ (1<<((before+gone)&31) - 1)
+		gone += group
+	}
+	clear(bits[i:n])
+	for i = 0; i < some && come < rows; i++ {
+		if come <= 0 {
+			bits[i] = 0
+		} else {
+			bits[i] &= 1<<((before+come)&31) - 1
 		}
-		for come < len(from) && from[come] <= key {
-			come++
-		}
-		bits[i] = uint32(uint64(1)<<(come&63) - uint64(1)<<(gone&63))
+		come += group
 	}
 }
 
