@@ -39,7 +39,9 @@ const Piece = 64
 // Reset prepares p for the first tile of w queries.
 func (p *Panel) Reset(w int) {
 	p.Width = w
-	p.TileMax, p.Max, p.Sum = noMax, noMax, [MaxPanel]float32{}
+	p.TileMax = noMax
+	p.Max = noMax
+	p.Sum = [MaxPanel]float32{}
 }
 
 // noMax is the maxima of nothing.

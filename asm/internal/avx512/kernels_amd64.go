@@ -1139,9 +1139,13 @@ func maxPart(x []float32) float32 {
 // microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
 	for rest = n % 4; ; rest += 4 {
-		for small = 0; small < 12 && 8*small <= n-rest; small++ {
-			if left := n - rest - 8*small; left%12 == 0 {
-				return small, left / 12, rest
+		left := (n - rest) % 12 // rows behind small and big tiles
+		for small, big = 0, (n-rest)/12; big >= 0; small++ {
+			if left == 0 {
+				return small, big, rest
+			}
+			if left -= 8; left < 0 {
+				left, big = left+12, big-1
 			}
 		}
 	}

@@ -1146,9 +1146,13 @@ func maxPart(x []float32) float32 {
 // microkernels: with the least rest, and then with the fewest small tiles.
 func groups(n int) (small, big, rest int) {
 	for rest = 0; ; rest += 1 {
-		for small = 0; small < 6 && 5*small <= n-rest; small++ {
-			if left := n - rest - 5*small; left%6 == 0 {
-				return small, left / 6, rest
+		left := (n - rest) % 6 // rows behind small and big tiles
+		for small, big = 0, (n-rest)/6; big >= 0; small++ {
+			if left == 0 {
+				return small, big, rest
+			}
+			if left -= 5; left < 0 {
+				left, big = left+6, big-1
 			}
 		}
 	}

@@ -258,7 +258,7 @@ type Item struct {
 
 // find returns the sequence of item i.
 func (p *Plan) find(i int) (sequence int) {
-	lo, hi := 0, len(p.Cuts) // the cuts below lo begin at i or before, those from hi on behind it
+	lo, hi := 1, len(p.Cuts) // the cuts below lo begin at i or before, those from hi on behind it
 	for lo < hi {
 		if mid := (lo + hi) / 2; p.Cuts[mid].First <= i {
 			lo = mid + 1

@@ -251,16 +251,16 @@ func (t *Stored) Tile(r *tile.Rows, buf []float32, s *sight.Sequence, head, firs
 	r.Data, r.Len, r.Dim, r.Stride = buf, end-first, t.Dim, t.Dim
 }
 
-// Part returns the rows [from, to) of r, in part unless they are r.
+// Part returns the rows [from, to) of r, in part unless they are r. It sets them field by field, as a copy of what has just
+// been written waits for it.
 func Part(part, r *tile.Rows, from, to int) *tile.Rows {
 	if from == 0 && to == r.Len {
 		return r
 	}
-	*part = *r
+	part.Len, part.Dim, part.Stride = to-from, r.Dim, r.Stride
 	if from < to {
 		part.Data = r.Data[from*r.Stride:]
 	}
-	part.Len = to - from
 	return part
 }
 

@@ -50,10 +50,12 @@ func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	for r < last {
 		end := min(last, r+min(group-number, width))
 		number += end - r
-		for ; r < end; r++ {
-			is[r], js[r] = i, j
+		ks := is[r:end]
+		for k, js := 0, js[r:end]; k < len(ks) && k < len(js); k++ {
+			ks[k], js[k] = i, j
 			i, j = i+qStep, j+dStep
 		}
+		r = end
 		if number == group {
 			i, j, number = i+qNext, j+dNext, 0
 		}

@@ -109,9 +109,6 @@ func (w *worker) unedited(st *tile.Panel) *tile.Panel {
 
 // editKeys scales and edits the scores of a panel with some keys of the tile from number first on, and raises the maxima of st.
 func (w *worker) editKeys(p *panel, st *tile.Panel, scores []float32, first int, some sight.Keys) {
-	if some.Len() == 0 {
-		return
-	}
 	if w.keyScales != nil {
 		to := st
 		if w.edit.on {

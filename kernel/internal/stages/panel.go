@@ -206,10 +206,12 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 	} else if all.From > any.From {
 		all.From += rest
 	}
-	scores := w.scores[(all.From-any.From)*p.width():]
-	var part tile.Rows
-	score(w.unedited(&p.state), scores, p.q, source.Part(&part, keys, all.From, all.To), 0, ahead)
-	w.editKeys(p, &p.state, scores, first, all)
+	if all.Len() > 0 {
+		scores := w.scores[(all.From-any.From)*p.width():]
+		var part tile.Rows
+		score(w.unedited(&p.state), scores, p.q, source.Part(&part, keys, all.From, all.To), 0, ahead)
+		w.editKeys(p, &p.state, scores, first, all)
+	}
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
 		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, &nothing)

@@ -25,14 +25,15 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 	if group > 1 {
 		first, last = first/group, last/group
 	}
+	from := c.Sight.Seen(s, first).From
 	if next.Sequence != now.Sequence || next.Head != now.Head {
 		var keys tile.Rows
-		c.K.Rows(&keys, nil, s, next.Head, c.Sight.Seen(s, first).From, tile.Keys)
+		c.K.Rows(&keys, nil, s, next.Head, from, tile.Keys)
 		if keys.Len > 0 {
 			u.add(keys.Data, keys.Len, keys.Dim, keys.Stride)
 		}
 	}
-	if from := c.Sight.Seen(s, first).From; from < s.Keys {
+	if (c.edit.bias != nil || c.Sight.Mask.Data != nil) && from < s.Keys {
 		row, head, bias, mask := c.First+s.Query+first, next.Head*group, 0, 0
 		if b := c.edit.bias; b != nil {
 			bias = b.Row(s.Batch, head, row, s.Key) + from
