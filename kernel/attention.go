@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -67,6 +68,9 @@ func AttentionContext(ctx context.Context, dst, q, k, v Tensor, opts *Options) e
 
 // until computes so many queries until ctx is done.
 func until(ctx context.Context, queries int, attention func(p portion) error) error {
+	if ctx == nil {
+		return errors.New("attn: ctx is nil, want a context")
+	}
 	p := portion{queries: queries}
 	if ctx.Done() != nil {
 		p.stop = new(atomic.Bool)

@@ -150,8 +150,24 @@ func (c *Cache) Stats() CacheStats {
 // next one to be appended is at this position.
 func (s *Sequence) Len() int { return s.len }
 
-// errReleased is for what changes a sequence that has been released.
-var errReleased = errors.New("attn: the sequence has been released")
+// check returns an error if c is not what NewCache returned.
+func (c *Cache) check() error {
+	if c == nil || c.pool == nil {
+		return errors.New("attn: the *Cache is nil or its zero value, want what NewCache returned")
+	}
+	return nil
+}
+
+// check returns an error if s cannot be changed.
+func (s *Sequence) check() error {
+	switch {
+	case s == nil || s.cache.check() != nil:
+		return errors.New("attn: the *Sequence is nil or of no cache, want one of NewSequence or Fork")
+	case s.released:
+		return errors.New("attn: the sequence has been released")
+	}
+	return nil
+}
 
 // Append adds n tokens with their keys and values:
 //
@@ -161,10 +177,10 @@ var errReleased = errors.New("attn: the sequence has been released")
 // [ErrCacheFull]; it succeeds when others have been released. It returns an error that names the argument, and changes
 // nothing, if a shape is wrong or s has been released.
 func (s *Sequence) Append(k, v Tensor) error {
-	c := s.cache
-	if s.released {
-		return errReleased
+	if err := s.check(); err != nil {
+		return err
 	}
+	c := s.cache
 	if err := c.checkRows("k", &k, c.config.Dim); err != nil {
 		return err
 	}
@@ -301,11 +317,10 @@ func write(pool *source.Stored, row int, t *Tensor, i, n int) {
 // Truncate leaves the first n tokens: what a model has guessed in vain is taken back, for example. It returns an error,
 // and changes nothing, if n is negative or more than Len, if token n - 1 is kept no more, or if s has been released.
 func (s *Sequence) Truncate(n int) error {
-	c, t := s.cache, &s.table
-	if s.released {
-		return errReleased
+	if err := s.check(); err != nil {
+		return err
 	}
-	size := c.config.PageTokens
+	t, size := &s.table, s.cache.config.PageTokens
 	if n < 0 || n > s.len {
 		return fmt.Errorf("attn: n is %d, want 0 to %d, the Len of the sequence", n, s.len)
 	}
@@ -444,6 +459,9 @@ func (c *Cache) attention(dst, q *Tensor, seqs []*Sequence, o *Options, p portio
 // checkQueries resolves q in place, checks that it, the sequences and the options fit the cache, and returns the shape
 // of the keys, as far as checks look at it: those of the longest sequence.
 func (c *Cache) checkQueries(q *Tensor, seqs []*Sequence, o *Options) (k Tensor, err error) {
+	if err := c.check(); err != nil {
+		return k, err
+	}
 	longest, n := 0, len(seqs)
 	for i, s := range seqs {
 		switch {

@@ -201,6 +201,25 @@ func TestCacheAllocations(t *testing.T) {
 	}
 }
 
+// A cache that NewCache has not returned, and a sequence of none, are errors, not panics.
+func TestNoCache(t *testing.T) {
+	x := Tensor{Data: make([]float32, 8), Len: 2, Dim: 4}
+	for _, c := range []*Cache{nil, {}} {
+		const want = "attn: the *Cache is nil or its zero value, want what NewCache returned"
+		s, p := c.NewSequence(), Partial{}
+		for _, seqs := range [][]*Sequence{nil, {s}} {
+			require.EqualError(t, c.Attention(x, x, seqs, nil), want)
+			require.EqualError(t, c.AttentionContext(context.Background(), x, x, seqs, nil), want)
+			require.EqualError(t, c.AttentionPartial(&p, x, seqs, nil), want)
+		}
+		for _, s := range []*Sequence{nil, {}, s} {
+			const want = "attn: the *Sequence is nil or of no cache, want one of NewSequence or Fork"
+			require.EqualError(t, s.Append(x, x), want)
+			require.EqualError(t, s.Truncate(0), want)
+		}
+	}
+}
+
 func cmpError(first, err error) error {
 	if first != nil {
 		return first

@@ -33,6 +33,8 @@ func TestContextUnused(t *testing.T) {
 	cancel()
 	err := AttentionContext(ctx, p.dst, p.q, p.k, p.v, &p.o)
 	require.ErrorContains(t, err, "k.D", "wrong arguments are said first")
+	ctx = nil
+	require.EqualError(t, AttentionContext(ctx, p.dst, p.q, p.q, p.q, &p.o), "attn: ctx is nil, want a context")
 }
 
 // A call that has been cancelled before computes next to nothing, and one that is cancelled meanwhile returns

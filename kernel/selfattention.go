@@ -228,7 +228,7 @@ func (f *forward) head(buf *layerScratch, x Matrix, w weight, head, d int) Tenso
 
 // sequences returns those whose queries and keys are rotated: none if nothing is.
 func (f *forward) sequences(buf *layerScratch) []sight.Sequence {
-	if f.rotary.Cos.Cols == 0 {
+	if f.Rotary == nil {
 		return nil
 	}
 	var l sight.Lengths
