@@ -111,6 +111,36 @@ func permutations(n int, f func(order []int)) {
 	next()
 }
 
+// A NaN value of a key that the mask hides, in a span of which some queries of a panel see no other key either, is in no partial.
+func TestPartialHiddenNaN(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 61))
+	for _, spans := range []int{1, 2} {
+		n := (spans-1)*generic.SpanKeys + 40
+		s := shape{1, 2, 1, 40, n, 2, 3}
+		p := newProblem(r, s, packedLayout, asmtest.Normal, Options{Mask: &Mask{Data: make([]bool, s.lq*n), QueryStride: n}, Start: []int{0}, LSE: make([]float32, 2*s.lq)})
+		for i := range s.lq {
+			for j := range n {
+				p.o.Mask.Data[i*n+j] = i == s.lq-1 || j < n-40 && r.IntN(9) == 0
+			}
+		}
+		p.v.Data[(n-7)*3] = nan
+		want := p.attend(t)
+		all := new(Partial)
+		for _, part := range p.shards(t, r, spans) {
+			require.NoError(t, all.Merge(part))
+		}
+		whole, err := p.shard(0, n)
+		require.NoError(t, err)
+		require.True(t, slices.Equal(encoded(t, whole), encoded(t, all)), "%d spans: bytes", spans)
+		for _, part := range []*Partial{all, whole} {
+			out, lse := p.finish(t, part)
+			asmtest.Equal(t, want, out, "%d spans", spans)
+			asmtest.Equal(t, p.o.LSE, lse, "LSE of %d spans", spans)
+		}
+		require.True(t, allFinite(want[:(s.lq-1)*3]))
+	}
+}
+
 // Whatever the order in which 1 to 7 shards arrive, they have the bits of the whole, and the bytes of one partial.
 func TestPartialOrders(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 61))

@@ -315,6 +315,7 @@ func (w *worker) repair(it *plan.Item, p *panel) {
 	for r := 0; r < p.width(); r += n {
 		if harmed>>r&(1<<n-1) != 0 {
 			w.rows[0].lanes(p, r, n)
+			w.forget(p.sees.Any, p.numbers[r:r+n])
 			w.rowsAlone(it, w.rows[:1], w.merges[:1], p.sees.Any, 1)
 		}
 	}

@@ -4,8 +4,11 @@ import (
 	"math"
 
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/memory"
+	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/sight"
 )
 
 // A State is what keys make of all rows of a call: M, L and O of package generic, where row i of a batch member and
@@ -16,9 +19,15 @@ type State struct{ Max, Sum, Mix []float32 }
 func NewState(rows, dim int) *State {
 	s := &State{make([]float32, rows), make([]float32, rows), make([]float32, rows*dim)}
 	for i := range s.Max {
-		s.Max[i] = float32(math.Inf(-1))
+		s.reset(i, dim)
 	}
 	return s
+}
+
+// reset makes row n, whose VDim is dim, that of no keys.
+func (s *State) reset(n, dim int) {
+	s.Max[n], s.Sum[n] = float32(math.Inf(-1)), 0
+	memory.Clear(s.Mix[n*dim:][:dim])
 }
 
 // states are what keys make of rows of one KV head: M, L and O.
@@ -74,6 +83,19 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 	for r := range numbers {
 		a, b := t.add(r, s.max[r], s.sum[r])
 		asm.MergeRow(t.mix[r*pad:][:pad], s.mix[r*pad:][:pad], a, b)
+	}
+}
+
+// forget takes back what the spans of some keys have got of rows with some numbers: of a span that the mask hides from all of
+// them they get nothing again.
+func (w *worker) forget(keys sight.Keys, numbers []int) {
+	if w.Spans == nil {
+		return
+	}
+	for _, s := range w.Spans[keys.From/generic.SpanKeys : plan.CeilDiv(keys.To, generic.SpanKeys)] {
+		for _, n := range numbers {
+			s.reset(n, w.V.Dim)
+		}
 	}
 }
 
