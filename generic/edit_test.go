@@ -2,6 +2,7 @@ package generic
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/selfattn/attn/generic/internal/check"
@@ -63,4 +64,53 @@ func TestEditedAttentionRow(t *testing.T) {
 	}()
 	e.Bias = bias[:n-1]
 	e.AttentionRow(dst, q, k, v, n, 1, 1, 1)
+}
+
+// Integers with a scale for each row have the mix of their products, in which a scale multiplies a score before it is capped and the weight
+// of a value, and no weight of the sum; less scales than keys panic.
+func TestScaledAttentionRow(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 70))
+	const n, dim, vdim = TileKeys + 5, 3, 2
+	integers := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.IntN(255) - 127)
+		}
+		return x
+	}
+	q, k, v := ties(r, dim), integers(n*dim), integers(n*vdim)
+	e := &RowEdit{SoftCap: 2, Position: n, Slope: 1. / 64, KeyScales: make([]float32, n), ValueScales: make([]float32, n)}
+	for j := range n {
+		e.KeyScales[j], e.ValueScales[j] = float32(j%9)/256, float32(j%11)/64
+	}
+	dst := make([]float32, vdim)
+	e.AttentionRow(dst, q, k, v, n, dim, vdim, 0.5)
+	var sum float64
+	mix := make([]float64, vdim)
+	for j := range n {
+		s := 0.0
+		for c, x := range q {
+			s += float64(x) * float64(k[j*dim+c])
+		}
+		s = 2*math.Tanh(s*0.5*float64(e.KeyScales[j])/2) - float64(n-j)/64
+		sum += math.Exp(s)
+		for c := range mix {
+			mix[c] += math.Exp(s) * float64(e.ValueScales[j]) * float64(v[j*vdim+c])
+		}
+	}
+	for c := range mix {
+		if want := mix[c] / sum; !(math.Abs(float64(dst[c])-want) <= 1e-5) {
+			t.Errorf("column %d is %g, want %g", c, dst[c], want)
+		}
+	}
+	for _, short := range []*RowEdit{{KeyScales: e.KeyScales[:n-1]}, {ValueScales: e.ValueScales[:n-1]}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic of too few scales")
+				}
+			}()
+			short.AttentionRow(dst, q, k, v, n, dim, vdim, 0.5)
+		}()
+	}
 }

@@ -72,7 +72,7 @@ func TestDotLanes(t *testing.T) {
 	lengths := []int{SumBlock - 1, SumBlock, SumBlock + 1, 2*SumBlock + 77, SumPart, SumPart + 1, 2*SumPart + 5000,
 		sumSpan * SumPart, sumSpan*SumPart + 3000, 2*sumSpan*SumPart + SumPart + 5}
 	if testing.Short() {
-		lengths = lengths[:6]
+		lengths = lengths[:9]
 	}
 	for n := range 3 * Lanes {
 		lengths = append(lengths, n)

@@ -95,6 +95,31 @@ func TestBiasSpecials(t *testing.T) {
 	}
 }
 
+// Scores of a key are multiplied by its scale, those behind them stay, and maxima rise to what they become, but for NaN.
+func TestScaleTile(t *testing.T) {
+	const w, n = MaxPanel, 3
+	var st Panel
+	st.Reset(w)
+	scales, s, want := []float32{0.5, -2, check.NaN, 7}, make([]float32, (n+1)*w), make([]float32, (n+1)*w)
+	for i := range s {
+		s[i], want[i] = float32(i%11-5), float32(i%11-5)
+		if j := i / w; j < n {
+			want[i] *= scales[j]
+		}
+	}
+	ScaleTile(s, &st, scales, n)
+	for i, x := range s {
+		if !check.Same(x, want[i]) {
+			t.Errorf("score %d is %g, want %g", i, x, want[i])
+		}
+	}
+	for r := range w {
+		if most := max(want[r], want[w+r]); st.TileMax[r] != most {
+			t.Errorf("maximum %d is %g, want %g", r, st.TileMax[r], most)
+		}
+	}
+}
+
 // Distances count both ways from the position, and are exact up to 2^24.
 func TestAlibi(t *testing.T) {
 	s := make([]float32, 10)
