@@ -61,8 +61,8 @@ stress: ## hundreds of callers, processors that come and go, collections, bubble
 	ATTN_STRESS=$(STRESS) go test -count=1 -timeout 24h -v -run '^TestStress$$' ./kernel/internal/queue ./kernel
 
 .PHONY: mutate
-mutate: ## break the assembly MUTANTS=300 times; would the tests notice? (ONLY=avx2/exp, ARCH=arm64, SEED=1)
-	go run ./asm/mutate -n $(MUTANTS) -seed $(SEED) -arch $(ARCH) -only '$(ONLY)' -want $(WANT)
+mutate: ## break the assembly MUTANTS=300 times; would the tests notice? (ONLY=avx2/exp, TESTS=Exp, ARCH=arm64, SEED=1)
+	go run ./asm/mutate -n $(MUTANTS) -seed $(SEED) -arch $(ARCH) -only '$(ONLY)' -tests '$(TESTS)' -want $(WANT)
 
 # The tests left out look for pauses, or take longest.
 .PHONY: mutate-go

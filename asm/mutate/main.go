@@ -4,6 +4,7 @@
 //
 //	go run ./asm/mutate -n 300 -seed 1
 //	go run ./asm/mutate -n 60 -arch arm64     under qemu-aarch64-static on another machine
+//	go run ./asm/mutate -n 20 -arch arm64 -only gradient -tests Gradient     seconds each
 //
 // The source tree is not touched: a mutant is an overlay of the go command. Mutants are drawn in
 // turn from all functions of all instruction sets, so that the short ones count as much as the long
@@ -47,6 +48,7 @@ func main() {
 	seed := flag.Uint64("seed", 1, "what is drawn")
 	arch := flag.String("arch", runtime.GOARCH, "amd64 or arm64")
 	only := flag.String("only", "", "mutate the files whose path contains this")
+	tests := flag.String("tests", "", "run only the tests whose name matches this regexp")
 	jobs := flag.Int("j", 2, "mutants tested at a time")
 	want := flag.Float64("want", 0.97, "fraction to be killed, or else exit with 1")
 	flag.Parse()
@@ -83,7 +85,7 @@ func main() {
 	suites := map[string]*suite{}
 	for _, f := range files {
 		if suites[f.isa] == nil {
-			s, err := newSuite(f.isa, *arch)
+			s, err := newSuite(f.isa, *arch, *tests)
 			if err != nil {
 				log.Fatalf("mutate: %v", err)
 			}

@@ -28,16 +28,17 @@ type stage struct {
 	err       error         // of the tests without a mutant
 }
 
-func newSuite(isa, arch string) (*suite, error) {
+// newSuite runs the tests whose names match a regular expression.
+func newSuite(isa, arch, tests string) (*suite, error) {
 	// ATTN_EMULATED: tests of time, which a busy machine fails, do not run.
 	s := &suite{env: append(os.Environ(), "GOARCH="+arch, "ATTN_REQUIRE="+isa, "ATTN_EMULATED=1")}
 	// The tests of the sources do not see the overlay.
-	only := []string{"-test.run=/^" + isa + "$", "-test.skip=^Test(Assembly|Lint.*|ReservedRegisters|Dependencies)$"}
+	only := []string{"-test.run=(" + tests + ")/^" + isa + "$", "-test.skip=^Test(Assembly|Lint.*|ReservedRegisters|Dependencies)$"}
 	s.stages = []*stage{
 		{name: "asmtest, short", pkg: "asm/asmtest", args: append(only, "-test.short")},
 		{name: "asmtest", pkg: "asm/asmtest", args: only},
-		{name: "kernel", pkg: "kernel", args: []string{"-test.short"}},
-		{name: "fuzz seeds", pkg: "fuzz", args: []string{"-test.short"}},
+		{name: "kernel", pkg: "kernel", args: []string{"-test.run=" + tests, "-test.short"}},
+		{name: "fuzz seeds", pkg: "fuzz", args: []string{"-test.run=" + tests, "-test.short"}},
 	}
 	if isa == "avx2" {
 		s.env = append(s.env, "GODEBUG=cpu.avx512f=off")

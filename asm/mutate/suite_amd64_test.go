@@ -14,14 +14,14 @@ import (
 // no assembly is refused.
 func TestSuite(t *testing.T) {
 	if testing.Short() || !avx2.Supported {
-		t.Skip("builds and runs the tests of AVX2 three times")
+		t.Skip("builds and runs the tests of exponentials on AVX2 three times")
 	}
 	t.Chdir("../..")
 	text, err := os.ReadFile(filepath.Join("asm", "internal", "avx2", "exp_amd64.s"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSuite("avx2", "amd64")
+	s, err := newSuite("avx2", "amd64", "Exp")
 	require.NoError(t, err)
 	s.stages = s.stages[:1]
 	try := func(old, new string) (string, error) {
