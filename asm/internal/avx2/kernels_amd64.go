@@ -657,13 +657,13 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
-	block := 8
+	block, whole := 8, n/8 // blocks, counted without division
 	if rows == 1 {
-		block = 16
+		block, whole = 16, n/16
 	}
 	var a ahead // of 8 keys or fewer nothing, as to find it takes as long as they do
 	if n > 8 {
-		a = keysAhead(run{4, dim, stride, block, max(1, n/block)}, next)
+		a.keys(&run{4, dim, stride, block, max(1, whole)}, next)
 	}
 	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
 	// as a copy of all of it waits until all has been written.
@@ -687,10 +687,10 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	case n < block: // two overlapping halves
 		blocks(0, 1, stride, n-8)
 	default:
-		if n%block != 0 { // the last block overlaps the one before
+		if n > whole*block { // the last block overlaps the one before
 			blocks(n-block, 1, stride, 8)
 		}
-		blocks(0, n/block, stride, 8)
+		blocks(0, whole, stride, 8)
 	}
 }
 
@@ -708,7 +708,8 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
+		var a ahead
+		a.keys(&run{2, dim, stride, block, n / block}, k.Next)
 		rowScores4Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -721,7 +722,8 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	var a ahead
+	a.keys(&run{2, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 2 * n * dim
 		a.wrap = -a.row
@@ -747,7 +749,8 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := keysAhead(run{2, dim, stride, block, n / block}, k.Next)
+		var a ahead
+		a.keys(&run{2, dim, stride, block, n / block}, k.Next)
 		rowScores4BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -760,7 +763,8 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := keysAhead(run{2, dim, stride, block, blocks}, k.Next)
+	var a ahead
+	a.keys(&run{2, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 2 * n * dim
 		a.wrap = -a.row
@@ -787,7 +791,8 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	dim, n, stride := k.Dim, k.Len, k.Stride
 	if rows == 4 {
 		const block = PanelWidth / 2
-		a := keysAhead(run{1, dim, stride, block, n / block}, k.Next)
+		var a ahead
+		a.keys(&run{1, dim, stride, block, n / block}, k.Next)
 		rowScores4Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, n/block, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		if n%block != 0 { // the last block overlaps the one before
 			j := n - block
@@ -800,7 +805,8 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	if blocks == 0 { // overlapping halves
 		blocks, half = 1, n-block/2
 	}
-	a := keysAhead(run{1, dim, stride, block, blocks}, k.Next)
+	var a ahead
+	a.keys(&run{1, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 1 * n * dim
 		a.wrap = -a.row
@@ -870,7 +876,7 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	var a ahead // as in RowScores
 	if n > 8 {
-		a = valuesAhead(4, dim, stride, n, next)
+		a.values(4, dim, stride, n, next)
 	}
 	switch rows {
 	case 8:
@@ -895,7 +901,8 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	a := valuesAhead(2, dim, stride, n, v.Next)
+	var a ahead
+	a.values(2, dim, stride, n, v.Next)
 	if rows == 4 {
 		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	} else {
@@ -916,7 +923,8 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	a := valuesAhead(2, dim, stride, n, v.Next)
+	var a ahead
+	a.values(2, dim, stride, n, v.Next)
 	if rows == 4 {
 		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	} else {
@@ -939,7 +947,8 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	var scaled [4][16]float32 // weights of a block
-	a := valuesAhead(1, dim, stride, n, v.Next)
+	var a ahead
+	a.values(1, dim, stride, n, v.Next)
 	if rows == 4 {
 		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	} else {
@@ -1181,35 +1190,37 @@ type ahead struct{ distance, far, jump, turn, row, wrap int }
 // A run is blocks of so many rows, of elements of some bytes.
 type run struct{ size, dim, stride, rows, blocks int }
 
-// ahead returns how what is some bytes ahead of r is prefetched, in steps of bytes, where next is read behind r.
-func (r run) ahead(bytes, step, next int) ahead {
-	a := ahead{row: r.size * r.dim, wrap: r.size * (r.stride - r.dim)}
+// set makes a how what is some bytes ahead of r is prefetched, in steps of bytes, a power of two, where next is read behind r.
+// Short runs take no longer than this: it copies nothing that has just been written, and divides only where r is long.
+func (a *ahead) set(r *run, bytes, step, next int) {
+	a.row, a.wrap, a.turn = r.size*r.dim, r.size*(r.stride-r.dim), 0
 	if r.stride == r.dim { // as if all were one row
 		a.row, a.wrap = math.MaxInt, 0
-	} else if rest := a.row % step; rest > 0 {
+	} else if rest := a.row & (step - 1); rest > 0 {
 		a.wrap -= step - rest
 	}
-	a.far = max(1, min(r.blocks, bytes/(r.rows*r.size*r.dim)))
+	block := r.rows * r.size * r.dim
+	if a.far = max(1, r.blocks); a.far*block > bytes {
+		a.far = max(1, bytes/block)
+	}
 	a.distance = a.far * r.rows * r.size * r.stride
 	a.jump = r.size * (next - r.blocks*r.rows*r.stride)
 	switch {
 	case r.stride != r.dim: // the next block is where it seems to be, as pages are packed
-	case r.blocks*r.rows*r.size*r.dim < bytes: // what is read next is too far for L1: the last block again
+	case r.blocks*block < bytes: // what is read next is too far for L1: the last block again
 		a.turn = -r.rows * r.size * r.stride
 	default:
 		a.turn = a.jump
 	}
-	return a
 }
 
-// keysAhead is that of keys, 16 KiB ahead.
-func keysAhead(r run, next int) ahead { return r.ahead(16<<10, min(256, 16*r.rows), next) }
+// keys makes a that of keys, 16 KiB ahead.
+func (a *ahead) keys(r *run, next int) { a.set(r, 16<<10, min(256, 16*r.rows), next) }
 
-// valuesAhead is that of n values, 8 KiB ahead, in blocks of 16; far counts values.
-func valuesAhead(size, dim, stride, n, next int) ahead {
-	a := run{size, max(16, dim&^15), stride, 16, (n + 15) / 16}.ahead(8<<10, 1, next)
+// values makes a that of n values, 8 KiB ahead, in blocks of 16; far counts values.
+func (a *ahead) values(size, dim, stride, n, next int) {
+	a.set(&run{size, max(16, dim&^15), stride, 16, (n + 15) / 16}, 8<<10, 1, next)
 	a.far *= 16
-	return a
 }
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.

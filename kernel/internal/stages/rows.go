@@ -17,7 +17,7 @@ type rows struct {
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
 	packed   int                // queries that q has, of which the last ones may be no rows
-	dst      [tile.MaxPanel]int // offsets of the rows in dst
+	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
 	numbers  [tile.MaxRows]int  // of the rows
 	key      int                // the row in K of the first key of their sequence
 	sees     [tile.MaxRows]sight.Keys
@@ -39,9 +39,8 @@ func (rs *rows) load(c *Call, it *plan.Item, head, row, n int, q []float32) {
 		rs.dst[0] = at.at(&c.Dst)
 		asm.Scale(q, c.Q.Data[at.at(&c.Q):][:c.Q.Dim], c.scale)
 	} else {
-		var src [tile.MaxPanel]int
-		at.offsets(&src, &rs.dst, rs.width)
-		packPanel(q, c.Q.Data, &src, rs.width, c.Q.Dim, c.scale)
+		at.offsets(&rs.src, &rs.dst, rs.width)
+		packPanel(q, c.Q.Data, &rs.src, rs.width, c.Q.Dim, c.scale)
 	}
 	rs.packed = rs.width
 	if c.edit.on {
@@ -290,10 +289,10 @@ func (w *worker) scored(q *rows, t *part, k int) (scores, queries []float32, row
 // scoreInPlace computes the scores of the keys from k on that are read as they are stored, and returns how many there are:
 // none where they are few.
 func (w *worker) scoreInPlace(it *plan.Item, i int, q *rows, t *part, k, to int) int {
-	scores, queries, rows := w.scored(q, t, k)
 	if to-k < tile.StoredRows || !w.K.InPlace() {
 		return 0
 	}
+	scores, queries, rows := w.scored(q, t, k)
 	var half tile.HalfRows
 	var octets tile.OctetRows
 	s, head, first := &w.sequences[it.Sequence], it.Head+i, t.first+k
