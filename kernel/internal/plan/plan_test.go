@@ -91,15 +91,15 @@ func TestRestRows(t *testing.T) {
 		causal             bool
 		want               int
 	}{
-		{1, 1, 4, wide, false, 1}, {1, 7, 128, narrow, false, 1}, {4, 2, 16, narrow, false, 4}, {8, 64, 128, wide, false, 8}, // alone, row by row
-		{8, 1, 8, narrow, false, 0},                                                   // but for many of them that have little to do
-		{narrow + 1, 1, 64, narrow, false, 1}, {narrow + 4, 32, 16, narrow, false, 4}, // beside one more panel
+		{1, 1, 4, wide, false, 1}, {1, 7, 128, narrow, false, 1}, {4, 4, 16, narrow, false, 4}, {8, 64, 128, wide, false, 8}, // alone, row by row
+		{8, 1, 8, narrow, false, 0}, {8, 12, 16, wide, false, 0}, // but for many of them that have little to do
+		{narrow + 1, 32, 32, narrow, false, 1}, {narrow + 4, 20, 64, narrow, false, 4}, // beside one more panel
 		{narrow + 5, 4, 4, narrow, false, 0}, {narrow + 8, 16, 8, narrow, false, 0}, {narrow + 8, 64, 64, narrow, false, 8},
 		{narrow + 1, 4, 16, wide, false, 0}, {narrow + 4, 16, 16, wide, false, 0}, {narrow + 8, 24, 32, wide, false, 0}, {narrow + 4, 7, 64, wide, false, 0}, // beside a wider panel
-		{narrow + 1, 32, 16, wide, false, 1}, {narrow + 4, 32, 64, wide, false, 4}, {narrow + 8, 64, 64, wide, false, 8},
-		{wide + 1, 1, 4, wide, false, 1}, {wide + 8, 4, 4, wide, false, 0}, {wide + 8, 256, 64, wide, false, 8}, // beside one more behind it
-		{8, 16, 16, wide, false, 8}, {8, 16, 4, wide, true, 0}, {1, 16, 4, wide, true, 1}, // alone, causal or not
-		{narrow + 8, 40, 16, narrow, false, 8}, {narrow + 8, 40, 16, narrow, true, 0}, // behind a panel
+		{narrow + 1, 32, 32, wide, false, 1}, {narrow + 4, 32, 16, wide, false, 0}, {narrow + 4, 64, 64, wide, false, 4}, {narrow + 8, 64, 64, wide, false, 8},
+		{wide + 4, 36, 64, wide, false, 4}, {wide + 8, 4, 4, wide, false, 0}, {wide + 8, 256, 64, wide, false, 8}, // beside one more behind it
+		{8, 64, 64, wide, false, 8}, {8, 24, 16, wide, true, 0}, {1, 16, 4, wide, true, 1}, // alone, causal or not
+		{narrow + 8, 32, 16, narrow, true, 0}, {narrow + 4, 20, 32, wide, true, 0}, // behind a panel
 		{8 * wide, 64, 64, wide, false, 0}, {narrow + tile.MaxRows + 1, 4096, 128, wide, false, 0}, // no rest
 		{narrow + 8, 1 << 30, 1024, narrow, false, 8}, // nothing overflows
 	} {
