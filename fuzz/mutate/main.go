@@ -10,10 +10,11 @@
 // the quickest first.
 //
 // Mutated are +, -, *, /, % and a minus sign, also of constants, ++ and --, and comparisons: into their opposite, and those of order
-// also at their limit. One that runs ten times as long as its tests counts neither as killed nor as alive.
+// also at their limit, but for floating-point numbers, of which next to none is the limit, and there both ways most often
+// compute the same. A mutant that takes ten times as long as its tests counts neither as killed nor as alive.
 //
-// Some mutants compute the same, or only take another time. So less than all is wanted, and the others are read: one that is
-// different wants a test.
+// Some mutants compute the same all the same, or only take another time. So less than all is wanted, and the others are read: one
+// that is different wants a test.
 package main
 
 import (

@@ -225,7 +225,12 @@ func (f *file) expression(x ast.Expr) {
 		case token.EQL, token.NEQ:
 			f.wrap(x, fmt.Sprintf("choice_.Not(%d, ", f.mutant(x.OpPos, "not "+op.String())), 0, 0, ")")
 		case token.LSS, token.LEQ, token.GTR, token.GEQ:
-			not, limit := f.mutant(x.OpPos, "not "+op.String()), f.mutant(x.OpPos, fmt.Sprintf("%v for %v", to, op))
+			not := f.mutant(x.OpPos, "not "+op.String())
+			if f.float(f.info.TypeOf(x.X)) {
+				f.wrap(x, fmt.Sprintf("choice_.Not(%d, ", not), 0, 0, ")")
+				return
+			}
+			limit := f.mutant(x.OpPos, fmt.Sprintf("%v for %v", to, op))
 			f.wrap(x, fmt.Sprintf("choice_.Not(%d, choice_.%s%s(%d, ", not, calls[op], f.brackets(x.X), limit), x.OpPos, len(op.String()), "))")
 		case token.ADD, token.SUB, token.MUL, token.QUO, token.REM:
 			if f.number(f.info.TypeOf(x)) {
@@ -267,13 +272,19 @@ func (f *file) constant(x ast.Expr, v types.TypeAndValue) {
 	f.replace(x.End(), 0, ", "+other+")", true)
 }
 
-// number reports whether a type is of numbers that are not complex.
+// number reports whether a type is of numbers that are not complex, or one that may be.
 func (f *file) number(t types.Type) bool {
-	b, ok := t.Underlying().(*types.Basic)
 	if _, param := t.(*types.TypeParam); param {
 		return true
 	}
+	b, ok := t.Underlying().(*types.Basic)
 	return ok && b.Info()&(types.IsInteger|types.IsFloat) != 0
+}
+
+// float reports whether a type is of floating-point numbers.
+func (f *file) float(t types.Type) bool {
+	b, ok := t.Underlying().(*types.Basic)
+	return ok && b.Info()&types.IsFloat != 0
 }
 
 // typeName returns what a type is called in the file, or "".

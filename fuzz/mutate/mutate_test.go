@@ -25,7 +25,7 @@ func f(a, b int, x []float32, y [2 * 2]bool) bool {
 		a++ // of both
 		x[i] = -x[i] * (2 + 1)
 	}
-	return a+b%2 < -(3-b) && a == 0 || y[a] != (b >= -1)
+	return a+b%2 < -(3-b) && a == 0 || y[a] != (b >= -1) || x[0] < 1
 }
 `
 	f := &file{path: "p.go", text: text, pkg: "p", fset: token.NewFileSet(), info: &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}}
@@ -44,7 +44,7 @@ func f(a, b int, x []float32, y [2 * 2]bool) bool {
 		a += choice_.Step[int](8, 1) // of both
 		x[i] = choice_.Mul[float32](9, choice_.Neg[float32](10, x[i]) , choice_.Pick[float32](11, (2 + 1), 2-1))
 	}
-	return choice_.Not(12, choice_.Less[int](13, choice_.Add[int](14, a,choice_.Rem[int](15, b,2)) , choice_.Neg[int](16, (choice_.Sub[int](17, 3,b))))) && choice_.Not(18, a == 0) || choice_.Not(19, y[a] != (choice_.Not(20, choice_.GreaterEqual[int](21, b , choice_.Pick[int](22, -1, 1)))))
+	return choice_.Not(12, choice_.Less[int](13, choice_.Add[int](14, a,choice_.Rem[int](15, b,2)) , choice_.Neg[int](16, (choice_.Sub[int](17, 3,b))))) && choice_.Not(18, a == 0) || choice_.Not(19, y[a] != (choice_.Not(20, choice_.GreaterEqual[int](21, b , choice_.Pick[int](22, -1, 1))))) || choice_.Not(23, x[0] < 1)
 }
 
 var _ = choice_.On
