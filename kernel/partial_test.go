@@ -205,6 +205,9 @@ func TestPartials(t *testing.T) {
 			for j := range o.Mask.Data {
 				o.Mask.Data[j] = r.IntN(3) > 0 && j/100%5 > 0
 			}
+			if r.IntN(2) == 0 { // of each query by itself
+				o.Mask = randomMask(r, s)
+			}
 		}
 		if r.IntN(2) == 0 {
 			o.Sinks = randomSinks(r, s.heads)
