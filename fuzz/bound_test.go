@@ -251,3 +251,28 @@ func normals(r *rand.Rand, n int, size float64) []float32 {
 	}
 	return x
 }
+
+// Where a bound begins to be infinite, and which zero an activation of -Inf is.
+func TestBoundLimits(t *testing.T) {
+	for _, f := range activations {
+		if want, bound := f.bound(float32(math.Inf(-1))); want != 0 || !math.Signbit(want) || bound != 0 {
+			t.Errorf("%s of -Inf is %g within %g, want -0 within 0", f.name, want, bound)
+		}
+	}
+	largest := []float32{math.MaxFloat32}
+	if _, bound := Dot(largest, []float32{1}); !math.IsInf(bound, 1) {
+		t.Errorf("the bound of a sum that may overflow is %g", bound)
+	}
+	if _, bound := Dot(largest, []float32{0.75}); !(bound < 1e33) {
+		t.Errorf("the bound of a sum that does not overflow is %g", bound)
+	}
+	c := &Case{Batch: 1, Heads: 1, KVHeads: 1, Queries: 1, Keys: 2, Dim: 1, VDim: 1, Scale: 1, SoftCap: 1, Q: []float32{1}, K: []float32{1, 2},
+		V: []float32{math.MaxFloat32, math.MaxFloat32}}
+	x, err := c.Exact(&Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !math.IsInf(x.Out.Bound[0], 1) || !math.IsInf(x.Low[0], -1) || !math.IsInf(x.High[0], 1) {
+		t.Errorf("values that overflow are within %g, and from %g to %g", x.Out.Bound[0], x.Low[0], x.High[0])
+	}
+}
