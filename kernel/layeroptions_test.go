@@ -139,7 +139,6 @@ func TestBadLayerOptions(t *testing.T) {
 		}},
 		{"attn: Rotary.Cos.Cols is 3, want at most 2, half of a head", func(l *SelfAttention, o *Options, dst, x *Matrix) { l.Rotary = NewRotaryTables(9, 6, 100, false) }},
 		{"attn: Rotary.Cos.Rows is 8, want 9 or more, the keys of sequence 0", func(l *SelfAttention, o *Options, dst, x *Matrix) { l.Rotary = NewRotaryTables(8, 4, 100, false) }},
-		{"attn: Rotary.Cos.Rows is 0, want 9 or more, the keys of sequence 0", func(l *SelfAttention, o *Options, dst, x *Matrix) { l.Rotary = new(RotaryTables) }},
 		{"attn: Rotary.Cos.Rows is 12, want rows for positions 4 to 12, those of the queries of sequence 0 by Options.Start", func(l *SelfAttention, o *Options, dst, x *Matrix) {
 			l.Rotary, o.Start = NewRotaryTables(12, 4, 100, false), []int{4}
 		}},

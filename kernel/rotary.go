@@ -86,7 +86,7 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 	if err := checkRotary(&x, &cos, &sin, start); err != nil {
 		return err
 	}
-	if x.empty() {
+	if x.empty() || cos.Cols == 0 {
 		return nil
 	}
 	tables, rows := RotaryTables{cos, sin, interleaved}, source.Tensor(x)
@@ -103,9 +103,6 @@ func Rotary(x Tensor, cos, sin Matrix, start []int, interleaved bool) error {
 // rotate rotates a batch member of x, whose first row is at position first. Everything has been checked.
 func (t *RotaryTables) rotate(x *source.Tensor, batch, first int) {
 	n := t.Cos.Cols
-	if n == 0 {
-		return
-	}
 	// Rows that are neighbours go together: those of a head, or the heads of a token, which share their angles.
 	if x.Len == 1 || x.Heads > 1 && x.HeadStride < x.LenStride {
 		for i := range x.Len {

@@ -40,7 +40,8 @@ type SelfAttention struct {
 
 	// Rotary, if it is not nil, rotates the heads of queries and keys by their positions, as the function [Rotary] does:
 	// keys from 0 on, queries from the Start of Options on, or where that is nil from the position that it stands for;
-	// in each packed sequence anew. The tables have a row for each of these positions.
+	// in each packed sequence anew. The tables have a row for each of these positions; without columns, as in their zero value,
+	// they rotate nothing.
 	Rotary *RotaryTables
 
 	packed [weights]*Packed // WQ, WK, WV and WO, each where its field has no Data
@@ -228,7 +229,7 @@ func (f *forward) head(buf *layerScratch, x Matrix, w weight, head, d int) Tenso
 
 // sequences returns those whose queries and keys are rotated: none if nothing is.
 func (f *forward) sequences(buf *layerScratch) []sight.Sequence {
-	if f.Rotary == nil {
+	if f.rotary.Cos.Cols == 0 {
 		return nil
 	}
 	var l sight.Lengths
