@@ -153,24 +153,6 @@ func (e *edit) addBiases(q *edited, scores []float32, st, ignored *tile.Panel, f
 	}
 }
 
-// ahead returns what is read ahead for a panel and n keys from number first on.
-func (w *worker) ahead(p *panel, first, n int) tile.Rows {
-	_, mask := p.sees.Lane(0)
-	return w.perQuery(p.edited.bias[0]+first, mask+first, p.width()/w.plan.Group, n)
-}
-
-// perQuery returns the biases of queries of one head for n keys, or without them their mask, as they may be as many as the
-// scores; bias and mask are where those of the first query begin. There is none where all queries have the same.
-func (c *Call) perQuery(bias, mask, queries, n int) (b tile.Rows) {
-	switch e, m := c.edit.bias, &c.Sight.Mask; {
-	case e != nil && e.QueryStride > 0:
-		b = tile.Rows{Data: e.Data[bias:], Len: queries, Dim: n, Stride: e.QueryStride}
-	case e == nil && m.Data != nil && m.QueryStride > 0 && n >= 8:
-		b = tile.Rows{Data: floats(m.Data[mask:]), Len: queries, Dim: n / 4, Stride: m.QueryStride / 4}
-	}
-	return b
-}
-
 // floats returns a mask as the addresses of what is read ahead, whole elements of 4 bytes. Nobody looks at them.
 func floats(mask []bool) []float32 {
 	up := int(-uintptr(unsafe.Pointer(&mask[0])) % 4)

@@ -485,9 +485,9 @@ func (w *gradientWorker) ahead(n, steps, columns int) (r tile.Rows) {
 func (w *gradientWorker) score(p *gradientPanel, seen *sight.Cover) {
 	n, first, e := p.any.Len(), w.first+p.any.From, &w.edit
 	w.ignored.Width = p.width
-	ahead := w.ahead(n, w.Q.Dim, p.width)
+	ahead := [1]tile.Rows{w.ahead(n, w.Q.Dim, p.width)}
 	keys := someRows(w.keys, p.any.From, p.any.To)
-	score(&w.ignored, w.scores, p.q, &keys, seen.Upper, &ahead)
+	score(&w.ignored, w.scores, p.q, &keys, seen.Upper, ahead[:])
 	if w.SoftCap != 0 {
 		asm.CapTile(w.scores, &w.ignored, n, e.cap, e.inverse)
 		copy(w.capped, w.scores[:n*p.width])

@@ -72,41 +72,43 @@ func (w *worker) panelItem(it *plan.Item) {
 			}
 		}
 		last, now, next := first+n >= any.To, min(n, any.To-first), min(n, any.To-first-n)
-		var keys, values, nextKeys, nextValues tile.Rows
+		var keys, nextKeys tile.Rows
+		var values, nextValues [1]tile.Rows
 		w.K.Tile(&keys, w.keys, s, it.Head, first, now)
-		w.V.Tile(&values, w.values, s, it.Head, first, now)
+		w.V.Tile(&values[0], w.values, s, it.Head, first, now)
 		w.keyScales = w.K.RowScales(w.scales[0][:], s, it.Head, first, now)
 		w.valueScales = w.V.RowScales(w.scales[1][:], s, it.Head, first, now)
-		// The first panel reads ahead for all of them, and with the last tile each for what comes next.
-		ahead := &values
+		// The first panel reads keys and values ahead for all of them, the others what else they need, and with the last tile each
+		// what the next item begins with.
+		ahead, more := values[:], &w.nextItem
 		if !last {
 			w.K.Rows(&nextKeys, nil, s, it.Head, first+n, next)
+			more = &w.nextTile
+			more.begin()
+			more.addPerQuery(w.Call, it, first+n, next)
 		}
 		if it.Cut.CopyValues {
-			ahead = &nextValues
-			w.V.Rows(&nextValues, nil, s, it.Head, first+n, next)
-			source.Copy(w.values, &values)
+			ahead = nextValues[:]
+			w.V.Rows(&nextValues[0], nil, s, it.Head, first+n, next)
+			source.Copy(w.values, &values[0])
 		}
 		for i := range panels {
 			if w.stopped() {
 				return
 			}
 			p := &panels[i]
-			if (w.edit.on || w.Sight.Mask.Data != nil) && !last && i > 0 {
-				// The biases or the mask of each panel for the next tile, while there is nothing else to read.
-				nextValues = w.ahead(&panels[i-1], first+n, next)
-				if i == len(panels)-1 {
-					nextKeys = w.ahead(p, first+n, next)
-				}
+			if i > 0 {
+				ahead = nil
 			}
-			if last && p.sees.Any.To > first {
+			if p.sees.Any.To > first && (i > 0 || last) {
+				seen, some := min(now, p.sees.Any.To-first), plan.CeilDiv(more.left(), len(panels)-i)
 				if i > 0 {
-					w.upcoming.take(&nextValues, p.pieces(w.Q.Dim, p.sees.Any.To-first))
+					ahead = more.takeSome(nextValues[:], max(1, some-1), p.pieces(w.Q.Dim, seen))
 				}
-				w.upcoming.take(&nextKeys, p.pieces(w.V.Dim, p.sees.Any.To-first))
+				more.take(&nextKeys, p.pieces(w.V.Dim, seen))
 			}
-			w.panelTile(p, first, &keys, &values, ahead, &nextKeys)
-			ahead, nextKeys.Len, nextValues.Len = &nextValues, 0, 0
+			w.panelTile(p, first, &keys, &values[0], ahead, &nextKeys)
+			nextKeys.Len = 0
 		}
 	}
 	for i := range panels {
@@ -175,7 +177,7 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
 // what is needed next. Rows are passed by reference: a copy of what has just been written waits for it.
-func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, aheadInMix *tile.Rows) {
+func (w *worker) panelTile(p *panel, first int, keys, values *tile.Rows, aheadInScore []tile.Rows, aheadInMix *tile.Rows) {
 	var seen sight.Cover
 	p.sees.Cover(&seen, first, tile.Keys, &w.lanes)
 	if seen.Any.Len() == 0 {
@@ -198,7 +200,7 @@ func (w *worker) panelTile(p *panel, first int, keys, values, aheadInScore, ahea
 }
 
 // scoreTile computes the scores of the keys that some lane sees, and hides them from the others.
-func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *tile.Rows) {
+func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys *tile.Rows, ahead []tile.Rows) {
 	any, all := seen.Any, seen.All
 	// No call for one to three keys that all lanes see.
 	if rest := all.Len() & 3; all.To < any.To {
@@ -214,14 +216,14 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 	}
 	if all.From > any.From {
 		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
-		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, &nothing)
+		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, nil)
 	}
 	if all.To < any.To {
 		if !seen.Masked {
 			p.sees.Bits(&w.lanes, first+all.To, any.To-all.To)
 		}
 		if all.Len() > 0 {
-			ahead = &nothing // done
+			ahead = nil // done
 		}
 		w.scoreEdge(p, seen, sight.Keys{From: all.To, To: any.To}, first, keys, ahead)
 	}
@@ -229,7 +231,7 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys, ahead *
 
 // scoreEdge computes the scores of the keys edge of the tile from key number first on, before or behind those that all
 // lanes see, and hides them from the lanes that w.lanes does not name.
-func (w *worker) scoreEdge(p *panel, seen *sight.Cover, edge sight.Keys, first int, keys, ahead *tile.Rows) {
+func (w *worker) scoreEdge(p *panel, seen *sight.Cover, edge sight.Keys, first int, keys *tile.Rows, ahead []tile.Rows) {
 	scores, upper := w.scores[(edge.From-seen.Any.From)*p.width():], 0
 	if edge.To == seen.Any.To {
 		upper = seen.Upper
@@ -270,12 +272,15 @@ func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *t
 var nothing tile.Rows
 
 // score computes the scores of a panel of queries with keys, the last upper of which are for the second half of the lanes, and
-// raises the maxima of st.
-func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, upper int, ahead *tile.Rows) {
+// raises the maxima of st. Each of the rows ahead is read ahead during a share of the keys.
+func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, upper int, ahead []tile.Rows) {
 	if upper <= fewUpper {
 		upper = 0
 	}
 	most := tile.Keys
+	if len(ahead) > 1 {
+		most = plan.CeilDiv(plan.CeilDiv(keys.Len, len(ahead)), keyGroup) * keyGroup
+	}
 	if work := st.Width * keys.Dim; work*most > callWork {
 		most = callWork / work
 	}
@@ -283,10 +288,16 @@ func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, upper int
 	for from := 0; from < keys.Len; from += most {
 		to := min(from+most, keys.Len)
 		upper := min(to-from, max(0, to-(keys.Len-upper)))
-		asm.ScoreTile(scores[from*st.Width:], st, queries, source.Part(&part, keys, from, to), upper, ahead)
-		ahead = &nothing
+		next := &nothing
+		if len(ahead) > 0 {
+			next, ahead = &ahead[0], ahead[1:]
+		}
+		asm.ScoreTile(scores[from*st.Width:], st, queries, source.Part(&part, keys, from, to), upper, next)
 	}
 }
+
+// keyGroup keys are a whole number of those that the kernels score at once.
+const keyGroup = 24
 
 // mix adds up the values of a tile by their weights, and merges them into the outputs.
 func (p *panel) mix(weights []float32, seen *sight.Cover, values, ahead *tile.Rows) {

@@ -89,18 +89,19 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// An item expects the mask of its queries with the keys that it begins with.
-func TestExpectMask(t *testing.T) {
+// An item expects the biases and the masks of its queries with the keys that it begins with, of each head that has its own.
+func TestExpectPerQuery(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 14))
-	const heads, queries, keys = 2, 3 * tile.MaxPanel * 4, tile.Keys + 44
-	tensor := func(n int) source.Tensor {
+	const kvHeads, group, queries, keys = 2, 2, 3 * tile.MaxPanel * 4, tile.Keys + 44
+	tensor := func(heads, n int) source.Tensor {
 		x := packed(r, heads*n, 8)
 		x.Heads, x.Len, x.HeadStride, x.BatchStride = heads, n, n*8, heads*n*8
 		return x
 	}
-	a := &Arguments{Dst: tensor(queries), Q: tensor(queries), K: source.Stored{Tensor: tensor(keys)}, V: source.Stored{Tensor: tensor(keys)},
-		Queries: queries, Scale: 1, Workers: 1}
-	a.Sight.Mask = sight.Mask{Data: make([]bool, heads*queries*keys), HeadStride: queries * keys, QueryStride: keys}
+	a := &Arguments{Dst: tensor(kvHeads*group, queries), Q: tensor(kvHeads*group, queries), K: source.Stored{Tensor: tensor(kvHeads, keys)},
+		V: source.Stored{Tensor: tensor(kvHeads, keys)}, Queries: queries, Scale: 1, Workers: 1}
+	a.Sight.Mask = sight.Mask{Data: make([]bool, kvHeads*group*queries*keys), HeadStride: queries * keys, QueryStride: keys}
+	a.Bias = Bias{Data: make([]float32, queries*keys), QueryStride: keys}
 	c := newCall(a)
 	var u upcoming
 	next := 0
@@ -113,9 +114,25 @@ func TestExpectMask(t *testing.T) {
 		}
 		c.plan.Item(&then, i, c.plan.Together(i))
 		u.expect(c, &now, &then)
-		mask := u.rows[len(u.rows)-3]
-		require.Same(t, (*float32)(unsafe.Pointer(&a.Sight.Mask.Data[a.Sight.Mask.Row(0, then.Head, then.Row, 0)])), &mask.Data[0])
-		require.Equal(t, [3]int{then.Rows, tile.Keys / 4, keys / 4}, [3]int{mask.Len, mask.Dim, mask.Stride})
+		listed := u.rows[:len(u.rows)-2*group]
+		if then.Head != now.Head {
+			listed = listed[1:]
+		}
+		require.Len(t, listed, 1+group, "the biases of all heads, and the masks")
+		require.Same(t, &a.Bias.Data[then.Row/group*keys], &listed[0].Data[0])
+		require.Equal(t, [3]int{then.Rows / group, tile.Keys, keys}, [3]int{listed[0].Len, listed[0].Dim, listed[0].Stride})
+		for h, mask := range listed[1:] {
+			require.Same(t, (*float32)(unsafe.Pointer(&a.Sight.Mask.Data[a.Sight.Mask.Row(0, then.Head*group+h, then.Row/group, 0)])), &mask.Data[0])
+			require.Equal(t, [3]int{then.Rows / group, tile.Keys / 4, keys / 4}, [3]int{mask.Len, mask.Dim, mask.Stride})
+		}
 	}
 	require.Positive(t, next, "there is a next item")
+	u.begin()
+	var it plan.Item
+	c.plan.Item(&it, 0, 1)
+	u.addPerQuery(c, &it, tile.Keys, keys-tile.Keys)
+	require.Equal(t, keys-tile.Keys, u.rows[0].Dim)
+	require.Same(t, &a.Bias.Data[it.Row/group*keys+tile.Keys], &u.rows[0].Data[0], "the next tile")
+	require.Equal(t, u.rows[:2], u.takeSome(nil, 2, 0))
+	require.Equal(t, len(u.rows)-2, u.left())
 }

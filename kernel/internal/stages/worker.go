@@ -34,8 +34,9 @@ type worker struct {
 	scales                 [2][tile.Keys]float32             // those that have been copied
 	scaled                 [tile.MaxRows * tile.Keys]float32 // weights of rows whose values are converted first
 
-	upcoming upcoming
-	tiles    Tiles // that it has computed
+	nextTile, nextItem upcoming
+
+	tiles Tiles // that it has computed
 }
 
 // helpers are the workers of other goroutines than those of calls.
@@ -61,7 +62,8 @@ func (w *worker) leave() {
 		Count(w.tiles)
 	}
 	w.Call, w.tiles, w.items, w.keyScales, w.valueScales = nil, Tiles{}, [2]plan.Item{}, nil, nil
-	w.upcoming.forget()
+	w.nextTile.forget()
+	w.nextItem.forget()
 }
 
 // cut splits x after n elements.
@@ -92,9 +94,9 @@ func (c *Call) Work(h *queue.Hand) {
 		if expected = i + n*c.plan.Workers; expected < c.plan.Items {
 			together = c.plan.Together(expected)
 			c.plan.Item(next, expected, together)
-			w.upcoming.expect(c, it, next)
+			w.nextItem.expect(c, it, next)
 		} else {
-			w.upcoming.expect(c, it, nil)
+			w.nextItem.expect(c, it, nil)
 		}
 		w.panelItem(it)
 	}
