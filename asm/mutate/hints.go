@@ -17,6 +17,7 @@ var hints = map[string][]string{
 	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"rowScores1":         {"turn", "distance", "far", "jump", "row", "wrap", "left"},
 	"rowScores4":         {"turn", "distance", "far", "jump", "row", "wrap", "left"},
+	"rowScores4By16":     {"turn", "distance", "far", "jump", "row", "wrap", "left"},
 	"rowScores8":         {"turn", "distance", "far", "jump", "row", "wrap", "left"},
 	"rowScores1Float16":  {"turn", "distance", "far", "jump", "row", "wrap", "left"},
 	"rowScores4Float16":  {"turn", "distance", "far", "jump", "row", "wrap", "left"},

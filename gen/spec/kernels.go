@@ -180,7 +180,8 @@ var Kernels = []Kernel{
 		Name: "RowScores",
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}, {"next", integer, value}},
-		Hints: map[string][]string{"rowScores1": walkedKeys, "rowScores4": walkedKeys, "rowScores8": walkedKeys},
+		Hints: map[string][]string{"rowScores1": walkedKeys, "rowScores4": walkedKeys, "rowScores4By16": walkedKeys,
+			"rowScores8": walkedKeys},
 	}, {
 		Name: "RowScoresFloat16",
 		Params: []Param{{"s", vector, write("rows", "k.Len", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},

@@ -17,10 +17,13 @@ func genRow(g *gen) {
 	g.rowScores1()
 	g.end()
 
-	g.begin("rowScores4", "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
-		"rowScores4 computes the scores of 4 queries against blocks of 8 keys.")
-	g.rowScores4()
-	g.end()
+	for i, name := range []string{"rowScores4", "rowScores4By16"} {
+		keys := 8 << i
+		g.begin(name, "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
+			fmt.Sprintf("%s computes the scores of 4 queries against blocks of %d keys.", name, keys))
+		g.rowScores4(keys)
+		g.end()
+	}
 
 	g.begin("rowScores8", "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
 		"rowScores8 computes the scores of 8 queries against blocks of 8 keys.")
@@ -75,9 +78,17 @@ func (g *gen) pointEight(p eightRows, row reg.GPVirtual) {
 	g.advance(p.base6, p.stride, 3)
 }
 
+func (p eightRows) pointers() []reg.GPVirtual { return []reg.GPVirtual{p.base, p.base3, p.base6} }
+
 func (g *gen) shiftEight(p eightRows, bytes int) {
-	for _, r := range []reg.GPVirtual{p.base, p.base3, p.base6} {
+	for _, r := range p.pointers() {
 		g.ADDQ(I8(bytes), r)
+	}
+}
+
+func (g *gen) moveEight(p eightRows, by reg.GPVirtual) {
+	for _, r := range p.pointers() {
+		g.ADDQ(by, r)
 	}
 }
 
@@ -185,59 +196,91 @@ func (g *gen) rowScores1() {
 	g.JNZ(LabelRef(block))
 }
 
-// rowScores4 is as rowScores1, with a chain for each query.
+// rowScores4 is as rowScores1, with a chain for each query: blocks are 8 keys, or 16 to hide more latency, which are one vector with
+// AVX-512 and two with AVX2.
 //
-//	Y0-Y3 columns, Y4-Y7 scratch, then broadcasts of q, Y8-Y15 scores; X3 the mask of the tail
-func (g *gen) rowScores4() {
+//	V0-V3 columns, V4-V7 scratch, then broadcasts of q, V8-V15 scores; X3 the mask of the tail
+func (g *gen) rowScores4(keys int) {
 	s, q0, k, dim, stride := g.ptr("s"), g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("stride")
 	w := g.elems("w")
 	q, n, t := g.GP64(), g.GP64(), g.GP64()
-	keys := g.eightRows(stride)
-	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
-	step := func(c int) {
-		for r := range 4 {
-			g.addScaled(mem(q, 4*r), Y(c), Y(8+r), Y(4+r))
+	p := g.eightRows(stride)
+	v, vectors := Y, keys/8
+	if keys == 16 && g.avx512() {
+		v, vectors = g.V, 1
+	}
+	back := g.GP64() // from the last 8 keys to the next columns of the first ones
+	g.MOVQ(U32(16), back)
+	if keys == 16 {
+		g.MOVQ(stride, t)
+		g.SHLQ(U8(3), t)
+		g.SUBQ(t, back)
+	}
+	// terms multiplies by n columns of all keys, or fewer where end says so.
+	terms := func(columns int, mask reg.VecPhysical, end func(c int, over string)) {
+		given := 0
+		eight := func() func(row int) Mem {
+			if given++; given > 1 {
+				for _, r := range p.pointers() {
+					g.advance(r, stride, 8)
+				}
+			}
+			return p.at
+		}
+		for i := range vectors {
+			over := g.label("over")
+			if vectors == keys/8 {
+				g.columns(columns, eight(), mask)
+			} else {
+				g.doubleColumns(columns, eight, mask)
+			}
+			g.MOVQ(q, t)
+			for c := range columns {
+				for r := range 4 {
+					g.addScaled(mem(t, 4*r), v(c), v(8+4*i+r), v(4+r))
+				}
+				g.ADDQ(w, t)
+				end(c, over)
+			}
+			g.Label(over)
 		}
 	}
+	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	g.Label(block)
 	g.MOVQ(q0, q)
-	ahead := g.startAhead(k, stride, t, 8, 2)
-	g.pointEight(keys, k)
-	for r := range 4 {
-		g.zero(Y(8 + r))
+	ahead := g.startAhead(k, stride, t, keys, 16/keys)
+	g.pointEight(p, k)
+	for i := range 4 * vectors {
+		g.zero(v(8 + i))
 	}
 	g.MOVQ(dim, n)
 	g.SUBQ(U8(4), n)
 	g.JL(LabelRef(tail))
 	g.loop(four)
-	g.columns(4, keys.at, nil)
-	for c := range 4 {
-		step(c)
-		g.ADDQ(w, q)
-	}
-	ahead.next(128)
-	g.shiftEight(keys, 16)
+	terms(4, nil, func(int, string) {})
+	g.MOVQ(t, q)
+	g.moveEight(p, back)
+	ahead.next(16 * keys)
 	g.SUBQ(U8(4), n)
 	g.JGE(LabelRef(four))
 	g.Label(tail)
 	g.ADDQ(U8(4), n)
 	g.JZ(LabelRef(done))
 	g.keptMask(n, X(3))
-	g.columns(3, keys.at, X(3))
-	for c := range 3 {
-		step(c)
+	terms(3, X(3), func(c int, over string) {
 		if c < 2 {
-			g.ADDQ(w, q)
-			g.DECQ(n)
-			g.JZ(LabelRef(done))
+			g.CMPQ(n, U8(c+1))
+			g.JE(LabelRef(over))
+		}
+	})
+	g.Label(done)
+	for i := range vectors {
+		for r := range 4 {
+			g.VMOVUPS(v(8+4*i+r), mem(s, 4*tileKeys*r+32*i))
 		}
 	}
-	g.Label(done)
-	for r := range 4 {
-		g.VMOVUPS(Y(8+r), mem(s, 4*tileKeys*r))
-	}
-	g.ADDQ(I8(32), s)
-	g.advance(k, stride, 8)
+	g.ADDQ(I8(4*keys), s)
+	g.advance(k, stride, keys)
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
 }

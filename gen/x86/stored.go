@@ -90,11 +90,6 @@ func (g *gen) storedScores(rows int, e storedType) {
 	} else {
 		g.MOVQ(U32(16), back)
 	}
-	move := func(by reg.GPVirtual) {
-		for _, p := range []reg.GPVirtual{keys.base, keys.base3, keys.base6} {
-			g.ADDQ(by, p)
-		}
-	}
 	if e.name == "BFloat16" {
 		g.VPBROADCASTD(g.words("upper", 0xffff0000), g.V(11))
 	}
@@ -120,9 +115,9 @@ func (g *gen) storedScores(rows int, e storedType) {
 		switch {
 		case given == 0:
 		case rows == 1 && given == eights/2:
-			move(jump)
+			g.moveEight(keys, jump)
 		default:
-			for _, p := range []reg.GPVirtual{keys.base, keys.base3, keys.base6} {
+			for _, p := range keys.pointers() {
 				g.advance(p, stride, 8)
 			}
 		}
@@ -156,7 +151,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	for range max(1, eights/2) {
 		ahead.next(min(256, 128*eights))
 	}
-	move(back)
+	g.moveEight(keys, back)
 	g.SUBQ(U8(columns), n)
 	g.JG(LabelRef(step))
 	if e.size == 1 {
@@ -268,28 +263,38 @@ func (a readAhead) next(bytes int) {
 	a.Label(same)
 }
 
-// doubleColumns leaves 4 columns of 4 bytes an element in V0-V3; V4-V7 are scratch.
-func (g *gen) doubleColumns(eight func() func(row int) Mem) {
+// doubleColumns is columns of as many rows as a vector has lanes, V0-V3, of 4 bytes an element: eight goes to the next 8 of them.
+func (g *gen) doubleColumns(n int, eight func() func(row int) Mem, mask reg.VecPhysical) {
 	if !g.avx512() {
-		g.columns(4, eight(), nil)
+		g.columns(n, eight(), mask)
 		return
 	}
-	row := eight()
-	for i := range 4 {
-		g.VMOVUPS(row(i), X(4+i))
-		g.VINSERTF128(U8(1), row(i+4), Y(4+i), Y(4+i))
+	for half := range 2 {
+		row := eight()
+		for i := range 4 {
+			for quarter := 2 * half; quarter < 2*half+2; quarter++ {
+				from := Op(row(i + 4*(quarter%2)))
+				if mask != nil {
+					g.VMASKMOVPS(from, mask, X(0))
+					from = X(0)
+				}
+				switch quarter {
+				case 0:
+					g.VMOVUPS(from, X(4+i))
+				case 1:
+					g.VINSERTF128(U8(1), from, Y(4+i), Y(4+i))
+				default:
+					g.VINSERTF32X4(U8(quarter), from, g.V(4+i), g.V(4+i))
+				}
+			}
+		}
 	}
-	row = eight()
-	for i := range 4 {
-		g.VINSERTF32X4(U8(2), row(i), g.V(4+i), g.V(4+i))
-		g.VINSERTF32X4(U8(3), row(i+4), g.V(4+i), g.V(4+i))
-	}
-	g.transposeFours(g.V, 4)
+	g.transposeFours(g.V, n)
 }
 
 // columnsBFloat16: a column is a half of the elements of 4 bytes.
 func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
-	g.doubleColumns(eight)
+	g.doubleColumns(4, eight, nil)
 	return func(c int) {
 		if c%2 == 0 {
 			g.VPSLLD(U8(16), g.V(c/2), g.V(9))
@@ -304,7 +309,7 @@ func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
 // one subtraction leaves the element. That takes less than to shift both ways and to convert, as shifts share their ports with the
 // transposes.
 func (g *gen) columnsInt8(eight func() func(row int) Mem) func(c int) {
-	g.doubleColumns(eight)
+	g.doubleColumns(4, eight, nil)
 	return func(c int) {
 		from, b := g.V(c/4), int8Bytes[c%2]
 		if c%4 == 2 {

@@ -657,8 +657,8 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
-	block, whole := 8, n/8 // blocks, counted without division
-	if rows == 1 {
+	block, whole := 8, n/8                                     // blocks, counted without division
+	if rows == 1 || rows == 4 && n >= 16 && stride%1024 != 0 { // 16 keys a multiple of 4 KiB apart are more than a set of L1 holds
 		block, whole = 16, n/16
 	}
 	var a ahead // of 8 keys or fewer nothing, as to find it takes as long as they do
@@ -673,7 +673,11 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 		case 8:
 			rowScores8(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		case 4:
-			rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+			if block == 16 {
+				rowScores4By16(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+			} else {
+				rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+			}
 		default:
 			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 		}

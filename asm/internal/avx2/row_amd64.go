@@ -14,6 +14,11 @@ func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 //go:noescape
 func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
+// rowScores4By16 computes the scores of 4 queries against blocks of 16 keys.
+//
+//go:noescape
+func rowScores4By16(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+
 // rowScores8 computes the scores of 8 queries against blocks of 8 keys.
 //
 //go:noescape

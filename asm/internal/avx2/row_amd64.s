@@ -240,7 +240,7 @@ GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores4(SB), NOSPLIT, $0-112
+TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -249,24 +249,25 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-112
 	SHLQ $0x02, SI
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
+	MOVQ $0x00000010, R14
 
 block10:
 	MOVQ   CX, R8
-	IMUL3Q $+16, SI, R15
-	ADDQ   DX, R15
-	MOVQ   DX, R14
-	ADDQ   distance+56(FP), R14
+	IMUL3Q $+16, SI, BP
+	ADDQ   DX, BP
+	MOVQ   DX, R15
+	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
 	JG     within15
-	ADDQ   jump+72(FP), R14
+	ADDQ   jump+72(FP), R15
 
 within15:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
 	JG   inside14
-	ADDQ turn+80(FP), R15
+	ADDQ turn+80(FP), BP
 
 inside14:
 	MOVQ    DX, R11
@@ -302,59 +303,61 @@ four11:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	VBROADCASTSS (R8), Y4
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y0, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y0, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y0, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y0, Y11
-	ADDQ         DI, R8
-	VBROADCASTSS (R8), Y4
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y1, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y1, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y1, Y11
-	ADDQ         DI, R8
-	VBROADCASTSS (R8), Y4
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y2, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y2, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y2, Y11
-	ADDQ         DI, R8
-	VBROADCASTSS (R8), Y4
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y3, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y3, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y3, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y3, Y11
-	ADDQ         DI, R8
-	PREFETCHT1   (R14)
+	ADDQ         DI, R10
+	MOVQ         R10, R8
+	ADDQ         R14, R11
+	ADDQ         R14, R12
+	ADDQ         R14, R13
 	PREFETCHT1   (R15)
-	PREFETCHT1   64(R14)
+	PREFETCHT1   (BP)
 	PREFETCHT1   64(R15)
-	ADDQ         $+128, R14
+	PREFETCHT1   64(BP)
 	ADDQ         $+128, R15
+	ADDQ         $+128, BP
 	SUBQ         $+128, left+104(FP)
-	JG           same16
-	ADDQ         wrap+96(FP), R14
+	JG           same17
 	ADDQ         wrap+96(FP), R15
+	ADDQ         wrap+96(FP), BP
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same16:
-	ADDQ $+16, R11
-	ADDQ $+16, R12
-	ADDQ $+16, R13
+same17:
 	SUBQ $0x04, R9
 	JGE  four11
 
@@ -362,10 +365,10 @@ tail12:
 	ADDQ         $0x04, R9
 	JZ           done13
 	MOVQ         R9, R10
-	LEAQ         tail4<>+12(SB), R14
+	LEAQ         tail4<>+12(SB), R15
 	SHLQ         $0x02, R10
-	SUBQ         R10, R14
-	VMOVUPS      (R14), X3
+	SUBQ         R10, R15
+	VMOVUPS      (R15), X3
 	VMASKMOVPS   (R11), X3, X4
 	VMASKMOVPS   (R11)(SI*4), X3, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -385,37 +388,40 @@ tail12:
 	VUNPCKHPD    Y4, Y0, Y1
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKLPD    Y5, Y2, Y2
-	VBROADCASTSS (R8), Y4
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y0, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y0, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y0, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y0, Y11
-	ADDQ         DI, R8
-	DECQ         R9
-	JZ           done13
-	VBROADCASTSS (R8), Y4
+	ADDQ         DI, R10
+	CMPQ         R9, $0x01
+	JE           over18
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y1, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y1, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y1, Y11
-	ADDQ         DI, R8
-	DECQ         R9
-	JZ           done13
-	VBROADCASTSS (R8), Y4
+	ADDQ         DI, R10
+	CMPQ         R9, $0x02
+	JE           over18
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R10), Y5
 	VFMADD231PS  Y5, Y2, Y9
-	VBROADCASTSS 8(R8), Y6
+	VBROADCASTSS 8(R10), Y6
 	VFMADD231PS  Y6, Y2, Y10
-	VBROADCASTSS 12(R8), Y7
+	VBROADCASTSS 12(R10), Y7
 	VFMADD231PS  Y7, Y2, Y11
+	ADDQ         DI, R10
 
+over18:
 done13:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
@@ -428,9 +434,9 @@ done13:
 	VZEROUPPER
 	RET
 
-// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores4By16(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores8(SB), NOSPLIT, $0-112
+TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -439,26 +445,30 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	SHLQ $0x02, SI
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
+	MOVQ $0x00000010, R14
+	MOVQ SI, R10
+	SHLQ $0x03, R10
+	SUBQ R10, R14
 
-block17:
+block19:
 	MOVQ   CX, R8
-	IMUL3Q $+16, SI, R15
-	ADDQ   DX, R15
-	MOVQ   DX, R14
-	ADDQ   distance+56(FP), R14
+	IMUL3Q $+16, SI, BP
+	ADDQ   DX, BP
+	MOVQ   DX, R15
+	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within23
-	ADDQ   jump+72(FP), R14
+	JG     within24
+	ADDQ   jump+72(FP), R15
 
-within23:
+within24:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
-	CMPQ blocks+48(FP), $+2
-	JG   inside22
-	ADDQ turn+80(FP), R15
+	CMPQ blocks+48(FP), $+1
+	JG   inside23
+	ADDQ turn+80(FP), BP
 
-inside22:
+inside23:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -476,10 +486,330 @@ inside22:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail19
+	JL      tail21
 	PCALIGN $0x20
 
-four18:
+four20:
+	VMOVUPS      (R11), X4
+	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
+	VMOVUPS      (R11)(SI*1), X5
+	VINSERTF128  $0x01, (R12)(SI*2), Y5, Y5
+	VMOVUPS      (R11)(SI*2), X6
+	VINSERTF128  $0x01, (R13), Y6, Y6
+	VMOVUPS      (R12), X7
+	VINSERTF128  $0x01, (R12)(SI*4), Y7, Y7
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y2
+	VUNPCKLPS    Y7, Y6, Y4
+	VUNPCKHPS    Y7, Y6, Y5
+	VUNPCKHPD    Y4, Y0, Y1
+	VUNPCKLPD    Y4, Y0, Y0
+	VUNPCKHPD    Y5, Y2, Y3
+	VUNPCKLPD    Y5, Y2, Y2
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y0, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y0, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y0, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y0, Y11
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y1, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y1, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y1, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y1, Y11
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y2, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y2, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y2, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y2, Y11
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y3, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y3, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y3, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y3, Y11
+	ADDQ         DI, R10
+	LEAQ         (R11)(SI*8), R11
+	LEAQ         (R12)(SI*8), R12
+	LEAQ         (R13)(SI*8), R13
+	VMOVUPS      (R11), X4
+	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
+	VMOVUPS      (R11)(SI*1), X5
+	VINSERTF128  $0x01, (R12)(SI*2), Y5, Y5
+	VMOVUPS      (R11)(SI*2), X6
+	VINSERTF128  $0x01, (R13), Y6, Y6
+	VMOVUPS      (R12), X7
+	VINSERTF128  $0x01, (R12)(SI*4), Y7, Y7
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y2
+	VUNPCKLPS    Y7, Y6, Y4
+	VUNPCKHPS    Y7, Y6, Y5
+	VUNPCKHPD    Y4, Y0, Y1
+	VUNPCKLPD    Y4, Y0, Y0
+	VUNPCKHPD    Y5, Y2, Y3
+	VUNPCKLPD    Y5, Y2, Y2
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y0, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y0, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y0, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y0, Y15
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y1, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y1, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y1, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y1, Y15
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y2, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y2, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y2, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y2, Y15
+	ADDQ         DI, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y3, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y3, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y3, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y3, Y15
+	ADDQ         DI, R10
+	MOVQ         R10, R8
+	ADDQ         R14, R11
+	ADDQ         R14, R12
+	ADDQ         R14, R13
+	PREFETCHT1   (R15)
+	PREFETCHT1   (BP)
+	PREFETCHT1   64(R15)
+	PREFETCHT1   64(BP)
+	PREFETCHT1   128(R15)
+	PREFETCHT1   128(BP)
+	PREFETCHT1   192(R15)
+	PREFETCHT1   192(BP)
+	ADDQ         $+256, R15
+	ADDQ         $+256, BP
+	SUBQ         $+256, left+104(FP)
+	JG           same27
+	ADDQ         wrap+96(FP), R15
+	ADDQ         wrap+96(FP), BP
+	MOVQ         row+88(FP), R10
+	MOVQ         R10, left+104(FP)
+
+same27:
+	SUBQ $0x04, R9
+	JGE  four20
+
+tail21:
+	ADDQ         $0x04, R9
+	JZ           done22
+	MOVQ         R9, R10
+	LEAQ         tail4<>+12(SB), R15
+	SHLQ         $0x02, R10
+	SUBQ         R10, R15
+	VMOVUPS      (R15), X3
+	VMASKMOVPS   (R11), X3, X4
+	VMASKMOVPS   (R11)(SI*4), X3, X0
+	VINSERTF128  $0x01, X0, Y4, Y4
+	VMASKMOVPS   (R11)(SI*1), X3, X5
+	VMASKMOVPS   (R12)(SI*2), X3, X0
+	VINSERTF128  $0x01, X0, Y5, Y5
+	VMASKMOVPS   (R11)(SI*2), X3, X6
+	VMASKMOVPS   (R13), X3, X0
+	VINSERTF128  $0x01, X0, Y6, Y6
+	VMASKMOVPS   (R12), X3, X7
+	VMASKMOVPS   (R12)(SI*4), X3, X0
+	VINSERTF128  $0x01, X0, Y7, Y7
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y2
+	VUNPCKLPS    Y7, Y6, Y4
+	VUNPCKHPS    Y7, Y6, Y5
+	VUNPCKHPD    Y4, Y0, Y1
+	VUNPCKLPD    Y4, Y0, Y0
+	VUNPCKLPD    Y5, Y2, Y2
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y0, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y0, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y0, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y0, Y11
+	ADDQ         DI, R10
+	CMPQ         R9, $0x01
+	JE           over28
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y1, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y1, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y1, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y1, Y11
+	ADDQ         DI, R10
+	CMPQ         R9, $0x02
+	JE           over28
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y2, Y8
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y2, Y9
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y2, Y10
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y2, Y11
+	ADDQ         DI, R10
+
+over28:
+	LEAQ         (R11)(SI*8), R11
+	LEAQ         (R12)(SI*8), R12
+	LEAQ         (R13)(SI*8), R13
+	VMASKMOVPS   (R11), X3, X4
+	VMASKMOVPS   (R11)(SI*4), X3, X0
+	VINSERTF128  $0x01, X0, Y4, Y4
+	VMASKMOVPS   (R11)(SI*1), X3, X5
+	VMASKMOVPS   (R12)(SI*2), X3, X0
+	VINSERTF128  $0x01, X0, Y5, Y5
+	VMASKMOVPS   (R11)(SI*2), X3, X6
+	VMASKMOVPS   (R13), X3, X0
+	VINSERTF128  $0x01, X0, Y6, Y6
+	VMASKMOVPS   (R12), X3, X7
+	VMASKMOVPS   (R12)(SI*4), X3, X0
+	VINSERTF128  $0x01, X0, Y7, Y7
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y2
+	VUNPCKLPS    Y7, Y6, Y4
+	VUNPCKHPS    Y7, Y6, Y5
+	VUNPCKHPD    Y4, Y0, Y1
+	VUNPCKLPD    Y4, Y0, Y0
+	VUNPCKLPD    Y5, Y2, Y2
+	MOVQ         R8, R10
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y0, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y0, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y0, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y0, Y15
+	ADDQ         DI, R10
+	CMPQ         R9, $0x01
+	JE           over29
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y1, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y1, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y1, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y1, Y15
+	ADDQ         DI, R10
+	CMPQ         R9, $0x02
+	JE           over29
+	VBROADCASTSS (R10), Y4
+	VFMADD231PS  Y4, Y2, Y12
+	VBROADCASTSS 4(R10), Y5
+	VFMADD231PS  Y5, Y2, Y13
+	VBROADCASTSS 8(R10), Y6
+	VFMADD231PS  Y6, Y2, Y14
+	VBROADCASTSS 12(R10), Y7
+	VFMADD231PS  Y7, Y2, Y15
+	ADDQ         DI, R10
+
+over29:
+done22:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 1024(AX)
+	VMOVUPS Y10, 2048(AX)
+	VMOVUPS Y11, 3072(AX)
+	VMOVUPS Y12, 32(AX)
+	VMOVUPS Y13, 1056(AX)
+	VMOVUPS Y14, 2080(AX)
+	VMOVUPS Y15, 3104(AX)
+	ADDQ    $+64, AX
+	LEAQ    (DX)(SI*8), DX
+	LEAQ    (DX)(SI*8), DX
+	DECQ    blocks+48(FP)
+	JNZ     block19
+	VZEROUPPER
+	RET
+
+// func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·rowScores8(SB), NOSPLIT, $0-112
+	MOVQ s+0(FP), AX
+	MOVQ q+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ dim+32(FP), BX
+	MOVQ stride+40(FP), SI
+	SHLQ $0x02, SI
+	MOVQ w+24(FP), DI
+	SHLQ $0x02, DI
+
+block30:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, R15
+	ADDQ   DX, R15
+	MOVQ   DX, R14
+	ADDQ   distance+56(FP), R14
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within36
+	ADDQ   jump+72(FP), R14
+
+within36:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+2
+	JG   inside35
+	ADDQ turn+80(FP), R15
+
+inside35:
+	MOVQ    DX, R11
+	MOVQ    DX, R12
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
+	LEAQ    (R13)(SI*2), R13
+	ADDQ    SI, R13
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	VXORPS  Y12, Y12, Y12
+	VXORPS  Y13, Y13, Y13
+	VXORPS  Y14, Y14, Y14
+	VXORPS  Y15, Y15, Y15
+	MOVQ    BX, R9
+	SUBQ    $0x04, R9
+	JL      tail32
+	PCALIGN $0x20
+
+four31:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -559,24 +889,24 @@ four18:
 	ADDQ         $+128, R14
 	ADDQ         $+128, R15
 	SUBQ         $+128, left+104(FP)
-	JG           same24
+	JG           same37
 	ADDQ         wrap+96(FP), R14
 	ADDQ         wrap+96(FP), R15
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same24:
+same37:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four18
+	JGE  four31
 
-tail19:
+tail32:
 	ADDQ $0x04, R9
-	JZ   done21
+	JZ   done34
 
-single20:
+single33:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -599,9 +929,9 @@ single20:
 	ADDQ         $+4, R12
 	ADDQ         $+4, R13
 	DECQ         R9
-	JNZ          single20
+	JNZ          single33
 
-done21:
+done34:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -637,7 +967,7 @@ done21:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block17
+	JNZ        block30
 	VZEROUPPER
 	RET
 
@@ -652,10 +982,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Y6, Y2
 	VMOVUPS Y6, Y3
 	SUBQ    $+32, CX
-	JL      vecs26
+	JL      vecs39
 	PCALIGN $0x20
 
-block25:
+block38:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	VMOVUPS 32(AX), Y4
@@ -666,22 +996,22 @@ block25:
 	VMAXPS  Y3, Y4, Y3
 	ADDQ    $+128, AX
 	SUBQ    $+32, CX
-	JGE     block25
+	JGE     block38
 
-vecs26:
+vecs39:
 	ADDQ $+24, CX
-	JL   tail28
+	JL   tail41
 
-vec27:
+vec40:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JGE     vec27
+	JGE     vec40
 
-tail28:
+tail41:
 	ADDQ       $+8, CX
-	JZ         done29
+	JZ         done42
 	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
@@ -690,7 +1020,7 @@ tail28:
 	VBLENDVPS  Y5, Y4, Y6, Y4
 	VMAXPS     Y0, Y4, Y0
 
-done29:
+done42:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -713,10 +1043,10 @@ done29:
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
 	SUBQ         $0x20, CX
-	JL           last32
+	JL           last45
 	PCALIGN      $0x20
 
-four30:
+four43:
 	VSUBPS       (AX), Y13, Y0
 	VSUBPS       32(AX), Y13, Y3
 	VSUBPS       64(AX), Y13, Y6
@@ -786,13 +1116,13 @@ four30:
 	VMOVUPS      Y9, 96(AX)
 	ADDQ         $+128, AX
 	SUBQ         $0x20, CX
-	JGE          four30
+	JGE          four43
 
-last32:
+last45:
 	ADDQ $0x20, CX
-	JZ   done33
+	JZ   done46
 
-one31:
+one44:
 	VSUBPS       (AX), Y13, Y0
 	VMINPS       Y0, Y15, Y0
 	VMOVUPS      splat4b40007e<>+0(SB), Y12
@@ -817,9 +1147,9 @@ one31:
 	VMOVUPS      Y0, (AX)
 	ADDQ         $+32, AX
 	SUBQ         $0x08, CX
-	JG           one31
+	JG           one44
 
-done33:
+done46:
 	VZEROUPPER
 	RET
 
@@ -951,7 +1281,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block34:
+block47:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -960,29 +1290,29 @@ block34:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum35:
+sum48:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    sum35
+	JNZ    sum48
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
 	MOVQ   n+40(FP), BX
 	CMPQ   BX, far+64(FP)
-	JG     within36
+	JG     within49
 	ADDQ   jump+72(FP), DX
 
-within36:
+within49:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again37:
+again50:
 	CMPQ    R11, $+64
-	JL      next38
+	JL      next51
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -995,19 +1325,19 @@ again37:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key39:
+key52:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+96(FP)
-	JG         same40
+	JG         same53
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same40:
+same53:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1020,7 +1350,7 @@ same40:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key39
+	JNZ          key52
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1032,11 +1362,11 @@ same40:
 	ADDQ         $+256, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again37
+	JMP          again50
 
-next38:
+next51:
 	CMPQ    R11, $+32
-	JL      next42
+	JL      next55
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1045,17 +1375,17 @@ next38:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key43:
+key56:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+96(FP)
-	JG         same44
+	JG         same57
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same44:
+same57:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1064,7 +1394,7 @@ same44:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key43
+	JNZ          key56
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1073,70 +1403,70 @@ same44:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next42:
+next55:
 	CMPQ    R11, $+16
-	JL      next46
+	JL      next59
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key47:
+key60:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+96(FP)
-	JG         same48
+	JG         same61
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same48:
+same61:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key47
+	JNZ          key60
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next46:
+next59:
 	CMPQ    R11, $+8
-	JL      next50
+	JL      next63
 	VMOVUPS (R10), Y0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key51:
+key64:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+96(FP)
-	JG         same52
+	JG         same65
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same52:
+same65:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key51
+	JNZ          key64
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next50:
+next63:
 	TESTQ   R11, R11
-	JZ      end53
+	JZ      end66
 	LEAQ    tail8<>+28(SB), DX
 	SHLQ    $0x02, R11
 	SUBQ    R11, DX
@@ -1146,226 +1476,29 @@ next50:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key54:
+key67:
 	VBROADCASTSS (DI), Y10
 	VMASKMOVPS   (R8), Y11, Y8
 	VFMADD231PS  Y8, Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key54
+	JNZ          key67
 	VMOVUPS      Y0, (R10)
 
-end53:
+end66:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block34
+	JG   block47
 	VZEROUPPER
 	RET
 
 // func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·rowValues4(SB), NOSPLIT, $0-104
-	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
-	SHLQ $0x02, CX
-	MOVQ dim+32(FP), DX
-	ADDQ $0x0f, DX
-	ANDQ $-16, DX
-	SHLQ $0x02, DX
-
-block55:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+40(FP)
-	CMOVQGT n+40(FP), DI
-	MOVQ    sum+24(FP), R11
-	VMOVSS  (R11), X0
-	VMOVSS  4(R11), X1
-	VMOVSS  8(R11), X2
-	VMOVSS  12(R11), X3
-	MOVQ    DI, R8
-	MOVQ    AX, R9
-
-sum56:
-	VADDSS (R9), X0, X0
-	VADDSS 1024(R9), X1, X1
-	VADDSS 2048(R9), X2, X2
-	VADDSS 3072(R9), X3, X3
-	ADDQ   $+4, R9
-	DECQ   R8
-	JNZ    sum56
-	VMOVSS X0, (R11)
-	VMOVSS X1, 4(R11)
-	VMOVSS X2, 8(R11)
-	VMOVSS X3, 12(R11)
-	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+56(FP), BX
-	MOVQ   n+40(FP), SI
-	CMPQ   SI, far+64(FP)
-	JG     within57
-	ADDQ   jump+72(FP), BX
-
-within57:
-	MOVQ row+80(FP), SI
-	MOVQ SI, left+96(FP)
-	MOVQ o+0(FP), R12
-	MOVQ dim+32(FP), R13
-
-again58:
-	CMPQ    R13, $+16
-	JL      next59
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS 32(R12), Y1
-	VMOVUPS (R12)(DX*1), Y2
-	VMOVUPS 32(R12)(DX*1), Y3
-	VMOVUPS (R12)(DX*2), Y4
-	VMOVUPS 32(R12)(DX*2), Y5
-	VMOVUPS (R8), Y6
-	VMOVUPS 32(R8), Y7
-	MOVQ    DI, R14
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key60:
-	PREFETCHT1 (BX)
-	ADDQ       $+64, BX
-	SUBQ       $+64, left+96(FP)
-	JG         same61
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
-
-same61:
-	VMOVUPS      (R10), Y8
-	VMOVUPS      32(R10), Y9
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y8, Y10, Y0
-	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS 1024(R9), Y10
-	VFMADD231PS  Y8, Y10, Y2
-	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS 2048(R9), Y10
-	VFMADD231PS  Y8, Y10, Y4
-	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS 3072(R9), Y10
-	VFMADD231PS  Y8, Y10, Y6
-	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         R14
-	JNZ          key60
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, 32(R12)
-	VMOVUPS      Y2, (R12)(DX*1)
-	VMOVUPS      Y3, 32(R12)(DX*1)
-	VMOVUPS      Y4, (R12)(DX*2)
-	VMOVUPS      Y5, 32(R12)(DX*2)
-	VMOVUPS      Y6, (R8)
-	VMOVUPS      Y7, 32(R8)
-	ADDQ         $+64, R11
-	ADDQ         $+64, R12
-	SUBQ         $+16, R13
-	JMP          again58
-
-next59:
-	CMPQ    R13, $+8
-	JL      next63
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(DX*1), Y1
-	VMOVUPS (R12)(DX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    DI, R14
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key64:
-	PREFETCHT1 (BX)
-	ADDQ       $+32, BX
-	SUBQ       $+32, left+96(FP)
-	JG         same65
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
-
-same65:
-	VMOVUPS      (R10), Y8
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         R14
-	JNZ          key64
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(DX*1)
-	VMOVUPS      Y2, (R12)(DX*2)
-	VMOVUPS      Y3, (R8)
-	ADDQ         $+32, R11
-	ADDQ         $+32, R12
-	SUBQ         $+8, R13
-
-next63:
-	TESTQ   R13, R13
-	JZ      end66
-	LEAQ    tail8<>+28(SB), BX
-	SHLQ    $0x02, R13
-	SUBQ    R13, BX
-	VMOVUPS (BX), Y11
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(DX*1), Y1
-	VMOVUPS (R12)(DX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    DI, BX
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key67:
-	VMASKMOVPS   (R10), Y11, Y8
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         BX
-	JNZ          key67
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(DX*1)
-	VMOVUPS      Y2, (R12)(DX*2)
-	VMOVUPS      Y3, (R8)
-
-end66:
-	MOVQ CX, R8
-	SHLQ $0x04, R8
-	ADDQ R8, v+16(FP)
-	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block55
-	VZEROUPPER
-	RET
-
-// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -1383,10 +1516,6 @@ block68:
 	VMOVSS  4(R11), X1
 	VMOVSS  8(R11), X2
 	VMOVSS  12(R11), X3
-	VMOVSS  16(R11), X4
-	VMOVSS  20(R11), X5
-	VMOVSS  24(R11), X6
-	VMOVSS  28(R11), X7
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
@@ -1395,10 +1524,6 @@ sum69:
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
-	VADDSS 4096(R9), X4, X4
-	VADDSS 5120(R9), X5, X5
-	VADDSS 6144(R9), X6, X6
-	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
 	JNZ    sum69
@@ -1406,10 +1531,6 @@ sum69:
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
-	VMOVSS X4, 16(R11)
-	VMOVSS X5, 20(R11)
-	VMOVSS X6, 24(R11)
-	VMOVSS X7, 28(R11)
 	MOVQ   v+16(FP), R11
 	MOVQ   R11, BX
 	ADDQ   distance+56(FP), BX
@@ -1429,8 +1550,6 @@ again71:
 	JL      next72
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
-	LEAQ    (R8)(DX*2), R14
-	ADDQ    DX, R14
 	VMOVUPS (R12), Y0
 	VMOVUPS 32(R12), Y1
 	VMOVUPS (R12)(DX*1), Y2
@@ -1439,7 +1558,7 @@ again71:
 	VMOVUPS 32(R12)(DX*2), Y5
 	VMOVUPS (R8), Y6
 	VMOVUPS 32(R8), Y7
-	MOVQ    DI, R15
+	MOVQ    DI, R14
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
@@ -1469,8 +1588,219 @@ same74:
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
-	DECQ         R15
+	DECQ         R14
 	JNZ          key73
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, 32(R12)
+	VMOVUPS      Y2, (R12)(DX*1)
+	VMOVUPS      Y3, 32(R12)(DX*1)
+	VMOVUPS      Y4, (R12)(DX*2)
+	VMOVUPS      Y5, 32(R12)(DX*2)
+	VMOVUPS      Y6, (R8)
+	VMOVUPS      Y7, 32(R8)
+	ADDQ         $+64, R11
+	ADDQ         $+64, R12
+	SUBQ         $+16, R13
+	JMP          again71
+
+next72:
+	CMPQ    R13, $+8
+	JL      next76
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, R14
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key77:
+	PREFETCHT1 (BX)
+	ADDQ       $+32, BX
+	SUBQ       $+32, left+96(FP)
+	JG         same78
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same78:
+	VMOVUPS      (R10), Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R14
+	JNZ          key77
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+	ADDQ         $+32, R11
+	ADDQ         $+32, R12
+	SUBQ         $+8, R13
+
+next76:
+	TESTQ   R13, R13
+	JZ      end79
+	LEAQ    tail8<>+28(SB), BX
+	SHLQ    $0x02, R13
+	SUBQ    R13, BX
+	VMOVUPS (BX), Y11
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	VMOVUPS (R12), Y0
+	VMOVUPS (R12)(DX*1), Y1
+	VMOVUPS (R12)(DX*2), Y2
+	VMOVUPS (R8), Y3
+	MOVQ    DI, BX
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key80:
+	VMASKMOVPS   (R10), Y11, Y8
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         BX
+	JNZ          key80
+	VMOVUPS      Y0, (R12)
+	VMOVUPS      Y1, (R12)(DX*1)
+	VMOVUPS      Y2, (R12)(DX*2)
+	VMOVUPS      Y3, (R8)
+
+end79:
+	MOVQ CX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, v+16(FP)
+	ADDQ $+64, AX
+	SUBQ $0x10, n+40(FP)
+	JG   block68
+	VZEROUPPER
+	RET
+
+// func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·rowValues8(SB), NOSPLIT, $0-104
+	MOVQ p+8(FP), AX
+	MOVQ stride+48(FP), CX
+	SHLQ $0x02, CX
+	MOVQ dim+32(FP), DX
+	ADDQ $0x0f, DX
+	ANDQ $-16, DX
+	SHLQ $0x02, DX
+
+block81:
+	MOVQ    $0x00000010, DI
+	CMPQ    DI, n+40(FP)
+	CMOVQGT n+40(FP), DI
+	MOVQ    sum+24(FP), R11
+	VMOVSS  (R11), X0
+	VMOVSS  4(R11), X1
+	VMOVSS  8(R11), X2
+	VMOVSS  12(R11), X3
+	VMOVSS  16(R11), X4
+	VMOVSS  20(R11), X5
+	VMOVSS  24(R11), X6
+	VMOVSS  28(R11), X7
+	MOVQ    DI, R8
+	MOVQ    AX, R9
+
+sum82:
+	VADDSS (R9), X0, X0
+	VADDSS 1024(R9), X1, X1
+	VADDSS 2048(R9), X2, X2
+	VADDSS 3072(R9), X3, X3
+	VADDSS 4096(R9), X4, X4
+	VADDSS 5120(R9), X5, X5
+	VADDSS 6144(R9), X6, X6
+	VADDSS 7168(R9), X7, X7
+	ADDQ   $+4, R9
+	DECQ   R8
+	JNZ    sum82
+	VMOVSS X0, (R11)
+	VMOVSS X1, 4(R11)
+	VMOVSS X2, 8(R11)
+	VMOVSS X3, 12(R11)
+	VMOVSS X4, 16(R11)
+	VMOVSS X5, 20(R11)
+	VMOVSS X6, 24(R11)
+	VMOVSS X7, 28(R11)
+	MOVQ   v+16(FP), R11
+	MOVQ   R11, BX
+	ADDQ   distance+56(FP), BX
+	MOVQ   n+40(FP), SI
+	CMPQ   SI, far+64(FP)
+	JG     within83
+	ADDQ   jump+72(FP), BX
+
+within83:
+	MOVQ row+80(FP), SI
+	MOVQ SI, left+96(FP)
+	MOVQ o+0(FP), R12
+	MOVQ dim+32(FP), R13
+
+again84:
+	CMPQ    R13, $+16
+	JL      next85
+	LEAQ    (R12)(DX*2), R8
+	ADDQ    DX, R8
+	LEAQ    (R8)(DX*2), R14
+	ADDQ    DX, R14
+	VMOVUPS (R12), Y0
+	VMOVUPS 32(R12), Y1
+	VMOVUPS (R12)(DX*1), Y2
+	VMOVUPS 32(R12)(DX*1), Y3
+	VMOVUPS (R12)(DX*2), Y4
+	VMOVUPS 32(R12)(DX*2), Y5
+	VMOVUPS (R8), Y6
+	VMOVUPS 32(R8), Y7
+	MOVQ    DI, R15
+	MOVQ    AX, R9
+	MOVQ    R11, R10
+
+key86:
+	PREFETCHT1 (BX)
+	ADDQ       $+64, BX
+	SUBQ       $+64, left+96(FP)
+	JG         same87
+	ADDQ       wrap+88(FP), BX
+	MOVQ       row+80(FP), SI
+	MOVQ       SI, left+96(FP)
+
+same87:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 1024(R9), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 2048(R9), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 3072(R9), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         $+4, R9
+	ADDQ         CX, R10
+	DECQ         R15
+	JNZ          key86
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1491,7 +1821,7 @@ same74:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key75:
+key88:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS 4096(R9), Y10
@@ -1509,7 +1839,7 @@ key75:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key75
+	JNZ          key88
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, 32(R12)(DX*4)
 	VMOVUPS      Y2, (R8)(DX*2)
@@ -1521,11 +1851,11 @@ key75:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again71
+	JMP          again84
 
-next72:
+next85:
 	CMPQ    R13, $+8
-	JL      next77
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1538,16 +1868,16 @@ next72:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key78:
+key91:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same79
+	JG         same92
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same79:
+same92:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1560,7 +1890,7 @@ same79:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key78
+	JNZ          key91
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1573,7 +1903,7 @@ same79:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key80:
+key93:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1586,7 +1916,7 @@ key80:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key80
+	JNZ          key93
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (R14)
@@ -1595,9 +1925,9 @@ key80:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next77:
+next90:
 	TESTQ   R13, R13
-	JZ      end81
+	JZ      end94
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1614,7 +1944,7 @@ next77:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key82:
+key95:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1627,7 +1957,7 @@ key82:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key82
+	JNZ          key95
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1640,7 +1970,7 @@ key82:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key83:
+key96:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1653,19 +1983,19 @@ key83:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key83
+	JNZ          key96
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (BX)
 	VMOVUPS      Y3, (R8)(DX*4)
 
-end81:
+end94:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block68
+	JG   block81
 	VZEROUPPER
 	RET
 
@@ -1678,13 +2008,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop84:
+loop97:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop84
+	JG          loop97
 	VZEROUPPER
 	RET

@@ -226,7 +226,7 @@ GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
-TEXT ·rowScores4(SB), NOSPLIT, $0-112
+TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	MOVQ s+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ k+16(FP), DX
@@ -235,24 +235,25 @@ TEXT ·rowScores4(SB), NOSPLIT, $0-112
 	SHLQ $0x02, SI
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
+	MOVQ $0x00000010, R14
 
 block10:
 	MOVQ   CX, R8
-	IMUL3Q $+16, SI, R15
-	ADDQ   DX, R15
-	MOVQ   DX, R14
-	ADDQ   distance+56(FP), R14
+	IMUL3Q $+16, SI, BP
+	ADDQ   DX, BP
+	MOVQ   DX, R15
+	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
 	JG     within15
-	ADDQ   jump+72(FP), R14
+	ADDQ   jump+72(FP), R15
 
 within15:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
 	JG   inside14
-	ADDQ turn+80(FP), R15
+	ADDQ turn+80(FP), BP
 
 inside14:
 	MOVQ    DX, R11
@@ -288,43 +289,45 @@ four11:
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKHPD        Y5, Y2, Y3
 	VUNPCKLPD        Y5, Y2, Y2
-	VFMADD231PS.BCST (R8), Y0, Y8
-	VFMADD231PS.BCST 4(R8), Y0, Y9
-	VFMADD231PS.BCST 8(R8), Y0, Y10
-	VFMADD231PS.BCST 12(R8), Y0, Y11
-	ADDQ             DI, R8
-	VFMADD231PS.BCST (R8), Y1, Y8
-	VFMADD231PS.BCST 4(R8), Y1, Y9
-	VFMADD231PS.BCST 8(R8), Y1, Y10
-	VFMADD231PS.BCST 12(R8), Y1, Y11
-	ADDQ             DI, R8
-	VFMADD231PS.BCST (R8), Y2, Y8
-	VFMADD231PS.BCST 4(R8), Y2, Y9
-	VFMADD231PS.BCST 8(R8), Y2, Y10
-	VFMADD231PS.BCST 12(R8), Y2, Y11
-	ADDQ             DI, R8
-	VFMADD231PS.BCST (R8), Y3, Y8
-	VFMADD231PS.BCST 4(R8), Y3, Y9
-	VFMADD231PS.BCST 8(R8), Y3, Y10
-	VFMADD231PS.BCST 12(R8), Y3, Y11
-	ADDQ             DI, R8
-	PREFETCHT1       (R14)
+	MOVQ             R8, R10
+	VFMADD231PS.BCST (R10), Y0, Y8
+	VFMADD231PS.BCST 4(R10), Y0, Y9
+	VFMADD231PS.BCST 8(R10), Y0, Y10
+	VFMADD231PS.BCST 12(R10), Y0, Y11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Y1, Y8
+	VFMADD231PS.BCST 4(R10), Y1, Y9
+	VFMADD231PS.BCST 8(R10), Y1, Y10
+	VFMADD231PS.BCST 12(R10), Y1, Y11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Y2, Y8
+	VFMADD231PS.BCST 4(R10), Y2, Y9
+	VFMADD231PS.BCST 8(R10), Y2, Y10
+	VFMADD231PS.BCST 12(R10), Y2, Y11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Y3, Y8
+	VFMADD231PS.BCST 4(R10), Y3, Y9
+	VFMADD231PS.BCST 8(R10), Y3, Y10
+	VFMADD231PS.BCST 12(R10), Y3, Y11
+	ADDQ             DI, R10
+	MOVQ             R10, R8
+	ADDQ             R14, R11
+	ADDQ             R14, R12
+	ADDQ             R14, R13
 	PREFETCHT1       (R15)
-	PREFETCHT1       64(R14)
+	PREFETCHT1       (BP)
 	PREFETCHT1       64(R15)
-	ADDQ             $+128, R14
+	PREFETCHT1       64(BP)
 	ADDQ             $+128, R15
+	ADDQ             $+128, BP
 	SUBQ             $+128, left+104(FP)
-	JG               same16
-	ADDQ             wrap+96(FP), R14
+	JG               same17
 	ADDQ             wrap+96(FP), R15
+	ADDQ             wrap+96(FP), BP
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same16:
-	ADDQ $+16, R11
-	ADDQ $+16, R12
-	ADDQ $+16, R13
+same17:
 	SUBQ $0x04, R9
 	JGE  four11
 
@@ -332,10 +335,10 @@ tail12:
 	ADDQ             $0x04, R9
 	JZ               done13
 	MOVQ             R9, R10
-	LEAQ             tail4<>+12(SB), R14
+	LEAQ             tail4<>+12(SB), R15
 	SHLQ             $0x02, R10
-	SUBQ             R10, R14
-	VMOVUPS          (R14), X3
+	SUBQ             R10, R15
+	VMOVUPS          (R15), X3
 	VMASKMOVPS       (R11), X3, X4
 	VMASKMOVPS       (R11)(SI*4), X3, X0
 	VINSERTF128      $0x01, X0, Y4, Y4
@@ -355,25 +358,28 @@ tail12:
 	VUNPCKHPD        Y4, Y0, Y1
 	VUNPCKLPD        Y4, Y0, Y0
 	VUNPCKLPD        Y5, Y2, Y2
-	VFMADD231PS.BCST (R8), Y0, Y8
-	VFMADD231PS.BCST 4(R8), Y0, Y9
-	VFMADD231PS.BCST 8(R8), Y0, Y10
-	VFMADD231PS.BCST 12(R8), Y0, Y11
-	ADDQ             DI, R8
-	DECQ             R9
-	JZ               done13
-	VFMADD231PS.BCST (R8), Y1, Y8
-	VFMADD231PS.BCST 4(R8), Y1, Y9
-	VFMADD231PS.BCST 8(R8), Y1, Y10
-	VFMADD231PS.BCST 12(R8), Y1, Y11
-	ADDQ             DI, R8
-	DECQ             R9
-	JZ               done13
-	VFMADD231PS.BCST (R8), Y2, Y8
-	VFMADD231PS.BCST 4(R8), Y2, Y9
-	VFMADD231PS.BCST 8(R8), Y2, Y10
-	VFMADD231PS.BCST 12(R8), Y2, Y11
+	MOVQ             R8, R10
+	VFMADD231PS.BCST (R10), Y0, Y8
+	VFMADD231PS.BCST 4(R10), Y0, Y9
+	VFMADD231PS.BCST 8(R10), Y0, Y10
+	VFMADD231PS.BCST 12(R10), Y0, Y11
+	ADDQ             DI, R10
+	CMPQ             R9, $0x01
+	JE               over18
+	VFMADD231PS.BCST (R10), Y1, Y8
+	VFMADD231PS.BCST 4(R10), Y1, Y9
+	VFMADD231PS.BCST 8(R10), Y1, Y10
+	VFMADD231PS.BCST 12(R10), Y1, Y11
+	ADDQ             DI, R10
+	CMPQ             R9, $0x02
+	JE               over18
+	VFMADD231PS.BCST (R10), Y2, Y8
+	VFMADD231PS.BCST 4(R10), Y2, Y9
+	VFMADD231PS.BCST 8(R10), Y2, Y10
+	VFMADD231PS.BCST 12(R10), Y2, Y11
+	ADDQ             DI, R10
 
+over18:
 done13:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
@@ -383,6 +389,216 @@ done13:
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
 	JNZ     block10
+	VZEROUPPER
+	RET
+
+// func rowScores4By16(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
+	MOVQ s+0(FP), AX
+	MOVQ q+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ dim+32(FP), BX
+	MOVQ stride+40(FP), SI
+	SHLQ $0x02, SI
+	MOVQ w+24(FP), DI
+	SHLQ $0x02, DI
+	MOVQ $0x00000010, R14
+	MOVQ SI, R10
+	SHLQ $0x03, R10
+	SUBQ R10, R14
+
+block19:
+	MOVQ   CX, R8
+	IMUL3Q $+16, SI, BP
+	ADDQ   DX, BP
+	MOVQ   DX, R15
+	ADDQ   distance+56(FP), R15
+	MOVQ   blocks+48(FP), R10
+	CMPQ   R10, far+64(FP)
+	JG     within24
+	ADDQ   jump+72(FP), R15
+
+within24:
+	MOVQ row+88(FP), R10
+	MOVQ R10, left+104(FP)
+	CMPQ blocks+48(FP), $+1
+	JG   inside23
+	ADDQ turn+80(FP), BP
+
+inside23:
+	MOVQ    DX, R11
+	MOVQ    DX, R12
+	LEAQ    (R12)(SI*2), R12
+	ADDQ    SI, R12
+	MOVQ    R12, R13
+	LEAQ    (R13)(SI*2), R13
+	ADDQ    SI, R13
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	MOVQ    BX, R9
+	SUBQ    $0x04, R9
+	JL      tail21
+	PCALIGN $0x20
+
+four20:
+	VMOVUPS          (R11), X4
+	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
+	VMOVUPS          (R11)(SI*1), X5
+	VINSERTF128      $0x01, (R12)(SI*2), Y5, Y5
+	VMOVUPS          (R11)(SI*2), X6
+	VINSERTF128      $0x01, (R13), Y6, Y6
+	VMOVUPS          (R12), X7
+	VINSERTF128      $0x01, (R12)(SI*4), Y7, Y7
+	LEAQ             (R11)(SI*8), R11
+	LEAQ             (R12)(SI*8), R12
+	LEAQ             (R13)(SI*8), R13
+	VINSERTF32X4     $0x02, (R11), Z4, Z4
+	VINSERTF32X4     $0x03, (R11)(SI*4), Z4, Z4
+	VINSERTF32X4     $0x02, (R11)(SI*1), Z5, Z5
+	VINSERTF32X4     $0x03, (R12)(SI*2), Z5, Z5
+	VINSERTF32X4     $0x02, (R11)(SI*2), Z6, Z6
+	VINSERTF32X4     $0x03, (R13), Z6, Z6
+	VINSERTF32X4     $0x02, (R12), Z7, Z7
+	VINSERTF32X4     $0x03, (R12)(SI*4), Z7, Z7
+	VUNPCKLPS        Z5, Z4, Z0
+	VUNPCKHPS        Z5, Z4, Z2
+	VUNPCKLPS        Z7, Z6, Z4
+	VUNPCKHPS        Z7, Z6, Z5
+	VUNPCKHPD        Z4, Z0, Z1
+	VUNPCKLPD        Z4, Z0, Z0
+	VUNPCKHPD        Z5, Z2, Z3
+	VUNPCKLPD        Z5, Z2, Z2
+	MOVQ             R8, R10
+	VFMADD231PS.BCST (R10), Z0, Z8
+	VFMADD231PS.BCST 4(R10), Z0, Z9
+	VFMADD231PS.BCST 8(R10), Z0, Z10
+	VFMADD231PS.BCST 12(R10), Z0, Z11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Z1, Z8
+	VFMADD231PS.BCST 4(R10), Z1, Z9
+	VFMADD231PS.BCST 8(R10), Z1, Z10
+	VFMADD231PS.BCST 12(R10), Z1, Z11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Z2, Z8
+	VFMADD231PS.BCST 4(R10), Z2, Z9
+	VFMADD231PS.BCST 8(R10), Z2, Z10
+	VFMADD231PS.BCST 12(R10), Z2, Z11
+	ADDQ             DI, R10
+	VFMADD231PS.BCST (R10), Z3, Z8
+	VFMADD231PS.BCST 4(R10), Z3, Z9
+	VFMADD231PS.BCST 8(R10), Z3, Z10
+	VFMADD231PS.BCST 12(R10), Z3, Z11
+	ADDQ             DI, R10
+	MOVQ             R10, R8
+	ADDQ             R14, R11
+	ADDQ             R14, R12
+	ADDQ             R14, R13
+	PREFETCHT1       (R15)
+	PREFETCHT1       (BP)
+	PREFETCHT1       64(R15)
+	PREFETCHT1       64(BP)
+	PREFETCHT1       128(R15)
+	PREFETCHT1       128(BP)
+	PREFETCHT1       192(R15)
+	PREFETCHT1       192(BP)
+	ADDQ             $+256, R15
+	ADDQ             $+256, BP
+	SUBQ             $+256, left+104(FP)
+	JG               same26
+	ADDQ             wrap+96(FP), R15
+	ADDQ             wrap+96(FP), BP
+	MOVQ             row+88(FP), R10
+	MOVQ             R10, left+104(FP)
+
+same26:
+	SUBQ $0x04, R9
+	JGE  four20
+
+tail21:
+	ADDQ             $0x04, R9
+	JZ               done22
+	MOVQ             R9, R10
+	LEAQ             tail4<>+12(SB), R15
+	SHLQ             $0x02, R10
+	SUBQ             R10, R15
+	VMOVUPS          (R15), X3
+	VMASKMOVPS       (R11), X3, X0
+	VMOVUPS          X0, X4
+	VMASKMOVPS       (R11)(SI*4), X3, X0
+	VINSERTF128      $0x01, X0, Y4, Y4
+	VMASKMOVPS       (R11)(SI*1), X3, X0
+	VMOVUPS          X0, X5
+	VMASKMOVPS       (R12)(SI*2), X3, X0
+	VINSERTF128      $0x01, X0, Y5, Y5
+	VMASKMOVPS       (R11)(SI*2), X3, X0
+	VMOVUPS          X0, X6
+	VMASKMOVPS       (R13), X3, X0
+	VINSERTF128      $0x01, X0, Y6, Y6
+	VMASKMOVPS       (R12), X3, X0
+	VMOVUPS          X0, X7
+	VMASKMOVPS       (R12)(SI*4), X3, X0
+	VINSERTF128      $0x01, X0, Y7, Y7
+	LEAQ             (R11)(SI*8), R11
+	LEAQ             (R12)(SI*8), R12
+	LEAQ             (R13)(SI*8), R13
+	VMASKMOVPS       (R11), X3, X0
+	VINSERTF32X4     $0x02, X0, Z4, Z4
+	VMASKMOVPS       (R11)(SI*4), X3, X0
+	VINSERTF32X4     $0x03, X0, Z4, Z4
+	VMASKMOVPS       (R11)(SI*1), X3, X0
+	VINSERTF32X4     $0x02, X0, Z5, Z5
+	VMASKMOVPS       (R12)(SI*2), X3, X0
+	VINSERTF32X4     $0x03, X0, Z5, Z5
+	VMASKMOVPS       (R11)(SI*2), X3, X0
+	VINSERTF32X4     $0x02, X0, Z6, Z6
+	VMASKMOVPS       (R13), X3, X0
+	VINSERTF32X4     $0x03, X0, Z6, Z6
+	VMASKMOVPS       (R12), X3, X0
+	VINSERTF32X4     $0x02, X0, Z7, Z7
+	VMASKMOVPS       (R12)(SI*4), X3, X0
+	VINSERTF32X4     $0x03, X0, Z7, Z7
+	VUNPCKLPS        Z5, Z4, Z0
+	VUNPCKHPS        Z5, Z4, Z2
+	VUNPCKLPS        Z7, Z6, Z4
+	VUNPCKHPS        Z7, Z6, Z5
+	VUNPCKHPD        Z4, Z0, Z1
+	VUNPCKLPD        Z4, Z0, Z0
+	VUNPCKLPD        Z5, Z2, Z2
+	MOVQ             R8, R10
+	VFMADD231PS.BCST (R10), Z0, Z8
+	VFMADD231PS.BCST 4(R10), Z0, Z9
+	VFMADD231PS.BCST 8(R10), Z0, Z10
+	VFMADD231PS.BCST 12(R10), Z0, Z11
+	ADDQ             DI, R10
+	CMPQ             R9, $0x01
+	JE               over27
+	VFMADD231PS.BCST (R10), Z1, Z8
+	VFMADD231PS.BCST 4(R10), Z1, Z9
+	VFMADD231PS.BCST 8(R10), Z1, Z10
+	VFMADD231PS.BCST 12(R10), Z1, Z11
+	ADDQ             DI, R10
+	CMPQ             R9, $0x02
+	JE               over27
+	VFMADD231PS.BCST (R10), Z2, Z8
+	VFMADD231PS.BCST 4(R10), Z2, Z9
+	VFMADD231PS.BCST 8(R10), Z2, Z10
+	VFMADD231PS.BCST 12(R10), Z2, Z11
+	ADDQ             DI, R10
+
+over27:
+done22:
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 1024(AX)
+	VMOVUPS Z10, 2048(AX)
+	VMOVUPS Z11, 3072(AX)
+	ADDQ    $+64, AX
+	LEAQ    (DX)(SI*8), DX
+	LEAQ    (DX)(SI*8), DX
+	DECQ    blocks+48(FP)
+	JNZ     block19
 	VZEROUPPER
 	RET
 
@@ -398,7 +614,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block17:
+block28:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, R15
 	ADDQ   DX, R15
@@ -406,17 +622,17 @@ block17:
 	ADDQ   distance+56(FP), R14
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within23
+	JG     within34
 	ADDQ   jump+72(FP), R14
 
-within23:
+within34:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside22
+	JG   inside33
 	ADDQ turn+80(FP), R15
 
-inside22:
+inside33:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -434,10 +650,10 @@ inside22:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail19
+	JL      tail30
 	PCALIGN $0x20
 
-four18:
+four29:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -485,24 +701,24 @@ four18:
 	ADDQ             $+128, R14
 	ADDQ             $+128, R15
 	SUBQ             $+128, left+104(FP)
-	JG               same24
+	JG               same35
 	ADDQ             wrap+96(FP), R14
 	ADDQ             wrap+96(FP), R15
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same24:
+same35:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four18
+	JGE  four29
 
-tail19:
+tail30:
 	ADDQ $0x04, R9
-	JZ   done21
+	JZ   done32
 
-single20:
+single31:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -517,9 +733,9 @@ single20:
 	ADDQ             $+4, R12
 	ADDQ             $+4, R13
 	DECQ             R9
-	JNZ              single20
+	JNZ              single31
 
-done21:
+done32:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -555,7 +771,7 @@ done21:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block17
+	JNZ        block28
 	VZEROUPPER
 	RET
 
@@ -570,10 +786,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Z6, Z2
 	VMOVUPS Z6, Z3
 	SUBQ    $+64, CX
-	JL      vecs26
+	JL      vecs37
 	PCALIGN $0x20
 
-block25:
+block36:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	VMOVUPS 64(AX), Z4
@@ -584,22 +800,22 @@ block25:
 	VMAXPS  Z3, Z4, Z3
 	ADDQ    $+256, AX
 	SUBQ    $+64, CX
-	JGE     block25
+	JGE     block36
 
-vecs26:
+vecs37:
 	ADDQ $+48, CX
-	JL   tail28
+	JL   tail39
 
-vec27:
+vec38:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	ADDQ    $+64, AX
 	SUBQ    $+16, CX
-	JGE     vec27
+	JGE     vec38
 
-tail28:
+tail39:
 	ADDQ      $+16, CX
-	JZ        done29
+	JZ        done40
 	XORQ      DX, DX
 	BTSQ      CX, DX
 	DECQ      DX
@@ -608,7 +824,7 @@ tail28:
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
 
-done29:
+done40:
 	VMAXPS        Z1, Z0, Z0
 	VMAXPS        Z3, Z2, Z2
 	VMAXPS        Z2, Z0, Z0
@@ -641,10 +857,10 @@ done29:
 	MOVQ          s+0(FP), AX
 	MOVQ          n+8(FP), CX
 	SUBQ          $0x40, CX
-	JL            last32
+	JL            last43
 	PCALIGN       $0x20
 
-four30:
+four41:
 	VSUBPS       (AX), Z13, Z0
 	VSUBPS       64(AX), Z13, Z3
 	VSUBPS       128(AX), Z13, Z6
@@ -707,13 +923,13 @@ four30:
 	VMOVUPS      Z9, 192(AX)
 	ADDQ         $+256, AX
 	SUBQ         $0x40, CX
-	JGE          four30
+	JGE          four41
 
-last32:
+last43:
 	ADDQ $0x40, CX
-	JZ   done33
+	JZ   done44
 
-one31:
+one42:
 	VSUBPS       (AX), Z13, Z0
 	VMINPS       Z0, Z15, Z0
 	VSUBPS       Z0, Z17, Z1
@@ -731,9 +947,9 @@ one31:
 	VMOVUPS      Z0, (AX)
 	ADDQ         $+64, AX
 	SUBQ         $0x10, CX
-	JG           one31
+	JG           one42
 
-done33:
+done44:
 	VZEROUPPER
 	RET
 
@@ -928,7 +1144,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block34:
+block45:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -937,29 +1153,29 @@ block34:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum35:
+sum46:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    sum35
+	JNZ    sum46
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
 	MOVQ   n+40(FP), BX
 	CMPQ   BX, far+64(FP)
-	JG     within36
+	JG     within47
 	ADDQ   jump+72(FP), DX
 
-within36:
+within47:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again37:
+again48:
 	CMPQ    R11, $+128
-	JL      next38
+	JL      next49
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -972,7 +1188,7 @@ again37:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key39:
+key50:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
@@ -983,12 +1199,12 @@ key39:
 	PREFETCHT1 448(DX)
 	ADDQ       $+512, DX
 	SUBQ       $+512, left+96(FP)
-	JG         same40
+	JG         same51
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same40:
+same51:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
@@ -1001,7 +1217,7 @@ same40:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key39
+	JNZ          key50
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1013,11 +1229,11 @@ same40:
 	ADDQ         $+512, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again37
+	JMP          again48
 
-next38:
+next49:
 	CMPQ    R11, $+64
-	JL      next42
+	JL      next53
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1026,19 +1242,19 @@ next38:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key43:
+key54:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+96(FP)
-	JG         same44
+	JG         same55
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same44:
+same55:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
@@ -1047,7 +1263,7 @@ same44:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key43
+	JNZ          key54
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1056,71 +1272,71 @@ same44:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next42:
+next53:
 	CMPQ    R11, $+32
-	JL      next46
+	JL      next57
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key47:
+key58:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+96(FP)
-	JG         same48
+	JG         same59
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same48:
+same59:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key47
+	JNZ          key58
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+128, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next46:
+next57:
 	CMPQ    R11, $+16
-	JL      next50
+	JL      next61
 	VMOVUPS (R10), Z0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key51:
+key62:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+96(FP)
-	JG         same52
+	JG         same63
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same52:
+same63:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key51
+	JNZ          key62
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next50:
+next61:
 	TESTQ   R11, R11
-	JZ      end53
+	JZ      end64
 	XORQ    DX, DX
 	BTSQ    R11, DX
 	DECQ    DX
@@ -1130,23 +1346,23 @@ next50:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key54:
+key65:
 	VBROADCASTSS (DI), Z10
 	VMOVUPS.Z    (R8), K1, Z8
 	VFMADD231PS  Z8, Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key54
+	JNZ          key65
 	VMOVUPS      Z0, (R10)
 
-end53:
+end64:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block34
+	JG   block45
 	VZEROUPPER
 	RET
 
@@ -1161,7 +1377,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block55:
+block66:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1173,14 +1389,14 @@ block55:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum56:
+sum67:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum56
+	JNZ    sum67
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1190,18 +1406,18 @@ sum56:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within57
+	JG     within68
 	ADDQ   jump+72(FP), BX
 
-within57:
+within68:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again58:
+again69:
 	CMPQ    R13, $+64
-	JL      next59
+	JL      next70
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1224,19 +1440,19 @@ again58:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key60:
+key71:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	PREFETCHT1 128(BX)
 	PREFETCHT1 192(BX)
 	ADDQ       $+256, BX
 	SUBQ       $+256, left+96(FP)
-	JG         same61
+	JG         same72
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same61:
+same72:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VMOVUPS      128(R10), Z14
@@ -1264,7 +1480,7 @@ same61:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key60
+	JNZ          key71
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -1284,11 +1500,11 @@ same61:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again58
+	JMP          again69
 
-next59:
+next70:
 	CMPQ    R13, $+32
-	JL      next63
+	JL      next74
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1303,17 +1519,17 @@ next59:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key64:
+key75:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same65
+	JG         same76
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same65:
+same76:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1331,7 +1547,7 @@ same65:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key64
+	JNZ          key75
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1344,9 +1560,9 @@ same65:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next63:
+next74:
 	CMPQ    R13, $+16
-	JL      next67
+	JL      next78
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1357,16 +1573,16 @@ next63:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key68:
+key79:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same69
+	JG         same80
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same69:
+same80:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1375,7 +1591,7 @@ same69:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R14
-	JNZ              key68
+	JNZ              key79
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1384,9 +1600,9 @@ same69:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next67:
+next78:
 	TESTQ   R13, R13
-	JZ      end70
+	JZ      end81
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1401,7 +1617,7 @@ next67:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key71:
+key82:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1410,19 +1626,19 @@ key71:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             BX
-	JNZ              key71
+	JNZ              key82
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
 	VMOVUPS          Z19, (R8)
 
-end70:
+end81:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block55
+	JG   block66
 	VZEROUPPER
 	RET
 
@@ -1437,7 +1653,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block72:
+block83:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1453,7 +1669,7 @@ block72:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum73:
+sum84:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1464,7 +1680,7 @@ sum73:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum73
+	JNZ    sum84
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1478,18 +1694,18 @@ sum73:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within74
+	JG     within85
 	ADDQ   jump+72(FP), BX
 
-within74:
+within85:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again75:
+again86:
 	CMPQ    R13, $+32
-	JL      next76
+	JL      next87
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1514,17 +1730,17 @@ again75:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key77:
+key88:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same78
+	JG         same89
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same78:
+same89:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1554,7 +1770,7 @@ same78:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key77
+	JNZ          key88
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1574,11 +1790,11 @@ same78:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again75
+	JMP          again86
 
-next76:
+next87:
 	CMPQ    R13, $+16
-	JL      next80
+	JL      next91
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1595,16 +1811,16 @@ next76:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key81:
+key92:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same82
+	JG         same93
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same82:
+same93:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1617,7 +1833,7 @@ same82:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R15
-	JNZ              key81
+	JNZ              key92
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1630,9 +1846,9 @@ same82:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next80:
+next91:
 	TESTQ   R13, R13
-	JZ      end83
+	JZ      end94
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1653,7 +1869,7 @@ next80:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key84:
+key95:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1666,7 +1882,7 @@ key84:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             SI
-	JNZ              key84
+	JNZ              key95
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1676,13 +1892,13 @@ key84:
 	VMOVUPS          Z22, (BX)
 	VMOVUPS          Z23, (R8)(DX*4)
 
-end83:
+end94:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block72
+	JG   block83
 	VZEROUPPER
 	RET
 
@@ -1695,13 +1911,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop85:
+loop96:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop85
+	JG          loop96
 	VZEROUPPER
 	RET
