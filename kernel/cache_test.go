@@ -173,19 +173,43 @@ func TestCacheWindow(t *testing.T) {
 	require.ErrorContains(t, err, "seqs[0] keeps its tokens from 1952 on, but a query sees token 1951")
 }
 
+// Behind pages that have been let go of, rows are found as they are where none has, of all types.
+func TestCacheWindowTypes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 81))
+	const heads, dim, window, tokens = 2, 16, 70, 700
+	k, v := newTensor(r, 1, heads, tokens, dim, tight, asmtest.Normal), newTensor(r, 1, heads, tokens, dim, tight, asmtest.Normal)
+	q := newTensor(r, 1, heads, 1, dim, tight, asmtest.Normal)
+	want, got := newTensor(r, 1, heads, 1, dim, tight, asmtest.Normal), newTensor(r, 1, heads, 1, dim, tight, asmtest.Normal)
+	o := &Options{Window: &Window{window - 1, -1}, Causal: true}
+	for typ := Float32; typ <= Int8; typ++ {
+		all := newCache(t, CacheConfig{KVHeads: heads, Dim: dim, Tokens: tokens + 16, PageTokens: 16, Type: typ}).NewSequence()
+		last := newCache(t, CacheConfig{KVHeads: heads, Dim: dim, Tokens: 128, PageTokens: 16, Type: typ, Window: window}).NewSequence()
+		for i := 0; i < tokens; i += 7 {
+			for _, s := range []*Sequence{all, last} {
+				require.NoError(t, s.Append(view(k, 0, 1, 0, heads, i, 7), view(v, 0, 1, 0, heads, i, 7)))
+			}
+			require.NoError(t, all.cache.Attention(want, q, []*Sequence{all}, o))
+			require.NoError(t, last.cache.Attention(got, q, []*Sequence{last}, o))
+			asmtest.Equal(t, flat(want), flat(got), "%v: token %d", typ, i)
+		}
+	}
+}
+
 // Once their memory is there, steps of generation do not allocate.
 func TestCacheAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	r := rand.New(rand.NewPCG(3, 81))
-	for _, page := range []int{16, edge} {
-		c := newCache(t, CacheConfig{KVHeads: 2, Dim: 8, Tokens: 40 * edge, PageTokens: page, Window: 100})
-		k := newTensor(r, 1, 2, 300, 8, tight, asmtest.Normal)
+	const dim = 16
+	for i, page := range []int{16, edge, 16, 16} {
+		typ := []Type{Float32, Float32, Float16, Int8}[i]
+		c := newCache(t, CacheConfig{KVHeads: 2, Dim: dim, Tokens: 40 * edge, PageTokens: page, Window: 100, Type: typ})
+		k := newTensor(r, 1, 2, 300, dim, tight, asmtest.Normal)
 		seqs := []*Sequence{grown(t, c, k, k), grown(t, c, k, k)}
-		token := newTensor(r, 1, 2, 1, 8, tight, asmtest.Normal)
-		q, dst := newTensor(r, 2, 4, 1, 8, tight, asmtest.Normal), newTensor(r, 2, 4, 1, 8, tight, asmtest.Normal)
-		many := newTensor(r, 1, 4, 80, 8, tight, asmtest.Normal)
+		token := newTensor(r, 1, 2, 1, dim, tight, asmtest.Normal)
+		q, dst := newTensor(r, 2, 4, 1, dim, tight, asmtest.Normal), newTensor(r, 2, 4, 1, dim, tight, asmtest.Normal)
+		many := newTensor(r, 1, 4, 80, dim, tight, asmtest.Normal)
 		o, step := &Options{Workers: 1, Window: &Window{99, 0}}, &Options{Workers: 1, Window: &Window{20, 0}, QueryOffsets: []int{0, 79, 80}}
 		err := error(nil)
 		n := testing.AllocsPerRun(200, func() {
@@ -197,7 +221,7 @@ func TestCacheAllocations(t *testing.T) {
 			err = cmpError(err, seqs[0].Truncate(seqs[0].Len()-1))
 		})
 		require.NoError(t, err)
-		require.Zero(t, n, "pages of %d", page)
+		require.Zero(t, n, "%v, pages of %d", typ, page)
 	}
 }
 

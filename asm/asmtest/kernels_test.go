@@ -680,23 +680,46 @@ type storedRows struct {
 	kind         Kind
 }
 
-// testStoredRows holds keys and values of other types, of any bits, to the reference.
+// testStoredRows holds keys and values of other types, of any bits, to the reference, those that lie one behind the other and
+// those in groups.
 func testStoredRows(t *testing.T, r *rand.Rand, m *memory, impl Impl, c storedRows, what string) {
-	rows, dim, n, pad := c.rows, c.dim, c.n, tile.Pad(c.dim)
-	stride := dim + r.IntN(5)*r.IntN(2)
-	half := tile.HalfRows{Data: elements[uint16](m, (n-1)*stride+dim), Len: n, Dim: dim, Stride: stride}
+	stride := c.dim + r.IntN(5)*r.IntN(2)
+	half, octets := c.draw(r, m, c.n, stride)
+	c.test(t, r, m, impl, half, octets, what)
+	if c.n < tile.GroupRows {
+		return
+	}
+	// Groups that are read next, and rows of no group.
+	groups := r.Perm(c.n/tile.GroupRows + r.IntN(3))
+	half, octets = c.draw(r, m, len(groups)*(tile.GroupRows+1), c.dim)
+	c.n -= c.n % tile.GroupRows
+	for i := range groups {
+		groups[i] = groups[i]*(tile.GroupRows+1) + 1
+	}
+	half.Len, half.Groups, octets.Len, octets.Groups = c.n, groups, c.n, groups
+	c.test(t, r, m, impl, half, octets, fmt.Sprintf("%s groups=%v", what, groups))
+}
+
+// draw returns n rows of either size.
+func (c storedRows) draw(r *rand.Rand, m *memory, n, stride int) (tile.HalfRows, tile.OctetRows) {
+	half := tile.HalfRows{Data: elements[uint16](m, (n-1)*stride+c.dim), Len: n, Dim: c.dim, Stride: stride}
 	for i := range half.Data {
 		half.Data[i] = uint16(r.Uint32())
 		if c.kind < WithEdges && half.Data[i]&0x7c00 == 0x7c00 { // without NaN
 			half.Data[i] = 1
 		}
 	}
-	octets := tile.OctetRows{Data: elements[int8](m, (n-1)*stride+dim), Scales: m.vector(n), Len: n, Dim: dim, Stride: stride}
+	octets := tile.OctetRows{Data: elements[int8](m, (n-1)*stride+c.dim), Scales: m.vector(n), Len: n, Dim: c.dim, Stride: stride}
 	for i := range octets.Data {
 		octets.Data[i] = int8(r.Uint32())
 	}
 	Fill(r, octets.Scales, c.kind)
+	return half, octets
+}
 
+// test holds the kernels of some rows to the reference.
+func (c storedRows) test(t *testing.T, r *rand.Rand, m *memory, impl Impl, half tile.HalfRows, octets tile.OctetRows, what string) {
+	rows, dim, n, pad, stride := c.rows, c.dim, c.n, tile.Pad(c.dim), half.Stride
 	if n >= tile.StoredRows {
 		q := m.matrix(r, dim, rows, c.kind)
 		s1, s2 := make([]float32, rows*tile.Keys), m.vector((rows-1)*tile.Keys+n)

@@ -83,10 +83,13 @@ func (p Param) mark() string {
 	switch {
 	case p.op == "":
 		return ""
-	case p.Type == rows || p.Type == rowsAt || p.Type == half || p.Type == octet:
-		mark := "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
+	case p.Type == rows || p.Type == rowsAt:
+		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
+	case p.Type == half || p.Type == octet:
+		groups := p.Name + ".Groups, " + p.Name + ".Len, "
+		mark := "race." + p.op + "Groups(" + p.Name + ".Data, " + groups + p.Name + ".Dim, " + p.Name + ".Stride)"
 		if p.Type == octet {
-			mark += "\n\trace." + p.op + "(" + p.Name + ".Scales, " + p.Name + ".Len)"
+			mark += "\n\trace." + p.op + "Groups(" + p.Name + ".Scales, " + groups + "1, 1)"
 		}
 		return mark
 	case !p.vector():

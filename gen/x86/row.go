@@ -86,7 +86,7 @@ func (g *gen) shiftEight(p eightRows, bytes int) {
 	}
 }
 
-func (g *gen) moveEight(p eightRows, by reg.GPVirtual) {
+func (g *gen) moveEight(p eightRows, by Op) {
 	for _, r := range p.pointers() {
 		g.ADDQ(by, r)
 	}
@@ -531,7 +531,17 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.MOVQ(keys, t)
 	g.MOVQ(p, pk)
 	if scaled {
+		packed := g.label("packed")
 		g.MOVQ(g.param("scales"), vk)
+		g.MOVQ(g.param("groups"), o)
+		g.TESTQ(o, o)
+		g.JZ(LabelRef(packed))
+		g.MOVQ(g.param("apart"), cols)
+		g.MOVQ(at(o, cols, 8, 0), cols)
+		g.PREFETCHT0(at(vk, cols, 4, 0))
+		g.MOVQ(mem(o, 0), cols)
+		g.LEAQ(at(vk, cols, 4, 0), vk)
+		g.Label(packed)
 		g.MOVQ(g.param("scaled"), o)
 	}
 	g.Label(sum)
@@ -559,7 +569,27 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.VMOVSS(X(r), mem(v, 4*r))
 	}
 	g.MOVQ(g.param("v"), v)
-	ahead.start(v, "n")
+	if e == nil {
+		ahead.start(v, "n")
+	} else {
+		packed, begin := g.label("packed"), g.label("begin")
+		g.MOVQ(g.param("groups"), t)
+		g.TESTQ(t, t)
+		g.JZ(LabelRef(packed))
+		g.MOVQ(g.param("apart"), o)
+		g.MOVQ(at(t, o, 8, 0), ahead.far)
+		g.IMULQ(stride, ahead.far)
+		g.ADDQ(v, ahead.far)
+		g.MOVQ(mem(t, 0), o)
+		g.IMULQ(stride, o)
+		g.ADDQ(o, v)
+		g.MOVQ(g.param("row"), t)
+		g.MOVQ(t, g.param("left"))
+		g.JMP(LabelRef(begin))
+		g.Label(packed)
+		ahead.start(v, "n")
+		g.Label(begin)
+	}
 	g.MOVQ(g.param("o"), o)
 	g.MOVQ(g.param("dim"), cols)
 	for vecs := most; vecs > 0; vecs /= 2 {
@@ -582,11 +612,25 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		chunk(1, true)
 		g.Label(end)
 	}
-	g.MOVQ(stride, t)
-	g.SHLQ(U8(4), t)
-	g.ADDQ(t, g.param("v"))
-	if scaled {
-		g.ADDQ(U8(64), g.param("scales"))
+	follow := func() {
+		g.MOVQ(stride, t)
+		g.SHLQ(U8(4), t)
+		g.ADDQ(t, g.param("v"))
+		if scaled {
+			g.ADDQ(U8(64), g.param("scales"))
+		}
+	}
+	if e == nil {
+		follow()
+	} else {
+		packed, next := g.label("packed"), g.label("next")
+		g.CMPQ(g.param("groups"), U8(0))
+		g.JE(LabelRef(packed))
+		g.ADDQ(U8(8), g.param("groups"))
+		g.JMP(LabelRef(next))
+		g.Label(packed)
+		follow()
+		g.Label(next)
 	}
 	g.ADDQ(I8(64), p)
 	g.SUBQ(U8(16), g.param("n"))

@@ -5,6 +5,8 @@ import (
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Keys of 16 and 8 bits an element are transposed as they are stored, which takes a half and a quarter of what it
@@ -12,27 +14,28 @@ import (
 func genStored(g *gen) {
 	for _, e := range storedTypes {
 		for _, rows := range []int{1, 4} {
-			name, scales, scaled, half, keys := fmt.Sprintf("rowScores%d%s", rows, e.name), "", "", "", g.lanes
+			name, scales, scaled, at, keys := fmt.Sprintf("rowScores%d%s", rows, e.name), "", "", "", g.lanes
 			if e.size == 1 {
 				scales, scaled = "scales *float32, ", "scaled *[4][16]float32, "
 			}
 			if rows == 1 {
-				half, keys = "half, ", 32
+				at, keys = "at *[6][2]int, ", tile.GroupRows*gatherGroups
 			}
 			doc := []string{
 				fmt.Sprintf("%s computes the scores of %d queries against blocks of %d keys, as", name, rows, keys),
 				"[tile.RowScores" + e.name + "]. distance, far, jump, turn, row, wrap and left are those of readAhead.",
 			}
 			if rows == 1 {
-				doc = append(doc, "A block is the 16 keys at k and the 16 keys half keys further on.")
+				doc = append(doc, "A block is groups of 16 keys, the first one at k.")
 			}
-			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride, "+half+"blocks, distance, far, jump, turn, row, wrap, left int)", doc...)
+			g.begin(name, "func(s, q *float32, k "+e.pointer+", "+scales+"w, dim, stride int, "+at+"blocks, distance, far, jump, turn, row, wrap, left int)", doc...)
 			g.storedScores(rows, e)
 			g.end()
 
 			name = fmt.Sprintf("rowValues%d", rows)
-			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+scaled+"sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
-				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"].")
+			g.begin(name+e.name, "func(o, p *float32, v "+e.pointer+", "+scales+scaled+"sum *float32, groups *int, dim, n, stride, apart, distance, far, jump, row, wrap, left int)",
+				name+e.name+" is "+name+" with values of another type, as [tile.RowValues"+e.name+"]. If groups is not nil, it has the",
+				"numbers of the first one of each 16 values; those that are so many groups apart are prefetched.")
 			g.rowValues(rows, &e)
 			g.end()
 		}
@@ -56,8 +59,8 @@ var storedTypes = []storedType{
 	{"Int8", "*int8", 1, (*gen).columnsInt8, (*gen).loadInt8},
 }
 
-// storedScores: a block is two halves of 16 keys for one query, whose chain of FMAs would be waited for otherwise, and a
-// vector of keys for four queries.
+// storedScores: a block is groups of 16 keys for one query, whose chain of FMAs would be waited for otherwise, and a vector of keys
+// for four queries.
 //
 //	V0-V8 columns as they are stored and scratch, V9 a column, V10 a broadcast of q, V11 and V16-V19 constants,
 //	V12-V15 scores, of vectors of keys or of queries
@@ -69,26 +72,24 @@ func (g *gen) storedScores(rows int, e storedType) {
 	q, n, t := g.GP64(), g.GP64(), g.GP64()
 	keys := g.eightRows(stride)
 	block, step := g.label("block"), g.label("step")
-	vectors := 1 // of keys
-	var jump reg.GPVirtual
+	vectors := 1            // of keys
+	var where reg.GPVirtual // the groups are
 	if rows == 1 {
-		vectors = 32 / g.lanes
-		jump = g.ptr("half") // from the last 8 keys of the first half to the first 8 of the second
-		g.SUBQ(U8(8), jump)
-		g.IMULQ(stride, jump)
+		vectors = gatherGroups * tile.GroupRows / g.lanes
+		where = g.ptr("at")
 	}
+	part := func(field, i int) Mem { return mem(where, 8*(gatherGroups*field+i)) }
+	groups := vectors * g.lanes / tile.GroupRows
 	eights := vectors * g.lanes / 8 // of keys of a block
-	back := g.GP64()                // from the last 8 keys to the next 16 bytes of the first ones
-	if eights > 1 {
-		g.MOVQ(stride, back)
-		g.IMUL3Q(I8(-8*(eights-1)), back, back)
-		if rows == 1 {
-			g.SUBQ(jump, back)
-			g.advance(back, stride, 8)
-		}
-		g.ADDQ(U8(16), back)
+	var back Op                     // leads from the last 8 keys to the next 16 bytes of the first ones
+	if rows == 1 {
+		back = part(gatherJump, groups-1)
 	} else {
-		g.MOVQ(U32(16), back)
+		t := g.GP64()
+		g.MOVQ(stride, t)
+		g.IMUL3Q(I8(-8*(eights-1)), t, t)
+		g.ADDQ(U8(16), t)
+		back = t
 	}
 	if e.name == "BFloat16" {
 		g.VPBROADCASTD(g.words("upper", 0xffff0000), g.V(11))
@@ -105,6 +106,14 @@ func (g *gen) storedScores(rows int, e storedType) {
 	ahead := g.startAhead(n, stride, t, 8*eights, 1)
 	ahead.nearer = g.PREFETCHT0
 	g.pointEight(keys, n)
+	if e.size == 1 && rows == 1 {
+		g.MOVQ(g.param("scales"), q)
+		for i := range groups {
+			g.MOVQ(part(gatherAhead, i), n)
+			g.PREFETCHT0(at(q, n, 1, 0))
+		}
+		g.MOVQ(g.param("q"), q)
+	}
 	for i := range max(vectors, rows) {
 		g.zero(g.V(12 + i))
 	}
@@ -114,8 +123,8 @@ func (g *gen) storedScores(rows int, e storedType) {
 	eight := func() func(row int) Mem {
 		switch {
 		case given == 0:
-		case rows == 1 && given == eights/2:
-			g.moveEight(keys, jump)
+		case rows == 1 && given%2 == 0:
+			g.moveEight(keys, part(gatherJump, given/2-1))
 		default:
 			for _, p := range keys.pointers() {
 				g.advance(p, stride, 8)
@@ -147,9 +156,14 @@ func (g *gen) storedScores(rows int, e storedType) {
 		if i == vectors-1 {
 			g.MOVQ(t, q)
 		}
-	}
-	for range max(1, eights/2) {
-		ahead.next(min(256, 128*eights))
+		switch last := (i+1)*g.lanes/tile.GroupRows - 1; { // group that is whole
+		case rows > 1:
+			ahead.next(128 * eights)
+		case (i+1)*g.lanes%tile.GroupRows == 0:
+			ahead.next(256)
+			g.ADDQ(part(gatherNear, last), ahead.near)
+			g.ADDQ(part(gatherFar, last), ahead.far)
+		}
 	}
 	g.moveEight(keys, back)
 	g.SUBQ(U8(columns), n)
@@ -157,13 +171,10 @@ func (g *gen) storedScores(rows int, e storedType) {
 	if e.size == 1 {
 		g.MOVQ(g.param("scales"), q)
 		if rows == 1 {
-			g.MOVQ(g.param("half"), t)
 			for i := range vectors {
-				scales := mem(q, g.w()*i)
-				if to := i - vectors/2; to >= 0 {
-					scales = at(q, t, 4, g.w()*to)
-				}
-				g.VMULPS(scales, g.V(12+i), g.V(12+i))
+				group, column := i*g.lanes/tile.GroupRows, i*g.lanes%tile.GroupRows
+				g.MOVQ(part(gatherScale, group), t)
+				g.VMULPS(at(q, t, 1, 4*column), g.V(12+i), g.V(12+i))
 			}
 		} else {
 			for r := range rows {
@@ -173,13 +184,10 @@ func (g *gen) storedScores(rows int, e storedType) {
 	}
 	g.MOVQ(g.param("s"), q)
 	if rows == 1 {
-		g.MOVQ(g.param("half"), t)
 		for i := range vectors {
-			if to := i - vectors/2; to >= 0 {
-				g.VMOVUPS(g.V(12+i), at(q, t, 4, g.w()*to))
-			} else {
-				g.VMOVUPS(g.V(12+i), mem(q, g.w()*i))
-			}
+			group, column := i*g.lanes/tile.GroupRows, i*g.lanes%tile.GroupRows
+			g.MOVQ(part(gatherScore, group), t)
+			g.VMOVUPS(g.V(12+i), at(q, t, 1, 4*column))
 		}
 	} else {
 		for r := range rows {
@@ -196,6 +204,18 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
 }
+
+// gatherGroups are the groups of a block, and what a gather of the functions in front of the assembly has of each.
+const gatherGroups = 2
+
+const (
+	gatherJump = iota
+	gatherNear
+	gatherFar
+	gatherScore
+	gatherScale
+	gatherAhead
+)
 
 // readAhead prefetches rows while a block of them is computed, which are read side by side, some bytes of each in turn: in
 // that the hardware does not recognise the stream that they are. It does in prefetches row by row, the distance, in bytes,

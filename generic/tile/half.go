@@ -9,7 +9,8 @@ import "math"
 type HalfRows struct {
 	Data             []uint16
 	Len, Dim, Stride int
-	Next             int // where what is read behind the last rows begins, as seen from the first, or anything: it is prefetched
+	Groups           []int // of rows that lie apart, instead of one behind the other from the first of Data on: see Group
+	Next             int   // where what is read behind the last rows begins, as seen from the first, or anything: it is prefetched
 }
 
 // OctetRows are [Rows] of 8 bits an element, with a scale for each row.
@@ -17,7 +18,24 @@ type OctetRows struct {
 	Data             []int8
 	Scales           []float32
 	Len, Dim, Stride int
-	Next             int // as in HalfRows
+	Groups           []int // as in HalfRows
+	Next             int   // as in HalfRows
+}
+
+// GroupRows are the rows of a group: where rows lie apart, Groups has the number in Data of the first one of each, and Len is a
+// multiple. Groups that are more than those of Len are read next: they are prefetched.
+const GroupRows = 16
+
+// Group returns group i of rows that lie apart; the one that is so many groups ahead is next.
+func (r HalfRows) Group(i, ahead int) HalfRows {
+	row, next := r.Groups[i], r.Groups[min(i+ahead, len(r.Groups)-1)]
+	return HalfRows{Data: r.Data[row*r.Stride:], Len: GroupRows, Dim: r.Dim, Stride: r.Stride, Next: (next - row) * r.Stride}
+}
+
+// Group is that of HalfRows.
+func (r OctetRows) Group(i, ahead int) OctetRows {
+	row, next := r.Groups[i], r.Groups[min(i+ahead, len(r.Groups)-1)]
+	return OctetRows{Data: r.Data[row*r.Stride:], Scales: r.Scales[row:], Len: GroupRows, Dim: r.Dim, Stride: r.Stride, Next: (next - row) * r.Stride}
 }
 
 // StoredRows is the least number of rows that [RowScoresFloat16] and its like take.
@@ -39,7 +57,7 @@ func RowScoresInt8(s, q []float32, w, rows int, k OctetRows) {
 	RowScores(s, q, w, rows, k.wide(), k.Next)
 	for r := range rows {
 		for j := range k.Len {
-			s[r*Keys+j] *= k.Scales[j]
+			s[r*Keys+j] *= k.Scales[row(k.Groups, j)]
 		}
 	}
 }
@@ -59,19 +77,27 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v HalfRows) {
 func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
 	wide, scaled, ignored := v.wide(), make([]float32, len(p)), make([]float32, rows)
 	for r := range rows {
-		for j, scale := range v.Scales[:v.Len] {
+		for j := range v.Len {
 			sum[r] += p[r*Keys+j]
-			scaled[r*Keys+j] = p[r*Keys+j] * scale
+			scaled[r*Keys+j] = p[r*Keys+j] * v.Scales[row(v.Groups, j)]
 		}
 	}
 	RowValues(o, scaled, ignored, rows, wide, v.Next)
+}
+
+// row returns the number in Data of row j of some.
+func row(groups []int, j int) int {
+	if groups == nil {
+		return j
+	}
+	return groups[j/GroupRows] + j%GroupRows
 }
 
 // wide returns the rows as float32.
 func (r HalfRows) wide(from func(dst []float32, src []uint16)) *Rows {
 	wide := &Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
 	for j := range r.Len {
-		from(wide.Row(j), r.Data[j*r.Stride:][:r.Dim])
+		from(wide.Row(j), r.Data[row(r.Groups, j)*r.Stride:][:r.Dim])
 	}
 	return wide
 }
@@ -80,7 +106,7 @@ func (r HalfRows) wide(from func(dst []float32, src []uint16)) *Rows {
 func (r OctetRows) wide() *Rows {
 	wide := &Rows{Data: make([]float32, r.Len*r.Dim), Len: r.Len, Dim: r.Dim, Stride: r.Dim}
 	for j := range r.Len {
-		Dequantize(wide.Row(j), r.Data[j*r.Stride:][:r.Dim], 1)
+		Dequantize(wide.Row(j), r.Data[row(r.Groups, j)*r.Stride:][:r.Dim], 1)
 	}
 	return wide
 }

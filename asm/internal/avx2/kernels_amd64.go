@@ -704,12 +704,18 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
 	if rows == 8 { // as in RowValuesFloat16
 		RowScoresFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil && rows > 1 {
+		for i := range n / tile.GroupRows {
+			RowScoresFloat16(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(2, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = PanelWidth / 2
 		var a ahead
@@ -721,21 +727,27 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		}
 		return
 	}
-	const block = 32
-	blocks, half := n/block, block/2
-	if blocks == 0 { // overlapping halves
-		blocks, half = 1, n-block/2
-	}
+	const block = gatherGroups * tile.GroupRows
+	var at gather
 	var a ahead
+	if k.Groups != nil {
+		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
+			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 2*stride)
+			rowScores1Float16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+		}
+		return
+	}
+	at.rows(n, 2*stride)
+	blocks := max(1, n/block)
 	a.keys(&run{2, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 2 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -745,12 +757,18 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
 	if rows == 8 { // as in RowValuesBFloat16
 		RowScoresBFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil && rows > 1 {
+		for i := range n / tile.GroupRows {
+			RowScoresBFloat16(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(2, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = PanelWidth / 2
 		var a ahead
@@ -762,21 +780,27 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		}
 		return
 	}
-	const block = 32
-	blocks, half := n/block, block/2
-	if blocks == 0 { // overlapping halves
-		blocks, half = 1, n-block/2
-	}
+	const block = gatherGroups * tile.GroupRows
+	var at gather
 	var a ahead
+	if k.Groups != nil {
+		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
+			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 2*stride)
+			rowScores1BFloat16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+		}
+		return
+	}
+	at.rows(n, 2*stride)
+	blocks := max(1, n/block)
 	a.keys(&run{2, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 2 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -786,13 +810,19 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
-	race.Read(k.Scales, k.Len)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Scales, k.Groups, k.Len, 1, 1)
 	if rows == 8 { // as in RowValuesInt8
 		RowScoresInt8(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil && rows > 1 {
+		for i := range n / tile.GroupRows {
+			RowScoresInt8(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(1, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = PanelWidth / 2
 		var a ahead
@@ -804,21 +834,27 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 		}
 		return
 	}
-	const block = 32
-	blocks, half := n/block, block/2
-	if blocks == 0 { // overlapping halves
-		blocks, half = 1, n-block/2
-	}
+	const block = gatherGroups * tile.GroupRows
+	var at gather
 	var a ahead
+	if k.Groups != nil {
+		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
+			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 1*stride)
+			rowScores1Int8(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], &k.Scales[row], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+		}
+		return
+	}
+	at.rows(n, 1*stride)
+	blocks := max(1, n/block)
 	a.keys(&run{1, dim, stride, block, blocks}, k.Next)
 	if n < block && stride == dim { // no more than n, again and again: a page may end there
 		a.row = 1 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, half, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, block/2, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -899,18 +935,23 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	var a ahead
-	a.values(2, dim, stride, n, v.Next)
-	if rows == 4 {
-		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	var groups *int
+	apart, a := 0, ahead{row: math.MaxInt}
+	if v.Groups != nil {
+		groups, apart = &v.Groups[0], min(groupsAhead(2, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		rowValues1Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a.values(2, dim, stride, n, v.Next)
+	}
+	if rows == 4 {
+		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1Float16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -921,18 +962,23 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesBFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
-	var a ahead
-	a.values(2, dim, stride, n, v.Next)
-	if rows == 4 {
-		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	var groups *int
+	apart, a := 0, ahead{row: math.MaxInt}
+	if v.Groups != nil {
+		groups, apart = &v.Groups[0], min(groupsAhead(2, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a.values(2, dim, stride, n, v.Next)
+	}
+	if rows == 4 {
+		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -943,20 +989,25 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
-	race.Read(v.Scales, v.Len)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Scales, v.Groups, v.Len, 1, 1)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesInt8(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	var scaled [4][16]float32 // weights of a block
-	var a ahead
-	a.values(1, dim, stride, n, v.Next)
-	if rows == 4 {
-		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	var groups *int
+	apart, a := 0, ahead{row: math.MaxInt}
+	if v.Groups != nil {
+		groups, apart = &v.Groups[0], min(groupsAhead(1, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		a.values(1, dim, stride, n, v.Next)
+	}
+	if rows == 4 {
+		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+	} else {
+		rowValues1Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	}
 }
 
@@ -1220,6 +1271,74 @@ func (a *ahead) set(r *run, bytes, step, next int) {
 
 // keys makes a that of keys, 16 KiB ahead.
 func (a *ahead) keys(r *run, next int) { a.set(r, 16<<10, min(256, 16*r.rows), next) }
+
+// groupsAhead is how many groups of rows, of elements of some bytes, are between one that is read and one that is prefetched
+// meanwhile: 16 KiB.
+func groupsAhead(size, dim int) int { return max(1, 16<<10/(tile.GroupRows*size*dim)) }
+
+// A gather is where the groups of a block of keys are, in bytes. Of each group it has what leads from its last 8 keys to the next
+// group, from the last group to the next 16 bytes of the first one; likewise what leads from what is prefetched of it, 256 bytes,
+// near and far, to the next group; where its scores and its scales are, and where the scales that are prefetched meanwhile.
+type gather [6][gatherGroups]int
+
+// gatherGroups are the groups of a block: two, as the chain of FMAs of one would be waited for. Those of four, of int8, are not faster.
+const gatherGroups = 2
+
+const (
+	gatherJump = iota
+	gatherNear
+	gatherFar
+	gatherScore
+	gatherScale
+	gatherAhead
+)
+
+// rows sets at to groups that lie one behind the other, of n keys: the last ones overlap if there are not so many.
+func (at *gather) rows(n, stride int) {
+	n = max(tile.GroupRows, min(n, gatherGroups*tile.GroupRows))
+	var rows [gatherGroups]int
+	for i := range gatherGroups {
+		rows[i] = min(i*tile.GroupRows, n-tile.GroupRows)
+		at[gatherScore][i] = 4 * rows[i]
+		at[gatherAhead][i] = 4 * tile.GroupRows * (gatherGroups + i)
+	}
+	at.lead(&rows, stride)
+}
+
+// groups sets at to the groups from number i of n on, and returns the first row of the first one. It makes a how the next ones
+// are prefetched, which are near, and far those that are two blocks, or 16 KiB, ahead.
+func (at *gather) groups(a *ahead, all []int, i, n, stride int) int {
+	last, row := len(all)-1, all[i]
+	far := i + max(2*gatherGroups, 16<<10/(tile.GroupRows*stride))
+	var rows [gatherGroups]int
+	for j := range gatherGroups {
+		k := min(i+j, n-1) - i
+		rows[j] = all[i+k]
+		at[gatherScore][j] = 4 * tile.GroupRows * k
+		at[gatherAhead][j] = 4 * (all[min(i+gatherGroups+j, last)] - row)
+		at[gatherNear][j] = (all[min(i+gatherGroups+j+1, last)]-all[min(i+gatherGroups+j, last)])*stride - 256
+		at[gatherFar][j] = (all[min(far+j+1, last)]-all[min(far+j, last)])*stride - 256
+	}
+	at.lead(&rows, stride)
+	near, beyond := all[min(i+gatherGroups, last)], all[min(far, last)]
+	at[gatherNear][gatherGroups-1] = (near - all[min(i+2*gatherGroups-1, last)]) * stride
+	at[gatherFar][gatherGroups-1] = (beyond - all[min(far+gatherGroups-1, last)]) * stride
+	a.row = math.MaxInt
+	a.jump = (beyond - row) * stride
+	a.turn = (near - row - gatherGroups*tile.GroupRows) * stride
+	return row
+}
+
+// lead sets what leads from group to group, and their scales.
+func (at *gather) lead(rows *[gatherGroups]int, stride int) {
+	for i := range gatherGroups - 1 {
+		at[gatherJump][i] = (rows[i+1] - rows[i] - tile.GroupRows/2) * stride
+	}
+	at[gatherJump][gatherGroups-1] = (rows[0]-rows[gatherGroups-1]-tile.GroupRows/2)*stride + 16
+	for i := range gatherGroups {
+		at[gatherScale][i] = 4 * (rows[i] - rows[0])
+	}
+}
 
 // values makes a that of n values, 8 KiB ahead, in blocks of 16; far counts values.
 func (a *ahead) values(size, dim, stride, n, next int) {

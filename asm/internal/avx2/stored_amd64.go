@@ -4,15 +4,16 @@ package avx2
 
 // rowScores1Float16 computes the scores of 1 queries against blocks of 32 keys, as
 // [tile.RowScoresFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
-// A block is the 16 keys at k and the 16 keys half keys further on.
+// A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16].
+// rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4Float16 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
@@ -20,22 +21,24 @@ func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int,
 //go:noescape
 func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues4Float16 is rowValues4 with values of another type, as [tile.RowValuesFloat16].
+// rowValues4Float16 is rowValues4 with values of another type, as [tile.RowValuesFloat16]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores1BFloat16 computes the scores of 1 queries against blocks of 32 keys, as
 // [tile.RowScoresBFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
-// A block is the 16 keys at k and the 16 keys half keys further on.
+// A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16].
+// rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4BFloat16 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresBFloat16]. distance, far, jump, turn, row, wrap and left are those of readAhead.
@@ -43,22 +46,24 @@ func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int
 //go:noescape
 func rowScores4BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues4BFloat16 is rowValues4 with values of another type, as [tile.RowValuesBFloat16].
+// rowValues4BFloat16 is rowValues4 with values of another type, as [tile.RowValuesBFloat16]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores1Int8 computes the scores of 1 queries against blocks of 32 keys, as
 // [tile.RowScoresInt8]. distance, far, jump, turn, row, wrap and left are those of readAhead.
-// A block is the 16 keys at k and the 16 keys half keys further on.
+// A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8].
+// rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowScores4Int8 computes the scores of 4 queries against blocks of 8 keys, as
 // [tile.RowScoresInt8]. distance, far, jump, turn, row, wrap and left are those of readAhead.
@@ -66,7 +71,8 @@ func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4
 //go:noescape
 func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
-// rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8].
+// rowValues4Int8 is rowValues4 with values of another type, as [tile.RowValuesInt8]. If groups is not nil, it has the
+// numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
 //
 //go:noescape
-func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)

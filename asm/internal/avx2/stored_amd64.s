@@ -2,40 +2,33 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
 TEXT ·rowScores1Float16(SB), NOSPLIT, $0-120
-	MOVQ   stride+40(FP), AX
-	MOVQ   w+24(FP), CX
-	SHLQ   $0x02, CX
-	SHLQ   $0x01, AX
-	MOVQ   half+48(FP), R10
-	SUBQ   $0x08, R10
-	IMULQ  AX, R10
-	MOVQ   AX, R11
-	IMUL3Q $-24, R11, R11
-	SUBQ   R10, R11
-	LEAQ   (R11)(AX*8), R11
-	ADDQ   $0x10, R11
+	MOVQ stride+40(FP), AX
+	MOVQ w+24(FP), CX
+	SHLQ $0x02, CX
+	SHLQ $0x01, AX
+	MOVQ at+48(FP), R10
 
 block1:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within4
-	ADDQ   jump+80(FP), R12
+	ADDQ   jump+80(FP), R11
 
 within4:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
 	JG   inside3
-	ADDQ turn+88(FP), R13
+	ADDQ turn+88(FP), R12
 
 inside3:
 	MOVQ    BX, DI
@@ -178,9 +171,29 @@ step2:
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	ADDQ         R10, DI
-	ADDQ         R10, R8
-	ADDQ         R10, R9
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+112(FP)
+	JG           same5
+	ADDQ         wrap+104(FP), R11
+	ADDQ         wrap+104(FP), R12
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
+
+same5:
+	ADDQ         16(R10), R12
+	ADDQ         32(R10), R11
+	ADDQ         (R10), DI
+	ADDQ         (R10), R8
+	ADDQ         (R10), R9
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -307,53 +320,40 @@ step2:
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
-	PREFETCHT1   (R12)
-	PREFETCHT0   (R13)
-	PREFETCHT1   64(R12)
-	PREFETCHT0   64(R13)
-	PREFETCHT1   128(R12)
-	PREFETCHT0   128(R13)
-	PREFETCHT1   192(R12)
-	PREFETCHT0   192(R13)
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
 	ADDQ         $+256, R12
-	ADDQ         $+256, R13
 	SUBQ         $+256, left+112(FP)
-	JG           same5
+	JG           same6
+	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
-	ADDQ         wrap+104(FP), R13
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same5:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same6
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
 same6:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
 	JG      step2
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), SI
-	VMOVUPS Y12, (DX)
-	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(SI*4)
-	VMOVUPS Y15, 32(DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Y12, (DX)(SI*1)
+	MOVQ    48(R10), SI
+	VMOVUPS Y13, 32(DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y14, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y15, 32(DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
@@ -363,49 +363,66 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-104
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
 block7:
 	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
 	MOVQ    sum+24(FP), R9
 	VMOVSS  (R9), X0
-	MOVQ    SI, DX
+	MOVQ    SI, BX
 	MOVQ    AX, DI
 
 sum8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   DX
+	DECQ   BX
 	JNZ    sum8
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within9
-	ADDQ   jump+72(FP), DX
+	MOVQ   groups+32(FP), BX
+	TESTQ  BX, BX
+	JZ     packed9
+	MOVQ   apart+64(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+96(FP), BX
+	MOVQ   BX, left+112(FP)
+	JMP    begin10
 
-within9:
-	MOVQ row+80(FP), BX
-	MOVQ BX, left+96(FP)
+packed9:
+	MOVQ R9, DX
+	ADDQ distance+72(FP), DX
+	MOVQ n+48(FP), BX
+	CMPQ BX, far+80(FP)
+	JG   within11
+	ADDQ jump+88(FP), DX
+
+within11:
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+begin10:
 	MOVQ o+0(FP), R10
-	MOVQ dim+32(FP), R11
+	MOVQ dim+40(FP), R11
 
-again10:
+again12:
 	CMPQ    R11, $+64
-	JL      next11
+	JL      next13
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -418,17 +435,17 @@ again10:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key12:
+key14:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same13
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same15
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same13:
+same15:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -449,7 +466,7 @@ same13:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key12
+	JNZ          key14
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -461,11 +478,11 @@ same13:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again10
+	JMP          again12
 
-next11:
+next13:
 	CMPQ    R11, $+32
-	JL      next15
+	JL      next17
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -474,16 +491,16 @@ next11:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key16:
+key18:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same17
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same19
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same17:
+same19:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -496,7 +513,7 @@ same17:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key16
+	JNZ          key18
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -505,25 +522,25 @@ same17:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next15:
+next17:
 	CMPQ    R11, $+16
-	JL      next19
+	JL      next21
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key20:
+key22:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+96(FP)
-	JG         same21
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same23
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same21:
+same23:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -532,48 +549,56 @@ same21:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key20
+	JNZ          key22
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next19:
+next21:
 	CMPQ    R11, $+8
-	JL      next23
+	JL      next25
 	VMOVUPS (R10), Y0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key24:
+key26:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
-	SUBQ       $+16, left+96(FP)
-	JG         same25
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+16, left+112(FP)
+	JG         same27
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same25:
+same27:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key24
+	JNZ          key26
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next23:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next25:
+	CMPQ groups+32(FP), $0x00
+	JE   packed28
+	ADDQ $0x08, groups+32(FP)
+	JMP  next29
+
+packed28:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
+
+next29:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
+	SUBQ $0x10, n+48(FP)
 	JG   block7
 	VZEROUPPER
 	RET
@@ -581,13 +606,15 @@ next23:
 // func rowScores4Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, F16C, FMA3, MMX+
 TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
-	MOVQ stride+40(FP), AX
-	MOVQ w+24(FP), CX
-	SHLQ $0x02, CX
-	SHLQ $0x01, AX
-	MOVQ $0x00000010, R10
+	MOVQ   stride+40(FP), AX
+	MOVQ   w+24(FP), CX
+	SHLQ   $0x02, CX
+	SHLQ   $0x01, AX
+	MOVQ   AX, R10
+	IMUL3Q $+0, R10, R10
+	ADDQ   $0x10, R10
 
-block26:
+block30:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -596,17 +623,17 @@ block26:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within29
+	JG     within33
 	ADDQ   jump+72(FP), R11
 
-within29:
+within33:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside28
+	JG   inside32
 	ADDQ turn+80(FP), R12
 
-inside28:
+inside32:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -621,7 +648,7 @@ inside28:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step27:
+step31:
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -743,18 +770,18 @@ step27:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same30
+	JG           same34
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same30:
+same34:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step27
+	JG      step31
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -765,25 +792,25 @@ same30:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block26
+	JNZ     block30
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, CMOV, F16C, FMA3, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-104
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block31:
+block35:
 	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+40(FP)
-	CMOVQGT n+40(FP), DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
 	MOVQ    sum+24(FP), R11
 	VMOVSS  (R11), X0
 	VMOVSS  4(R11), X1
@@ -792,35 +819,52 @@ block31:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum32:
+sum36:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum32
+	JNZ    sum36
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+56(FP), BX
-	MOVQ   n+40(FP), SI
-	CMPQ   SI, far+64(FP)
-	JG     within33
-	ADDQ   jump+72(FP), BX
+	MOVQ   groups+32(FP), R8
+	TESTQ  R8, R8
+	JZ     packed37
+	MOVQ   apart+64(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+96(FP), R8
+	MOVQ   R8, left+112(FP)
+	JMP    begin38
 
-within33:
-	MOVQ row+80(FP), SI
-	MOVQ SI, left+96(FP)
+packed37:
+	MOVQ R11, BX
+	ADDQ distance+72(FP), BX
+	MOVQ n+48(FP), SI
+	CMPQ SI, far+80(FP)
+	JG   within39
+	ADDQ jump+88(FP), BX
+
+within39:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+
+begin38:
 	MOVQ o+0(FP), R12
-	MOVQ dim+32(FP), R13
+	MOVQ dim+40(FP), R13
 
-again34:
+again40:
 	CMPQ    R13, $+16
-	JL      next35
+	JL      next41
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -835,16 +879,16 @@ again34:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key36:
+key42:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
-	SUBQ       $+32, left+96(FP)
-	JG         same37
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same43
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same37:
+same43:
 	VCVTPH2PS    (R10), Y8
 	VCVTPH2PS    16(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -862,7 +906,7 @@ same37:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key36
+	JNZ          key42
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -874,11 +918,11 @@ same37:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again34
+	JMP          again40
 
-next35:
+next41:
 	CMPQ    R13, $+8
-	JL      next39
+	JL      next45
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -888,16 +932,16 @@ next35:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key40:
+key46:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
-	SUBQ       $+16, left+96(FP)
-	JG         same41
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+16, left+112(FP)
+	JG         same47
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same41:
+same47:
 	VCVTPH2PS    (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -910,7 +954,7 @@ same41:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         DI
-	JNZ          key40
+	JNZ          key46
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -919,53 +963,54 @@ same41:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next39:
+next45:
+	CMPQ groups+32(FP), $0x00
+	JE   packed48
+	ADDQ $0x08, groups+32(FP)
+	JMP  next49
+
+packed48:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
+
+next49:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block31
+	SUBQ $0x10, n+48(FP)
+	JG   block35
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         half+48(FP), R10
-	SUBQ         $0x08, R10
-	IMULQ        AX, R10
-	MOVQ         AX, R11
-	IMUL3Q       $-24, R11, R11
-	SUBQ         R10, R11
-	LEAQ         (R11)(AX*8), R11
-	ADDQ         $0x10, R11
+	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block42:
+block50:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within45
-	ADDQ   jump+80(FP), R12
+	JG     within53
+	ADDQ   jump+80(FP), R11
 
-within45:
+within53:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside44
-	ADDQ turn+88(FP), R13
+	JG   inside52
+	ADDQ turn+88(FP), R12
 
-inside44:
+inside52:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -980,7 +1025,7 @@ inside44:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step43:
+step51:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1074,9 +1119,29 @@ step43:
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	ADDQ         R10, DI
-	ADDQ         R10, R8
-	ADDQ         R10, R9
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+112(FP)
+	JG           same54
+	ADDQ         wrap+104(FP), R11
+	ADDQ         wrap+104(FP), R12
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
+
+same54:
+	ADDQ         16(R10), R12
+	ADDQ         32(R10), R11
+	ADDQ         (R10), DI
+	ADDQ         (R10), R8
+	ADDQ         (R10), R9
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1171,108 +1236,112 @@ step43:
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
-	PREFETCHT1   (R12)
-	PREFETCHT0   (R13)
-	PREFETCHT1   64(R12)
-	PREFETCHT0   64(R13)
-	PREFETCHT1   128(R12)
-	PREFETCHT0   128(R13)
-	PREFETCHT1   192(R12)
-	PREFETCHT0   192(R13)
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
 	ADDQ         $+256, R12
-	ADDQ         $+256, R13
 	SUBQ         $+256, left+112(FP)
-	JG           same46
+	JG           same55
+	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
-	ADDQ         wrap+104(FP), R13
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same46:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same47
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
-same47:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+same55:
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step43
+	JG      step51
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), SI
-	VMOVUPS Y12, (DX)
-	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(SI*4)
-	VMOVUPS Y15, 32(DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Y12, (DX)(SI*1)
+	MOVQ    48(R10), SI
+	VMOVUPS Y13, 32(DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y14, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y15, 32(DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block42
+	JNZ     block50
 	VZEROUPPER
 	RET
 
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block48:
+block56:
 	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
 	MOVQ    sum+24(FP), R9
 	VMOVSS  (R9), X0
-	MOVQ    SI, DX
+	MOVQ    SI, BX
 	MOVQ    AX, DI
 
-sum49:
+sum57:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   DX
-	JNZ    sum49
+	DECQ   BX
+	JNZ    sum57
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within50
-	ADDQ   jump+72(FP), DX
+	MOVQ   groups+32(FP), BX
+	TESTQ  BX, BX
+	JZ     packed58
+	MOVQ   apart+64(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+96(FP), BX
+	MOVQ   BX, left+112(FP)
+	JMP    begin59
 
-within50:
-	MOVQ row+80(FP), BX
-	MOVQ BX, left+96(FP)
+packed58:
+	MOVQ R9, DX
+	ADDQ distance+72(FP), DX
+	MOVQ n+48(FP), BX
+	CMPQ BX, far+80(FP)
+	JG   within60
+	ADDQ jump+88(FP), DX
+
+within60:
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+begin59:
 	MOVQ o+0(FP), R10
-	MOVQ dim+32(FP), R11
+	MOVQ dim+40(FP), R11
 
-again51:
+again61:
 	CMPQ    R11, $+64
-	JL      next52
+	JL      next62
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1285,17 +1354,17 @@ again51:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key53:
+key63:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same54
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same64
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same54:
+same64:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1324,7 +1393,7 @@ same54:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key53
+	JNZ          key63
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1336,11 +1405,11 @@ same54:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again51
+	JMP          again61
 
-next52:
+next62:
 	CMPQ    R11, $+32
-	JL      next56
+	JL      next66
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1349,16 +1418,16 @@ next52:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key57:
+key67:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same58
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same68
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same58:
+same68:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1375,7 +1444,7 @@ same58:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key57
+	JNZ          key67
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1384,25 +1453,25 @@ same58:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next56:
+next66:
 	CMPQ    R11, $+16
-	JL      next60
+	JL      next70
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key61:
+key71:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+96(FP)
-	JG         same62
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same72
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same62:
+same72:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1413,30 +1482,30 @@ same62:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key61
+	JNZ          key71
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next60:
+next70:
 	CMPQ    R11, $+8
-	JL      next64
+	JL      next74
 	VMOVUPS (R10), Y0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key65:
+key75:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
-	SUBQ       $+16, left+96(FP)
-	JG         same66
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+16, left+112(FP)
+	JG         same76
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same66:
+same76:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1444,19 +1513,27 @@ same66:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key65
+	JNZ          key75
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next64:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next74:
+	CMPQ groups+32(FP), $0x00
+	JE   packed77
+	ADDQ $0x08, groups+32(FP)
+	JMP  next78
+
+packed77:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
+
+next78:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block48
+	SUBQ $0x10, n+48(FP)
+	JG   block56
 	VZEROUPPER
 	RET
 
@@ -1467,10 +1544,12 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         $0x00000010, R10
+	MOVQ         AX, R10
+	IMUL3Q       $+0, R10, R10
+	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block67:
+block79:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -1479,17 +1558,17 @@ block67:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within70
+	JG     within82
 	ADDQ   jump+72(FP), R11
 
-within70:
+within82:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside69
+	JG   inside81
 	ADDQ turn+80(FP), R12
 
-inside69:
+inside81:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1504,7 +1583,7 @@ inside69:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step68:
+step80:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1610,18 +1689,18 @@ step68:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same71
+	JG           same83
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same71:
+same83:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step68
+	JG      step80
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -1632,25 +1711,25 @@ same71:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block67
+	JNZ     block79
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block72:
+block84:
 	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+40(FP)
-	CMOVQGT n+40(FP), DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
 	MOVQ    sum+24(FP), R11
 	VMOVSS  (R11), X0
 	VMOVSS  4(R11), X1
@@ -1659,35 +1738,52 @@ block72:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum73:
+sum85:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum73
+	JNZ    sum85
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+56(FP), BX
-	MOVQ   n+40(FP), SI
-	CMPQ   SI, far+64(FP)
-	JG     within74
-	ADDQ   jump+72(FP), BX
+	MOVQ   groups+32(FP), R8
+	TESTQ  R8, R8
+	JZ     packed86
+	MOVQ   apart+64(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+96(FP), R8
+	MOVQ   R8, left+112(FP)
+	JMP    begin87
 
-within74:
-	MOVQ row+80(FP), SI
-	MOVQ SI, left+96(FP)
+packed86:
+	MOVQ R11, BX
+	ADDQ distance+72(FP), BX
+	MOVQ n+48(FP), SI
+	CMPQ SI, far+80(FP)
+	JG   within88
+	ADDQ jump+88(FP), BX
+
+within88:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+
+begin87:
 	MOVQ o+0(FP), R12
-	MOVQ dim+32(FP), R13
+	MOVQ dim+40(FP), R13
 
-again75:
+again89:
 	CMPQ    R13, $+16
-	JL      next76
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1702,16 +1798,16 @@ again75:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key77:
+key91:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
-	SUBQ       $+32, left+96(FP)
-	JG         same78
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same92
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same78:
+same92:
 	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VPMOVZXWD    16(R10), Y9
@@ -1731,7 +1827,7 @@ same78:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key77
+	JNZ          key91
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1743,11 +1839,11 @@ same78:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again75
+	JMP          again89
 
-next76:
+next90:
 	CMPQ    R13, $+8
-	JL      next80
+	JL      next94
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1757,16 +1853,16 @@ next76:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key81:
+key95:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
-	SUBQ       $+16, left+96(FP)
-	JG         same82
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+16, left+112(FP)
+	JG         same96
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same82:
+same96:
 	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VBROADCASTSS (R9), Y10
@@ -1780,7 +1876,7 @@ same82:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         DI
-	JNZ          key81
+	JNZ          key95
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1789,66 +1885,73 @@ same82:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next80:
+next94:
+	CMPQ groups+32(FP), $0x00
+	JE   packed97
+	ADDQ $0x08, groups+32(FP)
+	JMP  next98
+
+packed97:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
+
+next98:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block72
+	SUBQ $0x10, n+48(FP)
+	JG   block84
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
-	MOVQ   stride+48(FP), AX
-	MOVQ   w+32(FP), CX
-	SHLQ   $0x02, CX
-	MOVQ   half+56(FP), R10
-	SUBQ   $0x08, R10
-	IMULQ  AX, R10
-	MOVQ   AX, R11
-	IMUL3Q $-24, R11, R11
-	SUBQ   R10, R11
-	LEAQ   (R11)(AX*8), R11
-	ADDQ   $0x10, R11
+	MOVQ stride+48(FP), AX
+	MOVQ w+32(FP), CX
+	SHLQ $0x02, CX
+	MOVQ at+56(FP), R10
 
-block83:
+block99:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+72(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within86
-	ADDQ   jump+88(FP), R12
+	JG     within102
+	ADDQ   jump+88(FP), R11
 
-within86:
+within102:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside85
-	ADDQ turn+96(FP), R13
+	JG   inside101
+	ADDQ turn+96(FP), R12
 
-inside85:
-	MOVQ    BX, DI
-	MOVQ    BX, R8
-	LEAQ    (R8)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    R8, R9
-	LEAQ    (R9)(AX*2), R9
-	ADDQ    AX, R9
-	VXORPS  Y12, Y12, Y12
-	VXORPS  Y13, Y13, Y13
-	VXORPS  Y14, Y14, Y14
-	VXORPS  Y15, Y15, Y15
-	MOVQ    dim+40(FP), BX
-	PCALIGN $0x20
+inside101:
+	MOVQ       BX, DI
+	MOVQ       BX, R8
+	LEAQ       (R8)(AX*2), R8
+	ADDQ       AX, R8
+	MOVQ       R8, R9
+	LEAQ       (R9)(AX*2), R9
+	ADDQ       AX, R9
+	MOVQ       scales+24(FP), DX
+	MOVQ       80(R10), BX
+	PREFETCHT0 (DX)(BX*1)
+	MOVQ       88(R10), BX
+	PREFETCHT0 (DX)(BX*1)
+	MOVQ       q+8(FP), DX
+	VXORPS     Y12, Y12, Y12
+	VXORPS     Y13, Y13, Y13
+	VXORPS     Y14, Y14, Y14
+	VXORPS     Y15, Y15, Y15
+	MOVQ       dim+40(FP), BX
+	PCALIGN    $0x20
 
-step84:
+step100:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2070,9 +2173,29 @@ step84:
 	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
-	ADDQ         R10, DI
-	ADDQ         R10, R8
-	ADDQ         R10, R9
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+120(FP)
+	JG           same103
+	ADDQ         wrap+112(FP), R11
+	ADDQ         wrap+112(FP), R12
+	MOVQ         row+104(FP), SI
+	MOVQ         SI, left+120(FP)
+
+same103:
+	ADDQ         16(R10), R12
+	ADDQ         32(R10), R11
+	ADDQ         (R10), DI
+	ADDQ         (R10), R8
+	ADDQ         (R10), R9
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2295,66 +2418,56 @@ step84:
 	VFMADD231PS  Y10, Y9, Y15
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
-	PREFETCHT1   (R12)
-	PREFETCHT0   (R13)
-	PREFETCHT1   64(R12)
-	PREFETCHT0   64(R13)
-	PREFETCHT1   128(R12)
-	PREFETCHT0   128(R13)
-	PREFETCHT1   192(R12)
-	PREFETCHT0   192(R13)
+	PREFETCHT1   (R11)
+	PREFETCHT0   (R12)
+	PREFETCHT1   64(R11)
+	PREFETCHT0   64(R12)
+	PREFETCHT1   128(R11)
+	PREFETCHT0   128(R12)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
 	ADDQ         $+256, R12
-	ADDQ         $+256, R13
 	SUBQ         $+256, left+120(FP)
-	JG           same87
+	JG           same104
+	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
-	ADDQ         wrap+112(FP), R13
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same87:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+120(FP)
-	JG         same88
-	ADDQ       wrap+112(FP), R12
-	ADDQ       wrap+112(FP), R13
-	MOVQ       row+104(FP), SI
-	MOVQ       SI, left+120(FP)
-
-same88:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+same104:
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step84
+	JG      step100
 	MOVQ    scales+24(FP), DX
-	MOVQ    half+56(FP), SI
-	VMULPS  (DX), Y12, Y12
-	VMULPS  32(DX), Y13, Y13
-	VMULPS  (DX)(SI*4), Y14, Y14
-	VMULPS  32(DX)(SI*4), Y15, Y15
+	MOVQ    64(R10), SI
+	VMULPS  (DX)(SI*1), Y12, Y12
+	MOVQ    64(R10), SI
+	VMULPS  32(DX)(SI*1), Y13, Y13
+	MOVQ    72(R10), SI
+	VMULPS  (DX)(SI*1), Y14, Y14
+	MOVQ    72(R10), SI
+	VMULPS  32(DX)(SI*1), Y15, Y15
 	MOVQ    s+0(FP), DX
-	MOVQ    half+56(FP), SI
-	VMOVUPS Y12, (DX)
-	VMOVUPS Y13, 32(DX)
-	VMOVUPS Y14, (DX)(SI*4)
-	VMOVUPS Y15, 32(DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Y12, (DX)(SI*1)
+	MOVQ    48(R10), SI
+	VMOVUPS Y13, 32(DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y14, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Y15, 32(DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	ADDQ    $+128, scales+24(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block83
+	JNZ     block99
 	VZEROUPPER
 	RET
 
@@ -2398,28 +2511,38 @@ DATA splat47008000<>+24(SB)/4, $0x47008000
 DATA splat47008000<>+28(SB)/4, $0x47008000
 GLOBL splat47008000<>(SB), RODATA|NOPTR, $32
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-120
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	MOVQ p+8(FP), AX
-	MOVQ stride+64(FP), CX
-	MOVQ dim+48(FP), DX
+	MOVQ stride+72(FP), CX
+	MOVQ dim+56(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block89:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+56(FP)
-	CMOVQGT n+56(FP), SI
-	MOVQ    sum+40(FP), R9
-	VMOVSS  (R9), X0
-	MOVQ    SI, DX
-	MOVQ    AX, DI
-	MOVQ    scales+24(FP), R8
-	MOVQ    scaled+32(FP), R10
+block105:
+	MOVQ       $0x00000010, SI
+	CMPQ       SI, n+64(FP)
+	CMOVQGT    n+64(FP), SI
+	MOVQ       sum+40(FP), R9
+	VMOVSS     (R9), X0
+	MOVQ       SI, BX
+	MOVQ       AX, DI
+	MOVQ       scales+24(FP), R8
+	MOVQ       groups+48(FP), R10
+	TESTQ      R10, R10
+	JZ         packed107
+	MOVQ       apart+80(FP), R11
+	MOVQ       (R10)(R11*8), R11
+	PREFETCHT0 (R8)(R11*4)
+	MOVQ       (R10), R11
+	LEAQ       (R8)(R11*4), R8
 
-sum90:
+packed107:
+	MOVQ scaled+32(FP), R10
+
+sum106:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VMOVSS (DI), X8
@@ -2428,26 +2551,43 @@ sum90:
 	VMOVSS X8, (R10)
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
-	DECQ   DX
-	JNZ    sum90
+	DECQ   BX
+	JNZ    sum106
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+72(FP), DX
-	MOVQ   n+56(FP), BX
-	CMPQ   BX, far+80(FP)
-	JG     within91
-	ADDQ   jump+88(FP), DX
+	MOVQ   groups+48(FP), BX
+	TESTQ  BX, BX
+	JZ     packed108
+	MOVQ   apart+80(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+112(FP), BX
+	MOVQ   BX, left+128(FP)
+	JMP    begin109
 
-within91:
-	MOVQ row+96(FP), BX
-	MOVQ BX, left+112(FP)
+packed108:
+	MOVQ R9, DX
+	ADDQ distance+88(FP), DX
+	MOVQ n+64(FP), BX
+	CMPQ BX, far+96(FP)
+	JG   within110
+	ADDQ jump+104(FP), DX
+
+within110:
+	MOVQ row+112(FP), BX
+	MOVQ BX, left+128(FP)
+
+begin109:
 	MOVQ o+0(FP), R10
-	MOVQ dim+48(FP), R11
+	MOVQ dim+56(FP), R11
 
-again92:
+again111:
 	CMPQ    R11, $+64
-	JL      next93
+	JL      next112
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2460,16 +2600,16 @@ again92:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key94:
+key113:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same95
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+64, left+128(FP)
+	JG         same114
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same95:
+same114:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2498,7 +2638,7 @@ same95:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key94
+	JNZ          key113
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2510,11 +2650,11 @@ same95:
 	ADDQ         $+64, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again92
+	JMP          again111
 
-next93:
+next112:
 	CMPQ    R11, $+32
-	JL      next97
+	JL      next116
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2523,16 +2663,16 @@ next93:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key98:
+key117:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same99
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+32, left+128(FP)
+	JG         same118
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same99:
+same118:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2549,7 +2689,7 @@ same99:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key98
+	JNZ          key117
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2558,25 +2698,25 @@ same99:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next97:
+next116:
 	CMPQ    R11, $+16
-	JL      next101
+	JL      next120
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key102:
+key121:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
-	SUBQ       $+16, left+112(FP)
-	JG         same103
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+16, left+128(FP)
+	JG         same122
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same103:
+same122:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2587,30 +2727,30 @@ same103:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key102
+	JNZ          key121
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next101:
+next120:
 	CMPQ    R11, $+8
-	JL      next105
+	JL      next124
 	VMOVUPS (R10), Y0
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key106:
+key125:
 	PREFETCHT1 (DX)
 	ADDQ       $+8, DX
-	SUBQ       $+8, left+112(FP)
-	JG         same107
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+8, left+128(FP)
+	JG         same126
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same107:
+same126:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2618,32 +2758,42 @@ same107:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key106
+	JNZ          key125
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+8, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next105:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next124:
+	CMPQ groups+48(FP), $0x00
+	JE   packed127
+	ADDQ $0x08, groups+48(FP)
+	JMP  next128
+
+packed127:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
+
+next128:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+56(FP)
-	JG   block89
+	SUBQ $0x10, n+64(FP)
+	JG   block105
 	VZEROUPPER
 	RET
 
 // func rowScores4Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
-	MOVQ stride+48(FP), AX
-	MOVQ w+32(FP), CX
-	SHLQ $0x02, CX
-	MOVQ $0x00000010, R10
+	MOVQ   stride+48(FP), AX
+	MOVQ   w+32(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   AX, R10
+	IMUL3Q $+0, R10, R10
+	ADDQ   $0x10, R10
 
-block108:
+block129:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -2652,17 +2802,17 @@ block108:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within111
+	JG     within132
 	ADDQ   jump+80(FP), R11
 
-within111:
+within132:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside110
+	JG   inside131
 	ADDQ turn+88(FP), R12
 
-inside110:
+inside131:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2677,7 +2827,7 @@ inside110:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step109:
+step130:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2899,18 +3049,18 @@ step109:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+112(FP)
-	JG           same112
+	JG           same133
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same112:
+same133:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step109
+	JG      step130
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Y12, Y12
 	VMULPS  (DX), Y13, Y13
@@ -2927,35 +3077,45 @@ same112:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block108
+	JNZ     block129
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-120
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	MOVQ p+8(FP), AX
-	MOVQ stride+64(FP), CX
-	MOVQ dim+48(FP), DX
+	MOVQ stride+72(FP), CX
+	MOVQ dim+56(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block113:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+56(FP)
-	CMOVQGT n+56(FP), DI
-	MOVQ    sum+40(FP), R11
-	VMOVSS  (R11), X0
-	VMOVSS  4(R11), X1
-	VMOVSS  8(R11), X2
-	VMOVSS  12(R11), X3
-	MOVQ    DI, R8
-	MOVQ    AX, R9
-	MOVQ    scales+24(FP), R10
-	MOVQ    scaled+32(FP), R12
+block134:
+	MOVQ       $0x00000010, DI
+	CMPQ       DI, n+64(FP)
+	CMOVQGT    n+64(FP), DI
+	MOVQ       sum+40(FP), R11
+	VMOVSS     (R11), X0
+	VMOVSS     4(R11), X1
+	VMOVSS     8(R11), X2
+	VMOVSS     12(R11), X3
+	MOVQ       DI, R8
+	MOVQ       AX, R9
+	MOVQ       scales+24(FP), R10
+	MOVQ       groups+48(FP), R12
+	TESTQ      R12, R12
+	JZ         packed136
+	MOVQ       apart+80(FP), R13
+	MOVQ       (R12)(R13*8), R13
+	PREFETCHT0 (R10)(R13*4)
+	MOVQ       (R12), R13
+	LEAQ       (R10)(R13*4), R10
 
-sum114:
+packed136:
+	MOVQ scaled+32(FP), R12
+
+sum135:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VMOVSS (R9), X8
@@ -2977,28 +3137,45 @@ sum114:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    sum114
+	JNZ    sum135
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+72(FP), BX
-	MOVQ   n+56(FP), SI
-	CMPQ   SI, far+80(FP)
-	JG     within115
-	ADDQ   jump+88(FP), BX
+	MOVQ   groups+48(FP), R8
+	TESTQ  R8, R8
+	JZ     packed137
+	MOVQ   apart+80(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+112(FP), R8
+	MOVQ   R8, left+128(FP)
+	JMP    begin138
 
-within115:
-	MOVQ row+96(FP), SI
-	MOVQ SI, left+112(FP)
+packed137:
+	MOVQ R11, BX
+	ADDQ distance+88(FP), BX
+	MOVQ n+64(FP), SI
+	CMPQ SI, far+96(FP)
+	JG   within139
+	ADDQ jump+104(FP), BX
+
+within139:
+	MOVQ row+112(FP), SI
+	MOVQ SI, left+128(FP)
+
+begin138:
 	MOVQ o+0(FP), R12
-	MOVQ dim+48(FP), R13
+	MOVQ dim+56(FP), R13
 
-again116:
+again140:
 	CMPQ    R13, $+16
-	JL      next117
+	JL      next141
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -3013,16 +3190,16 @@ again116:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key118:
+key142:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
-	SUBQ       $+16, left+112(FP)
-	JG         same119
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+16, left+128(FP)
+	JG         same143
+	ADDQ       wrap+120(FP), BX
+	MOVQ       row+112(FP), SI
+	MOVQ       SI, left+128(FP)
 
-same119:
+same143:
 	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
 	VPMOVSXBD    8(R10), Y9
@@ -3042,7 +3219,7 @@ same119:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key118
+	JNZ          key142
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -3054,11 +3231,11 @@ same119:
 	ADDQ         $+16, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again116
+	JMP          again140
 
-next117:
+next141:
 	CMPQ    R13, $+8
-	JL      next121
+	JL      next145
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -3068,16 +3245,16 @@ next117:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key122:
+key146:
 	PREFETCHT1 (BX)
 	ADDQ       $+8, BX
-	SUBQ       $+8, left+112(FP)
-	JG         same123
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+8, left+128(FP)
+	JG         same147
+	ADDQ       wrap+120(FP), BX
+	MOVQ       row+112(FP), SI
+	MOVQ       SI, left+128(FP)
 
-same123:
+same147:
 	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
 	VBROADCASTSS (R9), Y10
@@ -3091,7 +3268,7 @@ same123:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         DI
-	JNZ          key122
+	JNZ          key146
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -3100,13 +3277,21 @@ same123:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next121:
+next145:
+	CMPQ groups+48(FP), $0x00
+	JE   packed148
+	ADDQ $0x08, groups+48(FP)
+	JMP  next149
+
+packed148:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
+
+next149:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+56(FP)
-	JG   block113
+	SUBQ $0x10, n+64(FP)
+	JG   block134
 	VZEROUPPER
 	RET

@@ -2,40 +2,33 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1Float16(SB), NOSPLIT, $0-120
-	MOVQ   stride+40(FP), AX
-	MOVQ   w+24(FP), CX
-	SHLQ   $0x02, CX
-	SHLQ   $0x01, AX
-	MOVQ   half+48(FP), R10
-	SUBQ   $0x08, R10
-	IMULQ  AX, R10
-	MOVQ   AX, R11
-	IMUL3Q $-24, R11, R11
-	SUBQ   R10, R11
-	LEAQ   (R11)(AX*8), R11
-	ADDQ   $0x10, R11
+	MOVQ stride+40(FP), AX
+	MOVQ w+24(FP), CX
+	SHLQ $0x02, CX
+	SHLQ $0x01, AX
+	MOVQ at+48(FP), R10
 
 block1:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within4
-	ADDQ   jump+80(FP), R12
+	ADDQ   jump+80(FP), R11
 
 within4:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
 	JG   inside3
-	ADDQ turn+88(FP), R13
+	ADDQ turn+88(FP), R12
 
 inside3:
 	MOVQ    BX, DI
@@ -115,9 +108,29 @@ step2:
 	VCVTPH2PS        Y7, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	ADDQ             R10, DI
-	ADDQ             R10, R8
-	ADDQ             R10, R9
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+112(FP)
+	JG               same5
+	ADDQ             wrap+104(FP), R11
+	ADDQ             wrap+104(FP), R12
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
+
+same5:
+	ADDQ             16(R10), R12
+	ADDQ             32(R10), R11
+	ADDQ             (R10), DI
+	ADDQ             (R10), R8
+	ADDQ             (R10), R9
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -183,51 +196,36 @@ step2:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
-	PREFETCHT1       (R12)
-	PREFETCHT0       (R13)
-	PREFETCHT1       64(R12)
-	PREFETCHT0       64(R13)
-	PREFETCHT1       128(R12)
-	PREFETCHT0       128(R13)
-	PREFETCHT1       192(R12)
-	PREFETCHT0       192(R13)
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	ADDQ             $+256, R13
 	SUBQ             $+256, left+112(FP)
-	JG               same5
+	JG               same6
+	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
-	ADDQ             wrap+104(FP), R13
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same5:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same6
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
 same6:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
 	JG      step2
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), SI
-	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Z12, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Z13, (DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
@@ -237,49 +235,66 @@ same6:
 	VZEROUPPER
 	RET
 
-// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1Float16(SB), NOSPLIT, $0-104
+TEXT ·rowValues1Float16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
 block7:
 	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
 	MOVQ    sum+24(FP), R9
 	VMOVSS  (R9), X0
-	MOVQ    SI, DX
+	MOVQ    SI, BX
 	MOVQ    AX, DI
 
 sum8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   DX
+	DECQ   BX
 	JNZ    sum8
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within9
-	ADDQ   jump+72(FP), DX
+	MOVQ   groups+32(FP), BX
+	TESTQ  BX, BX
+	JZ     packed9
+	MOVQ   apart+64(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+96(FP), BX
+	MOVQ   BX, left+112(FP)
+	JMP    begin10
 
-within9:
-	MOVQ row+80(FP), BX
-	MOVQ BX, left+96(FP)
+packed9:
+	MOVQ R9, DX
+	ADDQ distance+72(FP), DX
+	MOVQ n+48(FP), BX
+	CMPQ BX, far+80(FP)
+	JG   within11
+	ADDQ jump+88(FP), DX
+
+within11:
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+begin10:
 	MOVQ o+0(FP), R10
-	MOVQ dim+32(FP), R11
+	MOVQ dim+40(FP), R11
 
-again10:
+again12:
 	CMPQ    R11, $+128
-	JL      next11
+	JL      next13
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -292,19 +307,19 @@ again10:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key12:
+key14:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
-	SUBQ       $+256, left+96(FP)
-	JG         same13
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+256, left+112(FP)
+	JG         same15
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same13:
+same15:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -325,7 +340,7 @@ same13:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key12
+	JNZ          key14
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -337,11 +352,11 @@ same13:
 	ADDQ         $+256, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again10
+	JMP          again12
 
-next11:
+next13:
 	CMPQ    R11, $+64
-	JL      next15
+	JL      next17
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -350,17 +365,17 @@ next11:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key16:
+key18:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same17
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same19
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same17:
+same19:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -373,7 +388,7 @@ same17:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key16
+	JNZ          key18
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -382,25 +397,25 @@ same17:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next15:
+next17:
 	CMPQ    R11, $+32
-	JL      next19
+	JL      next21
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key20:
+key22:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same21
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same23
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same21:
+same23:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -409,48 +424,56 @@ same21:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key20
+	JNZ          key22
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next19:
+next21:
 	CMPQ    R11, $+16
-	JL      next23
+	JL      next25
 	VMOVUPS (R10), Z0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key24:
+key26:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+96(FP)
-	JG         same25
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same27
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same25:
+same27:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key24
+	JNZ          key26
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next23:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next25:
+	CMPQ groups+32(FP), $0x00
+	JE   packed28
+	ADDQ $0x08, groups+32(FP)
+	JMP  next29
+
+packed28:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
+
+next29:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
+	SUBQ $0x10, n+48(FP)
 	JG   block7
 	VZEROUPPER
 	RET
@@ -466,7 +489,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block26:
+block30:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -475,17 +498,17 @@ block26:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within29
+	JG     within33
 	ADDQ   jump+72(FP), R11
 
-within29:
+within33:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside28
+	JG   inside32
 	ADDQ turn+80(FP), R12
 
-inside28:
+inside32:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -500,7 +523,7 @@ inside28:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step27:
+step31:
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -605,18 +628,18 @@ step27:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same30
+	JG               same34
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same30:
+same34:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step27
+	JG      step31
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -627,25 +650,25 @@ same30:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block26
+	JNZ     block30
 	VZEROUPPER
 	RET
 
-// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Float16(SB), NOSPLIT, $0-104
+TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block31:
+block35:
 	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+40(FP)
-	CMOVQGT n+40(FP), DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
 	MOVQ    sum+24(FP), R11
 	VMOVSS  (R11), X0
 	VMOVSS  4(R11), X1
@@ -654,35 +677,52 @@ block31:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum32:
+sum36:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum32
+	JNZ    sum36
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+56(FP), BX
-	MOVQ   n+40(FP), SI
-	CMPQ   SI, far+64(FP)
-	JG     within33
-	ADDQ   jump+72(FP), BX
+	MOVQ   groups+32(FP), R8
+	TESTQ  R8, R8
+	JZ     packed37
+	MOVQ   apart+64(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+96(FP), R8
+	MOVQ   R8, left+112(FP)
+	JMP    begin38
 
-within33:
-	MOVQ row+80(FP), SI
-	MOVQ SI, left+96(FP)
+packed37:
+	MOVQ R11, BX
+	ADDQ distance+72(FP), BX
+	MOVQ n+48(FP), SI
+	CMPQ SI, far+80(FP)
+	JG   within39
+	ADDQ jump+88(FP), BX
+
+within39:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+
+begin38:
 	MOVQ o+0(FP), R12
-	MOVQ dim+32(FP), R13
+	MOVQ dim+40(FP), R13
 
-again34:
+again40:
 	CMPQ    R13, $+64
-	JL      next35
+	JL      next41
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -705,17 +745,17 @@ again34:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key36:
+key42:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
-	SUBQ       $+128, left+96(FP)
-	JG         same37
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same43
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same37:
+same43:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VCVTPH2PS    64(R10), Z14
@@ -743,7 +783,7 @@ same37:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key36
+	JNZ          key42
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -763,11 +803,11 @@ same37:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again34
+	JMP          again40
 
-next35:
+next41:
 	CMPQ    R13, $+32
-	JL      next39
+	JL      next45
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -782,16 +822,16 @@ next35:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key40:
+key46:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
-	SUBQ       $+64, left+96(FP)
-	JG         same41
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same47
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same41:
+same47:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -809,7 +849,7 @@ same41:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key40
+	JNZ          key46
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -822,9 +862,9 @@ same41:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next39:
+next45:
 	CMPQ    R13, $+16
-	JL      next43
+	JL      next49
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -834,16 +874,16 @@ next39:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key44:
+key50:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
-	SUBQ       $+32, left+96(FP)
-	JG         same45
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same51
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same45:
+same51:
 	VCVTPH2PS        (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -852,7 +892,7 @@ same45:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key44
+	JNZ              key50
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -861,53 +901,54 @@ same45:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next43:
+next49:
+	CMPQ groups+32(FP), $0x00
+	JE   packed52
+	ADDQ $0x08, groups+32(FP)
+	JMP  next53
+
+packed52:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
+
+next53:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block31
+	SUBQ $0x10, n+48(FP)
+	JG   block35
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         stride+40(FP), AX
 	MOVQ         w+24(FP), CX
 	SHLQ         $0x02, CX
 	SHLQ         $0x01, AX
-	MOVQ         half+48(FP), R10
-	SUBQ         $0x08, R10
-	IMULQ        AX, R10
-	MOVQ         AX, R11
-	IMUL3Q       $-24, R11, R11
-	SUBQ         R10, R11
-	LEAQ         (R11)(AX*8), R11
-	ADDQ         $0x10, R11
+	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block46:
+block54:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+64(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within49
-	ADDQ   jump+80(FP), R12
+	JG     within57
+	ADDQ   jump+80(FP), R11
 
-within49:
+within57:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside48
-	ADDQ turn+88(FP), R13
+	JG   inside56
+	ADDQ turn+88(FP), R12
 
-inside48:
+inside56:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -920,7 +961,7 @@ inside48:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step47:
+step55:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -969,9 +1010,29 @@ step47:
 	VANDPS           Z11, Z3, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	ADDQ             R10, DI
-	ADDQ             R10, R8
-	ADDQ             R10, R9
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+112(FP)
+	JG               same58
+	ADDQ             wrap+104(FP), R11
+	ADDQ             wrap+104(FP), R12
+	MOVQ             row+96(FP), SI
+	MOVQ             SI, left+112(FP)
+
+same58:
+	ADDQ             16(R10), R12
+	ADDQ             32(R10), R11
+	ADDQ             (R10), DI
+	ADDQ             (R10), R8
+	ADDQ             (R10), R9
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1021,106 +1082,108 @@ step47:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
-	PREFETCHT1       (R12)
-	PREFETCHT0       (R13)
-	PREFETCHT1       64(R12)
-	PREFETCHT0       64(R13)
-	PREFETCHT1       128(R12)
-	PREFETCHT0       128(R13)
-	PREFETCHT1       192(R12)
-	PREFETCHT0       192(R13)
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	ADDQ             $+256, R13
 	SUBQ             $+256, left+112(FP)
-	JG               same50
+	JG               same59
+	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
-	ADDQ             wrap+104(FP), R13
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same50:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+112(FP)
-	JG         same51
-	ADDQ       wrap+104(FP), R12
-	ADDQ       wrap+104(FP), R13
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
-same51:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+same59:
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step47
+	JG      step55
 	MOVQ    s+0(FP), DX
-	MOVQ    half+48(FP), SI
-	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Z12, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Z13, (DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block46
+	JNZ     block54
 	VZEROUPPER
 	RET
 
 DATA upper<>+0(SB)/4, $0xffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $4
 
-// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block52:
+block60:
 	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+40(FP)
-	CMOVQGT n+40(FP), SI
+	CMPQ    SI, n+48(FP)
+	CMOVQGT n+48(FP), SI
 	MOVQ    sum+24(FP), R9
 	VMOVSS  (R9), X0
-	MOVQ    SI, DX
+	MOVQ    SI, BX
 	MOVQ    AX, DI
 
-sum53:
+sum61:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
-	DECQ   DX
-	JNZ    sum53
+	DECQ   BX
+	JNZ    sum61
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within54
-	ADDQ   jump+72(FP), DX
+	MOVQ   groups+32(FP), BX
+	TESTQ  BX, BX
+	JZ     packed62
+	MOVQ   apart+64(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+96(FP), BX
+	MOVQ   BX, left+112(FP)
+	JMP    begin63
 
-within54:
-	MOVQ row+80(FP), BX
-	MOVQ BX, left+96(FP)
+packed62:
+	MOVQ R9, DX
+	ADDQ distance+72(FP), DX
+	MOVQ n+48(FP), BX
+	CMPQ BX, far+80(FP)
+	JG   within64
+	ADDQ jump+88(FP), DX
+
+within64:
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+begin63:
 	MOVQ o+0(FP), R10
-	MOVQ dim+32(FP), R11
+	MOVQ dim+40(FP), R11
 
-again55:
+again65:
 	CMPQ    R11, $+128
-	JL      next56
+	JL      next66
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1133,19 +1196,19 @@ again55:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key57:
+key67:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
-	SUBQ       $+256, left+96(FP)
-	JG         same58
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+256, left+112(FP)
+	JG         same68
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same58:
+same68:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1174,7 +1237,7 @@ same58:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key57
+	JNZ          key67
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1186,11 +1249,11 @@ same58:
 	ADDQ         $+256, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again55
+	JMP          again65
 
-next56:
+next66:
 	CMPQ    R11, $+64
-	JL      next60
+	JL      next70
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1199,17 +1262,17 @@ next56:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key61:
+key71:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same62
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same72
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same62:
+same72:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1226,7 +1289,7 @@ same62:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key61
+	JNZ          key71
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1235,25 +1298,25 @@ same62:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next60:
+next70:
 	CMPQ    R11, $+32
-	JL      next64
+	JL      next74
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key65:
+key75:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same66
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same76
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same66:
+same76:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1264,30 +1327,30 @@ same66:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key65
+	JNZ          key75
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next64:
+next74:
 	CMPQ    R11, $+16
-	JL      next68
+	JL      next78
 	VMOVUPS (R10), Z0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key69:
+key79:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+96(FP)
-	JG         same70
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same80
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
 
-same70:
+same80:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1295,19 +1358,27 @@ same70:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key69
+	JNZ          key79
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next68:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next78:
+	CMPQ groups+32(FP), $0x00
+	JE   packed81
+	ADDQ $0x08, groups+32(FP)
+	JMP  next82
+
+packed81:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
+
+next82:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block52
+	SUBQ $0x10, n+48(FP)
+	JG   block60
 	VZEROUPPER
 	RET
 
@@ -1323,7 +1394,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block71:
+block83:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -1332,17 +1403,17 @@ block71:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within74
+	JG     within86
 	ADDQ   jump+72(FP), R11
 
-within74:
+within86:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside73
+	JG   inside85
 	ADDQ turn+80(FP), R12
 
-inside73:
+inside85:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1357,7 +1428,7 @@ inside73:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step72:
+step84:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1446,18 +1517,18 @@ step72:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same75
+	JG               same87
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same75:
+same87:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step72
+	JG      step84
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -1468,25 +1539,25 @@ same75:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block71
+	JNZ     block83
 	VZEROUPPER
 	RET
 
-// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-104
+TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	MOVQ p+8(FP), AX
-	MOVQ stride+48(FP), CX
+	MOVQ stride+56(FP), CX
 	SHLQ $0x01, CX
-	MOVQ dim+32(FP), DX
+	MOVQ dim+40(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block76:
+block88:
 	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+40(FP)
-	CMOVQGT n+40(FP), DI
+	CMPQ    DI, n+48(FP)
+	CMOVQGT n+48(FP), DI
 	MOVQ    sum+24(FP), R11
 	VMOVSS  (R11), X0
 	VMOVSS  4(R11), X1
@@ -1495,35 +1566,52 @@ block76:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum77:
+sum89:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum77
+	JNZ    sum89
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+56(FP), BX
-	MOVQ   n+40(FP), SI
-	CMPQ   SI, far+64(FP)
-	JG     within78
-	ADDQ   jump+72(FP), BX
+	MOVQ   groups+32(FP), R8
+	TESTQ  R8, R8
+	JZ     packed90
+	MOVQ   apart+64(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+96(FP), R8
+	MOVQ   R8, left+112(FP)
+	JMP    begin91
 
-within78:
-	MOVQ row+80(FP), SI
-	MOVQ SI, left+96(FP)
+packed90:
+	MOVQ R11, BX
+	ADDQ distance+72(FP), BX
+	MOVQ n+48(FP), SI
+	CMPQ SI, far+80(FP)
+	JG   within92
+	ADDQ jump+88(FP), BX
+
+within92:
+	MOVQ row+96(FP), SI
+	MOVQ SI, left+112(FP)
+
+begin91:
 	MOVQ o+0(FP), R12
-	MOVQ dim+32(FP), R13
+	MOVQ dim+40(FP), R13
 
-again79:
+again93:
 	CMPQ    R13, $+64
-	JL      next80
+	JL      next94
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1546,17 +1634,17 @@ again79:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key81:
+key95:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
-	SUBQ       $+128, left+96(FP)
-	JG         same82
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+128, left+112(FP)
+	JG         same96
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same82:
+same96:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1588,7 +1676,7 @@ same82:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key81
+	JNZ          key95
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -1608,11 +1696,11 @@ same82:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again79
+	JMP          again93
 
-next80:
+next94:
 	CMPQ    R13, $+32
-	JL      next84
+	JL      next98
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1627,16 +1715,16 @@ next80:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key85:
+key99:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
-	SUBQ       $+64, left+96(FP)
-	JG         same86
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+64, left+112(FP)
+	JG         same100
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same86:
+same100:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1656,7 +1744,7 @@ same86:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key85
+	JNZ          key99
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1669,9 +1757,9 @@ same86:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next84:
+next98:
 	CMPQ    R13, $+16
-	JL      next88
+	JL      next102
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1681,16 +1769,16 @@ next84:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key89:
+key103:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
-	SUBQ       $+32, left+96(FP)
-	JG         same90
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
+	SUBQ       $+32, left+112(FP)
+	JG         same104
+	ADDQ       wrap+104(FP), BX
+	MOVQ       row+96(FP), SI
+	MOVQ       SI, left+112(FP)
 
-same90:
+same104:
 	VPMOVZXWD        (R10), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1700,7 +1788,7 @@ same90:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key89
+	JNZ              key103
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1709,68 +1797,75 @@ same90:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next88:
+next102:
+	CMPQ groups+32(FP), $0x00
+	JE   packed105
+	ADDQ $0x08, groups+32(FP)
+	JMP  next106
+
+packed105:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
+
+next106:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+40(FP)
-	JG   block76
+	SUBQ $0x10, n+48(FP)
+	JG   block88
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	MOVQ         stride+48(FP), AX
 	MOVQ         w+32(FP), CX
 	SHLQ         $0x02, CX
-	MOVQ         half+56(FP), R10
-	SUBQ         $0x08, R10
-	IMULQ        AX, R10
-	MOVQ         AX, R11
-	IMUL3Q       $-24, R11, R11
-	SUBQ         R10, R11
-	LEAQ         (R11)(AX*8), R11
-	ADDQ         $0x10, R11
+	MOVQ         at+56(FP), R10
 	VPBROADCASTD splat000000ff<>+0(SB), Z16
 	VPBROADCASTD splat4b000080<>+0(SB), Z17
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block91:
+block107:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
-	IMUL3Q $+32, AX, R13
-	ADDQ   BX, R13
-	MOVQ   BX, R12
-	ADDQ   distance+72(FP), R12
+	IMUL3Q $+32, AX, R12
+	ADDQ   BX, R12
+	MOVQ   BX, R11
+	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within94
-	ADDQ   jump+88(FP), R12
+	JG     within110
+	ADDQ   jump+88(FP), R11
 
-within94:
+within110:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside93
-	ADDQ turn+96(FP), R13
+	JG   inside109
+	ADDQ turn+96(FP), R12
 
-inside93:
-	MOVQ    BX, DI
-	MOVQ    BX, R8
-	LEAQ    (R8)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    R8, R9
-	LEAQ    (R9)(AX*2), R9
-	ADDQ    AX, R9
-	VXORPS  Z12, Z12, Z12
-	VXORPS  Z13, Z13, Z13
-	MOVQ    dim+40(FP), BX
-	PCALIGN $0x20
+inside109:
+	MOVQ       BX, DI
+	MOVQ       BX, R8
+	LEAQ       (R8)(AX*2), R8
+	ADDQ       AX, R8
+	MOVQ       R8, R9
+	LEAQ       (R9)(AX*2), R9
+	ADDQ       AX, R9
+	MOVQ       scales+24(FP), DX
+	MOVQ       80(R10), BX
+	PREFETCHT0 (DX)(BX*1)
+	MOVQ       88(R10), BX
+	PREFETCHT0 (DX)(BX*1)
+	MOVQ       q+8(FP), DX
+	VXORPS     Z12, Z12, Z12
+	VXORPS     Z13, Z13, Z13
+	MOVQ       dim+40(FP), BX
+	PCALIGN    $0x20
 
-step92:
+step108:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1875,9 +1970,29 @@ step92:
 	VSUBPS           Z19, Z9, Z9
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
-	ADDQ             R10, DI
-	ADDQ             R10, R8
-	ADDQ             R10, R9
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
+	ADDQ             $+256, R12
+	SUBQ             $+256, left+120(FP)
+	JG               same111
+	ADDQ             wrap+112(FP), R11
+	ADDQ             wrap+112(FP), R12
+	MOVQ             row+104(FP), SI
+	MOVQ             SI, left+120(FP)
+
+same111:
+	ADDQ             16(R10), R12
+	ADDQ             32(R10), R11
+	ADDQ             (R10), DI
+	ADDQ             (R10), R8
+	ADDQ             (R10), R9
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1983,62 +2098,48 @@ step92:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
-	PREFETCHT1       (R12)
-	PREFETCHT0       (R13)
-	PREFETCHT1       64(R12)
-	PREFETCHT0       64(R13)
-	PREFETCHT1       128(R12)
-	PREFETCHT0       128(R13)
-	PREFETCHT1       192(R12)
-	PREFETCHT0       192(R13)
+	PREFETCHT1       (R11)
+	PREFETCHT0       (R12)
+	PREFETCHT1       64(R11)
+	PREFETCHT0       64(R12)
+	PREFETCHT1       128(R11)
+	PREFETCHT0       128(R12)
+	PREFETCHT1       192(R11)
+	PREFETCHT0       192(R12)
+	ADDQ             $+256, R11
 	ADDQ             $+256, R12
-	ADDQ             $+256, R13
 	SUBQ             $+256, left+120(FP)
-	JG               same95
+	JG               same112
+	ADDQ             wrap+112(FP), R11
 	ADDQ             wrap+112(FP), R12
-	ADDQ             wrap+112(FP), R13
 	MOVQ             row+104(FP), SI
 	MOVQ             SI, left+120(FP)
 
-same95:
-	PREFETCHT1 (R12)
-	PREFETCHT0 (R13)
-	PREFETCHT1 64(R12)
-	PREFETCHT0 64(R13)
-	PREFETCHT1 128(R12)
-	PREFETCHT0 128(R13)
-	PREFETCHT1 192(R12)
-	PREFETCHT0 192(R13)
-	ADDQ       $+256, R12
-	ADDQ       $+256, R13
-	SUBQ       $+256, left+120(FP)
-	JG         same96
-	ADDQ       wrap+112(FP), R12
-	ADDQ       wrap+112(FP), R13
-	MOVQ       row+104(FP), SI
-	MOVQ       SI, left+120(FP)
-
-same96:
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	ADDQ    R11, R9
+same112:
+	ADDQ    24(R10), R12
+	ADDQ    40(R10), R11
+	ADDQ    8(R10), DI
+	ADDQ    8(R10), R8
+	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step92
+	JG      step108
 	MOVQ    scales+24(FP), DX
-	MOVQ    half+56(FP), SI
-	VMULPS  (DX), Z12, Z12
-	VMULPS  (DX)(SI*4), Z13, Z13
+	MOVQ    64(R10), SI
+	VMULPS  (DX)(SI*1), Z12, Z12
+	MOVQ    72(R10), SI
+	VMULPS  (DX)(SI*1), Z13, Z13
 	MOVQ    s+0(FP), DX
-	MOVQ    half+56(FP), SI
-	VMOVUPS Z12, (DX)
-	VMOVUPS Z13, (DX)(SI*4)
+	MOVQ    48(R10), SI
+	VMOVUPS Z12, (DX)(SI*1)
+	MOVQ    56(R10), SI
+	VMOVUPS Z13, (DX)(SI*1)
 	ADDQ    $+128, s+0(FP)
 	ADDQ    $+128, scales+24(FP)
 	MOVQ    AX, SI
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block91
+	JNZ     block107
 	VZEROUPPER
 	RET
 
@@ -2114,28 +2215,38 @@ DATA splat47008000<>+56(SB)/4, $0x47008000
 DATA splat47008000<>+60(SB)/4, $0x47008000
 GLOBL splat47008000<>(SB), RODATA|NOPTR, $64
 
-// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1Int8(SB), NOSPLIT, $0-120
+TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	MOVQ p+8(FP), AX
-	MOVQ stride+64(FP), CX
-	MOVQ dim+48(FP), DX
+	MOVQ stride+72(FP), CX
+	MOVQ dim+56(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block97:
-	MOVQ    $0x00000010, SI
-	CMPQ    SI, n+56(FP)
-	CMOVQGT n+56(FP), SI
-	MOVQ    sum+40(FP), R9
-	VMOVSS  (R9), X0
-	MOVQ    SI, DX
-	MOVQ    AX, DI
-	MOVQ    scales+24(FP), R8
-	MOVQ    scaled+32(FP), R10
+block113:
+	MOVQ       $0x00000010, SI
+	CMPQ       SI, n+64(FP)
+	CMOVQGT    n+64(FP), SI
+	MOVQ       sum+40(FP), R9
+	VMOVSS     (R9), X0
+	MOVQ       SI, BX
+	MOVQ       AX, DI
+	MOVQ       scales+24(FP), R8
+	MOVQ       groups+48(FP), R10
+	TESTQ      R10, R10
+	JZ         packed115
+	MOVQ       apart+80(FP), R11
+	MOVQ       (R10)(R11*8), R11
+	PREFETCHT0 (R8)(R11*4)
+	MOVQ       (R10), R11
+	LEAQ       (R8)(R11*4), R8
 
-sum98:
+packed115:
+	MOVQ scaled+32(FP), R10
+
+sum114:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VMOVSS (DI), X8
@@ -2144,26 +2255,43 @@ sum98:
 	VMOVSS X8, (R10)
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
-	DECQ   DX
-	JNZ    sum98
+	DECQ   BX
+	JNZ    sum114
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
-	MOVQ   R9, DX
-	ADDQ   distance+72(FP), DX
-	MOVQ   n+56(FP), BX
-	CMPQ   BX, far+80(FP)
-	JG     within99
-	ADDQ   jump+88(FP), DX
+	MOVQ   groups+48(FP), BX
+	TESTQ  BX, BX
+	JZ     packed116
+	MOVQ   apart+80(FP), R10
+	MOVQ   (BX)(R10*8), DX
+	IMULQ  CX, DX
+	ADDQ   R9, DX
+	MOVQ   (BX), R10
+	IMULQ  CX, R10
+	ADDQ   R10, R9
+	MOVQ   row+112(FP), BX
+	MOVQ   BX, left+128(FP)
+	JMP    begin117
 
-within99:
-	MOVQ row+96(FP), BX
-	MOVQ BX, left+112(FP)
+packed116:
+	MOVQ R9, DX
+	ADDQ distance+88(FP), DX
+	MOVQ n+64(FP), BX
+	CMPQ BX, far+96(FP)
+	JG   within118
+	ADDQ jump+104(FP), DX
+
+within118:
+	MOVQ row+112(FP), BX
+	MOVQ BX, left+128(FP)
+
+begin117:
 	MOVQ o+0(FP), R10
-	MOVQ dim+48(FP), R11
+	MOVQ dim+56(FP), R11
 
-again100:
+again119:
 	CMPQ    R11, $+128
-	JL      next101
+	JL      next120
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -2176,17 +2304,17 @@ again100:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key102:
+key121:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
-	JG         same103
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+128, left+128(FP)
+	JG         same122
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same103:
+same122:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2215,7 +2343,7 @@ same103:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key102
+	JNZ          key121
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -2227,11 +2355,11 @@ same103:
 	ADDQ         $+128, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again100
+	JMP          again119
 
-next101:
+next120:
 	CMPQ    R11, $+64
-	JL      next105
+	JL      next124
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -2240,16 +2368,16 @@ next101:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key106:
+key125:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same107
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+64, left+128(FP)
+	JG         same126
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same107:
+same126:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2266,7 +2394,7 @@ same107:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key106
+	JNZ          key125
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -2275,25 +2403,25 @@ same107:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next105:
+next124:
 	CMPQ    R11, $+32
-	JL      next109
+	JL      next128
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key110:
+key129:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same111
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+32, left+128(FP)
+	JG         same130
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same111:
+same130:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2304,30 +2432,30 @@ same111:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key110
+	JNZ          key129
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next109:
+next128:
 	CMPQ    R11, $+16
-	JL      next113
+	JL      next132
 	VMOVUPS (R10), Z0
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key114:
+key133:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
-	SUBQ       $+16, left+112(FP)
-	JG         same115
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	SUBQ       $+16, left+128(FP)
+	JG         same134
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
 
-same115:
+same134:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2335,20 +2463,28 @@ same115:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key114
+	JNZ          key133
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next113:
-	MOVQ CX, DX
-	SHLQ $0x04, DX
-	ADDQ DX, v+16(FP)
+next132:
+	CMPQ groups+48(FP), $0x00
+	JE   packed135
+	ADDQ $0x08, groups+48(FP)
+	JMP  next136
+
+packed135:
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
+
+next136:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+56(FP)
-	JG   block97
+	SUBQ $0x10, n+64(FP)
+	JG   block113
 	VZEROUPPER
 	RET
 
@@ -2366,7 +2502,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block116:
+block137:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -2375,17 +2511,17 @@ block116:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within119
+	JG     within140
 	ADDQ   jump+80(FP), R11
 
-within119:
+within140:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside118
+	JG   inside139
 	ADDQ turn+88(FP), R12
 
-inside118:
+inside139:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2400,7 +2536,7 @@ inside118:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step117:
+step138:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -2573,18 +2709,18 @@ step117:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same120
+	JG               same141
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same120:
+same141:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step117
+	JG      step138
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Z12, Z12
 	VMULPS  (DX), Z13, Z13
@@ -2601,35 +2737,45 @@ same120:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block116
+	JNZ     block137
 	VZEROUPPER
 	RET
 
-// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues4Int8(o *float32, p *float32, v *int8, scales *float32, scaled *[4][16]float32, sum *float32, groups *int, dim int, n int, stride int, apart int, distance int, far int, jump int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues4Int8(SB), NOSPLIT, $0-120
+TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	MOVQ p+8(FP), AX
-	MOVQ stride+64(FP), CX
-	MOVQ dim+48(FP), DX
+	MOVQ stride+72(FP), CX
+	MOVQ dim+56(FP), DX
 	ADDQ $0x0f, DX
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block121:
-	MOVQ    $0x00000010, DI
-	CMPQ    DI, n+56(FP)
-	CMOVQGT n+56(FP), DI
-	MOVQ    sum+40(FP), R11
-	VMOVSS  (R11), X0
-	VMOVSS  4(R11), X1
-	VMOVSS  8(R11), X2
-	VMOVSS  12(R11), X3
-	MOVQ    DI, R8
-	MOVQ    AX, R9
-	MOVQ    scales+24(FP), R10
-	MOVQ    scaled+32(FP), R12
+block142:
+	MOVQ       $0x00000010, DI
+	CMPQ       DI, n+64(FP)
+	CMOVQGT    n+64(FP), DI
+	MOVQ       sum+40(FP), R11
+	VMOVSS     (R11), X0
+	VMOVSS     4(R11), X1
+	VMOVSS     8(R11), X2
+	VMOVSS     12(R11), X3
+	MOVQ       DI, R8
+	MOVQ       AX, R9
+	MOVQ       scales+24(FP), R10
+	MOVQ       groups+48(FP), R12
+	TESTQ      R12, R12
+	JZ         packed144
+	MOVQ       apart+80(FP), R13
+	MOVQ       (R12)(R13*8), R13
+	PREFETCHT0 (R10)(R13*4)
+	MOVQ       (R12), R13
+	LEAQ       (R10)(R13*4), R10
 
-sum122:
+packed144:
+	MOVQ scaled+32(FP), R12
+
+sum143:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VMOVSS (R9), X8
@@ -2651,28 +2797,45 @@ sum122:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    sum122
+	JNZ    sum143
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
 	VMOVSS X3, 12(R11)
 	MOVQ   v+16(FP), R11
-	MOVQ   R11, BX
-	ADDQ   distance+72(FP), BX
-	MOVQ   n+56(FP), SI
-	CMPQ   SI, far+80(FP)
-	JG     within123
-	ADDQ   jump+88(FP), BX
+	MOVQ   groups+48(FP), R8
+	TESTQ  R8, R8
+	JZ     packed145
+	MOVQ   apart+80(FP), R12
+	MOVQ   (R8)(R12*8), BX
+	IMULQ  CX, BX
+	ADDQ   R11, BX
+	MOVQ   (R8), R12
+	IMULQ  CX, R12
+	ADDQ   R12, R11
+	MOVQ   row+112(FP), R8
+	MOVQ   R8, left+128(FP)
+	JMP    begin146
 
-within123:
-	MOVQ row+96(FP), SI
-	MOVQ SI, left+112(FP)
+packed145:
+	MOVQ R11, BX
+	ADDQ distance+88(FP), BX
+	MOVQ n+64(FP), SI
+	CMPQ SI, far+96(FP)
+	JG   within147
+	ADDQ jump+104(FP), BX
+
+within147:
+	MOVQ row+112(FP), SI
+	MOVQ SI, left+128(FP)
+
+begin146:
 	MOVQ o+0(FP), R12
-	MOVQ dim+48(FP), R13
+	MOVQ dim+56(FP), R13
 
-again124:
+again148:
 	CMPQ    R13, $+64
-	JL      next125
+	JL      next149
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2695,16 +2858,16 @@ again124:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key126:
+key150:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
-	SUBQ       $+64, left+112(FP)
-	JG         same127
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+64, left+128(FP)
+	JG         same151
+	ADDQ       wrap+120(FP), BX
+	MOVQ       row+112(FP), SI
+	MOVQ       SI, left+128(FP)
 
-same127:
+same151:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -2736,7 +2899,7 @@ same127:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key126
+	JNZ          key150
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -2756,11 +2919,11 @@ same127:
 	ADDQ         $+64, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again124
+	JMP          again148
 
-next125:
+next149:
 	CMPQ    R13, $+32
-	JL      next129
+	JL      next153
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2775,16 +2938,16 @@ next125:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key130:
+key154:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
-	SUBQ       $+32, left+112(FP)
-	JG         same131
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+32, left+128(FP)
+	JG         same155
+	ADDQ       wrap+120(FP), BX
+	MOVQ       row+112(FP), SI
+	MOVQ       SI, left+128(FP)
 
-same131:
+same155:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -2804,7 +2967,7 @@ same131:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key130
+	JNZ          key154
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -2817,9 +2980,9 @@ same131:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next129:
+next153:
 	CMPQ    R13, $+16
-	JL      next133
+	JL      next157
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2829,16 +2992,16 @@ next129:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key134:
+key158:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
-	SUBQ       $+16, left+112(FP)
-	JG         same135
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
+	SUBQ       $+16, left+128(FP)
+	JG         same159
+	ADDQ       wrap+120(FP), BX
+	MOVQ       row+112(FP), SI
+	MOVQ       SI, left+128(FP)
 
-same135:
+same159:
 	VPMOVSXBD        (R10), Z12
 	VCVTDQ2PS        Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -2848,7 +3011,7 @@ same135:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key134
+	JNZ              key158
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -2857,13 +3020,21 @@ same135:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next133:
+next157:
+	CMPQ groups+48(FP), $0x00
+	JE   packed160
+	ADDQ $0x08, groups+48(FP)
+	JMP  next161
+
+packed160:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
+
+next161:
 	ADDQ $+64, AX
-	SUBQ $0x10, n+56(FP)
-	JG   block121
+	SUBQ $0x10, n+64(FP)
+	JG   block142
 	VZEROUPPER
 	RET

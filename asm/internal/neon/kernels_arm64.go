@@ -700,12 +700,18 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
 	if rows == 8 { // as in RowValuesFloat16
 		RowScoresFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowScoresFloat16(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(2, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = 8
 		var a ahead
@@ -741,12 +747,18 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
 	if rows == 8 { // as in RowValuesBFloat16
 		RowScoresBFloat16(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowScoresBFloat16(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(2, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = 8
 		var a ahead
@@ -782,13 +794,19 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	race.WriteRows(s, rows, k.Len, tile.Keys)
 	race.ReadRows(q, k.Dim, rows, w)
-	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
-	race.Read(k.Scales, k.Len)
+	race.ReadGroups(k.Data, k.Groups, k.Len, k.Dim, k.Stride)
+	race.ReadGroups(k.Scales, k.Groups, k.Len, 1, 1)
 	if rows == 8 { // as in RowValuesInt8
 		RowScoresInt8(s[4*tile.Keys:], q[4:], w, 4, k)
 		rows = 4
 	}
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if k.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowScoresInt8(s[i*tile.GroupRows:], q, w, rows, k.Group(i, groupsAhead(1, dim)))
+		}
+		return
+	}
 	if rows == 4 {
 		const block = 8
 		var a ahead
@@ -893,12 +911,18 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
+	if v.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowValuesFloat16(o, p[i*tile.GroupRows:], sum, rows, v.Group(i, 0))
+		}
+		return
+	}
 	if rows == 4 {
 		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
 	} else {
@@ -913,12 +937,18 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesBFloat16(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
+	if v.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowValuesBFloat16(o, p[i*tile.GroupRows:], sum, rows, v.Group(i, 0))
+		}
+		return
+	}
 	if rows == 4 {
 		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride)
 	} else {
@@ -933,13 +963,19 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	race.Write(o, rows*tile.Pad(v.Dim))
 	race.ReadRows(p, rows, v.Len, tile.Keys)
 	race.Write(sum, rows)
-	race.ReadRows(v.Data, v.Len, v.Dim, v.Stride)
-	race.Read(v.Scales, v.Len)
+	race.ReadGroups(v.Data, v.Groups, v.Len, v.Dim, v.Stride)
+	race.ReadGroups(v.Scales, v.Groups, v.Len, 1, 1)
 	if rows == 8 { // twice as they are stored takes less than once converted
 		RowValuesInt8(o[4*tile.Pad(v.Dim):], p[4*tile.Keys:], sum[4:], 4, v)
 		rows = 4
 	}
 	dim, n, stride := v.Dim, v.Len, v.Stride
+	if v.Groups != nil {
+		for i := range n / tile.GroupRows {
+			RowValuesInt8(o, p[i*tile.GroupRows:], sum, rows, v.Group(i, 0))
+		}
+		return
+	}
 	if rows == 4 {
 		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &sum[0], dim, n, stride)
 	} else {
@@ -1220,6 +1256,10 @@ func (a *ahead) set(r *run, bytes, step, next int) {
 
 // keys makes a that of keys, 16 KiB ahead.
 func (a *ahead) keys(r *run, next int) { a.set(r, 16<<10, min(256, 16*r.rows), next) }
+
+// groupsAhead is how many groups of rows, of elements of some bytes, are between one that is read and one that is prefetched
+// meanwhile: 16 KiB.
+func groupsAhead(size, dim int) int { return max(1, 16<<10/(tile.GroupRows*size*dim)) }
 
 // FMALoop does n steps of the most FMAs that the CPU can do and returns the flops.
 //

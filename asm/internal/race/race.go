@@ -7,6 +7,8 @@ package race
 import (
 	"runtime"
 	"unsafe"
+
+	"github.com/selfattn/attn/generic/tile"
 )
 
 // Read is a read of x[:n].
@@ -34,6 +36,17 @@ func ReadRows[T any](x []T, n, dim, stride int) {
 func WriteRows[T any](x []T, n, dim, stride int) {
 	for i := range n {
 		Write(x[i*stride:], dim)
+	}
+}
+
+// ReadGroups is ReadRows of rows that may lie apart, in groups, as those of tile.HalfRows.
+func ReadGroups[T any](x []T, groups []int, n, dim, stride int) {
+	if groups == nil {
+		ReadRows(x, n, dim, stride)
+		return
+	}
+	for i := 0; i < n; i += tile.GroupRows {
+		ReadRows(x[groups[i/tile.GroupRows]*stride:], tile.GroupRows, dim, stride)
 	}
 }
 

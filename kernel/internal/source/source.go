@@ -52,30 +52,59 @@ type Elements struct {
 // multiple.
 func (t *Stored) InPlace() bool { return t.Converted() && t.Dim%16 == 0 }
 
-// Halves sets r to the rows from number first of a sequence on, at most n, that lie one behind the other, of 16 bits an
-// element.
-func (t *Stored) Halves(r *tile.HalfRows, s *sight.Sequence, head, first, n int) {
+// Groups is memory for the numbers of groups of rows: those of a tile, and those that are read next.
+type Groups [2 * tile.Keys / tile.GroupRows]int
+
+// Halves sets r to the rows from number first of a sequence on, at most n, of 16 bits an element, that lie one behind the other
+// or, on small pages, in groups.
+func (t *Stored) Halves(r *tile.HalfRows, g *Groups, s *sight.Sequence, head, first, n int) {
 	data := t.Float16
 	if data == nil {
 		data = t.BFloat16
 	}
+	r.Dim, r.Stride, n = t.Dim, t.LenStride, t.few(n)
+	if r.Groups = t.groups(g, s, first, n); r.Groups != nil {
+		r.Data, r.Len = data[t.At(0, head, 0):], n&^(tile.GroupRows-1)
+		return
+	}
 	at, n, next := t.run(s, head, first, n)
-	r.Data, r.Len, r.Dim, r.Stride, r.Next = data[at:], n, t.Dim, t.LenStride, next-at
+	r.Data, r.Len, r.Next = data[at:], n, next-at
 }
 
 // Octets is Halves for int8.
-func (t *Stored) Octets(r *tile.OctetRows, s *sight.Sequence, head, first, n int) {
+func (t *Stored) Octets(r *tile.OctetRows, g *Groups, s *sight.Sequence, head, first, n int) {
+	r.Dim, r.Stride, n = t.Dim, t.LenStride, t.few(n)
+	if r.Groups = t.groups(g, s, first, n); r.Groups != nil {
+		at := t.At(0, head, 0)
+		r.Data, r.Scales, r.Len = t.Int8[at:], t.Scales[at/t.Dim:], n&^(tile.GroupRows-1)
+		return
+	}
 	at, n, next := t.run(s, head, first, n)
-	r.Data, r.Scales, r.Len, r.Dim, r.Stride, r.Next = t.Int8[at:], t.Scales[at/t.Dim:], n, t.Dim, t.LenStride, next-at
+	r.Data, r.Scales, r.Len, r.Next = t.Int8[at:], t.Scales[at/t.Dim:], n, next-at
+}
+
+// groups returns the numbers of the groups of n rows from number first on, and of those that are read next, or nil where these
+// are no groups, or pages not smaller than a tile.
+func (t *Stored) groups(g *Groups, s *sight.Sequence, first, n int) []int {
+	if t.Pages == nil || t.Pages.Len >= tile.Keys || n < tile.GroupRows || first%tile.GroupRows != 0 || s.Keys-first < n {
+		return nil
+	}
+	table, size := &t.Pages.Tables[s.Number], t.Pages.Len
+	groups := g[:min(len(g), (s.Keys-first+tile.GroupRows-1)/tile.GroupRows)]
+	page, i := first/size-table.First, first%size
+	for j := range groups {
+		groups[j] = int(table.Pages[page])*size + i
+		if i += tile.GroupRows; i == size {
+			page, i = page+1, 0
+		}
+	}
+	return groups
 }
 
 // run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n
 // and no more than Rows gives, and the offset of the row behind them that is to be prefetched then, if there is one.
 func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int) {
-	if n*t.Dim > manyElements {
-		n = max(16, manyElements/t.Dim&^15)
-	}
-	n = max(0, min(n, s.Keys-first))
+	n = max(0, min(t.few(n), s.Keys-first))
 	at, n = t.find(s, head, first, n)
 	ahead := max(n, t.ahead())
 	if next = at + ahead*t.LenStride; t.Pages != nil && first+ahead < s.Keys {
@@ -164,13 +193,19 @@ func (t *Stored) Copied() bool { return t.Converted() || t.Pages != nil && t.Pag
 // manyElements are the most that Rows gives, as reading more takes assembly, which is not preempted, too long.
 const manyElements = 1 << 18
 
+// few returns n, or less rows that are not too many.
+func (t *Stored) few(n int) int {
+	if n*t.Dim > manyElements {
+		return max(16, manyElements/t.Dim&^15)
+	}
+	return n
+}
+
 // Rows is that of a tensor, but only for so many rows as lie one behind the other, one at least, and of many elements for
 // a multiple of 16. Where they are to be converted these are FewRows at most, in buf, or none if that is nil. It returns
 // where the rows that are to be prefetched meanwhile begin, as seen from the first one.
 func (t *Stored) Rows(r *tile.Rows, buf []float32, s *sight.Sequence, head, first, n int) (next int) {
-	if n*t.Dim > manyElements {
-		n = max(16, manyElements/t.Dim&^15)
-	}
+	n = t.few(n)
 	if t.Pages == nil && !t.Converted() {
 		t.Tensor.Rows(r, s, head, first, n)
 		next = r.Len

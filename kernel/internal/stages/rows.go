@@ -297,13 +297,13 @@ func (w *worker) scoreInPlace(it *plan.Item, i int, q *rows, t *part, k, to int)
 	var octets tile.OctetRows
 	s, head, first := &w.sequences[it.Sequence], it.Head+i, t.first+k
 	if w.K.Int8 != nil {
-		if w.K.Octets(&octets, s, head, first, to-k); octets.Len >= tile.StoredRows {
+		if w.K.Octets(&octets, &w.groups, s, head, first, to-k); octets.Len >= tile.StoredRows {
 			asm.RowScoresInt8(scores, queries, q.width, rows, octets)
 			return octets.Len
 		}
 		return 0
 	}
-	switch w.K.Halves(&half, s, head, first, to-k); {
+	switch w.K.Halves(&half, &w.groups, s, head, first, to-k); {
 	case half.Len < tile.StoredRows:
 		return 0
 	case w.K.Float16 != nil:
@@ -447,15 +447,15 @@ func (w *worker) mixValues(s *sight.Sequence, head int, t *part, r, rows int, k 
 			}
 			asm.RowValues(mixes, weights, sum, rows, &values, next)
 		case w.V.Int8 != nil:
-			w.V.Octets(&octets, s, head, first, k.Len())
+			w.V.Octets(&octets, &w.groups, s, head, first, k.Len())
 			asm.RowValuesInt8(mixes, weights, sum, rows, octets)
 			n = octets.Len
 		case w.V.Float16 != nil:
-			w.V.Halves(&half, s, head, first, k.Len())
+			w.V.Halves(&half, &w.groups, s, head, first, k.Len())
 			asm.RowValuesFloat16(mixes, weights, sum, rows, half)
 			n = half.Len
 		default:
-			w.V.Halves(&half, s, head, first, k.Len())
+			w.V.Halves(&half, &w.groups, s, head, first, k.Len())
 			asm.RowValuesBFloat16(mixes, weights, sum, rows, half)
 			n = half.Len
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/selfattn/attn/kernel/internal/memory"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/queue"
+	"github.com/selfattn/attn/kernel/internal/source"
 )
 
 // A worker is one goroutine of a call, with its scratch memory.
@@ -34,6 +35,7 @@ type worker struct {
 	scales                 [2][tile.Keys]float32             // those that have been copied
 	scaled                 [tile.MaxRows * tile.Keys]float32 // weights of rows whose values are converted first
 
+	groups             source.Groups
 	nextTile, nextItem upcoming
 
 	tiles Tiles // that it has computed
