@@ -138,19 +138,40 @@ const (
 	lowRows  = 11
 	lowGroup = 4
 	lowBlock = 64
+	lowFull  = 512 // columns
 )
 
-// low reports whether m rows are low. AVX2, whose tiles have 6, packs b sooner.
-func low(m int) bool {
+// low reports whether m rows of n columns are low. AVX2, whose tiles have 6, packs b sooner, and the more so where its panels are
+// full, as the first tile packs those from where they are.
+func low(m, n int) bool {
 	if asm.Backend() == "avx2" {
-		return m <= 8 && m != 6
+		return m <= 5 || m <= 8 && m != 6 && (n > lowFull || n%asm.NarrowPanel != 0)
 	}
 	return m <= lowRows
 }
 
-// Up to fewColumns columns of c are computed as rows of its transpose, where these are padded to no more than
-// those of c: the long operand is read once, as panels of its rows, instead of meeting a panel of hardly any columns.
+// isPanel reports whether b lies in memory as a panel does: nothing is to be packed.
+func (p *matrixProduct) isPanel() bool {
+	return p.packed == nil && !p.transB && p.n == p.b.Stride && p.n == asm.PanelWidth(p.n)
+}
+
+// Up to fewColumns columns of c may be computed as rows of its transpose: the long operand is read once, as panels of its
+// rows, instead of meeting a panel of hardly any columns.
 const fewColumns = 8
+
+// turns reports whether the transpose takes less. As scores of queries, the columns of b, it does where these lie as the
+// kernels read them, or are few beside the rows of a, for which they are copied; else where they are padded to no more than
+// the rows of c.
+func (p *matrixProduct) turns() bool {
+	if p.packed != nil || p.n > fewColumns {
+		return false
+	}
+	rows := plan.PadRows(p.n)
+	if p.transA || p.transB || p.bias != nil {
+		return rows <= plan.PadRows(p.m)
+	}
+	return rows == p.n || rows < p.m
+}
 
 // run computes the product.
 func (p *matrixProduct) run() {
@@ -192,7 +213,7 @@ func (p *matrixProduct) turn() {
 	case p.packed != nil && p.packed.few != nil:
 		p.transB, p.transA = !p.transA, false
 		p.a, p.b, p.packed = Matrix{p.n, p.k, p.k, p.packed.few[p.from*p.k:]}, p.a, nil
-	case p.packed == nil && p.n <= fewColumns && plan.PadRows(p.n) <= plan.PadRows(p.m):
+	case p.turns():
 		p.transA, p.transB = !p.transB, !p.transA
 		p.a, p.b = p.b, p.a
 	default:
@@ -244,7 +265,7 @@ func (p *sharedProduct) Work(h *queue.Hand) {
 			p.item(buf, row, col)
 		case p.m <= fewColumns && p.transB && p.bias == nil:
 			p.scoreItem(buf, col)
-		case low(p.m) && !p.transB && !p.flip:
+		case low(p.m, p.n) && !p.transB && !p.flip && !p.isPanel():
 			p.lowItem(buf, col)
 		default:
 			p.item(buf, row, col)
@@ -293,6 +314,8 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 						b.floats = buf.b // which stays in L2
 					}
 					switch from := p.b.Data[min(first*p.b.Stride+col+j, len(p.b.Data)):]; {
+					case p.isPanel():
+						b.floats = from
 					case block > 0:
 					case p.transB:
 						packTransposed(b.floats, Matrix{p.b.Rows, k, p.b.Stride, p.b.Data[first:]}, col+j, width, &buf.offset)
@@ -435,13 +458,13 @@ func (p *matrixProduct) queries(buf *packing, rows, first, k int) ([]float32, in
 	}
 	buf.a = memory.Aligned(buf.a, k*rows)
 	clear(buf.a)
-	for r := range p.m {
-		if p.transA {
-			for t := range k {
-				buf.a[t*rows+r] = p.a.Data[(first+t)*p.a.Stride+r]
-			}
-			continue
+	if p.transA {
+		for t := range k {
+			copy(buf.a[t*rows:][:p.m], p.a.Data[(first+t)*p.a.Stride:])
 		}
+		return buf.a, rows
+	}
+	for r := range p.m {
 		for t, x := range p.a.Data[r*p.a.Stride+first:][:k] {
 			buf.a[t*rows+r] = x
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,14 @@ func TestMatMulBits(t *testing.T) {
 		for n := range fewColumns + 2 {
 			a, b, c := newMatrix(r, m, 50, page*(1+r.IntN(2)), asmtest.Normal), newMatrix(r, 50, n, n, asmtest.Normal), newMatrix(r, m, n, n, asmtest.Normal)
 			checkMatMulBits(t, c, a, b, 1)
+		}
+	}
+	for _, n := range []int{asm.NarrowPanel, 2 * asm.NarrowPanel} { // b is a panel, or two, as it lies in memory
+		for _, m := range []int{1, 5, lowRows, blockM, blockM + 1, 2*blockM + 1} {
+			for _, k := range []int{1, 30, generic.ProductTerms + 1} {
+				a, b, c := newMatrix(r, m, k, k, asmtest.Normal), newMatrix(r, k, n, n, asmtest.Normal), newMatrix(r, m, n, n+r.IntN(2), asmtest.Normal)
+				checkMatMulBits(t, c, a, b, 1+r.IntN(2))
+			}
 		}
 	}
 }
