@@ -294,6 +294,14 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 		bits[i] = all
 		gone += group
 	}
+	if group == 1 && i < some && gone < rows { // most often
+		lanes := &narrowLanes
+		if l.width > asm.NarrowPanel {
+			lanes = &wideLanes
+		}
+		m := copy(bits[i:some], lanes[before+gone:before+rows])
+		i, gone = i+m, gone+m
+	}
 	for ; i < some && gone < rows; i++ {
 		bits[i] = all &^ (1<<((before+gone)&31) - 1)
 		gone += group
@@ -307,6 +315,16 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 		}
 		come += group
 	}
+}
+
+// narrowLanes and wideLanes are the lanes of a panel from each on.
+var narrowLanes, wideLanes = lanesFrom(asm.NarrowPanel), lanesFrom(tile.MaxPanel)
+
+func lanesFrom(width int) (lanes [tile.MaxPanel]uint32) {
+	for r := range width {
+		lanes[r] = uint32(uint64(1)<<width - uint64(1)<<r)
+	}
+	return lanes
 }
 
 // Hidden returns a bit for each lane that does not see a key.
