@@ -53,6 +53,6 @@ func Explain(q, k, v Tensor, opts *Options) (Plan, error) {
 	o.arguments(&a, 0, q.Len)
 	e := stages.Explain(&a)
 	p.Path, p.Computed, p.Masked, p.Skipped = e.Plan.Path(), e.Tiles.Computed, e.Tiles.Masked, e.Tiles.Skipped
-	p.Items, p.Workers, p.Scratch = e.Plan.Items, e.Plan.Workers, 4*e.Scratch
+	p.Items, p.Workers, p.Scratch = e.Plan.Items, e.Plan.Workers, 4*e.Plan.Memory()
 	return p, nil
 }

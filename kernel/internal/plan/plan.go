@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/queue"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -53,6 +54,7 @@ type Shape struct {
 	Workers   int  // at most
 	Wide      int  // queries of the widest panel that this CPU has
 	Scalar    bool // the queries of a panel are computed one by one
+	Sinks     bool // the chain of the spans of a row begins with its sink
 }
 
 // A Plan is how a call is cut into items, which are numbered through all sequences.
@@ -65,6 +67,8 @@ type Plan struct {
 	Wide    int // queries of the widest panel
 	Shared  int // KV heads of all sequences, or 0 where no two items share the merging of a head
 	Scratch Scratch
+	States  int // elements that a worker keeps of what keys make of rows, from tile to tile and from span to span
+	Merging int // elements of that for the Shared heads
 
 	kvHeads   int
 	keyStride int // elements from one key to the next
@@ -93,7 +97,7 @@ type Scratch struct{ Queries, Outputs, Values, Keys, Scores, Mixes int }
 
 // Set makes p the plan of a call. Of what it was, the memory of its Cuts alone is left.
 func (p *Plan) Set(s *Shape) {
-	p.Cuts, p.Items, p.Shared = p.Cuts[:0], 0, 0
+	p.Cuts, p.Items, p.Shared, p.States, p.Merging = p.Cuts[:0], 0, 0, 0, 0
 	p.Group, p.Wide, p.kvHeads = s.Q.Heads/s.K.Heads, s.Wide, s.K.Heads
 	p.keyStride = s.K.LenStride
 	// A tile of a panel, and one of rows that are computed again, some of which may be scored in vain.
@@ -113,6 +117,7 @@ func (p *Plan) Set(s *Shape) {
 			p.Shared = len(s.Sequences) * s.K.Heads
 		}
 		p.Scratch.add(s, c, q, p.ScoreRows(c.RestRows))
+		p.addStates(s, c, q)
 		// Few queries are as slow as the reading of their keys: as slow as 5.
 		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
 	}
@@ -214,6 +219,26 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 		m.Mixes = max(m.Mixes, rows*tile.Pad(s.V.Dim))
 	}
 }
+
+// addStates makes room for the states of the rows of a cut: those of a span and, where spans or a sink come before it, of all.
+func (p *Plan) addStates(s *Shape, c *Cut, q *sight.Sequence) {
+	states, spans, pad := 1, q.Keys > generic.SpanKeys, tile.Pad(s.V.Dim)
+	if spans || s.Sinks {
+		states = 2
+	}
+	if c.Splits > 1 {
+		p.Merging += states * s.K.Heads * c.Rows * pad
+		return
+	}
+	panels := 0 // have their own states, but for the end of a span
+	if spans && c.RestRows < c.Rows {
+		panels = c.Together*c.ItemRows + p.Width(c.ItemRows)
+	}
+	p.States = max(p.States, (states*c.Heads*c.RestRows+panels)*pad)
+}
+
+// Memory returns how many elements the workers take together.
+func (p *Plan) Memory() int { return p.Workers*(p.Scratch.Size()+p.States) + p.Merging }
 
 // Width returns the width of the next panel for n more queries: the widest one that they fill by more
 // than half.

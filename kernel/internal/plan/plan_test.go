@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/sight"
 	"github.com/selfattn/attn/kernel/internal/source"
@@ -174,6 +175,31 @@ func TestItems(t *testing.T) {
 		}
 		require.Len(t, seen, want, name)
 		require.LessOrEqual(t, p.Workers, max(1, p.Items), name)
+	}
+}
+
+// States are kept for the rows of a worker, or for all where keys are split; twice where spans or sinks come before.
+func TestStates(t *testing.T) {
+	const heads, rows, dim = 8, 3, 20
+	pad := tile.Pad(dim)
+	for _, c := range []struct {
+		queries, workers, keys int
+		sinks                  bool
+		states, merging        int
+	}{
+		{rows, 1, tile.Keys, false, rows * pad, 0},
+		{rows, 1, tile.Keys, true, 2 * rows * pad, 0},
+		{rows, 1, generic.SpanKeys + 1, false, 2 * rows * pad, 0},
+		{rows, heads, generic.SpanKeys, false, 0, heads * rows * pad},
+		{rows, heads, generic.SpanKeys + 1, false, 0, 2 * heads * rows * pad},
+		{4 * NarrowPanel, 1, generic.SpanKeys, false, 0, 0}, // a panel has them itself
+		{4 * NarrowPanel, 1, generic.SpanKeys + 1, false, (4 + 1) * NarrowPanel * pad, 0},
+	} {
+		s := with(packed(1, heads, heads, c.queries, c.keys, dim), c.workers, NarrowPanel)
+		s.Sinks = c.sinks
+		p := New(s, nil)
+		require.Equal(t, [2]int{c.states, c.merging}, [2]int{p.States, p.Merging}, "%+v: %v", c, p)
+		require.Equal(t, p.Workers*(p.Scratch.Size()+c.states)+c.merging, p.Memory())
 	}
 }
 

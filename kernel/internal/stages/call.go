@@ -72,7 +72,7 @@ func (c *Call) begin() {
 	c.sinks = appendLog2(c.sinks[:0], a.Sinks)
 	s := plan.Shape{
 		Q: &c.Q, K: &c.K.Tensor, V: &c.V.Tensor, Copied: c.K.Copied() || c.V.Copied(), Sight: &c.Sight, Workers: queue.Workers(a.Workers),
-		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic",
+		Wide: asm.PanelWidth(tile.MaxPanel), Scalar: asm.Backend() == "generic", Sinks: a.Sinks != nil,
 	}
 	trims := a.Sinks == nil || !c.saves() // else of rows that see no key that of their sink is saved
 	if c.planned.is(a, &s, trims) {
@@ -97,7 +97,7 @@ func (c *Call) begin() {
 type shape struct {
 	known                    bool
 	trims                    bool          // sequences to the queries that may see a key
-	copied, scalar           bool          // as in plan.Shape
+	copied, scalar, sinks    bool          // as in plan.Shape
 	wide, workers            int           // likewise
 	q, k, v                  source.Tensor // without their Data
 	sight                    sight.Rule    // without its mask
@@ -110,7 +110,7 @@ func (s *shape) set(a *Arguments, p *plan.Shape, trims bool) {
 		return
 	}
 	s.known, s.trims, s.sight = true, trims, a.Sight
-	s.copied, s.scalar, s.wide, s.workers = p.Copied, p.Scalar, p.Wide, p.Workers
+	s.copied, s.scalar, s.sinks, s.wide, s.workers = p.Copied, p.Scalar, p.Sinks, p.Wide, p.Workers
 	s.q, s.k, s.v, s.first, s.queries, s.firstKey = a.Q, a.K.Tensor, a.V.Tensor, a.First, a.Queries, a.FirstKey
 	s.q.Data, s.k.Data, s.v.Data, s.sight.Mask = nil, nil, nil, sight.Mask{}
 }
@@ -119,7 +119,7 @@ func (s *shape) set(a *Arguments, p *plan.Shape, trims bool) {
 // waits for it.
 func (s *shape) is(a *Arguments, p *plan.Shape, trims bool) bool {
 	return s.known && a.Lengths.None() && s.trims == trims &&
-		s.copied == p.Copied && s.scalar == p.Scalar && s.wide == p.Wide && s.workers == p.Workers &&
+		s.copied == p.Copied && s.scalar == p.Scalar && s.sinks == p.Sinks && s.wide == p.Wide && s.workers == p.Workers &&
 		s.first == a.First && s.queries == a.Queries && s.firstKey == a.FirstKey &&
 		s.sight.Like(&a.Sight) && s.q.Like(&a.Q) && s.k.Like(&a.K.Tensor) && s.v.Like(&a.V.Tensor)
 }

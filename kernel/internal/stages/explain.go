@@ -3,7 +3,6 @@ package stages
 import (
 	"slices"
 
-	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/sight"
@@ -29,9 +28,8 @@ var Count func(Tiles)
 
 // An Explanation is what a call will do.
 type Explanation struct {
-	Plan    plan.Plan
-	Tiles   Tiles
-	Scratch int // elements of memory of all workers
+	Plan  plan.Plan
+	Tiles Tiles
 }
 
 // Explain returns that of a call. Dst is not used.
@@ -80,34 +78,13 @@ func Explain(a *Arguments) Explanation {
 			w.foresee(rows, it.Keys)
 		}
 	}
-	e := Explanation{c.plan, w.tiles, c.scratch()}
+	e := Explanation{c.plan, w.tiles}
 	e.Plan.Cuts = slices.Clone(e.Plan.Cuts)
 	e.Tiles.Skipped = total - e.Tiles.Computed
 	w.tiles = Tiles{}
 	w.leave()
 	c.Release()
 	return e
-}
-
-// scratch returns the elements of memory that the workers of a call take.
-func (c *Call) scratch() int {
-	own, shared, panels, pad := 0, 0, 0, tile.Pad(c.V.Dim)
-	for i := range c.plan.Cuts {
-		cut, states, spans := &c.plan.Cuts[i], 1, c.sequences[i].Keys > generic.SpanKeys
-		if spans || c.Sinks != nil { // and totals
-			states++
-		}
-		if cut.Splits > 1 {
-			shared += states * c.K.Heads * cut.Rows * pad
-		} else {
-			own = max(own, states*cut.Heads*cut.RestRows*pad)
-		}
-		if spans && cut.RestRows < cut.Rows {
-			panels = max(panels, (cut.Together*cut.ItemRows+c.plan.Width(cut.ItemRows))*pad)
-		}
-	}
-	own += panels
-	return c.plan.Workers*(c.plan.Scratch.Size()+own) + shared
 }
 
 // foresee counts the tiles of few rows.
