@@ -43,7 +43,7 @@ func (e *RowEdit) AttentionRow(dst, q, k, v []float32, n, kStride, vStride int, 
 		span := newState(len(dst))
 		for j := first; j < min(first+SpanKeys, n); j += TileKeys {
 			t := min(TileKeys, n-j)
-			tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride}, t*kStride)
+			tile.RowScores(s, qs, 1, 1, &tile.Rows{Data: k[j*kStride:], Len: t, Dim: len(q), Stride: kStride}, 0)
 			e.apply(s[:t], j)
 			part := newState(len(dst))
 			part.m = tile.RowWeights(s[:t])

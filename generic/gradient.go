@@ -207,7 +207,7 @@ func (g *AttentionGradient) check() {
 	}
 	same("DK", len(g.DK), len(g.K))
 	same("DV", len(g.DV), len(g.K))
-	dim, vdim := -1, -1
+	var dim, vdim int
 	if len(g.K) > 0 {
 		dim, vdim = len(g.K[0]), len(g.V[0])
 	}
