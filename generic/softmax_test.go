@@ -122,3 +122,18 @@ func TestSoftmaxSpecials(t *testing.T) {
 		}
 	}
 }
+
+// Rows are softmaxes of their own, in place, too.
+func TestSoftmaxRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 4))
+	for _, cols := range []int{1, 3, 40} {
+		x := check.Normals(r, 7*cols, 3)
+		want := make([]float32, len(x))
+		for i := 0; i < len(x); i += cols {
+			Softmax(want[i:][:cols], x[i:][:cols])
+		}
+		if SoftmaxRows(x, x, cols); check.Digest(x) != check.Digest(want) {
+			t.Errorf("rows of %d are %g, want %g", cols, x, want)
+		}
+	}
+}
