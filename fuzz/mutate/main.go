@@ -209,13 +209,16 @@ func (s *suite) run(tests []*test, limit time.Duration, env string) (used time.D
 	for _, t := range tests {
 		names = append(names, t.name)
 	}
-	args := []string{tests[0].binary, "-test.short", "-test.failfast", "-test.timeout=20m", "-test.run=^(" + strings.Join(names, "|") + ")$"}
+	args := []string{tests[0].binary, "-test.short", "-test.failfast", "-test.timeout=5m", "-test.run=^(" + strings.Join(names, "|") + ")$"}
 	if limit > 0 {
 		args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -t %d; exec "$@"`, int(limit.Seconds())), "sh"}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Env = tests[0].dir, append(os.Environ(), env)
 	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil { // it has not begun
+		return 0, err
+	}
 	if err != nil {
 		const most = 2000
 		err = fmt.Errorf("%w\n%s", err, out[max(0, len(out)-most):])
