@@ -46,16 +46,10 @@ func MatMul(c, a, b Matrix, opts *MatMulOptions) error {
 	if opts == nil {
 		opts = new(MatMulOptions)
 	}
-	b, err := b.resolve("b")
-	if err != nil {
+	p := newProduct()
+	if err := p.checkAll(&c, &a, &b, opts); err != nil {
+		p.release()
 		return err
-	}
-	p := matrixProduct{b: b, transB: opts.TransB}
-	if err := p.check(c, a, opts); err != nil {
-		return err
-	}
-	if p.c.footprint().meets(b.footprint()) {
-		return fmt.Errorf("attn: c.Data shares memory with b.Data")
 	}
 	p.run()
 	return nil
@@ -75,15 +69,31 @@ type matrixProduct struct {
 	m, n, k        int
 }
 
+// checkAll sets the arguments, if they are right.
+func (p *matrixProduct) checkAll(c, a, b *Matrix, opts *MatMulOptions) error {
+	p.b, p.transB = *b, opts.TransB
+	if err := p.b.resolve("b"); err != nil {
+		return err
+	}
+	if err := p.check(c, a, opts); err != nil {
+		return err
+	}
+	if overlap(p.c.Data, p.b.Data) && p.c.footprint().meets(p.b.footprint()) {
+		return fmt.Errorf("attn: c.Data shares memory with b.Data")
+	}
+	return nil
+}
+
 // check sets the arguments besides b, if they are right.
-func (p *matrixProduct) check(c, a Matrix, opts *MatMulOptions) (err error) {
-	if p.workers, err = opts.Workers, checkWorkers("MatMulOptions", opts.Workers); err != nil {
+func (p *matrixProduct) check(c, a *Matrix, opts *MatMulOptions) error {
+	p.c, p.a, p.workers = *c, *a, opts.Workers
+	if err := checkWorkers("MatMulOptions", opts.Workers); err != nil {
 		return err
 	}
-	if p.c, err = c.resolve("c"); err != nil {
+	if err := p.c.resolve("c"); err != nil {
 		return err
 	}
-	if p.a, err = a.resolve("a"); err != nil {
+	if err := p.a.resolve("a"); err != nil {
 		return err
 	}
 	p.transA, p.add, p.bias = opts.TransA, opts.Add, opts.Bias
@@ -109,12 +119,11 @@ func (p *matrixProduct) check(c, a Matrix, opts *MatMulOptions) (err error) {
 	case opts.Bias != nil && len(opts.Bias) != p.n:
 		return fmt.Errorf("attn: MatMulOptions.Bias has %d elements, want %d, the columns of c", len(opts.Bias), p.n)
 	}
-	bias := Matrix{1, p.n, p.n, p.bias}
-	if p.bias == nil {
-		bias = Matrix{}
-	}
-	if name := shared(p.c.footprint(), operand{"a.Data", p.a.footprint()}, operand{"MatMulOptions.Bias", bias.footprint()}); name != "" {
-		return fmt.Errorf("attn: c.Data shares memory with %s", name)
+	switch {
+	case overlap(p.c.Data, p.a.Data) && p.c.footprint().meets(p.a.footprint()):
+		return fmt.Errorf("attn: c.Data shares memory with a.Data")
+	case overlap(p.c.Data, p.bias) && p.c.footprint().meets(vectorFootprint(p.bias)):
+		return fmt.Errorf("attn: c.Data shares memory with MatMulOptions.Bias")
 	}
 	return nil
 }
@@ -173,38 +182,46 @@ func (p *matrixProduct) turns() bool {
 	return rows == p.n || rows < p.m
 }
 
-// run computes the product.
-func (p *matrixProduct) run() {
-	if len(p.c.Data) == 0 {
-		return
-	}
-	if p.k == 0 {
-		p.empty()
-		return
-	}
-	p.turn()
-	s := products.Get().(*sharedProduct)
+// compute computes a product of checked arguments.
+func (p *matrixProduct) compute() {
+	s := newProduct()
 	s.matrixProduct = *p
+	s.run()
+}
+
+// run computes the product and releases p.
+func (p *sharedProduct) run() {
+	switch {
+	case len(p.c.Data) == 0:
+	case p.k == 0:
+		p.empty()
+	default:
+		p.turn()
+		p.share()
+	}
+	p.release()
+}
+
+// share cuts the product into items, and shares them.
+func (p *sharedProduct) share() {
 	// A row takes as long as four, which read as much.
 	useful := queue.Useful(float64(max(p.m, 4)) * float64(p.n) * float64(p.k))
 	workers := min(queue.Workers(p.workers), useful)
 	// Items are blocks of columns, and of rows too where those are too few.
-	s.rows, s.cols = p.m, p.n
+	p.rows, p.cols = p.m, p.n
 	if p.packed == nil {
-		s.cols = min(p.n, blockB/tile.Pad(min(p.k, generic.ProductTerms))/tile.MaxPanel*tile.MaxPanel)
+		p.cols = min(p.n, blockB/tile.Pad(min(p.k, generic.ProductTerms))/tile.MaxPanel*tile.MaxPanel)
 	}
 	if workers > 1 {
-		for s.cols > 4*tile.MaxPanel && plan.CeilDiv(p.n, s.cols) < 2*workers {
-			s.cols = plan.CeilDiv(s.cols/2, tile.MaxPanel) * tile.MaxPanel
+		for p.cols > 4*tile.MaxPanel && plan.CeilDiv(p.n, p.cols) < 2*workers {
+			p.cols = plan.CeilDiv(p.cols/2, tile.MaxPanel) * tile.MaxPanel
 		}
-		for s.rows > blockM && plan.CeilDiv(p.n, s.cols)*plan.CeilDiv(p.m, s.rows) < 4*workers {
-			s.rows = plan.CeilDiv(s.rows, 2)
+		for p.rows > blockM && plan.CeilDiv(p.n, p.cols)*plan.CeilDiv(p.m, p.rows) < 4*workers {
+			p.rows = plan.CeilDiv(p.rows, 2)
 		}
 	}
-	s.columns = plan.CeilDiv(p.n, s.cols)
-	s.desk.Share(queue.Call{Items: s.columns * plan.CeilDiv(p.m, s.rows), Workers: workers, Useful: useful, Adapt: p.workers == 0}, s)
-	s.matrixProduct = matrixProduct{}
-	products.Put(s)
+	p.columns = plan.CeilDiv(p.n, p.cols)
+	p.desk.Share(queue.Call{Items: p.columns * plan.CeilDiv(p.m, p.rows), Workers: workers, Useful: useful, Adapt: p.workers == 0}, p)
 }
 
 // turn takes the transpose of a product of few columns.
@@ -250,6 +267,15 @@ type sharedProduct struct {
 }
 
 var products = sync.Pool{New: func() any { return new(sharedProduct) }}
+
+// newProduct returns a product without arguments, for one run or release.
+func newProduct() *sharedProduct { return products.Get().(*sharedProduct) }
+
+// release puts p back, without keeping data alive.
+func (p *sharedProduct) release() {
+	p.matrixProduct = matrixProduct{}
+	products.Put(p)
+}
 
 // Work computes items of p on one goroutine.
 func (p *sharedProduct) Work(h *queue.Hand) {

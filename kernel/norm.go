@@ -69,10 +69,11 @@ type columnVector struct {
 }
 
 func checkNorm(dst, x Matrix, eps float32, vectors ...columnVector) (d, r Matrix, err error) {
-	if r, err = x.resolve("x"); err != nil {
+	d, r = dst, x
+	if err = r.resolve("x"); err != nil {
 		return d, r, err
 	}
-	if d, err = dst.resolve("dst"); err != nil {
+	if err = d.resolve("dst"); err != nil {
 		return d, r, err
 	}
 	if d.Rows != r.Rows || d.Cols != r.Cols {

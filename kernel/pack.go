@@ -90,8 +90,7 @@ func packNamed(name string, b Matrix, opts *PackOptions) (*Packed, error) {
 	if opts == nil {
 		opts = new(PackOptions)
 	}
-	b, err := b.resolve(name)
-	if err != nil {
+	if err := b.resolve(name); err != nil {
 		return nil, err
 	}
 	if opts.Type < Float32 || opts.Type > Int8 {
@@ -221,8 +220,10 @@ func MatMulPacked(c, a Matrix, b *Packed, opts *MatMulOptions) error {
 	if opts.TransB {
 		return fmt.Errorf("attn: MatMulOptions.TransB is set, want PackOptions.Trans when b is packed")
 	}
-	p := matrixProduct{packed: b}
-	if err := p.check(c, a, opts); err != nil {
+	p := newProduct()
+	p.packed = b
+	if err := p.check(&c, &a, opts); err != nil {
+		p.release()
 		return err
 	}
 	p.run()

@@ -124,10 +124,10 @@ func checkRotary(x *Tensor, cos, sin *Matrix, start []int) (err error) {
 	if err = x.resolveWritten("x"); err != nil {
 		return err
 	}
-	if *cos, err = cos.resolve("cos"); err != nil {
+	if err = cos.resolve("cos"); err != nil {
 		return err
 	}
-	if *sin, err = sin.resolve("sin"); err != nil {
+	if err = sin.resolve("sin"); err != nil {
 		return err
 	}
 	switch {

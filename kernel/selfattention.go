@@ -105,8 +105,8 @@ func (l *SelfAttention) Forward(dst, x Matrix, opts *Options) error {
 }
 
 // checkOutput resolves what Forward writes, and checks that it fits.
-func (f *forward) checkOutput(dst Matrix) (_ Matrix, err error) {
-	if dst, err = dst.resolve("dst"); err != nil {
+func (f *forward) checkOutput(dst Matrix) (Matrix, error) {
+	if err := dst.resolve("dst"); err != nil {
 		return dst, err
 	}
 	if dst.Rows != f.x.Rows || dst.Cols != f.outDim {
@@ -181,7 +181,7 @@ func (l *SelfAttention) Weights(dst, x Matrix, head int, tokens []int, opts *Opt
 	if err != nil {
 		return err
 	}
-	if dst, err = dst.resolve("dst"); err != nil {
+	if err := dst.resolve("dst"); err != nil {
 		return err
 	}
 	if head < 0 || head >= f.Heads {
@@ -267,10 +267,10 @@ func (f *forward) checkRotary() (err error) {
 	}
 	t := &f.rotary
 	*t = *f.Rotary
-	if t.Cos, err = t.Cos.resolve("Rotary.Cos"); err != nil {
+	if err = t.Cos.resolve("Rotary.Cos"); err != nil {
 		return err
 	}
-	if t.Sin, err = t.Sin.resolve("Rotary.Sin"); err != nil {
+	if err = t.Sin.resolve("Rotary.Sin"); err != nil {
 		return err
 	}
 	d, rows := f.WQ.Cols/f.Heads, t.Cos.Rows
@@ -357,12 +357,14 @@ func (l *SelfAttention) plan(x Matrix, opts *Options) (f forward, err error) {
 		return f, err
 	}
 	f.opts = *o
-	if f.x, err = x.resolve("x"); err != nil {
+	f.x = x
+	if err = f.x.resolve("x"); err != nil {
 		return f, err
 	}
 	f.source = f.x
 	if f.Memory != nil {
-		if f.source, err = f.Memory.resolve("Memory"); err != nil {
+		f.source = *f.Memory
+		if err = f.source.resolve("Memory"); err != nil {
 			return f, err
 		}
 	}
@@ -467,7 +469,7 @@ func (f *forward) resolve(w weight, rows int, why string) (err error) {
 		*m = Matrix{Rows: p.rows, Cols: p.cols}
 	} else {
 		f.packed[w] = nil
-		*m, err = m.resolve(name)
+		err = m.resolve(name)
 	}
 	switch {
 	case err != nil:
@@ -491,7 +493,7 @@ func (f *forward) project(y, x Matrix, w weight, from int) {
 	} else {
 		p.b = Matrix{m.Rows, y.Cols, m.Stride, m.Data[min(from, len(m.Data)):]}
 	}
-	p.run()
+	p.compute()
 }
 
 // rowsFrom returns n rows of m from one of them on.

@@ -111,8 +111,7 @@ func (l *SelfAttention) Backward(grad *SelfAttention, dx, ddst Matrix, t *Tape) 
 	case t.layer != l:
 		return errors.New("attn: the *Tape holds no call of this layer, want it to be that of the last ForwardTape")
 	}
-	ddst, err := ddst.resolve("ddst")
-	if err != nil {
+	if err := ddst.resolve("ddst"); err != nil {
 		return err
 	}
 	f := &t.call
@@ -145,7 +144,7 @@ func (g *layerGradient) resolve(f *forward, dx, ddst Matrix) error {
 		if m.Rows == 0 && m.Cols == 0 && len(m.Data) == 0 {
 			return nil
 		}
-		if *m, err = m.resolve(name); err != nil {
+		if err := m.resolve(name); err != nil {
 			return err
 		}
 		if m.Rows != like.Rows || m.Cols != like.Cols {
@@ -264,7 +263,7 @@ func (t *Tape) learn(g *layerGradient, w weight, x, dy Matrix) {
 	}
 	m, bias, _ := g.weight(w)
 	p := matrixProduct{c: *m, a: x, b: dy, transA: true, add: true, workers: t.call.opts.Workers, m: m.Rows, n: m.Cols, k: x.Rows}
-	p.run()
+	p.compute()
 	if len(bias) == 0 {
 		return
 	}
@@ -272,7 +271,7 @@ func (t *Tape) learn(g *layerGradient, w weight, x, dy Matrix) {
 		t.ones = append(t.ones, 1)
 	}
 	p = matrixProduct{c: Matrix{1, len(bias), len(bias), bias}, a: Matrix{1, x.Rows, x.Rows, t.ones}, b: dy, add: true, workers: t.call.opts.Workers, m: 1, n: len(bias), k: x.Rows}
-	p.run()
+	p.compute()
 }
 
 // passBack sets dx to the gradient of x where y = x.w + bias, or adds it.
@@ -287,7 +286,7 @@ func (t *Tape) passBack(dx, dy Matrix, w weight, add bool) {
 		p.unpack(b)
 	}
 	p := matrixProduct{c: dx, a: dy, b: b, transB: true, add: add, workers: f.opts.Workers, m: dx.Rows, n: dx.Cols, k: dy.Cols}
-	p.run()
+	p.compute()
 }
 
 // rotateBack rotates the gradients of queries and keys by the negative angles, which are those of what has been rotated.

@@ -214,27 +214,27 @@ func (t *Tensor) shape() string {
 }
 
 // resolve checks m and cuts its data to what it uses.
-func (m Matrix) resolve(name string) (Matrix, error) {
+func (m *Matrix) resolve(name string) error {
 	if m.Rows < 0 || m.Cols < 0 {
-		return m, fmt.Errorf("attn: %s is %d x %d, want 0 or more rows and columns", name, m.Rows, m.Cols)
+		return fmt.Errorf("attn: %s is %d x %d, want 0 or more rows and columns", name, m.Rows, m.Cols)
 	}
 	if m.Rows == 0 || m.Cols == 0 {
 		m.Data = nil
-		return m, nil
+		return nil
 	}
 	if m.Stride < m.Cols {
-		return m, fmt.Errorf("attn: %s.Stride is %d, want %d or more, its columns", name, m.Stride, m.Cols)
+		return fmt.Errorf("attn: %s.Stride is %d, want %d or more, its columns", name, m.Stride, m.Cols)
 	}
 	size, ok := product(m.Rows-1, m.Stride)
 	if !ok || size > math.MaxInt-m.Cols {
-		return m, fmt.Errorf("attn: %s is %d x %d with stride %d: its size overflows int", name, m.Rows, m.Cols, m.Stride)
+		return fmt.Errorf("attn: %s is %d x %d with stride %d: its size overflows int", name, m.Rows, m.Cols, m.Stride)
 	}
 	size += m.Cols
 	if len(m.Data) < size {
-		return m, fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %d x %d with stride %d", name, len(m.Data), size, m.Rows, m.Cols, m.Stride)
+		return fmt.Errorf("attn: %s.Data has %d elements, want %d or more for %d x %d with stride %d", name, len(m.Data), size, m.Rows, m.Cols, m.Stride)
 	}
 	m.Data = m.Data[:size]
-	return m, nil
+	return nil
 }
 
 // product returns x*y for x, y >= 0, and whether it fits an int.

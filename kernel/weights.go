@@ -57,7 +57,7 @@ func AttentionScores(dst Matrix, q, k Tensor, batch, head int, queries []int, st
 	if err = checkQueryKey("q", "k", &q, &k); err != nil {
 		return err
 	}
-	if dst, err = dst.resolve("dst"); err != nil {
+	if err = dst.resolve("dst"); err != nil {
 		return err
 	}
 	if err = o.check(&q, &k, q.Len); err != nil {
