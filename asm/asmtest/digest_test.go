@@ -26,6 +26,7 @@ var golden = map[string]uint64{
 	"Normalize":           0x154c5334a2fcd86d,
 	"Rotary":              0x9f52aa48a6c653fd,
 	"Scale":               0x90903f966b61a03c,
+	"ScaleTile":           0x0d8187774ae4ba3e,
 	"SumExp":              0xab351c729c0795ec,
 	"attention by panels": 0x55e463bec0c7a674,
 	"attention by rows":   0xafb6819652d14f48,
@@ -117,9 +118,35 @@ func digests(impl Impl) map[string]uint64 {
 	d["attention by panels"] = digest(byPanels(impl, r))
 	d["attention by rows"] = digest(byRows(impl, r, 1), byRows(impl, r, 4))
 	d["edits of scores"] = digest(edits(impl, rand.New(rand.NewPCG(19, 20))))
+	d["ScaleTile"] = digest(scaled(impl, rand.New(rand.NewPCG(25, 26))))
 	d["Rotary"] = digest(rotations(impl, rand.New(rand.NewPCG(21, 22))))
 	d["stored rows"] = digest(storedRowsOf(impl))
 	return d
+}
+
+// scaled returns the scores of 32 queries that have been scaled by panel, and the maxima.
+func scaled(impl Impl, r *rand.Rand) (out []float32) {
+	const queries, n = 32, tile.Keys - 3
+	w := impl.PanelWidth
+	scores, scale := draw(r, queries*n, true), draw(r, n, true)
+	for q := 0; q < queries; q += w {
+		s := make([]float32, n*w)
+		for i := range w {
+			for j := range n {
+				s[j*w+i] = scores[(q+i)*n+j]
+			}
+		}
+		var st tile.Panel
+		st.Reset(w)
+		impl.ScaleTile(s, &st, scale, n)
+		for i := range w {
+			for j := range n {
+				out = append(out, s[j*w+i])
+			}
+			out = append(out, st.TileMax[i])
+		}
+	}
+	return out
 }
 
 // edits returns the scores of 32 queries after all edits, by panel and by row, and the maxima.

@@ -23,6 +23,7 @@ var digests = map[string]uint64{
 	"norms and logarithms": 0xdf7aaa9c0463d29f,
 	"products":             0xab66917a358ce679,
 	"stored rows":          0xbe4cccaacaa83e33,
+	"ScaleTile":            0x7b68620065b0f763,
 	"panels":               0xb322f4e19f3c6517,
 }
 
@@ -270,6 +271,19 @@ func TestDigests(t *testing.T) {
 		}
 	}
 	got["panels"] = check.Digest(panels...)
+
+	// Scores and weights that are scaled.
+	r = rand.New(rand.NewPCG(2, 71))
+	var scaled [][]float32
+	for _, w := range []int{8, 16, 32} {
+		const n = 45
+		s := drawn(r, n*w)
+		var st Panel
+		st.Reset(w)
+		ScaleTile(s, &st, drawn(r, n), n)
+		scaled = append(scaled, s, st.TileMax[:w])
+	}
+	got["ScaleTile"] = check.Digest(scaled...)
 
 	for name, x := range got {
 		t.Logf("%q: %#016x,", name, x)
