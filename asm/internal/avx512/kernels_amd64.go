@@ -916,7 +916,11 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	dim, n, stride := v.Dim, v.Len, v.Stride
 	var a ahead // as in RowScores
 	if n > 8 {
-		a.values(4, dim, stride, n, next)
+		bytes := 8 << 10
+		if rows > 1 { // a block is computed for about as long as memory takes to answer
+			bytes = 16 << 10
+		}
+		a.values(bytes, 4, dim, stride, n, next)
 	}
 	switch rows {
 	case 8:
@@ -946,7 +950,7 @@ func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	if v.Groups != nil {
 		groups, apart = &v.Groups[0], min(groupsAhead(2, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		a.values(2, dim, stride, n, v.Next)
+		a.values(8<<10, 2, dim, stride, n, v.Next)
 	}
 	if rows == 4 {
 		rowValues4Float16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
@@ -973,7 +977,7 @@ func RowValuesBFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	if v.Groups != nil {
 		groups, apart = &v.Groups[0], min(groupsAhead(2, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		a.values(2, dim, stride, n, v.Next)
+		a.values(8<<10, 2, dim, stride, n, v.Next)
 	}
 	if rows == 4 {
 		rowValues4BFloat16(&o[0], &p[0], &v.Data[0], &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
@@ -1002,7 +1006,7 @@ func RowValuesInt8(o, p, sum []float32, rows int, v tile.OctetRows) {
 	if v.Groups != nil {
 		groups, apart = &v.Groups[0], min(groupsAhead(1, dim), len(v.Groups)-n/tile.GroupRows)
 	} else {
-		a.values(1, dim, stride, n, v.Next)
+		a.values(8<<10, 1, dim, stride, n, v.Next)
 	}
 	if rows == 4 {
 		rowValues4Int8(&o[0], &p[0], &v.Data[0], &v.Scales[0], &scaled, &sum[0], groups, dim, n, stride, apart, a.distance, a.far, a.jump, a.row, a.wrap, 0)
@@ -1340,9 +1344,9 @@ func (at *gather) lead(rows *[gatherGroups]int, stride int) {
 	}
 }
 
-// values makes a that of n values, 8 KiB ahead, in blocks of 16; far counts values.
-func (a *ahead) values(size, dim, stride, n, next int) {
-	a.set(&run{size, max(16, dim&^15), stride, 16, (n + 15) / 16}, 8<<10, 1, next)
+// values makes a that of n values, some bytes ahead, in blocks of 16; far counts values.
+func (a *ahead) values(bytes, size, dim, stride, n, next int) {
+	a.set(&run{size, max(16, dim&^15), stride, 16, (n + 15) / 16}, bytes, 1, next)
 	a.far *= 16
 }
 

@@ -1416,95 +1416,8 @@ within68:
 	MOVQ dim+32(FP), R13
 
 again69:
-	CMPQ    R13, $+64
-	JL      next70
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Z16
-	VMOVUPS 64(R12), Z17
-	VMOVUPS 128(R12), Z18
-	VMOVUPS 192(R12), Z19
-	VMOVUPS (R12)(DX*1), Z20
-	VMOVUPS 64(R12)(DX*1), Z21
-	VMOVUPS 128(R12)(DX*1), Z22
-	VMOVUPS 192(R12)(DX*1), Z23
-	VMOVUPS (R12)(DX*2), Z24
-	VMOVUPS 64(R12)(DX*2), Z25
-	VMOVUPS 128(R12)(DX*2), Z26
-	VMOVUPS 192(R12)(DX*2), Z27
-	VMOVUPS (R8), Z28
-	VMOVUPS 64(R8), Z29
-	VMOVUPS 128(R8), Z30
-	VMOVUPS 192(R8), Z31
-	MOVQ    DI, R14
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key71:
-	PREFETCHT1 (BX)
-	PREFETCHT1 64(BX)
-	PREFETCHT1 128(BX)
-	PREFETCHT1 192(BX)
-	ADDQ       $+256, BX
-	SUBQ       $+256, left+96(FP)
-	JG         same72
-	ADDQ       wrap+88(FP), BX
-	MOVQ       row+80(FP), SI
-	MOVQ       SI, left+96(FP)
-
-same72:
-	VMOVUPS      (R10), Z12
-	VMOVUPS      64(R10), Z13
-	VMOVUPS      128(R10), Z14
-	VMOVUPS      192(R10), Z15
-	VBROADCASTSS (R9), Z10
-	VFMADD231PS  Z12, Z10, Z16
-	VFMADD231PS  Z13, Z10, Z17
-	VFMADD231PS  Z14, Z10, Z18
-	VFMADD231PS  Z15, Z10, Z19
-	VBROADCASTSS 1024(R9), Z10
-	VFMADD231PS  Z12, Z10, Z20
-	VFMADD231PS  Z13, Z10, Z21
-	VFMADD231PS  Z14, Z10, Z22
-	VFMADD231PS  Z15, Z10, Z23
-	VBROADCASTSS 2048(R9), Z10
-	VFMADD231PS  Z12, Z10, Z24
-	VFMADD231PS  Z13, Z10, Z25
-	VFMADD231PS  Z14, Z10, Z26
-	VFMADD231PS  Z15, Z10, Z27
-	VBROADCASTSS 3072(R9), Z10
-	VFMADD231PS  Z12, Z10, Z28
-	VFMADD231PS  Z13, Z10, Z29
-	VFMADD231PS  Z14, Z10, Z30
-	VFMADD231PS  Z15, Z10, Z31
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         R14
-	JNZ          key71
-	VMOVUPS      Z16, (R12)
-	VMOVUPS      Z17, 64(R12)
-	VMOVUPS      Z18, 128(R12)
-	VMOVUPS      Z19, 192(R12)
-	VMOVUPS      Z20, (R12)(DX*1)
-	VMOVUPS      Z21, 64(R12)(DX*1)
-	VMOVUPS      Z22, 128(R12)(DX*1)
-	VMOVUPS      Z23, 192(R12)(DX*1)
-	VMOVUPS      Z24, (R12)(DX*2)
-	VMOVUPS      Z25, 64(R12)(DX*2)
-	VMOVUPS      Z26, 128(R12)(DX*2)
-	VMOVUPS      Z27, 192(R12)(DX*2)
-	VMOVUPS      Z28, (R8)
-	VMOVUPS      Z29, 64(R8)
-	VMOVUPS      Z30, 128(R8)
-	VMOVUPS      Z31, 192(R8)
-	ADDQ         $+256, R11
-	ADDQ         $+256, R12
-	SUBQ         $+64, R13
-	JMP          again69
-
-next70:
 	CMPQ    R13, $+32
-	JL      next74
+	JL      next70
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1519,17 +1432,19 @@ next70:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key75:
+key71:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same76
+	JG         same72
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same76:
+same72:
+	PREFETCHT1   (R10)(CX*8)
+	PREFETCHT1   64(R10)(CX*8)
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1547,7 +1462,7 @@ same76:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key75
+	JNZ          key71
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1559,10 +1474,11 @@ same76:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
+	JMP          again69
 
-next74:
+next70:
 	CMPQ    R13, $+16
-	JL      next78
+	JL      next74
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1573,16 +1489,17 @@ next74:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key79:
+key75:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same80
+	JG         same76
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same80:
+same76:
+	PREFETCHT1       (R10)(CX*8)
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1591,7 +1508,7 @@ same80:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R14
-	JNZ              key79
+	JNZ              key75
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1600,9 +1517,9 @@ same80:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next78:
+next74:
 	TESTQ   R13, R13
-	JZ      end81
+	JZ      end77
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1617,7 +1534,7 @@ next78:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key82:
+key78:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1626,13 +1543,13 @@ key82:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             BX
-	JNZ              key82
+	JNZ              key78
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
 	VMOVUPS          Z19, (R8)
 
-end81:
+end77:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
@@ -1653,7 +1570,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block83:
+block79:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1669,7 +1586,7 @@ block83:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum84:
+sum80:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1680,7 +1597,7 @@ sum84:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum84
+	JNZ    sum80
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1694,18 +1611,18 @@ sum84:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within85
+	JG     within81
 	ADDQ   jump+72(FP), BX
 
-within85:
+within81:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again86:
+again82:
 	CMPQ    R13, $+32
-	JL      next87
+	JL      next83
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1730,17 +1647,17 @@ again86:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key88:
+key84:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same89
+	JG         same85
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same89:
+same85:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1770,7 +1687,7 @@ same89:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key88
+	JNZ          key84
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1790,11 +1707,11 @@ same89:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again86
+	JMP          again82
 
-next87:
+next83:
 	CMPQ    R13, $+16
-	JL      next91
+	JL      next87
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1811,16 +1728,16 @@ next87:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key92:
+key88:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same93
+	JG         same89
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same93:
+same89:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1833,7 +1750,7 @@ same93:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R15
-	JNZ              key92
+	JNZ              key88
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1846,9 +1763,9 @@ same93:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next91:
+next87:
 	TESTQ   R13, R13
-	JZ      end94
+	JZ      end90
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1869,7 +1786,7 @@ next91:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key95:
+key91:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1882,7 +1799,7 @@ key95:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             SI
-	JNZ              key95
+	JNZ              key91
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1892,13 +1809,13 @@ key95:
 	VMOVUPS          Z22, (BX)
 	VMOVUPS          Z23, (R8)(DX*4)
 
-end94:
+end90:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block83
+	JG   block79
 	VZEROUPPER
 	RET
 
@@ -1911,13 +1828,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop96:
+loop92:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop96
+	JG          loop92
 	VZEROUPPER
 	RET
