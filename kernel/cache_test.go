@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -306,6 +307,157 @@ func TestCacheConcurrent(t *testing.T) {
 	first.Release()
 	require.Zero(t, c.Stats().Used)
 	require.Zero(t, c.Stats().Shared)
+}
+
+// A client is a sequence and the tokens that it should have, in the order that they were appended.
+type client struct {
+	s    *Sequence
+	k, v [][]float32 // of each head
+	cut  bool        // tokens have been taken back since the last ones were appended
+}
+
+// grow appends n tokens, and reports whether there was room.
+func (c *client) grow(t *testing.T, r *rand.Rand, heads, n, dim int) bool {
+	k, v := newTensor(r, 1, heads, n, dim, tight, asmtest.Normal), newTensor(r, 1, heads, n, dim, tight, asmtest.Normal)
+	switch err := c.s.Append(k, v); {
+	case errors.Is(err, ErrCacheFull):
+		return false
+	case err != nil:
+		t.Error(err)
+		return false
+	}
+	for h := range heads {
+		c.k[h], c.v[h] = append(c.k[h], flat(view(k, 0, 1, h, 1, 0, n))...), append(c.v[h], flat(view(v, 0, 1, h, 1, 0, n))...)
+	}
+	c.cut = false
+	return true
+}
+
+// fork returns a client that shares all tokens.
+func (c *client) fork() *client {
+	f := &client{s: c.s.Fork(), k: make([][]float32, len(c.k)), v: make([][]float32, len(c.v)), cut: c.cut}
+	for h := range c.k {
+		f.k[h], f.v[h] = slices.Clone(c.k[h]), slices.Clone(c.v[h])
+	}
+	return f
+}
+
+// A server has more clients than there are pages for. Several goroutines serve them: they begin with a shared prompt, grow, are taken
+// back, forked, and turned out where the cache is full. Then packed calls, some of which are cancelled, read many of them at once:
+// each finds what it has appended, as a cache of its own, with one page, has it.
+func TestCacheServer(t *testing.T) {
+	const heads, dim, clients, servers = 2, 16, 60, 4
+	for i := range 8 {
+		if !sampled(i, 4) {
+			continue
+		}
+		typ, window := Type(i%4), i/4*50
+		r := rand.New(rand.NewPCG(uint64(i), 83))
+		c := newCache(t, CacheConfig{KVHeads: heads, Dim: dim, Tokens: 1600, PageTokens: 16, Type: typ, Window: window})
+		alone := newCache(t, CacheConfig{KVHeads: heads, Dim: dim, Tokens: 4 * edge, PageTokens: 4 * edge, Type: typ})
+		prompt := &client{s: c.NewSequence(), k: make([][]float32, heads), v: make([][]float32, heads)}
+		require.True(t, prompt.grow(t, r, heads, 40, dim))
+		all := make([]*client, clients)
+		for j := range all {
+			all[j] = prompt.fork()
+		}
+		var full [servers]int
+		for step := range trials(40) {
+			var wait sync.WaitGroup
+			for server := range servers {
+				wait.Add(1)
+				go func() {
+					defer wait.Done()
+					r := rand.New(rand.NewPCG(uint64(step), uint64(server)))
+					mine := all[server*clients/servers:][:clients/servers]
+					for j, x := range mine {
+						switch what := r.IntN(10); {
+						case what == 0 || x.s.Len() > 600:
+							x.s.Release()
+							mine[j] = prompt.fork()
+						case what == 1:
+							other := r.IntN(len(mine))
+							f := x.fork()
+							mine[other].s.Release()
+							mine[other] = f
+						case what == 2 && !x.cut:
+							n := max(1, x.s.Len()-r.IntN(20))
+							if err := x.s.Truncate(n); err != nil {
+								t.Error(err)
+							}
+							for h := range heads {
+								x.k[h], x.v[h] = x.k[h][:n*dim], x.v[h][:n*dim]
+							}
+							x.cut = true
+						case !x.grow(t, r, heads, 1+r.IntN(30), dim):
+							full[server]++
+							x.s.Release()
+							mine[j] = prompt.fork()
+						}
+					}
+				}()
+			}
+			wait.Wait()
+
+			some, offsets := []*client(nil), []int{0}
+			var seqs []*Sequence
+			for _, j := range r.Perm(clients)[:20] {
+				some, seqs = append(some, all[j]), append(seqs, all[j].s)
+				offsets = append(offsets, offsets[len(offsets)-1]+1+r.IntN(min(10, all[j].s.Len())))
+			}
+			q := newTensor(r, 1, 2*heads, offsets[len(some)], dim, tight, asmtest.Normal)
+			o := Options{Causal: true, QueryOffsets: offsets}
+			if window > 0 {
+				o.Window = &Window{19, 0}
+			}
+			var got [2]Tensor
+			for w := range got { // at once
+				got[w] = explicit(q)
+				got[w].Data = make([]float32, len(q.Data))
+				wait.Add(1)
+				go func() {
+					defer wait.Done()
+					o := o
+					o.Workers = 1 + w
+					ctx, cancel := context.WithCancel(context.Background())
+					defer cancel()
+					if step%4 == 0 {
+						cancel()
+						if err := c.AttentionContext(ctx, got[w], q, seqs, &o); !errors.Is(err, context.Canceled) {
+							t.Error(err)
+						}
+						ctx = context.Background()
+					}
+					if err := c.AttentionContext(ctx, got[w], q, seqs, &o); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			wait.Wait()
+			asmtest.Equal(t, got[0].Data, got[1].Data, "type %d, window of %d: two calls at once", typ, window)
+			for j, x := range some {
+				n, from := x.s.Len(), offsets[j]
+				require.Equal(t, n*dim, len(x.k[0]))
+				tensor := func(rows [][]float32) Tensor {
+					return Tensor{Data: slices.Concat(rows...), Batch: 1, Heads: heads, Len: n, Dim: dim}
+				}
+				s := grown(t, alone, tensor(x.k), tensor(x.v))
+				part := view(q, 0, 1, 0, q.Heads, from, offsets[j+1]-from)
+				want := newTensor(r, 1, q.Heads, part.Len, dim, tight, asmtest.Normal)
+				require.NoError(t, alone.Attention(want, part, []*Sequence{s}, &Options{Causal: true, Window: o.Window, Workers: 1}))
+				asmtest.Equal(t, flat(want), flat(view(got[0], 0, 1, 0, q.Heads, from, part.Len)), "type %d, window of %d, client %d of step %d", typ, window, j, step)
+				s.Release()
+			}
+		}
+		if trials(40) == 40 {
+			require.NotZero(t, full[0]+full[1]+full[2]+full[3], "the cache has been full")
+		}
+		for _, x := range append(all, prompt) {
+			x.s.Release()
+		}
+		require.Zero(t, c.Stats().Used)
+		require.Zero(t, c.Stats().Shared)
+	}
 }
 
 // A context stops a call, and errors of arguments come first.
