@@ -280,9 +280,9 @@ func (g *gen) matMulTile(t stored) {
 	c0, a0, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("k"), g.ptr("distance")
 	b, c, ldc := g.GP64(), g.GP64(), g.elems("ldc")
 	a := g.rowPointers(g.elems("lda"))
-	fetch := func(rows, from, to int) { // the lines of these steps, or two of them for a few rows
+	fetch := func(rows, from, to int) { // the lines of these steps, or two of them for a tile so small that it is the only one
 		apart := 64
-		if rows < 4 {
+		if rows <= g.Big/2 {
 			apart = max(64, row*(to-from)/2)
 		}
 		for line := row * from; line < row*to; line += apart {

@@ -3869,13 +3869,7 @@ next172:
 	JNE        next196
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -4050,13 +4044,7 @@ loop204:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -4257,13 +4245,7 @@ next196:
 	JNE        next218
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -4420,13 +4402,7 @@ loop226:
 	VFMADD231PS      Z25, Z26, Z9
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -4593,13 +4569,7 @@ next218:
 	JNE        next238
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	PREFETCHT1 256(SI)(BX*1)
-	PREFETCHT1 320(SI)(BX*1)
-	PREFETCHT1 384(SI)(BX*1)
-	PREFETCHT1 448(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -4732,13 +4702,7 @@ loop246:
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	ADDQ             $+512, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
-	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	PREFETCHT1       256(SI)(BX*1)
-	PREFETCHT1       320(SI)(BX*1)
-	PREFETCHT1       384(SI)(BX*1)
-	PREFETCHT1       448(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -8883,9 +8847,7 @@ next458:
 	JNE        next482
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -9059,9 +9021,7 @@ loop490:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -9262,9 +9222,7 @@ next482:
 	JNE        next504
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -9420,9 +9378,7 @@ loop512:
 	VFMADD231PS      Z25, Z26, Z9
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -9589,9 +9545,7 @@ next504:
 	JNE        next524
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -9723,9 +9677,7 @@ loop532:
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -14163,9 +14115,7 @@ next744:
 	JNE        next768
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -14349,9 +14299,7 @@ loop776:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z11
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -14576,9 +14524,7 @@ next768:
 	JNE        next790
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -14744,9 +14690,7 @@ loop798:
 	VFMADD231PS      Z25, Z26, Z9
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
@@ -14929,9 +14873,7 @@ next790:
 	JNE        next810
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
 	PREFETCHT1 128(SI)(BX*1)
-	PREFETCHT1 192(SI)(BX*1)
 	MOVQ       CX, R9
 	LEAQ       (R9)(R8*2), R10
 	ADDQ       R8, R10
@@ -15073,9 +15015,7 @@ loop818:
 	VFMADD231PS.BCST 12(R10), Z25, Z7
 	ADDQ             $+256, SI
 	PREFETCHT1       (SI)(BX*1)
-	PREFETCHT1       64(SI)(BX*1)
 	PREFETCHT1       128(SI)(BX*1)
-	PREFETCHT1       192(SI)(BX*1)
 	ADDQ             $+16, R9
 	ADDQ             $+16, R10
 	DECQ             R12
