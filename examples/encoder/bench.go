@@ -118,7 +118,6 @@ func (b *benchmark) row(out io.Writer, name string, batch [][]int, theirs [][][]
 				return err
 			}
 			other = append(other, seconds)
-			time.Sleep(5 * time.Millisecond) // its threads stay awake for some
 		}
 		// What ran in between has emptied the caches.
 		if _, err := b.model.EmbedTokens(context.Background(), batch, o); err != nil {

@@ -157,7 +157,6 @@ func (b *benchmark) row(out io.Writer, name string, ids []int, n int) error {
 			if n > 0 && !slices.Equal(same[:n], tokens) {
 				return fmt.Errorf("%s: CTranslate2 writes %v, and not %v", name, same, tokens)
 			}
-			time.Sleep(5 * time.Millisecond) // its threads stay awake for some
 		}
 		if round == 0 {
 			continue // caches and pools are cold

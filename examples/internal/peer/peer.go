@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// A Peer is a script at work, a child process that answers requests: each is a value in JSON, and so is its answer.
+// A Peer is a script at work, a child process that answers requests: each is a value in JSON, and so is its answer. Between them
+// it is stopped, where the system can: threads of libraries stay awake for some 10 ms, and would take cores from what is measured.
 type Peer struct {
 	library string
 	cmd     *exec.Cmd
@@ -39,16 +40,19 @@ func Start(library, python, script string, args ...string) (*Peer, error) {
 
 // Stop ends the child.
 func (p *Peer) Stop() {
+	resume(p.cmd.Process)
 	p.in.Close()
 	p.cmd.Wait()
 }
 
 // Ask sends a request and receives the answer. A failure ends the child, and says what it said last.
 func (p *Peer) Ask(request, answer any) error {
+	resume(p.cmd.Process)
 	err := json.NewEncoder(p.in).Encode(request)
 	if err == nil {
 		err = p.out.Decode(answer)
 	}
+	pause(p.cmd.Process)
 	if err != nil {
 		p.Stop()
 		return fmt.Errorf("%s: %w\n%s", p.library, err, p.err.String())
