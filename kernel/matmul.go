@@ -147,7 +147,7 @@ const (
 	lowRows  = 11
 	lowGroup = 4
 	lowBlock = 64
-	lowFull  = 512 // columns
+	lowFull  = 512 // columns in full panels, which AVX2 packs from fewer rows on
 )
 
 // low reports whether m rows of n columns are low. AVX2, whose tiles have 6, packs b sooner, and the more so where its panels are
