@@ -42,9 +42,11 @@ var heldOut = map[string]group{
 // keptOut are the words that nothing is learned of: those of the sentences that are shown, and those that are compared with.
 var keptOut = strings.Fields("love apple phones juice iphone laptop banana lemon blackberry")
 
-// What is learned from, and the numbers, were chosen by words of GloVe that are not among these: by how blackberry, windows, amazon and
-// raspberry move toward ipod, smartphone, desktop and macintosh beside handsets, laptops, gadgets and apps, and toward pineapple,
-// apricot, coconut and plums beside cider, pie, syrup and lemonade.
+// The senses and the numbers were chosen without samsung, keyboard, cherry and tomato among the words learned from: by how the sentences
+// 'like blackberry keyboard' and 'like blackberry cherry' move blackberry toward samsung and tomato;
+// that W_Q and W_K are square, by apple too. That the word in the middle is two at once was chosen by words of GloVe that are not among
+// these: by how blackberry, windows, amazon and raspberry move toward ipod, smartphone, desktop and macintosh beside handsets,
+// laptops, gadgets and apps, and toward pineapple, apricot, coconut and plums beside cider, pie, syrup and lemonade.
 const (
 	learnSeed        = 1
 	learnStarts      = 10 // the number of seeds, from learnSeed on, without -quick
@@ -120,8 +122,8 @@ func (l *learner) step(adam *learn.Adam) (float64, error) {
 	}
 	for i := range targets {
 		middle := learn.Row(x, offsets[i]+apple)
-		for c, second := range learn.Row(seconds, i) {
-			middle[c] = (middle[c] + second) * (math.Sqrt2 / 2)
+		for c, other := range learn.Row(seconds, i) {
+			middle[c] = (middle[c] + other) * (math.Sqrt2 / 2)
 		}
 	}
 	for i := range x.Data {
