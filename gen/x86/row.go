@@ -216,7 +216,7 @@ func (g *gen) rowScores4(keys int) {
 		g.SHLQ(U8(3), t)
 		g.SUBQ(t, back)
 	}
-	// terms multiplies by n columns of all keys, or fewer where end says so.
+	// terms multiplies by so many columns of all keys, or fewer where end, which is told of each, jumps over the others.
 	terms := func(columns int, mask reg.VecPhysical, end func(c int, over string)) {
 		given := 0
 		eight := func() func(row int) Mem {
