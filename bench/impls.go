@@ -125,7 +125,7 @@ func worstError(out []float32, q, k, v kernel.Tensor, causal bool) (worst float6
 const rounding = 1000. / (1 << 24)
 
 // near returns the check of a result that ours, which other tests hold to the bounds of package fuzz, computes too: the largest
-// difference as a fraction of what a tolerance, itself a fraction, is of the largest value.
+// difference as a fraction of the tolerance, which is a part of the largest value.
 func near(tolerance float64, ours func() []float32) func(out []float32) float64 {
 	return func(out []float32) (worst float64) {
 		largest := 0.0
