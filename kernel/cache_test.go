@@ -205,6 +205,9 @@ func TestCacheAllocations(t *testing.T) {
 	const dim = 16
 	for i, page := range []int{16, edge, 16, 16} {
 		typ := []Type{Float32, Float32, Float16, Int8}[i]
+		if typ != Float32 && Backend() == "generic" {
+			continue // it converts rows to memory of its own
+		}
 		c := newCache(t, CacheConfig{KVHeads: 2, Dim: dim, Tokens: 40 * edge, PageTokens: page, Window: 100, Type: typ})
 		k := newTensor(r, 1, 2, 300, dim, tight, asmtest.Normal)
 		seqs := []*Sequence{grown(t, c, k, k), grown(t, c, k, k)}

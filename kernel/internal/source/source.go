@@ -56,7 +56,7 @@ func (t *Stored) InPlace() bool { return t.Converted() && t.Dim%16 == 0 }
 type Groups [2 * tile.Keys / tile.GroupRows]int
 
 // Halves sets r to the rows from number first of a sequence on, at most n, of 16 bits an element, that lie one behind the other
-// or, on small pages, in groups.
+// or, on pages that are apart, in groups.
 func (t *Stored) Halves(r *tile.HalfRows, g *Groups, s *sight.Sequence, head, first, n int) {
 	data := t.Float16
 	if data == nil {
@@ -84,9 +84,12 @@ func (t *Stored) Octets(r *tile.OctetRows, g *Groups, s *sight.Sequence, head, f
 }
 
 // groups returns the numbers of the groups of n rows from number first on, and of those that are read next, or nil where these
-// are no groups, or pages not smaller than a tile.
+// are no groups, or lie one behind the other.
 func (t *Stored) groups(g *Groups, s *sight.Sequence, first, n int) []int {
-	if t.Pages == nil || t.Pages.Len >= tile.Keys || n < tile.GroupRows || first%tile.GroupRows != 0 || s.Keys-first < n {
+	if t.Pages == nil || n < tile.GroupRows || first%tile.GroupRows != 0 || s.Keys-first < n {
+		return nil
+	}
+	if _, run := t.Pages.find(s.Number, first, n); run >= n {
 		return nil
 	}
 	table, size := &t.Pages.Tables[s.Number], t.Pages.Len
