@@ -56,8 +56,8 @@ func main() {
 			log.Fatal(err)
 		}
 		fmt.Printf("%s: %v\n", dir, r)
-		if percent(r.killed, r.killed+r.lived) < *want || percent(r.met, r.all) < *covered {
-			log.Fatalf("%s: want %g%% killed, and %g%% met by tests", dir, *want, *covered)
+		if judged := r.killed + r.lived; percent(r.killed, judged) < *want || percent(r.met, r.all) < *covered || r.late > judged {
+			log.Fatalf("%s: want %g%% killed, %g%% met by tests, and most of them not late", dir, *want, *covered)
 		}
 	}
 }
