@@ -71,9 +71,6 @@ func TestDotLanes(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	lengths := []int{SumBlock - 1, SumBlock, SumBlock + 1, 2*SumBlock + 77, SumPart, SumPart + 1, 2*SumPart + 5000,
 		sumSpan * SumPart, sumSpan*SumPart + 3000, 2*sumSpan*SumPart + SumPart + 5}
-	if testing.Short() {
-		lengths = lengths[:9]
-	}
 	for n := range 3 * Lanes {
 		lengths = append(lengths, n)
 	}
