@@ -79,7 +79,12 @@ type CacheStats struct {
 	Bytes               int64
 }
 
-// NewCache returns an empty cache. It returns an error that names the field if a number is out of range.
+// addresses are the bytes that a program can have on most systems of 64 bits; make panics where it is asked for many more.
+const addresses = 1 << 47
+
+// NewCache returns an empty cache. It returns an error that names the field if a number is out of range, or if elements of 4
+// bytes, whatever Type is, would be more than memory can have: 2^47 bytes, or 2^31 where int has 32 bits. As with make, the
+// program ends where the machine has less.
 func NewCache(config CacheConfig) (*Cache, error) {
 	c := config
 	if c.VDim == 0 {
@@ -109,8 +114,11 @@ func NewCache(config CacheConfig) (*Cache, error) {
 	n := c.Tokens / c.PageTokens
 	rows, ok := product(n*c.PageTokens, c.KVHeads)
 	size, fits := product(rows, 4*(c.Dim+c.VDim))
-	if !ok || !fits || size > math.MaxInt-1<<16 || n > math.MaxInt32-1 {
-		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d: %d KV heads of so many overflow int", c.Tokens, c.KVHeads)
+	switch {
+	case !ok || !fits || size > math.MaxInt-1<<16 || uint64(size) > addresses:
+		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d: %d KV heads of so many, with Dim %d and VDim %d, are more than memory can have", c.Tokens, c.KVHeads, c.Dim, c.VDim)
+	case n > math.MaxInt32-1:
+		return nil, fmt.Errorf("attn: CacheConfig.Tokens is %d: %d pages of %d tokens, want at most %d", c.Tokens, n, c.PageTokens, math.MaxInt32-1)
 	}
 	return &Cache{config: c, k: c.rows(n, c.Dim), v: c.rows(n, c.VDim), pool: pages.New(n)}, nil
 }

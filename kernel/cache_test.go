@@ -3,9 +3,11 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -42,7 +44,6 @@ func TestCacheConfig(t *testing.T) {
 		"Type is -1":          func(c *CacheConfig) { c.Type = -1 },
 		"Tokens is 15":        func(c *CacheConfig) { c.Tokens = 15 },
 		"Tokens is 100, want": func(c *CacheConfig) { c.PageTokens = 128 },
-		"Tokens is ":          func(c *CacheConfig) { c.Tokens = math.MaxInt },
 		"PageTokens is -16":   func(c *CacheConfig) { c.PageTokens = -16 },
 		"PageTokens is 8":     func(c *CacheConfig) { c.PageTokens = 8 },
 		"PageTokens is 48":    func(c *CacheConfig) { c.PageTokens = 48 },
@@ -53,6 +54,20 @@ func TestCacheConfig(t *testing.T) {
 		change(&c)
 		_, err := NewCache(c)
 		require.ErrorContains(t, err, "attn: CacheConfig."+want)
+	}
+	// What memory cannot have is an error of the tokens, where make would panic and where the size overflows int: from a page
+	// more than 2^47 bytes on or, where int has 32 bits, 2^31.
+	most := min(uint64(addresses), math.MaxInt)
+	for kind := Float32; kind <= Int8; kind++ {
+		for _, tokens := range []uint64{most/(4*(8+24)*64) + 64, most/64 + 1, math.MaxInt / 2, math.MaxInt} {
+			_, err := NewCache(CacheConfig{KVHeads: 64, Dim: 8, VDim: 24, Type: kind, Tokens: int(tokens)})
+			require.ErrorContains(t, err, fmt.Sprintf("attn: CacheConfig.Tokens is %d: 64 KV heads of so many, with Dim 8 and VDim 24, are", tokens))
+		}
+	}
+	if strconv.IntSize == 64 {
+		tokens := uint64(math.MaxInt32) * 16
+		_, err := NewCache(CacheConfig{KVHeads: 1, Dim: 1, Tokens: int(tokens), PageTokens: 16})
+		require.ErrorContains(t, err, "2147483647 pages of 16 tokens, want at most 2147483646")
 	}
 	// A page is of 64 tokens unless there are less; what is left over is no page.
 	for _, c := range []struct{ tokens, page, pages int }{{1000, 0, 15}, {64, 0, 1}, {63, 0, 1}, {17, 0, 1}, {1000, 16, 62}, {1000, edge, 3}, {5 * edge, 2 * edge, 2}} {
