@@ -285,9 +285,12 @@ func (l *Lanes) Edges() (before, behind Keys) {
 // Bits sets bit r of bits[i] where lane r sees key first+i, for all lanes and n keys, but for the mask.
 func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 	at, all := &l.rows, uint32(uint64(1)<<l.width-1)
-	rows, before, group := min(at.Behind+1, l.width-at.Before), at.Before, at.Group
+	// 64 bits on all machines: the rows of as many queries as a tile has keys may overflow 32.
+	rows, before, group := int64(min(at.Behind+1, l.width-at.Before)), int64(at.Before), int64(at.Group)
 	// How many rows have begun to see keys, and have ceased to, at the first key; with each key it is those of a query more.
-	at0 := func(reach int) int { return max(-n, min(first+1-reach-at.Query, rows))*group - at.Number }
+	at0 := func(reach int) int64 {
+		return max(-int64(n), min(int64(first+1-reach-at.Query), rows))*group - int64(at.Number)
+	}
 	come, gone := at0(l.from), at0(l.to)
 	some, i := clamp(l.sequence.Keys-first, n), 0
 	for ; i < some && gone <= 0; i++ {
@@ -300,7 +303,7 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 			lanes = &wideLanes
 		}
 		m := copy(bits[i:some], lanes[before+gone:before+rows])
-		i, gone = i+m, gone+m
+		i, gone = i+m, gone+int64(m)
 	}
 	for ; i < some && gone < rows; i++ {
 		bits[i] = all &^ (1<<((before+gone)&31) - 1)
@@ -317,7 +320,7 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 	}
 }
 
-// narrowLanes and wideLanes are the lanes of a panel from each on.
+// Bit r of element i of narrowLanes and wideLanes is set if lane r of a panel is lane i or behind it.
 var narrowLanes, wideLanes = lanesFrom(asm.NarrowPanel), lanesFrom(tile.MaxPanel)
 
 func lanesFrom(width int) (lanes [tile.MaxPanel]uint32) {

@@ -174,6 +174,24 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// The rows of the queries that end at the keys of a tile may be more than an int of 32 bits counts.
+func TestLanesOfManyHeads(t *testing.T) {
+	s := Sequence{Queries: 2, Keys: tile.Keys, Start: tile.Keys - 2}
+	rule := Rule{Causal: true}
+	const group = 1 << 24
+	var l Lanes
+	l.Load(&rule, &s, &Rows{Number: group - 2, Group: group, Behind: group + 1}, asm.NarrowPanel) // two rows of the first query
+	var bits [tile.Keys]uint32
+	l.Bits(&bits, 0, tile.Keys)
+	for key, lanes := range bits {
+		if key < tile.Keys-1 {
+			require.Equal(t, uint32(1<<asm.NarrowPanel-1), lanes, "key %d", key)
+		} else {
+			require.Equal(t, uint32(1<<asm.NarrowPanel-4), lanes, "the last key, of the second query")
+		}
+	}
+}
+
 // What lanes see of a tile, against what each query sees, for all rules; the mask of each begins anywhere.
 func TestLanes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 30))
