@@ -104,10 +104,10 @@ func (t *Stored) groups(g *Groups, s *sight.Sequence, first, n int) []int {
 	return groups
 }
 
-// run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n
-// and no more than Rows gives, and the offset of the row behind them that is to be prefetched then, if there is one.
+// run returns the offset of row number first of a sequence and how many lie one behind the other from there on, at most n,
+// and the offset of the row behind them that is to be prefetched then, if there is one.
 func (t *Stored) run(s *sight.Sequence, head, first, n int) (at, rows, next int) {
-	n = max(0, min(t.few(n), s.Keys-first))
+	n = max(0, min(n, s.Keys-first))
 	at, n = t.find(s, head, first, n)
 	ahead := max(n, t.ahead())
 	if next = at + ahead*t.LenStride; t.Pages != nil && first+ahead < s.Keys {

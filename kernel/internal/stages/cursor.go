@@ -50,9 +50,9 @@ func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	for r < last {
 		end := min(last, r+min(group-number, width))
 		number += end - r
-		ks := is[r:end]
-		for k, js := 0, js[r:end]; k < len(ks) && k < len(js); k++ {
-			ks[k], js[k] = i, j
+		is, js := is[r:end], js[r:end]
+		for k := 0; k < len(is) && k < len(js); k++ { // no bounds to check
+			is[k], js[k] = i, j
 			i, j = i+qStep, j+dStep
 		}
 		r = end
