@@ -147,11 +147,11 @@ const (
 	lowRows  = 11
 	lowGroup = 4
 	lowBlock = 64
-	lowFull  = 512 // columns in full panels, which AVX2 packs from fewer rows on
+	lowFull  = 512 // the most columns in full panels that AVX2 packs from 6 rows on
 )
 
-// low reports whether m rows of n columns are low. AVX2, whose tiles have 6, packs b sooner, and the more so where its panels are
-// full, as the first tile packs those from where they are.
+// low reports whether m rows of n columns are low. AVX2, whose tiles have 6 rows, packs b for fewer: for 6 and from 9 on or, in
+// full panels, which the first tile packs while it reads them, for 7 and 8, too, unless columns are many.
 func low(m, n int) bool {
 	if asm.Backend() == "avx2" {
 		return m <= 5 || m <= 8 && m != 6 && (n > lowFull || n%asm.NarrowPanel != 0)
@@ -168,9 +168,9 @@ func (p *matrixProduct) isPanel() bool {
 // rows, instead of meeting a panel of hardly any columns.
 const fewColumns = 8
 
-// turns reports whether the transpose takes less. As scores of queries, the columns of b, it does where these lie as the
-// kernels read them, or are few beside the rows of a, for which they are copied; else where they are padded to no more than
-// the rows of c.
+// turns reports whether the transpose takes less time. If no factor is transposed and there is no bias, the columns of b become
+// the queries of scores: that pays where they need no padding, or are padded to fewer than the rows of c. Elsewhere it pays
+// where they are padded to no more than these rows are.
 func (p *matrixProduct) turns() bool {
 	if p.packed != nil || p.n > fewColumns {
 		return false

@@ -9,7 +9,7 @@ import "math"
 type HalfRows struct {
 	Data             []uint16
 	Len, Dim, Stride int
-	Groups           []int // of rows that lie apart, instead of one behind the other from the first of Data on: see Group
+	Groups           []int // where rows lie apart, the number in Data of the first row of each group; see [GroupRows]
 	Next             int   // where what is read behind the last rows begins, as seen from the first, or anything: it is prefetched
 }
 
@@ -22,11 +22,11 @@ type OctetRows struct {
 	Next             int   // as in HalfRows
 }
 
-// GroupRows are the rows of a group: where rows lie apart, Groups has the number in Data of the first one of each, and Len is a
-// multiple. Groups that are more than those of Len are read next: they are prefetched.
+// GroupRows are the rows of a group, which lie one behind the other where groups lie apart. Len is a multiple then, and groups
+// behind those of Len are what is read next: they are prefetched.
 const GroupRows = 16
 
-// Group returns group i of rows that lie apart; the one that is so many groups ahead is next.
+// Group returns group i of rows that lie apart. Its Next is the group that is so many ahead, or the last one.
 func (r HalfRows) Group(i, ahead int) HalfRows {
 	row, next := r.Groups[i], r.Groups[min(i+ahead, len(r.Groups)-1)]
 	return HalfRows{Data: r.Data[row*r.Stride:], Len: GroupRows, Dim: r.Dim, Stride: r.Stride, Next: (next - row) * r.Stride}
@@ -85,7 +85,7 @@ func RowValuesInt8(o, p, sum []float32, rows int, v OctetRows) {
 	RowValues(o, scaled, ignored, rows, wide, v.Next)
 }
 
-// row returns the number in Data of row j of some.
+// row returns the number in Data of row j of all, which may lie in groups.
 func row(groups []int, j int) int {
 	if groups == nil {
 		return j

@@ -67,8 +67,8 @@ type Plan struct {
 	Wide    int // queries of the widest panel
 	Shared  int // KV heads of all sequences, or 0 where no two items share the merging of a head
 	Scratch Scratch
-	States  int // elements that a worker keeps of what keys make of rows, from tile to tile and from span to span
-	Merging int // elements of that for the Shared heads
+	States  int // elements of memory for the outputs of rows and spans that a worker merges by itself
+	Merging int // elements of memory for the outputs of rows and spans that workers merge together, those of the Shared heads
 
 	kvHeads   int
 	keyStride int // elements from one key to the next
@@ -220,7 +220,7 @@ func (m *Scratch) add(s *Shape, c *Cut, q *sight.Sequence, scoreRows int) {
 	}
 }
 
-// addStates makes room for the states of the rows of a cut: those of a span and, where spans or a sink come before it, of all.
+// addStates makes room for what rows of a cut merge: the output of a span and, where spans or a sink come before it, that of all.
 func (p *Plan) addStates(s *Shape, c *Cut, q *sight.Sequence) {
 	states, spans, pad := 1, q.Keys > generic.SpanKeys, tile.Pad(s.V.Dim)
 	if spans || s.Sinks {
@@ -230,7 +230,7 @@ func (p *Plan) addStates(s *Shape, c *Cut, q *sight.Sequence) {
 		p.Merging += states * s.K.Heads * c.Rows * pad
 		return
 	}
-	panels := 0 // have their own states, but for the end of a span
+	panels := 0 // rows of panels, which merge only spans: those of all panels, into which one panel at a time is added
 	if spans && c.RestRows < c.Rows {
 		panels = c.Together*c.ItemRows + p.Width(c.ItemRows)
 	}

@@ -223,7 +223,7 @@ func (at *Rows) Next() {
 	}
 }
 
-// query returns the number of the query of a lane, which begin with the first row.
+// query returns the number of the query of a lane, where the rows begin with lane 0.
 func (at *Rows) query(lane int) int {
 	row := at.Number + max(0, min(lane-at.Before, at.Behind))
 	if at.Group == 1 {
@@ -250,6 +250,7 @@ func (l *Lanes) Load(r *Rule, s *Sequence, rows *Rows, width int) {
 	if r.Mask.Data != nil {
 		l.mask = &r.Mask
 	}
+	// Field by field, as a copy of what has just been written waits for it.
 	l.rows.Query, l.rows.Number, l.rows.Group, l.rows.Behind, l.rows.Before = rows.Query, rows.Number, rows.Group, rows.Behind, rows.Before
 	if !r.Near() { // most often
 		l.from, l.to = -far, far
@@ -288,10 +289,10 @@ func (l *Lanes) Bits(bits *[tile.Keys]uint32, first, n int) {
 	// 64 bits on all machines: the rows of as many queries as a tile has keys may overflow 32.
 	rows, before, group := int64(min(at.Behind+1, l.width-at.Before)), int64(at.Before), int64(at.Group)
 	// How many rows have begun to see keys, and have ceased to, at the first key; with each key it is those of a query more.
-	at0 := func(reach int) int64 {
+	passed := func(reach int) int64 {
 		return max(-int64(n), min(int64(first+1-reach-at.Query), rows))*group - int64(at.Number)
 	}
-	come, gone := at0(l.from), at0(l.to)
+	come, gone := passed(l.from), passed(l.to)
 	some, i := clamp(l.sequence.Keys-first, n), 0
 	for ; i < some && gone <= 0; i++ {
 		bits[i] = all

@@ -24,7 +24,7 @@ func NewState(rows, dim int) *State {
 	return s
 }
 
-// reset makes row n, whose VDim is dim, that of no keys.
+// reset makes row n, of dim elements, what no keys make of it.
 func (s *State) reset(n, dim int) {
 	s.Max[n], s.Sum[n] = float32(math.Inf(-1)), 0
 	memory.Clear(s.Mix[n*dim:][:dim])
@@ -86,8 +86,8 @@ func (w *worker) endSpan(t *total, span int, s *states, numbers []int) {
 	}
 }
 
-// forget takes back what the spans of some keys have got of rows with some numbers: of a span that the mask hides from all of
-// them they get nothing again.
+// forget takes back what the spans of some keys have got of rows with some numbers, before it is computed again: a span whose
+// keys the mask hides from all of them gets nothing then.
 func (w *worker) forget(keys sight.Keys, numbers []int) {
 	if w.Spans == nil {
 		return

@@ -41,7 +41,7 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 }
 
 // addPerQuery lists the biases and the masks of the queries of an item for n keys from number first on, as they may be as many
-// as the scores: not those that all queries or heads share.
+// as the scores: not those that all queries share, and those that all heads share once.
 func (u *upcoming) addPerQuery(c *Call, it *plan.Item, first, n int) {
 	bias, mask := c.edit.bias, &c.Sight.Mask
 	if bias == nil && mask.Data == nil || n <= 0 {
@@ -78,7 +78,7 @@ func (u *upcoming) add(data []float32, n, dim, stride int) {
 	r.Data, r.Len, r.Dim, r.Stride = data, n, dim, stride
 }
 
-// take sets some to rows that expect has listed, each once, as many as fit into some pieces.
+// take sets some to the next rows that have been listed, as many as fit into some pieces. Each is taken once.
 func (u *upcoming) take(some *tile.Rows, pieces int) {
 	if some.Len = 0; u.taken == len(u.rows) {
 		return
@@ -97,8 +97,8 @@ func (u *upcoming) take(some *tile.Rows, pieces int) {
 	}
 }
 
-// takeSome returns the next n rows that expect has listed, all of them, or if that is one, as much of it as fits into some
-// pieces, which is then in one.
+// takeSome returns the next n of what has been listed, each as a whole. Of a single one it takes what fits into some pieces,
+// as take does, and returns it in one.
 func (u *upcoming) takeSome(one []tile.Rows, n, pieces int) []tile.Rows {
 	if n == 1 {
 		u.take(&one[0], pieces)

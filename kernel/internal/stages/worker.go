@@ -35,8 +35,9 @@ type worker struct {
 	scales                 [2][tile.Keys]float32             // those that have been copied
 	scaled                 [tile.MaxRows * tile.Keys]float32 // weights of rows whose values are converted first
 
-	groups             source.Groups
-	nextTile, nextItem upcoming
+	groups   source.Groups // of the rows that a kernel reads as they are stored
+	nextTile upcoming      // what panels read ahead beside keys and values
+	nextItem upcoming      // what the item after this one begins with
 
 	tiles Tiles // that it has computed
 }
