@@ -24,6 +24,8 @@ func (isa ISA) WriteFront(dir string) error {
 			err := own.Execute(&b, isa)
 			return b.String(), err
 		},
+		"gather":       func() string { return strings.Join(gather, ", ") },
+		"gatherGroups": func() int { return GatherGroups },
 		"stored": func(isa ISA, name string, size int) any {
 			return struct {
 				ISA

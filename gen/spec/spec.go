@@ -158,6 +158,22 @@ type ISA struct {
 	Small, Big    int // rows of the tiles of a matrix product
 }
 
+// GatherGroups are the groups of 16 keys that the scores of one query of stored keys take at a time: two, as the chain of FMAs of one
+// would be waited for. Those of four, of int8, are not faster.
+const GatherGroups = 2
+
+// gather is the fields of the type gather of front.tmpl, each an int of 8 bytes for each group.
+var gather = []string{"jump", "near", "far", "score", "scale", "ahead"}
+
+// GatherAt is where in a gather a field of a group is, in bytes.
+func GatherAt(field string, group int) int {
+	i := slices.Index(gather, field)
+	if i < 0 {
+		panic("a gather has no " + field)
+	}
+	return 8 * (GatherGroups*i + group)
+}
+
 // The instruction sets of an architecture are in increasing order: each is used together with those
 // before it, which serve the narrow panels.
 var (

@@ -17,7 +17,7 @@ import (
 const tilePath = "github.com/selfattn/attn/generic/tile"
 
 // Signature parses the signature of an assembly function. A pointer is to the first element of a
-// vector or of rows, or to a state or an array of package tile.
+// vector or of rows, to a state or an array of package tile, or to a gather.
 func Signature(expr string) (*gotypes.Signature, error) {
 	pkg := types.NewPackage(tilePath, "tile")
 	for _, name := range []string{"Panel", "Draw"} {
@@ -29,6 +29,9 @@ func Signature(expr string) (*gotypes.Signature, error) {
 		pkg.Scope().Insert(types.NewConst(token.NoPos, pkg, name, types.Typ[types.UntypedInt], constant.MakeInt64(n)))
 	}
 	importer := types.NewPackage("", "")
+	gather := types.NewTypeName(token.NoPos, nil, "gather", nil)
+	types.NewNamed(gather, types.NewStruct(nil, nil), nil)
+	importer.Scope().Insert(gather)
 	importer.Scope().Insert(types.NewPkgName(token.NoPos, importer, "tile", pkg))
 	return gotypes.ParseSignatureInPackage(importer, expr)
 }

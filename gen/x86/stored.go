@@ -6,6 +6,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 
+	"github.com/selfattn/attn/gen/spec"
 	"github.com/selfattn/attn/generic/tile"
 )
 
@@ -19,7 +20,7 @@ func genStored(g *gen) {
 				scales, scaled = "scales *float32, ", "scaled *[4][16]float32, "
 			}
 			if rows == 1 {
-				at, keys = "at *[6][2]int, ", tile.GroupRows*gatherGroups
+				at, keys = "at *gather, ", tile.GroupRows*spec.GatherGroups
 			}
 			doc := []string{
 				fmt.Sprintf("%s computes the scores of %d queries against blocks of %d keys, as", name, rows, keys),
@@ -73,17 +74,17 @@ func (g *gen) storedScores(rows int, e storedType) {
 	keys := g.eightRows(stride)
 	block, step := g.label("block"), g.label("step")
 	vectors := 1            // of keys
-	var where reg.GPVirtual // the groups are
+	var where reg.GPVirtual // the groups are: a gather
 	if rows == 1 {
-		vectors = gatherGroups * tile.GroupRows / g.lanes
+		vectors = spec.GatherGroups * tile.GroupRows / g.lanes
 		where = g.ptr("at")
 	}
-	part := func(field, i int) Mem { return mem(where, 8*(gatherGroups*field+i)) }
+	part := func(field string, i int) Mem { return mem(where, spec.GatherAt(field, i)) }
 	groups := vectors * g.lanes / tile.GroupRows
 	eights := vectors * g.lanes / 8 // of keys of a block
 	var back Op                     // leads from the last 8 keys to the next 16 bytes of the first ones
 	if rows == 1 {
-		back = part(gatherJump, groups-1)
+		back = part("jump", groups-1)
 	} else {
 		t := g.GP64()
 		g.MOVQ(stride, t)
@@ -109,7 +110,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	if e.size == 1 && rows == 1 {
 		g.MOVQ(g.param("scales"), q)
 		for i := range groups {
-			g.MOVQ(part(gatherAhead, i), n)
+			g.MOVQ(part("ahead", i), n)
 			g.PREFETCHT0(at(q, n, 1, 0))
 		}
 		g.MOVQ(g.param("q"), q)
@@ -124,7 +125,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 		switch {
 		case given == 0:
 		case rows == 1 && given%2 == 0:
-			g.moveEight(keys, part(gatherJump, given/2-1))
+			g.moveEight(keys, part("jump", given/2-1))
 		default:
 			for _, p := range keys.pointers() {
 				g.advance(p, stride, 8)
@@ -161,8 +162,8 @@ func (g *gen) storedScores(rows int, e storedType) {
 			ahead.next(128 * eights)
 		case (i+1)*g.lanes%tile.GroupRows == 0:
 			ahead.next(256)
-			g.ADDQ(part(gatherNear, last), ahead.near)
-			g.ADDQ(part(gatherFar, last), ahead.far)
+			g.ADDQ(part("near", last), ahead.near)
+			g.ADDQ(part("far", last), ahead.far)
 		}
 	}
 	g.moveEight(keys, back)
@@ -173,7 +174,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 		if rows == 1 {
 			for i := range vectors {
 				group, column := i*g.lanes/tile.GroupRows, i*g.lanes%tile.GroupRows
-				g.MOVQ(part(gatherScale, group), t)
+				g.MOVQ(part("scale", group), t)
 				g.VMULPS(at(q, t, 1, 4*column), g.V(12+i), g.V(12+i))
 			}
 		} else {
@@ -186,7 +187,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	if rows == 1 {
 		for i := range vectors {
 			group, column := i*g.lanes/tile.GroupRows, i*g.lanes%tile.GroupRows
-			g.MOVQ(part(gatherScore, group), t)
+			g.MOVQ(part("score", group), t)
 			g.VMOVUPS(g.V(12+i), at(q, t, 1, 4*column))
 		}
 	} else {
@@ -204,18 +205,6 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
 }
-
-// gatherGroups are the groups of a block, and what a gather of the functions in front of the assembly has of each.
-const gatherGroups = 2
-
-const (
-	gatherJump = iota
-	gatherNear
-	gatherFar
-	gatherScore
-	gatherScale
-	gatherAhead
-)
 
 // readAhead prefetches rows while a block of them is computed, which are read side by side, some bytes of each in turn: in
 // that the hardware does not recognise the stream that they are. It does in prefetches row by row, the distance, in bytes,

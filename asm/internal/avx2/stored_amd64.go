@@ -7,7 +7,7 @@ package avx2
 // A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1Float16 is rowValues1 with values of another type, as [tile.RowValuesFloat16]. If groups is not nil, it has the
 // numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
@@ -32,7 +32,7 @@ func rowValues4Float16(o *float32, p *float32, v *uint16, sum *float32, groups *
 // A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1BFloat16 is rowValues1 with values of another type, as [tile.RowValuesBFloat16]. If groups is not nil, it has the
 // numbers of the first one of each 16 values; those that are so many groups apart are prefetched.
@@ -57,7 +57,7 @@ func rowValues4BFloat16(o *float32, p *float32, v *uint16, sum *float32, groups 
 // A block is groups of 16 keys, the first one at k.
 //
 //go:noescape
-func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 
 // rowValues1Int8 is rowValues1 with values of another type, as [tile.RowValuesInt8]. If groups is not nil, it has the
 // numbers of the first one of each 16 values; those that are so many groups apart are prefetched.

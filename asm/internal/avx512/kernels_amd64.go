@@ -733,7 +733,7 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if k.Groups != nil {
 		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
 			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 2*stride)
-			rowScores1Float16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+			rowScores1Float16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, &at, 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
 		}
 		return
 	}
@@ -744,10 +744,10 @@ func RowScoresFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		a.row = 2 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1Float16(&s[0], &q[0], &k.Data[0], w, dim, stride, &at, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1Float16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, &at, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -786,7 +786,7 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 	if k.Groups != nil {
 		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
 			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 2*stride)
-			rowScores1BFloat16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+			rowScores1BFloat16(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], w, dim, stride, &at, 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
 		}
 		return
 	}
@@ -797,10 +797,10 @@ func RowScoresBFloat16(s, q []float32, w, rows int, k tile.HalfRows) {
 		a.row = 2 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1BFloat16(&s[0], &q[0], &k.Data[0], w, dim, stride, &at, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1BFloat16(&s[j], &q[0], &k.Data[j*stride], w, dim, stride, &at, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -840,7 +840,7 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 	if k.Groups != nil {
 		for i := 0; i < n/tile.GroupRows; i += gatherGroups {
 			row := at.groups(&a, k.Groups, i, n/tile.GroupRows, 1*stride)
-			rowScores1Int8(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], &k.Scales[row], w, dim, stride, (*[6][2]int)(&at), 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
+			rowScores1Int8(&s[i*tile.GroupRows], &q[0], &k.Data[row*stride], &k.Scales[row], w, dim, stride, &at, 1, 0, 1, a.jump, a.turn, a.row, 0, 0)
 		}
 		return
 	}
@@ -851,10 +851,10 @@ func RowScoresInt8(s, q []float32, w, rows int, k tile.OctetRows) {
 		a.row = 1 * n * dim
 		a.wrap = -a.row
 	}
-	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, (*[6][2]int)(&at), blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+	rowScores1Int8(&s[0], &q[0], &k.Data[0], &k.Scales[0], w, dim, stride, &at, blocks, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 	if n > block && n%block != 0 {
 		j := n - block
-		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, (*[6][2]int)(&at), 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
+		rowScores1Int8(&s[j], &q[0], &k.Data[j*stride], &k.Scales[j], w, dim, stride, &at, 1, a.distance, 0, a.jump, a.turn, a.row, a.wrap, 0)
 	}
 }
 
@@ -1280,22 +1280,13 @@ func (a *ahead) keys(r *run, next int) { a.set(r, 16<<10, min(256, 16*r.rows), n
 // meanwhile: 16 KiB.
 func groupsAhead(size, dim int) int { return max(1, 16<<10/(tile.GroupRows*size*dim)) }
 
-// A gather is where the groups of a block of keys are, in bytes. Of each group it has what leads from its last 8 keys to the next
-// group, from the last group to the next 16 bytes of the first one; likewise what leads from what is prefetched of it, 256 bytes,
-// near and far, to the next group; where its scores and its scales are, and where the scales that are prefetched meanwhile.
-type gather [6][gatherGroups]int
-
-// gatherGroups are the groups of a block: two, as the chain of FMAs of one would be waited for. Those of four, of int8, are not faster.
+// gatherGroups are the groups of 16 keys of a block.
 const gatherGroups = 2
 
-const (
-	gatherJump = iota
-	gatherNear
-	gatherFar
-	gatherScore
-	gatherScale
-	gatherAhead
-)
+// A gather is where the groups of a block of keys are, in bytes: the jump from the last 8 keys of each group to the next group, and from
+// the last group to the next 16 bytes of the first one; likewise from the 256 bytes of it that are prefetched, near and far,
+// to those of the next group; where its scores and its scales are, and where the scales that are prefetched meanwhile.
+type gather struct{ jump, near, far, score, scale, ahead [gatherGroups]int }
 
 // rows sets at to groups that lie one behind the other, of n keys: the last ones overlap if there are not so many.
 func (at *gather) rows(n, stride int) {
@@ -1303,8 +1294,8 @@ func (at *gather) rows(n, stride int) {
 	var rows [gatherGroups]int
 	for i := range gatherGroups {
 		rows[i] = min(i*tile.GroupRows, n-tile.GroupRows)
-		at[gatherScore][i] = 4 * rows[i]
-		at[gatherAhead][i] = 4 * tile.GroupRows * (gatherGroups + i)
+		at.score[i] = 4 * rows[i]
+		at.ahead[i] = 4 * tile.GroupRows * (gatherGroups + i)
 	}
 	at.lead(&rows, stride)
 }
@@ -1318,15 +1309,15 @@ func (at *gather) groups(a *ahead, all []int, i, n, stride int) int {
 	for j := range gatherGroups {
 		k := min(i+j, n-1) - i
 		rows[j] = all[i+k]
-		at[gatherScore][j] = 4 * tile.GroupRows * k
-		at[gatherAhead][j] = 4 * (all[min(i+gatherGroups+j, last)] - row)
-		at[gatherNear][j] = (all[min(i+gatherGroups+j+1, last)]-all[min(i+gatherGroups+j, last)])*stride - 256
-		at[gatherFar][j] = (all[min(far+j+1, last)]-all[min(far+j, last)])*stride - 256
+		at.score[j] = 4 * tile.GroupRows * k
+		at.ahead[j] = 4 * (all[min(i+gatherGroups+j, last)] - row)
+		at.near[j] = (all[min(i+gatherGroups+j+1, last)]-all[min(i+gatherGroups+j, last)])*stride - 256
+		at.far[j] = (all[min(far+j+1, last)]-all[min(far+j, last)])*stride - 256
 	}
 	at.lead(&rows, stride)
 	near, beyond := all[min(i+gatherGroups, last)], all[min(far, last)]
-	at[gatherNear][gatherGroups-1] = (near - all[min(i+2*gatherGroups-1, last)]) * stride
-	at[gatherFar][gatherGroups-1] = (beyond - all[min(far+gatherGroups-1, last)]) * stride
+	at.near[gatherGroups-1] = (near - all[min(i+2*gatherGroups-1, last)]) * stride
+	at.far[gatherGroups-1] = (beyond - all[min(far+gatherGroups-1, last)]) * stride
 	a.row = math.MaxInt
 	a.jump = (beyond - row) * stride
 	a.turn = (near - row - gatherGroups*tile.GroupRows) * stride
@@ -1336,11 +1327,11 @@ func (at *gather) groups(a *ahead, all []int, i, n, stride int) int {
 // lead sets what leads from group to group, and their scales.
 func (at *gather) lead(rows *[gatherGroups]int, stride int) {
 	for i := range gatherGroups - 1 {
-		at[gatherJump][i] = (rows[i+1] - rows[i] - tile.GroupRows/2) * stride
+		at.jump[i] = (rows[i+1] - rows[i] - tile.GroupRows/2) * stride
 	}
-	at[gatherJump][gatherGroups-1] = (rows[0]-rows[gatherGroups-1]-tile.GroupRows/2)*stride + 16
+	at.jump[gatherGroups-1] = (rows[0]-rows[gatherGroups-1]-tile.GroupRows/2)*stride + 16
 	for i := range gatherGroups {
-		at[gatherScale][i] = 4 * (rows[i] - rows[0])
+		at.scale[i] = 4 * (rows[i] - rows[0])
 	}
 }
 

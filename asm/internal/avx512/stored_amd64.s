@@ -2,7 +2,7 @@
 
 #include "textflag.h"
 
-// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Float16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1Float16(SB), NOSPLIT, $0-120
 	MOVQ stride+40(FP), AX
@@ -919,7 +919,7 @@ next53:
 	VZEROUPPER
 	RET
 
-// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1BFloat16(s *float32, q *float32, k *uint16, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         stride+40(FP), AX
@@ -1815,7 +1815,7 @@ next106:
 	VZEROUPPER
 	RET
 
-// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *[6][2]int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1Int8(s *float32, q *float32, k *int8, scales *float32, w int, dim int, stride int, at *gather, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	MOVQ         stride+48(FP), AX
