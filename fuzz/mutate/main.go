@@ -288,12 +288,9 @@ func prepare(dir, temp string) (packages []*pkg, mutants []mutant, err error) {
 			return nil, nil, err
 		}
 		for _, f := range files {
-			text := f.mutate(&mutants)
 			to := filepath.Join(temp, fmt.Sprintf("%d.go", len(replace)))
-			if replace[f.path] = to; err == nil {
-				err = os.WriteFile(to, text, 0o600)
-			}
-			if err != nil {
+			replace[f.path] = to
+			if err := os.WriteFile(to, f.mutate(&mutants), 0o600); err != nil {
 				return nil, nil, err
 			}
 		}

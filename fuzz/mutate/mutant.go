@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -19,37 +20,31 @@ import (
 // A pkg is what go list says of a package.
 type pkg struct {
 	Dir, ImportPath, Name, Export      string
+	DepOnly                            bool // others import it, and it is not listed itself
 	GoFiles, TestGoFiles, XTestGoFiles []string
 }
 
+const pkgFields = "Dir,ImportPath,Name,Export,DepOnly,GoFiles,TestGoFiles,XTestGoFiles"
+
 // list returns the packages in and below a directory, without commands, and what parses their files.
 func list(dir string) (packages []*pkg, load func(p *pkg) ([]*file, error), err error) {
-	goList := func(args ...string) (all []*pkg, err error) {
-		out, err := exec.Command("go", append([]string{"list", "-json=Dir,ImportPath,Name,Export,GoFiles,TestGoFiles,XTestGoFiles"}, args...)...).Output()
-		for d := json.NewDecoder(strings.NewReader(string(out))); err == nil; {
-			p := new(pkg)
-			if err = d.Decode(p); err == nil {
-				all = append(all, p)
-			}
-		}
-		if err == io.EOF {
-			err = nil
-		}
-		return all, err
-	}
 	pattern := "./" + filepath.ToSlash(dir) + "/..."
-	if packages, err = goList(pattern); err != nil {
+	out, err := exec.Command("go", "list", "-export", "-deps", "-json="+pkgFields, pattern).Output()
+	if err != nil {
 		return nil, nil, fmt.Errorf("go list %s: %w; mutate runs in the root of the repository", pattern, err)
 	}
-	packages = slices.DeleteFunc(packages, func(p *pkg) bool { return p.Name == "main" || p.ImportPath == runtimePath })
-	deps, err := goList("-export", "-deps", pattern)
-	if err != nil {
-		return nil, nil, err
-	}
 	exports := map[string]string{}
-	for _, p := range deps {
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		p := new(pkg)
+		if err := d.Decode(p); err != nil {
+			return nil, nil, err
+		}
 		exports[p.ImportPath] = p.Export
+		if !p.DepOnly && p.Name != "main" && p.ImportPath != choicePath {
+			packages = append(packages, p)
+		}
 	}
+	slices.SortFunc(packages, func(a, b *pkg) int { return strings.Compare(a.ImportPath, b.ImportPath) })
 	fset := token.NewFileSet()
 	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
 	return packages, func(p *pkg) (files []*file, err error) {
@@ -102,47 +97,29 @@ type file struct {
 	info            *types.Info
 	checked         *types.Package
 	mutants         *[]mutant
-	edits           []edit
+	edits, closings []edit // closings are behind expressions, in the order in which these begin
 }
 
 // An edit replaces n bytes of the text.
 type edit struct {
-	at, n  int
-	text   string
-	closes bool // what another edit has opened
+	at, n int
+	text  string
 }
 
-const runtimePath = "github.com/selfattn/attn/fuzz/mutate/choice"
+const choicePath = "github.com/selfattn/attn/fuzz/mutate/choice"
 
 // mutate returns the text with calls instead of operators, and adds its mutants to some.
 func (f *file) mutate(mutants *[]mutant) []byte {
 	f.mutants = mutants
-	f.replace(f.tree.Name.End(), 0, "\n\nimport choice_ \""+runtimePath+"\"", false)
+	f.replace(f.tree.Name.End(), 0, "\n\nimport choice_ \""+choicePath+"\"")
 	ast.Inspect(f.tree, f.visit)
-	// What opens at the same place opens in the order of the edits, from the outside to the inside, and closes before it in the other one.
-	order := make([]int, len(f.edits))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int {
-		a, b := f.edits[i], f.edits[j]
-		switch {
-		case a.at != b.at:
-			return a.at - b.at
-		case a.closes != b.closes:
-			if a.closes {
-				return -1
-			}
-			return 1
-		case a.closes:
-			return j - i
-		}
-		return i - j
-	})
+	// At the same place what closes comes first, from the inside to the outside, and then what opens, from the outside to the inside.
+	slices.Reverse(f.closings)
+	edits := append(f.closings, f.edits...)
+	slices.SortStableFunc(edits, func(a, b edit) int { return a.at - b.at })
 	var out strings.Builder
 	last := 0
-	for _, i := range order {
-		e := f.edits[i]
+	for _, e := range edits {
 		out.WriteString(f.text[last:e.at])
 		out.WriteString(e.text)
 		last = e.at + e.n
@@ -153,17 +130,21 @@ func (f *file) mutate(mutants *[]mutant) []byte {
 
 func (f *file) offset(p token.Pos) int { return f.fset.Position(p).Offset }
 
-func (f *file) replace(at token.Pos, n int, text string, closes bool) {
-	f.edits = append(f.edits, edit{f.offset(at), n, text, closes})
+func (f *file) replace(at token.Pos, n int, text string) {
+	f.edits = append(f.edits, edit{f.offset(at), n, text})
+}
+
+func (f *file) closing(x ast.Expr, text string) {
+	f.closings = append(f.closings, edit{f.offset(x.End()), 0, text})
 }
 
 // wrap puts a call around an expression, whose operator becomes a comma.
 func (f *file) wrap(x ast.Expr, call string, operator token.Pos, n int, closing string) {
-	f.replace(x.Pos(), 0, call, false)
+	f.replace(x.Pos(), 0, call)
 	if n > 0 {
-		f.replace(operator, n, ",", false)
+		f.replace(operator, n, ",")
 	}
-	f.replace(x.End(), 0, closing, true)
+	f.closing(x, closing)
 }
 
 // mutant adds one, and returns its number.
@@ -195,7 +176,7 @@ func (f *file) visit(n ast.Node) bool {
 		}
 		if typ != "" {
 			id := f.mutant(n.TokPos, n.Tok.String()+" the other way")
-			f.replace(n.TokPos, 2, fmt.Sprintf(" += choice_.Step[%s](%d, %s)", typ, id, step), false)
+			f.replace(n.TokPos, 2, fmt.Sprintf(" += choice_.Step[%s](%d, %s)", typ, id, step))
 		}
 	case ast.Expr:
 		if v, ok := f.info.Types[n]; ok && v.Value != nil {
@@ -216,8 +197,8 @@ func (f *file) expression(x ast.Expr) {
 	case *ast.UnaryExpr:
 		if x.Op == token.SUB && f.number(f.info.TypeOf(x)) {
 			id := f.mutant(x.OpPos, "no minus sign")
-			f.replace(x.OpPos, 1, fmt.Sprintf("choice_.Neg%s(%d, ", f.brackets(x), id), false)
-			f.replace(x.End(), 0, ")", true)
+			f.replace(x.OpPos, 1, fmt.Sprintf("choice_.Neg%s(%d, ", f.brackets(x), id))
+			f.closing(x, ")")
 		}
 	case *ast.BinaryExpr:
 		op, to := x.Op, neighbours[x.Op]
@@ -268,8 +249,8 @@ func (f *file) constant(x ast.Expr, v types.TypeAndValue) {
 	if _, err := types.Eval(f.fset, f.checked, x.Pos(), fmt.Sprintf("%s(%s)", typ, other)); err != nil {
 		return // it is no such number
 	}
-	f.replace(x.Pos(), 0, fmt.Sprintf("choice_.Pick[%s](%d, ", typ, f.mutant(at, what)), false)
-	f.replace(x.End(), 0, ", "+other+")", true)
+	f.replace(x.Pos(), 0, fmt.Sprintf("choice_.Pick[%s](%d, ", typ, f.mutant(at, what)))
+	f.closing(x, ", "+other+")")
 }
 
 // number reports whether a type is of numbers that are not complex, or one that may be.
