@@ -601,7 +601,11 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	}
 	g.MOVQ(g.param("o"), o)
 	g.MOVQ(g.param("dim"), cols)
-	for vecs := most; vecs > 0; vecs /= 2 {
+	least := 1
+	if e != nil { // as they are a multiple of 16
+		least = 16 / g.lanes
+	}
+	for vecs := most; vecs >= least; vecs /= 2 {
 		again, next := g.label("again"), g.label("next")
 		g.Label(again)
 		g.CMPQ(cols, I32(g.lanes*vecs))

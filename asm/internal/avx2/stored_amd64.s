@@ -527,7 +527,6 @@ next17:
 	JL      next21
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
-	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
@@ -548,7 +547,7 @@ same23:
 	VFMADD231PS  Y13, Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
-	DECQ         R12
+	DECQ         SI
 	JNZ          key22
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
@@ -557,46 +556,17 @@ same23:
 	SUBQ         $+16, R11
 
 next21:
-	CMPQ    R11, $+8
-	JL      next25
-	VMOVUPS (R10), Y0
-	MOVQ    AX, DI
-	MOVQ    R9, R8
-
-key26:
-	PREFETCHT1 (DX)
-	ADDQ       $+16, DX
-	SUBQ       $+16, left+112(FP)
-	JG         same27
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
-
-same27:
-	VBROADCASTSS (DI), Y10
-	VCVTPH2PS    (R8), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         SI
-	JNZ          key26
-	VMOVUPS      Y0, (R10)
-	ADDQ         $+16, R9
-	ADDQ         $+32, R10
-	SUBQ         $+8, R11
-
-next25:
 	CMPQ groups+32(FP), $0x00
-	JE   packed28
+	JE   packed24
 	ADDQ $0x08, groups+32(FP)
-	JMP  next29
+	JMP  next25
 
-packed28:
+packed24:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next29:
+next25:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -614,7 +584,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block30:
+block26:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -623,17 +593,17 @@ block30:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within33
+	JG     within29
 	ADDQ   jump+72(FP), R11
 
-within33:
+within29:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside32
+	JG   inside28
 	ADDQ turn+80(FP), R12
 
-inside32:
+inside28:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -648,7 +618,7 @@ inside32:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step31:
+step27:
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -770,18 +740,18 @@ step31:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same34
+	JG           same30
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same34:
+same30:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step31
+	JG      step27
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -792,7 +762,7 @@ same34:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block30
+	JNZ     block26
 	VZEROUPPER
 	RET
 
@@ -807,7 +777,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block35:
+block31:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -819,14 +789,14 @@ block35:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum36:
+sum32:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum36
+	JNZ    sum32
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -834,7 +804,7 @@ sum36:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed37
+	JZ     packed33
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -844,27 +814,27 @@ sum36:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin38
+	JMP    begin34
 
-packed37:
+packed33:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within39
+	JG   within35
 	ADDQ jump+88(FP), BX
 
-within39:
+within35:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin38:
+begin34:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again40:
+again36:
 	CMPQ    R13, $+16
-	JL      next41
+	JL      next37
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -879,16 +849,16 @@ again40:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key42:
+key38:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same43
+	JG         same39
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same43:
+same39:
 	VCVTPH2PS    (R10), Y8
 	VCVTPH2PS    16(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -906,7 +876,7 @@ same43:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key42
+	JNZ          key38
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -918,66 +888,23 @@ same43:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again40
+	JMP          again36
 
-next41:
-	CMPQ    R13, $+8
-	JL      next45
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(DX*1), Y1
-	VMOVUPS (R12)(DX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key46:
-	PREFETCHT1 (BX)
-	ADDQ       $+16, BX
-	SUBQ       $+16, left+112(FP)
-	JG         same47
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
-same47:
-	VCVTPH2PS    (R10), Y8
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         DI
-	JNZ          key46
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(DX*1)
-	VMOVUPS      Y2, (R12)(DX*2)
-	VMOVUPS      Y3, (R8)
-	ADDQ         $+16, R11
-	ADDQ         $+32, R12
-	SUBQ         $+8, R13
-
-next45:
+next37:
 	CMPQ groups+32(FP), $0x00
-	JE   packed48
+	JE   packed40
 	ADDQ $0x08, groups+32(FP)
-	JMP  next49
+	JMP  next41
 
-packed48:
+packed40:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next49:
+next41:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block35
+	JG   block31
 	VZEROUPPER
 	RET
 
@@ -991,7 +918,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block50:
+block42:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1000,17 +927,17 @@ block50:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within53
+	JG     within45
 	ADDQ   jump+80(FP), R11
 
-within53:
+within45:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside52
+	JG   inside44
 	ADDQ turn+88(FP), R12
 
-inside52:
+inside44:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1025,7 +952,7 @@ inside52:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step51:
+step43:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1130,13 +1057,13 @@ step51:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same54
+	JG           same46
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same54:
+same46:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -1247,20 +1174,20 @@ same54:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same55
+	JG           same47
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same55:
+same47:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step51
+	JG      step43
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Y12, (DX)(SI*1)
@@ -1275,7 +1202,7 @@ same55:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block50
+	JNZ     block42
 	VZEROUPPER
 	RET
 
@@ -1293,7 +1220,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block56:
+block48:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1302,16 +1229,16 @@ block56:
 	MOVQ    SI, BX
 	MOVQ    AX, DI
 
-sum57:
+sum49:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    sum57
+	JNZ    sum49
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed58
+	JZ     packed50
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1321,27 +1248,27 @@ sum57:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin59
+	JMP    begin51
 
-packed58:
+packed50:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within60
+	JG   within52
 	ADDQ jump+88(FP), DX
 
-within60:
+within52:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin59:
+begin51:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again61:
+again53:
 	CMPQ    R11, $+64
-	JL      next62
+	JL      next54
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1354,17 +1281,17 @@ again61:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key63:
+key55:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+112(FP)
-	JG         same64
+	JG         same56
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same64:
+same56:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1393,7 +1320,7 @@ same64:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key63
+	JNZ          key55
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1405,11 +1332,11 @@ same64:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again61
+	JMP          again53
 
-next62:
+next54:
 	CMPQ    R11, $+32
-	JL      next66
+	JL      next58
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1418,16 +1345,16 @@ next62:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key67:
+key59:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+112(FP)
-	JG         same68
+	JG         same60
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same68:
+same60:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1444,7 +1371,7 @@ same68:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key67
+	JNZ          key59
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1453,25 +1380,24 @@ same68:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next66:
+next58:
 	CMPQ    R11, $+16
-	JL      next70
+	JL      next62
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
-	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key71:
+key63:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+112(FP)
-	JG         same72
+	JG         same64
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same72:
+same64:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1481,59 +1407,29 @@ same72:
 	VFMADD231PS  Y13, Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key71
+	DECQ         SI
+	JNZ          key63
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next70:
-	CMPQ    R11, $+8
-	JL      next74
-	VMOVUPS (R10), Y0
-	MOVQ    AX, DI
-	MOVQ    R9, R8
-
-key75:
-	PREFETCHT1 (DX)
-	ADDQ       $+16, DX
-	SUBQ       $+16, left+112(FP)
-	JG         same76
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
-
-same76:
-	VBROADCASTSS (DI), Y10
-	VPMOVZXWD    (R8), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         SI
-	JNZ          key75
-	VMOVUPS      Y0, (R10)
-	ADDQ         $+16, R9
-	ADDQ         $+32, R10
-	SUBQ         $+8, R11
-
-next74:
+next62:
 	CMPQ groups+32(FP), $0x00
-	JE   packed77
+	JE   packed65
 	ADDQ $0x08, groups+32(FP)
-	JMP  next78
+	JMP  next66
 
-packed77:
+packed65:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next78:
+next66:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block56
+	JG   block48
 	VZEROUPPER
 	RET
 
@@ -1549,7 +1445,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block79:
+block67:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -1558,17 +1454,17 @@ block79:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within82
+	JG     within70
 	ADDQ   jump+72(FP), R11
 
-within82:
+within70:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside81
+	JG   inside69
 	ADDQ turn+80(FP), R12
 
-inside81:
+inside69:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1583,7 +1479,7 @@ inside81:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step80:
+step68:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1689,18 +1585,18 @@ step80:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same83
+	JG           same71
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same83:
+same71:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step80
+	JG      step68
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -1711,7 +1607,7 @@ same83:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block79
+	JNZ     block67
 	VZEROUPPER
 	RET
 
@@ -1726,7 +1622,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block84:
+block72:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1738,14 +1634,14 @@ block84:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum85:
+sum73:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum85
+	JNZ    sum73
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1753,7 +1649,7 @@ sum85:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed86
+	JZ     packed74
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1763,27 +1659,27 @@ sum85:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin87
+	JMP    begin75
 
-packed86:
+packed74:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within88
+	JG   within76
 	ADDQ jump+88(FP), BX
 
-within88:
+within76:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin87:
+begin75:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again89:
+again77:
 	CMPQ    R13, $+16
-	JL      next90
+	JL      next78
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1798,16 +1694,16 @@ again89:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key79:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same92
+	JG         same80
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same92:
+same80:
 	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VPMOVZXWD    16(R10), Y9
@@ -1827,7 +1723,7 @@ same92:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key91
+	JNZ          key79
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1839,67 +1735,23 @@ same92:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again89
+	JMP          again77
 
-next90:
-	CMPQ    R13, $+8
-	JL      next94
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(DX*1), Y1
-	VMOVUPS (R12)(DX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    AX, R9
-	MOVQ    R11, R10
-
-key95:
-	PREFETCHT1 (BX)
-	ADDQ       $+16, BX
-	SUBQ       $+16, left+112(FP)
-	JG         same96
-	ADDQ       wrap+104(FP), BX
-	MOVQ       row+96(FP), SI
-	MOVQ       SI, left+112(FP)
-
-same96:
-	VPMOVZXWD    (R10), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 1024(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 2048(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 3072(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         DI
-	JNZ          key95
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(DX*1)
-	VMOVUPS      Y2, (R12)(DX*2)
-	VMOVUPS      Y3, (R8)
-	ADDQ         $+16, R11
-	ADDQ         $+32, R12
-	SUBQ         $+8, R13
-
-next94:
+next78:
 	CMPQ groups+32(FP), $0x00
-	JE   packed97
+	JE   packed81
 	ADDQ $0x08, groups+32(FP)
-	JMP  next98
+	JMP  next82
 
-packed97:
+packed81:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next98:
+next82:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block84
+	JG   block72
 	VZEROUPPER
 	RET
 
@@ -1911,7 +1763,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	SHLQ $0x02, CX
 	MOVQ at+56(FP), R10
 
-block99:
+block83:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1920,17 +1772,17 @@ block99:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within102
+	JG     within86
 	ADDQ   jump+88(FP), R11
 
-within102:
+within86:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside101
+	JG   inside85
 	ADDQ turn+96(FP), R12
 
-inside101:
+inside85:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -1951,7 +1803,7 @@ inside101:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step100:
+step84:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2184,13 +2036,13 @@ step100:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same103
+	JG           same87
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same103:
+same87:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -2429,20 +2281,20 @@ same103:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same104
+	JG           same88
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same104:
+same88:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step100
+	JG      step84
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Y12, Y12
@@ -2467,7 +2319,7 @@ same104:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block99
+	JNZ     block83
 	VZEROUPPER
 	RET
 
@@ -2521,7 +2373,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block105:
+block89:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2532,17 +2384,17 @@ block105:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed107
+	JZ         packed91
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed107:
+packed91:
 	MOVQ scaled+32(FP), R10
 
-sum106:
+sum90:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VMOVSS (DI), X8
@@ -2552,12 +2404,12 @@ sum106:
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    sum106
+	JNZ    sum90
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed108
+	JZ     packed92
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2567,27 +2419,27 @@ sum106:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin109
+	JMP    begin93
 
-packed108:
+packed92:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within110
+	JG   within94
 	ADDQ jump+104(FP), DX
 
-within110:
+within94:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin109:
+begin93:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again111:
+again95:
 	CMPQ    R11, $+64
-	JL      next112
+	JL      next96
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2600,16 +2452,16 @@ again111:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key113:
+key97:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+128(FP)
-	JG         same114
+	JG         same98
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same114:
+same98:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2638,7 +2490,7 @@ same114:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key113
+	JNZ          key97
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2650,11 +2502,11 @@ same114:
 	ADDQ         $+64, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again111
+	JMP          again95
 
-next112:
+next96:
 	CMPQ    R11, $+32
-	JL      next116
+	JL      next100
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2663,16 +2515,16 @@ next112:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key117:
+key101:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+128(FP)
-	JG         same118
+	JG         same102
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same118:
+same102:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2689,7 +2541,7 @@ same118:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key117
+	JNZ          key101
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2698,25 +2550,24 @@ same118:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next116:
+next100:
 	CMPQ    R11, $+16
-	JL      next120
+	JL      next104
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
-	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key121:
+key105:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
 	SUBQ       $+16, left+128(FP)
-	JG         same122
+	JG         same106
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same122:
+same106:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2726,60 +2577,30 @@ same122:
 	VFMADD231PS  Y13, Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key121
+	DECQ         SI
+	JNZ          key105
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next120:
-	CMPQ    R11, $+8
-	JL      next124
-	VMOVUPS (R10), Y0
-	MOVQ    scaled+32(FP), DI
-	MOVQ    R9, R8
-
-key125:
-	PREFETCHT1 (DX)
-	ADDQ       $+8, DX
-	SUBQ       $+8, left+128(FP)
-	JG         same126
-	ADDQ       wrap+120(FP), DX
-	MOVQ       row+112(FP), BX
-	MOVQ       BX, left+128(FP)
-
-same126:
-	VBROADCASTSS (DI), Y10
-	VPMOVSXBD    (R8), Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD231PS  Y12, Y10, Y0
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         SI
-	JNZ          key125
-	VMOVUPS      Y0, (R10)
-	ADDQ         $+8, R9
-	ADDQ         $+32, R10
-	SUBQ         $+8, R11
-
-next124:
+next104:
 	CMPQ groups+48(FP), $0x00
-	JE   packed127
+	JE   packed107
 	ADDQ $0x08, groups+48(FP)
-	JMP  next128
+	JMP  next108
 
-packed127:
+packed107:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next128:
+next108:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block105
+	JG   block89
 	VZEROUPPER
 	RET
 
@@ -2793,7 +2614,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block129:
+block109:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -2802,17 +2623,17 @@ block129:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within132
+	JG     within112
 	ADDQ   jump+80(FP), R11
 
-within132:
+within112:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside131
+	JG   inside111
 	ADDQ turn+88(FP), R12
 
-inside131:
+inside111:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2827,7 +2648,7 @@ inside131:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step130:
+step110:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -3049,18 +2870,18 @@ step130:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+112(FP)
-	JG           same133
+	JG           same113
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same133:
+same113:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step130
+	JG      step110
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Y12, Y12
 	VMULPS  (DX), Y13, Y13
@@ -3077,7 +2898,7 @@ same133:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block129
+	JNZ     block109
 	VZEROUPPER
 	RET
 
@@ -3091,7 +2912,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block134:
+block114:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -3105,17 +2926,17 @@ block134:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed136
+	JZ         packed116
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed136:
+packed116:
 	MOVQ scaled+32(FP), R12
 
-sum135:
+sum115:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VMOVSS (R9), X8
@@ -3137,7 +2958,7 @@ sum135:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    sum135
+	JNZ    sum115
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -3145,7 +2966,7 @@ sum135:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed137
+	JZ     packed117
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -3155,27 +2976,27 @@ sum135:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin138
+	JMP    begin118
 
-packed137:
+packed117:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within139
+	JG   within119
 	ADDQ jump+104(FP), BX
 
-within139:
+within119:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin138:
+begin118:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again140:
+again120:
 	CMPQ    R13, $+16
-	JL      next141
+	JL      next121
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -3190,16 +3011,16 @@ again140:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key142:
+key122:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same143
+	JG         same123
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same143:
+same123:
 	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
 	VPMOVSXBD    8(R10), Y9
@@ -3219,7 +3040,7 @@ same143:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key142
+	JNZ          key122
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -3231,67 +3052,23 @@ same143:
 	ADDQ         $+16, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again140
+	JMP          again120
 
-next141:
-	CMPQ    R13, $+8
-	JL      next145
-	LEAQ    (R12)(DX*2), R8
-	ADDQ    DX, R8
-	VMOVUPS (R12), Y0
-	VMOVUPS (R12)(DX*1), Y1
-	VMOVUPS (R12)(DX*2), Y2
-	VMOVUPS (R8), Y3
-	MOVQ    scaled+32(FP), R9
-	MOVQ    R11, R10
-
-key146:
-	PREFETCHT1 (BX)
-	ADDQ       $+8, BX
-	SUBQ       $+8, left+128(FP)
-	JG         same147
-	ADDQ       wrap+120(FP), BX
-	MOVQ       row+112(FP), SI
-	MOVQ       SI, left+128(FP)
-
-same147:
-	VPMOVSXBD    (R10), Y8
-	VCVTDQ2PS    Y8, Y8
-	VBROADCASTSS (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VBROADCASTSS 64(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VBROADCASTSS 128(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VBROADCASTSS 192(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	ADDQ         $+4, R9
-	ADDQ         CX, R10
-	DECQ         DI
-	JNZ          key146
-	VMOVUPS      Y0, (R12)
-	VMOVUPS      Y1, (R12)(DX*1)
-	VMOVUPS      Y2, (R12)(DX*2)
-	VMOVUPS      Y3, (R8)
-	ADDQ         $+8, R11
-	ADDQ         $+32, R12
-	SUBQ         $+8, R13
-
-next145:
+next121:
 	CMPQ groups+48(FP), $0x00
-	JE   packed148
+	JE   packed124
 	ADDQ $0x08, groups+48(FP)
-	JMP  next149
+	JMP  next125
 
-packed148:
+packed124:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next149:
+next125:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block134
+	JG   block114
 	VZEROUPPER
 	RET
