@@ -229,8 +229,8 @@ func (f *file) constant(x ast.Expr, v types.TypeAndValue) {
 		return
 	}
 	source := func(x ast.Expr) string { return f.text[f.offset(x.Pos()):f.offset(x.End())] }
+	var at token.Pos
 	var other, what string
-	at := x.Pos()
 	switch x := ast.Unparen(x).(type) {
 	case *ast.UnaryExpr:
 		if x.Op != token.SUB {
