@@ -101,8 +101,9 @@ func (w *worker) panelItem(it *plan.Item) {
 				ahead = nil
 			}
 			if p.sees.Any.To > first && (i > 0 || last) {
-				seen, some := min(now, p.sees.Any.To-first), plan.CeilDiv(more.left(), len(panels)-i)
+				seen := min(now, p.sees.Any.To-first)
 				if i > 0 {
+					some := plan.CeilDiv(more.left(), len(panels)-i)
 					ahead = more.takeSome(nextValues[:], max(1, some-1), p.pieces(w.Q.Dim, seen))
 				}
 				more.take(&nextKeys, p.pieces(w.V.Dim, seen))
