@@ -122,6 +122,12 @@ bench-peers: ## install the libraries in Python that bench measures beside ours 
 	python3 -m venv bench/venv
 	bench/venv/bin/pip install --quiet --requirement bench/peers/requirements.txt
 
+ONNX ?= bench/venv/bin/python# that has the package onnx
+
+.PHONY: onnx
+onnx: ## run the conformance cases of ONNX's operator Attention, those of the package onnx of ONNX=python
+	ATTN_ONNX=$(abspath $(ONNX)) go test -count=1 -v -run '^TestONNXSuite$$' ./kernel
+
 .PHONY: bench-compare
 bench-compare: ## two reports side by side, such as an amd64 and an arm64 machine, or A beside models: A=a.json B=b.json; bench/out/compare.html
 	cd bench && go run . compare $(if $(A),'$(abspath $(A))') $(if $(B),'$(abspath $(B))')
