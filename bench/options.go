@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/selfattn/attn/kernel"
@@ -28,7 +30,7 @@ func optionCases() (all []benchmark) {
 			}
 		}
 	}
-	return append(all, windowed(8192, 256, 64), sentences(64, 12, 32))
+	return append(all, windowed(8192, 256, 64), sentences(64, 12, 32), mixed(64, 12, 32))
 }
 
 // option is attention of some of n queries with n keys. Others do those with a mask or a bias of full shape too.
@@ -118,45 +120,91 @@ func windowed(n, window, d int) benchmark {
 	return b
 }
 
-// sentences are many of 5 to 60 tokens, packed, compared with as many that are padded to the longest,
-// with a mask of keys.
-func sentences(count, heads, d int) benchmark {
-	const most = 60
-	offsets, lengths, pairs := []int{0}, []int(nil), 0
+// sentenceLengths are those of many sentences of 5 to 60 tokens, which follow each other in no order.
+func sentenceLengths(count int) (lengths []int) {
 	for i := range count {
-		n := 5 + i*(most-5)/(count-1)
-		lengths, offsets, pairs = append(lengths, n), append(offsets, offsets[i]+n), pairs+n*n
+		lengths = append(lengths, 5+i*55/(count-1))
 	}
-	tokens := offsets[count]
+	rand.New(rand.NewPCG(1, 3)).Shuffle(count, func(i, j int) { lengths[i], lengths[j] = lengths[j], lengths[i] })
+	return lengths
+}
+
+// tokens is x with tokens of the heads side by side, [Batch][Len][Heads][Dim].
+func tokens(batch, heads, n, d int, seed uint64) kernel.Tensor {
+	x := packed(batch*heads, n, d, seed)
+	x.Batch, x.Heads, x.LenStride, x.HeadStride, x.BatchStride = batch, heads, heads*d, d, n*heads*d
+	return x
+}
+
+// pack returns attention of packed sentences of some lengths.
+func pack(i impl, lengths []int, heads, d, workers int) func() {
+	offsets := []int{0}
+	for _, n := range lengths {
+		offsets = append(offsets, offsets[len(offsets)-1]+n)
+	}
+	n := offsets[len(lengths)]
+	q, k, v, dst := tokens(1, heads, n, d, 1), tokens(1, heads, n, d, 2), tokens(1, heads, n, d, 3), tokens(1, heads, n, d, 4)
+	o := kernel.Options{Workers: workers, QueryOffsets: offsets, KeyOffsets: offsets}
+	return func() { i.options(dst, q, k, v, &o) }
+}
+
+// sentences are packed, compared with as many that are padded to the longest, with a mask of keys.
+func sentences(count, heads, d int) benchmark {
+	lengths, all, pairs := sentenceLengths(count), 0, 0
+	for _, n := range lengths {
+		all, pairs = all+n, pairs+n*n
+	}
 	b := benchmark{kernel: "Options", shape: fmt.Sprintf("option=packed/sentences=%d/heads=%d/d=%d", count, heads, d), workers: 1, unit: gflops}
 	b.flops = 4 * float64(pairs*heads*d)
-	b.traffic = 16 * float64(tokens*heads*d)
+	b.traffic = 16 * float64(all*heads*d)
 	b.setup = func(i impl, workers int) (job, error) {
-		o := kernel.Options{Workers: workers, QueryOffsets: offsets, KeyOffsets: offsets}
-		batch, n := 1, tokens
-		if i.name == plain().name {
-			mask := make([]bool, count*most)
-			for s, n := range lengths {
-				for j := range n {
-					mask[s*most+j] = true
-				}
+		if i.name != plain().name {
+			return job{run: repeat(pack(i, lengths, heads, d, workers))}, nil
+		}
+		most := slices.Max(lengths)
+		mask := make([]bool, count*most)
+		for s, n := range lengths {
+			for j := range n {
+				mask[s*most+j] = true
 			}
-			batch, n, o = count, most, kernel.Options{Workers: workers, Mask: &kernel.Mask{Data: mask, BatchStride: most}}
 		}
-		tensor := func(seed uint64) kernel.Tensor { // [Batch][Len][Heads][Dim]
-			x := packed(batch*heads, n, d, seed)
-			x.Batch, x.Heads, x.LenStride, x.HeadStride, x.BatchStride = batch, heads, heads*d, d, n*heads*d
-			return x
-		}
-		q, k, v, dst := tensor(1), tensor(2), tensor(3), tensor(4)
+		o := kernel.Options{Workers: workers, Mask: &kernel.Mask{Data: mask, BatchStride: most}}
+		x := func(seed uint64) kernel.Tensor { return tokens(count, heads, most, d, seed) }
+		q, k, v, dst := x(1), x(2), x(3), x(4)
 		return job{run: repeat(func() { i.options(dst, q, k, v, &o) })}, nil
+	}
+	return b
+}
+
+// mixed are sentences that are packed, compared with batches of equal ones, some for each length: what packing different lengths
+// together costs.
+func mixed(count, heads, d int) benchmark {
+	const equal = 8
+	b := sentences(count, heads, d)
+	b.shape = strings.Replace(b.shape, "packed", "mixed", 1)
+	b.flops *= equal
+	b.traffic *= equal
+	b.setup = func(i impl, workers int) (job, error) {
+		lengths := sentenceLengths(count)
+		batches := slices.Repeat([]func(){pack(i, lengths, heads, d, workers)}, equal)
+		if i.name == plain().name {
+			batches = nil
+			for _, n := range lengths {
+				batches = append(batches, pack(i, slices.Repeat([]int{n}, equal), heads, d, workers))
+			}
+		}
+		return job{run: repeat(func() {
+			for _, run := range batches {
+				run()
+			}
+		})}, nil
 	}
 	return b
 }
 
 // losses is what each option takes from plain attention, or gives.
 func (rep report) losses() (t table) {
-	t.caption = "Options: speed in turns with attention without them (windowed: with as many keys; packed: with padded sentences)"
+	t.caption = "Options: speed in turns with attention without them (windowed: with as many keys; packed: with padded sentences; mixed: with sentences of equal lengths)"
 	t.rows = [][]string{{"option", "shape", "of plain", "loss"}}
 	for _, r := range rep.Results {
 		if r.Impl == plain().name {

@@ -290,6 +290,7 @@ func (rep report) left() [][]string {
 	}
 	line("window of 256 of 8192, beside as many keys", windowed(8192, 256, 64).shape)
 	line("64 packed sentences, beside padded ones, d = 32", sentences(64, 12, 32).shape)
+	line("beside batches of equal ones", mixed(64, 12, 32).shape)
 	return rows
 }
 
