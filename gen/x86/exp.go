@@ -15,9 +15,9 @@ func (g *gen) exponential(least, magic float32) machine {
 	return g.machine(nil, 0, g.splat(least), g.splat(magic), g.table(&vector.High))
 }
 
-// genExp: element-wise, two vectors in flight.
+// genExp: element-wise, three vectors in lockstep.
 //
-//	V0-V2 constants, V3 mask of the tail, V4-V7 and V8-V11 a vector each with its scratch
+//	V0-V2 constants, V3 mask of the tail, V4-V7, V8-V11 and V12-V15 a vector each with its scratch
 func genExp(g *gen) {
 	g.begin("exp", "func(dst, x *float32, n int)",
 		"exp sets dst[i] = e^x[i] for n elements, as [tile.Exp].")
@@ -27,11 +27,12 @@ func genExp(g *gen) {
 }
 
 // elementwise loads n elements of x, applies op and stores them to dst. op works on a group of one vector
-// or two, the first of size groups, of which the others are scratch: V4 and on, and as many behind
-// them for a second vector. V3 is the mask of the tail.
+// or of as many as V4 to V15 have room for, up to three, the first of size groups, of which the others are scratch. V3 is
+// the mask of the tail.
 func (g *gen) elementwise(size int, op func(v [][]Op)) {
 	dst, x, n := g.ptr("dst"), g.ptr("x"), g.ptr("n")
-	pair, vec, tail, done := g.label("pair"), g.label("vec"), g.label("tail"), g.label("done")
+	block, vecs, vec, tail, done := g.label("block"), g.label("vecs"), g.label("vec"), g.label("tail"), g.label("done")
+	together := min(12/size, 3)
 	apply := func(vectors int) {
 		v := make([][]Op, size)
 		for i := range v {
@@ -41,29 +42,29 @@ func (g *gen) elementwise(size int, op func(v [][]Op)) {
 		}
 		op(v)
 	}
-	g.SUBQ(I8(2*g.lanes), n)
-	g.JL(LabelRef(vec))
-	g.loop(pair)
-	for i := range 2 {
-		g.VMOVUPS(mem(x, g.w()*i), g.V(4+size*i))
+	whole := func(vectors int) {
+		for i := range vectors {
+			g.VMOVUPS(mem(x, g.w()*i), g.V(4+size*i))
+		}
+		apply(vectors)
+		for i := range vectors {
+			g.VMOVUPS(g.V(4+size*i), mem(dst, g.w()*i))
+		}
+		g.ADDQ(I32(vectors*g.w()), x)
+		g.ADDQ(I32(vectors*g.w()), dst)
+		g.SUBQ(I8(vectors*g.lanes), n)
 	}
-	apply(2)
-	for i := range 2 {
-		g.VMOVUPS(g.V(4+size*i), mem(dst, g.w()*i))
-	}
-	g.ADDQ(I32(2*g.w()), x)
-	g.ADDQ(I32(2*g.w()), dst)
-	g.SUBQ(I8(2*g.lanes), n)
-	g.JGE(LabelRef(pair))
-	g.Label(vec)
-	g.ADDQ(I8(g.lanes), n) // n-lanes are left
+	g.SUBQ(I8(together*g.lanes), n)
+	g.JL(LabelRef(vecs))
+	g.loop(block)
+	whole(together)
+	g.JGE(LabelRef(block))
+	g.Label(vecs)
+	g.ADDQ(I8((together-1)*g.lanes), n) // n-lanes are left
 	g.JL(LabelRef(tail))
-	g.VMOVUPS(mem(x, 0), g.V(4))
-	apply(1)
-	g.VMOVUPS(g.V(4), mem(dst, 0))
-	g.ADDQ(I8(g.w()), x)
-	g.ADDQ(I8(g.w()), dst)
-	g.SUBQ(I8(g.lanes), n)
+	g.Label(vec)
+	whole(1)
+	g.JGE(LabelRef(vec))
 	g.Label(tail)
 	g.ADDQ(I8(g.lanes), n)
 	g.JZ(LabelRef(done))

@@ -12,10 +12,10 @@ TEXT ·gelu(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+16, DX
-	JL      vec2
+	JL      vecs2
 	PCALIGN $0x20
 
-pair1:
+block1:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y10
 	VANDPS       splat7fffffff<>+0(SB), Y4, Y5
@@ -101,11 +101,13 @@ pair1:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
-	JGE          pair1
+	JGE          block1
 
-vec2:
-	ADDQ         $+8, DX
-	JL           tail3
+vecs2:
+	ADDQ $+8, DX
+	JL   tail4
+
+vec3:
 	VMOVUPS      (CX), Y4
 	VANDPS       splat7fffffff<>+0(SB), Y4, Y5
 	VMOVUPS      splat41500000<>+0(SB), Y6
@@ -150,10 +152,11 @@ vec2:
 	ADDQ         $+32, CX
 	ADDQ         $+32, AX
 	SUBQ         $+8, DX
+	JGE          vec3
 
-tail3:
+tail4:
 	ADDQ         $+8, DX
-	JZ           done4
+	JZ           done5
 	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
@@ -200,7 +203,7 @@ tail3:
 	VFNMADD231PS Y9, Y5, Y4
 	VMASKMOVPS   Y4, Y3, (AX)
 
-done4:
+done5:
 	VZEROUPPER
 	RET
 
@@ -511,10 +514,10 @@ TEXT ·geluTanh(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+16, DX
-	JL      vec6
+	JL      vecs7
 	PCALIGN $0x20
 
-pair5:
+block6:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y10
 	VMOVUPS      splatc1211eb8<>+0(SB), Y6
@@ -580,11 +583,13 @@ pair5:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
-	JGE          pair5
+	JGE          block6
 
-vec6:
-	ADDQ         $+8, DX
-	JL           tail7
+vecs7:
+	ADDQ $+8, DX
+	JL   tail9
+
+vec8:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      splatc1211eb8<>+0(SB), Y6
 	VMAXPS       Y4, Y6, Y4
@@ -619,10 +624,11 @@ vec6:
 	ADDQ         $+32, CX
 	ADDQ         $+32, AX
 	SUBQ         $+8, DX
+	JGE          vec8
 
-tail7:
+tail9:
 	ADDQ         $+8, DX
-	JZ           done8
+	JZ           done10
 	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
@@ -659,7 +665,7 @@ tail7:
 	VDIVPS       Y9, Y4, Y4
 	VMASKMOVPS   Y4, Y3, (AX)
 
-done8:
+done10:
 	VZEROUPPER
 	RET
 
@@ -733,10 +739,10 @@ TEXT ·silu(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+16, DX
-	JL      vec10
+	JL      vecs12
 	PCALIGN $0x20
 
-pair9:
+block11:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y10
 	VMOVUPS      splatc2b20000<>+0(SB), Y6
@@ -794,11 +800,13 @@ pair9:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
-	JGE          pair9
+	JGE          block11
 
-vec10:
-	ADDQ         $+8, DX
-	JL           tail11
+vecs12:
+	ADDQ $+8, DX
+	JL   tail14
+
+vec13:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      splatc2b20000<>+0(SB), Y6
 	VMAXPS       Y4, Y6, Y4
@@ -829,10 +837,11 @@ vec10:
 	ADDQ         $+32, CX
 	ADDQ         $+32, AX
 	SUBQ         $+8, DX
+	JGE          vec13
 
-tail11:
+tail14:
 	ADDQ         $+8, DX
-	JZ           done12
+	JZ           done15
 	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
@@ -865,7 +874,7 @@ tail11:
 	VDIVPS       Y6, Y4, Y4
 	VMASKMOVPS   Y4, Y3, (AX)
 
-done12:
+done15:
 	VZEROUPPER
 	RET
 

@@ -11,75 +11,105 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 	MOVQ    dst+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
-	SUBQ    $+16, DX
-	JL      vec2
+	SUBQ    $+24, DX
+	JL      vecs2
 	PCALIGN $0x20
 
-pair1:
+block1:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y8
+	VMOVUPS      64(CX), Y12
 	VMAXPS       Y4, Y0, Y4
 	VMAXPS       Y8, Y0, Y8
+	VMAXPS       Y12, Y0, Y12
 	VMOVUPS      splat42b20000<>+0(SB), Y5
 	VMOVUPS      splat42b20000<>+0(SB), Y9
+	VMOVUPS      splat42b20000<>+0(SB), Y13
 	VMINPS       Y4, Y5, Y4
 	VMINPS       Y8, Y9, Y8
+	VMINPS       Y12, Y13, Y12
 	VMOVUPS      splat4138aa3b<>+0(SB), Y5
 	VMOVUPS      splat4138aa3b<>+0(SB), Y9
+	VMOVUPS      splat4138aa3b<>+0(SB), Y13
 	VFMADD213PS  Y1, Y4, Y5
 	VFMADD213PS  Y1, Y8, Y9
+	VFMADD213PS  Y1, Y12, Y13
 	VSUBPS       Y1, Y5, Y6
 	VSUBPS       Y1, Y9, Y10
+	VSUBPS       Y1, Y13, Y14
 	VFNMADD231PS splat3db17200<>+0(SB), Y6, Y4
 	VFNMADD231PS splat3db17200<>+0(SB), Y10, Y8
+	VFNMADD231PS splat3db17200<>+0(SB), Y14, Y12
 	VFNMADD231PS splat343fbe8e<>+0(SB), Y6, Y4
 	VFNMADD231PS splat343fbe8e<>+0(SB), Y10, Y8
+	VFNMADD231PS splat343fbe8e<>+0(SB), Y14, Y12
 	VMOVUPS      splat3d2ab1d8<>+0(SB), Y6
 	VMOVUPS      splat3d2ab1d8<>+0(SB), Y10
+	VMOVUPS      splat3d2ab1d8<>+0(SB), Y14
 	VFMADD213PS  splat3e2aae4a<>+0(SB), Y4, Y6
 	VFMADD213PS  splat3e2aae4a<>+0(SB), Y8, Y10
+	VFMADD213PS  splat3e2aae4a<>+0(SB), Y12, Y14
 	VFMADD213PS  splat3f000000<>+0(SB), Y4, Y6
 	VFMADD213PS  splat3f000000<>+0(SB), Y8, Y10
+	VFMADD213PS  splat3f000000<>+0(SB), Y12, Y14
 	VMULPS       Y4, Y4, Y7
 	VMULPS       Y8, Y8, Y11
+	VMULPS       Y12, Y12, Y15
 	VFMADD231PS  Y7, Y6, Y4
 	VFMADD231PS  Y11, Y10, Y8
+	VFMADD231PS  Y15, Y14, Y12
 	VPERMPS      Y2, Y5, Y6
 	VPERMPS      Y2, Y9, Y10
+	VPERMPS      Y2, Y13, Y14
 	VPERMPS      tl<>+0(SB), Y5, Y7
 	VPERMPS      tl<>+0(SB), Y9, Y11
+	VPERMPS      tl<>+0(SB), Y13, Y15
 	VFMADD231PS  Y4, Y6, Y7
 	VFMADD231PS  Y8, Y10, Y11
+	VFMADD231PS  Y12, Y14, Y15
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y11, Y10, Y10
+	VADDPS       Y15, Y14, Y14
 	VPSRLD       $0x03, Y5, Y7
 	VPSRLD       $0x03, Y9, Y11
+	VPSRLD       $0x03, Y13, Y15
 	VPSRLD       $0x04, Y5, Y5
 	VPSRLD       $0x04, Y9, Y9
+	VPSRLD       $0x04, Y13, Y13
 	VPSUBD       Y5, Y7, Y7
 	VPSUBD       Y9, Y11, Y11
+	VPSUBD       Y13, Y15, Y15
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x17, Y13, Y13
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y11, Y11
+	VPSLLD       $0x17, Y15, Y15
 	VPADDD       splat3f800000<>+0(SB), Y5, Y5
 	VPADDD       splat3f800000<>+0(SB), Y9, Y9
+	VPADDD       splat3f800000<>+0(SB), Y13, Y13
 	VPADDD       splat3f800000<>+0(SB), Y7, Y7
 	VPADDD       splat3f800000<>+0(SB), Y11, Y11
+	VPADDD       splat3f800000<>+0(SB), Y15, Y15
 	VMULPS       Y5, Y6, Y6
 	VMULPS       Y9, Y10, Y10
+	VMULPS       Y13, Y14, Y14
 	VMULPS       Y7, Y6, Y4
 	VMULPS       Y11, Y10, Y8
+	VMULPS       Y15, Y14, Y12
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y8, 32(AX)
-	ADDQ         $+64, CX
-	ADDQ         $+64, AX
-	SUBQ         $+16, DX
-	JGE          pair1
+	VMOVUPS      Y12, 64(AX)
+	ADDQ         $+96, CX
+	ADDQ         $+96, AX
+	SUBQ         $+24, DX
+	JGE          block1
 
-vec2:
-	ADDQ         $+8, DX
-	JL           tail3
+vecs2:
+	ADDQ $+16, DX
+	JL   tail4
+
+vec3:
 	VMOVUPS      (CX), Y4
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      splat42b20000<>+0(SB), Y5
@@ -111,10 +141,11 @@ vec2:
 	ADDQ         $+32, CX
 	ADDQ         $+32, AX
 	SUBQ         $+8, DX
+	JGE          vec3
 
-tail3:
+tail4:
 	ADDQ         $+8, DX
-	JZ           done4
+	JZ           done5
 	LEAQ         tail8<>+28(SB), BX
 	SHLQ         $0x02, DX
 	SUBQ         DX, BX
@@ -148,7 +179,7 @@ tail3:
 	VMULPS       Y7, Y6, Y4
 	VMASKMOVPS   Y4, Y3, (AX)
 
-done4:
+done5:
 	VZEROUPPER
 	RET
 

@@ -640,35 +640,41 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
-	SUBQ         $+16, DX
-	JL           vec25
+	SUBQ         $+24, DX
+	JL           vecs25
 	PCALIGN      $0x20
 
-pair24:
+block24:
 	VMOVUPS (CX), Y4
 	VMOVUPS 32(CX), Y5
+	VMOVUPS 64(CX), Y6
 	VDIVPS  Y0, Y4, Y4
 	VDIVPS  Y0, Y5, Y5
+	VDIVPS  Y0, Y6, Y6
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
-	ADDQ    $+64, CX
-	ADDQ    $+64, AX
-	SUBQ    $+16, DX
-	JGE     pair24
+	VMOVUPS Y6, 64(AX)
+	ADDQ    $+96, CX
+	ADDQ    $+96, AX
+	SUBQ    $+24, DX
+	JGE     block24
 
-vec25:
-	ADDQ    $+8, DX
-	JL      tail26
+vecs25:
+	ADDQ $+16, DX
+	JL   tail27
+
+vec26:
 	VMOVUPS (CX), Y4
 	VDIVPS  Y0, Y4, Y4
 	VMOVUPS Y4, (AX)
 	ADDQ    $+32, CX
 	ADDQ    $+32, AX
 	SUBQ    $+8, DX
+	JGE     vec26
 
-tail26:
+tail27:
 	ADDQ       $+8, DX
-	JZ         done27
+	JZ         done28
 	LEAQ       tail8<>+28(SB), BX
 	SHLQ       $0x02, DX
 	SUBQ       DX, BX
@@ -677,7 +683,7 @@ tail26:
 	VDIVPS     Y0, Y4, Y4
 	VMASKMOVPS Y4, Y3, (AX)
 
-done27:
+done28:
 	VZEROUPPER
 	RET
 
@@ -689,35 +695,41 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
-	SUBQ         $+16, DX
-	JL           vec29
+	SUBQ         $+24, DX
+	JL           vecs30
 	PCALIGN      $0x20
 
-pair28:
+block29:
 	VMOVUPS     (CX), Y4
 	VMOVUPS     32(CX), Y5
+	VMOVUPS     64(CX), Y6
 	VFMADD213PS Y1, Y0, Y4
 	VFMADD213PS Y1, Y0, Y5
+	VFMADD213PS Y1, Y0, Y6
 	VMOVUPS     Y4, (AX)
 	VMOVUPS     Y5, 32(AX)
-	ADDQ        $+64, CX
-	ADDQ        $+64, AX
-	SUBQ        $+16, DX
-	JGE         pair28
+	VMOVUPS     Y6, 64(AX)
+	ADDQ        $+96, CX
+	ADDQ        $+96, AX
+	SUBQ        $+24, DX
+	JGE         block29
 
-vec29:
-	ADDQ        $+8, DX
-	JL          tail30
+vecs30:
+	ADDQ $+16, DX
+	JL   tail32
+
+vec31:
 	VMOVUPS     (CX), Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
+	JGE         vec31
 
-tail30:
+tail32:
 	ADDQ        $+8, DX
-	JZ          done31
+	JZ          done33
 	LEAQ        tail8<>+28(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -726,6 +738,6 @@ tail30:
 	VFMADD213PS Y1, Y0, Y4
 	VMASKMOVPS  Y4, Y3, (AX)
 
-done31:
+done33:
 	VZEROUPPER
 	RET

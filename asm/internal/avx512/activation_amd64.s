@@ -25,10 +25,10 @@ TEXT ·gelu(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+32, DX
-	JL      vec2
+	JL      vecs2
 	PCALIGN $0x20
 
-pair1:
+block1:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z10
 	VANDPS       Z19, Z4, Z5
@@ -114,11 +114,13 @@ pair1:
 	ADDQ         $+128, CX
 	ADDQ         $+128, AX
 	SUBQ         $+32, DX
-	JGE          pair1
+	JGE          block1
 
-vec2:
-	ADDQ         $+16, DX
-	JL           tail3
+vecs2:
+	ADDQ $+16, DX
+	JL   tail4
+
+vec3:
 	VMOVUPS      (CX), Z4
 	VANDPS       Z19, Z4, Z5
 	VMOVUPS      Z20, Z6
@@ -163,10 +165,11 @@ vec2:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
+	JGE          vec3
 
-tail3:
+tail4:
 	ADDQ         $+16, DX
-	JZ           done4
+	JZ           done5
 	XORQ         BX, BX
 	BTSQ         DX, BX
 	DECQ         BX
@@ -213,7 +216,7 @@ tail3:
 	VFNMADD231PS Z9, Z5, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-done4:
+done5:
 	VZEROUPPER
 	RET
 
@@ -744,10 +747,10 @@ TEXT ·geluTanh(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+32, DX
-	JL      vec6
+	JL      vecs7
 	PCALIGN $0x20
 
-pair5:
+block6:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z10
 	VMOVUPS      Z19, Z6
@@ -813,11 +816,13 @@ pair5:
 	ADDQ         $+128, CX
 	ADDQ         $+128, AX
 	SUBQ         $+32, DX
-	JGE          pair5
+	JGE          block6
 
-vec6:
-	ADDQ         $+16, DX
-	JL           tail7
+vecs7:
+	ADDQ $+16, DX
+	JL   tail9
+
+vec8:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      Z19, Z6
 	VMAXPS       Z4, Z6, Z4
@@ -852,10 +857,11 @@ vec6:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
+	JGE          vec8
 
-tail7:
+tail9:
 	ADDQ         $+16, DX
-	JZ           done8
+	JZ           done10
 	XORQ         BX, BX
 	BTSQ         DX, BX
 	DECQ         BX
@@ -892,7 +898,7 @@ tail7:
 	VDIVPS       Z9, Z4, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-done8:
+done10:
 	VZEROUPPER
 	RET
 
@@ -1024,10 +1030,10 @@ TEXT ·silu(SB), NOSPLIT, $0-24
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
 	SUBQ    $+32, DX
-	JL      vec10
+	JL      vecs12
 	PCALIGN $0x20
 
-pair9:
+block11:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z10
 	VMOVUPS      Z19, Z6
@@ -1085,11 +1091,13 @@ pair9:
 	ADDQ         $+128, CX
 	ADDQ         $+128, AX
 	SUBQ         $+32, DX
-	JGE          pair9
+	JGE          block11
 
-vec10:
-	ADDQ         $+16, DX
-	JL           tail11
+vecs12:
+	ADDQ $+16, DX
+	JL   tail14
+
+vec13:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      Z19, Z6
 	VMAXPS       Z4, Z6, Z4
@@ -1120,10 +1128,11 @@ vec10:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
+	JGE          vec13
 
-tail11:
+tail14:
 	ADDQ         $+16, DX
-	JZ           done12
+	JZ           done15
 	XORQ         BX, BX
 	BTSQ         DX, BX
 	DECQ         BX
@@ -1156,7 +1165,7 @@ tail11:
 	VDIVPS       Z6, Z4, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-done12:
+done15:
 	VZEROUPPER
 	RET
 

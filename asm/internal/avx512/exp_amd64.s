@@ -20,75 +20,105 @@ TEXT ·exp(SB), NOSPLIT, $0-24
 	MOVQ    dst+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    n+16(FP), DX
-	SUBQ    $+32, DX
-	JL      vec2
+	SUBQ    $+48, DX
+	JL      vecs2
 	PCALIGN $0x20
 
-pair1:
+block1:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z8
+	VMOVUPS      128(CX), Z12
 	VMAXPS       Z4, Z0, Z4
 	VMAXPS       Z8, Z0, Z8
+	VMAXPS       Z12, Z0, Z12
 	VMOVUPS      Z19, Z5
 	VMOVUPS      Z19, Z9
+	VMOVUPS      Z19, Z13
 	VMINPS       Z4, Z5, Z4
 	VMINPS       Z8, Z9, Z8
+	VMINPS       Z12, Z13, Z12
 	VMOVUPS      Z20, Z5
 	VMOVUPS      Z20, Z9
+	VMOVUPS      Z20, Z13
 	VFMADD213PS  Z1, Z4, Z5
 	VFMADD213PS  Z1, Z8, Z9
+	VFMADD213PS  Z1, Z12, Z13
 	VSUBPS       Z1, Z5, Z6
 	VSUBPS       Z1, Z9, Z10
+	VSUBPS       Z1, Z13, Z14
 	VFNMADD231PS Z21, Z6, Z4
 	VFNMADD231PS Z21, Z10, Z8
+	VFNMADD231PS Z21, Z14, Z12
 	VFNMADD231PS Z22, Z6, Z4
 	VFNMADD231PS Z22, Z10, Z8
+	VFNMADD231PS Z22, Z14, Z12
 	VMOVUPS      Z23, Z6
 	VMOVUPS      Z23, Z10
+	VMOVUPS      Z23, Z14
 	VFMADD213PS  Z24, Z4, Z6
 	VFMADD213PS  Z24, Z8, Z10
+	VFMADD213PS  Z24, Z12, Z14
 	VFMADD213PS  Z25, Z4, Z6
 	VFMADD213PS  Z25, Z8, Z10
+	VFMADD213PS  Z25, Z12, Z14
 	VMULPS       Z4, Z4, Z7
 	VMULPS       Z8, Z8, Z11
+	VMULPS       Z12, Z12, Z15
 	VFMADD231PS  Z7, Z6, Z4
 	VFMADD231PS  Z11, Z10, Z8
+	VFMADD231PS  Z15, Z14, Z12
 	VPERMPS      Z2, Z5, Z6
 	VPERMPS      Z2, Z9, Z10
+	VPERMPS      Z2, Z13, Z14
 	VPERMPS      Z26, Z5, Z7
 	VPERMPS      Z26, Z9, Z11
+	VPERMPS      Z26, Z13, Z15
 	VFMADD231PS  Z4, Z6, Z7
 	VFMADD231PS  Z8, Z10, Z11
+	VFMADD231PS  Z12, Z14, Z15
 	VADDPS       Z7, Z6, Z6
 	VADDPS       Z11, Z10, Z10
+	VADDPS       Z15, Z14, Z14
 	VPSRLD       $0x03, Z5, Z7
 	VPSRLD       $0x03, Z9, Z11
+	VPSRLD       $0x03, Z13, Z15
 	VPSRLD       $0x04, Z5, Z5
 	VPSRLD       $0x04, Z9, Z9
+	VPSRLD       $0x04, Z13, Z13
 	VPSUBD       Z5, Z7, Z7
 	VPSUBD       Z9, Z11, Z11
+	VPSUBD       Z13, Z15, Z15
 	VPSLLD       $0x17, Z5, Z5
 	VPSLLD       $0x17, Z9, Z9
+	VPSLLD       $0x17, Z13, Z13
 	VPSLLD       $0x17, Z7, Z7
 	VPSLLD       $0x17, Z11, Z11
+	VPSLLD       $0x17, Z15, Z15
 	VPADDD       Z27, Z5, Z5
 	VPADDD       Z27, Z9, Z9
+	VPADDD       Z27, Z13, Z13
 	VPADDD       Z27, Z7, Z7
 	VPADDD       Z27, Z11, Z11
+	VPADDD       Z27, Z15, Z15
 	VMULPS       Z5, Z6, Z6
 	VMULPS       Z9, Z10, Z10
+	VMULPS       Z13, Z14, Z14
 	VMULPS       Z7, Z6, Z4
 	VMULPS       Z11, Z10, Z8
+	VMULPS       Z15, Z14, Z12
 	VMOVUPS      Z4, (AX)
 	VMOVUPS      Z8, 64(AX)
-	ADDQ         $+128, CX
-	ADDQ         $+128, AX
-	SUBQ         $+32, DX
-	JGE          pair1
+	VMOVUPS      Z12, 128(AX)
+	ADDQ         $+192, CX
+	ADDQ         $+192, AX
+	SUBQ         $+48, DX
+	JGE          block1
 
-vec2:
-	ADDQ         $+16, DX
-	JL           tail3
+vecs2:
+	ADDQ $+32, DX
+	JL   tail4
+
+vec3:
 	VMOVUPS      (CX), Z4
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z19, Z5
@@ -120,10 +150,11 @@ vec2:
 	ADDQ         $+64, CX
 	ADDQ         $+64, AX
 	SUBQ         $+16, DX
+	JGE          vec3
 
-tail3:
+tail4:
 	ADDQ         $+16, DX
-	JZ           done4
+	JZ           done5
 	XORQ         BX, BX
 	BTSQ         DX, BX
 	DECQ         BX
@@ -157,7 +188,7 @@ tail3:
 	VMULPS       Z7, Z6, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-done4:
+done5:
 	VZEROUPPER
 	RET
 

@@ -621,35 +621,41 @@ TEXT ·div(SB), NOSPLIT, $0-28
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
-	SUBQ         $+32, DX
-	JL           vec25
+	SUBQ         $+48, DX
+	JL           vecs25
 	PCALIGN      $0x20
 
-pair24:
+block24:
 	VMOVUPS (CX), Z4
 	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
 	VDIVPS  Z0, Z4, Z4
 	VDIVPS  Z0, Z5, Z5
+	VDIVPS  Z0, Z6, Z6
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
-	ADDQ    $+128, CX
-	ADDQ    $+128, AX
-	SUBQ    $+32, DX
-	JGE     pair24
+	VMOVUPS Z6, 128(AX)
+	ADDQ    $+192, CX
+	ADDQ    $+192, AX
+	SUBQ    $+48, DX
+	JGE     block24
 
-vec25:
-	ADDQ    $+16, DX
-	JL      tail26
+vecs25:
+	ADDQ $+32, DX
+	JL   tail27
+
+vec26:
 	VMOVUPS (CX), Z4
 	VDIVPS  Z0, Z4, Z4
 	VMOVUPS Z4, (AX)
 	ADDQ    $+64, CX
 	ADDQ    $+64, AX
 	SUBQ    $+16, DX
+	JGE     vec26
 
-tail26:
+tail27:
 	ADDQ      $+16, DX
-	JZ        done27
+	JZ        done28
 	XORQ      BX, BX
 	BTSQ      DX, BX
 	DECQ      BX
@@ -658,7 +664,7 @@ tail26:
 	VDIVPS    Z0, Z4, Z4
 	VMOVUPS   Z4, K1, (AX)
 
-done27:
+done28:
 	VZEROUPPER
 	RET
 
@@ -670,35 +676,41 @@ TEXT ·scale(SB), NOSPLIT, $0-28
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
-	SUBQ         $+32, DX
-	JL           vec29
+	SUBQ         $+48, DX
+	JL           vecs30
 	PCALIGN      $0x20
 
-pair28:
+block29:
 	VMOVUPS     (CX), Z4
 	VMOVUPS     64(CX), Z5
+	VMOVUPS     128(CX), Z6
 	VFMADD213PS Z1, Z0, Z4
 	VFMADD213PS Z1, Z0, Z5
+	VFMADD213PS Z1, Z0, Z6
 	VMOVUPS     Z4, (AX)
 	VMOVUPS     Z5, 64(AX)
-	ADDQ        $+128, CX
-	ADDQ        $+128, AX
-	SUBQ        $+32, DX
-	JGE         pair28
+	VMOVUPS     Z6, 128(AX)
+	ADDQ        $+192, CX
+	ADDQ        $+192, AX
+	SUBQ        $+48, DX
+	JGE         block29
 
-vec29:
-	ADDQ        $+16, DX
-	JL          tail30
+vecs30:
+	ADDQ $+32, DX
+	JL   tail32
+
+vec31:
 	VMOVUPS     (CX), Z4
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
+	JGE         vec31
 
-tail30:
+tail32:
 	ADDQ        $+16, DX
-	JZ          done31
+	JZ          done33
 	XORQ        BX, BX
 	BTSQ        DX, BX
 	DECQ        BX
@@ -707,6 +719,6 @@ tail30:
 	VFMADD213PS Z1, Z0, Z4
 	VMOVUPS     Z4, K1, (AX)
 
-done31:
+done33:
 	VZEROUPPER
 	RET
