@@ -309,14 +309,9 @@ func (p *Plan) Run(i int) (number, first, n, together int) {
 	return c.FirstRun + run, c.First + run*n, n, c.Together
 }
 
-// Together returns how many items, from i on, are best computed at once.
-func (p *Plan) Together(i int) int {
-	_, first, n, together := p.Run(i)
-	return min(together, first+n-i)
-}
-
-// Item sets it to the n items from i on, which Together allows.
-func (p *Plan) Item(it *Item, i, n int) {
+// Item sets it to the n items from i on, as many as Run allows, or if n is 0 to as many as are best computed at once, and returns
+// how many they are.
+func (p *Plan) Item(it *Item, i, n int) int {
 	it.Sequence, it.Split = p.find(i), 0
 	c := &p.Cuts[it.Sequence]
 	it.Cut = c
@@ -328,6 +323,9 @@ func (p *Plan) Item(it *Item, i, n int) {
 	if number = 0; c.RowItems > 1 {
 		group, number = group/c.RowItems, group%c.RowItems
 	}
+	if n == 0 {
+		n = min(c.Together, c.RowItems-number)
+	}
 	it.Head = group * c.Heads
 	it.Heads = min(c.Heads, p.kvHeads-it.Head)
 	// Items are full but for the one of the first queries. The last queries see the most keys when causal: they go first.
@@ -338,6 +336,7 @@ func (p *Plan) Item(it *Item, i, n int) {
 		it.RestRows = c.RestRows
 	}
 	it.Keys = sight.Keys{From: it.Split * c.SplitKeys, To: (it.Split + 1) * c.SplitKeys}
+	return n
 }
 
 // String describes the plan in a line.

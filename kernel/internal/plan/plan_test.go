@@ -133,8 +133,12 @@ func TestItems(t *testing.T) {
 		name := fmt.Sprintf("%+v %v", s.Sequences, p)
 		seen := map[[3]int]int{} // the next key of a sequence, head and row
 		for i := 0; i < p.Items; {
-			n := 1 + r.IntN(p.Together(i))
-			it := item(&p, i, n)
+			var it Item
+			together := p.Item(&it, i, 0)
+			_, first, all, most := p.Run(i)
+			require.Equal(t, min(most, first+all-i), together, name)
+			n := 1 + r.IntN(together)
+			require.Equal(t, n, p.Item(&it, i, n), name)
 			q := &s.Sequences[it.Sequence]
 			require.Positive(t, it.Rows, name)
 			require.Less(t, it.Rows-it.RestRows, tile.MaxPanel*MaxPanels+1, name)

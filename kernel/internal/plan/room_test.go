@@ -26,8 +26,8 @@ func TestRoom(t *testing.T) {
 		// What panels and rows that are computed again need whatever the items are.
 		need := Scratch{Scores: tile.Keys * tile.MaxPanel, Mixes: tile.MaxRows * tile.Pad(s.V.Dim), Keys: RowKeys * s.K.Dim}
 		for i := 0; i < p.Items; {
-			n := p.Together(i)
-			it := item(&p, i, n)
+			var it Item
+			n := p.Item(&it, i, 0)
 			lanes := it.Heads * NarrowPanel // of rows, packed as a panel is
 			if it.RestRows < it.Rows {
 				lanes = 0

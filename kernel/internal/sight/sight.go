@@ -158,6 +158,14 @@ func (r *Rule) Seen(s *Sequence, i int) Keys {
 	return s.keys(i, from, to)
 }
 
+// First returns the first key that Seen returns for query number i of a sequence, if there are any.
+func (r *Rule) First(s *Sequence, i int) int {
+	if !r.Window {
+		return 0
+	}
+	return r.Seen(s, i).From
+}
+
 // Trim leaves the queries from the first to the last that may see a key.
 func (r *Rule) Trim(s *Sequence) {
 	if !r.Near() && s.Keys > 0 { // most often

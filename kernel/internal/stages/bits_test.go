@@ -49,7 +49,7 @@ func row(t *kernel.Tensor, b, head, i int) []float32 {
 func (s *setting) sees(b, head, i, j int) bool {
 	at := s.keys - s.queries + i
 	if s.o.Start != nil {
-		at = s.o.Start[0] + i
+		at = s.o.Start[min(b, len(s.o.Start)-1)] + i
 	}
 	w := s.o.Window
 	if m := s.o.Mask; m != nil && !m.Data[b*m.BatchStride+head*m.HeadStride+i*m.QueryStride+j] {
@@ -176,6 +176,18 @@ func TestBits(t *testing.T) {
 		s := setting{3, 3, 2, 2*stretch + 40, 4, 3, 0, o}
 		s.check(t, r)
 		s = setting{4, 2, 1, stretch + 1, 5, 2, 1, o}
+		s.check(t, r)
+	}
+	// Items with the rows of the one before them, of another head, or of another sequence that sees other keys.
+	const heads, queries, keys = 3, 12, 20
+	seen := make([]bool, members*heads*queries*keys)
+	for i := range seen {
+		seen[i] = true
+	}
+	mask := &kernel.Mask{Data: seen, BatchStride: heads * queries * keys, HeadStride: queries * keys, QueryStride: keys}
+	for _, o := range []kernel.Options{{Start: []int{0, 5}}, {Mask: mask}} {
+		s := setting{heads, heads, queries, keys, 4, 3, 0, o}
+		s.o.Causal, s.o.Workers = true, 1
 		s.check(t, r)
 	}
 }

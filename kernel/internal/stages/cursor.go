@@ -27,12 +27,16 @@ func (at *cursor) begin(c *Call, it *plan.Item, head, row int) {
 	}
 }
 
-// at returns the offset of the row in q or dst.
-func (at *cursor) at(t *source.Tensor) int {
-	return t.At(at.sequence.Batch, at.head+at.Number, at.sequence.Query+at.Query)
+// data returns the rows of q or dst from the first one of a sequence and a KV head on.
+func (c *Call) data(t *source.Tensor, sequence, head int) []float32 {
+	s := &c.sequences[sequence]
+	return t.Data[t.At(s.Batch, head*c.plan.Group, s.Query):]
 }
 
-// offsets sets the offsets in q and dst of width rows from this one on, with those that come again before the first and
+// at returns the offset of the row in the data of its head.
+func (at *cursor) at(t *source.Tensor) int { return t.At(0, at.Number, at.Query) }
+
+// offsets sets the offsets in the data of their head of width rows from this one on, with those that come again before the first and
 // behind the last one.
 func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	q, d := &at.call.Q, &at.call.Dst

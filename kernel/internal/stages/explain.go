@@ -41,8 +41,7 @@ func Explain(a *Arguments) Explanation {
 	var it plan.Item
 	var seen sight.Cover
 	for i := 0; i < c.plan.Items; i += n {
-		n = c.plan.Together(i)
-		c.plan.Item(&it, i, n)
+		n = c.plan.Item(&it, i, 0)
 		keys := c.sequences[it.Sequence].Keys
 		if a.Lengths.KeyOffsets == nil {
 			keys = a.K.Len // with those behind KeyLen

@@ -72,19 +72,19 @@ func (w *worker) finish(merges []merge, rows []rows) {
 		rs := &rows[i]
 		s := w.end(&merges[i], rs)
 		if w.Spans == nil {
-			w.finishRows(rs.dst[:rs.n], rs.numbers[:rs.n], s.max[:], s.sum[:], s.mix)
+			w.finishRows(rs.out, rs.dst[:rs.n], rs.numbers[:rs.n], s.max[:], s.sum[:], s.mix)
 		}
 	}
 }
 
-// finishRows writes the outputs of rows whose offsets in dst and numbers are given. Mixes are rows of the padded VDim.
-func (w *worker) finishRows(dst, numbers []int, max, sum, mix []float32) {
+// finishRows writes the outputs of rows, which begin in out where dst says, and have some numbers. Mixes are rows of the padded VDim.
+func (w *worker) finishRows(out []float32, dst, numbers []int, max, sum, mix []float32) {
 	pad := tile.Pad(w.V.Dim)
 	for r, at := range dst {
 		if w.saves() {
 			w.save(numbers[r], max[r], sum[r])
 		}
-		divide(w.Dst.Data[at:][:w.Dst.Dim], mix[r*pad:], w.sumKept(sum[r]))
+		divide(out[at:][:w.Dst.Dim], mix[r*pad:], w.sumKept(sum[r]))
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 // A panel is queries of one KV head that go through the tiles of keys together, one to a lane.
 type panel struct {
 	state    tile.Panel
-	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
+	row, n   int                // the first row of its KV head, and how many it has
+	src, dst [tile.MaxPanel]int // offsets of the rows in the data of their head
+	out      []float32          // the data of Dst from their head on
 	numbers  [tile.MaxPanel]int // of the rows
 	key      int                // the row in K of the first key of their sequence
 	sees     sight.Lanes
@@ -25,17 +27,33 @@ type panel struct {
 	total    total     // of the spans that have ended
 }
 
-// load packs n queries from row on, of the rows of a KV head, into the last lanes. Those before them repeat the
-// first: they compute and write the same again. So they see no more than in a full panel.
-func (p *panel) load(c *Call, it *plan.Item, row, n int) {
+// place makes n rows from a row on, of any KV head of an item's sequence, those of the last lanes. The lanes before them repeat
+// the first: they compute and write the same again. So they see no more than in a full panel.
+func (p *panel) place(c *Call, it *plan.Item, row, n int) {
+	p.row, p.n = row, n
 	var at cursor
-	at.begin(c, it, it.Head, row)
+	p.begin(&at, c, it)
 	p.key = at.sequence.Key
+	at.offsets(&p.src, &p.dst, p.width())
+	p.sees.Load(&c.Sight, at.sequence, &at.Rows, p.width())
+}
+
+// begin goes to the rows of the lanes, in the KV head of an item.
+func (p *panel) begin(at *cursor, c *Call, it *plan.Item) {
+	at.begin(c, it, it.Head, p.row)
+	at.Before = p.width() - p.n
+}
+
+// load packs the queries of the KV head of an item.
+func (p *panel) load(c *Call, it *plan.Item) {
 	width := p.width()
-	at.Before = width - n
-	at.offsets(&p.src, &p.dst, width)
-	packPanel(p.q, c.Q.Data, &p.src, width, c.Q.Dim, c.scale)
-	p.sees.Load(&c.Sight, at.sequence, &at.Rows, width)
+	p.out = c.data(&c.Dst, it.Sequence, it.Head)
+	packPanel(p.q, c.data(&c.Q, it.Sequence, it.Head), &p.src, width, c.Q.Dim, c.scale)
+	if !c.edit.on && !c.numbered() && c.Sight.Mask.Data == nil {
+		return
+	}
+	var at cursor
+	p.begin(&at, c, it)
 	if c.edit.on {
 		p.edited.load(&at, width)
 	}
@@ -76,8 +94,12 @@ func (w *worker) panelItem(it *plan.Item) {
 		var values, nextValues [1]tile.Rows
 		w.K.Tile(&keys, w.keys, s, it.Head, first, now)
 		w.V.Tile(&values[0], w.values, s, it.Head, first, now)
-		w.keyScales = w.K.RowScales(w.scales[0][:], s, it.Head, first, now)
-		w.valueScales = w.V.RowScales(w.scales[1][:], s, it.Head, first, now)
+		if w.K.Int8 != nil {
+			w.keyScales = w.K.RowScales(w.scales[0][:], s, it.Head, first, now)
+		}
+		if w.V.Int8 != nil {
+			w.valueScales = w.V.RowScales(w.scales[1][:], s, it.Head, first, now)
+		}
 		// The first panel reads keys and values ahead for all of them, the others what else they need, and with the last tile each
 		// what the next item begins with.
 		ahead, more := values[:], &w.nextItem
@@ -85,7 +107,9 @@ func (w *worker) panelItem(it *plan.Item) {
 			w.K.Rows(&nextKeys, nil, s, it.Head, first+n, next)
 			more = &w.nextTile
 			more.begin()
-			more.addPerQuery(w.Call, it, first+n, next)
+			if w.perQuery() {
+				more.addPerQuery(w.Call, it, first+n, next)
+			}
 		}
 		if it.Cut.CopyValues {
 			ahead = nextValues[:]
@@ -130,7 +154,7 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 		w.endPanelSpan(p, (any.To-1)/generic.SpanKeys)
 		if w.Spans == nil {
 			s := &p.total.states
-			w.finishRows(p.dst[:p.width()], p.numbers[:p.width()], s.max[:], s.sum[:], s.mix)
+			w.finishRows(p.out, p.dst[:p.width()], p.numbers[:p.width()], s.max[:], s.sum[:], s.mix)
 		}
 		return
 	}
@@ -150,11 +174,27 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 			p.state.Sum[r] = w.sumKept(p.state.Sum[r])
 		}
 	}
-	p.nan = finishPanel(w.Dst.Data, &p.dst, p.acc, &p.state, w.Dst.Dim)
+	p.nan = finishPanel(p.out, &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
-// loadPanels cuts the rows of an item, but those that go row by row, into panels.
+// loadPanels loads the rows of an item, but those that go row by row, into panels.
 func (w *worker) loadPanels(it *plan.Item) []panel {
+	if w.placed.sequence != it.Sequence || w.placed.row != it.Row || w.placed.rows != it.Rows {
+		w.placePanels(it)
+	}
+	panels := w.panels[:w.placed.panels]
+	for i := range panels {
+		p := &panels[i]
+		p.load(w.Call, it)
+		p.state.Reset(p.width())
+		p.started, p.nan, p.total.begun = false, false, false
+	}
+	return panels
+}
+
+// placePanels cuts the rows of an item, but those that go row by row, into panels. As a rule the next item has the same rows of
+// another head.
+func (w *worker) placePanels(it *plan.Item) {
 	panels, q, acc := w.panels[:0], w.queries, w.outputs
 	row, end := it.Row+it.RestRows, it.Row+it.Rows
 	n := end - row
@@ -164,16 +204,16 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 	for row < end {
 		panels = panels[:len(panels)+1]
 		p := &panels[len(panels)-1]
-		p.state.Reset(w.plan.Width(n))
+		p.state.Width = w.plan.Width(n)
 		p.q, q = cut(q, p.width()*tile.Pad(w.Q.Dim))
 		p.acc, acc = cut(acc, p.width()*tile.Pad(w.V.Dim))
-		p.load(w.Call, it, row, n)
-		p.started, p.nan, p.total.begun = false, false, false
+		p.place(w.Call, it, row, n)
 		clear(p.acc[w.V.Dim*p.width():])
 		row += n
 		n = w.plan.Wide
 	}
-	return panels
+	w.edge = edge{}
+	w.placed.sequence, w.placed.row, w.placed.rows, w.placed.panels = it.Sequence, it.Row, it.Rows, len(panels)
 }
 
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
@@ -216,18 +256,32 @@ func (w *worker) scoreTile(p *panel, seen *sight.Cover, first int, keys *tile.Ro
 		w.editKeys(p, &p.state, scores, first, all)
 	}
 	if all.From > any.From {
-		p.sees.Bits(&w.lanes, first+any.From, all.From-any.From)
+		w.seeEdge(p, first+any.From, all.From-any.From)
 		w.scoreEdge(p, seen, sight.Keys{From: any.From, To: all.From}, first, keys, nil)
 	}
 	if all.To < any.To {
 		if !seen.Masked {
-			p.sees.Bits(&w.lanes, first+all.To, any.To-all.To)
+			w.seeEdge(p, first+all.To, any.To-all.To)
 		}
 		if all.Len() > 0 {
 			ahead = nil // done
 		}
 		w.scoreEdge(p, seen, sight.Keys{From: all.To, To: any.To}, first, keys, ahead)
 	}
+}
+
+// seeEdge sets w.lanes to those of p that see n keys from first on, if that is not what they are.
+func (w *worker) seeEdge(p *panel, first, n int) {
+	if now := (edge{p, first, n}); w.edge != now || w.Sight.Mask.Data != nil {
+		p.sees.Bits(&w.lanes, first, n)
+		w.edge = now
+	}
+}
+
+// An edge is n keys from first on that some lanes of a panel see and some do not.
+type edge struct {
+	panel    *panel
+	first, n int
 }
 
 // scoreEdge computes the scores of the keys edge of the tile from key number first on, before or behind those that all
@@ -256,17 +310,20 @@ const fewColumns = 1024
 
 // packPanel is [asm.PackPanel] in several calls.
 func packPanel(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32) {
-	for c := 0; c < dim; c += fewColumns {
-		asm.PackPanel(dst[c*w:], src[c:], offset, w, min(fewColumns, dim-c), scale)
+	for ; dim > fewColumns; dim -= fewColumns {
+		asm.PackPanel(dst, src, offset, w, fewColumns, scale)
+		dst, src = dst[fewColumns*w:], src[fewColumns:]
 	}
+	asm.PackPanel(dst, src, offset, w, dim, scale)
 }
 
 // finishPanel is [asm.FinishPanel] in several calls.
 func finishPanel(dst []float32, offset *[tile.MaxPanel]int, acc []float32, st *tile.Panel, dim int) (nan bool) {
-	for c := 0; c < dim; c += fewColumns {
-		nan = asm.FinishPanel(dst[c:], offset, acc[c*st.Width:], st, min(fewColumns, dim-c)) || nan
+	for ; dim > fewColumns; dim -= fewColumns {
+		nan = asm.FinishPanel(dst, offset, acc, st, fewColumns) || nan
+		dst, acc = dst[fewColumns:], acc[fewColumns*st.Width:]
 	}
-	return nan
+	return asm.FinishPanel(dst, offset, acc, st, dim) || nan
 }
 
 // nothing is read ahead.
@@ -278,11 +335,11 @@ func score(st *tile.Panel, scores, queries []float32, keys *tile.Rows, upper int
 	if upper <= fewUpper {
 		upper = 0
 	}
-	most := tile.Keys
+	work, most := st.Width*keys.Dim, keys.Len
 	if len(ahead) > 1 {
 		most = plan.CeilDiv(plan.CeilDiv(keys.Len, len(ahead)), keyGroup) * keyGroup
 	}
-	if work := st.Width * keys.Dim; work*most > callWork {
+	if work*most > callWork {
 		most = callWork / work
 	}
 	var part tile.Rows

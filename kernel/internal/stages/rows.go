@@ -17,7 +17,8 @@ type rows struct {
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
 	packed   int                // queries that q has, of which the last ones may be no rows
-	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst
+	src, dst [tile.MaxPanel]int // offsets of the rows in the data of their head
+	out      []float32          // the data of Dst from their head on
 	numbers  [tile.MaxRows]int  // of the rows
 	key      int                // the row in K of the first key of their sequence
 	sees     [tile.MaxRows]sight.Keys
@@ -33,14 +34,15 @@ func (rs *rows) load(c *Call, it *plan.Item, head, row, n int, q []float32) {
 	at.begin(c, it, head, row)
 	rs.key = at.sequence.Key
 	at.Behind = n - 1
-	rs.n, rs.q, rs.width = n, q, plan.NarrowPanel
+	rs.n, rs.q, rs.width, rs.out = n, q, plan.NarrowPanel, c.data(&c.Dst, it.Sequence, head)
+	data := c.data(&c.Q, it.Sequence, head)
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
 		rs.width = 1
 		rs.dst[0] = at.at(&c.Dst)
-		asm.Scale(q, c.Q.Data[at.at(&c.Q):][:c.Q.Dim], c.scale)
+		asm.Scale(q, data[at.at(&c.Q):][:c.Q.Dim], c.scale)
 	} else {
 		at.offsets(&rs.src, &rs.dst, rs.width)
-		packPanel(q, c.Q.Data, &rs.src, rs.width, c.Q.Dim, c.scale)
+		packPanel(q, data, &rs.src, rs.width, c.Q.Dim, c.scale)
 	}
 	rs.packed = rs.width
 	if c.edit.on {
@@ -65,7 +67,7 @@ func (rs *rows) see(r int, k sight.Keys, mask int) {
 
 // lanes takes n lanes of a panel from lane r on.
 func (rs *rows) lanes(p *panel, r, n int) {
-	rs.n, rs.q, rs.width, rs.packed = n, p.q[r:], p.width(), p.width()-r
+	rs.n, rs.q, rs.width, rs.packed, rs.out = n, p.q[r:], p.width(), p.width()-r, p.out
 	rs.edited.take(&p.edited, r, n)
 	rs.key = p.key
 	for i := range n {
@@ -117,7 +119,7 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 		if len(parts) > 0 && parts[0].rows == rows[0].n {
 			for i := range parts {
 				t := &parts[i]
-				w.finishRows(rows[i].dst[:t.rows], rows[i].numbers[:t.rows], t.max[:], t.sum[:], t.mixes(w))
+				w.finishRows(rows[i].out, rows[i].dst[:t.rows], rows[i].numbers[:t.rows], t.max[:], t.sum[:], t.mixes(w))
 			}
 			return
 		}

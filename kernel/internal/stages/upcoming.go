@@ -25,7 +25,7 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 	if group > 1 {
 		first, last = first/group, last/group
 	}
-	from := c.Sight.Seen(s, first).From
+	from := c.Sight.First(s, first)
 	if next.Sequence != now.Sequence || next.Head != now.Head {
 		var keys tile.Rows
 		c.K.Rows(&keys, nil, s, next.Head, from, tile.Keys)
@@ -33,18 +33,23 @@ func (u *upcoming) expect(c *Call, now, next *plan.Item) {
 			u.add(keys.Data, keys.Len, keys.Dim, keys.Stride)
 		}
 	}
-	u.addPerQuery(c, next, from, min(tile.Keys, s.Keys-from))
+	if c.perQuery() {
+		u.addPerQuery(c, next, from, min(tile.Keys, s.Keys-from))
+	}
 	for head := next.Head * group; head < (next.Head+1)*group; head++ {
 		u.add(c.Q.Data[c.Q.At(s.Batch, head, s.Query+first):], last-first+1, c.Q.Dim, c.Q.LenStride)
 		u.add(c.Dst.Data[c.Dst.At(s.Batch, head, s.Query+first):], last-first+1, c.Dst.Dim, c.Dst.LenStride)
 	}
 }
 
+// perQuery reports whether there is a bias or a mask.
+func (c *Call) perQuery() bool { return c.edit.bias != nil || c.Sight.Mask.Data != nil }
+
 // addPerQuery lists the biases and the masks of the queries of an item for n keys from number first on, as they may be as many
 // as the scores: not those that all queries share, and those that all heads share once.
 func (u *upcoming) addPerQuery(c *Call, it *plan.Item, first, n int) {
 	bias, mask := c.edit.bias, &c.Sight.Mask
-	if bias == nil && mask.Data == nil || n <= 0 {
+	if n <= 0 {
 		return
 	}
 	s := &c.sequences[it.Sequence]

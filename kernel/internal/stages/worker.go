@@ -22,12 +22,14 @@ type worker struct {
 	mixes   []float32    // of parts
 	items   [2]plan.Item // that at work, and what may come next
 	panels  [plan.MaxPanels]panel
+	placed  placed                   // what the panels are
 	rows    [plan.StretchTiles]rows  // of the KV heads of an item
 	merges  [plan.StretchTiles]merge // of rows
 	span    states                   // of a panel, at the end of a span
 	parts   [plan.StretchTiles]part
 	tileMax []tileMax
 	lanes   [tile.Keys]uint32 // which lanes see a key
+	edge    edge              // whose lanes they are
 	kept    kept
 	ignored tile.Panel // takes the maxima of scores that are not the last, or not yet hidden
 
@@ -42,13 +44,16 @@ type worker struct {
 	tiles Tiles // that it has computed
 }
 
+// placed are the rows of a sequence that are in panels, of any KV head, and how many panels they are.
+type placed struct{ sequence, row, rows, panels int }
+
 // helpers are the workers of other goroutines than those of calls.
 var helpers = sync.Pool{New: func() any { return new(worker) }}
 
 // join prepares w for the items of c.
 func (w *worker) join(c *Call) {
 	m := &c.plan.Scratch
-	w.Call = c
+	w.Call, w.placed = c, placed{}
 	w.memory = memory.Aligned(w.memory, m.Size())
 	rest := w.memory
 	w.queries, rest = cut(rest, m.Queries)
@@ -95,8 +100,7 @@ func (c *Call) Work(h *queue.Hand) {
 		}
 		// The other workers are likely to take as many items before this one takes the next.
 		if expected = i + n*c.plan.Workers; expected < c.plan.Items {
-			together = c.plan.Together(expected)
-			c.plan.Item(next, expected, together)
+			together = c.plan.Item(next, expected, 0)
 			w.nextItem.expect(c, it, next)
 		} else {
 			w.nextItem.expect(c, it, nil)
