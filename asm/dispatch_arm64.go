@@ -491,7 +491,7 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	tile.RowValues(o, p, sum, rows, v, next)
 }
 
-// RowValuesFloat16 is [tile.RowValuesFloat16]. AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.
+// RowValuesFloat16 is [tile.RowValuesFloat16].
 func RowValuesFloat16(o, p, sum []float32, rows int, v tile.HalfRows) {
 	if level >= levelNEON {
 		neon.RowValuesFloat16(o, p, sum, rows, v)

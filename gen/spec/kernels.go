@@ -219,8 +219,7 @@ var Kernels = []Kernel{
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rowsAt, read()}, {"next", integer, value}},
 		Hints: map[string][]string{"rowValues1": walked, "rowValues4": walked, "rowValues8": walked},
 	}, {
-		Name: "RowValuesFloat16", Wide: never,
-		Note: "AVX-512 is slower, 1.2 times on Zen 4: a conversion to a wide register takes as long as two.",
+		Name: "RowValuesFloat16",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", half, read()}},
 		Hints: map[string][]string{"rowValues1Float16": walkedGroups, "rowValues4Float16": walkedGroups},

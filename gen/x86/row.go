@@ -392,7 +392,7 @@ func (g *gen) rowWeights() {
 //
 //	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 values
 //	V16-V31 instead the columns of several rows with AVX-512, up to twice as many
-//	X0-X7 sums, X8 a weight, X9 its scale, before the columns of a block
+//	X0-X7 sums, V8 weights, V9 their scales, before the columns of a block
 func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
 	w := g.w()                           // bytes of a vector of values
@@ -527,7 +527,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		}
 	}
 
-	block, sum := g.label("block"), g.label("sum")
+	block := g.label("block")
 	g.Label(block)
 	g.MOVQ(U32(16), keys)
 	g.CMPQ(keys, g.param("n"))
@@ -553,19 +553,35 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.Label(packed)
 		g.MOVQ(g.param("scaled"), o)
 	}
-	g.Label(sum)
+	some, added := g.label("some"), g.label("added")
+	if e != nil { // a loop over 16 ends with a branch that is mispredicted, and stored values are soon mixed
+		g.CMPQ(keys, U8(16))
+		g.JL(LabelRef(some))
+		for i := 0; scaled && i < 64; i += g.w() {
+			g.VMOVUPS(mem(vk, i), g.V(9))
+			for r := range rows {
+				g.VMULPS(mem(pk, 4*tileKeys*r+i), g.V(9), g.V(8))
+				g.VMOVUPS(g.V(8), mem(o, weights*r+i))
+			}
+		}
+		for key := range 16 {
+			for r := range rows {
+				g.VADDSS(mem(pk, 4*tileKeys*r+4*key), X(r), X(r))
+			}
+		}
+		g.JMP(LabelRef(added))
+	}
+	g.Label(some)
 	if scaled {
 		g.VMOVSS(mem(vk, 0), X(9))
 		g.ADDQ(I8(4), vk)
 	}
 	for r := range rows {
-		if weight := mem(pk, 4*tileKeys*r); scaled {
-			g.VMOVSS(weight, X(8))
-			g.VADDSS(X(8), X(r), X(r))
-			g.VMULSS(X(9), X(8), X(8))
+		weight := mem(pk, 4*tileKeys*r)
+		g.VADDSS(weight, X(r), X(r))
+		if scaled {
+			g.VMULSS(weight, X(9), X(8))
 			g.VMOVSS(X(8), mem(o, weights*r))
-		} else {
-			g.VADDSS(weight, X(r), X(r))
 		}
 	}
 	g.ADDQ(I8(4), pk)
@@ -573,7 +589,8 @@ func (g *gen) rowValues(rows int, e *storedType) {
 		g.ADDQ(I8(4), o)
 	}
 	g.DECQ(t)
-	g.JNZ(LabelRef(sum))
+	g.JNZ(LabelRef(some))
+	g.Label(added)
 	for r := range rows {
 		g.VMOVSS(X(r), mem(v, 4*r))
 	}

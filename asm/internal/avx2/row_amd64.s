@@ -1290,29 +1290,29 @@ block47:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum48:
+some48:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    sum48
+	JNZ    some48
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
 	MOVQ   n+40(FP), BX
 	CMPQ   BX, far+64(FP)
-	JG     within49
+	JG     within50
 	ADDQ   jump+72(FP), DX
 
-within49:
+within50:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again50:
+again51:
 	CMPQ    R11, $+64
-	JL      next51
+	JL      next52
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1325,19 +1325,19 @@ again50:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key52:
+key53:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+96(FP)
-	JG         same53
+	JG         same54
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same53:
+same54:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1350,7 +1350,7 @@ same53:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key52
+	JNZ          key53
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1362,11 +1362,11 @@ same53:
 	ADDQ         $+256, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again50
+	JMP          again51
 
-next51:
+next52:
 	CMPQ    R11, $+32
-	JL      next55
+	JL      next56
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1375,17 +1375,17 @@ next51:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key56:
+key57:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+96(FP)
-	JG         same57
+	JG         same58
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same57:
+same58:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1394,7 +1394,7 @@ same57:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key56
+	JNZ          key57
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1403,70 +1403,70 @@ same57:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next55:
+next56:
 	CMPQ    R11, $+16
-	JL      next59
+	JL      next60
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key60:
+key61:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+96(FP)
-	JG         same61
+	JG         same62
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same61:
+same62:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key60
+	JNZ          key61
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next59:
+next60:
 	CMPQ    R11, $+8
-	JL      next63
+	JL      next64
 	VMOVUPS (R10), Y0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key64:
+key65:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+96(FP)
-	JG         same65
+	JG         same66
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same65:
+same66:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key64
+	JNZ          key65
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next63:
+next64:
 	TESTQ   R11, R11
-	JZ      end66
+	JZ      end67
 	LEAQ    tail8<>+28(SB), DX
 	SHLQ    $0x02, R11
 	SUBQ    R11, DX
@@ -1476,17 +1476,17 @@ next63:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key67:
+key68:
 	VBROADCASTSS (DI), Y10
 	VMASKMOVPS   (R8), Y11, Y8
 	VFMADD231PS  Y8, Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key67
+	JNZ          key68
 	VMOVUPS      Y0, (R10)
 
-end66:
+end67:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
@@ -1507,7 +1507,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block68:
+block69:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1519,14 +1519,14 @@ block68:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum69:
+some70:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum69
+	JNZ    some70
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1536,18 +1536,18 @@ sum69:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within70
+	JG     within72
 	ADDQ   jump+72(FP), BX
 
-within70:
+within72:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again71:
+again73:
 	CMPQ    R13, $+16
-	JL      next72
+	JL      next74
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1562,16 +1562,16 @@ again71:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key73:
+key75:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same74
+	JG         same76
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same74:
+same76:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1589,7 +1589,7 @@ same74:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key73
+	JNZ          key75
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1601,11 +1601,11 @@ same74:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again71
+	JMP          again73
 
-next72:
+next74:
 	CMPQ    R13, $+8
-	JL      next76
+	JL      next78
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1616,16 +1616,16 @@ next72:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key77:
+key79:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same78
+	JG         same80
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same78:
+same80:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1638,7 +1638,7 @@ same78:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key77
+	JNZ          key79
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1647,9 +1647,9 @@ same78:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next76:
+next78:
 	TESTQ   R13, R13
-	JZ      end79
+	JZ      end81
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1664,7 +1664,7 @@ next76:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key80:
+key82:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1677,19 +1677,19 @@ key80:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key80
+	JNZ          key82
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
 	VMOVUPS      Y3, (R8)
 
-end79:
+end81:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block68
+	JG   block69
 	VZEROUPPER
 	RET
 
@@ -1704,7 +1704,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block81:
+block83:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1720,7 +1720,7 @@ block81:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum82:
+some84:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1731,7 +1731,7 @@ sum82:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum82
+	JNZ    some84
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1745,18 +1745,18 @@ sum82:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within83
+	JG     within86
 	ADDQ   jump+72(FP), BX
 
-within83:
+within86:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again84:
+again87:
 	CMPQ    R13, $+16
-	JL      next85
+	JL      next88
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1773,16 +1773,16 @@ again84:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key86:
+key89:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same87
+	JG         same90
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same87:
+same90:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1800,7 +1800,7 @@ same87:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key86
+	JNZ          key89
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1821,7 +1821,7 @@ same87:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key88:
+key91:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS 4096(R9), Y10
@@ -1839,7 +1839,7 @@ key88:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key88
+	JNZ          key91
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, 32(R12)(DX*4)
 	VMOVUPS      Y2, (R8)(DX*2)
@@ -1851,11 +1851,11 @@ key88:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again84
+	JMP          again87
 
-next85:
+next88:
 	CMPQ    R13, $+8
-	JL      next90
+	JL      next93
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1868,16 +1868,16 @@ next85:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key94:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same92
+	JG         same95
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same92:
+same95:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1890,7 +1890,7 @@ same92:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key91
+	JNZ          key94
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1903,7 +1903,7 @@ same92:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key93:
+key96:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1916,7 +1916,7 @@ key93:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key93
+	JNZ          key96
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (R14)
@@ -1925,9 +1925,9 @@ key93:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next90:
+next93:
 	TESTQ   R13, R13
-	JZ      end94
+	JZ      end97
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1944,7 +1944,7 @@ next90:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key95:
+key98:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1957,7 +1957,7 @@ key95:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key95
+	JNZ          key98
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1970,7 +1970,7 @@ key95:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key96:
+key99:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1983,19 +1983,19 @@ key96:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key96
+	JNZ          key99
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (BX)
 	VMOVUPS      Y3, (R8)(DX*4)
 
-end94:
+end97:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block81
+	JG   block83
 	VZEROUPPER
 	RET
 
@@ -2008,13 +2008,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop97:
+loop100:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop97
+	JG          loop100
 	VZEROUPPER
 	RET

@@ -382,17 +382,38 @@ block7:
 	VMOVSS  (R9), X0
 	MOVQ    SI, BX
 	MOVQ    AX, DI
+	CMPQ    SI, $0x10
+	JL      some8
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added9
 
-sum8:
+some8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    sum8
+	JNZ    some8
+
+added9:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed9
+	JZ     packed10
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -402,27 +423,27 @@ sum8:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin10
+	JMP    begin11
 
-packed9:
+packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within11
+	JG   within12
 	ADDQ jump+88(FP), DX
 
-within11:
+within12:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin10:
+begin11:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again12:
+again13:
 	CMPQ    R11, $+64
-	JL      next13
+	JL      next14
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -435,17 +456,17 @@ again12:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key14:
+key15:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+112(FP)
-	JG         same15
+	JG         same16
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same15:
+same16:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -466,7 +487,7 @@ same15:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key14
+	JNZ          key15
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -478,11 +499,11 @@ same15:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again12
+	JMP          again13
 
-next13:
+next14:
 	CMPQ    R11, $+32
-	JL      next17
+	JL      next18
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -491,16 +512,16 @@ next13:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key18:
+key19:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+112(FP)
-	JG         same19
+	JG         same20
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same19:
+same20:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -513,7 +534,7 @@ same19:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key18
+	JNZ          key19
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -522,24 +543,24 @@ same19:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next17:
+next18:
 	CMPQ    R11, $+16
-	JL      next21
+	JL      next22
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key22:
+key23:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+112(FP)
-	JG         same23
+	JG         same24
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same23:
+same24:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -548,25 +569,25 @@ same23:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key22
+	JNZ          key23
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next21:
+next22:
 	CMPQ groups+32(FP), $0x00
-	JE   packed24
+	JE   packed25
 	ADDQ $0x08, groups+32(FP)
-	JMP  next25
+	JMP  next26
 
-packed24:
+packed25:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next25:
+next26:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -584,7 +605,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block26:
+block27:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -593,17 +614,17 @@ block26:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within29
+	JG     within30
 	ADDQ   jump+72(FP), R11
 
-within29:
+within30:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside28
+	JG   inside29
 	ADDQ turn+80(FP), R12
 
-inside28:
+inside29:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -618,7 +639,7 @@ inside28:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step27:
+step28:
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -740,18 +761,18 @@ step27:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same30
+	JG           same31
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same30:
+same31:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step27
+	JG      step28
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -762,7 +783,7 @@ same30:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block26
+	JNZ     block27
 	VZEROUPPER
 	RET
 
@@ -777,7 +798,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block31:
+block32:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -788,15 +809,84 @@ block31:
 	VMOVSS  12(R11), X3
 	MOVQ    DI, R8
 	MOVQ    AX, R9
+	CMPQ    DI, $0x10
+	JL      some33
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added34
 
-sum32:
+some33:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum32
+	JNZ    some33
+
+added34:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -804,7 +894,7 @@ sum32:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed33
+	JZ     packed35
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -814,27 +904,27 @@ sum32:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin34
+	JMP    begin36
 
-packed33:
+packed35:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within35
+	JG   within37
 	ADDQ jump+88(FP), BX
 
-within35:
+within37:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin34:
+begin36:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again36:
+again38:
 	CMPQ    R13, $+16
-	JL      next37
+	JL      next39
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -849,16 +939,16 @@ again36:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key38:
+key40:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same39
+	JG         same41
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same39:
+same41:
 	VCVTPH2PS    (R10), Y8
 	VCVTPH2PS    16(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -876,7 +966,7 @@ same39:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key38
+	JNZ          key40
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -888,23 +978,23 @@ same39:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again36
+	JMP          again38
 
-next37:
+next39:
 	CMPQ groups+32(FP), $0x00
-	JE   packed40
+	JE   packed42
 	ADDQ $0x08, groups+32(FP)
-	JMP  next41
+	JMP  next43
 
-packed40:
+packed42:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next41:
+next43:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block31
+	JG   block32
 	VZEROUPPER
 	RET
 
@@ -918,7 +1008,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block42:
+block44:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -927,17 +1017,17 @@ block42:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within45
+	JG     within47
 	ADDQ   jump+80(FP), R11
 
-within45:
+within47:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside44
+	JG   inside46
 	ADDQ turn+88(FP), R12
 
-inside44:
+inside46:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -952,7 +1042,7 @@ inside44:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step43:
+step45:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1057,13 +1147,13 @@ step43:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same46
+	JG           same48
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same46:
+same48:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -1174,20 +1264,20 @@ same46:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same47
+	JG           same49
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same47:
+same49:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step43
+	JG      step45
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Y12, (DX)(SI*1)
@@ -1202,7 +1292,7 @@ same47:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block42
+	JNZ     block44
 	VZEROUPPER
 	RET
 
@@ -1220,7 +1310,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block48:
+block50:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1228,17 +1318,38 @@ block48:
 	VMOVSS  (R9), X0
 	MOVQ    SI, BX
 	MOVQ    AX, DI
+	CMPQ    SI, $0x10
+	JL      some51
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added52
 
-sum49:
+some51:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    sum49
+	JNZ    some51
+
+added52:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed50
+	JZ     packed53
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1248,27 +1359,27 @@ sum49:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin51
+	JMP    begin54
 
-packed50:
+packed53:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within52
+	JG   within55
 	ADDQ jump+88(FP), DX
 
-within52:
+within55:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin51:
+begin54:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again53:
+again56:
 	CMPQ    R11, $+64
-	JL      next54
+	JL      next57
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1281,17 +1392,17 @@ again53:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key55:
+key58:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+112(FP)
-	JG         same56
+	JG         same59
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same56:
+same59:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1320,7 +1431,7 @@ same56:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key55
+	JNZ          key58
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1332,11 +1443,11 @@ same56:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again53
+	JMP          again56
 
-next54:
+next57:
 	CMPQ    R11, $+32
-	JL      next58
+	JL      next61
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1345,16 +1456,16 @@ next54:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key59:
+key62:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+112(FP)
-	JG         same60
+	JG         same63
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same60:
+same63:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1371,7 +1482,7 @@ same60:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key59
+	JNZ          key62
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1380,24 +1491,24 @@ same60:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next58:
+next61:
 	CMPQ    R11, $+16
-	JL      next62
+	JL      next65
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key63:
+key66:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+112(FP)
-	JG         same64
+	JG         same67
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same64:
+same67:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1408,28 +1519,28 @@ same64:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key63
+	JNZ          key66
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next62:
+next65:
 	CMPQ groups+32(FP), $0x00
-	JE   packed65
+	JE   packed68
 	ADDQ $0x08, groups+32(FP)
-	JMP  next66
+	JMP  next69
 
-packed65:
+packed68:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next66:
+next69:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block48
+	JG   block50
 	VZEROUPPER
 	RET
 
@@ -1445,7 +1556,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block67:
+block70:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -1454,17 +1565,17 @@ block67:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within70
+	JG     within73
 	ADDQ   jump+72(FP), R11
 
-within70:
+within73:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside69
+	JG   inside72
 	ADDQ turn+80(FP), R12
 
-inside69:
+inside72:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1479,7 +1590,7 @@ inside69:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step68:
+step71:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1585,18 +1696,18 @@ step68:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same71
+	JG           same74
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same71:
+same74:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step68
+	JG      step71
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -1607,7 +1718,7 @@ same71:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block67
+	JNZ     block70
 	VZEROUPPER
 	RET
 
@@ -1622,7 +1733,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block72:
+block75:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1633,15 +1744,84 @@ block72:
 	VMOVSS  12(R11), X3
 	MOVQ    DI, R8
 	MOVQ    AX, R9
+	CMPQ    DI, $0x10
+	JL      some76
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added77
 
-sum73:
+some76:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum73
+	JNZ    some76
+
+added77:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1649,7 +1829,7 @@ sum73:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed74
+	JZ     packed78
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1659,27 +1839,27 @@ sum73:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin75
+	JMP    begin79
 
-packed74:
+packed78:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within76
+	JG   within80
 	ADDQ jump+88(FP), BX
 
-within76:
+within80:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin75:
+begin79:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again77:
+again81:
 	CMPQ    R13, $+16
-	JL      next78
+	JL      next82
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1694,16 +1874,16 @@ again77:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key79:
+key83:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same80
+	JG         same84
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same80:
+same84:
 	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VPMOVZXWD    16(R10), Y9
@@ -1723,7 +1903,7 @@ same80:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key79
+	JNZ          key83
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1735,23 +1915,23 @@ same80:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again77
+	JMP          again81
 
-next78:
+next82:
 	CMPQ groups+32(FP), $0x00
-	JE   packed81
+	JE   packed85
 	ADDQ $0x08, groups+32(FP)
-	JMP  next82
+	JMP  next86
 
-packed81:
+packed85:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next82:
+next86:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block72
+	JG   block75
 	VZEROUPPER
 	RET
 
@@ -1763,7 +1943,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	SHLQ $0x02, CX
 	MOVQ at+56(FP), R10
 
-block83:
+block87:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1772,17 +1952,17 @@ block83:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within86
+	JG     within90
 	ADDQ   jump+88(FP), R11
 
-within86:
+within90:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside85
+	JG   inside89
 	ADDQ turn+96(FP), R12
 
-inside85:
+inside89:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -1803,7 +1983,7 @@ inside85:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step84:
+step88:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2036,13 +2216,13 @@ step84:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same87
+	JG           same91
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same87:
+same91:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -2281,20 +2461,20 @@ same87:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same88
+	JG           same92
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same88:
+same92:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step84
+	JG      step88
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Y12, Y12
@@ -2319,7 +2499,7 @@ same88:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block83
+	JNZ     block87
 	VZEROUPPER
 	RET
 
@@ -2373,7 +2553,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block89:
+block93:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2384,32 +2564,58 @@ block89:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed91
+	JZ         packed94
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed91:
-	MOVQ scaled+32(FP), R10
+packed94:
+	MOVQ    scaled+32(FP), R10
+	CMPQ    SI, $0x10
+	JL      some95
+	VMOVUPS (R8), Y9
+	VMULPS  (DI), Y9, Y8
+	VMOVUPS Y8, (R10)
+	VMOVUPS 32(R8), Y9
+	VMULPS  32(DI), Y9, Y8
+	VMOVUPS Y8, 32(R10)
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added96
 
-sum90:
+some95:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
-	VMOVSS (DI), X8
-	VADDSS X8, X0, X0
-	VMULSS X9, X8, X8
+	VADDSS (DI), X0, X0
+	VMULSS (DI), X9, X8
 	VMOVSS X8, (R10)
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    sum90
+	JNZ    some95
+
+added96:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed92
+	JZ     packed97
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2419,27 +2625,27 @@ sum90:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin93
+	JMP    begin98
 
-packed92:
+packed97:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within94
+	JG   within99
 	ADDQ jump+104(FP), DX
 
-within94:
+within99:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin93:
+begin98:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again95:
+again100:
 	CMPQ    R11, $+64
-	JL      next96
+	JL      next101
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2452,16 +2658,16 @@ again95:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key97:
+key102:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+128(FP)
-	JG         same98
+	JG         same103
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same98:
+same103:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2490,7 +2696,7 @@ same98:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key97
+	JNZ          key102
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2502,11 +2708,11 @@ same98:
 	ADDQ         $+64, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again95
+	JMP          again100
 
-next96:
+next101:
 	CMPQ    R11, $+32
-	JL      next100
+	JL      next105
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2515,16 +2721,16 @@ next96:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key101:
+key106:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+128(FP)
-	JG         same102
+	JG         same107
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same102:
+same107:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2541,7 +2747,7 @@ same102:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key101
+	JNZ          key106
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2550,24 +2756,24 @@ same102:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next100:
+next105:
 	CMPQ    R11, $+16
-	JL      next104
+	JL      next109
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key105:
+key110:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
 	SUBQ       $+16, left+128(FP)
-	JG         same106
+	JG         same111
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same106:
+same111:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2578,29 +2784,29 @@ same106:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key105
+	JNZ          key110
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next104:
+next109:
 	CMPQ groups+48(FP), $0x00
-	JE   packed107
+	JE   packed112
 	ADDQ $0x08, groups+48(FP)
-	JMP  next108
+	JMP  next113
 
-packed107:
+packed112:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next108:
+next113:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block89
+	JG   block93
 	VZEROUPPER
 	RET
 
@@ -2614,7 +2820,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block109:
+block114:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -2623,17 +2829,17 @@ block109:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within112
+	JG     within117
 	ADDQ   jump+80(FP), R11
 
-within112:
+within117:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside111
+	JG   inside116
 	ADDQ turn+88(FP), R12
 
-inside111:
+inside116:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2648,7 +2854,7 @@ inside111:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step110:
+step115:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2870,18 +3076,18 @@ step110:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+112(FP)
-	JG           same113
+	JG           same118
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same113:
+same118:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step110
+	JG      step115
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Y12, Y12
 	VMULPS  (DX), Y13, Y13
@@ -2898,7 +3104,7 @@ same113:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block109
+	JNZ     block114
 	VZEROUPPER
 	RET
 
@@ -2912,7 +3118,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block114:
+block119:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -2926,39 +3132,122 @@ block114:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed116
+	JZ         packed120
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed116:
-	MOVQ scaled+32(FP), R12
+packed120:
+	MOVQ    scaled+32(FP), R12
+	CMPQ    DI, $0x10
+	JL      some121
+	VMOVUPS (R10), Y9
+	VMULPS  (R9), Y9, Y8
+	VMOVUPS Y8, (R12)
+	VMULPS  1024(R9), Y9, Y8
+	VMOVUPS Y8, 64(R12)
+	VMULPS  2048(R9), Y9, Y8
+	VMOVUPS Y8, 128(R12)
+	VMULPS  3072(R9), Y9, Y8
+	VMOVUPS Y8, 192(R12)
+	VMOVUPS 32(R10), Y9
+	VMULPS  32(R9), Y9, Y8
+	VMOVUPS Y8, 32(R12)
+	VMULPS  1056(R9), Y9, Y8
+	VMOVUPS Y8, 96(R12)
+	VMULPS  2080(R9), Y9, Y8
+	VMOVUPS Y8, 160(R12)
+	VMULPS  3104(R9), Y9, Y8
+	VMOVUPS Y8, 224(R12)
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added122
 
-sum115:
+some121:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
-	VMOVSS (R9), X8
-	VADDSS X8, X0, X0
-	VMULSS X9, X8, X8
+	VADDSS (R9), X0, X0
+	VMULSS (R9), X9, X8
 	VMOVSS X8, (R12)
-	VMOVSS 1024(R9), X8
-	VADDSS X8, X1, X1
-	VMULSS X9, X8, X8
+	VADDSS 1024(R9), X1, X1
+	VMULSS 1024(R9), X9, X8
 	VMOVSS X8, 64(R12)
-	VMOVSS 2048(R9), X8
-	VADDSS X8, X2, X2
-	VMULSS X9, X8, X8
+	VADDSS 2048(R9), X2, X2
+	VMULSS 2048(R9), X9, X8
 	VMOVSS X8, 128(R12)
-	VMOVSS 3072(R9), X8
-	VADDSS X8, X3, X3
-	VMULSS X9, X8, X8
+	VADDSS 3072(R9), X3, X3
+	VMULSS 3072(R9), X9, X8
 	VMOVSS X8, 192(R12)
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    sum115
+	JNZ    some121
+
+added122:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -2966,7 +3255,7 @@ sum115:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed117
+	JZ     packed123
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -2976,27 +3265,27 @@ sum115:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin118
+	JMP    begin124
 
-packed117:
+packed123:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within119
+	JG   within125
 	ADDQ jump+104(FP), BX
 
-within119:
+within125:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin118:
+begin124:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again120:
+again126:
 	CMPQ    R13, $+16
-	JL      next121
+	JL      next127
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -3011,16 +3300,16 @@ again120:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key122:
+key128:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same123
+	JG         same129
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same123:
+same129:
 	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
 	VPMOVSXBD    8(R10), Y9
@@ -3040,7 +3329,7 @@ same123:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key122
+	JNZ          key128
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -3052,23 +3341,23 @@ same123:
 	ADDQ         $+16, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again120
+	JMP          again126
 
-next121:
+next127:
 	CMPQ groups+48(FP), $0x00
-	JE   packed124
+	JE   packed130
 	ADDQ $0x08, groups+48(FP)
-	JMP  next125
+	JMP  next131
 
-packed124:
+packed130:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next125:
+next131:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block114
+	JG   block119
 	VZEROUPPER
 	RET

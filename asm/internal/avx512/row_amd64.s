@@ -1153,29 +1153,29 @@ block45:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-sum46:
+some46:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    sum46
+	JNZ    some46
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
 	MOVQ   n+40(FP), BX
 	CMPQ   BX, far+64(FP)
-	JG     within47
+	JG     within48
 	ADDQ   jump+72(FP), DX
 
-within47:
+within48:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again48:
+again49:
 	CMPQ    R11, $+128
-	JL      next49
+	JL      next50
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1188,7 +1188,7 @@ again48:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key50:
+key51:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
@@ -1199,12 +1199,12 @@ key50:
 	PREFETCHT1 448(DX)
 	ADDQ       $+512, DX
 	SUBQ       $+512, left+96(FP)
-	JG         same51
+	JG         same52
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same51:
+same52:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
@@ -1217,7 +1217,7 @@ same51:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key50
+	JNZ          key51
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1229,11 +1229,11 @@ same51:
 	ADDQ         $+512, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again48
+	JMP          again49
 
-next49:
+next50:
 	CMPQ    R11, $+64
-	JL      next53
+	JL      next54
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1242,19 +1242,19 @@ next49:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key54:
+key55:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+96(FP)
-	JG         same55
+	JG         same56
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same55:
+same56:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
@@ -1263,7 +1263,7 @@ same55:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key54
+	JNZ          key55
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1272,71 +1272,71 @@ same55:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next53:
+next54:
 	CMPQ    R11, $+32
-	JL      next57
+	JL      next58
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key58:
+key59:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+96(FP)
-	JG         same59
+	JG         same60
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same59:
+same60:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	VFMADD231PS  64(R8), Z10, Z1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key58
+	JNZ          key59
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+128, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next57:
+next58:
 	CMPQ    R11, $+16
-	JL      next61
+	JL      next62
 	VMOVUPS (R10), Z0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key62:
+key63:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+96(FP)
-	JG         same63
+	JG         same64
 	ADDQ       wrap+88(FP), DX
 	MOVQ       row+80(FP), BX
 	MOVQ       BX, left+96(FP)
 
-same63:
+same64:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key62
+	JNZ          key63
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next61:
+next62:
 	TESTQ   R11, R11
-	JZ      end64
+	JZ      end65
 	XORQ    DX, DX
 	BTSQ    R11, DX
 	DECQ    DX
@@ -1346,17 +1346,17 @@ next61:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key65:
+key66:
 	VBROADCASTSS (DI), Z10
 	VMOVUPS.Z    (R8), K1, Z8
 	VFMADD231PS  Z8, Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key65
+	JNZ          key66
 	VMOVUPS      Z0, (R10)
 
-end64:
+end65:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
@@ -1377,7 +1377,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block66:
+block67:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1389,14 +1389,14 @@ block66:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum67:
+some68:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum67
+	JNZ    some68
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1406,18 +1406,18 @@ sum67:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within68
+	JG     within70
 	ADDQ   jump+72(FP), BX
 
-within68:
+within70:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again69:
+again71:
 	CMPQ    R13, $+32
-	JL      next70
+	JL      next72
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1432,17 +1432,17 @@ again69:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key71:
+key73:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same72
+	JG         same74
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same72:
+same74:
 	PREFETCHT1   (R10)(CX*8)
 	PREFETCHT1   64(R10)(CX*8)
 	VMOVUPS      (R10), Z12
@@ -1462,7 +1462,7 @@ same72:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key71
+	JNZ          key73
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1474,11 +1474,11 @@ same72:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again69
+	JMP          again71
 
-next70:
+next72:
 	CMPQ    R13, $+16
-	JL      next74
+	JL      next76
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1489,16 +1489,16 @@ next70:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key75:
+key77:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same76
+	JG         same78
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same76:
+same78:
 	PREFETCHT1       (R10)(CX*8)
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1508,7 +1508,7 @@ same76:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R14
-	JNZ              key75
+	JNZ              key77
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1517,9 +1517,9 @@ same76:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next74:
+next76:
 	TESTQ   R13, R13
-	JZ      end77
+	JZ      end79
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1534,7 +1534,7 @@ next74:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key78:
+key80:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1543,19 +1543,19 @@ key78:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             BX
-	JNZ              key78
+	JNZ              key80
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
 	VMOVUPS          Z19, (R8)
 
-end77:
+end79:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block66
+	JG   block67
 	VZEROUPPER
 	RET
 
@@ -1570,7 +1570,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block79:
+block81:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1586,7 +1586,7 @@ block79:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-sum80:
+some82:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1597,7 +1597,7 @@ sum80:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum80
+	JNZ    some82
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1611,18 +1611,18 @@ sum80:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within81
+	JG     within84
 	ADDQ   jump+72(FP), BX
 
-within81:
+within84:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again82:
+again85:
 	CMPQ    R13, $+32
-	JL      next83
+	JL      next86
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1647,17 +1647,17 @@ again82:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key84:
+key87:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same85
+	JG         same88
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same85:
+same88:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1687,7 +1687,7 @@ same85:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key84
+	JNZ          key87
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1707,11 +1707,11 @@ same85:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again82
+	JMP          again85
 
-next83:
+next86:
 	CMPQ    R13, $+16
-	JL      next87
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1728,16 +1728,16 @@ next83:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key88:
+key91:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same89
+	JG         same92
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same89:
+same92:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1750,7 +1750,7 @@ same89:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R15
-	JNZ              key88
+	JNZ              key91
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1763,9 +1763,9 @@ same89:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next87:
+next90:
 	TESTQ   R13, R13
-	JZ      end90
+	JZ      end93
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1786,7 +1786,7 @@ next87:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key94:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1799,7 +1799,7 @@ key91:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             SI
-	JNZ              key91
+	JNZ              key94
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1809,13 +1809,13 @@ key91:
 	VMOVUPS          Z22, (BX)
 	VMOVUPS          Z23, (R8)(DX*4)
 
-end90:
+end93:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block79
+	JG   block81
 	VZEROUPPER
 	RET
 
@@ -1828,13 +1828,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop92:
+loop95:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop92
+	JG          loop95
 	VZEROUPPER
 	RET

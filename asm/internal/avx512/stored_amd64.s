@@ -254,17 +254,38 @@ block7:
 	VMOVSS  (R9), X0
 	MOVQ    SI, BX
 	MOVQ    AX, DI
+	CMPQ    SI, $0x10
+	JL      some8
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added9
 
-sum8:
+some8:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    sum8
+	JNZ    some8
+
+added9:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed9
+	JZ     packed10
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -274,27 +295,27 @@ sum8:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin10
+	JMP    begin11
 
-packed9:
+packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within11
+	JG   within12
 	ADDQ jump+88(FP), DX
 
-within11:
+within12:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin10:
+begin11:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again12:
+again13:
 	CMPQ    R11, $+128
-	JL      next13
+	JL      next14
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -307,19 +328,19 @@ again12:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key14:
+key15:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+112(FP)
-	JG         same15
+	JG         same16
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same15:
+same16:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -340,7 +361,7 @@ same15:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key14
+	JNZ          key15
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -352,11 +373,11 @@ same15:
 	ADDQ         $+256, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again12
+	JMP          again13
 
-next13:
+next14:
 	CMPQ    R11, $+64
-	JL      next17
+	JL      next18
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -365,17 +386,17 @@ next13:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key18:
+key19:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+112(FP)
-	JG         same19
+	JG         same20
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same19:
+same20:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -388,7 +409,7 @@ same19:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key18
+	JNZ          key19
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -397,25 +418,25 @@ same19:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next17:
+next18:
 	CMPQ    R11, $+32
-	JL      next21
+	JL      next22
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key22:
+key23:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+112(FP)
-	JG         same23
+	JG         same24
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same23:
+same24:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -424,54 +445,54 @@ same23:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key22
+	JNZ          key23
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next21:
+next22:
 	CMPQ    R11, $+16
-	JL      next25
+	JL      next26
 	VMOVUPS (R10), Z0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key26:
+key27:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+112(FP)
-	JG         same27
+	JG         same28
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same27:
+same28:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key26
+	JNZ          key27
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next25:
+next26:
 	CMPQ groups+32(FP), $0x00
-	JE   packed28
+	JE   packed29
 	ADDQ $0x08, groups+32(FP)
-	JMP  next29
+	JMP  next30
 
-packed28:
+packed29:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next29:
+next30:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -489,7 +510,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block30:
+block31:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -498,17 +519,17 @@ block30:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within33
+	JG     within34
 	ADDQ   jump+72(FP), R11
 
-within33:
+within34:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside32
+	JG   inside33
 	ADDQ turn+80(FP), R12
 
-inside32:
+inside33:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -523,7 +544,7 @@ inside32:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step31:
+step32:
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -628,18 +649,18 @@ step31:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same34
+	JG               same35
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same34:
+same35:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step31
+	JG      step32
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -650,7 +671,7 @@ same34:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block30
+	JNZ     block31
 	VZEROUPPER
 	RET
 
@@ -665,7 +686,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block35:
+block36:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -676,15 +697,84 @@ block35:
 	VMOVSS  12(R11), X3
 	MOVQ    DI, R8
 	MOVQ    AX, R9
+	CMPQ    DI, $0x10
+	JL      some37
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added38
 
-sum36:
+some37:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum36
+	JNZ    some37
+
+added38:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -692,7 +782,7 @@ sum36:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed37
+	JZ     packed39
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -702,27 +792,27 @@ sum36:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin38
+	JMP    begin40
 
-packed37:
+packed39:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within39
+	JG   within41
 	ADDQ jump+88(FP), BX
 
-within39:
+within41:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin38:
+begin40:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again40:
+again42:
 	CMPQ    R13, $+64
-	JL      next41
+	JL      next43
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -745,17 +835,17 @@ again40:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key42:
+key44:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same43
+	JG         same45
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same43:
+same45:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VCVTPH2PS    64(R10), Z14
@@ -783,7 +873,7 @@ same43:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key42
+	JNZ          key44
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -803,11 +893,11 @@ same43:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again40
+	JMP          again42
 
-next41:
+next43:
 	CMPQ    R13, $+32
-	JL      next45
+	JL      next47
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -822,16 +912,16 @@ next41:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key46:
+key48:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same47
+	JG         same49
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same47:
+same49:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -849,7 +939,7 @@ same47:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key46
+	JNZ          key48
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -862,9 +952,9 @@ same47:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next45:
+next47:
 	CMPQ    R13, $+16
-	JL      next49
+	JL      next51
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -874,16 +964,16 @@ next45:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key50:
+key52:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same51
+	JG         same53
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same51:
+same53:
 	VCVTPH2PS        (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -892,7 +982,7 @@ same51:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key50
+	JNZ              key52
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -901,21 +991,21 @@ same51:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next49:
+next51:
 	CMPQ groups+32(FP), $0x00
-	JE   packed52
+	JE   packed54
 	ADDQ $0x08, groups+32(FP)
-	JMP  next53
+	JMP  next55
 
-packed52:
+packed54:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next53:
+next55:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block35
+	JG   block36
 	VZEROUPPER
 	RET
 
@@ -929,7 +1019,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block54:
+block56:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -938,17 +1028,17 @@ block54:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within57
+	JG     within59
 	ADDQ   jump+80(FP), R11
 
-within57:
+within59:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside56
+	JG   inside58
 	ADDQ turn+88(FP), R12
 
-inside56:
+inside58:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -961,7 +1051,7 @@ inside56:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step55:
+step57:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1021,13 +1111,13 @@ step55:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same58
+	JG               same60
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same58:
+same60:
 	ADDQ             16(R10), R12
 	ADDQ             32(R10), R11
 	ADDQ             (R10), DI
@@ -1093,20 +1183,20 @@ same58:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same59
+	JG               same61
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same59:
+same61:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step55
+	JG      step57
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Z12, (DX)(SI*1)
@@ -1117,7 +1207,7 @@ same59:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block54
+	JNZ     block56
 	VZEROUPPER
 	RET
 
@@ -1135,7 +1225,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block60:
+block62:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1143,17 +1233,38 @@ block60:
 	VMOVSS  (R9), X0
 	MOVQ    SI, BX
 	MOVQ    AX, DI
+	CMPQ    SI, $0x10
+	JL      some63
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added64
 
-sum61:
+some63:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    sum61
+	JNZ    some63
+
+added64:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed62
+	JZ     packed65
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1163,27 +1274,27 @@ sum61:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin63
+	JMP    begin66
 
-packed62:
+packed65:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within64
+	JG   within67
 	ADDQ jump+88(FP), DX
 
-within64:
+within67:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin63:
+begin66:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again65:
+again68:
 	CMPQ    R11, $+128
-	JL      next66
+	JL      next69
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1196,19 +1307,19 @@ again65:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key67:
+key70:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+112(FP)
-	JG         same68
+	JG         same71
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same68:
+same71:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1237,7 +1348,7 @@ same68:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key67
+	JNZ          key70
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1249,11 +1360,11 @@ same68:
 	ADDQ         $+256, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again65
+	JMP          again68
 
-next66:
+next69:
 	CMPQ    R11, $+64
-	JL      next70
+	JL      next73
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -1262,17 +1373,17 @@ next66:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key71:
+key74:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+112(FP)
-	JG         same72
+	JG         same75
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same72:
+same75:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1289,7 +1400,7 @@ same72:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key71
+	JNZ          key74
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -1298,25 +1409,25 @@ same72:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next70:
+next73:
 	CMPQ    R11, $+32
-	JL      next74
+	JL      next77
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key75:
+key78:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+112(FP)
-	JG         same76
+	JG         same79
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same76:
+same79:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1327,30 +1438,30 @@ same76:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key75
+	JNZ          key78
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next74:
+next77:
 	CMPQ    R11, $+16
-	JL      next78
+	JL      next81
 	VMOVUPS (R10), Z0
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key79:
+key82:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+112(FP)
-	JG         same80
+	JG         same83
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
 	MOVQ       BX, left+112(FP)
 
-same80:
+same83:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1358,27 +1469,27 @@ same80:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key79
+	JNZ          key82
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next78:
+next81:
 	CMPQ groups+32(FP), $0x00
-	JE   packed81
+	JE   packed84
 	ADDQ $0x08, groups+32(FP)
-	JMP  next82
+	JMP  next85
 
-packed81:
+packed84:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next82:
+next85:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block60
+	JG   block62
 	VZEROUPPER
 	RET
 
@@ -1394,7 +1505,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block83:
+block86:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -1403,17 +1514,17 @@ block83:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within86
+	JG     within89
 	ADDQ   jump+72(FP), R11
 
-within86:
+within89:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside85
+	JG   inside88
 	ADDQ turn+80(FP), R12
 
-inside85:
+inside88:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1428,7 +1539,7 @@ inside85:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step84:
+step87:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1517,18 +1628,18 @@ step84:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same87
+	JG               same90
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same87:
+same90:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step84
+	JG      step87
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -1539,7 +1650,7 @@ same87:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block83
+	JNZ     block86
 	VZEROUPPER
 	RET
 
@@ -1554,7 +1665,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block88:
+block91:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1565,15 +1676,84 @@ block88:
 	VMOVSS  12(R11), X3
 	MOVQ    DI, R8
 	MOVQ    AX, R9
+	CMPQ    DI, $0x10
+	JL      some92
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added93
 
-sum89:
+some92:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    sum89
+	JNZ    some92
+
+added93:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1581,7 +1761,7 @@ sum89:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed90
+	JZ     packed94
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1591,27 +1771,27 @@ sum89:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin91
+	JMP    begin95
 
-packed90:
+packed94:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within92
+	JG   within96
 	ADDQ jump+88(FP), BX
 
-within92:
+within96:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin91:
+begin95:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again93:
+again97:
 	CMPQ    R13, $+64
-	JL      next94
+	JL      next98
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1634,17 +1814,17 @@ again93:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key95:
+key99:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same96
+	JG         same100
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same96:
+same100:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1676,7 +1856,7 @@ same96:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key95
+	JNZ          key99
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -1696,11 +1876,11 @@ same96:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again93
+	JMP          again97
 
-next94:
+next98:
 	CMPQ    R13, $+32
-	JL      next98
+	JL      next102
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1715,16 +1895,16 @@ next94:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key99:
+key103:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same100
+	JG         same104
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same100:
+same104:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1744,7 +1924,7 @@ same100:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key99
+	JNZ          key103
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1757,9 +1937,9 @@ same100:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next98:
+next102:
 	CMPQ    R13, $+16
-	JL      next102
+	JL      next106
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1769,16 +1949,16 @@ next98:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key103:
+key107:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same104
+	JG         same108
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same104:
+same108:
 	VPMOVZXWD        (R10), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1788,7 +1968,7 @@ same104:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key103
+	JNZ              key107
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1797,21 +1977,21 @@ same104:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next102:
+next106:
 	CMPQ groups+32(FP), $0x00
-	JE   packed105
+	JE   packed109
 	ADDQ $0x08, groups+32(FP)
-	JMP  next106
+	JMP  next110
 
-packed105:
+packed109:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next106:
+next110:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block88
+	JG   block91
 	VZEROUPPER
 	RET
 
@@ -1827,7 +2007,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block107:
+block111:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1836,17 +2016,17 @@ block107:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within110
+	JG     within114
 	ADDQ   jump+88(FP), R11
 
-within110:
+within114:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside109
+	JG   inside113
 	ADDQ turn+96(FP), R12
 
-inside109:
+inside113:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -1865,7 +2045,7 @@ inside109:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step108:
+step112:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1981,13 +2161,13 @@ step108:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+120(FP)
-	JG               same111
+	JG               same115
 	ADDQ             wrap+112(FP), R11
 	ADDQ             wrap+112(FP), R12
 	MOVQ             row+104(FP), SI
 	MOVQ             SI, left+120(FP)
 
-same111:
+same115:
 	ADDQ             16(R10), R12
 	ADDQ             32(R10), R11
 	ADDQ             (R10), DI
@@ -2109,20 +2289,20 @@ same111:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+120(FP)
-	JG               same112
+	JG               same116
 	ADDQ             wrap+112(FP), R11
 	ADDQ             wrap+112(FP), R12
 	MOVQ             row+104(FP), SI
 	MOVQ             SI, left+120(FP)
 
-same112:
+same116:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step108
+	JG      step112
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Z12, Z12
@@ -2139,7 +2319,7 @@ same112:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block107
+	JNZ     block111
 	VZEROUPPER
 	RET
 
@@ -2225,7 +2405,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block113:
+block117:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2236,32 +2416,55 @@ block113:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed115
+	JZ         packed118
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed115:
-	MOVQ scaled+32(FP), R10
+packed118:
+	MOVQ    scaled+32(FP), R10
+	CMPQ    SI, $0x10
+	JL      some119
+	VMOVUPS (R8), Z9
+	VMULPS  (DI), Z9, Z8
+	VMOVUPS Z8, (R10)
+	VADDSS  (DI), X0, X0
+	VADDSS  4(DI), X0, X0
+	VADDSS  8(DI), X0, X0
+	VADDSS  12(DI), X0, X0
+	VADDSS  16(DI), X0, X0
+	VADDSS  20(DI), X0, X0
+	VADDSS  24(DI), X0, X0
+	VADDSS  28(DI), X0, X0
+	VADDSS  32(DI), X0, X0
+	VADDSS  36(DI), X0, X0
+	VADDSS  40(DI), X0, X0
+	VADDSS  44(DI), X0, X0
+	VADDSS  48(DI), X0, X0
+	VADDSS  52(DI), X0, X0
+	VADDSS  56(DI), X0, X0
+	VADDSS  60(DI), X0, X0
+	JMP     added120
 
-sum114:
+some119:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
-	VMOVSS (DI), X8
-	VADDSS X8, X0, X0
-	VMULSS X9, X8, X8
+	VADDSS (DI), X0, X0
+	VMULSS (DI), X9, X8
 	VMOVSS X8, (R10)
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    sum114
+	JNZ    some119
+
+added120:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed116
+	JZ     packed121
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2271,27 +2474,27 @@ sum114:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin117
+	JMP    begin122
 
-packed116:
+packed121:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within118
+	JG   within123
 	ADDQ jump+104(FP), DX
 
-within118:
+within123:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin117:
+begin122:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again119:
+again124:
 	CMPQ    R11, $+128
-	JL      next120
+	JL      next125
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -2304,17 +2507,17 @@ again119:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key121:
+key126:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+128(FP)
-	JG         same122
+	JG         same127
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same122:
+same127:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2343,7 +2546,7 @@ same122:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key121
+	JNZ          key126
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -2355,11 +2558,11 @@ same122:
 	ADDQ         $+128, R9
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
-	JMP          again119
+	JMP          again124
 
-next120:
+next125:
 	CMPQ    R11, $+64
-	JL      next124
+	JL      next129
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	VMOVUPS 128(R10), Z2
@@ -2368,16 +2571,16 @@ next120:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key125:
+key130:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+128(FP)
-	JG         same126
+	JG         same131
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same126:
+same131:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2394,7 +2597,7 @@ same126:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key125
+	JNZ          key130
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	VMOVUPS      Z2, 128(R10)
@@ -2403,25 +2606,25 @@ same126:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next124:
+next129:
 	CMPQ    R11, $+32
-	JL      next128
+	JL      next133
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key129:
+key134:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+128(FP)
-	JG         same130
+	JG         same135
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same130:
+same135:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2432,30 +2635,30 @@ same130:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key129
+	JNZ          key134
 	VMOVUPS      Z0, (R10)
 	VMOVUPS      Z1, 64(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next128:
+next133:
 	CMPQ    R11, $+16
-	JL      next132
+	JL      next137
 	VMOVUPS (R10), Z0
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key133:
+key138:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
 	SUBQ       $+16, left+128(FP)
-	JG         same134
+	JG         same139
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same134:
+same139:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2463,28 +2666,28 @@ same134:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key133
+	JNZ          key138
 	VMOVUPS      Z0, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next132:
+next137:
 	CMPQ groups+48(FP), $0x00
-	JE   packed135
+	JE   packed140
 	ADDQ $0x08, groups+48(FP)
-	JMP  next136
+	JMP  next141
 
-packed135:
+packed140:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next136:
+next141:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block113
+	JG   block117
 	VZEROUPPER
 	RET
 
@@ -2502,7 +2705,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block137:
+block142:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -2511,17 +2714,17 @@ block137:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within140
+	JG     within145
 	ADDQ   jump+80(FP), R11
 
-within140:
+within145:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside139
+	JG   inside144
 	ADDQ turn+88(FP), R12
 
-inside139:
+inside144:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2536,7 +2739,7 @@ inside139:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step138:
+step143:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -2709,18 +2912,18 @@ step138:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same141
+	JG               same146
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same141:
+same146:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step138
+	JG      step143
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Z12, Z12
 	VMULPS  (DX), Z13, Z13
@@ -2737,7 +2940,7 @@ same141:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block137
+	JNZ     block142
 	VZEROUPPER
 	RET
 
@@ -2751,7 +2954,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block142:
+block147:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -2765,39 +2968,113 @@ block142:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed144
+	JZ         packed148
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed144:
-	MOVQ scaled+32(FP), R12
+packed148:
+	MOVQ    scaled+32(FP), R12
+	CMPQ    DI, $0x10
+	JL      some149
+	VMOVUPS (R10), Z9
+	VMULPS  (R9), Z9, Z8
+	VMOVUPS Z8, (R12)
+	VMULPS  1024(R9), Z9, Z8
+	VMOVUPS Z8, 64(R12)
+	VMULPS  2048(R9), Z9, Z8
+	VMOVUPS Z8, 128(R12)
+	VMULPS  3072(R9), Z9, Z8
+	VMOVUPS Z8, 192(R12)
+	VADDSS  (R9), X0, X0
+	VADDSS  1024(R9), X1, X1
+	VADDSS  2048(R9), X2, X2
+	VADDSS  3072(R9), X3, X3
+	VADDSS  4(R9), X0, X0
+	VADDSS  1028(R9), X1, X1
+	VADDSS  2052(R9), X2, X2
+	VADDSS  3076(R9), X3, X3
+	VADDSS  8(R9), X0, X0
+	VADDSS  1032(R9), X1, X1
+	VADDSS  2056(R9), X2, X2
+	VADDSS  3080(R9), X3, X3
+	VADDSS  12(R9), X0, X0
+	VADDSS  1036(R9), X1, X1
+	VADDSS  2060(R9), X2, X2
+	VADDSS  3084(R9), X3, X3
+	VADDSS  16(R9), X0, X0
+	VADDSS  1040(R9), X1, X1
+	VADDSS  2064(R9), X2, X2
+	VADDSS  3088(R9), X3, X3
+	VADDSS  20(R9), X0, X0
+	VADDSS  1044(R9), X1, X1
+	VADDSS  2068(R9), X2, X2
+	VADDSS  3092(R9), X3, X3
+	VADDSS  24(R9), X0, X0
+	VADDSS  1048(R9), X1, X1
+	VADDSS  2072(R9), X2, X2
+	VADDSS  3096(R9), X3, X3
+	VADDSS  28(R9), X0, X0
+	VADDSS  1052(R9), X1, X1
+	VADDSS  2076(R9), X2, X2
+	VADDSS  3100(R9), X3, X3
+	VADDSS  32(R9), X0, X0
+	VADDSS  1056(R9), X1, X1
+	VADDSS  2080(R9), X2, X2
+	VADDSS  3104(R9), X3, X3
+	VADDSS  36(R9), X0, X0
+	VADDSS  1060(R9), X1, X1
+	VADDSS  2084(R9), X2, X2
+	VADDSS  3108(R9), X3, X3
+	VADDSS  40(R9), X0, X0
+	VADDSS  1064(R9), X1, X1
+	VADDSS  2088(R9), X2, X2
+	VADDSS  3112(R9), X3, X3
+	VADDSS  44(R9), X0, X0
+	VADDSS  1068(R9), X1, X1
+	VADDSS  2092(R9), X2, X2
+	VADDSS  3116(R9), X3, X3
+	VADDSS  48(R9), X0, X0
+	VADDSS  1072(R9), X1, X1
+	VADDSS  2096(R9), X2, X2
+	VADDSS  3120(R9), X3, X3
+	VADDSS  52(R9), X0, X0
+	VADDSS  1076(R9), X1, X1
+	VADDSS  2100(R9), X2, X2
+	VADDSS  3124(R9), X3, X3
+	VADDSS  56(R9), X0, X0
+	VADDSS  1080(R9), X1, X1
+	VADDSS  2104(R9), X2, X2
+	VADDSS  3128(R9), X3, X3
+	VADDSS  60(R9), X0, X0
+	VADDSS  1084(R9), X1, X1
+	VADDSS  2108(R9), X2, X2
+	VADDSS  3132(R9), X3, X3
+	JMP     added150
 
-sum143:
+some149:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
-	VMOVSS (R9), X8
-	VADDSS X8, X0, X0
-	VMULSS X9, X8, X8
+	VADDSS (R9), X0, X0
+	VMULSS (R9), X9, X8
 	VMOVSS X8, (R12)
-	VMOVSS 1024(R9), X8
-	VADDSS X8, X1, X1
-	VMULSS X9, X8, X8
+	VADDSS 1024(R9), X1, X1
+	VMULSS 1024(R9), X9, X8
 	VMOVSS X8, 64(R12)
-	VMOVSS 2048(R9), X8
-	VADDSS X8, X2, X2
-	VMULSS X9, X8, X8
+	VADDSS 2048(R9), X2, X2
+	VMULSS 2048(R9), X9, X8
 	VMOVSS X8, 128(R12)
-	VMOVSS 3072(R9), X8
-	VADDSS X8, X3, X3
-	VMULSS X9, X8, X8
+	VADDSS 3072(R9), X3, X3
+	VMULSS 3072(R9), X9, X8
 	VMOVSS X8, 192(R12)
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    sum143
+	JNZ    some149
+
+added150:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -2805,7 +3082,7 @@ sum143:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed145
+	JZ     packed151
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -2815,27 +3092,27 @@ sum143:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin146
+	JMP    begin152
 
-packed145:
+packed151:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within147
+	JG   within153
 	ADDQ jump+104(FP), BX
 
-within147:
+within153:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin146:
+begin152:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again148:
+again154:
 	CMPQ    R13, $+64
-	JL      next149
+	JL      next155
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2858,16 +3135,16 @@ again148:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key150:
+key156:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+128(FP)
-	JG         same151
+	JG         same157
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same151:
+same157:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -2899,7 +3176,7 @@ same151:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key150
+	JNZ          key156
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -2919,11 +3196,11 @@ same151:
 	ADDQ         $+64, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again148
+	JMP          again154
 
-next149:
+next155:
 	CMPQ    R13, $+32
-	JL      next153
+	JL      next159
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2938,16 +3215,16 @@ next149:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key154:
+key160:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+128(FP)
-	JG         same155
+	JG         same161
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same155:
+same161:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -2967,7 +3244,7 @@ same155:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key154
+	JNZ          key160
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -2980,9 +3257,9 @@ same155:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next153:
+next159:
 	CMPQ    R13, $+16
-	JL      next157
+	JL      next163
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2992,16 +3269,16 @@ next153:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key158:
+key164:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same159
+	JG         same165
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same159:
+same165:
 	VPMOVSXBD        (R10), Z12
 	VCVTDQ2PS        Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -3011,7 +3288,7 @@ same159:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key158
+	JNZ              key164
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -3020,21 +3297,21 @@ same159:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next157:
+next163:
 	CMPQ groups+48(FP), $0x00
-	JE   packed160
+	JE   packed166
 	ADDQ $0x08, groups+48(FP)
-	JMP  next161
+	JMP  next167
 
-packed160:
+packed166:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next161:
+next167:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block142
+	JG   block147
 	VZEROUPPER
 	RET
