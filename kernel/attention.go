@@ -56,8 +56,8 @@ func Attention(dst, q, k, v Tensor, opts *Options) error {
 }
 
 // AttentionContext is [Attention] until ctx is done: then it returns ctx.Err(), and leaves dst and Options.LSE
-// partly written. It looks between tiles, every 0.1 ms or so in assembly, and no goroutine of the call is at
-// work any more when it returns. Errors of arguments come first.
+// partly written. It looks between tiles, every 0.1 ms or so in assembly, up to 1 ms where Dim is 8192, and no goroutine of the
+// call is at work any more when it returns. Errors of arguments come first.
 func AttentionContext(ctx context.Context, dst, q, k, v Tensor, opts *Options) error {
 	o, err := opts.resolve()
 	if err != nil {

@@ -394,6 +394,9 @@ func TestBadOptions(t *testing.T) {
 		{p, Options{Bias: &Bias{}}, []string{"Bias.Data has 0", "want 9"}},
 		{p, Options{Bias: &Bias{Data: make([]float32, 44), QueryStride: 9}}, []string{"Bias.Data has 44", "want 45"}},
 		{p, Options{Bias: &Bias{Data: make([]float32, 400), BatchStride: -1}}, []string{"Bias.BatchStride is -1"}},
+		{p, Options{Bias: &Bias{Data: make([]float32, 400), QueryStride: math.MaxInt}}, []string{"Bias.Data has 400", "int"}},
+		{p, Options{Dropout: &Dropout{P: 1}}, []string{"Dropout.P is 1"}},
+		{p, Options{Dropout: &Dropout{P: nan}}, []string{"Dropout.P is NaN"}},
 		{p, Options{LSE: p.q.Data[:40], Bias: &Bias{Data: p.q.Data}}, []string{"LSE", "Bias.Data"}},
 		{p, Options{LSE: p.dst.Data[:40]}, []string{"LSE", "dst.Data"}},
 		{p, Options{LSE: p.k.Data[:40]}, []string{"LSE", "k.Data"}},
@@ -417,6 +420,8 @@ func TestBadOptions(t *testing.T) {
 			require.Equal(t, err, AttentionScores(w, c.p.q, c.p.k, 0, 0, []int{0}, StageScores, &c.o), "also of options that come later")
 		}
 	}
+	far := Tensor{Batch: 1, Heads: 1, Len: 1<<30 + 1, Dim: 1}
+	require.EqualError(t, (&Options{ALiBi: []float32{1}}).check(&far, &far, 1), "attn: k.Len is 1073741825 with Options.ALiBi, want at most 1073741824")
 }
 
 // A key that is hidden never matters, whatever k and v hold there, on any path; where it is visible, its row is

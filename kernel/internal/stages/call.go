@@ -129,8 +129,8 @@ func (c *Call) numbered() bool {
 	return c.saves() || c.Sinks != nil || c.Spans != nil || c.Dropout.On()
 }
 
-// stopped reports whether the caller wants no more. It is asked between tiles. An item that ends early still
-// takes its turn, as others may wait for it.
+// stopped reports whether the caller wants no more. It is asked between tiles, and between their scores and values, as those of
+// thousands of elements take a millisecond. An item that ends early still takes its turn, as others may wait for it.
 func (c *Call) stopped() bool { return c.Stop != nil && c.Stop.Load() }
 
 // Release puts c back, without keeping data alive.

@@ -3,9 +3,12 @@ package stages
 import (
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/selfattn/attn/asm"
+	"github.com/selfattn/attn/generic/tile"
+	"github.com/selfattn/attn/kernel/internal/plan"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/stretchr/testify/require"
 )
@@ -71,5 +74,33 @@ func TestPlanned(t *testing.T) {
 			}
 			used.plan.Items = fresh.plan.Items
 		}
+	}
+}
+
+// Once a call is stopped no scores of rows are computed, no values are mixed and no outputs are written, within a tile too.
+func TestStopped(t *testing.T) {
+	const dim, untouched = 16, 12345
+	r := rand.New(rand.NewPCG(2, 15))
+	keys := plan.StretchTiles * tile.Keys
+	for _, n := range []int{1, plan.NarrowPanel} {
+		a := Arguments{Dst: packed(r, n, dim), Q: packed(r, n, dim), K: source.Stored{Tensor: packed(r, keys, dim)}, V: source.Stored{Tensor: packed(r, keys, dim)},
+			Queries: n, Scale: 1, Workers: 1, Stop: new(atomic.Bool)}
+		a.Stop.Store(true)
+		before := slices.Clone(a.Dst.Data)
+		c := newCall(&a)
+		w := &c.own
+		w.join(c)
+		var it plan.Item
+		c.plan.Item(&it, 0, 1)
+		if it.RestRows == n {
+			w.rows[0].load(c, &it, 0, 0, n, w.queries)
+			c.K.Data, c.V.Data = nil, nil // nobody looks at them
+			w.stretch(&it, w.rows[:1], 0, plan.StretchTiles)
+		} else {
+			w.outputs[0] = untouched
+			w.panelItem(&it)
+			require.Equal(t, float32(untouched), w.outputs[0])
+		}
+		require.Equal(t, before, a.Dst.Data)
 	}
 }

@@ -117,9 +117,6 @@ func (w *worker) panelItem(it *plan.Item) {
 			source.Copy(w.values, &values[0])
 		}
 		for i := range panels {
-			if w.stopped() {
-				return
-			}
 			p := &panels[i]
 			if i > 0 {
 				ahead = nil
@@ -134,6 +131,9 @@ func (w *worker) panelItem(it *plan.Item) {
 			}
 			w.panelTile(p, first, &keys, &values[0], ahead, &nextKeys)
 			nextKeys.Len = 0
+			if w.stopped() {
+				return
+			}
 		}
 	}
 	for i := range panels {
@@ -227,6 +227,9 @@ func (w *worker) panelTile(p *panel, first int, keys, values *tile.Rows, aheadIn
 	p.started = true
 	w.tiles.add(seen.Any != seen.All)
 	w.scoreTile(p, &seen, first, keys, aheadInScore)
+	if w.stopped() {
+		return
+	}
 	asm.SoftmaxTile(w.scores, &p.state, seen.Any.Len())
 	if w.Dropout.On() {
 		n := seen.Any.Len()

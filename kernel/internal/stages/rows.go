@@ -252,7 +252,7 @@ func (w *worker) scoreParts(it *plan.Item, rows []rows, parts []part) {
 	begin := t.any.From &^ 15
 	chunks := w.chunks(begin, t.any.To, len(parts))
 	var keys tile.Rows
-	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
+	for from, to, ok := chunks.next(); ok && !w.stopped(); from, to, ok = chunks.next() {
 		for i := range parts {
 			t, q := &parts[i], &rows[i]
 			for k, n := from, 0; k < to; k += n {
@@ -367,7 +367,7 @@ func (w *worker) mixParts(it *plan.Item, rows []rows, parts []part) {
 		}
 	}
 	chunks := w.chunks(parts[0].all.From, parts[0].all.To, len(parts))
-	for from, to, ok := chunks.next(); ok; from, to, ok = chunks.next() {
+	for from, to, ok := chunks.next(); ok && !w.stopped(); from, to, ok = chunks.next() {
 		for i := range parts {
 			t := &parts[i]
 			w.mixValues(&w.sequences[it.Sequence], it.Head+i, t, 0, plan.PadRows(t.rows), sight.Keys{From: from, To: to})
