@@ -48,11 +48,9 @@ test-arm64: ## the tests on NEON, under qemu-user where the machine is not arm64
 matrix: ## CPUs without AVX-512, AVX2, FMA, and other platforms: emulated, or built (Debian: qemu-user-static)
 	.ci/matrix
 
-# Left out is what one goroutine computes for millions of values, or plain Go code with planted mistakes.
 .PHONY: test-race
 test-race: ## the concurrent packages under the race detector (needs a C compiler)
-	go test -race -short -timeout 30m -skip '^(Test(Activations|Exponentials|AllConversions|DocumentedBounds|Check(Faults|LSE|Gradients|Edits|Errors))|ExampleSurvey_faults)$$' \
-		./asm/asmtest ./kernel ./kernel/internal/queue ./fuzz
+	go test -race -short -timeout 30m ./asm/asmtest ./kernel ./kernel/internal/queue ./fuzz
 
 STRESS ?= 1m# how long each test of 'make stress' runs
 

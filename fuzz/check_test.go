@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
 	"github.com/selfattn/attn/kernel"
 	"github.com/stretchr/testify/require"
@@ -194,10 +195,7 @@ var PlainAttention = plainAttention
 
 const (
 	None          = none
-	SkippedKey    = skippedKey
 	MissedRescale = missedRescale
-	StaleMaximum  = staleMaximum
-	HalfSums      = halfSums
 	WrongCorner   = wrongCorner
 )
 
@@ -216,6 +214,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 
 // Check passes what is right and finds each fault, from as many keys on as the package comment says.
 func TestCheckFaults(t *testing.T) {
+	asmtest.SkipPlain(t)
 	const tile = 16
 	for _, f := range []struct {
 		fault fault
@@ -257,6 +256,7 @@ func TestCheckFaults(t *testing.T) {
 
 // A log-sum-exp is within the bound of any order, and of kernel's; one that is not is found, though the output is right.
 func TestCheckLSE(t *testing.T) {
+	asmtest.SkipPlain(t)
 	sinkless := kernelImplementation(1)
 	lse := sinkless.LSE
 	sinkless.LSE = func(dst []float32, c *Case) error {
@@ -376,6 +376,7 @@ const (
 
 // Gradients, in either of the usual forms, are within the bounds of any order; so is package kernel. Faults in them are not.
 func TestCheckGradients(t *testing.T) {
+	asmtest.SkipPlain(t)
 	for _, m := range []*Implementation{plainGradient(false, none), kernelImplementation(1)} { // kernel's D is of the output
 		m.Order = Order{}
 		Check(t, m)
@@ -390,6 +391,7 @@ func TestCheckGradients(t *testing.T) {
 
 // Gradients of biases, slopes and sinks, and what dropout does to outputs and gradients, are found wrong if one of a thousand parts is.
 func TestCheckEdits(t *testing.T) {
+	asmtest.SkipPlain(t)
 	off := func(x []float32) {
 		for i := range x {
 			x[i] *= 1.001
@@ -574,6 +576,7 @@ func TestShrink(t *testing.T) {
 
 // What an implementation does not take is no failure, unless it takes nothing; other errors are.
 func TestCheckErrors(t *testing.T) {
+	asmtest.SkipPlain(t)
 	m := plainAttention(16, none)
 	attention := m.Attention
 	m.Attention = func(out []float32, c *Case) error {

@@ -3,7 +3,6 @@ package fuzz_test
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -63,38 +62,6 @@ func ExampleCheck() {
 	// attn: equal scores: out[0 0 0 0] is 1, want 0.5 within 3.1e-07: the error is 1.62e+06 times its bound
 	// such input exposes keys that are lost, read twice or padded, as all have the same weight; sums in few bits
 	// the smallest case that was found: fuzz.Case{Batch: 1, Heads: 1, KVHeads: 1, Queries: 1, Keys: 2, Dim: 1, VDim: 1, Q: []float32{0}, K: []float32{0, 0}, V: []float32{1, 0}, Scale: 0.35355338}
-}
-
-// Attention that goes tile by tile, of 16 keys each, passes; with a fault, which fuzz.PlainAttention of the tests of this package plants, it is wrong in many cases, of which these are the first
-// of a kind.
-func ExampleSurvey_faults() {
-	for fault, kind := range map[fuzz.Fault]string{
-		fuzz.None: "normal", fuzz.SkippedKey: "equal scores", fuzz.MissedRescale: "rising maxima", fuzz.StaleMaximum: "rising maxima",
-		fuzz.HalfSums: "equal scores", fuzz.WrongCorner: "normal",
-	} {
-		mine := fuzz.PlainAttention(16, fault)
-		mine.Takes = fuzz.Causal
-		results, err := fuzz.Survey(mine)
-		if err != nil {
-			fmt.Println(err)
-		}
-		passes := !slices.ContainsFunc(results, func(r fuzz.Result) bool { return r.Output > 1 })
-		for _, r := range results {
-			switch {
-			case passes && r.Kind == kind:
-				fmt.Printf("%s: within the bounds\n", fault)
-			case r.Kind == kind && r.Output > 1:
-				fmt.Printf("%s: %s, queries: %d, keys: %d\n", fault, kind, r.Case.Queries, r.Case.Keys)
-			}
-		}
-	}
-	// Unordered output:
-	// none: within the bounds
-	// last key skipped: equal scores, queries: 1, keys: 2
-	// sums not rescaled to a larger maximum: rising maxima, queries: 1, keys: 17
-	// maximum of the first tile kept: rising maxima, queries: 1, keys: 31
-	// sums in float16: equal scores, queries: 1, keys: 1
-	// causal mask from the first key and not to the last: normal, queries: 1, keys: 2
 }
 
 // "go test -fuzz=FuzzAttention" draws cases until one is wrong; without -fuzz it runs those that Fuzz adds.

@@ -162,6 +162,7 @@ func TestWeightlessValues(t *testing.T) {
 
 // The bounds in the docstrings are no tighter than the theorems, over lengths and sizes, and hold.
 func TestDocumentedBounds(t *testing.T) {
+	asmtest.SkipRace(t)
 	r := rand.New(rand.NewPCG(3, 7))
 	for _, n := range []int{1, 2, 3, 31, 32, 33, 1000, 4096, 1 << 20} {
 		for _, size := range []float64{0, 0.01, 1, 10, 30} {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -134,6 +135,7 @@ func (c *checker) calls(f *ast.File) {
 
 // The Go code of every kernel and of what stands around them.
 func TestNoFusedProducts(t *testing.T) {
+	asmtest.SkipPlain(t)
 	engine, err := filepath.Glob("../kernel/internal/*")
 	require.NoError(t, err)
 	for _, dir := range append(engine, ".", "tile", "../kernel", "../asm", "../asm/internal/avx2", "../asm/internal/neon") {
@@ -156,6 +158,7 @@ func TestNoFusedProducts(t *testing.T) {
 
 // The lint itself: it finds each of these, and lets what is rounded or exact pass.
 func TestLintFindsFusedProducts(t *testing.T) {
+	asmtest.SkipPlain(t)
 	for src, want := range map[string]int{
 		"return x*y + z":                            1,
 		"return z - (x*y)":                          1,

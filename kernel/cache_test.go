@@ -213,7 +213,7 @@ func TestCacheWindowTypes(t *testing.T) {
 
 // Once their memory is there, steps of generation do not allocate.
 func TestCacheAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("the race detector allocates")
 	}
 	r := rand.New(rand.NewPCG(3, 81))

@@ -3,7 +3,6 @@ package kernel
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -157,7 +156,7 @@ func TestConcurrentCalls(t *testing.T) {
 	var wait sync.WaitGroup
 	errs := make([]error, len(all))
 	rounds := 2
-	if os.Getenv("ATTN_EMULATED") != "" {
+	if asmtest.Emulated {
 		rounds = 1
 	}
 	for i := range all {
@@ -182,7 +181,7 @@ func TestConcurrentCalls(t *testing.T) {
 
 // In the steady state one worker allocates nothing, and two very little.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	for _, c := range calls(rand.New(rand.NewPCG(4, 1)), asmtest.Normal) {

@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -43,7 +42,7 @@ func TestContextCancelled(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 50))
 	goroutines := runtime.NumGoroutine()
 	n := 4000
-	if Backend() == "generic" || raceEnabled || os.Getenv("ATTN_EMULATED") != "" {
+	if Backend() == "generic" || asmtest.Race || asmtest.Emulated {
 		n /= 8
 	}
 	for _, c := range []struct {
@@ -82,7 +81,7 @@ func TestContextCancelled(t *testing.T) {
 			}
 			slices.Sort(late)
 			t.Logf("%s, %d workers: %v after being cancelled (median of %d), of %v", c.name, workers, late[len(late)/2], len(late), whole)
-			if os.Getenv("ATTN_EMULATED") == "" && Backend() != "generic" && !raceEnabled {
+			if !asmtest.Emulated && Backend() != "generic" && !asmtest.Race {
 				// 2 ms on a quiet machine. On a busy one anything takes longer, so the fastest counts, beside the
 				// time of the whole call, of which 7/8 would be left if nobody looked.
 				require.Less(t, late[0], max(2*time.Millisecond, whole/2), "%s, %d workers: %v", c.name, workers, late)

@@ -92,7 +92,7 @@ func TestExplainedTiles(t *testing.T) {
 
 // Scratch is what a first call allocates, but for structures of a fixed size.
 func TestExplainedScratch(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools

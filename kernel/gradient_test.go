@@ -566,7 +566,7 @@ func TestBadGradient(t *testing.T) {
 
 // Calls on one goroutine do not allocate, once their memory is there, and keep no more than a few tiles.
 func TestGradientAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("the race detector allocates")
 	}
 	r := rand.New(rand.NewPCG(8, 60))
@@ -696,7 +696,7 @@ func trainingCalls(kind asmtest.Kind) []call {
 
 // Gradients need memory for a number a row, and none for scores: four times as many queries and keys take four times as little.
 func TestGradientMemory(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("the race detector allocates")
 	}
 	const heads, few, many = 2, 512, 2048

@@ -78,7 +78,7 @@ func TestAttentionHalfRefuses(t *testing.T) {
 
 // Of a call of AttentionHalf or of one with a cache of any type, one worker does not allocate.
 func TestStoredAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("the race detector allocates")
 	}
 	r := rand.New(rand.NewPCG(3, 83))

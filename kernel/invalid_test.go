@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
@@ -417,7 +416,7 @@ func TestLayerTooLarge(t *testing.T) {
 	l = &SelfAttention{Heads: math.MaxInt, KVHeads: 1, WQ: none(math.MaxInt), WK: none(1), WV: none(2)}
 	require.EqualError(t, l.Forward(Matrix{}, Matrix{}, nil), fmt.Sprintf("attn: Heads is %d, with heads of 2 as in WV: their size overflows int", math.MaxInt))
 
-	if math.MaxInt == math.MaxInt32 || os.Getenv("ATTN_EMULATED") != "" {
+	if math.MaxInt == math.MaxInt32 || asmtest.Emulated {
 		t.Skip("an emulator keeps books on every page that is reserved")
 	}
 	n := math.MaxInt>>20 + 2 // 2^43 + 1

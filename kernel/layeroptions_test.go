@@ -170,7 +170,7 @@ func TestBadLayerOptions(t *testing.T) {
 
 // Cross attention with rotations, from memory that other tokens are made of, allocates no more than other layers.
 func TestLayerMemoryAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	r := rand.New(rand.NewPCG(3, 43))

@@ -30,10 +30,10 @@ func TestStopTheWorld(t *testing.T) {
 	if Backend() == "generic" {
 		t.Skip("Go code can be preempted anywhere")
 	}
-	if os.Getenv("ATTN_EMULATED") != "" {
+	if asmtest.Emulated {
 		t.Skip("an emulator says nothing about time")
 	}
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("what the detector is told of assembly cannot be preempted either")
 	}
 	r := rand.New(rand.NewPCG(1, 10))
@@ -92,10 +92,10 @@ func TestStopTheWorld(t *testing.T) {
 
 // The same holds for what is cleared or copied, by any backend. Rows of 512 MiB take some 20 ms.
 func TestLongRowsStopTheWorld(t *testing.T) {
-	if os.Getenv("ATTN_EMULATED") != "" {
+	if asmtest.Emulated {
 		t.Skip("an emulator says nothing about time")
 	}
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("the detector's shadow of such rows takes gigabytes")
 	}
 	n := 1 << 27
@@ -126,7 +126,7 @@ func TestLongRowsStopTheWorld(t *testing.T) {
 func stopsQuickly(t *testing.T, goroutines int, start func() (call func() error)) {
 	const quickLimit, slowLimit = 500 * time.Microsecond, 10 * time.Millisecond
 	n := 101
-	if testing.Short() || raceEnabled {
+	if testing.Short() || asmtest.Race {
 		n = 31
 	}
 	calls := make([]func() error, goroutines)
@@ -207,7 +207,7 @@ func TestStress(t *testing.T) {
 		defer trace.Stop()
 	}
 	callers, duration := 200, 2*time.Second
-	if testing.Short() || os.Getenv("ATTN_EMULATED") != "" {
+	if testing.Short() || asmtest.Emulated {
 		duration /= 4
 	}
 	if s := os.Getenv("ATTN_STRESS"); s != "" {

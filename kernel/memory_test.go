@@ -3,7 +3,6 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
-	"os"
 	"runtime/debug"
 	"testing"
 
@@ -174,7 +173,7 @@ func TestFarElements(t *testing.T) {
 		{"heads and members", shape{2, 3, 3, 12, 20, 19, 33}, 8 * step, 2 * step, 40},
 	} {
 		for _, workers := range []int{1, 2} {
-			if os.Getenv("ATTN_EMULATED") != "" && (workers > 1 || c.s.heads > 2) {
+			if asmtest.Emulated && (workers > 1 || c.s.heads > 2) {
 				continue // an emulator keeps books on every page that is reserved
 			}
 			p := newProblem(r, c.s, packedLayout, asmtest.Normal, Options{Causal: true, Workers: workers})
@@ -197,7 +196,7 @@ func TestFarElements(t *testing.T) {
 
 // A vector of more than 2^31 elements, nearly all of which share one page of zeros.
 func TestFarthestElement(t *testing.T) {
-	if math.MaxInt == math.MaxInt32 || testing.Short() || raceEnabled || Backend() == "generic" || os.Getenv("ATTN_EMULATED") != "" {
+	if math.MaxInt == math.MaxInt32 || testing.Short() || asmtest.Race || Backend() == "generic" || asmtest.Emulated {
 		t.Skip("takes seconds in assembly, and minutes otherwise")
 	}
 	n := 1<<30 + 22

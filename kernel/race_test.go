@@ -17,9 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// raceEnabled: pools drop values at random under the race detector, so allocations cannot be counted.
-const raceEnabled = true
-
 // A plant is two pieces of work without synchronization, one of the package and one of a user. race
 // says whether they meet in memory.
 type plant struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -327,7 +326,7 @@ func TestLayerInBlocks(t *testing.T) {
 
 // Q and the heads of all tokens are never in memory if they are large.
 func TestLayerMemory(t *testing.T) {
-	if Backend() == "generic" || os.Getenv("ATTN_EMULATED") != "" {
+	if Backend() == "generic" || asmtest.Emulated {
 		t.Skip("takes a minute")
 	}
 	const n, tokens = 1 << 20 / maxDim, 33
@@ -372,7 +371,7 @@ func TestLayerBetweenRows(t *testing.T) {
 
 // A layer that gets one more token with each call allocates rarely, and a few times what it needs last.
 func TestLayerThatGrows(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools

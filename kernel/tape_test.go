@@ -424,7 +424,7 @@ func TestTapeWithoutTokens(t *testing.T) {
 
 // A tape that is used again, and its calls, do not allocate.
 func TestTapeAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	r := rand.New(rand.NewPCG(6, 61))

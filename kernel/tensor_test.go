@@ -19,7 +19,7 @@ var (
 
 // trials is the number of random cases of a test: n with assembly, fewer where everything is slow.
 func trials(n int) int {
-	if testing.Short() || raceEnabled || Backend() == "generic" {
+	if testing.Short() || asmtest.Race || Backend() == "generic" {
 		return max(1, n/8)
 	}
 	return n

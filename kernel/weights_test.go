@@ -179,7 +179,7 @@ func TestBadStage(t *testing.T) {
 
 // Rows of many tiles need no new memory.
 func TestWeightsAllocations(t *testing.T) {
-	if raceEnabled {
+	if asmtest.Race {
 		t.Skip("pools drop values at random under the race detector")
 	}
 	r := rand.New(rand.NewPCG(5, 8))

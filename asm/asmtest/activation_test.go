@@ -123,6 +123,7 @@ func (a *activation) block(impl Impl, b, step uint32, measure bool) (found activ
 // of the others, and one varying block in 61 as a whole; those that ATTN_EXHAUSTIVE names, all
 // arguments. The first of these is measured, and its digests are those of the others.
 func TestActivations(t *testing.T) {
+	SkipRace(t)
 	golden := map[string]uint32{}
 	for lines := bufio.NewScanner(bytes.NewReader(activationDigests)); lines.Scan(); {
 		var name string
@@ -141,7 +142,7 @@ func TestActivations(t *testing.T) {
 			t.Run(a.name, func(t *testing.T) { scanActivation(t, a, impl, exhaustive, measure, golden) })
 		}
 	}
-	if os.Getenv("ATTN_EMULATED") == "" {
+	if !Emulated {
 		t.Run("generic", func(t *testing.T) { test(t, Generic(16)) })
 	}
 	Run(t, test)

@@ -14,6 +14,7 @@ import (
 // Every conversion of every element against the reference: all that can be read, and of what can be written one
 // block in 61 or, for the implementations that ATTN_EXHAUSTIVE names, all.
 func TestAllConversions(t *testing.T) {
+	SkipRace(t)
 	all := make([]uint16, 1<<16)
 	for i := range all {
 		all[i] = uint16(i)

@@ -333,6 +333,7 @@ func (e *exponential) varies(b uint32) bool {
 // digest, the last one too and one block in 31 as a whole; those that ATTN_EXHAUSTIVE names, all
 // arguments. The first of these is measured, and its digests are those of the others.
 func TestExponentials(t *testing.T) {
+	SkipRace(t)
 	golden := readDigests(t)
 	names, exhausted := os.Getenv("ATTN_EXHAUSTIVE"), false
 	test := func(t *testing.T, impl Impl) {
@@ -357,7 +358,7 @@ func TestExponentials(t *testing.T) {
 			require.False(t, e.monotone && found.falls > 0, row)
 		}
 	}
-	if os.Getenv("ATTN_EMULATED") == "" { // there TestDigests must do: pure Go takes minutes
+	if !Emulated { // there TestDigests must do: pure Go takes minutes
 		t.Run("generic", func(t *testing.T) { test(t, Generic(16)) })
 	}
 	Run(t, test)

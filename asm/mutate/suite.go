@@ -30,7 +30,7 @@ type stage struct {
 
 // newSuite runs the tests whose names match a regular expression.
 func newSuite(isa, arch, tests string) (*suite, error) {
-	// ATTN_EMULATED: tests of time, which a busy machine fails, do not run.
+	// ATTN_EMULATED: tests of time, which a busy machine fails, and of plain Go do not run.
 	s := &suite{env: append(os.Environ(), "GOARCH="+arch, "ATTN_REQUIRE="+isa, "ATTN_EMULATED=1")}
 	// The tests of the sources do not see the overlay.
 	only := []string{"-test.run=(" + tests + ")/^" + isa + "$", "-test.skip=^Test(Assembly|Lint.*|ReservedRegisters|Dependencies)$"}
@@ -51,8 +51,6 @@ func newSuite(isa, arch, tests string) (*suite, error) {
 		s.run = []string{emulator}
 		s.env = append(s.env, "QEMU_CPU=cortex-a57")
 		s.stages = append(s.stages[:1], s.stages[2:]...) // the other one takes minutes
-		fuzz := s.stages[len(s.stages)-1]
-		fuzz.args = append(fuzz.args, "-test.skip=^(TestCheck(Faults|LSE|Gradients|Edits|Errors)|ExampleSurvey_faults)$") // as .ci/test-arm64 does
 	}
 	return s, nil
 }

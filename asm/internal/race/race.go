@@ -11,6 +11,9 @@ import (
 	"github.com/selfattn/attn/generic/tile"
 )
 
+// Enabled reports whether the race detector is at work.
+const Enabled = true
+
 // Read is a read of x[:n].
 func Read[T any](x []T, n int) {
 	if n > 0 {
