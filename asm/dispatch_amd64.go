@@ -297,19 +297,6 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	tile.MatMulTile(c, a, start, b, add)
 }
 
-// MatMulRow is [tile.MatMulRow].
-func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
-	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.MatMulRow(c, a, start, b, add)
-		return
-	}
-	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
-		avx2.MatMulRow(c, a, start, b, add)
-		return
-	}
-	tile.MatMulRow(c, a, start, b, add)
-}
-
 // MatMulPack is [tile.MatMulPack].
 func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
@@ -360,45 +347,6 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 		return
 	}
 	tile.MatMulTileInt8(c, a, start, b, scale, add)
-}
-
-// MatMulRowFloat16 is [tile.MatMulRowFloat16].
-func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.MatMulRowFloat16(c, a, start, b, add)
-		return
-	}
-	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
-		avx2.MatMulRowFloat16(c, a, start, b, add)
-		return
-	}
-	tile.MatMulRowFloat16(c, a, start, b, add)
-}
-
-// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
-func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.MatMulRowBFloat16(c, a, start, b, add)
-		return
-	}
-	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
-		avx2.MatMulRowBFloat16(c, a, start, b, add)
-		return
-	}
-	tile.MatMulRowBFloat16(c, a, start, b, add)
-}
-
-// MatMulRowInt8 is [tile.MatMulRowInt8].
-func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
-	if level >= levelAVX512 && c.Dim == avx512.PanelWidth {
-		avx512.MatMulRowInt8(c, a, start, b, scale, add)
-		return
-	}
-	if level >= levelAVX2 && c.Dim == avx2.PanelWidth {
-		avx2.MatMulRowInt8(c, a, start, b, scale, add)
-		return
-	}
-	tile.MatMulRowInt8(c, a, start, b, scale, add)
 }
 
 // PackPanel is [tile.PackPanel].

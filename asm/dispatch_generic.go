@@ -127,11 +127,6 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	tile.MatMulTile(c, a, start, b, add)
 }
 
-// MatMulRow is [tile.MatMulRow].
-func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
-	tile.MatMulRow(c, a, start, b, add)
-}
-
 // MatMulPack is [tile.MatMulPack].
 func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	tile.MatMulPack(c, a, start, b, dst, add)
@@ -150,21 +145,6 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 // MatMulTileInt8 is [tile.MatMulTileInt8].
 func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
 	tile.MatMulTileInt8(c, a, start, b, scale, add)
-}
-
-// MatMulRowFloat16 is [tile.MatMulRowFloat16].
-func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	tile.MatMulRowFloat16(c, a, start, b, add)
-}
-
-// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
-func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	tile.MatMulRowBFloat16(c, a, start, b, add)
-}
-
-// MatMulRowInt8 is [tile.MatMulRowInt8].
-func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
-	tile.MatMulRowInt8(c, a, start, b, scale, add)
 }
 
 // PackPanel is [tile.PackPanel].

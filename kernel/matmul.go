@@ -325,33 +325,30 @@ func (p *sharedProduct) item(buf *packing, row, col int) {
 			rows := (m + block) / blocks // equal, or one more
 			a := p.block(buf, i, rows, first, k)
 			var b panel
-			for j, width := 0, 0; j < n; j += width {
-				if rows == 1 && p.packed != nil && n-j >= 2*p.packed.width {
-					width = 2 * p.packed.width
-					p.row(a.Row(0), i, col+j, first)
+			for j, columns := 0, 0; j < n; j += columns {
+				if p.packed != nil {
+					columns = p.packed.panel(&b, p.from+col+j, n-j, first, k)
+					p.tiles(buf, &a, &b, col+j, columns)
 					continue
 				}
-				if p.packed != nil {
-					p.packed.panel(&b, p.from+col+j, first, k)
-					width = p.packed.widthAt(p.from + col + j)
-				} else {
-					b.loose = tile.Rows{}
-					if b.floats, width = buf.b[j*k:], asm.PanelWidth(n-j); blocks == 1 {
-						b.floats = buf.b // which stays in L2
-					}
-					switch from := p.b.Data[min(first*p.b.Stride+col+j, len(p.b.Data)):]; {
-					case p.isPanel():
-						b.floats = from
-					case block > 0:
-					case p.transB:
-						packTransposed(b.floats, Matrix{p.b.Rows, k, p.b.Stride, p.b.Data[first:]}, col+j, width, &buf.offset)
-					case width <= n-j && !p.flip:
-						b.loose = tile.Rows{Data: from, Len: k, Dim: width, Stride: p.b.Stride}
-					default:
-						pack(b.floats, from, p.b.Stride, k, min(width, n-j))
-					}
+				columns = asm.PanelWidth(n - j)
+				dst := buf.b[j*k:]
+				if blocks == 1 {
+					dst = buf.b // which stays in L2
 				}
-				p.tiles(buf, &a, &b, col+j, width)
+				b = panel{floats: dst[:k*columns], width: columns}
+				switch from := p.b.Data[min(first*p.b.Stride+col+j, len(p.b.Data)):]; {
+				case p.isPanel():
+					b.floats = from[:k*columns]
+				case block > 0:
+				case p.transB:
+					packTransposed(dst, Matrix{p.b.Rows, k, p.b.Stride, p.b.Data[first:]}, col+j, columns, &buf.offset)
+				case columns <= n-j && !p.flip:
+					b.loose = tile.Rows{Data: from, Len: k, Dim: columns, Stride: p.b.Stride}
+				default:
+					pack(dst, from, p.b.Stride, k, min(columns, n-j))
+				}
+				p.tiles(buf, &a, &b, col+j, columns)
 			}
 			i += rows
 		}
@@ -388,22 +385,10 @@ func (p *matrixProduct) block(buf *packing, i, rows, first, k int) block {
 	return block{a, i, first}
 }
 
-// row computes a row by two packed panels, which are elements of c from (i, j) on.
-func (p *matrixProduct) row(a []float32, i, j, first int) {
-	w := p.packed.width
-	c := tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: 2, Dim: w, Stride: w}
-	var start []float32
-	if p.bias != nil && first == 0 {
-		start = p.bias[j:][:2*w]
-	}
-	var b panel
-	p.packed.panel(&b, p.from+j, first, len(a))
-	b.multiplyRow(p.packed.storedType, c, a, start, p.add || first > 0)
-}
-
-// tiles computes the tiles of a block of a and a panel of b, which are elements of c from column j on.
-func (p *matrixProduct) tiles(buf *packing, a *block, b *panel, j, width int) {
-	i, left, add := a.i, min(width, p.n-j), p.add || a.first > 0
+// tiles computes the tiles of a block of a and panels of b, which are elements of c from column j on: of so many columns,
+// of which c may lack the last ones of a single panel.
+func (p *matrixProduct) tiles(buf *packing, a *block, b *panel, j, columns int) {
+	i, width, left, add := a.i, b.width, min(columns, p.n-j), p.add || a.first > 0
 	t := Float32
 	if p.packed != nil {
 		t = p.packed.storedType
@@ -419,13 +404,13 @@ func (p *matrixProduct) tiles(buf *packing, a *block, b *panel, j, width int) {
 					start.Data[r*width+x] = p.bias[i+r]
 				}
 			}
-		case left == width:
+		case left == columns:
 			start.Data = p.bias[j:]
 		default:
 			clear(start.Data[copy(start.Data, p.bias[j:]):width])
 		}
 	}
-	if !p.flip && left == width {
+	if !p.flip && left == columns {
 		b.multiply(t, tile.Rows{Data: p.c.Data[i*p.c.Stride+j:], Len: a.Len, Dim: width, Stride: p.c.Stride}, a.Rows, start, add)
 		return
 	}

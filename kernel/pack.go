@@ -33,8 +33,9 @@ type Packed struct {
 	few        []float32 // the transpose, of few columns
 }
 
-// A panel is packed elements of one of the types.
+// A panel is packed elements of one of the types, of one or more panels of a width, one behind the other.
 type panel struct {
+	width  int
 	floats []float32
 	halves []uint16
 	bytes  []int8
@@ -57,20 +58,6 @@ func (b *panel) multiply(t Type, c, a, start tile.Rows, add bool) {
 			return
 		}
 		asm.MatMulTile(c, a, start, b.floats, add)
-	}
-}
-
-// multiplyRow is [tile.MatMulRow] for elements of a type.
-func (b *panel) multiplyRow(t Type, c tile.Rows, a, start []float32, add bool) {
-	switch t {
-	case Float16:
-		asm.MatMulRowFloat16(c, a, start, b.halves, add)
-	case BFloat16:
-		asm.MatMulRowBFloat16(c, a, start, b.halves, add)
-	case Int8:
-		asm.MatMulRowInt8(c, a, start, b.bytes, b.scale, add)
-	default:
-		asm.MatMulRow(c, a, start, b.floats, add)
 	}
 }
 
@@ -247,17 +234,24 @@ func (p *Packed) widthAt(j int) int {
 	return p.width
 }
 
-// panel sets b to the panel of k rows from first on whose columns begin with j.
-func (p *Packed) panel(b *panel, j, first, k int) {
-	at := first*p.padded() + j*k
-	switch p.storedType {
-	case Float32:
-		b.floats = p.panels.floats[at:]
-	case Int8:
-		b.bytes, b.scale = p.panels.bytes[at:], p.panels.scale[j:]
-	default:
-		b.halves = p.panels.halves[at:]
+// panel sets b to k rows, from first on, of the panels that hold columns from j on, n at most but of the last panel, and
+// returns how many columns these are.
+func (p *Packed) panel(b *panel, j, n, first, k int) (columns int) {
+	b.width, columns = p.width, n/p.width*p.width
+	if columns == 0 {
+		b.width = p.widthAt(j)
+		columns = b.width
 	}
+	at := first*p.padded() + j*k
+	switch size := columns * k; p.storedType {
+	case Float32:
+		b.floats = p.panels.floats[at:][:size]
+	case Int8:
+		b.bytes, b.scale = p.panels.bytes[at:][:size], p.panels.scale[j:][:columns]
+	default:
+		b.halves = p.panels.halves[at:][:size]
+	}
+	return columns
 }
 
 // pack copies k rows of n columns into panels, padded by zeros: a few rows at a time, so that

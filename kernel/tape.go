@@ -333,8 +333,7 @@ func (p *Packed) unpack(b Matrix) {
 	for first := 0; first < p.rows; first += generic.ProductTerms {
 		k := min(generic.ProductTerms, p.rows-first)
 		for j, width := 0, 0; j < p.cols; j += width {
-			width = p.widthAt(j)
-			p.panel(&from, j, first, k)
+			width = p.panel(&from, j, 1, first, k)
 			for i := range k {
 				row := b.Data[(first+i)*b.Stride+j:][:min(width, p.cols-j)]
 				from.copyRow(p.storedType, row, i*width)

@@ -212,7 +212,7 @@ func product(impl Impl, r *rand.Rand) []float32 {
 		}
 		const half = 150
 		to := tile.Rows{Data: c[col:], Len: m, Dim: w, Stride: n}
-		impl.MatMulTile(to, tile.Rows{Data: a, Len: m, Dim: half, Stride: k}, tile.Rows{}, packed, false)
+		impl.MatMulTile(to, tile.Rows{Data: a, Len: m, Dim: half, Stride: k}, tile.Rows{}, packed[:half*w], false)
 		impl.MatMulTile(to, tile.Rows{Data: a[half:], Len: m, Dim: k - half, Stride: k}, to, packed[half*w:], false)
 	}
 	return c

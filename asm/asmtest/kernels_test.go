@@ -363,7 +363,7 @@ func TestExpBits(t *testing.T) {
 func TestMatMulTile(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(7, 8))
-		fences(t, 12, 64*64+64, func(mem *memory) {
+		fences(t, 12, 4*64*tile.MaxPanel, func(mem *memory) {
 			for m := 1; m <= 26; m++ {
 				for _, k := range []int{1, 2, 3, 4, 5, 7, 8, 11, 12, 64} {
 					for kind := range Kinds {
@@ -389,14 +389,7 @@ func TestMatMulTile(t *testing.T) {
 						impl.MatMulTile(c.rows(), a.rows(), start, b, add)
 						equalMatrix(t, want, c, "m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
 
-						if m == 1 {
-							b, bias := Fill(r, mem.vector(2*w*k), kind), Fill(r, mem.vector(2*w), kind)[:2*w*r.IntN(2)]
-							got := Fill(r, mem.vector(2*w), kind)
-							want := append([]float32(nil), got...)
-							tile.MatMulRow(tile.Rows{Data: want, Len: 2, Dim: w, Stride: w}, a.x[:k], bias, b, add)
-							impl.MatMulRow(tile.Rows{Data: got, Len: 2, Dim: w, Stride: w}, a.x[:k], bias, b, add)
-							Equal(t, want, got, "MatMulRow: k=%d add=%v kind=%d", k, add, kind)
-						}
+						testPanels(t, r, mem, impl, a.rows(), add, kind)
 						loose, dst := mem.matrix(r, k, w, kind), mem.vector(w*k)
 						if from == 3 {
 							start, wantStart = c.rows(), want.rows()
@@ -430,9 +423,6 @@ func TestMatMulTile(t *testing.T) {
 						tile.MatMulTileInt8(want.rows(), a.rows(), wantStart, quarters, scale, add)
 						impl.MatMulTileInt8(c.rows(), a.rows(), start, quarters, scale, add)
 						equalMatrix(t, want, c, "int8: m=%d k=%d start=%d add=%v kind=%d", m, k, from, add, kind)
-						if m == 1 {
-							testTypedRow(t, r, mem, impl, a.x[:k], add, kind)
-						}
 					}
 				}
 			}
@@ -440,29 +430,35 @@ func TestMatMulTile(t *testing.T) {
 	})
 }
 
-// testTypedRow holds a row by two panels of other types, of any bits, to the reference.
-func testTypedRow(t *testing.T, r *rand.Rand, mem *memory, impl Impl, a []float32, add bool, kind Kind) {
+// testPanels holds rows by several panels, of each type and of any bits, to the reference.
+func testPanels(t *testing.T, r *rand.Rand, mem *memory, impl Impl, a tile.Rows, add bool, kind Kind) {
 	t.Helper()
-	w, n := impl.PanelWidth, 2*impl.PanelWidth*len(a)
-	words, scale := mem.vector(n/2), Fill(r, mem.vector(2*w), kind)
+	w, columns := impl.PanelWidth, impl.PanelWidth*(2+r.IntN(3))
+	n := columns * a.Dim
+	b, words, scale := Fill(r, mem.vector(n), kind), mem.vector(n/2), Fill(r, mem.vector(columns), kind)
 	for i := range words {
 		words[i] = math.Float32frombits(r.Uint32())
 	}
 	halves, octets := unsafe.Slice((*uint16)(unsafe.Pointer(&words[0])), n), unsafe.Slice((*int8)(unsafe.Pointer(&words[n/4])), n)
-	start := Fill(r, mem.vector(2*w), kind)[:2*w*r.IntN(2)]
-	c := Fill(r, mem.vector(2*w), kind)
-	for _, row := range []struct {
+	c := mem.matrix(r, a.Len, columns, kind)
+	start := mem.matrix(r, a.Len, columns, kind).rows()
+	start.Len *= r.IntN(2)
+	start.Dim = w
+	for _, product := range []struct {
 		name      string
 		want, got func(c tile.Rows)
 	}{
-		{"float16", func(c tile.Rows) { tile.MatMulRowFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulRowFloat16(c, a, start, halves, add) }},
-		{"bfloat16", func(c tile.Rows) { tile.MatMulRowBFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulRowBFloat16(c, a, start, halves, add) }},
-		{"int8", func(c tile.Rows) { tile.MatMulRowInt8(c, a, start, octets, scale, add) }, func(c tile.Rows) { impl.MatMulRowInt8(c, a, start, octets, scale, add) }},
+		{"float32", func(c tile.Rows) { tile.MatMulTile(c, a, start, b, add) }, func(c tile.Rows) { impl.MatMulTile(c, a, start, b, add) }},
+		{"float16", func(c tile.Rows) { tile.MatMulTileFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulTileFloat16(c, a, start, halves, add) }},
+		{"bfloat16", func(c tile.Rows) { tile.MatMulTileBFloat16(c, a, start, halves, add) }, func(c tile.Rows) { impl.MatMulTileBFloat16(c, a, start, halves, add) }},
+		{"int8", func(c tile.Rows) { tile.MatMulTileInt8(c, a, start, octets, scale, add) }, func(c tile.Rows) { impl.MatMulTileInt8(c, a, start, octets, scale, add) }},
 	} {
-		want := append([]float32(nil), c...)
-		row.want(tile.Rows{Data: want, Len: 2, Dim: w, Stride: w})
-		row.got(tile.Rows{Data: c, Len: 2, Dim: w, Stride: w})
-		Equal(t, want, c, "a row, %s: k=%d add=%v kind=%d", row.name, len(a), add, kind)
+		want := c.clone()
+		to, from := want.rows(), c.rows()
+		to.Dim, from.Dim = w, w
+		product.want(to)
+		product.got(from)
+		equalMatrix(t, want, c, "panels of %s: m=%d k=%d columns=%d add=%v kind=%d", product.name, a.Len, a.Dim, columns, add, kind)
 	}
 }
 

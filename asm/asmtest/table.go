@@ -32,14 +32,10 @@ type Impl struct {
 	Quantize           func(dst []int8, src []float32, scale float32)
 	Dequantize         func(dst []float32, src []int8, scale float32)
 	MatMulTile         func(c, a, start tile.Rows, b []float32, add bool)
-	MatMulRow          func(c tile.Rows, a, start, b []float32, add bool)
 	MatMulPack         func(c, a, start, b tile.Rows, dst []float32, add bool)
 	MatMulTileFloat16  func(c, a, start tile.Rows, b []uint16, add bool)
 	MatMulTileBFloat16 func(c, a, start tile.Rows, b []uint16, add bool)
 	MatMulTileInt8     func(c, a, start tile.Rows, b []int8, scale []float32, add bool)
-	MatMulRowFloat16   func(c tile.Rows, a, start []float32, b []uint16, add bool)
-	MatMulRowBFloat16  func(c tile.Rows, a, start []float32, b []uint16, add bool)
-	MatMulRowInt8      func(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool)
 	PackPanel          func(dst, src []float32, offset *[tile.MaxPanel]int, w, dim int, scale float32)
 	ScoreTile          func(s []float32, st *tile.Panel, q []float32, k *tile.Rows, upper int, ahead *tile.Rows)
 	CapTile            func(s []float32, st *tile.Panel, n int, cap, inverse float32)
@@ -102,14 +98,10 @@ func Generic(w int) Impl {
 		Quantize:           tile.Quantize,
 		Dequantize:         tile.Dequantize,
 		MatMulTile:         tile.MatMulTile,
-		MatMulRow:          tile.MatMulRow,
 		MatMulPack:         tile.MatMulPack,
 		MatMulTileFloat16:  tile.MatMulTileFloat16,
 		MatMulTileBFloat16: tile.MatMulTileBFloat16,
 		MatMulTileInt8:     tile.MatMulTileInt8,
-		MatMulRowFloat16:   tile.MatMulRowFloat16,
-		MatMulRowBFloat16:  tile.MatMulRowBFloat16,
-		MatMulRowInt8:      tile.MatMulRowInt8,
 		PackPanel:          tile.PackPanel,
 		ScoreTile:          tile.ScoreTile,
 		CapTile:            tile.CapTile,

@@ -4,14 +4,14 @@ package main
 
 // hints are the parameters of assembly functions that only say what to prefetch.
 var hints = map[string][]string{
-	"matMulTile":         {"distance"},
 	"matMulRow":          {"distance"},
-	"matMulTileFloat16":  {"distance"},
-	"matMulTileBFloat16": {"distance"},
-	"matMulTileInt8":     {"distance"},
+	"matMulTile":         {"distance"},
 	"matMulRowFloat16":   {"distance"},
+	"matMulTileFloat16":  {"distance"},
 	"matMulRowBFloat16":  {"distance"},
+	"matMulTileBFloat16": {"distance"},
 	"matMulRowInt8":      {"distance"},
+	"matMulTileInt8":     {"distance"},
 	"aheadPages":         {"ahead", "pages", "step"},
 	"scoreTile":          {"ahead", "rows", "width", "wrap", "left"},
 	"valueTile":          {"ahead", "rows", "width", "wrap", "left"},

@@ -9,6 +9,9 @@ const (
 	never      = "false"
 )
 
+// columns are those of a product of packed panels.
+const columns = "len(b)/a.Dim"
+
 // aheadRows are the parameters of readAhead.
 var aheadRows = []string{"ahead", "rows", "width", "wrap", "left"}
 
@@ -86,48 +89,28 @@ var Kernels = []Kernel{
 		Params: []Param{{"dst", vector, write("len(src)")}, {"src", octets, read("len(src)")}, {"scale", float, value}},
 	}, {
 		Name: "MatMulTile", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", vector, read("a.Dim*PanelWidth")},
+		Params: []Param{{"c", rows, write(columns)}, {"a", rows, read()}, {"start", rows, read(columns)}, {"b", vector, read("len(b)")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTile": {"distance"}},
-	}, {
-		Name: "MatMulRow", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
-			{"b", vector, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulRow": {"distance"}},
+		Hints: map[string][]string{"matMulTile": {"distance"}, "matMulRow": {"distance"}},
 	}, {
 		Name: "MatMulPack", Width: "c.Dim", Odd: true,
 		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", rows, read()},
 			{"dst", vector, write("b.Len*PanelWidth")}, {"add", flag, value}},
 	}, {
 		Name: "MatMulTileFloat16", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
+		Params: []Param{{"c", rows, write(columns)}, {"a", rows, read()}, {"start", rows, read(columns)}, {"b", halves, read("len(b)")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTileFloat16": {"distance"}},
+		Hints: map[string][]string{"matMulTileFloat16": {"distance"}, "matMulRowFloat16": {"distance"}},
 	}, {
 		Name: "MatMulTileBFloat16", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", halves, read("a.Dim*PanelWidth")},
+		Params: []Param{{"c", rows, write(columns)}, {"a", rows, read()}, {"start", rows, read(columns)}, {"b", halves, read("len(b)")},
 			{"add", flag, value}},
-		Hints: map[string][]string{"matMulTileBFloat16": {"distance"}},
+		Hints: map[string][]string{"matMulTileBFloat16": {"distance"}, "matMulRowBFloat16": {"distance"}},
 	}, {
 		Name: "MatMulTileInt8", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", rows, read()}, {"start", rows, read()}, {"b", octets, read("a.Dim*PanelWidth")},
-			{"scale", vector, read("PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulTileInt8": {"distance"}},
-	}, {
-		Name: "MatMulRowFloat16", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
-			{"b", halves, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulRowFloat16": {"distance"}},
-	}, {
-		Name: "MatMulRowBFloat16", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
-			{"b", halves, read("2*len(a)*PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulRowBFloat16": {"distance"}},
-	}, {
-		Name: "MatMulRowInt8", Width: "c.Dim", Odd: true,
-		Params: []Param{{"c", rows, write()}, {"a", vector, read("len(a)")}, {"start", vector, read("len(start)")},
-			{"b", octets, read("2*len(a)*PanelWidth")}, {"scale", vector, read("2*PanelWidth")}, {"add", flag, value}},
-		Hints: map[string][]string{"matMulRowInt8": {"distance"}},
+		Params: []Param{{"c", rows, write(columns)}, {"a", rows, read()}, {"start", rows, read(columns)}, {"b", octets, read("len(b)")},
+			{"scale", vector, read(columns)}, {"add", flag, value}},
+		Hints: map[string][]string{"matMulTileInt8": {"distance"}, "matMulRowInt8": {"distance"}},
 	}, {
 		Name: "PackPanel", Width: "w", Odd: true,
 		Params: []Param{{"dst", vector, write("tile.Pad(dim)*PanelWidth")}, {"src", vector, read("offset[:PanelWidth]", "dim")},

@@ -66,7 +66,8 @@ const (
 
 // An Access is a function of asm/internal/race without the suffix that the type of the parameter
 // gives it, and its arguments behind the operand: of a vector the number of elements, or of rows their
-// number, length and distance, or their offsets and length; of other types none.
+// number, length and distance, or their offsets and length; of a tile.Rows the length
+// of its rows, if it is not Dim; of other types none.
 type Access struct {
 	op   string
 	args []string
@@ -84,7 +85,11 @@ func (p Param) mark() string {
 	case p.op == "":
 		return ""
 	case p.Type == rows || p.Type == rowsAt:
-		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + p.Name + ".Dim, " + p.Name + ".Stride)"
+		length := p.Name + ".Dim"
+		if len(p.args) > 0 {
+			length = p.args[0]
+		}
+		return "race." + p.op + "Rows(" + p.Name + ".Data, " + p.Name + ".Len, " + length + ", " + p.Name + ".Stride)"
 	case p.Type == half || p.Type == octet:
 		groups := p.Name + ".Groups, " + p.Name + ".Len, "
 		mark := "race." + p.op + "Groups(" + p.Name + ".Data, " + groups + p.Name + ".Dim, " + p.Name + ".Stride)"

@@ -52,7 +52,7 @@ type stored struct {
 //	V0-V3 sums, V4 a broadcast of a, V5 converted elements, V6-V9 scales
 func (g *gen) matMulRow(t stored) {
 	g.begin("matMulRow"+t.name, "func(c, a, start *float32, b "+t.element+","+t.scale+" k, add, distance int)",
-		"matMulRow"+t.name+" computes the columns of two panels for a row of a product, as [tile.MatMulRow"+t.name+"]. It prefetches",
+		"matMulRow"+t.name+" computes the columns of two panels for a row of a product, as [tile.MatMulTile"+t.name+"]. It prefetches",
 		"what lies so many bytes behind b, the distance: two lines of several, more of them are slower.")
 	c, a, s, b, k, distance := g.ptr("c"), g.ptr("a"), g.ptr("start"), g.ptr("b"), g.ptr("k"), g.ptr("distance")
 	row, vector := 2*g.lanes*t.size, g.lanes*t.size // bytes of b

@@ -133,6 +133,7 @@ func TestDigests(t *testing.T) {
 	const m, w, k = 7, 16, 21
 	var products [][]float32
 	a, start := drawnRows(r, m, k), drawnRows(r, m, w)
+	one := Rows{Data: a.Row(0), Len: 1, Dim: k}
 	scale := drawn(r, 2*w)
 	b16, b8, b := make([]uint16, 2*k*w), make([]int8, 2*k*w), drawnRows(r, k, w)
 	for i := range b16 {
@@ -143,13 +144,13 @@ func TestDigests(t *testing.T) {
 			if add && begin.Data == nil {
 				continue
 			}
-			var row []float32
+			var row Rows
 			if begin.Data != nil {
-				row = drawn(r, 2*w)
+				row = Rows{Data: drawn(r, 2*w), Len: 1, Dim: w}
 			}
 			for _, f := range []func(c Rows){
-				func(c Rows) { MatMulTileFloat16(c, a, begin, b16, add) }, func(c Rows) { MatMulTileBFloat16(c, a, begin, b16, add) },
-				func(c Rows) { MatMulTileInt8(c, a, begin, b8, scale, add) },
+				func(c Rows) { MatMulTileFloat16(c, a, begin, b16[:k*w], add) }, func(c Rows) { MatMulTileBFloat16(c, a, begin, b16[:k*w], add) },
+				func(c Rows) { MatMulTileInt8(c, a, begin, b8[:k*w], scale, add) },
 				func(c Rows) { MatMulTile(c, a, begin, drawn(r, k*w), add) },
 				func(c Rows) {
 					dst := make([]float32, k*w)
@@ -162,10 +163,10 @@ func TestDigests(t *testing.T) {
 				products = append(products, c.Data)
 			}
 			for _, f := range []func(c Rows){
-				func(c Rows) { MatMulRowFloat16(c, a.Row(0), row, b16, add) }, func(c Rows) { MatMulRowBFloat16(c, a.Row(0), row, b16, add) },
-				func(c Rows) { MatMulRowInt8(c, a.Row(0), row, b8, scale, add) }, func(c Rows) { MatMulRow(c, a.Row(0), row, drawn(r, 2*k*w), add) },
+				func(c Rows) { MatMulTileFloat16(c, one, row, b16, add) }, func(c Rows) { MatMulTileBFloat16(c, one, row, b16, add) },
+				func(c Rows) { MatMulTileInt8(c, one, row, b8, scale, add) }, func(c Rows) { MatMulTile(c, one, row, drawn(r, 2*k*w), add) },
 			} {
-				c := Rows{Data: drawn(r, 2*w), Len: 2, Dim: w, Stride: w}
+				c := Rows{Data: drawn(r, 2*w), Len: 1, Dim: w}
 				f(c)
 				products = append(products, c.Data)
 			}

@@ -211,48 +211,35 @@ func Dequantize(dst []float32, src []int8, scale float32) {
 	}
 }
 
-// MatMulTileFloat16 is [MatMulTile] with a panel of binary16.
+// MatMulTileFloat16 is [MatMulTile] with panels of binary16.
 func MatMulTileFloat16(c, a, start Rows, b []uint16, add bool) {
-	panel := make([]float32, a.Dim*c.Dim)
-	FromFloat16(panel, b[:len(panel)])
-	MatMulTile(c, a, start, panel, add)
+	matMulConverted(c, a, start, len(b), add, func(panel []float32, i int) { FromFloat16(panel, b[i:][:len(panel)]) })
 }
 
-// MatMulTileBFloat16 is [MatMulTile] with a panel of bfloat16.
+// MatMulTileBFloat16 is [MatMulTile] with panels of bfloat16.
 func MatMulTileBFloat16(c, a, start Rows, b []uint16, add bool) {
-	panel := make([]float32, a.Dim*c.Dim)
-	FromBFloat16(panel, b[:len(panel)])
-	MatMulTile(c, a, start, panel, add)
+	matMulConverted(c, a, start, len(b), add, func(panel []float32, i int) { FromBFloat16(panel, b[i:][:len(panel)]) })
 }
 
-// MatMulTileInt8 is [MatMulTile] with a panel of int8 that has a scale for each column.
+// MatMulTileInt8 is [MatMulTile] with panels of int8 that have a scale for each column.
 func MatMulTileInt8(c, a, start Rows, b []int8, scale []float32, add bool) {
+	matMulConverted(c, a, start, len(b), add, func(panel []float32, i int) {
+		for j := range panel {
+			panel[j] = DequantizeInt8(b[i+j], scale[i/a.Dim+j%c.Dim])
+		}
+	})
+}
+
+// matMulConverted is [MatMulTile] with n elements of another type, which convert, from one on, to a panel.
+func matMulConverted(c, a, start Rows, n int, add bool, convert func(panel []float32, i int)) {
 	panel := make([]float32, a.Dim*c.Dim)
-	for i := range panel {
-		panel[i] = DequantizeInt8(b[i], scale[i%c.Dim])
+	for i := 0; i < n; i += len(panel) {
+		convert(panel, i)
+		to, from := c, start
+		to.Data = c.Data[i/a.Dim:]
+		if start.Len > 0 {
+			from.Data = start.Data[i/a.Dim:]
+		}
+		MatMulTile(to, a, from, panel, add)
 	}
-	MatMulTile(c, a, start, panel, add)
-}
-
-// MatMulRowFloat16 is [MatMulRow] with panels of binary16.
-func MatMulRowFloat16(c Rows, a, start []float32, b []uint16, add bool) {
-	panels := make([]float32, 2*len(a)*c.Dim)
-	FromFloat16(panels, b[:len(panels)])
-	MatMulRow(c, a, start, panels, add)
-}
-
-// MatMulRowBFloat16 is [MatMulRow] with panels of bfloat16.
-func MatMulRowBFloat16(c Rows, a, start []float32, b []uint16, add bool) {
-	panels := make([]float32, 2*len(a)*c.Dim)
-	FromBFloat16(panels, b[:len(panels)])
-	MatMulRow(c, a, start, panels, add)
-}
-
-// MatMulRowInt8 is [MatMulRow] with panels of int8 that have a scale for each column.
-func MatMulRowInt8(c Rows, a, start []float32, b []int8, scale []float32, add bool) {
-	panels := make([]float32, 2*len(a)*c.Dim)
-	for i := range panels {
-		panels[i] = DequantizeInt8(b[i], scale[i/(len(a)*c.Dim)*c.Dim+i%c.Dim])
-	}
-	MatMulRow(c, a, start, panels, add)
 }

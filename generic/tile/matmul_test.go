@@ -68,7 +68,7 @@ func TestMatMulTileParts(t *testing.T) {
 	MatMulTile(Rows{whole, m, width, width}, Rows{a, m, k, k}, Rows{}, b, false)
 	for cut := 1; cut < k; cut++ {
 		c := Rows{parts, m, width, width}
-		MatMulTile(c, Rows{a, m, cut, k}, Rows{}, b, false)
+		MatMulTile(c, Rows{a, m, cut, k}, Rows{}, b[:cut*width], false)
 		MatMulTile(c, Rows{a[cut:], m, k - cut, k}, c, b[cut*width:], false)
 		for i := range whole {
 			if !check.Same(whole[i], parts[i]) {

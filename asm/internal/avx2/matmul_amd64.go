@@ -18,7 +18,7 @@ func f16c() bool
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulRow]. It prefetches
+// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulTile]. It prefetches
 // what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
@@ -30,7 +30,7 @@ func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add in
 //go:noescape
 func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowFloat16]. It prefetches
+// matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileFloat16]. It prefetches
 // what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
@@ -42,7 +42,7 @@ func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, 
 //go:noescape
 func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulRowBFloat16]. It prefetches
+// matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileBFloat16]. It prefetches
 // what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape
@@ -54,7 +54,7 @@ func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int,
 //go:noescape
 func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulRowInt8]. It prefetches
+// matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulTileInt8]. It prefetches
 // what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
 //
 //go:noescape

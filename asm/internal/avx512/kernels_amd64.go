@@ -385,24 +385,18 @@ func dequantizePart(dst []float32, src []int8, scale float32) {
 //
 //go:noinline
 func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, distance := product(c, a, start, add, 4)
-	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
-}
-
-// MatMulRow is [tile.MatMulRow].
-//
-//go:noinline
-func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	first, flag := rowStart(start, add)
-	matMulRow(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 4), len(b)/a.Dim
+	j := 0
+	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
+		p.row(j, b[j*a.Dim:])
+	}
+	for ; j < n; j += PanelWidth {
+		p.tiles(j, b[j*a.Dim:])
+	}
 }
 
 // MatMulPack is [tile.MatMulPack].
@@ -415,96 +409,77 @@ func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	race.ReadRows(b.Data, b.Len, b.Dim, b.Stride)
 	race.Write(dst, b.Len*PanelWidth)
 	if rest := c.Len - 12; rest >= 0 {
-		first, flag, _, _ := product(c, a, start, add, 4)
-		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, first, start.Stride, flag)
+		p := newStrip(&c, &a, &start, add, 4)
+		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, p.from(0), start.Stride, p.add)
 		if rest > 0 {
 			c.Data, c.Len = c.Data[12*c.Stride:], rest
 			a.Data, a.Len = a.Data[12*a.Stride:], rest
 			if start.Len > 0 {
 				start.Data, start.Len = start.Data[12*start.Stride:], rest
 			}
-			MatMulTile(c, a, start, dst, add)
+			MatMulTile(c, a, start, dst[:b.Len*PanelWidth], add)
 		}
 		return
 	}
 	for i := range b.Len {
 		*(*[PanelWidth]float32)(dst[i*PanelWidth:]) = [PanelWidth]float32(b.Row(i))
 	}
-	MatMulTile(c, a, start, dst, add)
+	MatMulTile(c, a, start, dst[:b.Len*PanelWidth], add)
 }
 
 // MatMulTileFloat16 is [tile.MatMulTileFloat16].
 //
 //go:noinline
 func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, distance := product(c, a, start, add, 2)
-	matMulTileFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
+	j := 0
+	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
+		p.rowFloat16(j, b[j*a.Dim:])
+	}
+	for ; j < n; j += PanelWidth {
+		p.tilesFloat16(j, b[j*a.Dim:])
+	}
 }
 
 // MatMulTileBFloat16 is [tile.MatMulTileBFloat16].
 //
 //go:noinline
 func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, distance := product(c, a, start, add, 2)
-	matMulTileBFloat16(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
+	j := 0
+	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
+		p.rowBFloat16(j, b[j*a.Dim:])
+	}
+	for ; j < n; j += PanelWidth {
+		p.tilesBFloat16(j, b[j*a.Dim:])
+	}
 }
 
 // MatMulTileInt8 is [tile.MatMulTileInt8].
 //
 //go:noinline
 func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	race.Read(scale, PanelWidth)
-	first, flag, tiles, distance := product(c, a, start, add, 1)
-	matMulTileInt8(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], &scale[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
-}
-
-// MatMulRowFloat16 is [tile.MatMulRowFloat16].
-//
-//go:noinline
-func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	first, flag := rowStart(start, add)
-	matMulRowFloat16(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
-}
-
-// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
-//
-//go:noinline
-func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	first, flag := rowStart(start, add)
-	matMulRowBFloat16(&c.Data[0], &a[0], first, &b[0], len(a), flag, rowDistance)
-}
-
-// MatMulRowInt8 is [tile.MatMulRowInt8].
-//
-//go:noinline
-func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	race.Read(scale, 2*PanelWidth)
-	first, flag := rowStart(start, add)
-	matMulRowInt8(&c.Data[0], &a[0], first, &b[0], &scale[0], len(a), flag, rowDistance)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	race.Read(scale, len(b)/a.Dim)
+	p, n := newStrip(&c, &a, &start, add, 1), len(b)/a.Dim
+	j := 0
+	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
+		p.rowInt8(j, b[j*a.Dim:], scale[j:])
+	}
+	for ; j < n; j += PanelWidth {
+		p.tilesInt8(j, b[j*a.Dim:], scale[j:])
+	}
 }
 
 // PackPanel is [tile.PackPanel].
@@ -1114,36 +1089,76 @@ func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	}
 }
 
-// product returns what the kernels of a product are told besides operands: where the chains start or nil, add
-// as an integer, the number of tiles, and how many bytes ahead of b, of elements of some bytes, the first tile
-// prefetches: the panel behind b or, where that tile is the only one, what it reads itself a little later.
-func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, tiles, distance int) {
-	if start.Len > 0 {
-		first = &start.Data[0]
-	}
-	if add {
-		flag = 1
-	}
-	tiles = (c.Len + 12 - 1) / 12
-	distance = size * a.Dim * PanelWidth
-	if tiles == 1 {
-		distance = 8 << 10
-	}
-	return first, flag, tiles, distance
+// productAhead is how many bytes ahead the only tile of a panel prefetches what it reads itself a little later.
+const productAhead = 8 << 10
+
+// A strip is rows of a product, which its kernels compute panel by panel of b, each in a call that can be preempted before:
+// in count tiles of height rows, the first higher ones of one row more. The first tile of a panel prefetches what is the
+// distance, in bytes, ahead of it.
+type strip struct {
+	c, a, start                          *tile.Rows
+	add, distance, height, higher, count int
 }
 
-// rowDistance is how many bytes ahead the product of one row prefetches.
-const rowDistance = 8 << 10
-
-// rowStart returns where the chains of one row start or nil, and add as an integer.
-func rowStart(start []float32, add bool) (first *float32, flag int) {
-	if len(start) > 0 {
-		first = &start[0]
+// newStrip returns that of operands, where elements of b have some bytes.
+func newStrip(c, a, start *tile.Rows, add bool, size int) strip {
+	p := strip{c: c, a: a, start: start, count: (c.Len + 12 - 1) / 12, distance: size * a.Dim * PanelWidth}
+	p.height, p.higher = c.Len/p.count, c.Len%p.count
+	if p.count == 1 {
+		p.distance = productAhead
 	}
 	if add {
-		flag = 1
+		p.add = 1
 	}
-	return first, flag
+	return p
+}
+
+// from returns where the chains of the panel at column j start, or nil.
+func (p *strip) from(j int) *float32 {
+	if p.start.Len == 0 {
+		return nil
+	}
+	return &p.start.Data[j]
+}
+
+//go:noinline
+func (p *strip) tiles(j int, b []float32) {
+	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+}
+
+//go:noinline
+func (p *strip) row(j int, b []float32) {
+	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+//go:noinline
+func (p *strip) tilesFloat16(j int, b []uint16) {
+	matMulTileFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+}
+
+//go:noinline
+func (p *strip) rowFloat16(j int, b []uint16) {
+	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+//go:noinline
+func (p *strip) tilesBFloat16(j int, b []uint16) {
+	matMulTileBFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+}
+
+//go:noinline
+func (p *strip) rowBFloat16(j int, b []uint16) {
+	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+//go:noinline
+func (p *strip) tilesInt8(j int, b []int8, scale []float32) {
+	matMulTileInt8(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], &scale[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+}
+
+//go:noinline
+func (p *strip) rowInt8(j int, b []int8, scale []float32) {
+	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline

@@ -386,25 +386,15 @@ func dequantizePart(dst []float32, src []int8, scale float32) {
 //
 //go:noinline
 func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	first, flag, tiles, distance := product(c, a, start, add, 4)
-	matMulTile(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b[0], a.Dim, first, start.Stride, flag, distance, c.Len/tiles, c.Len%tiles, tiles)
-}
-
-// MatMulRow is [tile.MatMulRow].
-//
-//go:noinline
-func MatMulRow(c tile.Rows, a, start, b []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
-		MatMulTile(to, row, from, b[p*len(a):], add)
-	})
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 4), len(b)/a.Dim
+	j := 0
+	for ; j < n; j += PanelWidth {
+		p.tiles(j, b[j*a.Dim:])
+	}
 }
 
 // MatMulPack is [tile.MatMulPack].
@@ -419,20 +409,23 @@ func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	for i := range b.Len {
 		*(*[PanelWidth]float32)(dst[i*PanelWidth:]) = [PanelWidth]float32(b.Row(i))
 	}
-	MatMulTile(c, a, start, dst, add)
+	MatMulTile(c, a, start, dst[:b.Len*PanelWidth], add)
 }
 
 // MatMulTileFloat16 is [tile.MatMulTileFloat16].
 //
 //go:noinline
 func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
 	panel := converted(a.Dim)
-	FromFloat16(panel.x, b[:len(panel.x)])
-	MatMulTile(c, a, start, panel.x, add)
+	for j := 0; j < n; j += PanelWidth {
+		FromFloat16(panel.x, b[j*a.Dim:][:len(panel.x)])
+		p.tiles(j, panel.x)
+	}
 	panels.Put(panel)
 }
 
@@ -440,13 +433,16 @@ func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 //
 //go:noinline
 func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
 	panel := converted(a.Dim)
-	FromBFloat16(panel.x, b[:len(panel.x)])
-	MatMulTile(c, a, start, panel.x, add)
+	for j := 0; j < n; j += PanelWidth {
+		FromBFloat16(panel.x, b[j*a.Dim:][:len(panel.x)])
+		p.tiles(j, panel.x)
+	}
 	panels.Put(panel)
 }
 
@@ -454,55 +450,18 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 //
 //go:noinline
 func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
+	race.WriteRows(c.Data, c.Len, len(b)/a.Dim, c.Stride)
 	race.ReadRows(a.Data, a.Len, a.Dim, a.Stride)
-	race.ReadRows(start.Data, start.Len, start.Dim, start.Stride)
-	race.Read(b, a.Dim*PanelWidth)
-	race.Read(scale, PanelWidth)
+	race.ReadRows(start.Data, start.Len, len(b)/a.Dim, start.Stride)
+	race.Read(b, len(b))
+	race.Read(scale, len(b)/a.Dim)
+	p, n := newStrip(&c, &a, &start, add, 1), len(b)/a.Dim
 	panel := converted(a.Dim)
-	dequantizePanel(&panel.x[0], &b[0], &scale[0], a.Dim)
-	MatMulTile(c, a, start, panel.x, add)
+	for j := 0; j < n; j += PanelWidth {
+		dequantizePanel(&panel.x[0], &b[j*a.Dim], &scale[j], a.Dim)
+		p.tiles(j, panel.x)
+	}
 	panels.Put(panel)
-}
-
-// MatMulRowFloat16 is [tile.MatMulRowFloat16].
-//
-//go:noinline
-func MatMulRowFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
-		MatMulTileFloat16(to, row, from, b[p*len(a):], add)
-	})
-}
-
-// MatMulRowBFloat16 is [tile.MatMulRowBFloat16].
-//
-//go:noinline
-func MatMulRowBFloat16(c tile.Rows, a, start []float32, b []uint16, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
-		MatMulTileBFloat16(to, row, from, b[p*len(a):], add)
-	})
-}
-
-// MatMulRowInt8 is [tile.MatMulRowInt8].
-//
-//go:noinline
-func MatMulRowInt8(c tile.Rows, a, start []float32, b []int8, scale []float32, add bool) {
-	race.WriteRows(c.Data, c.Len, c.Dim, c.Stride)
-	race.Read(a, len(a))
-	race.Read(start, len(start))
-	race.Read(b, 2*len(a)*PanelWidth)
-	race.Read(scale, 2*PanelWidth)
-	matMulRow(c, a, start, func(to, row, from tile.Rows, p int) {
-		MatMulTileInt8(to, row, from, b[p*len(a):], scale[p:], add)
-	})
 }
 
 // PackPanel is [tile.PackPanel].
@@ -1082,33 +1041,41 @@ func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 	}
 }
 
-// product returns what the kernels of a product are told besides operands: where the chains start or nil, add
-// as an integer, the number of tiles, and how many bytes ahead of b, of elements of some bytes, the first tile
-// prefetches: the panel behind b or, where that tile is the only one, what it reads itself a little later.
-func product(c, a, start tile.Rows, add bool, size int) (first *float32, flag, tiles, distance int) {
-	if start.Len > 0 {
-		first = &start.Data[0]
-	}
-	if add {
-		flag = 1
-	}
-	tiles = (c.Len + 6 - 1) / 6
-	distance = size * a.Dim * PanelWidth
-	if tiles == 1 {
-		distance = 8 << 10
-	}
-	return first, flag, tiles, distance
+// productAhead is how many bytes ahead the only tile of a panel prefetches what it reads itself a little later.
+const productAhead = 8 << 10
+
+// A strip is rows of a product, which its kernels compute panel by panel of b, each in a call that can be preempted before:
+// in count tiles of height rows, the first higher ones of one row more. The first tile of a panel prefetches what is the
+// distance, in bytes, ahead of it.
+type strip struct {
+	c, a, start                          *tile.Rows
+	add, distance, height, higher, count int
 }
 
-// matMulRow computes a row of a product panel by panel: one does one, whose columns begin at p.
-func matMulRow(c tile.Rows, a, start []float32, one func(to, row, from tile.Rows, p int)) {
-	for p := 0; p < 2*PanelWidth; p += PanelWidth {
-		from := tile.Rows{Len: min(len(start), 1), Dim: PanelWidth}
-		if from.Len > 0 {
-			from.Data = start[p:]
-		}
-		one(tile.Rows{Data: c.Data[p:], Len: 1, Dim: PanelWidth}, tile.Rows{Data: a, Len: 1, Dim: len(a)}, from, p)
+// newStrip returns that of operands, where elements of b have some bytes.
+func newStrip(c, a, start *tile.Rows, add bool, size int) strip {
+	p := strip{c: c, a: a, start: start, count: (c.Len + 6 - 1) / 6, distance: size * a.Dim * PanelWidth}
+	p.height, p.higher = c.Len/p.count, c.Len%p.count
+	if p.count == 1 {
+		p.distance = productAhead
 	}
+	if add {
+		p.add = 1
+	}
+	return p
+}
+
+// from returns where the chains of the panel at column j start, or nil.
+func (p *strip) from(j int) *float32 {
+	if p.start.Len == 0 {
+		return nil
+	}
+	return &p.start.Data[j]
+}
+
+//go:noinline
+func (p *strip) tiles(j int, b []float32) {
+	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 // A panel is scratch memory for one that is stored in another type.
