@@ -94,6 +94,9 @@ type portion struct {
 
 // attention is Attention of a portion of the queries, with resolved options.
 func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
+	if p.queries == q.Len && o.short(q, k, v) {
+		return o.attendShort(dst, q, k, v, p.stop)
+	}
 	c := stages.NewCall()
 	c.Dst, c.Q, c.K.Tensor, c.V.Tensor = source.Tensor(*dst), source.Tensor(*q), source.Tensor(*k), source.Tensor(*v)
 	if err := p.check(&c.Arguments, o); err != nil || c.Q.Len == 0 {
@@ -102,6 +105,22 @@ func attention(dst, q, k, v *Tensor, o *Options, p portion) error {
 	}
 	o.arguments(&c.Arguments, p.first, p.queries)
 	c.Stop = p.stop
+	c.Attention()
+	return nil
+}
+
+// short reports whether a call of all queries is a [stages.Short] one, unless it is refused.
+func (o *Options) short(q, k, v *Tensor) bool {
+	return o.plain() && stages.IsShort((*source.Tensor)(q), (*source.Tensor)(k), (*source.Tensor)(v))
+}
+
+// attendShort is attention of a short call, which looks once whether it is to stop.
+func (o *Options) attendShort(dst, q, k, v *Tensor, stop *atomic.Bool) error {
+	if err := checkAttention(dst, q, k, v); err != nil || stop != nil && stop.Load() {
+		return err
+	}
+	c := stages.Short{Dst: (*source.Tensor)(dst), Q: (*source.Tensor)(q), K: (*source.Tensor)(k), V: (*source.Tensor)(v), Scale: o.scale(q.Dim)}
+	c.Sight.Causal = o.Causal
 	c.Attention()
 	return nil
 }

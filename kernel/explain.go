@@ -54,5 +54,8 @@ func Explain(q, k, v Tensor, opts *Options) (Plan, error) {
 	e := stages.Explain(&a)
 	p.Path, p.Computed, p.Masked, p.Skipped = e.Plan.Path(), e.Tiles.Computed, e.Tiles.Masked, e.Tiles.Skipped
 	p.Items, p.Workers, p.Scratch = e.Plan.Items, e.Plan.Workers, 4*e.Plan.Memory()
+	if o.short(&q, &k, &v) {
+		p.Path, p.Items, p.Workers, p.Scratch = "each query alone, without a plan", 1, 1, stages.ShortMemory
+	}
 	return p, nil
 }

@@ -128,9 +128,7 @@ type Window struct{ Left, Right int }
 // queries. The others are zero before.
 func (o *Options) arguments(a *stages.Arguments, first, queries int) {
 	a.First, a.Queries = first, queries
-	if a.Scale = o.Scale; a.Scale == 0 {
-		a.Scale = float32(1 / math.Sqrt(float64(a.Q.Dim)))
-	}
+	a.Scale = o.scale(a.Q.Dim)
 	a.SoftCap, a.ALiBi, a.Sinks, a.LSE, a.Stats, a.Workers = o.SoftCap, o.ALiBi, o.Sinks, o.LSE, o.Stats, o.Workers
 	o.lengths(&a.Lengths)
 	if d := o.Dropout; d != nil {
@@ -145,6 +143,20 @@ func (o *Options) arguments(a *stages.Arguments, first, queries int) {
 	if w := o.Window; w != nil {
 		a.Sight.Window, a.Sight.Left, a.Sight.Right = true, w.Left, w.Right
 	}
+}
+
+// scale returns that of scores of so many terms.
+func (o *Options) scale(dim int) float32 {
+	if o.Scale != 0 {
+		return o.Scale
+	}
+	return float32(1 / math.Sqrt(float64(dim)))
+}
+
+// plain reports whether o has no more than Scale, Causal and Workers.
+func (o *Options) plain() bool {
+	return !o.edits() && !o.saves() && o.Dropout == nil && o.Window == nil && o.Mask == nil &&
+		o.Start == nil && o.KeyLen == nil && o.QueryLen == nil && o.QueryOffsets == nil && o.KeyOffsets == nil
 }
 
 // lengths sets l to what o says of sequences, field by field, as a copy of what has just been written waits for it.

@@ -32,6 +32,9 @@ const (
 	// RowKeys keys are taken at once by the kernels for rows, and less than that one by one.
 	RowKeys = 8
 
+	// ReadingRows queries are as slow as the reading of their keys, and fewer are not faster.
+	ReadingRows = 5
+
 	// StretchTiles tiles, of one KV head or of several, meet few queries together: all their keys are read
 	// before their values. They are the share of a worker where the keys of a call are split.
 	StretchTiles = 8
@@ -118,8 +121,7 @@ func (p *Plan) Set(s *Shape) {
 		}
 		p.Scratch.add(s, c, q, p.ScoreRows(c.RestRows))
 		p.addStates(s, c, q)
-		// Few queries are as slow as the reading of their keys: as slow as 5.
-		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, 5)))
+		work += float64(float64(s.K.Heads) * float64(s.Q.Dim+s.V.Dim) * float64(q.Keys) * float64(max(c.Rows, ReadingRows)))
 	}
 	p.Useful = queue.Useful(work)
 	p.Workers = min(s.Workers, p.Useful, p.Items)
