@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -830,6 +831,41 @@ func TestEdits(t *testing.T) {
 				row("BiasRow", func(impl Impl, s []float32) { impl.BiasRow(s, keys) })
 			}
 		})
+	})
+}
+
+// A bias of -Inf hides a score that is NaN or infinite too.
+func TestBiasHides(t *testing.T) {
+	Run(t, func(t *testing.T, impl Impl) {
+		w := impl.PanelWidth
+		ref := Generic(w)
+		r := rand.New(rand.NewPCG(23, 24))
+		nan, inf := float32(math.NaN()), float32(math.Inf(1))
+		for n := 1; n <= 40; n++ {
+			scores, bias := make([]float32, n*w), make([]float32, n*w)
+			for i := range scores {
+				scores[i], bias[i] = [...]float32{nan, inf, -inf, 1}[r.IntN(4)], [...]float32{-inf, 2}[r.IntN(2)]
+			}
+			var offset [tile.MaxPanel]int
+			for i := range w {
+				offset[i] = i * n
+			}
+			for name, edit := range map[string]func(impl Impl, s []float32, st *tile.Panel){
+				"BiasRow":  func(impl Impl, s []float32, _ *tile.Panel) { impl.BiasRow(s[:n:tile.Pad(n)], bias[:n]) },
+				"BiasKeys": func(impl Impl, s []float32, st *tile.Panel) { impl.BiasKeys(s, st, bias[:n], n) },
+				"BiasTile": func(impl Impl, s []float32, st *tile.Panel) { impl.BiasTile(s, st, bias, &offset, n) },
+			} {
+				want, got, st1, st2 := slices.Clone(scores), slices.Clone(scores), tile.Panel{Width: w}, tile.Panel{Width: w}
+				edit(ref, want, &st1)
+				edit(impl, got, &st2)
+				some := len(want)
+				if name == "BiasRow" { // which may write up to a whole vector
+					some = n
+				}
+				Equal(t, want[:some], got[:some], "%s n=%d", name, n)
+				Equal(t, st1.TileMax[:], st2.TileMax[:], "%s n=%d: maxima", name, n)
+			}
+		}
 	})
 }
 
