@@ -178,16 +178,18 @@ func TestBits(t *testing.T) {
 		s = setting{4, 2, 1, stretch + 1, 5, 2, 1, o}
 		s.check(t, r)
 	}
-	// Items with the rows of the one before them, of another head, or of another sequence that sees other keys.
-	const heads, queries, keys = 3, 12, 20
-	seen := make([]bool, members*heads*queries*keys)
-	for i := range seen {
-		seen[i] = true
-	}
-	mask := &kernel.Mask{Data: seen, BatchStride: heads * queries * keys, HeadStride: queries * keys, QueryStride: keys}
-	for _, o := range []kernel.Options{{Start: []int{0, 5}}, {Mask: mask}} {
-		s := setting{heads, heads, queries, keys, 4, 3, 0, o}
-		s.o.Causal, s.o.Workers = true, 1
-		s.check(t, r)
+	// Items with the rows of the one before them, of other heads, or of another sequence that sees other keys: panels, rows, and both.
+	for _, queries := range []int{12, 1, 18} {
+		const heads, keys = 11, 20
+		seen := make([]bool, members*heads*queries*keys)
+		for i := range seen {
+			seen[i] = true
+		}
+		mask := &kernel.Mask{Data: seen, BatchStride: heads * queries * keys, HeadStride: queries * keys, QueryStride: keys}
+		for _, o := range []kernel.Options{{Start: []int{0, 5}}, {Mask: mask}} {
+			s := setting{heads, heads, queries, keys, 64, 64, 0, o}
+			s.o.Causal, s.o.Workers = true, 1
+			s.check(t, r)
+		}
 	}
 }

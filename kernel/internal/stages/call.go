@@ -129,6 +129,9 @@ func (c *Call) numbered() bool {
 	return c.saves() || c.Sinks != nil || c.Spans != nil || c.Dropout.On()
 }
 
+// perHead reports whether rows need more than their places, which differs from head to head.
+func (c *Call) perHead() bool { return c.edit.on || c.Sight.Mask.Data != nil || c.numbered() }
+
 // stopped reports whether the caller wants no more. It is asked between tiles, and between their scores and values, as those of
 // thousands of elements take a millisecond. An item that ends early still takes its turn, as others may wait for it.
 func (c *Call) stopped() bool { return c.Stop != nil && c.Stop.Load() }

@@ -93,7 +93,7 @@ func TestStopped(t *testing.T) {
 		var it plan.Item
 		c.plan.Item(&it, 0, 1)
 		if it.RestRows == n {
-			w.rows[0].load(c, &it, 0, 0, n, w.queries)
+			w.loadRows(&it)
 			c.K.Data, c.V.Data = nil, nil // nobody looks at them
 			w.stretch(&it, w.rows[:1], 0, plan.StretchTiles)
 		} else {

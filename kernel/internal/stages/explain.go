@@ -52,10 +52,7 @@ func Explain(a *Arguments) Explanation {
 		}
 		each := plan.CeilDiv(tiles.Len(), tile.Keys)
 		if it.RestRows == it.Rows {
-			rows := w.rows[:it.Heads]
-			for i := range rows {
-				rows[i].load(c, &it, it.Head+i, it.Row, it.Rows, w.queries)
-			}
+			rows := w.loadRows(&it)
 			total += it.Heads * each
 			w.foresee(rows, it.Keys)
 			continue
@@ -71,8 +68,7 @@ func Explain(a *Arguments) Explanation {
 			}
 		}
 		if it.RestRows > 0 {
-			rows := w.rows[:1]
-			rows[0].load(c, &it, it.Head, it.Row, it.RestRows, w.queries)
+			rows := w.loadRows(&it)
 			total += each
 			w.foresee(rows, it.Keys)
 		}

@@ -49,7 +49,7 @@ func (p *panel) load(c *Call, it *plan.Item) {
 	width := p.width()
 	p.out = c.data(&c.Dst, it.Sequence, it.Head)
 	packPanel(p.q, c.data(&c.Q, it.Sequence, it.Head), &p.src, width, c.Q.Dim, c.scale)
-	if !c.edit.on && !c.numbered() && c.Sight.Mask.Data == nil {
+	if !c.perHead() {
 		return
 	}
 	var at cursor
@@ -182,7 +182,7 @@ func (w *worker) loadPanels(it *plan.Item) []panel {
 	if w.placed.sequence != it.Sequence || w.placed.row != it.Row || w.placed.rows != it.Rows {
 		w.placePanels(it)
 	}
-	panels := w.panels[:w.placed.panels]
+	panels := w.panels[:w.placed.n]
 	for i := range panels {
 		p := &panels[i]
 		p.load(w.Call, it)
@@ -213,7 +213,7 @@ func (w *worker) placePanels(it *plan.Item) {
 		n = w.plan.Wide
 	}
 	w.edge = edge{}
-	w.placed.sequence, w.placed.row, w.placed.rows, w.placed.panels = it.Sequence, it.Row, it.Rows, len(panels)
+	w.placed.sequence, w.placed.row, w.placed.rows, w.placed.n = it.Sequence, it.Row, it.Rows, len(panels)
 }
 
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
@@ -386,9 +386,9 @@ func (w *worker) repair(it *plan.Item, p *panel) {
 	const n = tile.MaxRows
 	for r := 0; r < p.width(); r += n {
 		if harmed>>r&(1<<n-1) != 0 {
-			w.rows[0].lanes(p, r, n)
+			w.again[0].lanes(p, r, n)
 			w.forget(p.sees.Any, p.numbers[r:r+n])
-			w.rowsAlone(it, w.rows[:1], w.merges[:1], p.sees.Any, 1)
+			w.rowsAlone(it, w.again[:], w.merges[:1], p.sees.Any, 1)
 		}
 	}
 }

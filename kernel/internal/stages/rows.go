@@ -13,7 +13,7 @@ import (
 
 // A rows is few queries of one KV head that go through the keys row by row.
 type rows struct {
-	n        int
+	row, n   int       // the first row of its KV head, and how many it has
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
 	packed   int                // queries that q has, of which the last ones may be no rows
@@ -27,37 +27,55 @@ type rows struct {
 	any, all sight.Keys // from the first to the last key that some row sees; keys that all rows see
 }
 
-// load packs the n queries from row on, of the rows of a KV head. Lanes behind them repeat the last one: another worker
-// may be writing the rows behind it, where dst is q.
-func (rs *rows) load(c *Call, it *plan.Item, head, row, n int, q []float32) {
-	var at cursor
-	at.begin(c, it, head, row)
-	rs.key = at.sequence.Key
-	at.Behind = n - 1
-	rs.n, rs.q, rs.width, rs.out = n, q, plan.NarrowPanel, c.data(&c.Dst, it.Sequence, head)
-	data := c.data(&c.Q, it.Sequence, head)
+// place makes rs the n rows from a row on, of any KV head of an item's sequence.
+func (rs *rows) place(c *Call, it *plan.Item, row, n int) {
+	rs.row, rs.n, rs.width = row, n, plan.NarrowPanel
 	if c.plan.ScoreRows(n) == 1 { // 16 elements are in one cache line then
 		rs.width = 1
-		rs.dst[0] = at.at(&c.Dst)
-		asm.Scale(q, data[at.at(&c.Q):][:c.Q.Dim], c.scale)
-	} else {
-		at.offsets(&rs.src, &rs.dst, rs.width)
-		packPanel(q, data, &rs.src, rs.width, c.Q.Dim, c.scale)
 	}
 	rs.packed = rs.width
-	if c.edit.on {
-		rs.edited.load(&at, n)
-	}
+	var at cursor
+	rs.begin(&at, c, it, it.Head)
+	rs.key = at.sequence.Key
+	at.offsets(&rs.src, &rs.dst, rs.width)
 	for r := range n {
-		rs.numbers[r] = at.number()
-		rs.see(r, at.sees(), at.mask())
+		rs.see(r, at.sees())
 		at.Next()
 	}
 }
 
-// see says what row r sees, after those before it, and where its mask begins.
-func (rs *rows) see(r int, k sight.Keys, mask int) {
-	rs.sees[r], rs.mask[r] = k, mask
+// begin goes to the rows in a KV head. Lanes behind them repeat the last one: another worker may be writing the rows behind it,
+// where dst is q.
+func (rs *rows) begin(at *cursor, c *Call, it *plan.Item, head int) {
+	at.begin(c, it, head, rs.row)
+	at.Behind = rs.n - 1
+}
+
+// load packs the queries of a KV head.
+func (rs *rows) load(c *Call, it *plan.Item, head int, q []float32) {
+	rs.q, rs.out = q, c.data(&c.Dst, it.Sequence, head)
+	if data := c.data(&c.Q, it.Sequence, head); rs.width == 1 {
+		asm.Scale(q, data[rs.src[0]:][:c.Q.Dim], c.scale)
+	} else {
+		packPanel(q, data, &rs.src, rs.width, c.Q.Dim, c.scale)
+	}
+	if !c.perHead() {
+		return
+	}
+	var at cursor
+	rs.begin(&at, c, it, head)
+	if c.edit.on {
+		rs.edited.load(&at, rs.n)
+	}
+	for r := range rs.n {
+		rs.numbers[r], rs.mask[r] = at.number(), at.mask()
+		at.Next()
+	}
+}
+
+// see says what row r sees, after those before it.
+func (rs *rows) see(r int, k sight.Keys) {
+	rs.sees[r] = k
 	if r == 0 {
 		rs.any, rs.all = k, k
 	} else {
@@ -73,16 +91,14 @@ func (rs *rows) lanes(p *panel, r, n int) {
 	for i := range n {
 		rs.dst[i], rs.numbers[i] = p.dst[r+i], p.numbers[r+i]
 		k, mask := p.sees.Lane(r + i)
-		rs.see(i, k, mask)
+		rs.see(i, k)
+		rs.mask[i] = mask
 	}
 }
 
 // rowItem computes the queries of some KV heads against a split of their keys, which may be all of them.
 func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
-	rows := w.rows[:it.Heads]
-	for i := range rows {
-		rows[i].load(w.Call, it, it.Head+i, it.Row, it.Rows, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
-	}
+	rows := w.loadRows(it)
 	if it.Cut.Splits == 1 {
 		w.rowsAlone(it, rows, w.merges[:it.Heads], it.Keys, it.Cut.Stretch)
 		return
@@ -99,10 +115,26 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	}
 }
 
+// loadRows loads those rows of an item that go row by row, of each of its KV heads. All items of a sequence have the same ones, if they
+// have any.
+func (w *worker) loadRows(it *plan.Item) []rows {
+	if w.rowsOf != it.Sequence {
+		w.rowsOf, w.rowsPlaced = it.Sequence, 0
+	}
+	rows := w.rows[:it.Heads]
+	for i := range rows {
+		if i == w.rowsPlaced {
+			rows[i].place(w.Call, it, it.Row, it.RestRows)
+			w.rowsPlaced++
+		}
+		rows[i].load(w.Call, it, it.Head+i, w.queries[i*plan.NarrowPanel*tile.Pad(w.Q.Dim):])
+	}
+	return rows
+}
+
 // rest computes the first queries of an item.
 func (w *worker) rest(it *plan.Item) {
-	rows := w.rows[:1]
-	rows[0].load(w.Call, it, it.Head, it.Row, it.RestRows, w.queries)
+	rows := w.loadRows(it)
 	w.rowsAlone(it, rows, w.merges[:1], it.Keys, it.Cut.Stretch)
 }
 

@@ -83,7 +83,8 @@ func (c *Call) sequence(row int) int {
 // showRow computes the scores or the weights of a row of the KV head of an item.
 func (w *worker) showRow(dst []float32, it *plan.Item, row int, weigh bool) {
 	rows, m := w.rows[:1], &w.merges[0]
-	rows[0].load(w.Call, it, it.Head, row, 1, w.queries)
+	rows[0].place(w.Call, it, row, 1)
+	rows[0].load(w.Call, it, it.Head, w.queries)
 	w.reset(w.merges[:1], 1)
 	w.tileMax = w.tileMax[:0]
 	for first := 0; first < len(dst); first += tile.Keys {

@@ -22,8 +22,8 @@ type worker struct {
 	mixes   []float32    // of parts
 	items   [2]plan.Item // that at work, and what may come next
 	panels  [plan.MaxPanels]panel
-	placed  placed                   // what the panels are
 	rows    [plan.StretchTiles]rows  // of the KV heads of an item
+	again   [1]rows                  // of a panel, which are computed again
 	merges  [plan.StretchTiles]merge // of rows
 	span    states                   // of a panel, at the end of a span
 	parts   [plan.StretchTiles]part
@@ -41,11 +41,14 @@ type worker struct {
 	nextTile upcoming      // what panels read ahead beside keys and values
 	nextItem upcoming      // what the item after this one begins with
 
+	placed             placed // what panels are of
+	rowsOf, rowsPlaced int    // the sequence of rows, whatever the KV heads, and how many are of it
+
 	tiles Tiles // that it has computed
 }
 
-// placed are the rows of a sequence that are in panels, of any KV head, and how many panels they are.
-type placed struct{ sequence, row, rows, panels int }
+// placed says that n panels have some rows of a sequence, of any KV head.
+type placed struct{ sequence, row, rows, n int }
 
 // helpers are the workers of other goroutines than those of calls.
 var helpers = sync.Pool{New: func() any { return new(worker) }}
@@ -53,7 +56,7 @@ var helpers = sync.Pool{New: func() any { return new(worker) }}
 // join prepares w for the items of c.
 func (w *worker) join(c *Call) {
 	m := &c.plan.Scratch
-	w.Call, w.placed = c, placed{}
+	w.Call, w.placed, w.rowsPlaced = c, placed{}, 0
 	w.memory = memory.Aligned(w.memory, m.Size())
 	rest := w.memory
 	w.queries, rest = cut(rest, m.Queries)
