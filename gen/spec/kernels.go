@@ -164,7 +164,7 @@ var Kernels = []Kernel{
 		Name: "RowScores",
 		Params: []Param{{"s", vector, write("rows", "max(k.Len, 16)", "tile.Keys")}, {"q", vector, read("k.Dim", "rows", "w")},
 			{"w", integer, value}, {"rows", integer, value}, {"k", rowsAt, read()}, {"next", integer, value}},
-		Hints: map[string][]string{"rowScores1": walkedKeys, "rowScores4": walkedKeys, "rowScores4By16": walkedKeys,
+		Hints: map[string][]string{"rowScores1": append([]string{"apart"}, walkedKeys...), "rowScores4": walkedKeys, "rowScores4By16": walkedKeys,
 			"rowScores8": walkedKeys},
 	}, {
 		Name: "RowScoresFloat16",
@@ -200,7 +200,7 @@ var Kernels = []Kernel{
 		Name: "RowValues",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},
 			{"sum", vector, write("rows")}, {"rows", integer, value}, {"v", rowsAt, read()}, {"next", integer, value}},
-		Hints: map[string][]string{"rowValues1": walked, "rowValues4": walked, "rowValues8": walked},
+		Hints: map[string][]string{"rowValues1": walkedGroups, "rowValues4": walked, "rowValues8": walked},
 	}, {
 		Name: "RowValuesFloat16",
 		Params: []Param{{"o", vector, write("rows*tile.Pad(v.Dim)")}, {"p", vector, read("rows", "v.Len", "tile.Keys")},

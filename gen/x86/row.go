@@ -10,10 +10,10 @@ import (
 // Rows are the way of decoding: one query, or four or eight that share their keys, so that K and V are
 // read once at the speed of memory.
 func genRow(g *gen) {
-	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, far, jump, turn, row, wrap, left int)",
+	g.begin("rowScores1", "func(s, q, k *float32, w, dim, stride, half, blocks, distance, far, jump, turn, row, wrap, left, apart int)",
 		"rowScores1 computes the scores of one query against blocks of 16 keys, as",
 		"[tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.",
-		"distance, far, jump, turn, row, wrap and left are those of readAhead.")
+		"distance, far, jump, turn, row, wrap, left and apart are those of readAhead.")
 	g.rowScores1()
 	g.end()
 
@@ -37,10 +37,13 @@ func genRow(g *gen) {
 	g.end()
 
 	for _, rows := range []int{1, 4, 8} {
-		name := fmt.Sprintf("rowValues%d", rows)
-		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance, far, jump, row, wrap, left int)",
+		name, scratch := fmt.Sprintf("rowValues%d", rows), "left"
+		if rows == 1 {
+			scratch = "left, apart"
+		}
+		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance, far, jump, row, wrap, "+scratch+" int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
-			"as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.")
+			"as [tile.RowValues]. distance, far, jump, row, wrap, "+scratch+" are those of readAhead.")
 		g.rowValues(rows, nil)
 		g.end()
 	}
@@ -136,7 +139,7 @@ func (g *gen) rowScores1() {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	ahead := g.startAhead(n, stride, t, 16, 1)
+	ahead := g.startAhead(n, stride, t, 16, 1, 128)
 	g.pointEight(lo, n)
 	g.MOVQ(g.param("half"), t)
 	g.IMULQ(stride, t)
@@ -248,7 +251,7 @@ func (g *gen) rowScores4(keys int) {
 	block, four, tail, done := g.label("block"), g.label("four"), g.label("tail"), g.label("done")
 	g.Label(block)
 	g.MOVQ(q0, q)
-	ahead := g.startAhead(k, stride, t, keys, 16/keys)
+	ahead := g.startAhead(k, stride, t, keys, 16/keys, 0)
 	g.pointEight(p, k)
 	for i := range 4 * vectors {
 		g.zero(v(8 + i))
@@ -306,7 +309,7 @@ func (g *gen) rowScores8() {
 	}
 	g.Label(block)
 	g.MOVQ(q0, q)
-	ahead := g.startAhead(k, stride, t, 8, 2)
+	ahead := g.startAhead(k, stride, t, 8, 2, 0)
 	g.pointEight(keys, k)
 	for r := range 8 {
 		g.zero(Y(8 + r))
@@ -391,7 +394,7 @@ func (g *gen) rowWeights() {
 // are scaled while they are added up.
 //
 //	V0-V7 columns, V8 and V9 values, V10 a broadcast of p, V11 mask of the tail, V12-V15 values
-//	V16-V31 instead the columns of several rows with AVX-512, up to twice as many
+//	V16-V31 instead the columns with AVX-512, up to twice as many
 //	X0-X7 sums, V8 weights, V9 their scales, before the columns of a block
 func (g *gen) rowValues(rows int, e *storedType) {
 	p, stride := g.ptr("p"), g.ptr("stride")
@@ -412,13 +415,14 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
 	ahead := readAhead{gen: g, far: g.GP64(), t: g.GP64()}
+
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
 	}
 	most := 8 / group // vectors of columns
 	column, value := g.V, func(i int) reg.VecPhysical { return g.V(8 + i) }
-	if g.avx512() && rows > 1 {
+	if g.avx512() {
 		most *= 2
 		column, value = func(i int) reg.VecPhysical { return g.V(16 + i) }, func(i int) reg.VecPhysical { return g.V(12 + i) }
 	}
@@ -427,6 +431,9 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	twice := rows == 4 && e == nil && g.avx512()
 	if twice {
 		most = 2
+	}
+	if rows == 1 && e == nil {
+		ahead.widest = most * g.lanes
 	}
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 
@@ -481,12 +488,12 @@ func (g *gen) rowValues(rows int, e *storedType) {
 				for i := range vecs {
 					if masked {
 						g.loadTail(mem(vk, 0), g.V(11), g.V(8))
-						g.VFMADD231PS(g.V(8), g.V(10), g.V(i))
+						g.VFMADD231PS(g.V(8), g.V(10), column(i))
 					} else if e != nil {
 						e.load(g, mem(vk, w*i), g.V(12+i%4))
-						g.VFMADD231PS(g.V(12+i%4), g.V(10), g.V(i))
+						g.VFMADD231PS(g.V(12+i%4), g.V(10), column(i))
 					} else {
-						g.VFMADD231PS(mem(vk, w*i), g.V(10), g.V(i))
+						g.VFMADD231PS(mem(vk, w*i), g.V(10), column(i))
 					}
 				}
 			} else {

@@ -104,7 +104,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 	g.Label(block)
 	g.MOVQ(g.param("q"), q)
 	g.MOVQ(g.param("k"), n)
-	ahead := g.startAhead(n, stride, t, 8*eights, 1)
+	ahead := g.startAhead(n, stride, t, 8*eights, 1, 0)
 	ahead.nearer = g.PREFETCHT0
 	g.pointEight(keys, n)
 	if e.size == 1 && rows == 1 {
@@ -214,15 +214,20 @@ func (g *gen) storedScores(rows int, e storedType) {
 //
 // It walks through rows of some bytes, in steps; wrap leads from the end of the last step to the next row, and left, which is
 // scratch, is the bytes to there.
+//
+// Rows of float32 that lie one behind the other are a stream that the hardware reads ahead by itself, where prefetches of all lines are in
+// its way: one in a step is enough then, and L1 has room for what is near. apart, which is scratch, is 0 for these. Values are read in that
+// order if all columns of a row are, and two blocks of keys fit into L1.
 type readAhead struct {
 	*gen
 	far, near, t reg.GPVirtual // near is nil for values
 	nearer       func(Op)      // prefetches what is near
+	widest       int           // columns of rows of such a stream, or 0
 }
 
-// startAhead begins the prefetches of a block of so many keys, which is at k; so many blocks on they are near.
-func (g *gen) startAhead(k, stride, t reg.GPVirtual, keys, blocks int) readAhead {
-	a := readAhead{g, g.GP64(), g.GP64(), t, g.PREFETCHT1}
+// startAhead begins the prefetches of a block of so many keys, which is at k; so many blocks on they are near. widest is that of readAhead.
+func (g *gen) startAhead(k, stride, t reg.GPVirtual, keys, blocks, widest int) readAhead {
+	a := readAhead{g, g.GP64(), g.GP64(), t, g.PREFETCHT1, widest}
 	inside := g.label("inside")
 	g.IMUL3Q(I8(keys*blocks), stride, a.near)
 	g.ADDQ(k, a.near)
@@ -239,10 +244,26 @@ func (a readAhead) start(p reg.GPVirtual, left string) {
 	within := a.label("within")
 	a.MOVQ(p, a.far)
 	a.ADDQ(a.param("distance"), a.far)
+	if a.widest > 0 {
+		fits := a.label("fits")
+		a.MOVQ(U32(0), a.t)
+		if a.near != nil { // a call that begins on another page finds no stream
+			a.MOVQ(a.param("jump"), a.t)
+		}
+		a.CMPQ(a.param("dim"), I32(a.widest))
+		a.JLE(LabelRef(fits))
+		a.MOVQ(U32(1), a.t)
+		a.Label(fits)
+		a.MOVQ(a.t, a.param("apart"))
+	}
 	a.MOVQ(a.param(left), a.t)
 	a.CMPQ(a.t, a.param("far"))
 	a.JG(LabelRef(within))
-	a.ADDQ(a.param("jump"), a.far)
+	a.MOVQ(a.param("jump"), a.t)
+	a.ADDQ(a.t, a.far)
+	if a.widest > 0 {
+		a.ORQ(a.t, a.param("apart"))
+	}
 	a.Label(within)
 	a.MOVQ(a.param("row"), a.t)
 	a.MOVQ(a.t, a.param("left"))
@@ -250,13 +271,29 @@ func (a readAhead) start(p reg.GPVirtual, left string) {
 
 // next goes on by some bytes.
 func (a readAhead) next(bytes int) {
-	same := a.label("same")
-	for line := 0; line < bytes; line += 64 {
-		a.PREFETCHT1(mem(a.far, line))
-		if a.near != nil {
-			a.nearer(mem(a.near, line))
+	lines := func(p reg.GPVirtual, from int, fetch func(Op)) {
+		for line := from; p != nil && line < bytes; line += 64 {
+			fetch(mem(p, line))
 		}
 	}
+	if a.widest == 0 {
+		lines(a.far, 0, a.PREFETCHT1)
+		lines(a.near, 0, a.nearer)
+	} else {
+		stream, done := a.label("stream"), a.label("done")
+		a.PREFETCHT1(mem(a.far, 0))
+		a.CMPQ(a.param("apart"), U8(0))
+		a.JE(LabelRef(stream))
+		lines(a.far, 64, a.PREFETCHT1)
+		lines(a.near, 0, a.nearer)
+		if a.near != nil {
+			a.JMP(LabelRef(done))
+		}
+		a.Label(stream)
+		lines(a.near, 0, a.PREFETCHT0)
+		a.Label(done)
+	}
+	same := a.label("same")
 	step := func(by Op) {
 		a.ADDQ(by, a.far)
 		if a.near != nil {

@@ -654,7 +654,7 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 				rowScores4(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
 			}
 		default:
-			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
+			rowScores1(&s[j], &q[0], &keys[j*stride], w, dim, step, half, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0, 0)
 		}
 	}
 	switch {
@@ -903,7 +903,7 @@ func RowValues(o, p, sum []float32, rows int, v *tile.Rows, next int) {
 	case 4:
 		rowValues4(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
 	default:
-		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0)
+		rowValues1(&o[0], &p[0], &v.Data[0], &sum[0], dim, n, stride, a.distance, a.far, a.jump, a.row, a.wrap, 0, 0)
 	}
 }
 

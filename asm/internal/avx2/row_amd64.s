@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int, apart int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·rowScores1(SB), NOSPLIT, $0-120
+TEXT ·rowScores1(SB), NOSPLIT, $0-128
 	MOVQ stride+40(FP), AX
 	SHLQ $0x02, AX
 	MOVQ w+24(FP), CX
@@ -17,10 +17,20 @@ block1:
 	ADDQ   BX, R14
 	MOVQ   BX, R13
 	ADDQ   distance+64(FP), R13
-	MOVQ   blocks+56(FP), R12
-	CMPQ   R12, far+72(FP)
-	JG     within6
-	ADDQ   jump+80(FP), R13
+	MOVQ   $0x00000000, R12
+	MOVQ   jump+80(FP), R12
+	CMPQ   dim+32(FP), $+128
+	JLE    fits7
+	MOVQ   $0x00000001, R12
+
+fits7:
+	MOVQ R12, apart+120(FP)
+	MOVQ blocks+56(FP), R12
+	CMPQ R12, far+72(FP)
+	JG   within6
+	MOVQ jump+80(FP), R12
+	ADDQ R12, R13
+	ORQ  R12, apart+120(FP)
 
 within6:
 	MOVQ row+96(FP), R12
@@ -113,23 +123,34 @@ four2:
 	VFMADD231PS  Y8, Y3, Y10
 	LEAQ         (R12)(CX*1), DX
 	PREFETCHT1   (R13)
-	PREFETCHT1   (R14)
+	CMPQ         apart+120(FP), $0x00
+	JE           stream8
 	PREFETCHT1   64(R13)
-	PREFETCHT1   64(R14)
 	PREFETCHT1   128(R13)
-	PREFETCHT1   128(R14)
 	PREFETCHT1   192(R13)
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
 	PREFETCHT1   192(R14)
-	ADDQ         $+256, R13
-	ADDQ         $+256, R14
-	SUBQ         $+256, left+112(FP)
-	JG           same7
-	ADDQ         wrap+104(FP), R13
-	ADDQ         wrap+104(FP), R14
-	MOVQ         row+96(FP), R12
-	MOVQ         R12, left+112(FP)
+	JMP          done9
 
-same7:
+stream8:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+
+done9:
+	ADDQ $+256, R13
+	ADDQ $+256, R14
+	SUBQ $+256, left+112(FP)
+	JG   same10
+	ADDQ wrap+104(FP), R13
+	ADDQ wrap+104(FP), R14
+	MOVQ row+96(FP), R12
+	MOVQ R12, left+112(FP)
+
+same10:
 	ADDQ $+16, SI
 	ADDQ $+16, DI
 	ADDQ $+16, R8
@@ -170,17 +191,17 @@ tail3:
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y9
 	CMPQ         BX, $0x01
-	JE           next8
+	JE           next11
 	ADDQ         CX, R12
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y9
 	CMPQ         BX, $0x02
-	JE           next8
+	JE           next11
 	ADDQ         CX, R12
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y9
 
-next8:
+next11:
 	VMASKMOVPS   (R9), X11, X4
 	VMASKMOVPS   (R9)(AX*4), X11, X0
 	VINSERTF128  $0x01, X0, Y4, Y4
@@ -204,17 +225,17 @@ next8:
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y0, Y10
 	CMPQ         BX, $0x01
-	JE           next9
+	JE           next12
 	ADDQ         CX, R12
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y1, Y10
 	CMPQ         BX, $0x02
-	JE           next9
+	JE           next12
 	ADDQ         CX, R12
 	VBROADCASTSS (R12), Y8
 	VFMADD231PS  Y8, Y2, Y10
 
-next9:
+next12:
 done4:
 	MOVQ    s+0(FP), DX
 	MOVQ    half+48(FP), R12
@@ -251,7 +272,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	SHLQ $0x02, DI
 	MOVQ $0x00000010, R14
 
-block10:
+block13:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -259,17 +280,18 @@ block10:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within15
-	ADDQ   jump+72(FP), R15
+	JG     within18
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R15
 
-within15:
+within18:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside14
+	JG   inside17
 	ADDQ turn+80(FP), BP
 
-inside14:
+inside17:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -283,10 +305,10 @@ inside14:
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail12
+	JL      tail15
 	PCALIGN $0x20
 
-four11:
+four14:
 	VMOVUPS      (R11), X4
 	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS      (R11)(SI*1), X5
@@ -345,25 +367,25 @@ four11:
 	ADDQ         R14, R12
 	ADDQ         R14, R13
 	PREFETCHT1   (R15)
-	PREFETCHT1   (BP)
 	PREFETCHT1   64(R15)
+	PREFETCHT1   (BP)
 	PREFETCHT1   64(BP)
 	ADDQ         $+128, R15
 	ADDQ         $+128, BP
 	SUBQ         $+128, left+104(FP)
-	JG           same17
+	JG           same20
 	ADDQ         wrap+96(FP), R15
 	ADDQ         wrap+96(FP), BP
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same17:
+same20:
 	SUBQ $0x04, R9
-	JGE  four11
+	JGE  four14
 
-tail12:
+tail15:
 	ADDQ         $0x04, R9
-	JZ           done13
+	JZ           done16
 	MOVQ         R9, R10
 	LEAQ         tail4<>+12(SB), R15
 	SHLQ         $0x02, R10
@@ -399,7 +421,7 @@ tail12:
 	VFMADD231PS  Y7, Y0, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over18
+	JE           over21
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -410,7 +432,7 @@ tail12:
 	VFMADD231PS  Y7, Y1, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over18
+	JE           over21
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -421,8 +443,8 @@ tail12:
 	VFMADD231PS  Y7, Y2, Y11
 	ADDQ         DI, R10
 
-over18:
-done13:
+over21:
+done16:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -430,7 +452,7 @@ done13:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block10
+	JNZ     block13
 	VZEROUPPER
 	RET
 
@@ -450,7 +472,7 @@ TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
 	SHLQ $0x03, R10
 	SUBQ R10, R14
 
-block19:
+block22:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -458,17 +480,18 @@ block19:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within24
-	ADDQ   jump+72(FP), R15
+	JG     within27
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R15
 
-within24:
+within27:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside23
+	JG   inside26
 	ADDQ turn+80(FP), BP
 
-inside23:
+inside26:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -486,10 +509,10 @@ inside23:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail21
+	JL      tail24
 	PCALIGN $0x20
 
-four20:
+four23:
 	VMOVUPS      (R11), X4
 	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS      (R11)(SI*1), X5
@@ -604,29 +627,29 @@ four20:
 	ADDQ         R14, R12
 	ADDQ         R14, R13
 	PREFETCHT1   (R15)
-	PREFETCHT1   (BP)
 	PREFETCHT1   64(R15)
-	PREFETCHT1   64(BP)
 	PREFETCHT1   128(R15)
-	PREFETCHT1   128(BP)
 	PREFETCHT1   192(R15)
+	PREFETCHT1   (BP)
+	PREFETCHT1   64(BP)
+	PREFETCHT1   128(BP)
 	PREFETCHT1   192(BP)
 	ADDQ         $+256, R15
 	ADDQ         $+256, BP
 	SUBQ         $+256, left+104(FP)
-	JG           same27
+	JG           same30
 	ADDQ         wrap+96(FP), R15
 	ADDQ         wrap+96(FP), BP
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same27:
+same30:
 	SUBQ $0x04, R9
-	JGE  four20
+	JGE  four23
 
-tail21:
+tail24:
 	ADDQ         $0x04, R9
-	JZ           done22
+	JZ           done25
 	MOVQ         R9, R10
 	LEAQ         tail4<>+12(SB), R15
 	SHLQ         $0x02, R10
@@ -662,7 +685,7 @@ tail21:
 	VFMADD231PS  Y7, Y0, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over28
+	JE           over31
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -673,7 +696,7 @@ tail21:
 	VFMADD231PS  Y7, Y1, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over28
+	JE           over31
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -684,7 +707,7 @@ tail21:
 	VFMADD231PS  Y7, Y2, Y11
 	ADDQ         DI, R10
 
-over28:
+over31:
 	LEAQ         (R11)(SI*8), R11
 	LEAQ         (R12)(SI*8), R12
 	LEAQ         (R13)(SI*8), R13
@@ -718,7 +741,7 @@ over28:
 	VFMADD231PS  Y7, Y0, Y15
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over29
+	JE           over32
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y12
 	VBROADCASTSS 4(R10), Y5
@@ -729,7 +752,7 @@ over28:
 	VFMADD231PS  Y7, Y1, Y15
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over29
+	JE           over32
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y12
 	VBROADCASTSS 4(R10), Y5
@@ -740,8 +763,8 @@ over28:
 	VFMADD231PS  Y7, Y2, Y15
 	ADDQ         DI, R10
 
-over29:
-done22:
+over32:
+done25:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -754,7 +777,7 @@ done22:
 	LEAQ    (DX)(SI*8), DX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block19
+	JNZ     block22
 	VZEROUPPER
 	RET
 
@@ -770,7 +793,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block30:
+block33:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, R15
 	ADDQ   DX, R15
@@ -778,17 +801,18 @@ block30:
 	ADDQ   distance+56(FP), R14
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within36
-	ADDQ   jump+72(FP), R14
+	JG     within39
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R14
 
-within36:
+within39:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside35
+	JG   inside38
 	ADDQ turn+80(FP), R15
 
-inside35:
+inside38:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -806,10 +830,10 @@ inside35:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail32
+	JL      tail35
 	PCALIGN $0x20
 
-four31:
+four34:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -883,30 +907,30 @@ four31:
 	VBROADCASTSS 12(R12)(SI*4), Y4
 	VFMADD231PS  Y4, Y0, Y15
 	PREFETCHT1   (R14)
-	PREFETCHT1   (R15)
 	PREFETCHT1   64(R14)
+	PREFETCHT1   (R15)
 	PREFETCHT1   64(R15)
 	ADDQ         $+128, R14
 	ADDQ         $+128, R15
 	SUBQ         $+128, left+104(FP)
-	JG           same37
+	JG           same40
 	ADDQ         wrap+96(FP), R14
 	ADDQ         wrap+96(FP), R15
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same37:
+same40:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four31
+	JGE  four34
 
-tail32:
+tail35:
 	ADDQ $0x04, R9
-	JZ   done34
+	JZ   done37
 
-single33:
+single36:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -929,9 +953,9 @@ single33:
 	ADDQ         $+4, R12
 	ADDQ         $+4, R13
 	DECQ         R9
-	JNZ          single33
+	JNZ          single36
 
-done34:
+done37:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -967,7 +991,7 @@ done34:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block30
+	JNZ        block33
 	VZEROUPPER
 	RET
 
@@ -982,10 +1006,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Y6, Y2
 	VMOVUPS Y6, Y3
 	SUBQ    $+32, CX
-	JL      vecs39
+	JL      vecs42
 	PCALIGN $0x20
 
-block38:
+block41:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	VMOVUPS 32(AX), Y4
@@ -996,22 +1020,22 @@ block38:
 	VMAXPS  Y3, Y4, Y3
 	ADDQ    $+128, AX
 	SUBQ    $+32, CX
-	JGE     block38
+	JGE     block41
 
-vecs39:
+vecs42:
 	ADDQ $+24, CX
-	JL   tail41
+	JL   tail44
 
-vec40:
+vec43:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JGE     vec40
+	JGE     vec43
 
-tail41:
+tail44:
 	ADDQ       $+8, CX
-	JZ         done42
+	JZ         done45
 	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
@@ -1020,7 +1044,7 @@ tail41:
 	VBLENDVPS  Y5, Y4, Y6, Y4
 	VMAXPS     Y0, Y4, Y0
 
-done42:
+done45:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -1043,10 +1067,10 @@ done42:
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
 	SUBQ         $0x20, CX
-	JL           last45
+	JL           last48
 	PCALIGN      $0x20
 
-four43:
+four46:
 	VSUBPS       (AX), Y13, Y0
 	VSUBPS       32(AX), Y13, Y3
 	VSUBPS       64(AX), Y13, Y6
@@ -1116,13 +1140,13 @@ four43:
 	VMOVUPS      Y9, 96(AX)
 	ADDQ         $+128, AX
 	SUBQ         $0x20, CX
-	JGE          four43
+	JGE          four46
 
-last45:
+last48:
 	ADDQ $0x20, CX
-	JZ   done46
+	JZ   done49
 
-one44:
+one47:
 	VSUBPS       (AX), Y13, Y0
 	VMINPS       Y0, Y15, Y0
 	VMOVUPS      splat4b40007e<>+0(SB), Y12
@@ -1147,9 +1171,9 @@ one44:
 	VMOVUPS      Y0, (AX)
 	ADDQ         $+32, AX
 	SUBQ         $0x08, CX
-	JG           one44
+	JG           one47
 
-done46:
+done49:
 	VZEROUPPER
 	RET
 
@@ -1270,9 +1294,9 @@ DATA splat40000000<>+24(SB)/4, $0x40000000
 DATA splat40000000<>+28(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $32
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int, apart int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·rowValues1(SB), NOSPLIT, $0-104
+TEXT ·rowValues1(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -1281,7 +1305,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block47:
+block50:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1290,29 +1314,38 @@ block47:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-some48:
+some51:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    some48
+	JNZ    some51
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within50
-	ADDQ   jump+72(FP), DX
+	MOVQ   $0x00000000, BX
+	CMPQ   dim+32(FP), $+64
+	JLE    fits54
+	MOVQ   $0x00000001, BX
 
-within50:
+fits54:
+	MOVQ BX, apart+104(FP)
+	MOVQ n+40(FP), BX
+	CMPQ BX, far+64(FP)
+	JG   within53
+	MOVQ jump+72(FP), BX
+	ADDQ BX, DX
+	ORQ  BX, apart+104(FP)
+
+within53:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again51:
+again55:
 	CMPQ    R11, $+64
-	JL      next52
+	JL      next56
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1325,19 +1358,23 @@ again51:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key53:
+key57:
 	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream58
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+96(FP)
-	JG         same54
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
 
-same54:
+stream58:
+	ADDQ $+256, DX
+	SUBQ $+256, left+96(FP)
+	JG   same60
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same60:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1350,7 +1387,7 @@ same54:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key53
+	JNZ          key57
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1362,11 +1399,11 @@ same54:
 	ADDQ         $+256, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again51
+	JMP          again55
 
-next52:
+next56:
 	CMPQ    R11, $+32
-	JL      next56
+	JL      next62
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1375,17 +1412,21 @@ next52:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key57:
+key63:
 	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream64
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same58
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
 
-same58:
+stream64:
+	ADDQ $+128, DX
+	SUBQ $+128, left+96(FP)
+	JG   same66
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same66:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1394,7 +1435,7 @@ same58:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key57
+	JNZ          key63
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1403,70 +1444,78 @@ same58:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next56:
+next62:
 	CMPQ    R11, $+16
-	JL      next60
+	JL      next68
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key61:
+key69:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same62
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream70
 
-same62:
+stream70:
+	ADDQ $+64, DX
+	SUBQ $+64, left+96(FP)
+	JG   same72
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same72:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key61
+	JNZ          key69
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next60:
+next68:
 	CMPQ    R11, $+8
-	JL      next64
+	JL      next74
 	VMOVUPS (R10), Y0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key65:
+key75:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+96(FP)
-	JG         same66
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream76
 
-same66:
+stream76:
+	ADDQ $+32, DX
+	SUBQ $+32, left+96(FP)
+	JG   same78
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same78:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key65
+	JNZ          key75
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next64:
+next74:
 	TESTQ   R11, R11
-	JZ      end67
+	JZ      end79
 	LEAQ    tail8<>+28(SB), DX
 	SHLQ    $0x02, R11
 	SUBQ    R11, DX
@@ -1476,23 +1525,23 @@ next64:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key68:
+key80:
 	VBROADCASTSS (DI), Y10
 	VMASKMOVPS   (R8), Y11, Y8
 	VFMADD231PS  Y8, Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key68
+	JNZ          key80
 	VMOVUPS      Y0, (R10)
 
-end67:
+end79:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block47
+	JG   block50
 	VZEROUPPER
 	RET
 
@@ -1507,7 +1556,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block69:
+block81:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1519,14 +1568,14 @@ block69:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some70:
+some82:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some70
+	JNZ    some82
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1536,18 +1585,19 @@ some70:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within72
-	ADDQ   jump+72(FP), BX
+	JG     within84
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, BX
 
-within72:
+within84:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again73:
+again85:
 	CMPQ    R13, $+16
-	JL      next74
+	JL      next86
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1562,16 +1612,16 @@ again73:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key75:
+key87:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same76
+	JG         same88
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same76:
+same88:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1589,7 +1639,7 @@ same76:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key75
+	JNZ          key87
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1601,11 +1651,11 @@ same76:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again73
+	JMP          again85
 
-next74:
+next86:
 	CMPQ    R13, $+8
-	JL      next78
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1616,16 +1666,16 @@ next74:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key79:
+key91:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same80
+	JG         same92
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same80:
+same92:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1638,7 +1688,7 @@ same80:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key79
+	JNZ          key91
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1647,9 +1697,9 @@ same80:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next78:
+next90:
 	TESTQ   R13, R13
-	JZ      end81
+	JZ      end93
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1664,7 +1714,7 @@ next78:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key82:
+key94:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1677,19 +1727,19 @@ key82:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key82
+	JNZ          key94
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
 	VMOVUPS      Y3, (R8)
 
-end81:
+end93:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block69
+	JG   block81
 	VZEROUPPER
 	RET
 
@@ -1704,7 +1754,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block83:
+block95:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1720,7 +1770,7 @@ block83:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some84:
+some96:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1731,7 +1781,7 @@ some84:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some84
+	JNZ    some96
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1745,18 +1795,19 @@ some84:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within86
-	ADDQ   jump+72(FP), BX
+	JG     within98
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, BX
 
-within86:
+within98:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again87:
+again99:
 	CMPQ    R13, $+16
-	JL      next88
+	JL      next100
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1773,16 +1824,16 @@ again87:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key89:
+key101:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same90
+	JG         same102
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same90:
+same102:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1800,7 +1851,7 @@ same90:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key89
+	JNZ          key101
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1821,7 +1872,7 @@ same90:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key91:
+key103:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS 4096(R9), Y10
@@ -1839,7 +1890,7 @@ key91:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key91
+	JNZ          key103
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, 32(R12)(DX*4)
 	VMOVUPS      Y2, (R8)(DX*2)
@@ -1851,11 +1902,11 @@ key91:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again87
+	JMP          again99
 
-next88:
+next100:
 	CMPQ    R13, $+8
-	JL      next93
+	JL      next105
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1868,16 +1919,16 @@ next88:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key94:
+key106:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same95
+	JG         same107
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same95:
+same107:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1890,7 +1941,7 @@ same95:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key94
+	JNZ          key106
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1903,7 +1954,7 @@ same95:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key96:
+key108:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1916,7 +1967,7 @@ key96:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key96
+	JNZ          key108
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (R14)
@@ -1925,9 +1976,9 @@ key96:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next93:
+next105:
 	TESTQ   R13, R13
-	JZ      end97
+	JZ      end109
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1944,7 +1995,7 @@ next93:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key98:
+key110:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1957,7 +2008,7 @@ key98:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key98
+	JNZ          key110
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1970,7 +2021,7 @@ key98:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key99:
+key111:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1983,19 +2034,19 @@ key99:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key99
+	JNZ          key111
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (BX)
 	VMOVUPS      Y3, (R8)(DX*4)
 
-end97:
+end109:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block83
+	JG   block95
 	VZEROUPPER
 	RET
 
@@ -2008,13 +2059,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop100:
+loop112:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop100
+	JG          loop112
 	VZEROUPPER
 	RET

@@ -21,7 +21,8 @@ block1:
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within4
-	ADDQ   jump+80(FP), R11
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
 within4:
 	MOVQ row+96(FP), SI
@@ -172,12 +173,12 @@ step2:
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -321,12 +322,12 @@ same5:
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -431,7 +432,8 @@ packed10:
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
 	JG   within12
-	ADDQ jump+88(FP), DX
+	MOVQ jump+88(FP), BX
+	ADDQ BX, DX
 
 within12:
 	MOVQ row+96(FP), BX
@@ -615,7 +617,8 @@ block27:
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
 	JG     within30
-	ADDQ   jump+72(FP), R11
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, R11
 
 within30:
 	MOVQ row+88(FP), SI
@@ -755,8 +758,8 @@ step28:
 	ADDQ         CX, SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
+	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
@@ -912,7 +915,8 @@ packed35:
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
 	JG   within37
-	ADDQ jump+88(FP), BX
+	MOVQ jump+88(FP), SI
+	ADDQ SI, BX
 
 within37:
 	MOVQ row+96(FP), SI
@@ -1018,7 +1022,8 @@ block44:
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within47
-	ADDQ   jump+80(FP), R11
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
 within47:
 	MOVQ row+96(FP), SI
@@ -1137,12 +1142,12 @@ step45:
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -1254,12 +1259,12 @@ same48:
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -1367,7 +1372,8 @@ packed53:
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
 	JG   within55
-	ADDQ jump+88(FP), DX
+	MOVQ jump+88(FP), BX
+	ADDQ BX, DX
 
 within55:
 	MOVQ row+96(FP), BX
@@ -1566,7 +1572,8 @@ block70:
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
 	JG     within73
-	ADDQ   jump+72(FP), R11
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, R11
 
 within73:
 	MOVQ row+88(FP), SI
@@ -1690,8 +1697,8 @@ step71:
 	ADDQ         CX, SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
+	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
@@ -1847,7 +1854,8 @@ packed78:
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
 	JG   within80
-	ADDQ jump+88(FP), BX
+	MOVQ jump+88(FP), SI
+	ADDQ SI, BX
 
 within80:
 	MOVQ row+96(FP), SI
@@ -1953,7 +1961,8 @@ block87:
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
 	JG     within90
-	ADDQ   jump+88(FP), R11
+	MOVQ   jump+88(FP), SI
+	ADDQ   SI, R11
 
 within90:
 	MOVQ row+104(FP), SI
@@ -2206,12 +2215,12 @@ step88:
 	VFMADD231PS  Y10, Y9, Y13
 	LEAQ         (SI)(CX*2), SI
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -2451,12 +2460,12 @@ same91:
 	LEAQ         (SI)(CX*2), SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
-	PREFETCHT0   64(R12)
 	PREFETCHT1   128(R11)
-	PREFETCHT0   128(R12)
 	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
@@ -2633,7 +2642,8 @@ packed97:
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
 	JG   within99
-	ADDQ jump+104(FP), DX
+	MOVQ jump+104(FP), BX
+	ADDQ BX, DX
 
 within99:
 	MOVQ row+112(FP), BX
@@ -2830,7 +2840,8 @@ block114:
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within117
-	ADDQ   jump+80(FP), R11
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
 within117:
 	MOVQ row+96(FP), SI
@@ -3070,8 +3081,8 @@ step115:
 	ADDQ         CX, SI
 	MOVQ         SI, DX
 	PREFETCHT1   (R11)
-	PREFETCHT0   (R12)
 	PREFETCHT1   64(R11)
+	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
@@ -3273,7 +3284,8 @@ packed123:
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
 	JG   within125
-	ADDQ jump+104(FP), BX
+	MOVQ jump+104(FP), SI
+	ADDQ SI, BX
 
 within125:
 	MOVQ row+112(FP), SI

@@ -4,10 +4,10 @@ package avx512
 
 // rowScores1 computes the scores of one query against blocks of 16 keys, as
 // [tile.RowScores]. A block is the 8 keys at k and the 8 keys half keys further on.
-// distance, far, jump, turn, row, wrap and left are those of readAhead.
+// distance, far, jump, turn, row, wrap, left and apart are those of readAhead.
 //
 //go:noescape
-func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int, apart int)
 
 // rowScores4 computes the scores of 4 queries against blocks of 8 keys.
 //
@@ -31,19 +31,19 @@ func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowWeights(s *float32, n int) float32
 
 // rowValues1 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
+// as [tile.RowValues]. distance, far, jump, row, wrap, left, apart are those of readAhead.
 //
 //go:noescape
-func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int, apart int)
 
 // rowValues4 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
+// as [tile.RowValues]. distance, far, jump, row, wrap, left are those of readAhead.
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowValues8 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap and left are those of readAhead.
+// as [tile.RowValues]. distance, far, jump, row, wrap, left are those of readAhead.
 //
 //go:noescape
 func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)

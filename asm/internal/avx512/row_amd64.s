@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
+// func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int, apart int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
-TEXT ·rowScores1(SB), NOSPLIT, $0-120
+TEXT ·rowScores1(SB), NOSPLIT, $0-128
 	MOVQ stride+40(FP), AX
 	SHLQ $0x02, AX
 	MOVQ w+24(FP), CX
@@ -17,10 +17,20 @@ block1:
 	ADDQ   BX, R14
 	MOVQ   BX, R13
 	ADDQ   distance+64(FP), R13
-	MOVQ   blocks+56(FP), R12
-	CMPQ   R12, far+72(FP)
-	JG     within6
-	ADDQ   jump+80(FP), R13
+	MOVQ   $0x00000000, R12
+	MOVQ   jump+80(FP), R12
+	CMPQ   dim+32(FP), $+128
+	JLE    fits7
+	MOVQ   $0x00000001, R12
+
+fits7:
+	MOVQ R12, apart+120(FP)
+	MOVQ blocks+56(FP), R12
+	CMPQ R12, far+72(FP)
+	JG   within6
+	MOVQ jump+80(FP), R12
+	ADDQ R12, R13
+	ORQ  R12, apart+120(FP)
 
 within6:
 	MOVQ row+96(FP), R12
@@ -105,23 +115,34 @@ four2:
 	VFMADD231PS.BCST (R12), Y3, Y10
 	LEAQ             (R12)(CX*1), DX
 	PREFETCHT1       (R13)
-	PREFETCHT1       (R14)
+	CMPQ             apart+120(FP), $0x00
+	JE               stream8
 	PREFETCHT1       64(R13)
-	PREFETCHT1       64(R14)
 	PREFETCHT1       128(R13)
-	PREFETCHT1       128(R14)
 	PREFETCHT1       192(R13)
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
 	PREFETCHT1       192(R14)
-	ADDQ             $+256, R13
-	ADDQ             $+256, R14
-	SUBQ             $+256, left+112(FP)
-	JG               same7
-	ADDQ             wrap+104(FP), R13
-	ADDQ             wrap+104(FP), R14
-	MOVQ             row+96(FP), R12
-	MOVQ             R12, left+112(FP)
+	JMP              done9
 
-same7:
+stream8:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+
+done9:
+	ADDQ $+256, R13
+	ADDQ $+256, R14
+	SUBQ $+256, left+112(FP)
+	JG   same10
+	ADDQ wrap+104(FP), R13
+	ADDQ wrap+104(FP), R14
+	MOVQ row+96(FP), R12
+	MOVQ R12, left+112(FP)
+
+same10:
 	ADDQ $+16, SI
 	ADDQ $+16, DI
 	ADDQ $+16, R8
@@ -161,15 +182,15 @@ tail3:
 	MOVQ             DX, R12
 	VFMADD231PS.BCST (R12), Y0, Y9
 	CMPQ             BX, $0x01
-	JE               next8
+	JE               next11
 	ADDQ             CX, R12
 	VFMADD231PS.BCST (R12), Y1, Y9
 	CMPQ             BX, $0x02
-	JE               next8
+	JE               next11
 	ADDQ             CX, R12
 	VFMADD231PS.BCST (R12), Y2, Y9
 
-next8:
+next11:
 	VMASKMOVPS       (R9), X11, X4
 	VMASKMOVPS       (R9)(AX*4), X11, X0
 	VINSERTF128      $0x01, X0, Y4, Y4
@@ -192,15 +213,15 @@ next8:
 	MOVQ             DX, R12
 	VFMADD231PS.BCST (R12), Y0, Y10
 	CMPQ             BX, $0x01
-	JE               next9
+	JE               next12
 	ADDQ             CX, R12
 	VFMADD231PS.BCST (R12), Y1, Y10
 	CMPQ             BX, $0x02
-	JE               next9
+	JE               next12
 	ADDQ             CX, R12
 	VFMADD231PS.BCST (R12), Y2, Y10
 
-next9:
+next12:
 done4:
 	MOVQ    s+0(FP), DX
 	MOVQ    half+48(FP), R12
@@ -237,7 +258,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	SHLQ $0x02, DI
 	MOVQ $0x00000010, R14
 
-block10:
+block13:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -245,17 +266,18 @@ block10:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within15
-	ADDQ   jump+72(FP), R15
+	JG     within18
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R15
 
-within15:
+within18:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside14
+	JG   inside17
 	ADDQ turn+80(FP), BP
 
-inside14:
+inside17:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -269,10 +291,10 @@ inside14:
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail12
+	JL      tail15
 	PCALIGN $0x20
 
-four11:
+four14:
 	VMOVUPS          (R11), X4
 	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS          (R11)(SI*1), X5
@@ -315,25 +337,25 @@ four11:
 	ADDQ             R14, R12
 	ADDQ             R14, R13
 	PREFETCHT1       (R15)
-	PREFETCHT1       (BP)
 	PREFETCHT1       64(R15)
+	PREFETCHT1       (BP)
 	PREFETCHT1       64(BP)
 	ADDQ             $+128, R15
 	ADDQ             $+128, BP
 	SUBQ             $+128, left+104(FP)
-	JG               same17
+	JG               same20
 	ADDQ             wrap+96(FP), R15
 	ADDQ             wrap+96(FP), BP
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same17:
+same20:
 	SUBQ $0x04, R9
-	JGE  four11
+	JGE  four14
 
-tail12:
+tail15:
 	ADDQ             $0x04, R9
-	JZ               done13
+	JZ               done16
 	MOVQ             R9, R10
 	LEAQ             tail4<>+12(SB), R15
 	SHLQ             $0x02, R10
@@ -365,22 +387,22 @@ tail12:
 	VFMADD231PS.BCST 12(R10), Y0, Y11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x01
-	JE               over18
+	JE               over21
 	VFMADD231PS.BCST (R10), Y1, Y8
 	VFMADD231PS.BCST 4(R10), Y1, Y9
 	VFMADD231PS.BCST 8(R10), Y1, Y10
 	VFMADD231PS.BCST 12(R10), Y1, Y11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x02
-	JE               over18
+	JE               over21
 	VFMADD231PS.BCST (R10), Y2, Y8
 	VFMADD231PS.BCST 4(R10), Y2, Y9
 	VFMADD231PS.BCST 8(R10), Y2, Y10
 	VFMADD231PS.BCST 12(R10), Y2, Y11
 	ADDQ             DI, R10
 
-over18:
-done13:
+over21:
+done16:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -388,7 +410,7 @@ done13:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block10
+	JNZ     block13
 	VZEROUPPER
 	RET
 
@@ -408,7 +430,7 @@ TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
 	SHLQ $0x03, R10
 	SUBQ R10, R14
 
-block19:
+block22:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -416,17 +438,18 @@ block19:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within24
-	ADDQ   jump+72(FP), R15
+	JG     within27
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R15
 
-within24:
+within27:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside23
+	JG   inside26
 	ADDQ turn+80(FP), BP
 
-inside23:
+inside26:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -440,10 +463,10 @@ inside23:
 	VXORPS  Z11, Z11, Z11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail21
+	JL      tail24
 	PCALIGN $0x20
 
-four20:
+four23:
 	VMOVUPS          (R11), X4
 	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS          (R11)(SI*1), X5
@@ -497,29 +520,29 @@ four20:
 	ADDQ             R14, R12
 	ADDQ             R14, R13
 	PREFETCHT1       (R15)
-	PREFETCHT1       (BP)
 	PREFETCHT1       64(R15)
-	PREFETCHT1       64(BP)
 	PREFETCHT1       128(R15)
-	PREFETCHT1       128(BP)
 	PREFETCHT1       192(R15)
+	PREFETCHT1       (BP)
+	PREFETCHT1       64(BP)
+	PREFETCHT1       128(BP)
 	PREFETCHT1       192(BP)
 	ADDQ             $+256, R15
 	ADDQ             $+256, BP
 	SUBQ             $+256, left+104(FP)
-	JG               same26
+	JG               same29
 	ADDQ             wrap+96(FP), R15
 	ADDQ             wrap+96(FP), BP
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same26:
+same29:
 	SUBQ $0x04, R9
-	JGE  four20
+	JGE  four23
 
-tail21:
+tail24:
 	ADDQ             $0x04, R9
-	JZ               done22
+	JZ               done25
 	MOVQ             R9, R10
 	LEAQ             tail4<>+12(SB), R15
 	SHLQ             $0x02, R10
@@ -574,22 +597,22 @@ tail21:
 	VFMADD231PS.BCST 12(R10), Z0, Z11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x01
-	JE               over27
+	JE               over30
 	VFMADD231PS.BCST (R10), Z1, Z8
 	VFMADD231PS.BCST 4(R10), Z1, Z9
 	VFMADD231PS.BCST 8(R10), Z1, Z10
 	VFMADD231PS.BCST 12(R10), Z1, Z11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x02
-	JE               over27
+	JE               over30
 	VFMADD231PS.BCST (R10), Z2, Z8
 	VFMADD231PS.BCST 4(R10), Z2, Z9
 	VFMADD231PS.BCST 8(R10), Z2, Z10
 	VFMADD231PS.BCST 12(R10), Z2, Z11
 	ADDQ             DI, R10
 
-over27:
-done22:
+over30:
+done25:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 1024(AX)
 	VMOVUPS Z10, 2048(AX)
@@ -598,7 +621,7 @@ done22:
 	LEAQ    (DX)(SI*8), DX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block19
+	JNZ     block22
 	VZEROUPPER
 	RET
 
@@ -614,7 +637,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block28:
+block31:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, R15
 	ADDQ   DX, R15
@@ -622,17 +645,18 @@ block28:
 	ADDQ   distance+56(FP), R14
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within34
-	ADDQ   jump+72(FP), R14
+	JG     within37
+	MOVQ   jump+72(FP), R10
+	ADDQ   R10, R14
 
-within34:
+within37:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside33
+	JG   inside36
 	ADDQ turn+80(FP), R15
 
-inside33:
+inside36:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -650,10 +674,10 @@ inside33:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail30
+	JL      tail33
 	PCALIGN $0x20
 
-four29:
+four32:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -695,30 +719,30 @@ four29:
 	VFMADD231PS.BCST 12(R13), Y0, Y14
 	VFMADD231PS.BCST 12(R12)(SI*4), Y0, Y15
 	PREFETCHT1       (R14)
-	PREFETCHT1       (R15)
 	PREFETCHT1       64(R14)
+	PREFETCHT1       (R15)
 	PREFETCHT1       64(R15)
 	ADDQ             $+128, R14
 	ADDQ             $+128, R15
 	SUBQ             $+128, left+104(FP)
-	JG               same35
+	JG               same38
 	ADDQ             wrap+96(FP), R14
 	ADDQ             wrap+96(FP), R15
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same35:
+same38:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four29
+	JGE  four32
 
-tail30:
+tail33:
 	ADDQ $0x04, R9
-	JZ   done32
+	JZ   done35
 
-single31:
+single34:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -733,9 +757,9 @@ single31:
 	ADDQ             $+4, R12
 	ADDQ             $+4, R13
 	DECQ             R9
-	JNZ              single31
+	JNZ              single34
 
-done32:
+done35:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -771,7 +795,7 @@ done32:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block28
+	JNZ        block31
 	VZEROUPPER
 	RET
 
@@ -786,10 +810,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Z6, Z2
 	VMOVUPS Z6, Z3
 	SUBQ    $+64, CX
-	JL      vecs37
+	JL      vecs40
 	PCALIGN $0x20
 
-block36:
+block39:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	VMOVUPS 64(AX), Z4
@@ -800,22 +824,22 @@ block36:
 	VMAXPS  Z3, Z4, Z3
 	ADDQ    $+256, AX
 	SUBQ    $+64, CX
-	JGE     block36
+	JGE     block39
 
-vecs37:
+vecs40:
 	ADDQ $+48, CX
-	JL   tail39
+	JL   tail42
 
-vec38:
+vec41:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	ADDQ    $+64, AX
 	SUBQ    $+16, CX
-	JGE     vec38
+	JGE     vec41
 
-tail39:
+tail42:
 	ADDQ      $+16, CX
-	JZ        done40
+	JZ        done43
 	XORQ      DX, DX
 	BTSQ      CX, DX
 	DECQ      DX
@@ -824,7 +848,7 @@ tail39:
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
 
-done40:
+done43:
 	VMAXPS        Z1, Z0, Z0
 	VMAXPS        Z3, Z2, Z2
 	VMAXPS        Z2, Z0, Z0
@@ -857,10 +881,10 @@ done40:
 	MOVQ          s+0(FP), AX
 	MOVQ          n+8(FP), CX
 	SUBQ          $0x40, CX
-	JL            last43
+	JL            last46
 	PCALIGN       $0x20
 
-four41:
+four44:
 	VSUBPS       (AX), Z13, Z0
 	VSUBPS       64(AX), Z13, Z3
 	VSUBPS       128(AX), Z13, Z6
@@ -923,13 +947,13 @@ four41:
 	VMOVUPS      Z9, 192(AX)
 	ADDQ         $+256, AX
 	SUBQ         $0x40, CX
-	JGE          four41
+	JGE          four44
 
-last43:
+last46:
 	ADDQ $0x40, CX
-	JZ   done44
+	JZ   done47
 
-one42:
+one45:
 	VSUBPS       (AX), Z13, Z0
 	VMINPS       Z0, Z15, Z0
 	VSUBPS       Z0, Z17, Z1
@@ -947,9 +971,9 @@ one42:
 	VMOVUPS      Z0, (AX)
 	ADDQ         $+64, AX
 	SUBQ         $0x10, CX
-	JG           one42
+	JG           one45
 
-done44:
+done47:
 	VZEROUPPER
 	RET
 
@@ -1133,9 +1157,9 @@ DATA splat40000000<>+56(SB)/4, $0x40000000
 DATA splat40000000<>+60(SB)/4, $0x40000000
 GLOBL splat40000000<>(SB), RODATA|NOPTR, $64
 
-// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
+// func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int, apart int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·rowValues1(SB), NOSPLIT, $0-104
+TEXT ·rowValues1(SB), NOSPLIT, $0-112
 	MOVQ p+8(FP), AX
 	MOVQ stride+48(FP), CX
 	SHLQ $0x02, CX
@@ -1144,7 +1168,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block45:
+block48:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1153,43 +1177,62 @@ block45:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-some46:
+some49:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    some46
+	JNZ    some49
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
-	MOVQ   n+40(FP), BX
-	CMPQ   BX, far+64(FP)
-	JG     within48
-	ADDQ   jump+72(FP), DX
+	MOVQ   $0x00000000, BX
+	CMPQ   dim+32(FP), $+256
+	JLE    fits52
+	MOVQ   $0x00000001, BX
 
-within48:
+fits52:
+	MOVQ BX, apart+104(FP)
+	MOVQ n+40(FP), BX
+	CMPQ BX, far+64(FP)
+	JG   within51
+	MOVQ jump+72(FP), BX
+	ADDQ BX, DX
+	ORQ  BX, apart+104(FP)
+
+within51:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again49:
-	CMPQ    R11, $+128
-	JL      next50
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	VMOVUPS 256(R10), Z4
-	VMOVUPS 320(R10), Z5
-	VMOVUPS 384(R10), Z6
-	VMOVUPS 448(R10), Z7
+again53:
+	CMPQ    R11, $+256
+	JL      next54
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	VMOVUPS 512(R10), Z24
+	VMOVUPS 576(R10), Z25
+	VMOVUPS 640(R10), Z26
+	VMOVUPS 704(R10), Z27
+	VMOVUPS 768(R10), Z28
+	VMOVUPS 832(R10), Z29
+	VMOVUPS 896(R10), Z30
+	VMOVUPS 960(R10), Z31
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key51:
+key55:
 	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream56
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
@@ -1197,172 +1240,271 @@ key51:
 	PREFETCHT1 320(DX)
 	PREFETCHT1 384(DX)
 	PREFETCHT1 448(DX)
-	ADDQ       $+512, DX
-	SUBQ       $+512, left+96(FP)
-	JG         same52
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	PREFETCHT1 512(DX)
+	PREFETCHT1 576(DX)
+	PREFETCHT1 640(DX)
+	PREFETCHT1 704(DX)
+	PREFETCHT1 768(DX)
+	PREFETCHT1 832(DX)
+	PREFETCHT1 896(DX)
+	PREFETCHT1 960(DX)
 
-same52:
+stream56:
+	ADDQ $+1024, DX
+	SUBQ $+1024, left+96(FP)
+	JG   same58
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same58:
 	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (R8), Z10, Z0
-	VFMADD231PS  64(R8), Z10, Z1
-	VFMADD231PS  128(R8), Z10, Z2
-	VFMADD231PS  192(R8), Z10, Z3
-	VFMADD231PS  256(R8), Z10, Z4
-	VFMADD231PS  320(R8), Z10, Z5
-	VFMADD231PS  384(R8), Z10, Z6
-	VFMADD231PS  448(R8), Z10, Z7
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key51
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	VMOVUPS      Z4, 256(R10)
-	VMOVUPS      Z5, 320(R10)
-	VMOVUPS      Z6, 384(R10)
-	VMOVUPS      Z7, 448(R10)
-	ADDQ         $+512, R9
-	ADDQ         $+512, R10
-	SUBQ         $+128, R11
-	JMP          again49
-
-next50:
-	CMPQ    R11, $+64
-	JL      next54
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
-
-key55:
-	PREFETCHT1 (DX)
-	PREFETCHT1 64(DX)
-	PREFETCHT1 128(DX)
-	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+96(FP)
-	JG         same56
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
-
-same56:
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (R8), Z10, Z0
-	VFMADD231PS  64(R8), Z10, Z1
-	VFMADD231PS  128(R8), Z10, Z2
-	VFMADD231PS  192(R8), Z10, Z3
+	VFMADD231PS  (R8), Z10, Z16
+	VFMADD231PS  64(R8), Z10, Z17
+	VFMADD231PS  128(R8), Z10, Z18
+	VFMADD231PS  192(R8), Z10, Z19
+	VFMADD231PS  256(R8), Z10, Z20
+	VFMADD231PS  320(R8), Z10, Z21
+	VFMADD231PS  384(R8), Z10, Z22
+	VFMADD231PS  448(R8), Z10, Z23
+	VFMADD231PS  512(R8), Z10, Z24
+	VFMADD231PS  576(R8), Z10, Z25
+	VFMADD231PS  640(R8), Z10, Z26
+	VFMADD231PS  704(R8), Z10, Z27
+	VFMADD231PS  768(R8), Z10, Z28
+	VFMADD231PS  832(R8), Z10, Z29
+	VFMADD231PS  896(R8), Z10, Z30
+	VFMADD231PS  960(R8), Z10, Z31
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key55
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	VMOVUPS      Z24, 512(R10)
+	VMOVUPS      Z25, 576(R10)
+	VMOVUPS      Z26, 640(R10)
+	VMOVUPS      Z27, 704(R10)
+	VMOVUPS      Z28, 768(R10)
+	VMOVUPS      Z29, 832(R10)
+	VMOVUPS      Z30, 896(R10)
+	VMOVUPS      Z31, 960(R10)
+	ADDQ         $+1024, R9
+	ADDQ         $+1024, R10
+	SUBQ         $+256, R11
+	JMP          again53
+
+next54:
+	CMPQ    R11, $+128
+	JL      next60
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key61:
+	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream62
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	PREFETCHT1 256(DX)
+	PREFETCHT1 320(DX)
+	PREFETCHT1 384(DX)
+	PREFETCHT1 448(DX)
+
+stream62:
+	ADDQ $+512, DX
+	SUBQ $+512, left+96(FP)
+	JG   same64
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same64:
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  (R8), Z10, Z16
+	VFMADD231PS  64(R8), Z10, Z17
+	VFMADD231PS  128(R8), Z10, Z18
+	VFMADD231PS  192(R8), Z10, Z19
+	VFMADD231PS  256(R8), Z10, Z20
+	VFMADD231PS  320(R8), Z10, Z21
+	VFMADD231PS  384(R8), Z10, Z22
+	VFMADD231PS  448(R8), Z10, Z23
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key61
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	ADDQ         $+512, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
+
+next60:
+	CMPQ    R11, $+64
+	JL      next66
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key67:
+	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream68
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+
+stream68:
+	ADDQ $+256, DX
+	SUBQ $+256, left+96(FP)
+	JG   same70
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same70:
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  (R8), Z10, Z16
+	VFMADD231PS  64(R8), Z10, Z17
+	VFMADD231PS  128(R8), Z10, Z18
+	VFMADD231PS  192(R8), Z10, Z19
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key67
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
 	ADDQ         $+256, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next54:
+next66:
 	CMPQ    R11, $+32
-	JL      next58
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
+	JL      next72
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key59:
+key73:
 	PREFETCHT1 (DX)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream74
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+96(FP)
-	JG         same60
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
 
-same60:
+stream74:
+	ADDQ $+128, DX
+	SUBQ $+128, left+96(FP)
+	JG   same76
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same76:
 	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (R8), Z10, Z0
-	VFMADD231PS  64(R8), Z10, Z1
+	VFMADD231PS  (R8), Z10, Z16
+	VFMADD231PS  64(R8), Z10, Z17
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key59
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
+	JNZ          key73
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
 	ADDQ         $+128, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next58:
+next72:
 	CMPQ    R11, $+16
-	JL      next62
-	VMOVUPS (R10), Z0
+	JL      next78
+	VMOVUPS (R10), Z16
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key63:
+key79:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+96(FP)
-	JG         same64
-	ADDQ       wrap+88(FP), DX
-	MOVQ       row+80(FP), BX
-	MOVQ       BX, left+96(FP)
+	CMPQ       apart+104(FP), $0x00
+	JE         stream80
 
-same64:
+stream80:
+	ADDQ $+64, DX
+	SUBQ $+64, left+96(FP)
+	JG   same82
+	ADDQ wrap+88(FP), DX
+	MOVQ row+80(FP), BX
+	MOVQ BX, left+96(FP)
+
+same82:
 	VBROADCASTSS (DI), Z10
-	VFMADD231PS  (R8), Z10, Z0
+	VFMADD231PS  (R8), Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key63
-	VMOVUPS      Z0, (R10)
+	JNZ          key79
+	VMOVUPS      Z16, (R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next62:
+next78:
 	TESTQ   R11, R11
-	JZ      end65
+	JZ      end83
 	XORQ    DX, DX
 	BTSQ    R11, DX
 	DECQ    DX
 	KMOVW   DX, K1
-	VMOVUPS (R10), Z0
+	VMOVUPS (R10), Z16
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key66:
+key84:
 	VBROADCASTSS (DI), Z10
 	VMOVUPS.Z    (R8), K1, Z8
-	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z8, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key66
-	VMOVUPS      Z0, (R10)
+	JNZ          key84
+	VMOVUPS      Z16, (R10)
 
-end65:
+end83:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block45
+	JG   block48
 	VZEROUPPER
 	RET
 
@@ -1377,7 +1519,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block67:
+block85:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1389,14 +1531,14 @@ block67:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some68:
+some86:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some68
+	JNZ    some86
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1406,18 +1548,19 @@ some68:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within70
-	ADDQ   jump+72(FP), BX
+	JG     within88
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, BX
 
-within70:
+within88:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again71:
+again89:
 	CMPQ    R13, $+32
-	JL      next72
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1432,17 +1575,17 @@ again71:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key73:
+key91:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same74
+	JG         same92
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same74:
+same92:
 	PREFETCHT1   (R10)(CX*8)
 	PREFETCHT1   64(R10)(CX*8)
 	VMOVUPS      (R10), Z12
@@ -1462,7 +1605,7 @@ same74:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key73
+	JNZ          key91
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1474,11 +1617,11 @@ same74:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again71
+	JMP          again89
 
-next72:
+next90:
 	CMPQ    R13, $+16
-	JL      next76
+	JL      next94
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1489,16 +1632,16 @@ next72:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key77:
+key95:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same78
+	JG         same96
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same78:
+same96:
 	PREFETCHT1       (R10)(CX*8)
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1508,7 +1651,7 @@ same78:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R14
-	JNZ              key77
+	JNZ              key95
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1517,9 +1660,9 @@ same78:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next76:
+next94:
 	TESTQ   R13, R13
-	JZ      end79
+	JZ      end97
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1534,7 +1677,7 @@ next76:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key80:
+key98:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1543,19 +1686,19 @@ key80:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             BX
-	JNZ              key80
+	JNZ              key98
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
 	VMOVUPS          Z19, (R8)
 
-end79:
+end97:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block67
+	JG   block85
 	VZEROUPPER
 	RET
 
@@ -1570,7 +1713,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block81:
+block99:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1586,7 +1729,7 @@ block81:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some82:
+some100:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1597,7 +1740,7 @@ some82:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some82
+	JNZ    some100
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1611,18 +1754,19 @@ some82:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within84
-	ADDQ   jump+72(FP), BX
+	JG     within102
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, BX
 
-within84:
+within102:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again85:
+again103:
 	CMPQ    R13, $+32
-	JL      next86
+	JL      next104
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1647,17 +1791,17 @@ again85:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key87:
+key105:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same88
+	JG         same106
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same88:
+same106:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1687,7 +1831,7 @@ same88:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key87
+	JNZ          key105
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1707,11 +1851,11 @@ same88:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again85
+	JMP          again103
 
-next86:
+next104:
 	CMPQ    R13, $+16
-	JL      next90
+	JL      next108
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1728,16 +1872,16 @@ next86:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key109:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same92
+	JG         same110
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same92:
+same110:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1750,7 +1894,7 @@ same92:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R15
-	JNZ              key91
+	JNZ              key109
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1763,9 +1907,9 @@ same92:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next90:
+next108:
 	TESTQ   R13, R13
-	JZ      end93
+	JZ      end111
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1786,7 +1930,7 @@ next90:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key94:
+key112:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1799,7 +1943,7 @@ key94:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             SI
-	JNZ              key94
+	JNZ              key112
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1809,13 +1953,13 @@ key94:
 	VMOVUPS          Z22, (BX)
 	VMOVUPS          Z23, (R8)(DX*4)
 
-end93:
+end111:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block81
+	JG   block99
 	VZEROUPPER
 	RET
 
@@ -1828,13 +1972,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop95:
+loop113:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop95
+	JG          loop113
 	VZEROUPPER
 	RET

@@ -21,7 +21,8 @@ block1:
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
 	JG     within4
-	ADDQ   jump+80(FP), R11
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
 within4:
 	MOVQ row+96(FP), SI
@@ -109,12 +110,12 @@ step2:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
@@ -197,12 +198,12 @@ same5:
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
@@ -303,7 +304,8 @@ packed10:
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
 	JG   within12
-	ADDQ jump+88(FP), DX
+	MOVQ jump+88(FP), BX
+	ADDQ BX, DX
 
 within12:
 	MOVQ row+96(FP), BX
@@ -314,16 +316,24 @@ begin11:
 	MOVQ dim+40(FP), R11
 
 again13:
-	CMPQ    R11, $+128
+	CMPQ    R11, $+256
 	JL      next14
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	VMOVUPS 256(R10), Z4
-	VMOVUPS 320(R10), Z5
-	VMOVUPS 384(R10), Z6
-	VMOVUPS 448(R10), Z7
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	VMOVUPS 512(R10), Z24
+	VMOVUPS 576(R10), Z25
+	VMOVUPS 640(R10), Z26
+	VMOVUPS 704(R10), Z27
+	VMOVUPS 768(R10), Z28
+	VMOVUPS 832(R10), Z29
+	VMOVUPS 896(R10), Z30
+	VMOVUPS 960(R10), Z31
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
@@ -333,8 +343,12 @@ key15:
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+112(FP)
+	PREFETCHT1 256(DX)
+	PREFETCHT1 320(DX)
+	PREFETCHT1 384(DX)
+	PREFETCHT1 448(DX)
+	ADDQ       $+512, DX
+	SUBQ       $+512, left+112(FP)
 	JG         same16
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -343,45 +357,73 @@ key15:
 same16:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VCVTPH2PS    32(R8), Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
 	VCVTPH2PS    64(R8), Z14
-	VFMADD231PS  Z14, Z10, Z2
+	VFMADD231PS  Z14, Z10, Z18
 	VCVTPH2PS    96(R8), Z15
-	VFMADD231PS  Z15, Z10, Z3
+	VFMADD231PS  Z15, Z10, Z19
 	VCVTPH2PS    128(R8), Z12
-	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z10, Z20
 	VCVTPH2PS    160(R8), Z13
-	VFMADD231PS  Z13, Z10, Z5
+	VFMADD231PS  Z13, Z10, Z21
 	VCVTPH2PS    192(R8), Z14
-	VFMADD231PS  Z14, Z10, Z6
+	VFMADD231PS  Z14, Z10, Z22
 	VCVTPH2PS    224(R8), Z15
-	VFMADD231PS  Z15, Z10, Z7
+	VFMADD231PS  Z15, Z10, Z23
+	VCVTPH2PS    256(R8), Z12
+	VFMADD231PS  Z12, Z10, Z24
+	VCVTPH2PS    288(R8), Z13
+	VFMADD231PS  Z13, Z10, Z25
+	VCVTPH2PS    320(R8), Z14
+	VFMADD231PS  Z14, Z10, Z26
+	VCVTPH2PS    352(R8), Z15
+	VFMADD231PS  Z15, Z10, Z27
+	VCVTPH2PS    384(R8), Z12
+	VFMADD231PS  Z12, Z10, Z28
+	VCVTPH2PS    416(R8), Z13
+	VFMADD231PS  Z13, Z10, Z29
+	VCVTPH2PS    448(R8), Z14
+	VFMADD231PS  Z14, Z10, Z30
+	VCVTPH2PS    480(R8), Z15
+	VFMADD231PS  Z15, Z10, Z31
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key15
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	VMOVUPS      Z4, 256(R10)
-	VMOVUPS      Z5, 320(R10)
-	VMOVUPS      Z6, 384(R10)
-	VMOVUPS      Z7, 448(R10)
-	ADDQ         $+256, R9
-	ADDQ         $+512, R10
-	SUBQ         $+128, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	VMOVUPS      Z24, 512(R10)
+	VMOVUPS      Z25, 576(R10)
+	VMOVUPS      Z26, 640(R10)
+	VMOVUPS      Z27, 704(R10)
+	VMOVUPS      Z28, 768(R10)
+	VMOVUPS      Z29, 832(R10)
+	VMOVUPS      Z30, 896(R10)
+	VMOVUPS      Z31, 960(R10)
+	ADDQ         $+512, R9
+	ADDQ         $+1024, R10
+	SUBQ         $+256, R11
 	JMP          again13
 
 next14:
-	CMPQ    R11, $+64
+	CMPQ    R11, $+128
 	JL      next18
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
@@ -389,8 +431,10 @@ next14:
 key19:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+112(FP)
 	JG         same20
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -399,38 +443,53 @@ key19:
 same20:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VCVTPH2PS    32(R8), Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
 	VCVTPH2PS    64(R8), Z14
-	VFMADD231PS  Z14, Z10, Z2
+	VFMADD231PS  Z14, Z10, Z18
 	VCVTPH2PS    96(R8), Z15
-	VFMADD231PS  Z15, Z10, Z3
+	VFMADD231PS  Z15, Z10, Z19
+	VCVTPH2PS    128(R8), Z12
+	VFMADD231PS  Z12, Z10, Z20
+	VCVTPH2PS    160(R8), Z13
+	VFMADD231PS  Z13, Z10, Z21
+	VCVTPH2PS    192(R8), Z14
+	VFMADD231PS  Z14, Z10, Z22
+	VCVTPH2PS    224(R8), Z15
+	VFMADD231PS  Z15, Z10, Z23
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key19
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	ADDQ         $+128, R9
-	ADDQ         $+256, R10
-	SUBQ         $+64, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
 
 next18:
-	CMPQ    R11, $+32
+	CMPQ    R11, $+64
 	JL      next22
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
 key23:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+112(FP)
 	JG         same24
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -439,30 +498,38 @@ key23:
 same24:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VCVTPH2PS    32(R8), Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
+	VCVTPH2PS    64(R8), Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VCVTPH2PS    96(R8), Z15
+	VFMADD231PS  Z15, Z10, Z19
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key23
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	ADDQ         $+64, R9
-	ADDQ         $+128, R10
-	SUBQ         $+32, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
 
 next22:
-	CMPQ    R11, $+16
+	CMPQ    R11, $+32
 	JL      next26
-	VMOVUPS (R10), Z0
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
 key27:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+112(FP)
 	JG         same28
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -471,28 +538,60 @@ key27:
 same28:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
+	VCVTPH2PS    32(R8), Z13
+	VFMADD231PS  Z13, Z10, Z17
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key27
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
+
+next26:
+	CMPQ    R11, $+16
+	JL      next30
+	VMOVUPS (R10), Z16
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key31:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+112(FP)
+	JG         same32
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
+
+same32:
+	VBROADCASTSS (DI), Z10
+	VCVTPH2PS    (R8), Z12
+	VFMADD231PS  Z12, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key27
-	VMOVUPS      Z0, (R10)
+	JNZ          key31
+	VMOVUPS      Z16, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next26:
+next30:
 	CMPQ groups+32(FP), $0x00
-	JE   packed29
+	JE   packed33
 	ADDQ $0x08, groups+32(FP)
-	JMP  next30
+	JMP  next34
 
-packed29:
+packed33:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next30:
+next34:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -510,7 +609,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block31:
+block35:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -519,17 +618,18 @@ block31:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within34
-	ADDQ   jump+72(FP), R11
+	JG     within38
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, R11
 
-within34:
+within38:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside33
+	JG   inside37
 	ADDQ turn+80(FP), R12
 
-inside33:
+inside37:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -544,7 +644,7 @@ inside33:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step32:
+step36:
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -639,28 +739,28 @@ step32:
 	ADDQ             CX, SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same35
+	JG               same39
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same35:
+same39:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step32
+	JG      step36
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -671,7 +771,7 @@ same35:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block31
+	JNZ     block35
 	VZEROUPPER
 	RET
 
@@ -686,7 +786,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block36:
+block40:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -698,7 +798,7 @@ block36:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some37
+	JL      some41
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -763,18 +863,18 @@ block36:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added38
+	JMP     added42
 
-some37:
+some41:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some37
+	JNZ    some41
 
-added38:
+added42:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -782,7 +882,7 @@ added38:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed39
+	JZ     packed43
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -792,27 +892,28 @@ added38:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin40
+	JMP    begin44
 
-packed39:
+packed43:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within41
-	ADDQ jump+88(FP), BX
+	JG   within45
+	MOVQ jump+88(FP), SI
+	ADDQ SI, BX
 
-within41:
+within45:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin40:
+begin44:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again42:
+again46:
 	CMPQ    R13, $+64
-	JL      next43
+	JL      next47
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -835,17 +936,17 @@ again42:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key44:
+key48:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same45
+	JG         same49
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same45:
+same49:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VCVTPH2PS    64(R10), Z14
@@ -873,7 +974,7 @@ same45:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key44
+	JNZ          key48
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -893,11 +994,11 @@ same45:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again42
+	JMP          again46
 
-next43:
+next47:
 	CMPQ    R13, $+32
-	JL      next47
+	JL      next51
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -912,16 +1013,16 @@ next43:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key48:
+key52:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same49
+	JG         same53
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same49:
+same53:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -939,7 +1040,7 @@ same49:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key48
+	JNZ          key52
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -952,9 +1053,9 @@ same49:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next47:
+next51:
 	CMPQ    R13, $+16
-	JL      next51
+	JL      next55
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -964,16 +1065,16 @@ next47:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key52:
+key56:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same53
+	JG         same57
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same53:
+same57:
 	VCVTPH2PS        (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -982,7 +1083,7 @@ same53:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key52
+	JNZ              key56
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -991,21 +1092,21 @@ same53:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next51:
+next55:
 	CMPQ groups+32(FP), $0x00
-	JE   packed54
+	JE   packed58
 	ADDQ $0x08, groups+32(FP)
-	JMP  next55
+	JMP  next59
 
-packed54:
+packed58:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next55:
+next59:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block36
+	JG   block40
 	VZEROUPPER
 	RET
 
@@ -1019,7 +1120,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block56:
+block60:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1028,17 +1129,18 @@ block56:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within59
-	ADDQ   jump+80(FP), R11
+	JG     within63
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
-within59:
+within63:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside58
+	JG   inside62
 	ADDQ turn+88(FP), R12
 
-inside58:
+inside62:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1051,7 +1153,7 @@ inside58:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step57:
+step61:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1101,23 +1203,23 @@ step57:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same60
+	JG               same64
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same60:
+same64:
 	ADDQ             16(R10), R12
 	ADDQ             32(R10), R11
 	ADDQ             (R10), DI
@@ -1173,30 +1275,30 @@ same60:
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same61
+	JG               same65
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same61:
+same65:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step57
+	JG      step61
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Z12, (DX)(SI*1)
@@ -1207,7 +1309,7 @@ same61:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block56
+	JNZ     block60
 	VZEROUPPER
 	RET
 
@@ -1225,7 +1327,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block62:
+block66:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1234,7 +1336,7 @@ block62:
 	MOVQ    SI, BX
 	MOVQ    AX, DI
 	CMPQ    SI, $0x10
-	JL      some63
+	JL      some67
 	VADDSS  (DI), X0, X0
 	VADDSS  4(DI), X0, X0
 	VADDSS  8(DI), X0, X0
@@ -1251,20 +1353,20 @@ block62:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added64
+	JMP     added68
 
-some63:
+some67:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    some63
+	JNZ    some67
 
-added64:
+added68:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed65
+	JZ     packed69
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1274,101 +1376,44 @@ added64:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin66
+	JMP    begin70
 
-packed65:
+packed69:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within67
-	ADDQ jump+88(FP), DX
+	JG   within71
+	MOVQ jump+88(FP), BX
+	ADDQ BX, DX
 
-within67:
+within71:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin66:
+begin70:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again68:
-	CMPQ    R11, $+128
-	JL      next69
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	VMOVUPS 256(R10), Z4
-	VMOVUPS 320(R10), Z5
-	VMOVUPS 384(R10), Z6
-	VMOVUPS 448(R10), Z7
-	MOVQ    SI, R12
-	MOVQ    AX, DI
-	MOVQ    R9, R8
-
-key70:
-	PREFETCHT1 (DX)
-	PREFETCHT1 64(DX)
-	PREFETCHT1 128(DX)
-	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+112(FP)
-	JG         same71
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
-
-same71:
-	VBROADCASTSS (DI), Z10
-	VPMOVZXWD    (R8), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVZXWD    32(R8), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VPMOVZXWD    64(R8), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VPMOVZXWD    96(R8), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
-	VPMOVZXWD    128(R8), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VPMOVZXWD    160(R8), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z5
-	VPMOVZXWD    192(R8), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z6
-	VPMOVZXWD    224(R8), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key70
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	VMOVUPS      Z4, 256(R10)
-	VMOVUPS      Z5, 320(R10)
-	VMOVUPS      Z6, 384(R10)
-	VMOVUPS      Z7, 448(R10)
-	ADDQ         $+256, R9
-	ADDQ         $+512, R10
-	SUBQ         $+128, R11
-	JMP          again68
-
-next69:
-	CMPQ    R11, $+64
+again72:
+	CMPQ    R11, $+256
 	JL      next73
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	VMOVUPS 512(R10), Z24
+	VMOVUPS 576(R10), Z25
+	VMOVUPS 640(R10), Z26
+	VMOVUPS 704(R10), Z27
+	VMOVUPS 768(R10), Z28
+	VMOVUPS 832(R10), Z29
+	VMOVUPS 896(R10), Z30
+	VMOVUPS 960(R10), Z31
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
@@ -1376,8 +1421,14 @@ next69:
 key74:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	PREFETCHT1 256(DX)
+	PREFETCHT1 320(DX)
+	PREFETCHT1 384(DX)
+	PREFETCHT1 448(DX)
+	ADDQ       $+512, DX
+	SUBQ       $+512, left+112(FP)
 	JG         same75
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -1387,41 +1438,99 @@ same75:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VPMOVZXWD    32(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
 	VPMOVZXWD    64(R8), Z14
 	VPSLLD       $0x10, Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
+	VFMADD231PS  Z14, Z10, Z18
 	VPMOVZXWD    96(R8), Z15
 	VPSLLD       $0x10, Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
+	VFMADD231PS  Z15, Z10, Z19
+	VPMOVZXWD    128(R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z20
+	VPMOVZXWD    160(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z21
+	VPMOVZXWD    192(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z22
+	VPMOVZXWD    224(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z23
+	VPMOVZXWD    256(R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z24
+	VPMOVZXWD    288(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z25
+	VPMOVZXWD    320(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z26
+	VPMOVZXWD    352(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z27
+	VPMOVZXWD    384(R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z28
+	VPMOVZXWD    416(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z29
+	VPMOVZXWD    448(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z30
+	VPMOVZXWD    480(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z31
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key74
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	ADDQ         $+128, R9
-	ADDQ         $+256, R10
-	SUBQ         $+64, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	VMOVUPS      Z24, 512(R10)
+	VMOVUPS      Z25, 576(R10)
+	VMOVUPS      Z26, 640(R10)
+	VMOVUPS      Z27, 704(R10)
+	VMOVUPS      Z28, 768(R10)
+	VMOVUPS      Z29, 832(R10)
+	VMOVUPS      Z30, 896(R10)
+	VMOVUPS      Z31, 960(R10)
+	ADDQ         $+512, R9
+	ADDQ         $+1024, R10
+	SUBQ         $+256, R11
+	JMP          again72
 
 next73:
-	CMPQ    R11, $+32
+	CMPQ    R11, $+128
 	JL      next77
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
 key78:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+112(FP)
 	JG         same79
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -1431,31 +1540,60 @@ same79:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VPMOVZXWD    32(R8), Z13
 	VPSLLD       $0x10, Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
+	VPMOVZXWD    64(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VPMOVZXWD    96(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z19
+	VPMOVZXWD    128(R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z20
+	VPMOVZXWD    160(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z21
+	VPMOVZXWD    192(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z22
+	VPMOVZXWD    224(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z23
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key78
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	ADDQ         $+64, R9
-	ADDQ         $+128, R10
-	SUBQ         $+32, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
 
 next77:
-	CMPQ    R11, $+16
+	CMPQ    R11, $+64
 	JL      next81
-	VMOVUPS (R10), Z0
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
 key82:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+112(FP)
 	JG         same83
 	ADDQ       wrap+104(FP), DX
 	MOVQ       row+96(FP), BX
@@ -1465,31 +1603,109 @@ same83:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
+	VPMOVZXWD    32(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z17
+	VPMOVZXWD    64(R8), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VPMOVZXWD    96(R8), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VFMADD231PS  Z15, Z10, Z19
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key82
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
+
+next81:
+	CMPQ    R11, $+32
+	JL      next85
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	MOVQ    SI, R12
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key86:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+112(FP)
+	JG         same87
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
+
+same87:
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z16
+	VPMOVZXWD    32(R8), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VFMADD231PS  Z13, Z10, Z17
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key86
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
+
+next85:
+	CMPQ    R11, $+16
+	JL      next89
+	VMOVUPS (R10), Z16
+	MOVQ    AX, DI
+	MOVQ    R9, R8
+
+key90:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+112(FP)
+	JG         same91
+	ADDQ       wrap+104(FP), DX
+	MOVQ       row+96(FP), BX
+	MOVQ       BX, left+112(FP)
+
+same91:
+	VBROADCASTSS (DI), Z10
+	VPMOVZXWD    (R8), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VFMADD231PS  Z12, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key82
-	VMOVUPS      Z0, (R10)
+	JNZ          key90
+	VMOVUPS      Z16, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next81:
+next89:
 	CMPQ groups+32(FP), $0x00
-	JE   packed84
+	JE   packed92
 	ADDQ $0x08, groups+32(FP)
-	JMP  next85
+	JMP  next93
 
-packed84:
+packed92:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next85:
+next93:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block62
+	JG   block66
 	VZEROUPPER
 	RET
 
@@ -1505,7 +1721,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block86:
+block94:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -1514,17 +1730,18 @@ block86:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within89
-	ADDQ   jump+72(FP), R11
+	JG     within97
+	MOVQ   jump+72(FP), SI
+	ADDQ   SI, R11
 
-within89:
+within97:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside88
+	JG   inside96
 	ADDQ turn+80(FP), R12
 
-inside88:
+inside96:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1539,7 +1756,7 @@ inside88:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step87:
+step95:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1618,28 +1835,28 @@ step87:
 	ADDQ             CX, SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same90
+	JG               same98
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same90:
+same98:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step87
+	JG      step95
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -1650,7 +1867,7 @@ same90:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block86
+	JNZ     block94
 	VZEROUPPER
 	RET
 
@@ -1665,7 +1882,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block91:
+block99:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1677,7 +1894,7 @@ block91:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some92
+	JL      some100
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -1742,18 +1959,18 @@ block91:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added93
+	JMP     added101
 
-some92:
+some100:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some92
+	JNZ    some100
 
-added93:
+added101:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1761,7 +1978,7 @@ added93:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed94
+	JZ     packed102
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1771,27 +1988,28 @@ added93:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin95
+	JMP    begin103
 
-packed94:
+packed102:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within96
-	ADDQ jump+88(FP), BX
+	JG   within104
+	MOVQ jump+88(FP), SI
+	ADDQ SI, BX
 
-within96:
+within104:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin95:
+begin103:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again97:
+again105:
 	CMPQ    R13, $+64
-	JL      next98
+	JL      next106
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1814,17 +2032,17 @@ again97:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key99:
+key107:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same100
+	JG         same108
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same100:
+same108:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1856,7 +2074,7 @@ same100:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key99
+	JNZ          key107
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -1876,11 +2094,11 @@ same100:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again97
+	JMP          again105
 
-next98:
+next106:
 	CMPQ    R13, $+32
-	JL      next102
+	JL      next110
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1895,16 +2113,16 @@ next98:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key103:
+key111:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same104
+	JG         same112
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same104:
+same112:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -1924,7 +2142,7 @@ same104:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key103
+	JNZ          key111
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1937,9 +2155,9 @@ same104:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next102:
+next110:
 	CMPQ    R13, $+16
-	JL      next106
+	JL      next114
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1949,16 +2167,16 @@ next102:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key107:
+key115:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same108
+	JG         same116
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same108:
+same116:
 	VPMOVZXWD        (R10), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1968,7 +2186,7 @@ same108:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key107
+	JNZ              key115
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1977,21 +2195,21 @@ same108:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next106:
+next114:
 	CMPQ groups+32(FP), $0x00
-	JE   packed109
+	JE   packed117
 	ADDQ $0x08, groups+32(FP)
-	JMP  next110
+	JMP  next118
 
-packed109:
+packed117:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next110:
+next118:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block91
+	JG   block99
 	VZEROUPPER
 	RET
 
@@ -2007,7 +2225,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block111:
+block119:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -2016,17 +2234,18 @@ block111:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within114
-	ADDQ   jump+88(FP), R11
+	JG     within122
+	MOVQ   jump+88(FP), SI
+	ADDQ   SI, R11
 
-within114:
+within122:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside113
+	JG   inside121
 	ADDQ turn+96(FP), R12
 
-inside113:
+inside121:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -2045,7 +2264,7 @@ inside113:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step112:
+step120:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -2151,23 +2370,23 @@ step112:
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
 	LEAQ             (SI)(CX*2), SI
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+120(FP)
-	JG               same115
+	JG               same123
 	ADDQ             wrap+112(FP), R11
 	ADDQ             wrap+112(FP), R12
 	MOVQ             row+104(FP), SI
 	MOVQ             SI, left+120(FP)
 
-same115:
+same123:
 	ADDQ             16(R10), R12
 	ADDQ             32(R10), R11
 	ADDQ             (R10), DI
@@ -2279,30 +2498,30 @@ same115:
 	LEAQ             (SI)(CX*2), SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+120(FP)
-	JG               same116
+	JG               same124
 	ADDQ             wrap+112(FP), R11
 	ADDQ             wrap+112(FP), R12
 	MOVQ             row+104(FP), SI
 	MOVQ             SI, left+120(FP)
 
-same116:
+same124:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step112
+	JG      step120
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Z12, Z12
@@ -2319,7 +2538,7 @@ same116:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block111
+	JNZ     block119
 	VZEROUPPER
 	RET
 
@@ -2405,7 +2624,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block117:
+block125:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2416,17 +2635,17 @@ block117:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed118
+	JZ         packed126
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed118:
+packed126:
 	MOVQ    scaled+32(FP), R10
 	CMPQ    SI, $0x10
-	JL      some119
+	JL      some127
 	VMOVUPS (R8), Z9
 	VMULPS  (DI), Z9, Z8
 	VMOVUPS Z8, (R10)
@@ -2446,9 +2665,9 @@ packed118:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added120
+	JMP     added128
 
-some119:
+some127:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VADDSS (DI), X0, X0
@@ -2457,14 +2676,14 @@ some119:
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    some119
+	JNZ    some127
 
-added120:
+added128:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed121
+	JZ     packed129
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2474,151 +2693,55 @@ added120:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin122
+	JMP    begin130
 
-packed121:
+packed129:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within123
-	ADDQ jump+104(FP), DX
+	JG   within131
+	MOVQ jump+104(FP), BX
+	ADDQ BX, DX
 
-within123:
+within131:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin122:
+begin130:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again124:
-	CMPQ    R11, $+128
-	JL      next125
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	VMOVUPS 256(R10), Z4
-	VMOVUPS 320(R10), Z5
-	VMOVUPS 384(R10), Z6
-	VMOVUPS 448(R10), Z7
-	MOVQ    SI, R12
-	MOVQ    scaled+32(FP), DI
-	MOVQ    R9, R8
-
-key126:
-	PREFETCHT1 (DX)
-	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+128(FP)
-	JG         same127
-	ADDQ       wrap+120(FP), DX
-	MOVQ       row+112(FP), BX
-	MOVQ       BX, left+128(FP)
-
-same127:
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
-	VCVTDQ2PS    Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R8), Z13
-	VCVTDQ2PS    Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R8), Z14
-	VCVTDQ2PS    Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R8), Z15
-	VCVTDQ2PS    Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
-	VPMOVSXBD    64(R8), Z12
-	VCVTDQ2PS    Z12, Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VPMOVSXBD    80(R8), Z13
-	VCVTDQ2PS    Z13, Z13
-	VFMADD231PS  Z13, Z10, Z5
-	VPMOVSXBD    96(R8), Z14
-	VCVTDQ2PS    Z14, Z14
-	VFMADD231PS  Z14, Z10, Z6
-	VPMOVSXBD    112(R8), Z15
-	VCVTDQ2PS    Z15, Z15
-	VFMADD231PS  Z15, Z10, Z7
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key126
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	VMOVUPS      Z4, 256(R10)
-	VMOVUPS      Z5, 320(R10)
-	VMOVUPS      Z6, 384(R10)
-	VMOVUPS      Z7, 448(R10)
-	ADDQ         $+128, R9
-	ADDQ         $+512, R10
-	SUBQ         $+128, R11
-	JMP          again124
-
-next125:
-	CMPQ    R11, $+64
-	JL      next129
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
-	VMOVUPS 128(R10), Z2
-	VMOVUPS 192(R10), Z3
-	MOVQ    SI, R12
-	MOVQ    scaled+32(FP), DI
-	MOVQ    R9, R8
-
-key130:
-	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+128(FP)
-	JG         same131
-	ADDQ       wrap+120(FP), DX
-	MOVQ       row+112(FP), BX
-	MOVQ       BX, left+128(FP)
-
-same131:
-	VBROADCASTSS (DI), Z10
-	VPMOVSXBD    (R8), Z12
-	VCVTDQ2PS    Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VPMOVSXBD    16(R8), Z13
-	VCVTDQ2PS    Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
-	VPMOVSXBD    32(R8), Z14
-	VCVTDQ2PS    Z14, Z14
-	VFMADD231PS  Z14, Z10, Z2
-	VPMOVSXBD    48(R8), Z15
-	VCVTDQ2PS    Z15, Z15
-	VFMADD231PS  Z15, Z10, Z3
-	ADDQ         $+4, DI
-	ADDQ         CX, R8
-	DECQ         R12
-	JNZ          key130
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	VMOVUPS      Z2, 128(R10)
-	VMOVUPS      Z3, 192(R10)
-	ADDQ         $+64, R9
-	ADDQ         $+256, R10
-	SUBQ         $+64, R11
-
-next129:
-	CMPQ    R11, $+32
+again132:
+	CMPQ    R11, $+256
 	JL      next133
-	VMOVUPS (R10), Z0
-	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	VMOVUPS 512(R10), Z24
+	VMOVUPS 576(R10), Z25
+	VMOVUPS 640(R10), Z26
+	VMOVUPS 704(R10), Z27
+	VMOVUPS 768(R10), Z28
+	VMOVUPS 832(R10), Z29
+	VMOVUPS 896(R10), Z30
+	VMOVUPS 960(R10), Z31
 	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
 key134:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+128(FP)
+	PREFETCHT1 64(DX)
+	PREFETCHT1 128(DX)
+	PREFETCHT1 192(DX)
+	ADDQ       $+256, DX
+	SUBQ       $+256, left+128(FP)
 	JG         same135
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
@@ -2628,31 +2751,97 @@ same135:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
 	VPMOVSXBD    16(R8), Z13
 	VCVTDQ2PS    Z13, Z13
-	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z10, Z17
+	VPMOVSXBD    32(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VPMOVSXBD    48(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z19
+	VPMOVSXBD    64(R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z20
+	VPMOVSXBD    80(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z21
+	VPMOVSXBD    96(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z22
+	VPMOVSXBD    112(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z23
+	VPMOVSXBD    128(R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z24
+	VPMOVSXBD    144(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z25
+	VPMOVSXBD    160(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z26
+	VPMOVSXBD    176(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z27
+	VPMOVSXBD    192(R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z28
+	VPMOVSXBD    208(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z29
+	VPMOVSXBD    224(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z30
+	VPMOVSXBD    240(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z31
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
 	JNZ          key134
-	VMOVUPS      Z0, (R10)
-	VMOVUPS      Z1, 64(R10)
-	ADDQ         $+32, R9
-	ADDQ         $+128, R10
-	SUBQ         $+32, R11
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	VMOVUPS      Z24, 512(R10)
+	VMOVUPS      Z25, 576(R10)
+	VMOVUPS      Z26, 640(R10)
+	VMOVUPS      Z27, 704(R10)
+	VMOVUPS      Z28, 768(R10)
+	VMOVUPS      Z29, 832(R10)
+	VMOVUPS      Z30, 896(R10)
+	VMOVUPS      Z31, 960(R10)
+	ADDQ         $+256, R9
+	ADDQ         $+1024, R10
+	SUBQ         $+256, R11
+	JMP          again132
 
 next133:
-	CMPQ    R11, $+16
+	CMPQ    R11, $+128
 	JL      next137
-	VMOVUPS (R10), Z0
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VMOVUPS 256(R10), Z20
+	VMOVUPS 320(R10), Z21
+	VMOVUPS 384(R10), Z22
+	VMOVUPS 448(R10), Z23
+	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
 key138:
 	PREFETCHT1 (DX)
-	ADDQ       $+16, DX
-	SUBQ       $+16, left+128(FP)
+	PREFETCHT1 64(DX)
+	ADDQ       $+128, DX
+	SUBQ       $+128, left+128(FP)
 	JG         same139
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
@@ -2662,32 +2851,172 @@ same139:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
-	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z10, Z16
+	VPMOVSXBD    16(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z17
+	VPMOVSXBD    32(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VPMOVSXBD    48(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z19
+	VPMOVSXBD    64(R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z20
+	VPMOVSXBD    80(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z21
+	VPMOVSXBD    96(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z22
+	VPMOVSXBD    112(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z23
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key138
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	VMOVUPS      Z20, 256(R10)
+	VMOVUPS      Z21, 320(R10)
+	VMOVUPS      Z22, 384(R10)
+	VMOVUPS      Z23, 448(R10)
+	ADDQ         $+128, R9
+	ADDQ         $+512, R10
+	SUBQ         $+128, R11
+
+next137:
+	CMPQ    R11, $+64
+	JL      next141
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
+
+key142:
+	PREFETCHT1 (DX)
+	ADDQ       $+64, DX
+	SUBQ       $+64, left+128(FP)
+	JG         same143
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
+
+same143:
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z16
+	VPMOVSXBD    16(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z17
+	VPMOVSXBD    32(R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z14, Z10, Z18
+	VPMOVSXBD    48(R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z15, Z10, Z19
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key142
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	VMOVUPS      Z18, 128(R10)
+	VMOVUPS      Z19, 192(R10)
+	ADDQ         $+64, R9
+	ADDQ         $+256, R10
+	SUBQ         $+64, R11
+
+next141:
+	CMPQ    R11, $+32
+	JL      next145
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	MOVQ    SI, R12
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
+
+key146:
+	PREFETCHT1 (DX)
+	ADDQ       $+32, DX
+	SUBQ       $+32, left+128(FP)
+	JG         same147
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
+
+same147:
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z16
+	VPMOVSXBD    16(R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD231PS  Z13, Z10, Z17
+	ADDQ         $+4, DI
+	ADDQ         CX, R8
+	DECQ         R12
+	JNZ          key146
+	VMOVUPS      Z16, (R10)
+	VMOVUPS      Z17, 64(R10)
+	ADDQ         $+32, R9
+	ADDQ         $+128, R10
+	SUBQ         $+32, R11
+
+next145:
+	CMPQ    R11, $+16
+	JL      next149
+	VMOVUPS (R10), Z16
+	MOVQ    scaled+32(FP), DI
+	MOVQ    R9, R8
+
+key150:
+	PREFETCHT1 (DX)
+	ADDQ       $+16, DX
+	SUBQ       $+16, left+128(FP)
+	JG         same151
+	ADDQ       wrap+120(FP), DX
+	MOVQ       row+112(FP), BX
+	MOVQ       BX, left+128(FP)
+
+same151:
+	VBROADCASTSS (DI), Z10
+	VPMOVSXBD    (R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z12, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key138
-	VMOVUPS      Z0, (R10)
+	JNZ          key150
+	VMOVUPS      Z16, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next137:
+next149:
 	CMPQ groups+48(FP), $0x00
-	JE   packed140
+	JE   packed152
 	ADDQ $0x08, groups+48(FP)
-	JMP  next141
+	JMP  next153
 
-packed140:
+packed152:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next141:
+next153:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block117
+	JG   block125
 	VZEROUPPER
 	RET
 
@@ -2705,7 +3034,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block142:
+block154:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -2714,17 +3043,18 @@ block142:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within145
-	ADDQ   jump+80(FP), R11
+	JG     within157
+	MOVQ   jump+80(FP), SI
+	ADDQ   SI, R11
 
-within145:
+within157:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside144
+	JG   inside156
 	ADDQ turn+88(FP), R12
 
-inside144:
+inside156:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2739,7 +3069,7 @@ inside144:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step143:
+step155:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -2902,28 +3232,28 @@ step143:
 	ADDQ             CX, SI
 	MOVQ             SI, DX
 	PREFETCHT1       (R11)
-	PREFETCHT0       (R12)
 	PREFETCHT1       64(R11)
-	PREFETCHT0       64(R12)
 	PREFETCHT1       128(R11)
-	PREFETCHT0       128(R12)
 	PREFETCHT1       192(R11)
+	PREFETCHT0       (R12)
+	PREFETCHT0       64(R12)
+	PREFETCHT0       128(R12)
 	PREFETCHT0       192(R12)
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same146
+	JG               same158
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same146:
+same158:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step143
+	JG      step155
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Z12, Z12
 	VMULPS  (DX), Z13, Z13
@@ -2940,7 +3270,7 @@ same146:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block142
+	JNZ     block154
 	VZEROUPPER
 	RET
 
@@ -2954,7 +3284,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block147:
+block159:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -2968,17 +3298,17 @@ block147:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed148
+	JZ         packed160
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed148:
+packed160:
 	MOVQ    scaled+32(FP), R12
 	CMPQ    DI, $0x10
-	JL      some149
+	JL      some161
 	VMOVUPS (R10), Z9
 	VMULPS  (R9), Z9, Z8
 	VMOVUPS Z8, (R12)
@@ -3052,9 +3382,9 @@ packed148:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added150
+	JMP     added162
 
-some149:
+some161:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VADDSS (R9), X0, X0
@@ -3072,9 +3402,9 @@ some149:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    some149
+	JNZ    some161
 
-added150:
+added162:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -3082,7 +3412,7 @@ added150:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed151
+	JZ     packed163
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -3092,27 +3422,28 @@ added150:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin152
+	JMP    begin164
 
-packed151:
+packed163:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within153
-	ADDQ jump+104(FP), BX
+	JG   within165
+	MOVQ jump+104(FP), SI
+	ADDQ SI, BX
 
-within153:
+within165:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin152:
+begin164:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again154:
+again166:
 	CMPQ    R13, $+64
-	JL      next155
+	JL      next167
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3135,16 +3466,16 @@ again154:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key156:
+key168:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+128(FP)
-	JG         same157
+	JG         same169
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same157:
+same169:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -3176,7 +3507,7 @@ same157:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key156
+	JNZ          key168
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -3196,11 +3527,11 @@ same157:
 	ADDQ         $+64, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again154
+	JMP          again166
 
-next155:
+next167:
 	CMPQ    R13, $+32
-	JL      next159
+	JL      next171
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3215,16 +3546,16 @@ next155:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key160:
+key172:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+128(FP)
-	JG         same161
+	JG         same173
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same161:
+same173:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -3244,7 +3575,7 @@ same161:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key160
+	JNZ          key172
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -3257,9 +3588,9 @@ same161:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next159:
+next171:
 	CMPQ    R13, $+16
-	JL      next163
+	JL      next175
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3269,16 +3600,16 @@ next159:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key164:
+key176:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same165
+	JG         same177
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same165:
+same177:
 	VPMOVSXBD        (R10), Z12
 	VCVTDQ2PS        Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -3288,7 +3619,7 @@ same165:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key164
+	JNZ              key176
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -3297,21 +3628,21 @@ same165:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next163:
+next175:
 	CMPQ groups+48(FP), $0x00
-	JE   packed166
+	JE   packed178
 	ADDQ $0x08, groups+48(FP)
-	JMP  next167
+	JMP  next179
 
-packed166:
+packed178:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next167:
+next179:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block147
+	JG   block159
 	VZEROUPPER
 	RET
