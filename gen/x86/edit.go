@@ -12,6 +12,10 @@ import (
 
 // Edits: one pass in place over the scores of a tile, [key][panel], or of a row, for each kind. What they cost is
 // little beside the product that made the scores, but for the polynomials and the quotient of the cap.
+//
+// On Zen 4 a store of 512 bits takes two cycles, which all but the cap come near: 1.4% of attention with 64 elements. The cap takes
+// 14 slots of FMA a vector, of which the quotient is two, and comes within one of them. To edit the scores of 72 to 120 keys at a
+// time, while they are in L1, loses more in the calls of the product than it saves.
 func genEdit(g *gen) {
 	g.begin("capTile", "func(s *float32, st *tile.Panel, n int, cap, inverse float32)",
 		"capTile caps the scores of n keys for a panel, as [tile.CapTile].")
