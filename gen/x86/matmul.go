@@ -34,6 +34,9 @@ func genMatMul(g *gen) {
 	} {
 		g.matMulTile(t)
 		g.matMulRow(t)
+		if !g.avx512() && t.scale == "" { // int8 waits for its conversions, twice a panel as with two tiles
+			g.matMulWide(t)
+		}
 	}
 }
 
@@ -143,6 +146,97 @@ func (g *gen) matMulRow(t stored) {
 	g.Label(store)
 	for i := range 4 {
 		g.VMOVUPS(g.V(i), mem(c, g.w()*i))
+	}
+	g.end()
+}
+
+// matMulWide is three rows by two panels, which leaves tiles of 4 to 6 rows where their number is 1 to 3 more than a multiple of 6: three rows
+// by one panel have 6 chains of FMAs, and 4 cycles of latency want 8. The panels are in L2, as other tiles have just read them.
+//
+//	V0-V11 sums, V12 b, V13-V15 broadcasts of a
+func (g *gen) matMulWide(t stored) {
+	const rows = 3
+	g.begin("matMulWide"+t.name, "func(c *float32, ldc int, a *float32, lda int, b "+t.element+", k int, start *float32, lds, add int)",
+		"matMulWide"+t.name+" computes the columns of two panels for three rows of a product, as [tile.MatMulTile"+t.name+"].")
+	c, ldc, a, lda, b, k := g.ptr("c"), g.elems("ldc"), g.ptr("a"), g.elems("lda"), g.ptr("b"), g.ptr("k")
+	s, lds := g.ptr("start"), g.elems("lds")
+	row, vector := 2*g.lanes*t.size, g.lanes*t.size // bytes of b
+	second := g.GP64()                              // panel
+	g.MOVQ(k, second)
+	g.IMUL3Q(I32(row), second, second)
+	g.ADDQ(b, second)
+	sum := func(r, i int) reg.VecPhysical { return g.V(4*r + i) }
+	step := func(i int) {
+		for r := range rows {
+			from := mem(a, 4*i)
+			if r > 0 {
+				from = at(a, lda, uint8(r), 4*i)
+			}
+			g.VBROADCASTSS(from, g.V(13+r))
+		}
+		for p, panel := range []reg.GPVirtual{b, second} {
+			for h := range 2 {
+				if from := mem(panel, row*i+vector*h); t.load == nil {
+					g.VMOVUPS(from, g.V(12))
+				} else {
+					t.load(from, g.V(12))
+				}
+				for r := range rows {
+					g.VFMADD231PS(g.V(12), g.V(13+r), sum(r, 2*p+h))
+				}
+			}
+		}
+	}
+	next := func(steps int) {
+		g.ADDQ(I8(4*steps), a)
+		g.ADDQ(I32(row*steps), b)
+		g.ADDQ(I32(row*steps), second)
+	}
+	zero, set, single, four, loop, done := g.label("zero"), g.label("set"), g.label("single"), g.label("four"), g.label("loop"), g.label("done")
+	g.TESTQ(s, s)
+	g.JZ(LabelRef(zero))
+	for r := range rows {
+		for i := range 4 {
+			g.VMOVUPS(mem(s, g.w()*i), sum(r, i))
+		}
+		g.ADDQ(lds, s)
+	}
+	g.JMP(LabelRef(set))
+	g.Label(zero)
+	g.clear(4 * rows)
+	g.Label(set)
+	singles := g.GP64()
+	g.MOVQ(k, singles)
+	g.ANDQ(U8(3), singles)
+	g.JZ(LabelRef(four))
+	g.Label(single)
+	step(0)
+	next(1)
+	g.DECQ(singles)
+	g.JNZ(LabelRef(single))
+	g.Label(four)
+	g.SHRQ(U8(2), k)
+	g.JZ(LabelRef(done))
+	g.loop(loop)
+	for i := range 4 {
+		step(i)
+	}
+	next(4)
+	g.DECQ(k)
+	g.JNZ(LabelRef(loop))
+	g.Label(done)
+	for r := range rows {
+		store := g.label("store")
+		g.CMPQ(g.param("add"), U8(0))
+		g.JE(LabelRef(store))
+		for i := range 4 {
+			g.VADDPS(mem(c, g.w()*i), sum(r, i), sum(r, i))
+		}
+		g.Label(store)
+		for i := range 4 {
+			g.VMOVUPS(sum(r, i), mem(c, g.w()*i))
+		}
+		g.ADDQ(ldc, c)
 	}
 	g.end()
 }

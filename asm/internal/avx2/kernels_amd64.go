@@ -394,6 +394,17 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
 		p.row(j, b[j*a.Dim:])
 	}
+	if rest := c.Len % 6; c.Len > 6 && 1 <= rest && rest <= wideRows {
+		rows := c
+		rows.Len -= wideRows
+		p := newStrip(&rows, &a, &start, add, 4)
+		for ; j+2*PanelWidth <= n; j += 2 * PanelWidth {
+			for _, at := range [2]int{j, j + PanelWidth} {
+				p.tiles(at, b[at*a.Dim:])
+			}
+			p.wide(j, b[j*a.Dim:])
+		}
+	}
 	for ; j < n; j += PanelWidth {
 		p.tiles(j, b[j*a.Dim:])
 	}
@@ -410,7 +421,7 @@ func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	race.Write(dst, b.Len*PanelWidth)
 	if rest := c.Len - 6; rest >= 0 {
 		p := newStrip(&c, &a, &start, add, 4)
-		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, p.from(0), start.Stride, p.add)
+		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, p.from(0, 0), start.Stride, p.add)
 		if rest > 0 {
 			c.Data, c.Len = c.Data[6*c.Stride:], rest
 			a.Data, a.Len = a.Data[6*a.Stride:], rest
@@ -440,6 +451,17 @@ func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
 		p.rowFloat16(j, b[j*a.Dim:])
 	}
+	if rest := c.Len % 6; c.Len > 6 && 1 <= rest && rest <= wideRows {
+		rows := c
+		rows.Len -= wideRows
+		p := newStrip(&rows, &a, &start, add, 2)
+		for ; j+2*PanelWidth <= n; j += 2 * PanelWidth {
+			for _, at := range [2]int{j, j + PanelWidth} {
+				p.tilesFloat16(at, b[at*a.Dim:])
+			}
+			p.wideFloat16(j, b[j*a.Dim:])
+		}
+	}
 	for ; j < n; j += PanelWidth {
 		p.tilesFloat16(j, b[j*a.Dim:])
 	}
@@ -457,6 +479,17 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	j := 0
 	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
 		p.rowBFloat16(j, b[j*a.Dim:])
+	}
+	if rest := c.Len % 6; c.Len > 6 && 1 <= rest && rest <= wideRows {
+		rows := c
+		rows.Len -= wideRows
+		p := newStrip(&rows, &a, &start, add, 2)
+		for ; j+2*PanelWidth <= n; j += 2 * PanelWidth {
+			for _, at := range [2]int{j, j + PanelWidth} {
+				p.tilesBFloat16(at, b[at*a.Dim:])
+			}
+			p.wideBFloat16(j, b[j*a.Dim:])
+		}
 	}
 	for ; j < n; j += PanelWidth {
 		p.tilesBFloat16(j, b[j*a.Dim:])
@@ -1092,6 +1125,9 @@ func Rotary(x, cos, sin tile.Rows, interleaved bool) {
 // productAhead is how many bytes ahead the only tile of a panel prefetches what it reads itself a little later.
 const productAhead = 8 << 10
 
+// wideRows are the rows of a tile of two panels, which come behind others where these would have few rows.
+const wideRows = 3
+
 // A strip is rows of a product, which its kernels compute panel by panel of b, each in a call that can be preempted before:
 // in count tiles of height rows, the first higher ones of one row more. The first tile of a panel prefetches what is the
 // distance, in bytes, ahead of it.
@@ -1113,52 +1149,76 @@ func newStrip(c, a, start *tile.Rows, add bool, size int) strip {
 	return p
 }
 
-// from returns where the chains of the panel at column j start, or nil.
-func (p *strip) from(j int) *float32 {
+// from returns where the chains of the rows from i on and the panels at column j start, or nil.
+func (p *strip) from(i, j int) *float32 {
 	if p.start.Len == 0 {
 		return nil
 	}
-	return &p.start.Data[j]
+	return &p.start.Data[i*p.start.Stride+j]
 }
 
 //go:noinline
 func (p *strip) tiles(j int, b []float32) {
-	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) row(j int, b []float32) {
-	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+// wide computes the rows behind those of p.
+//
+//go:noinline
+func (p *strip) wide(j int, b []float32) {
+	i := p.c.Len
+	matMulWide(&p.c.Data[i*p.c.Stride+j], p.c.Stride, &p.a.Data[i*p.a.Stride], p.a.Stride, &b[0], p.a.Dim, p.from(i, j), p.start.Stride, p.add)
 }
 
 //go:noinline
 func (p *strip) tilesFloat16(j int, b []uint16) {
-	matMulTileFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowFloat16(j int, b []uint16) {
-	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+// wideFloat16 computes the rows behind those of p.
+//
+//go:noinline
+func (p *strip) wideFloat16(j int, b []uint16) {
+	i := p.c.Len
+	matMulWideFloat16(&p.c.Data[i*p.c.Stride+j], p.c.Stride, &p.a.Data[i*p.a.Stride], p.a.Stride, &b[0], p.a.Dim, p.from(i, j), p.start.Stride, p.add)
 }
 
 //go:noinline
 func (p *strip) tilesBFloat16(j int, b []uint16) {
-	matMulTileBFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileBFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowBFloat16(j int, b []uint16) {
-	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+}
+
+// wideBFloat16 computes the rows behind those of p.
+//
+//go:noinline
+func (p *strip) wideBFloat16(j int, b []uint16) {
+	i := p.c.Len
+	matMulWideBFloat16(&p.c.Data[i*p.c.Stride+j], p.c.Stride, &p.a.Data[i*p.a.Stride], p.a.Stride, &b[0], p.a.Dim, p.from(i, j), p.start.Stride, p.add)
 }
 
 //go:noinline
 func (p *strip) tilesInt8(j int, b []int8, scale []float32) {
-	matMulTileInt8(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], &scale[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileInt8(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], &scale[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowInt8(j int, b []int8, scale []float32) {
-	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
+	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline

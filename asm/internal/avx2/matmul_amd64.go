@@ -24,6 +24,11 @@ func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, sta
 //go:noescape
 func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
 
+// matMulWide computes the columns of two panels for three rows of a product, as [tile.MatMulTile].
+//
+//go:noescape
+func matMulWide(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int)
+
 // matMulTileFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
@@ -36,6 +41,11 @@ func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k in
 //go:noescape
 func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
 
+// matMulWideFloat16 computes the columns of two panels for three rows of a product, as [tile.MatMulTileFloat16].
+//
+//go:noescape
+func matMulWideFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int)
+
 // matMulTileBFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileBFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
 //
@@ -47,6 +57,11 @@ func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k i
 //
 //go:noescape
 func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+
+// matMulWideBFloat16 computes the columns of two panels for three rows of a product, as [tile.MatMulTileBFloat16].
+//
+//go:noescape
+func matMulWideBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int)
 
 // matMulTileInt8 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileInt8]. While it reads b, it prefetches what lies the distance, in bytes, further on.

@@ -2001,6 +2001,218 @@ store124:
 	VZEROUPPER
 	RET
 
+// func matMulWide(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int)
+// Requires: AVX, FMA3
+TEXT ·matMulWide(SB), NOSPLIT, $0-72
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    a+16(FP), DX
+	MOVQ    lda+24(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    b+32(FP), SI
+	MOVQ    k+40(FP), DI
+	MOVQ    start+48(FP), R8
+	MOVQ    lds+56(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    DI, R10
+	IMUL3Q  $+64, R10, R10
+	ADDQ    SI, R10
+	TESTQ   R8, R8
+	JZ      zero125
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS 96(R8), Y3
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(R8), Y7
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y8
+	VMOVUPS 32(R8), Y9
+	VMOVUPS 64(R8), Y10
+	VMOVUPS 96(R8), Y11
+	ADDQ    R9, R8
+	JMP     set126
+
+zero125:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set126:
+	MOVQ DI, R8
+	ANDQ $0x03, R8
+	JZ   four128
+
+single127:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VMOVUPS      (SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VMOVUPS      32(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VMOVUPS      (R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VMOVUPS      32(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+4, DX
+	ADDQ         $+64, SI
+	ADDQ         $+64, R10
+	DECQ         R8
+	JNZ          single127
+
+four128:
+	SHRQ    $0x02, DI
+	JZ      done130
+	PCALIGN $0x20
+
+loop129:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VMOVUPS      (SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VMOVUPS      32(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VMOVUPS      (R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VMOVUPS      32(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 4(DX), Y13
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VBROADCASTSS 4(DX)(BX*2), Y15
+	VMOVUPS      64(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VMOVUPS      96(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VMOVUPS      64(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VMOVUPS      96(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 8(DX), Y13
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VBROADCASTSS 8(DX)(BX*2), Y15
+	VMOVUPS      128(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VMOVUPS      160(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VMOVUPS      128(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VMOVUPS      160(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 12(DX), Y13
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VBROADCASTSS 12(DX)(BX*2), Y15
+	VMOVUPS      192(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VMOVUPS      224(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VMOVUPS      192(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VMOVUPS      224(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+16, DX
+	ADDQ         $+256, SI
+	ADDQ         $+256, R10
+	DECQ         DI
+	JNZ          loop129
+
+done130:
+	CMPQ   add+64(FP), $0x00
+	JE     store131
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store131:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store132
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+	VADDPS  64(AX), Y6, Y6
+	VADDPS  96(AX), Y7, Y7
+
+store132:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS Y6, 64(AX)
+	VMOVUPS Y7, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store133
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+	VADDPS  64(AX), Y10, Y10
+	VADDPS  96(AX), Y11, Y11
+
+store133:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	VMOVUPS Y10, 64(AX)
+	VMOVUPS Y11, 96(AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
 // func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 // Requires: AVX, F16C, FMA3, MMX+
 TEXT ·matMulTileFloat16(SB), NOSPLIT, $0-104
@@ -2013,16 +2225,16 @@ TEXT ·matMulTileFloat16(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile125:
+tile134:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even126
+	JE   even135
 	INCQ SI
 	DECQ higher+88(FP)
 
-even126:
+even135:
 	CMPQ       SI, $0x06
-	JNE        next128
+	JNE        next137
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2046,7 +2258,7 @@ even126:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero134
+	JZ         zero143
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -2068,9 +2280,9 @@ even126:
 	VMOVUPS    32(R11), Y11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set135
+	JMP        set144
 
-zero134:
+zero143:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2084,14 +2296,14 @@ zero134:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set135:
+set144:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four130
+	JZ   four139
 
-single129:
+single138:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2117,15 +2329,15 @@ single129:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single129
+	JNZ          single138
 
-four130:
+four139:
 	SUBQ    $0x01, R12
-	JL      short132
-	JZ      skew131
+	JL      short141
+	JZ      skew140
 	PCALIGN $0x20
 
-loop136:
+loop145:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2212,9 +2424,9 @@ loop136:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop136
+	JNZ          loop145
 
-skew131:
+skew140:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2248,20 +2460,20 @@ skew131:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set138
+	JE           set147
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set138:
+set147:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set139
+	JE      set148
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set139:
+set148:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -2298,20 +2510,20 @@ set139:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set140
+	JE           set149
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set140:
+set149:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set141
+	JE      set150
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set141:
+set150:
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         DI, AX
@@ -2348,89 +2560,89 @@ set141:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+64(FP), $0x00
-	JE           set142
+	JE           set151
 	VADDPS       (AX), Y8, Y8
 	VADDPS       32(AX), Y9, Y9
 
-set142:
+set151:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set143
+	JE      set152
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set143:
+set152:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
-	JMP     done133
+	JMP     done142
 
-short132:
+short141:
 	CMPQ   add+64(FP), $0x00
-	JE     set144
+	JE     set153
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set144:
+set153:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set145
+	JE      set154
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set145:
+set154:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set146
+	JE      set155
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set146:
+set155:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set147
+	JE      set156
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set147:
+set156:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set148
+	JE      set157
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set148:
+set157:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set149
+	JE      set158
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set149:
+set158:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
 
-done133:
+done142:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end127
+	JMP  end136
 
-next128:
+next137:
 	CMPQ       SI, $0x05
-	JNE        next150
+	JNE        next159
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2452,7 +2664,7 @@ next128:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero156
+	JZ         zero165
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -2471,9 +2683,9 @@ next128:
 	VMOVUPS    32(R11), Y9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set157
+	JMP        set166
 
-zero156:
+zero165:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2485,14 +2697,14 @@ zero156:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set157:
+set166:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four152
+	JZ   four161
 
-single151:
+single160:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2515,15 +2727,15 @@ single151:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single151
+	JNZ          single160
 
-four152:
+four161:
 	SUBQ    $0x01, R12
-	JL      short154
-	JZ      skew153
+	JL      short163
+	JZ      skew162
 	PCALIGN $0x20
 
-loop158:
+loop167:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2598,9 +2810,9 @@ loop158:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop158
+	JNZ          loop167
 
-skew153:
+skew162:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2646,29 +2858,29 @@ skew153:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set160
+	JE           set169
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set160:
+set169:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set161
+	JE      set170
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set161:
+set170:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set162
+	JE      set171
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set162:
+set171:
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         DI, AX
@@ -2705,80 +2917,80 @@ set162:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+64(FP), $0x00
-	JE           set163
+	JE           set172
 	VADDPS       (AX), Y6, Y6
 	VADDPS       32(AX), Y7, Y7
 
-set163:
+set172:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set164
+	JE      set173
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set164:
+set173:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
-	JMP     done155
+	JMP     done164
 
-short154:
+short163:
 	CMPQ   add+64(FP), $0x00
-	JE     set165
+	JE     set174
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set165:
+set174:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set166
+	JE      set175
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set166:
+set175:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set167
+	JE      set176
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set167:
+set176:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set168
+	JE      set177
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set168:
+set177:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set169
+	JE      set178
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set169:
+set178:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 
-done155:
+done164:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end127
+	JMP  end136
 
-next150:
+next159:
 	CMPQ       SI, $0x04
-	JNE        next170
+	JNE        next179
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -2797,7 +3009,7 @@ next150:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero176
+	JZ         zero185
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -2813,9 +3025,9 @@ next150:
 	VMOVUPS    32(R11), Y7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set177
+	JMP        set186
 
-zero176:
+zero185:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2825,14 +3037,14 @@ zero176:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set177:
+set186:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four172
+	JZ   four181
 
-single171:
+single180:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2852,15 +3064,15 @@ single171:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single171
+	JNZ          single180
 
-four172:
+four181:
 	SUBQ    $0x01, R12
-	JL      short174
-	JZ      skew173
+	JL      short183
+	JZ      skew182
 	PCALIGN $0x20
 
-loop178:
+loop187:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2923,9 +3135,9 @@ loop178:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop178
+	JNZ          loop187
 
-skew173:
+skew182:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -2959,20 +3171,20 @@ skew173:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set180
+	JE           set189
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set180:
+set189:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set181
+	JE      set190
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set181:
+set190:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -3009,70 +3221,70 @@ set181:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set182
+	JE           set191
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set182:
+set191:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set183
+	JE      set192
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set183:
+set192:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
-	JMP     done175
+	JMP     done184
 
-short174:
+short183:
 	CMPQ   add+64(FP), $0x00
-	JE     set184
+	JE     set193
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set184:
+set193:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set185
+	JE      set194
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set185:
+set194:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set186
+	JE      set195
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set186:
+set195:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set187
+	JE      set196
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set187:
+set196:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 
-done175:
+done184:
 	LEAQ (CX)(R8*4), CX
-	JMP  end127
+	JMP  end136
 
-next170:
+next179:
 	CMPQ       SI, $0x03
-	JNE        next188
+	JNE        next197
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3088,7 +3300,7 @@ next170:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero194
+	JZ         zero203
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -3101,9 +3313,9 @@ next170:
 	VMOVUPS    32(R10), Y5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set195
+	JMP        set204
 
-zero194:
+zero203:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3111,14 +3323,14 @@ zero194:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set195:
+set204:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four190
+	JZ   four199
 
-single189:
+single198:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3134,15 +3346,15 @@ single189:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single189
+	JNZ          single198
 
-four190:
+four199:
 	SUBQ    $0x01, R11
-	JL      short192
-	JZ      skew191
+	JL      short201
+	JZ      skew200
 	PCALIGN $0x20
 
-loop196:
+loop205:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3192,9 +3404,9 @@ loop196:
 	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop196
+	JNZ          loop205
 
-skew191:
+skew200:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3240,71 +3452,71 @@ skew191:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set198
+	JE           set207
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set198:
+set207:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set199
+	JE      set208
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set199:
+set208:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set200
+	JE      set209
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set200:
+set209:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
-	JMP     done193
+	JMP     done202
 
-short192:
+short201:
 	CMPQ   add+64(FP), $0x00
-	JE     set201
+	JE     set210
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set201:
+set210:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set202
+	JE      set211
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set202:
+set211:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set203
+	JE      set212
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set203:
+set212:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 
-done193:
+done202:
 	LEAQ (CX)(R8*2), CX
 	ADDQ R8, CX
-	JMP  end127
+	JMP  end136
 
-next188:
+next197:
 	CMPQ       SI, $0x02
-	JNE        next204
+	JNE        next213
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3317,7 +3529,7 @@ next188:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero210
+	JZ         zero219
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -3327,22 +3539,22 @@ next188:
 	VMOVUPS    32(R10), Y3
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set211
+	JMP        set220
 
-zero210:
+zero219:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set211:
+set220:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four206
+	JZ   four215
 
-single205:
+single214:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3355,15 +3567,15 @@ single205:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single205
+	JNZ          single214
 
-four206:
+four215:
 	SUBQ    $0x01, R11
-	JL      short208
-	JZ      skew207
+	JL      short217
+	JZ      skew216
 	PCALIGN $0x20
 
-loop212:
+loop221:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3401,9 +3613,9 @@ loop212:
 	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop212
+	JNZ          loop221
 
-skew207:
+skew216:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3437,50 +3649,50 @@ skew207:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set214
+	JE           set223
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set214:
+set223:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set215
+	JE      set224
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set215:
+set224:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
-	JMP     done209
+	JMP     done218
 
-short208:
+short217:
 	CMPQ   add+64(FP), $0x00
-	JE     set216
+	JE     set225
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set216:
+set225:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set217
+	JE      set226
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set217:
+set226:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 
-done209:
+done218:
 	LEAQ (CX)(R8*2), CX
-	JMP  end127
+	JMP  end136
 
-next204:
+next213:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3491,27 +3703,27 @@ next204:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero224
+	JZ         zero233
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
 	VMOVUPS    32(R10), Y1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set225
+	JMP        set234
 
-zero224:
+zero233:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set225:
+set234:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four220
+	JZ   four229
 
-single219:
+single228:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3521,15 +3733,15 @@ single219:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single219
+	JNZ          single228
 
-four220:
+four229:
 	SUBQ    $0x01, R11
-	JL      short222
-	JZ      skew221
+	JL      short231
+	JZ      skew230
 	PCALIGN $0x20
 
-loop226:
+loop235:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3555,9 +3767,9 @@ loop226:
 	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop226
+	JNZ          loop235
 
-skew221:
+skew230:
 	VCVTPH2PS    (SI), Y12
 	VCVTPH2PS    16(SI), Y13
 	VBROADCASTSS (R9), Y14
@@ -3579,34 +3791,34 @@ skew221:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+64(FP), $0x00
-	JE           set228
+	JE           set237
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set228:
+set237:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
-	JMP     done223
+	JMP     done232
 
-short222:
+short231:
 	CMPQ   add+64(FP), $0x00
-	JE     set229
+	JE     set238
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set229:
+set238:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 
-done223:
+done232:
 	ADDQ R8, CX
 
-end127:
+end136:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile125
+	JNZ  tile134
 	VZEROUPPER
 	RET
 
@@ -3623,25 +3835,25 @@ TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-56
 	IMUL3Q  $+32, R8, R8
 	ADDQ    BX, R8
 	TESTQ   DX, DX
-	JZ      zero230
+	JZ      zero239
 	VMOVUPS (DX), Y0
 	VMOVUPS 32(DX), Y1
 	VMOVUPS 64(DX), Y2
 	VMOVUPS 96(DX), Y3
-	JMP     set234
+	JMP     set243
 
-zero230:
+zero239:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set234:
+set243:
 	MOVQ SI, DX
 	ANDQ $0x03, DX
-	JZ   four232
+	JZ   four241
 
-single231:
+single240:
 	VBROADCASTSS (CX), Y4
 	VCVTPH2PS    (BX), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -3655,9 +3867,9 @@ single231:
 	ADDQ         $+32, BX
 	ADDQ         $+32, R8
 	DECQ         DX
-	JNZ          single231
+	JNZ          single240
 
-four232:
+four241:
 	MOVQ    DI, DX
 	MOVQ    SI, R9
 	IMUL3Q  $+64, R9, R9
@@ -3665,10 +3877,10 @@ four232:
 	MOVQ    DI, R10
 	SHRQ    $0x07, R10
 	SHRQ    $0x02, SI
-	JZ      done235
+	JZ      done244
 	PCALIGN $0x20
 
-loop233:
+loop242:
 	CMPQ         SI, R10
 	CMOVQLE      R9, DX
 	PREFETCHT1   (BX)(DX*1)
@@ -3715,21 +3927,233 @@ loop233:
 	ADDQ         $+128, BX
 	ADDQ         $+128, R8
 	DECQ         SI
-	JNZ          loop233
+	JNZ          loop242
 
-done235:
+done244:
 	CMPQ   add+40(FP), $0x00
-	JE     store236
+	JE     store245
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 	VADDPS 64(AX), Y2, Y2
 	VADDPS 96(AX), Y3, Y3
 
-store236:
+store245:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+// func matMulWideFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int)
+// Requires: AVX, F16C, FMA3
+TEXT ·matMulWideFloat16(SB), NOSPLIT, $0-72
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    a+16(FP), DX
+	MOVQ    lda+24(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    b+32(FP), SI
+	MOVQ    k+40(FP), DI
+	MOVQ    start+48(FP), R8
+	MOVQ    lds+56(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    DI, R10
+	IMUL3Q  $+32, R10, R10
+	ADDQ    SI, R10
+	TESTQ   R8, R8
+	JZ      zero246
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS 96(R8), Y3
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(R8), Y7
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y8
+	VMOVUPS 32(R8), Y9
+	VMOVUPS 64(R8), Y10
+	VMOVUPS 96(R8), Y11
+	ADDQ    R9, R8
+	JMP     set247
+
+zero246:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set247:
+	MOVQ DI, R8
+	ANDQ $0x03, R8
+	JZ   four249
+
+single248:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VCVTPH2PS    (SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VCVTPH2PS    16(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VCVTPH2PS    (R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VCVTPH2PS    16(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+4, DX
+	ADDQ         $+32, SI
+	ADDQ         $+32, R10
+	DECQ         R8
+	JNZ          single248
+
+four249:
+	SHRQ    $0x02, DI
+	JZ      done251
+	PCALIGN $0x20
+
+loop250:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VCVTPH2PS    (SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VCVTPH2PS    16(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VCVTPH2PS    (R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VCVTPH2PS    16(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 4(DX), Y13
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VBROADCASTSS 4(DX)(BX*2), Y15
+	VCVTPH2PS    32(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VCVTPH2PS    48(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VCVTPH2PS    32(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VCVTPH2PS    48(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 8(DX), Y13
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VBROADCASTSS 8(DX)(BX*2), Y15
+	VCVTPH2PS    64(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VCVTPH2PS    80(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VCVTPH2PS    64(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VCVTPH2PS    80(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 12(DX), Y13
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VBROADCASTSS 12(DX)(BX*2), Y15
+	VCVTPH2PS    96(SI), Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VCVTPH2PS    112(SI), Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VCVTPH2PS    96(R10), Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VCVTPH2PS    112(R10), Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+16, DX
+	ADDQ         $+128, SI
+	ADDQ         $+128, R10
+	DECQ         DI
+	JNZ          loop250
+
+done251:
+	CMPQ   add+64(FP), $0x00
+	JE     store252
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store252:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store253
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+	VADDPS  64(AX), Y6, Y6
+	VADDPS  96(AX), Y7, Y7
+
+store253:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS Y6, 64(AX)
+	VMOVUPS Y7, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store254
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+	VADDPS  64(AX), Y10, Y10
+	VADDPS  96(AX), Y11, Y11
+
+store254:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	VMOVUPS Y10, 64(AX)
+	VMOVUPS Y11, 96(AX)
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
@@ -3745,16 +4169,16 @@ TEXT ·matMulTileBFloat16(SB), NOSPLIT, $0-104
 	MOVQ lda+24(FP), R8
 	SHLQ $0x02, R8
 
-tile237:
+tile255:
 	MOVQ height+80(FP), SI
 	CMPQ higher+88(FP), $0x00
-	JE   even238
+	JE   even256
 	INCQ SI
 	DECQ higher+88(FP)
 
-even238:
+even256:
 	CMPQ       SI, $0x06
-	JNE        next240
+	JNE        next258
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -3778,7 +4202,7 @@ even238:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero246
+	JZ         zero264
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -3800,9 +4224,9 @@ even238:
 	VMOVUPS    32(R11), Y11
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set247
+	JMP        set265
 
-zero246:
+zero264:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3816,14 +4240,14 @@ zero246:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set247:
+set265:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four242
+	JZ   four260
 
-single241:
+single259:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3851,15 +4275,15 @@ single241:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single241
+	JNZ          single259
 
-four242:
+four260:
 	SUBQ    $0x01, R12
-	JL      short244
-	JZ      skew243
+	JL      short262
+	JZ      skew261
 	PCALIGN $0x20
 
-loop248:
+loop266:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3954,9 +4378,9 @@ loop248:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop248
+	JNZ          loop266
 
-skew243:
+skew261:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -3998,20 +4422,20 @@ skew243:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set250
+	JE           set268
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set250:
+set268:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set251
+	JE      set269
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set251:
+set269:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -4056,20 +4480,20 @@ set251:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set252
+	JE           set270
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set252:
+set270:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set253
+	JE      set271
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set253:
+set271:
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y7, 32(AX)
 	ADDQ         DI, AX
@@ -4114,89 +4538,89 @@ set253:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+64(FP), $0x00
-	JE           set254
+	JE           set272
 	VADDPS       (AX), Y8, Y8
 	VADDPS       32(AX), Y9, Y9
 
-set254:
+set272:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set255
+	JE      set273
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set255:
+set273:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
-	JMP     done245
+	JMP     done263
 
-short244:
+short262:
 	CMPQ   add+64(FP), $0x00
-	JE     set256
+	JE     set274
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set256:
+set274:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set257
+	JE      set275
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set257:
+set275:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set258
+	JE      set276
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set258:
+set276:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set259
+	JE      set277
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set259:
+set277:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set260
+	JE      set278
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set260:
+set278:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set261
+	JE      set279
 	VADDPS  (AX), Y10, Y10
 	VADDPS  32(AX), Y11, Y11
 
-set261:
+set279:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	ADDQ    DI, AX
 
-done245:
+done263:
 	LEAQ (CX)(R8*4), CX
 	LEAQ (CX)(R8*2), CX
-	JMP  end239
+	JMP  end257
 
-next240:
+next258:
 	CMPQ       SI, $0x05
-	JNE        next262
+	JNE        next280
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4218,7 +4642,7 @@ next240:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero268
+	JZ         zero286
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -4237,9 +4661,9 @@ next240:
 	VMOVUPS    32(R11), Y9
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set269
+	JMP        set287
 
-zero268:
+zero286:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4251,14 +4675,14 @@ zero268:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set269:
+set287:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four264
+	JZ   four282
 
-single263:
+single281:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4283,15 +4707,15 @@ single263:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single263
+	JNZ          single281
 
-four264:
+four282:
 	SUBQ    $0x01, R12
-	JL      short266
-	JZ      skew265
+	JL      short284
+	JZ      skew283
 	PCALIGN $0x20
 
-loop270:
+loop288:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4374,9 +4798,9 @@ loop270:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop270
+	JNZ          loop288
 
-skew265:
+skew283:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4430,29 +4854,29 @@ skew265:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set272
+	JE           set290
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set272:
+set290:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set273
+	JE      set291
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set273:
+set291:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set274
+	JE      set292
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set274:
+set292:
 	VMOVUPS      Y4, (AX)
 	VMOVUPS      Y5, 32(AX)
 	ADDQ         DI, AX
@@ -4497,80 +4921,80 @@ set274:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+64(FP), $0x00
-	JE           set275
+	JE           set293
 	VADDPS       (AX), Y6, Y6
 	VADDPS       32(AX), Y7, Y7
 
-set275:
+set293:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set276
+	JE      set294
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set276:
+set294:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
-	JMP     done267
+	JMP     done285
 
-short266:
+short284:
 	CMPQ   add+64(FP), $0x00
-	JE     set277
+	JE     set295
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set277:
+set295:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set278
+	JE      set296
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set278:
+set296:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set279
+	JE      set297
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set279:
+set297:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set280
+	JE      set298
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set280:
+set298:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set281
+	JE      set299
 	VADDPS  (AX), Y8, Y8
 	VADDPS  32(AX), Y9, Y9
 
-set281:
+set299:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	ADDQ    DI, AX
 
-done267:
+done285:
 	LEAQ (CX)(R8*4), CX
 	ADDQ R8, CX
-	JMP  end239
+	JMP  end257
 
-next262:
+next280:
 	CMPQ       SI, $0x04
-	JNE        next282
+	JNE        next300
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4589,7 +5013,7 @@ next262:
 	ADDQ       DI, R11
 	MOVQ       start+48(FP), R11
 	TESTQ      R11, R11
-	JZ         zero288
+	JZ         zero306
 	MOVQ       lds+56(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -4605,9 +5029,9 @@ next262:
 	VMOVUPS    32(R11), Y7
 	ADDQ       R12, R11
 	MOVQ       R11, start+48(FP)
-	JMP        set289
+	JMP        set307
 
-zero288:
+zero306:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4617,14 +5041,14 @@ zero288:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set289:
+set307:
 	MOVQ DX, R12
 	MOVQ DX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four284
+	JZ   four302
 
-single283:
+single301:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4646,15 +5070,15 @@ single283:
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single283
+	JNZ          single301
 
-four284:
+four302:
 	SUBQ    $0x01, R12
-	JL      short286
-	JZ      skew285
+	JL      short304
+	JZ      skew303
 	PCALIGN $0x20
 
-loop290:
+loop308:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4725,9 +5149,9 @@ loop290:
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop290
+	JNZ          loop308
 
-skew285:
+skew303:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4769,20 +5193,20 @@ skew285:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+64(FP), $0x00
-	JE           set292
+	JE           set310
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set292:
+set310:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set293
+	JE      set311
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set293:
+set311:
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	ADDQ         DI, AX
@@ -4827,70 +5251,70 @@ set293:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+64(FP), $0x00
-	JE           set294
+	JE           set312
 	VADDPS       (AX), Y4, Y4
 	VADDPS       32(AX), Y5, Y5
 
-set294:
+set312:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set295
+	JE      set313
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set295:
+set313:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
-	JMP     done287
+	JMP     done305
 
-short286:
+short304:
 	CMPQ   add+64(FP), $0x00
-	JE     set296
+	JE     set314
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set296:
+set314:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set297
+	JE      set315
 	VADDPS  (AX), Y2, Y2
 	VADDPS  32(AX), Y3, Y3
 
-set297:
+set315:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set298
+	JE      set316
 	VADDPS  (AX), Y4, Y4
 	VADDPS  32(AX), Y5, Y5
 
-set298:
+set316:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	ADDQ    DI, AX
 	CMPQ    add+64(FP), $0x00
-	JE      set299
+	JE      set317
 	VADDPS  (AX), Y6, Y6
 	VADDPS  32(AX), Y7, Y7
 
-set299:
+set317:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	ADDQ    DI, AX
 
-done287:
+done305:
 	LEAQ (CX)(R8*4), CX
-	JMP  end239
+	JMP  end257
 
-next282:
+next300:
 	CMPQ       SI, $0x03
-	JNE        next300
+	JNE        next318
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -4906,7 +5330,7 @@ next282:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero306
+	JZ         zero324
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
@@ -4919,9 +5343,9 @@ next282:
 	VMOVUPS    32(R10), Y5
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set307
+	JMP        set325
 
-zero306:
+zero324:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4929,14 +5353,14 @@ zero306:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set307:
+set325:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four302
+	JZ   four320
 
-single301:
+single319:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -4954,15 +5378,15 @@ single301:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single301
+	JNZ          single319
 
-four302:
+four320:
 	SUBQ    $0x01, R11
-	JL      short304
-	JZ      skew303
+	JL      short322
+	JZ      skew321
 	PCALIGN $0x20
 
-loop308:
+loop326:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5020,9 +5444,9 @@ loop308:
 	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop308
+	JNZ          loop326
 
-skew303:
+skew321:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5076,245 +5500,9 @@ skew303:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+64(FP), $0x00
-	JE           set310
+	JE           set328
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
-
-set310:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set311
-	VADDPS  (AX), Y2, Y2
-	VADDPS  32(AX), Y3, Y3
-
-set311:
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set312
-	VADDPS  (AX), Y4, Y4
-	VADDPS  32(AX), Y5, Y5
-
-set312:
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    DI, AX
-	JMP     done305
-
-short304:
-	CMPQ   add+64(FP), $0x00
-	JE     set313
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-
-set313:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set314
-	VADDPS  (AX), Y2, Y2
-	VADDPS  32(AX), Y3, Y3
-
-set314:
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set315
-	VADDPS  (AX), Y4, Y4
-	VADDPS  32(AX), Y5, Y5
-
-set315:
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    DI, AX
-
-done305:
-	LEAQ (CX)(R8*2), CX
-	ADDQ R8, CX
-	JMP  end239
-
-next300:
-	CMPQ       SI, $0x02
-	JNE        next316
-	MOVQ       b+32(FP), SI
-	PREFETCHT1 (SI)(BX*1)
-	PREFETCHT1 64(SI)(BX*1)
-	MOVQ       CX, R9
-	MOVQ       AX, R10
-	LEAQ       (R10)(DI*2), R10
-	PREFETCHT0 (R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	ADDQ       DI, R10
-	MOVQ       start+48(FP), R10
-	TESTQ      R10, R10
-	JZ         zero322
-	MOVQ       lds+56(FP), R11
-	SHLQ       $0x02, R11
-	VMOVUPS    (R10), Y0
-	VMOVUPS    32(R10), Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMOVUPS    32(R10), Y3
-	ADDQ       R11, R10
-	MOVQ       R10, start+48(FP)
-	JMP        set323
-
-zero322:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-
-set323:
-	MOVQ DX, R11
-	MOVQ DX, R10
-	SHRQ $0x02, R11
-	ANDQ $0x03, R10
-	JZ   four318
-
-single317:
-	VPMOVZXWD    (SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $+32, SI
-	PREFETCHT1   96(SI)(BX*1)
-	ADDQ         $+4, R9
-	DECQ         R10
-	JNZ          single317
-
-four318:
-	SUBQ    $0x01, R11
-	JL      short320
-	JZ      skew319
-	PCALIGN $0x20
-
-loop324:
-	VPMOVZXWD    (SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    32(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    48(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 4(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    64(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    80(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 8(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    96(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    112(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 12(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $+128, SI
-	PREFETCHT1   (SI)(BX*1)
-	PREFETCHT1   64(SI)(BX*1)
-	ADDQ         $+16, R9
-	DECQ         R11
-	JNZ          loop324
-
-skew319:
-	VPMOVZXWD    (SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    32(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    48(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 4(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 4(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    64(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    80(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 8(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 8(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	VPMOVZXWD    96(SI), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    112(SI), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 12(R9), Y14
-	VFMADD231PS  Y12, Y14, Y0
-	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS 12(R9)(R8*1), Y15
-	VFMADD231PS  Y12, Y15, Y2
-	VFMADD231PS  Y13, Y15, Y3
-	CMPQ         add+64(FP), $0x00
-	JE           set326
-	VADDPS       (AX), Y0, Y0
-	VADDPS       32(AX), Y1, Y1
-
-set326:
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    DI, AX
-	CMPQ    add+64(FP), $0x00
-	JE      set327
-	VADDPS  (AX), Y2, Y2
-	VADDPS  32(AX), Y3, Y3
-
-set327:
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    DI, AX
-	JMP     done321
-
-short320:
-	CMPQ   add+64(FP), $0x00
-	JE     set328
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
 
 set328:
 	VMOVUPS Y0, (AX)
@@ -5329,12 +5517,248 @@ set329:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set330
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
 
-done321:
+set330:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+	JMP     done323
+
+short322:
+	CMPQ   add+64(FP), $0x00
+	JE     set331
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set331:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set332
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set332:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set333
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+
+set333:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    DI, AX
+
+done323:
 	LEAQ (CX)(R8*2), CX
-	JMP  end239
+	ADDQ R8, CX
+	JMP  end257
 
-next316:
+next318:
+	CMPQ       SI, $0x02
+	JNE        next334
+	MOVQ       b+32(FP), SI
+	PREFETCHT1 (SI)(BX*1)
+	PREFETCHT1 64(SI)(BX*1)
+	MOVQ       CX, R9
+	MOVQ       AX, R10
+	LEAQ       (R10)(DI*2), R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	ADDQ       DI, R10
+	MOVQ       start+48(FP), R10
+	TESTQ      R10, R10
+	JZ         zero340
+	MOVQ       lds+56(FP), R11
+	SHLQ       $0x02, R11
+	VMOVUPS    (R10), Y0
+	VMOVUPS    32(R10), Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMOVUPS    32(R10), Y3
+	ADDQ       R11, R10
+	MOVQ       R10, start+48(FP)
+	JMP        set341
+
+zero340:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+set341:
+	MOVQ DX, R11
+	MOVQ DX, R10
+	SHRQ $0x02, R11
+	ANDQ $0x03, R10
+	JZ   four336
+
+single335:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+32, SI
+	PREFETCHT1   96(SI)(BX*1)
+	ADDQ         $+4, R9
+	DECQ         R10
+	JNZ          single335
+
+four336:
+	SUBQ    $0x01, R11
+	JL      short338
+	JZ      skew337
+	PCALIGN $0x20
+
+loop342:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $+128, SI
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	ADDQ         $+16, R9
+	DECQ         R11
+	JNZ          loop342
+
+skew337:
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    48(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    80(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 8(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    112(SI), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 12(R9)(R8*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	CMPQ         add+64(FP), $0x00
+	JE           set344
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+
+set344:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set345
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set345:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+	JMP     done339
+
+short338:
+	CMPQ   add+64(FP), $0x00
+	JE     set346
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+
+set346:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DI, AX
+	CMPQ    add+64(FP), $0x00
+	JE      set347
+	VADDPS  (AX), Y2, Y2
+	VADDPS  32(AX), Y3, Y3
+
+set347:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    DI, AX
+
+done339:
+	LEAQ (CX)(R8*2), CX
+	JMP  end257
+
+next334:
 	MOVQ       b+32(FP), SI
 	PREFETCHT1 (SI)(BX*1)
 	PREFETCHT1 64(SI)(BX*1)
@@ -5345,27 +5769,27 @@ next316:
 	ADDQ       DI, R10
 	MOVQ       start+48(FP), R10
 	TESTQ      R10, R10
-	JZ         zero336
+	JZ         zero354
 	MOVQ       lds+56(FP), R11
 	SHLQ       $0x02, R11
 	VMOVUPS    (R10), Y0
 	VMOVUPS    32(R10), Y1
 	ADDQ       R11, R10
 	MOVQ       R10, start+48(FP)
-	JMP        set337
+	JMP        set355
 
-zero336:
+zero354:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set337:
+set355:
 	MOVQ DX, R11
 	MOVQ DX, R10
 	SHRQ $0x02, R11
 	ANDQ $0x03, R10
-	JZ   four332
+	JZ   four350
 
-single331:
+single349:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5377,15 +5801,15 @@ single331:
 	PREFETCHT1   96(SI)(BX*1)
 	ADDQ         $+4, R9
 	DECQ         R10
-	JNZ          single331
+	JNZ          single349
 
-four332:
+four350:
 	SUBQ    $0x01, R11
-	JL      short334
-	JZ      skew333
+	JL      short352
+	JZ      skew351
 	PCALIGN $0x20
 
-loop338:
+loop356:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5419,9 +5843,9 @@ loop338:
 	PREFETCHT1   64(SI)(BX*1)
 	ADDQ         $+16, R9
 	DECQ         R11
-	JNZ          loop338
+	JNZ          loop356
 
-skew333:
+skew351:
 	VPMOVZXWD    (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VPMOVZXWD    16(SI), Y13
@@ -5451,34 +5875,34 @@ skew333:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+64(FP), $0x00
-	JE           set340
+	JE           set358
 	VADDPS       (AX), Y0, Y0
 	VADDPS       32(AX), Y1, Y1
 
-set340:
+set358:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
-	JMP     done335
+	JMP     done353
 
-short334:
+short352:
 	CMPQ   add+64(FP), $0x00
-	JE     set341
+	JE     set359
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 
-set341:
+set359:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    DI, AX
 
-done335:
+done353:
 	ADDQ R8, CX
 
-end239:
+end257:
 	XORQ BX, BX
 	DECQ tiles+96(FP)
-	JNZ  tile237
+	JNZ  tile255
 	VZEROUPPER
 	RET
 
@@ -5495,25 +5919,25 @@ TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-56
 	IMUL3Q  $+32, R8, R8
 	ADDQ    BX, R8
 	TESTQ   DX, DX
-	JZ      zero342
+	JZ      zero360
 	VMOVUPS (DX), Y0
 	VMOVUPS 32(DX), Y1
 	VMOVUPS 64(DX), Y2
 	VMOVUPS 96(DX), Y3
-	JMP     set346
+	JMP     set364
 
-zero342:
+zero360:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set346:
+set364:
 	MOVQ SI, DX
 	ANDQ $0x03, DX
-	JZ   four344
+	JZ   four362
 
-single343:
+single361:
 	VBROADCASTSS (CX), Y4
 	VPMOVZXWD    (BX), Y5
 	VPSLLD       $0x10, Y5, Y5
@@ -5531,9 +5955,9 @@ single343:
 	ADDQ         $+32, BX
 	ADDQ         $+32, R8
 	DECQ         DX
-	JNZ          single343
+	JNZ          single361
 
-four344:
+four362:
 	MOVQ    DI, DX
 	MOVQ    SI, R9
 	IMUL3Q  $+64, R9, R9
@@ -5541,10 +5965,10 @@ four344:
 	MOVQ    DI, R10
 	SHRQ    $0x07, R10
 	SHRQ    $0x02, SI
-	JZ      done347
+	JZ      done365
 	PCALIGN $0x20
 
-loop345:
+loop363:
 	CMPQ         SI, R10
 	CMOVQLE      R9, DX
 	PREFETCHT1   (BX)(DX*1)
@@ -5607,21 +6031,253 @@ loop345:
 	ADDQ         $+128, BX
 	ADDQ         $+128, R8
 	DECQ         SI
-	JNZ          loop345
+	JNZ          loop363
 
-done347:
+done365:
 	CMPQ   add+40(FP), $0x00
-	JE     store348
+	JE     store366
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 	VADDPS 64(AX), Y2, Y2
 	VADDPS 96(AX), Y3, Y3
 
-store348:
+store366:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
 	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+// func matMulWideBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·matMulWideBFloat16(SB), NOSPLIT, $0-72
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    a+16(FP), DX
+	MOVQ    lda+24(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    b+32(FP), SI
+	MOVQ    k+40(FP), DI
+	MOVQ    start+48(FP), R8
+	MOVQ    lds+56(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    DI, R10
+	IMUL3Q  $+32, R10, R10
+	ADDQ    SI, R10
+	TESTQ   R8, R8
+	JZ      zero367
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS 96(R8), Y3
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(R8), Y7
+	ADDQ    R9, R8
+	VMOVUPS (R8), Y8
+	VMOVUPS 32(R8), Y9
+	VMOVUPS 64(R8), Y10
+	VMOVUPS 96(R8), Y11
+	ADDQ    R9, R8
+	JMP     set368
+
+zero367:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+set368:
+	MOVQ DI, R8
+	ANDQ $0x03, R8
+	JZ   four370
+
+single369:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VPMOVZXWD    16(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VPMOVZXWD    (R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VPMOVZXWD    16(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+4, DX
+	ADDQ         $+32, SI
+	ADDQ         $+32, R10
+	DECQ         R8
+	JNZ          single369
+
+four370:
+	SHRQ    $0x02, DI
+	JZ      done372
+	PCALIGN $0x20
+
+loop371:
+	VBROADCASTSS (DX), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y15
+	VPMOVZXWD    (SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VPMOVZXWD    16(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VPMOVZXWD    (R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VPMOVZXWD    16(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 4(DX), Y13
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VBROADCASTSS 4(DX)(BX*2), Y15
+	VPMOVZXWD    32(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VPMOVZXWD    48(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VPMOVZXWD    32(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VPMOVZXWD    48(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 8(DX), Y13
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VBROADCASTSS 8(DX)(BX*2), Y15
+	VPMOVZXWD    64(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VPMOVZXWD    80(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VPMOVZXWD    64(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VPMOVZXWD    80(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	VBROADCASTSS 12(DX), Y13
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VBROADCASTSS 12(DX)(BX*2), Y15
+	VPMOVZXWD    96(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y0
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y12, Y15, Y8
+	VPMOVZXWD    112(SI), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y1
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y12, Y15, Y9
+	VPMOVZXWD    96(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y2
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y12, Y15, Y10
+	VPMOVZXWD    112(R10), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y13, Y3
+	VFMADD231PS  Y12, Y14, Y7
+	VFMADD231PS  Y12, Y15, Y11
+	ADDQ         $+16, DX
+	ADDQ         $+128, SI
+	ADDQ         $+128, R10
+	DECQ         DI
+	JNZ          loop371
+
+done372:
+	CMPQ   add+64(FP), $0x00
+	JE     store373
+	VADDPS (AX), Y0, Y0
+	VADDPS 32(AX), Y1, Y1
+	VADDPS 64(AX), Y2, Y2
+	VADDPS 96(AX), Y3, Y3
+
+store373:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store374
+	VADDPS  (AX), Y4, Y4
+	VADDPS  32(AX), Y5, Y5
+	VADDPS  64(AX), Y6, Y6
+	VADDPS  96(AX), Y7, Y7
+
+store374:
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS Y6, 64(AX)
+	VMOVUPS Y7, 96(AX)
+	ADDQ    CX, AX
+	CMPQ    add+64(FP), $0x00
+	JE      store375
+	VADDPS  (AX), Y8, Y8
+	VADDPS  32(AX), Y9, Y9
+	VADDPS  64(AX), Y10, Y10
+	VADDPS  96(AX), Y11, Y11
+
+store375:
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	VMOVUPS Y10, 64(AX)
+	VMOVUPS Y11, 96(AX)
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
@@ -5638,16 +6294,16 @@ TEXT ·matMulTileInt8(SB), NOSPLIT, $0-112
 	MOVQ lda+24(FP), R9
 	SHLQ $0x02, R9
 
-tile349:
+tile376:
 	MOVQ height+88(FP), DI
 	CMPQ higher+96(FP), $0x00
-	JE   even350
+	JE   even377
 	INCQ DI
 	DECQ higher+96(FP)
 
-even350:
+even377:
 	CMPQ       DI, $0x06
-	JNE        next352
+	JNE        next379
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -5670,7 +6326,7 @@ even350:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero358
+	JZ         zero385
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -5692,9 +6348,9 @@ even350:
 	VMOVUPS    32(R12), Y11
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set359
+	JMP        set386
 
-zero358:
+zero385:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5708,14 +6364,14 @@ zero358:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set359:
+set386:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four354
+	JZ   four381
 
-single353:
+single380:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5745,15 +6401,15 @@ single353:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single353
+	JNZ          single380
 
-four354:
+four381:
 	SUBQ    $0x01, R13
-	JL      short356
-	JZ      skew355
+	JL      short383
+	JZ      skew382
 	PCALIGN $0x20
 
-loop360:
+loop387:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5855,9 +6511,9 @@ loop360:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop360
+	JNZ          loop387
 
-skew355:
+skew382:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -5907,20 +6563,20 @@ skew355:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+72(FP), $0x00
-	JE           set362
+	JE           set389
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set362:
+set389:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set363
+	JE      set390
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set363:
+set390:
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      Y3, 32(CX)
 	ADDQ         R8, CX
@@ -5973,20 +6629,20 @@ set363:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+72(FP), $0x00
-	JE           set364
+	JE           set391
 	VADDPS       (CX), Y4, Y4
 	VADDPS       32(CX), Y5, Y5
 
-set364:
+set391:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set365
+	JE      set392
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set365:
+set392:
 	VMOVUPS      Y6, (CX)
 	VMOVUPS      Y7, 32(CX)
 	ADDQ         R8, CX
@@ -6039,89 +6695,89 @@ set365:
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
 	CMPQ         add+72(FP), $0x00
-	JE           set366
+	JE           set393
 	VADDPS       (CX), Y8, Y8
 	VADDPS       32(CX), Y9, Y9
 
-set366:
+set393:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set367
+	JE      set394
 	VADDPS  (CX), Y10, Y10
 	VADDPS  32(CX), Y11, Y11
 
-set367:
+set394:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 	ADDQ    R8, CX
-	JMP     done357
+	JMP     done384
 
-short356:
+short383:
 	CMPQ   add+72(FP), $0x00
-	JE     set368
+	JE     set395
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set368:
+set395:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set369
+	JE      set396
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set369:
+set396:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set370
+	JE      set397
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set370:
+set397:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set371
+	JE      set398
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set371:
+set398:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set372
+	JE      set399
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set372:
+set399:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set373
+	JE      set400
 	VADDPS  (CX), Y10, Y10
 	VADDPS  32(CX), Y11, Y11
 
-set373:
+set400:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 	ADDQ    R8, CX
 
-done357:
+done384:
 	LEAQ (DX)(R9*4), DX
 	LEAQ (DX)(R9*2), DX
-	JMP  end351
+	JMP  end378
 
-next352:
+next379:
 	CMPQ       DI, $0x05
-	JNE        next374
+	JNE        next401
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -6142,7 +6798,7 @@ next352:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero380
+	JZ         zero407
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -6161,9 +6817,9 @@ next352:
 	VMOVUPS    32(R12), Y9
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set381
+	JMP        set408
 
-zero380:
+zero407:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6175,14 +6831,14 @@ zero380:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-set381:
+set408:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four376
+	JZ   four403
 
-single375:
+single402:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6209,15 +6865,15 @@ single375:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single375
+	JNZ          single402
 
-four376:
+four403:
 	SUBQ    $0x01, R13
-	JL      short378
-	JZ      skew377
+	JL      short405
+	JZ      skew404
 	PCALIGN $0x20
 
-loop382:
+loop409:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6307,9 +6963,9 @@ loop382:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop382
+	JNZ          loop409
 
-skew377:
+skew404:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6371,29 +7027,29 @@ skew377:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+72(FP), $0x00
-	JE           set384
+	JE           set411
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set384:
+set411:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set385
+	JE      set412
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set385:
+set412:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set386
+	JE      set413
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set386:
+set413:
 	VMOVUPS      Y4, (CX)
 	VMOVUPS      Y5, 32(CX)
 	ADDQ         R8, CX
@@ -6446,80 +7102,80 @@ set386:
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
 	CMPQ         add+72(FP), $0x00
-	JE           set387
+	JE           set414
 	VADDPS       (CX), Y6, Y6
 	VADDPS       32(CX), Y7, Y7
 
-set387:
+set414:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set388
+	JE      set415
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set388:
+set415:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
-	JMP     done379
+	JMP     done406
 
-short378:
+short405:
 	CMPQ   add+72(FP), $0x00
-	JE     set389
+	JE     set416
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set389:
+set416:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set390
+	JE      set417
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set390:
+set417:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set391
+	JE      set418
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set391:
+set418:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set392
+	JE      set419
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set392:
+set419:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set393
+	JE      set420
 	VADDPS  (CX), Y8, Y8
 	VADDPS  32(CX), Y9, Y9
 
-set393:
+set420:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 	ADDQ    R8, CX
 
-done379:
+done406:
 	LEAQ (DX)(R9*4), DX
 	ADDQ R9, DX
-	JMP  end351
+	JMP  end378
 
-next374:
+next401:
 	CMPQ       DI, $0x04
-	JNE        next394
+	JNE        next421
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -6537,7 +7193,7 @@ next374:
 	ADDQ       R8, R12
 	MOVQ       start+56(FP), R12
 	TESTQ      R12, R12
-	JZ         zero400
+	JZ         zero427
 	MOVQ       lds+64(FP), R13
 	SHLQ       $0x02, R13
 	VMOVUPS    (R12), Y0
@@ -6553,9 +7209,9 @@ next374:
 	VMOVUPS    32(R12), Y7
 	ADDQ       R13, R12
 	MOVQ       R12, start+56(FP)
-	JMP        set401
+	JMP        set428
 
-zero400:
+zero427:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6565,14 +7221,14 @@ zero400:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-set401:
+set428:
 	MOVQ BX, R13
 	MOVQ BX, R12
 	SHRQ $0x02, R13
 	ANDQ $0x03, R12
-	JZ   four396
+	JZ   four423
 
-single395:
+single422:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6596,15 +7252,15 @@ single395:
 	ADDQ         $+4, R10
 	ADDQ         $+4, R11
 	DECQ         R12
-	JNZ          single395
+	JNZ          single422
 
-four396:
+four423:
 	SUBQ    $0x01, R13
-	JL      short398
-	JZ      skew397
+	JL      short425
+	JZ      skew424
 	PCALIGN $0x20
 
-loop402:
+loop429:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6682,9 +7338,9 @@ loop402:
 	ADDQ         $+16, R10
 	ADDQ         $+16, R11
 	DECQ         R13
-	JNZ          loop402
+	JNZ          loop429
 
-skew397:
+skew424:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6734,20 +7390,20 @@ skew397:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+72(FP), $0x00
-	JE           set404
+	JE           set431
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set404:
+set431:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set405
+	JE      set432
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set405:
+set432:
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      Y3, 32(CX)
 	ADDQ         R8, CX
@@ -6800,70 +7456,70 @@ set405:
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	CMPQ         add+72(FP), $0x00
-	JE           set406
+	JE           set433
 	VADDPS       (CX), Y4, Y4
 	VADDPS       32(CX), Y5, Y5
 
-set406:
+set433:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set407
+	JE      set434
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set407:
+set434:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
-	JMP     done399
+	JMP     done426
 
-short398:
+short425:
 	CMPQ   add+72(FP), $0x00
-	JE     set408
+	JE     set435
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set408:
+set435:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set409
+	JE      set436
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set409:
+set436:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set410
+	JE      set437
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set410:
+set437:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set411
+	JE      set438
 	VADDPS  (CX), Y6, Y6
 	VADDPS  32(CX), Y7, Y7
 
-set411:
+set438:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 	ADDQ    R8, CX
 
-done399:
+done426:
 	LEAQ (DX)(R9*4), DX
-	JMP  end351
+	JMP  end378
 
-next394:
+next421:
 	CMPQ       DI, $0x03
-	JNE        next412
+	JNE        next439
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -6878,7 +7534,7 @@ next394:
 	ADDQ       R8, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero418
+	JZ         zero445
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -6891,9 +7547,9 @@ next394:
 	VMOVUPS    32(R11), Y5
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set419
+	JMP        set446
 
-zero418:
+zero445:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6901,14 +7557,14 @@ zero418:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-set419:
+set446:
 	MOVQ BX, R12
 	MOVQ BX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four414
+	JZ   four441
 
-single413:
+single440:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -6928,15 +7584,15 @@ single413:
 	PREFETCHT1   48(DI)(SI*1)
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single413
+	JNZ          single440
 
-four414:
+four441:
 	SUBQ    $0x01, R12
-	JL      short416
-	JZ      skew415
+	JL      short443
+	JZ      skew442
 	PCALIGN $0x20
 
-loop420:
+loop447:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7001,9 +7657,9 @@ loop420:
 	PREFETCHT1   (DI)(SI*1)
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop420
+	JNZ          loop447
 
-skew415:
+skew442:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7065,71 +7721,71 @@ skew415:
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
 	CMPQ         add+72(FP), $0x00
-	JE           set422
+	JE           set449
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set422:
+set449:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set423
+	JE      set450
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set423:
+set450:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set424
+	JE      set451
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set424:
+set451:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
-	JMP     done417
+	JMP     done444
 
-short416:
+short443:
 	CMPQ   add+72(FP), $0x00
-	JE     set425
+	JE     set452
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set425:
+set452:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set426
+	JE      set453
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set426:
+set453:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set427
+	JE      set454
 	VADDPS  (CX), Y4, Y4
 	VADDPS  32(CX), Y5, Y5
 
-set427:
+set454:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 	ADDQ    R8, CX
 
-done417:
+done444:
 	LEAQ (DX)(R9*2), DX
 	ADDQ R9, DX
-	JMP  end351
+	JMP  end378
 
-next412:
+next439:
 	CMPQ       DI, $0x02
-	JNE        next428
+	JNE        next455
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -7141,7 +7797,7 @@ next412:
 	ADDQ       R8, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero434
+	JZ         zero461
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
@@ -7151,22 +7807,22 @@ next412:
 	VMOVUPS    32(R11), Y3
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set435
+	JMP        set462
 
-zero434:
+zero461:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set435:
+set462:
 	MOVQ BX, R12
 	MOVQ BX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four430
+	JZ   four457
 
-single429:
+single456:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7183,15 +7839,15 @@ single429:
 	PREFETCHT1   48(DI)(SI*1)
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single429
+	JNZ          single456
 
-four430:
+four457:
 	SUBQ    $0x01, R12
-	JL      short432
-	JZ      skew431
+	JL      short459
+	JZ      skew458
 	PCALIGN $0x20
 
-loop436:
+loop463:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7244,9 +7900,9 @@ loop436:
 	PREFETCHT1   (DI)(SI*1)
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop436
+	JNZ          loop463
 
-skew431:
+skew458:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7296,50 +7952,50 @@ skew431:
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
 	CMPQ         add+72(FP), $0x00
-	JE           set438
+	JE           set465
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set438:
+set465:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set439
+	JE      set466
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set439:
+set466:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
-	JMP     done433
+	JMP     done460
 
-short432:
+short459:
 	CMPQ   add+72(FP), $0x00
-	JE     set440
+	JE     set467
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set440:
+set467:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 	CMPQ    add+72(FP), $0x00
-	JE      set441
+	JE      set468
 	VADDPS  (CX), Y2, Y2
 	VADDPS  32(CX), Y3, Y3
 
-set441:
+set468:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 	ADDQ    R8, CX
 
-done433:
+done460:
 	LEAQ (DX)(R9*2), DX
-	JMP  end351
+	JMP  end378
 
-next428:
+next455:
 	MOVQ       b+32(FP), DI
 	PREFETCHT1 (DI)(SI*1)
 	MOVQ       DX, R10
@@ -7349,27 +8005,27 @@ next428:
 	ADDQ       R8, R11
 	MOVQ       start+56(FP), R11
 	TESTQ      R11, R11
-	JZ         zero448
+	JZ         zero475
 	MOVQ       lds+64(FP), R12
 	SHLQ       $0x02, R12
 	VMOVUPS    (R11), Y0
 	VMOVUPS    32(R11), Y1
 	ADDQ       R12, R11
 	MOVQ       R11, start+56(FP)
-	JMP        set449
+	JMP        set476
 
-zero448:
+zero475:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-set449:
+set476:
 	MOVQ BX, R12
 	MOVQ BX, R11
 	SHRQ $0x02, R12
 	ANDQ $0x03, R11
-	JZ   four444
+	JZ   four471
 
-single443:
+single470:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7383,15 +8039,15 @@ single443:
 	PREFETCHT1   48(DI)(SI*1)
 	ADDQ         $+4, R10
 	DECQ         R11
-	JNZ          single443
+	JNZ          single470
 
-four444:
+four471:
 	SUBQ    $0x01, R12
-	JL      short446
-	JZ      skew445
+	JL      short473
+	JZ      skew472
 	PCALIGN $0x20
 
-loop450:
+loop477:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7432,9 +8088,9 @@ loop450:
 	PREFETCHT1   (DI)(SI*1)
 	ADDQ         $+16, R10
 	DECQ         R12
-	JNZ          loop450
+	JNZ          loop477
 
-skew445:
+skew472:
 	VPMOVSXBD    (DI), Y12
 	VCVTDQ2PS    Y12, Y12
 	VMULPS       (AX), Y12, Y12
@@ -7472,34 +8128,34 @@ skew445:
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
 	CMPQ         add+72(FP), $0x00
-	JE           set452
+	JE           set479
 	VADDPS       (CX), Y0, Y0
 	VADDPS       32(CX), Y1, Y1
 
-set452:
+set479:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
-	JMP     done447
+	JMP     done474
 
-short446:
+short473:
 	CMPQ   add+72(FP), $0x00
-	JE     set453
+	JE     set480
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 
-set453:
+set480:
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 	ADDQ    R8, CX
 
-done447:
+done474:
 	ADDQ R9, DX
 
-end351:
+end378:
 	XORQ SI, SI
 	DECQ tiles+104(FP)
-	JNZ  tile349
+	JNZ  tile376
 	VZEROUPPER
 	RET
 
@@ -7521,25 +8177,25 @@ TEXT ·matMulRowInt8(SB), NOSPLIT, $0-64
 	VMOVUPS 64(R9), Y8
 	VMOVUPS 96(R9), Y9
 	TESTQ   DX, DX
-	JZ      zero454
+	JZ      zero481
 	VMOVUPS (DX), Y0
 	VMOVUPS 32(DX), Y1
 	VMOVUPS 64(DX), Y2
 	VMOVUPS 96(DX), Y3
-	JMP     set458
+	JMP     set485
 
-zero454:
+zero481:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set458:
+set485:
 	MOVQ SI, DX
 	ANDQ $0x03, DX
-	JZ   four456
+	JZ   four483
 
-single455:
+single482:
 	VBROADCASTSS (CX), Y4
 	VPMOVSXBD    (BX), Y5
 	VCVTDQ2PS    Y5, Y5
@@ -7561,9 +8217,9 @@ single455:
 	ADDQ         $+16, BX
 	ADDQ         $+16, R8
 	DECQ         DX
-	JNZ          single455
+	JNZ          single482
 
-four456:
+four483:
 	MOVQ    DI, DX
 	MOVQ    SI, R9
 	IMUL3Q  $+32, R9, R9
@@ -7571,10 +8227,10 @@ four456:
 	MOVQ    DI, R10
 	SHRQ    $0x06, R10
 	SHRQ    $0x02, SI
-	JZ      done459
+	JZ      done486
 	PCALIGN $0x20
 
-loop457:
+loop484:
 	CMPQ         SI, R10
 	CMOVQLE      R9, DX
 	PREFETCHT1   (BX)(DX*1)
@@ -7651,17 +8307,17 @@ loop457:
 	ADDQ         $+64, BX
 	ADDQ         $+64, R8
 	DECQ         SI
-	JNZ          loop457
+	JNZ          loop484
 
-done459:
+done486:
 	CMPQ   add+48(FP), $0x00
-	JE     store460
+	JE     store487
 	VADDPS (AX), Y0, Y0
 	VADDPS 32(AX), Y1, Y1
 	VADDPS 64(AX), Y2, Y2
 	VADDPS 96(AX), Y3, Y3
 
-store460:
+store487:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)

@@ -410,7 +410,7 @@ func MatMulPack(c, a, start, b tile.Rows, dst []float32, add bool) {
 	race.Write(dst, b.Len*PanelWidth)
 	if rest := c.Len - 12; rest >= 0 {
 		p := newStrip(&c, &a, &start, add, 4)
-		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, p.from(0), start.Stride, p.add)
+		matMulPack(&c.Data[0], c.Stride, &a.Data[0], a.Stride, &b.Data[0], b.Stride, &dst[0], b.Len, p.from(0, 0), start.Stride, p.add)
 		if rest > 0 {
 			c.Data, c.Len = c.Data[12*c.Stride:], rest
 			a.Data, a.Len = a.Data[12*a.Stride:], rest
@@ -1113,52 +1113,52 @@ func newStrip(c, a, start *tile.Rows, add bool, size int) strip {
 	return p
 }
 
-// from returns where the chains of the panel at column j start, or nil.
-func (p *strip) from(j int) *float32 {
+// from returns where the chains of the rows from i on and the panels at column j start, or nil.
+func (p *strip) from(i, j int) *float32 {
 	if p.start.Len == 0 {
 		return nil
 	}
-	return &p.start.Data[j]
+	return &p.start.Data[i*p.start.Stride+j]
 }
 
 //go:noinline
 func (p *strip) tiles(j int, b []float32) {
-	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) row(j int, b []float32) {
-	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline
 func (p *strip) tilesFloat16(j int, b []uint16) {
-	matMulTileFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowFloat16(j int, b []uint16) {
-	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline
 func (p *strip) tilesBFloat16(j int, b []uint16) {
-	matMulTileBFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileBFloat16(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowBFloat16(j int, b []uint16) {
-	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], p.a.Dim, p.add, productAhead)
+	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline
 func (p *strip) tilesInt8(j int, b []int8, scale []float32) {
-	matMulTileInt8(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], &scale[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTileInt8(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], &scale[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 //go:noinline
 func (p *strip) rowInt8(j int, b []int8, scale []float32) {
-	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
+	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
 }
 
 //go:noinline

@@ -1065,17 +1065,17 @@ func newStrip(c, a, start *tile.Rows, add bool, size int) strip {
 	return p
 }
 
-// from returns where the chains of the panel at column j start, or nil.
-func (p *strip) from(j int) *float32 {
+// from returns where the chains of the rows from i on and the panels at column j start, or nil.
+func (p *strip) from(i, j int) *float32 {
 	if p.start.Len == 0 {
 		return nil
 	}
-	return &p.start.Data[j]
+	return &p.start.Data[i*p.start.Stride+j]
 }
 
 //go:noinline
 func (p *strip) tiles(j int, b []float32) {
-	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
+	matMulTile(&p.c.Data[j], p.c.Stride, &p.a.Data[0], p.a.Stride, &b[0], p.a.Dim, p.from(0, j), p.start.Stride, p.add, p.distance, p.height, p.higher, p.count)
 }
 
 // A panel is scratch memory for one that is stored in another type.
