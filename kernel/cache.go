@@ -64,7 +64,8 @@ type Cache struct {
 }
 
 // A Sequence is the tokens of a [Cache], each a key and a value for each KV head, that belong together: a prompt and what
-// has been generated, for example. [Cache.NewSequence] and [Sequence.Fork] make them.
+// has been generated, for example. [Cache.NewSequence] and [Sequence.Fork] make them: Len, Fork and Release of a nil sequence
+// panic, as [Cache.Stats] of a nil cache does, where methods that return an error do so.
 type Sequence struct {
 	cache    *Cache
 	table    source.Table

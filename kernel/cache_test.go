@@ -244,7 +244,7 @@ func TestCacheAllocations(t *testing.T) {
 	}
 }
 
-// A cache that NewCache has not returned, and a sequence of none, are errors, not panics.
+// A cache that NewCache has not returned, and a sequence of none, are errors where a method returns one, and panics elsewhere.
 func TestNoCache(t *testing.T) {
 	x := Tensor{Data: make([]float32, 8), Len: 2, Dim: 4}
 	for _, c := range []*Cache{nil, {}} {
@@ -260,6 +260,13 @@ func TestNoCache(t *testing.T) {
 			require.EqualError(t, s.Append(x, x), want)
 			require.EqualError(t, s.Truncate(0), want)
 		}
+	}
+	var c *Cache
+	var s *Sequence
+	for name, method := range map[string]func(){
+		"Stats": func() { c.Stats() }, "Len": func() { s.Len() }, "Fork": func() { s.Fork() }, "Release": func() { s.Release() },
+	} {
+		require.Panics(t, method, name)
 	}
 }
 

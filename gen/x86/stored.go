@@ -217,7 +217,8 @@ func (g *gen) storedScores(rows int, e storedType) {
 //
 // Rows of float32 that lie one behind the other are a stream that the hardware reads ahead by itself, where prefetches of all lines are in
 // its way: one in a step is enough then, and L1 has room for what is near. apart, which is scratch, is 0 for these. Values are read in that
-// order if all columns of a row are, and two blocks of keys fit into L1.
+// order if all columns of a row are, and two blocks of keys fit into L1. That holds for powers of two of columns; keys of 80 and
+// 96 read at .76 and .71 of memory so, and at .86 and .88 with all lines.
 type readAhead struct {
 	*gen
 	far, near, t reg.GPVirtual // near is nil for values
@@ -246,9 +247,11 @@ func (a readAhead) start(p reg.GPVirtual, left string) {
 	a.ADDQ(a.param("distance"), a.far)
 	if a.widest > 0 {
 		fits := a.label("fits")
-		a.MOVQ(U32(0), a.t)
-		if a.near != nil { // a call that begins on another page finds no stream
-			a.MOVQ(a.param("jump"), a.t)
+		a.MOVQ(a.param("dim"), a.t)
+		a.DECQ(a.t)
+		a.ANDQ(a.param("dim"), a.t)
+		if a.near != nil { // keys of a page gain nothing
+			a.ORQ(a.param("jump"), a.t)
 		}
 		a.CMPQ(a.param("dim"), I32(a.widest))
 		a.JLE(LabelRef(fits))

@@ -17,8 +17,10 @@ block1:
 	ADDQ   BX, R14
 	MOVQ   BX, R13
 	ADDQ   distance+64(FP), R13
-	MOVQ   $0x00000000, R12
-	MOVQ   jump+80(FP), R12
+	MOVQ   dim+32(FP), R12
+	DECQ   R12
+	ANDQ   dim+32(FP), R12
+	ORQ    jump+80(FP), R12
 	CMPQ   dim+32(FP), $+128
 	JLE    fits7
 	MOVQ   $0x00000001, R12
@@ -1186,7 +1188,9 @@ some49:
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
 	ADDQ   distance+56(FP), DX
-	MOVQ   $0x00000000, BX
+	MOVQ   dim+32(FP), BX
+	DECQ   BX
+	ANDQ   dim+32(FP), BX
 	CMPQ   dim+32(FP), $+256
 	JLE    fits52
 	MOVQ   $0x00000001, BX
