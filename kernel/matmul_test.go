@@ -12,6 +12,7 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
+	"github.com/selfattn/attn/generic/tile"
 	"github.com/stretchr/testify/require"
 )
 
@@ -298,5 +299,28 @@ func TestMatMulOptionsFences(t *testing.T) {
 		require.NoError(t, err)
 		o.TransB = false
 		require.NoError(t, MatMulPacked(c, a, packed, &o))
+	}
+}
+
+// Few rows meet more rows of b, a factor that is transposed, than a tile has keys.
+func TestMatMulFewRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 7))
+	const k, n = 20, 2*tile.Keys + 5
+	for m := 1; m <= fewColumns; m++ {
+		a, b := newMatrix(r, m, k, k+1, asmtest.Normal), newMatrix(r, k, n, n, asmtest.Normal)
+		turned := newMatrix(r, n, k, k+2, asmtest.Normal)
+		for i := range n {
+			for j := range k {
+				turned.Data[i*turned.Stride+j] = b.Data[j*b.Stride+i]
+			}
+		}
+		for workers := 1; workers <= 2; workers++ {
+			want, got := newMatrix(r, m, n, n+3, asmtest.Normal), newMatrix(r, m, n, n+3, asmtest.Normal)
+			require.NoError(t, MatMul(want, a, b, &MatMulOptions{Workers: workers}))
+			require.NoError(t, MatMul(got, a, turned, &MatMulOptions{Workers: workers, TransB: true}))
+			for i := range m {
+				asmtest.Equal(t, want.Data[i*want.Stride:][:n], got.Data[i*got.Stride:][:n], "%d rows, row %d, %d workers", m, i, workers)
+			}
+		}
 	}
 }
