@@ -99,7 +99,7 @@ func mutate(dir string, n int, seed uint64, jobs int, skip *regexp.Regexp) (r re
 		mutants = mutants[:n]
 	}
 	var mutex sync.Mutex
-	begun, told := time.Now(), time.Now()
+	tell := progress(dir+": mutants", len(mutants))
 	err = each(jobs, mutants, func(m mutant) error {
 		end, err := s.try(m)
 		mutex.Lock()
@@ -113,14 +113,25 @@ func mutate(dir string, n int, seed uint64, jobs int, skip *regexp.Regexp) (r re
 		case late:
 			r.late++
 		}
-		if done := r.killed + r.lived + r.late; time.Since(told) > 10*time.Second {
-			told = time.Now()
-			left := time.Since(begun) / time.Duration(done) * time.Duration(len(mutants)-done)
-			fmt.Fprintf(os.Stderr, "%s: %d of %d mutants, %d survived, %v left\n", dir, done, len(mutants), r.lived, left.Round(time.Second))
-		}
+		tell(fmt.Sprintf(", %d survived", r.lived))
 		return err
 	})
 	return r, err
+}
+
+// progress returns what is called when one of all things is done, and says every ten seconds how many are.
+func progress(things string, all int) (tell func(more string)) {
+	var mutex sync.Mutex
+	done, begun, told := 0, time.Now(), time.Now()
+	return func(more string) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if done++; time.Since(told) > 10*time.Second {
+			told = time.Now()
+			left := time.Since(begun) / time.Duration(done) * time.Duration(all-done)
+			fmt.Fprintf(os.Stderr, "%s: %d of %d%s, %v left\n", things, done, all, more, left.Round(time.Second))
+		}
+	}
 }
 
 // each calls f with each of some things, jobs at a time, and returns its first error.
@@ -187,12 +198,14 @@ func (s *suite) build(p *pkg) error {
 
 // measure runs each test by itself, for the mutants that it meets and the time that it takes.
 func (s *suite) measure(jobs int) error {
+	tell := progress("tests", len(s.tests))
 	return each(jobs, s.tests, func(t *test) error {
 		path := filepath.Join(s.temp, filepath.Base(t.binary)+"."+t.name)
 		t.met = make([]byte, s.mutants+1)
 		if err := os.WriteFile(path, t.met, 0o600); err != nil {
 			return err
 		}
+		defer tell("")
 		var err error
 		if t.used, err = s.run([]*test{t}, 0, choice.Record+"="+path); err != nil {
 			log.Printf("%s is left out, as it fails without a mutant: %v", t.name, err)
