@@ -213,7 +213,7 @@ func (w *worker) placePanels(it *plan.Item) {
 		n = w.plan.Wide
 	}
 	w.edge = edge{}
-	w.placed.sequence, w.placed.row, w.placed.rows, w.placed.n = it.Sequence, it.Row, it.Rows, len(panels)
+	w.placed = placed{it.Sequence, it.Row, it.Rows, len(panels)}
 }
 
 // panelTile takes a panel through the tile from key number first on. Meanwhile score and mix read ahead
