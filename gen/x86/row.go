@@ -17,6 +17,10 @@ func genRow(g *gen) {
 	g.rowScores1()
 	g.end()
 
+	g.begin("rowScore", "func(s, q, k *float32, w, dim int)", "rowScore computes the score of one query and one key.")
+	g.rowScore()
+	g.end()
+
 	for i, name := range []string{"rowScores4", "rowScores4By16"} {
 		keys := 8 << i
 		g.begin(name, "func(s, q, k *float32, w, dim, stride, blocks, distance, far, jump, turn, row, wrap, left int)",
@@ -197,6 +201,41 @@ func (g *gen) rowScores1() {
 	g.ADDQ(t, g.param("k"))
 	g.DECQ(g.param("blocks"))
 	g.JNZ(LabelRef(block))
+}
+
+// rowScore is one chain, of two instructions a term: few enough for that of another key, or head, to begin before it ends.
+func (g *gen) rowScore() {
+	q, k, n, w := g.ptr("q"), g.ptr("k"), g.ptr("dim"), g.elems("w")
+	four, one, last, done := g.label("four"), g.label("one"), g.label("last"), g.label("done")
+	g.zero(X(0))
+	term := func(c int, q Mem) {
+		g.VMOVSS(q, X(1+c))
+		g.VFMADD231SS(mem(k, 4*c), X(1+c), X(0))
+	}
+	w3 := g.GP64()
+	g.LEAQ(at(w, w, 2, 0), w3)
+	g.SUBQ(U8(4), n)
+	g.JL(LabelRef(last))
+	g.loop(four)
+	for c, q := range []Mem{mem(q, 0), at(q, w, 1, 0), at(q, w, 2, 0), at(q, w3, 1, 0)} {
+		term(c, q)
+	}
+	g.LEAQ(at(q, w, 4, 0), q)
+	g.ADDQ(U8(16), k)
+	g.SUBQ(U8(4), n)
+	g.JGE(LabelRef(four))
+	g.Label(last)
+	g.ADDQ(U8(4), n)
+	g.JZ(LabelRef(done))
+	g.Label(one)
+	term(0, mem(q, 0))
+	g.ADDQ(w, q)
+	g.ADDQ(U8(4), k)
+	g.DECQ(n)
+	g.JNZ(LabelRef(one))
+	g.Label(done)
+	g.MOVQ(g.param("s"), q)
+	g.VMOVSS(X(0), mem(q, 0))
 }
 
 // rowScores4 is as rowScores1, with a chain for each query: blocks are 8 keys, or 16 to hide more latency, which are one vector with

@@ -665,6 +665,12 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	race.ReadRows(q, k.Dim, rows, w)
 	race.ReadRows(k.Data, k.Len, k.Dim, k.Stride)
 	dim, n, stride := k.Dim, k.Len, k.Stride
+	if rows == 1 && n < 8 {
+		for j := range n {
+			rowScore(&s[j], &q[0], &k.Data[j*stride], w, dim)
+		}
+		return
+	}
 	block, whole := 8, n/8                                     // blocks, counted without division
 	if rows == 1 || rows == 4 && n >= 16 && stride%1024 != 0 { // 16 keys a multiple of 4 KiB apart are more than a set of L1 holds
 		block, whole = 16, n/16

@@ -261,6 +261,52 @@ DATA tail4<>+20(SB)/4, $0x00000000
 DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
+// func rowScore(s *float32, q *float32, k *float32, w int, dim int)
+// Requires: AVX, FMA3
+TEXT ·rowScore(SB), NOSPLIT, $0-40
+	MOVQ    q+8(FP), AX
+	MOVQ    k+16(FP), CX
+	MOVQ    dim+32(FP), DX
+	MOVQ    w+24(FP), BX
+	SHLQ    $0x02, BX
+	VXORPS  X0, X0, X0
+	LEAQ    (BX)(BX*2), SI
+	SUBQ    $0x04, DX
+	JL      last15
+	PCALIGN $0x20
+
+four13:
+	VMOVSS      (AX), X1
+	VFMADD231SS (CX), X1, X0
+	VMOVSS      (AX)(BX*1), X2
+	VFMADD231SS 4(CX), X2, X0
+	VMOVSS      (AX)(BX*2), X3
+	VFMADD231SS 8(CX), X3, X0
+	VMOVSS      (AX)(SI*1), X4
+	VFMADD231SS 12(CX), X4, X0
+	LEAQ        (AX)(BX*4), AX
+	ADDQ        $0x10, CX
+	SUBQ        $0x04, DX
+	JGE         four13
+
+last15:
+	ADDQ $0x04, DX
+	JZ   done16
+
+one14:
+	VMOVSS      (AX), X1
+	VFMADD231SS (CX), X1, X0
+	ADDQ        BX, AX
+	ADDQ        $0x04, CX
+	DECQ        DX
+	JNZ         one14
+
+done16:
+	MOVQ   s+0(FP), AX
+	VMOVSS X0, (AX)
+	VZEROUPPER
+	RET
+
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·rowScores4(SB), NOSPLIT, $8-112
@@ -274,7 +320,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	SHLQ $0x02, DI
 	MOVQ $0x00000010, R14
 
-block13:
+block17:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -282,18 +328,18 @@ block13:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within18
+	JG     within22
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R15
 
-within18:
+within22:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside17
+	JG   inside21
 	ADDQ turn+80(FP), BP
 
-inside17:
+inside21:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -307,10 +353,10 @@ inside17:
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail15
+	JL      tail19
 	PCALIGN $0x20
 
-four14:
+four18:
 	VMOVUPS      (R11), X4
 	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS      (R11)(SI*1), X5
@@ -375,19 +421,19 @@ four14:
 	ADDQ         $+128, R15
 	ADDQ         $+128, BP
 	SUBQ         $+128, left+104(FP)
-	JG           same20
+	JG           same24
 	ADDQ         wrap+96(FP), R15
 	ADDQ         wrap+96(FP), BP
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same20:
+same24:
 	SUBQ $0x04, R9
-	JGE  four14
+	JGE  four18
 
-tail15:
+tail19:
 	ADDQ         $0x04, R9
-	JZ           done16
+	JZ           done20
 	MOVQ         R9, R10
 	LEAQ         tail4<>+12(SB), R15
 	SHLQ         $0x02, R10
@@ -423,7 +469,7 @@ tail15:
 	VFMADD231PS  Y7, Y0, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over21
+	JE           over25
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -434,7 +480,7 @@ tail15:
 	VFMADD231PS  Y7, Y1, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over21
+	JE           over25
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -445,8 +491,8 @@ tail15:
 	VFMADD231PS  Y7, Y2, Y11
 	ADDQ         DI, R10
 
-over21:
-done16:
+over25:
+done20:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -454,7 +500,7 @@ done16:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block13
+	JNZ     block17
 	VZEROUPPER
 	RET
 
@@ -474,7 +520,7 @@ TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
 	SHLQ $0x03, R10
 	SUBQ R10, R14
 
-block22:
+block26:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -482,18 +528,18 @@ block22:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within27
+	JG     within31
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R15
 
-within27:
+within31:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside26
+	JG   inside30
 	ADDQ turn+80(FP), BP
 
-inside26:
+inside30:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -511,10 +557,10 @@ inside26:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail24
+	JL      tail28
 	PCALIGN $0x20
 
-four23:
+four27:
 	VMOVUPS      (R11), X4
 	VINSERTF128  $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS      (R11)(SI*1), X5
@@ -639,19 +685,19 @@ four23:
 	ADDQ         $+256, R15
 	ADDQ         $+256, BP
 	SUBQ         $+256, left+104(FP)
-	JG           same30
+	JG           same34
 	ADDQ         wrap+96(FP), R15
 	ADDQ         wrap+96(FP), BP
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same30:
+same34:
 	SUBQ $0x04, R9
-	JGE  four23
+	JGE  four27
 
-tail24:
+tail28:
 	ADDQ         $0x04, R9
-	JZ           done25
+	JZ           done29
 	MOVQ         R9, R10
 	LEAQ         tail4<>+12(SB), R15
 	SHLQ         $0x02, R10
@@ -687,7 +733,7 @@ tail24:
 	VFMADD231PS  Y7, Y0, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over31
+	JE           over35
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -698,7 +744,7 @@ tail24:
 	VFMADD231PS  Y7, Y1, Y11
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over31
+	JE           over35
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y8
 	VBROADCASTSS 4(R10), Y5
@@ -709,7 +755,7 @@ tail24:
 	VFMADD231PS  Y7, Y2, Y11
 	ADDQ         DI, R10
 
-over31:
+over35:
 	LEAQ         (R11)(SI*8), R11
 	LEAQ         (R12)(SI*8), R12
 	LEAQ         (R13)(SI*8), R13
@@ -743,7 +789,7 @@ over31:
 	VFMADD231PS  Y7, Y0, Y15
 	ADDQ         DI, R10
 	CMPQ         R9, $0x01
-	JE           over32
+	JE           over36
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y1, Y12
 	VBROADCASTSS 4(R10), Y5
@@ -754,7 +800,7 @@ over31:
 	VFMADD231PS  Y7, Y1, Y15
 	ADDQ         DI, R10
 	CMPQ         R9, $0x02
-	JE           over32
+	JE           over36
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y12
 	VBROADCASTSS 4(R10), Y5
@@ -765,8 +811,8 @@ over31:
 	VFMADD231PS  Y7, Y2, Y15
 	ADDQ         DI, R10
 
-over32:
-done25:
+over36:
+done29:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -779,7 +825,7 @@ done25:
 	LEAQ    (DX)(SI*8), DX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block22
+	JNZ     block26
 	VZEROUPPER
 	RET
 
@@ -795,7 +841,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block33:
+block37:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, R15
 	ADDQ   DX, R15
@@ -803,18 +849,18 @@ block33:
 	ADDQ   distance+56(FP), R14
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within39
+	JG     within43
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R14
 
-within39:
+within43:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside38
+	JG   inside42
 	ADDQ turn+80(FP), R15
 
-inside38:
+inside42:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -832,10 +878,10 @@ inside38:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail35
+	JL      tail39
 	PCALIGN $0x20
 
-four34:
+four38:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -915,24 +961,24 @@ four34:
 	ADDQ         $+128, R14
 	ADDQ         $+128, R15
 	SUBQ         $+128, left+104(FP)
-	JG           same40
+	JG           same44
 	ADDQ         wrap+96(FP), R14
 	ADDQ         wrap+96(FP), R15
 	MOVQ         row+88(FP), R10
 	MOVQ         R10, left+104(FP)
 
-same40:
+same44:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four34
+	JGE  four38
 
-tail35:
+tail39:
 	ADDQ $0x04, R9
-	JZ   done37
+	JZ   done41
 
-single36:
+single40:
 	VMOVUPS      (R8), Y0
 	ADDQ         DI, R8
 	VBROADCASTSS (R11), Y1
@@ -955,9 +1001,9 @@ single36:
 	ADDQ         $+4, R12
 	ADDQ         $+4, R13
 	DECQ         R9
-	JNZ          single36
+	JNZ          single40
 
-done37:
+done41:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -993,7 +1039,7 @@ done37:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block33
+	JNZ        block37
 	VZEROUPPER
 	RET
 
@@ -1008,10 +1054,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Y6, Y2
 	VMOVUPS Y6, Y3
 	SUBQ    $+32, CX
-	JL      vecs42
+	JL      vecs46
 	PCALIGN $0x20
 
-block41:
+block45:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	VMOVUPS 32(AX), Y4
@@ -1022,22 +1068,22 @@ block41:
 	VMAXPS  Y3, Y4, Y3
 	ADDQ    $+128, AX
 	SUBQ    $+32, CX
-	JGE     block41
+	JGE     block45
 
-vecs42:
+vecs46:
 	ADDQ $+24, CX
-	JL   tail44
+	JL   tail48
 
-vec43:
+vec47:
 	VMOVUPS (AX), Y4
 	VMAXPS  Y0, Y4, Y0
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JGE     vec43
+	JGE     vec47
 
-tail44:
+tail48:
 	ADDQ       $+8, CX
-	JZ         done45
+	JZ         done49
 	LEAQ       tail8<>+28(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
@@ -1046,7 +1092,7 @@ tail44:
 	VBLENDVPS  Y5, Y4, Y6, Y4
 	VMAXPS     Y0, Y4, Y0
 
-done45:
+done49:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -1069,10 +1115,10 @@ done45:
 	MOVQ         s+0(FP), AX
 	MOVQ         n+8(FP), CX
 	SUBQ         $0x20, CX
-	JL           last48
+	JL           last52
 	PCALIGN      $0x20
 
-four46:
+four50:
 	VSUBPS       (AX), Y13, Y0
 	VSUBPS       32(AX), Y13, Y3
 	VSUBPS       64(AX), Y13, Y6
@@ -1142,13 +1188,13 @@ four46:
 	VMOVUPS      Y9, 96(AX)
 	ADDQ         $+128, AX
 	SUBQ         $0x20, CX
-	JGE          four46
+	JGE          four50
 
-last48:
+last52:
 	ADDQ $0x20, CX
-	JZ   done49
+	JZ   done53
 
-one47:
+one51:
 	VSUBPS       (AX), Y13, Y0
 	VMINPS       Y0, Y15, Y0
 	VMOVUPS      splat4b40007e<>+0(SB), Y12
@@ -1173,9 +1219,9 @@ one47:
 	VMOVUPS      Y0, (AX)
 	ADDQ         $+32, AX
 	SUBQ         $0x08, CX
-	JG           one47
+	JG           one51
 
-done49:
+done53:
 	VZEROUPPER
 	RET
 
@@ -1307,7 +1353,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-112
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block50:
+block54:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1316,11 +1362,11 @@ block50:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-some51:
+some55:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    some51
+	JNZ    some55
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
@@ -1329,27 +1375,27 @@ some51:
 	DECQ   BX
 	ANDQ   dim+32(FP), BX
 	CMPQ   dim+32(FP), $+64
-	JLE    fits54
+	JLE    fits58
 	MOVQ   $0x00000001, BX
 
-fits54:
+fits58:
 	MOVQ BX, apart+104(FP)
 	MOVQ n+40(FP), BX
 	CMPQ BX, far+64(FP)
-	JG   within53
+	JG   within57
 	MOVQ jump+72(FP), BX
 	ADDQ BX, DX
 	ORQ  BX, apart+104(FP)
 
-within53:
+within57:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again55:
+again59:
 	CMPQ    R11, $+64
-	JL      next56
+	JL      next60
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1362,23 +1408,23 @@ again55:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key57:
+key61:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream58
+	JE         stream62
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 
-stream58:
+stream62:
 	ADDQ $+256, DX
 	SUBQ $+256, left+96(FP)
-	JG   same60
+	JG   same64
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same60:
+same64:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1391,7 +1437,7 @@ same60:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key57
+	JNZ          key61
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1403,11 +1449,11 @@ same60:
 	ADDQ         $+256, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again55
+	JMP          again59
 
-next56:
+next60:
 	CMPQ    R11, $+32
-	JL      next62
+	JL      next66
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1416,21 +1462,21 @@ next56:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key63:
+key67:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream64
+	JE         stream68
 	PREFETCHT1 64(DX)
 
-stream64:
+stream68:
 	ADDQ $+128, DX
 	SUBQ $+128, left+96(FP)
-	JG   same66
+	JG   same70
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same66:
+same70:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
@@ -1439,7 +1485,7 @@ same66:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key63
+	JNZ          key67
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1448,78 +1494,78 @@ same66:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next62:
+next66:
 	CMPQ    R11, $+16
-	JL      next68
+	JL      next72
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key69:
+key73:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream70
+	JE         stream74
 
-stream70:
+stream74:
 	ADDQ $+64, DX
 	SUBQ $+64, left+96(FP)
-	JG   same72
+	JG   same76
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same72:
+same76:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	VFMADD231PS  32(R8), Y10, Y1
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key69
+	JNZ          key73
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next68:
+next72:
 	CMPQ    R11, $+8
-	JL      next74
+	JL      next78
 	VMOVUPS (R10), Y0
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key75:
+key79:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream76
+	JE         stream80
 
-stream76:
+stream80:
 	ADDQ $+32, DX
 	SUBQ $+32, left+96(FP)
-	JG   same78
+	JG   same82
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same78:
+same82:
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  (R8), Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key75
+	JNZ          key79
 	VMOVUPS      Y0, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+32, R10
 	SUBQ         $+8, R11
 
-next74:
+next78:
 	TESTQ   R11, R11
-	JZ      end79
+	JZ      end83
 	LEAQ    tail8<>+28(SB), DX
 	SHLQ    $0x02, R11
 	SUBQ    R11, DX
@@ -1529,23 +1575,23 @@ next74:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key80:
+key84:
 	VBROADCASTSS (DI), Y10
 	VMASKMOVPS   (R8), Y11, Y8
 	VFMADD231PS  Y8, Y10, Y0
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key80
+	JNZ          key84
 	VMOVUPS      Y0, (R10)
 
-end79:
+end83:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block50
+	JG   block54
 	VZEROUPPER
 	RET
 
@@ -1560,7 +1606,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block81:
+block85:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1572,14 +1618,14 @@ block81:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some82:
+some86:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some82
+	JNZ    some86
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1589,19 +1635,19 @@ some82:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within84
+	JG     within88
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, BX
 
-within84:
+within88:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again85:
+again89:
 	CMPQ    R13, $+16
-	JL      next86
+	JL      next90
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1616,16 +1662,16 @@ again85:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key87:
+key91:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same88
+	JG         same92
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same88:
+same92:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1643,7 +1689,7 @@ same88:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key87
+	JNZ          key91
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1655,11 +1701,11 @@ same88:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again85
+	JMP          again89
 
-next86:
+next90:
 	CMPQ    R13, $+8
-	JL      next90
+	JL      next94
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1670,16 +1716,16 @@ next86:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key95:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same92
+	JG         same96
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same92:
+same96:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1692,7 +1738,7 @@ same92:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key91
+	JNZ          key95
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1701,9 +1747,9 @@ same92:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next90:
+next94:
 	TESTQ   R13, R13
-	JZ      end93
+	JZ      end97
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1718,7 +1764,7 @@ next90:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key94:
+key98:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1731,19 +1777,19 @@ key94:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key94
+	JNZ          key98
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
 	VMOVUPS      Y3, (R8)
 
-end93:
+end97:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block81
+	JG   block85
 	VZEROUPPER
 	RET
 
@@ -1758,7 +1804,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block95:
+block99:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1774,7 +1820,7 @@ block95:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some96:
+some100:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1785,7 +1831,7 @@ some96:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some96
+	JNZ    some100
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1799,19 +1845,19 @@ some96:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within98
+	JG     within102
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, BX
 
-within98:
+within102:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again99:
+again103:
 	CMPQ    R13, $+16
-	JL      next100
+	JL      next104
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1828,16 +1874,16 @@ again99:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key101:
+key105:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same102
+	JG         same106
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same102:
+same106:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -1855,7 +1901,7 @@ same102:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key101
+	JNZ          key105
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1876,7 +1922,7 @@ same102:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key103:
+key107:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS 4096(R9), Y10
@@ -1894,7 +1940,7 @@ key103:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key103
+	JNZ          key107
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, 32(R12)(DX*4)
 	VMOVUPS      Y2, (R8)(DX*2)
@@ -1906,11 +1952,11 @@ key103:
 	ADDQ         $+64, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again99
+	JMP          again103
 
-next100:
+next104:
 	CMPQ    R13, $+8
-	JL      next105
+	JL      next109
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1923,16 +1969,16 @@ next100:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key106:
+key110:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+96(FP)
-	JG         same107
+	JG         same111
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same107:
+same111:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1945,7 +1991,7 @@ same107:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key106
+	JNZ          key110
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -1958,7 +2004,7 @@ same107:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key108:
+key112:
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -1971,7 +2017,7 @@ key108:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         BX
-	JNZ          key108
+	JNZ          key112
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (R14)
@@ -1980,9 +2026,9 @@ key108:
 	ADDQ         $+32, R12
 	SUBQ         $+8, R13
 
-next105:
+next109:
 	TESTQ   R13, R13
-	JZ      end109
+	JZ      end113
 	LEAQ    tail8<>+28(SB), BX
 	SHLQ    $0x02, R13
 	SUBQ    R13, BX
@@ -1999,7 +2045,7 @@ next105:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key110:
+key114:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -2012,7 +2058,7 @@ key110:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key110
+	JNZ          key114
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, (R12)(DX*1)
 	VMOVUPS      Y2, (R12)(DX*2)
@@ -2025,7 +2071,7 @@ key110:
 	MOVQ         AX, R9
 	MOVQ         R11, R10
 
-key111:
+key115:
 	VMASKMOVPS   (R10), Y11, Y8
 	VBROADCASTSS 4096(R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -2038,19 +2084,19 @@ key111:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         SI
-	JNZ          key111
+	JNZ          key115
 	VMOVUPS      Y0, (R12)(DX*4)
 	VMOVUPS      Y1, (R8)(DX*2)
 	VMOVUPS      Y2, (BX)
 	VMOVUPS      Y3, (R8)(DX*4)
 
-end109:
+end113:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block95
+	JG   block99
 	VZEROUPPER
 	RET
 
@@ -2063,13 +2109,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Y0
 	VBROADCASTSS b+28(FP), Y1
 
-loop112:
+loop116:
 	VMULPS      (AX), Y0, Y2
 	VFMADD231PS (CX), Y1, Y2
 	VMOVUPS     Y2, (AX)
 	ADDQ        $+32, CX
 	ADDQ        $+32, AX
 	SUBQ        $+8, DX
-	JG          loop112
+	JG          loop116
 	VZEROUPPER
 	RET

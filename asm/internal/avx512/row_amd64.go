@@ -9,6 +9,11 @@ package avx512
 //go:noescape
 func rowScores1(s *float32, q *float32, k *float32, w int, dim int, stride int, half int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int, apart int)
 
+// rowScore computes the score of one query and one key.
+//
+//go:noescape
+func rowScore(s *float32, q *float32, k *float32, w int, dim int)
+
 // rowScores4 computes the scores of 4 queries against blocks of 8 keys.
 //
 //go:noescape

@@ -247,6 +247,52 @@ DATA tail4<>+20(SB)/4, $0x00000000
 DATA tail4<>+24(SB)/4, $0x00000000
 GLOBL tail4<>(SB), RODATA|NOPTR, $28
 
+// func rowScore(s *float32, q *float32, k *float32, w int, dim int)
+// Requires: AVX, FMA3
+TEXT ·rowScore(SB), NOSPLIT, $0-40
+	MOVQ    q+8(FP), AX
+	MOVQ    k+16(FP), CX
+	MOVQ    dim+32(FP), DX
+	MOVQ    w+24(FP), BX
+	SHLQ    $0x02, BX
+	VXORPS  X0, X0, X0
+	LEAQ    (BX)(BX*2), SI
+	SUBQ    $0x04, DX
+	JL      last15
+	PCALIGN $0x20
+
+four13:
+	VMOVSS      (AX), X1
+	VFMADD231SS (CX), X1, X0
+	VMOVSS      (AX)(BX*1), X2
+	VFMADD231SS 4(CX), X2, X0
+	VMOVSS      (AX)(BX*2), X3
+	VFMADD231SS 8(CX), X3, X0
+	VMOVSS      (AX)(SI*1), X4
+	VFMADD231SS 12(CX), X4, X0
+	LEAQ        (AX)(BX*4), AX
+	ADDQ        $0x10, CX
+	SUBQ        $0x04, DX
+	JGE         four13
+
+last15:
+	ADDQ $0x04, DX
+	JZ   done16
+
+one14:
+	VMOVSS      (AX), X1
+	VFMADD231SS (CX), X1, X0
+	ADDQ        BX, AX
+	ADDQ        $0x04, CX
+	DECQ        DX
+	JNZ         one14
+
+done16:
+	MOVQ   s+0(FP), AX
+	VMOVSS X0, (AX)
+	VZEROUPPER
+	RET
+
 // func rowScores4(s *float32, q *float32, k *float32, w int, dim int, stride int, blocks int, distance int, far int, jump int, turn int, row int, wrap int, left int)
 // Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·rowScores4(SB), NOSPLIT, $8-112
@@ -260,7 +306,7 @@ TEXT ·rowScores4(SB), NOSPLIT, $8-112
 	SHLQ $0x02, DI
 	MOVQ $0x00000010, R14
 
-block13:
+block17:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -268,18 +314,18 @@ block13:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within18
+	JG     within22
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R15
 
-within18:
+within22:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside17
+	JG   inside21
 	ADDQ turn+80(FP), BP
 
-inside17:
+inside21:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -293,10 +339,10 @@ inside17:
 	VXORPS  Y11, Y11, Y11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail15
+	JL      tail19
 	PCALIGN $0x20
 
-four14:
+four18:
 	VMOVUPS          (R11), X4
 	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS          (R11)(SI*1), X5
@@ -345,19 +391,19 @@ four14:
 	ADDQ             $+128, R15
 	ADDQ             $+128, BP
 	SUBQ             $+128, left+104(FP)
-	JG               same20
+	JG               same24
 	ADDQ             wrap+96(FP), R15
 	ADDQ             wrap+96(FP), BP
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same20:
+same24:
 	SUBQ $0x04, R9
-	JGE  four14
+	JGE  four18
 
-tail15:
+tail19:
 	ADDQ             $0x04, R9
-	JZ               done16
+	JZ               done20
 	MOVQ             R9, R10
 	LEAQ             tail4<>+12(SB), R15
 	SHLQ             $0x02, R10
@@ -389,22 +435,22 @@ tail15:
 	VFMADD231PS.BCST 12(R10), Y0, Y11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x01
-	JE               over21
+	JE               over25
 	VFMADD231PS.BCST (R10), Y1, Y8
 	VFMADD231PS.BCST 4(R10), Y1, Y9
 	VFMADD231PS.BCST 8(R10), Y1, Y10
 	VFMADD231PS.BCST 12(R10), Y1, Y11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x02
-	JE               over21
+	JE               over25
 	VFMADD231PS.BCST (R10), Y2, Y8
 	VFMADD231PS.BCST 4(R10), Y2, Y9
 	VFMADD231PS.BCST 8(R10), Y2, Y10
 	VFMADD231PS.BCST 12(R10), Y2, Y11
 	ADDQ             DI, R10
 
-over21:
-done16:
+over25:
+done20:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 1024(AX)
 	VMOVUPS Y10, 2048(AX)
@@ -412,7 +458,7 @@ done16:
 	ADDQ    $+32, AX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block13
+	JNZ     block17
 	VZEROUPPER
 	RET
 
@@ -432,7 +478,7 @@ TEXT ·rowScores4By16(SB), NOSPLIT, $8-112
 	SHLQ $0x03, R10
 	SUBQ R10, R14
 
-block22:
+block26:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, BP
 	ADDQ   DX, BP
@@ -440,18 +486,18 @@ block22:
 	ADDQ   distance+56(FP), R15
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within27
+	JG     within31
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R15
 
-within27:
+within31:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside26
+	JG   inside30
 	ADDQ turn+80(FP), BP
 
-inside26:
+inside30:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -465,10 +511,10 @@ inside26:
 	VXORPS  Z11, Z11, Z11
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail24
+	JL      tail28
 	PCALIGN $0x20
 
-four23:
+four27:
 	VMOVUPS          (R11), X4
 	VINSERTF128      $0x01, (R11)(SI*4), Y4, Y4
 	VMOVUPS          (R11)(SI*1), X5
@@ -532,19 +578,19 @@ four23:
 	ADDQ             $+256, R15
 	ADDQ             $+256, BP
 	SUBQ             $+256, left+104(FP)
-	JG               same29
+	JG               same33
 	ADDQ             wrap+96(FP), R15
 	ADDQ             wrap+96(FP), BP
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same29:
+same33:
 	SUBQ $0x04, R9
-	JGE  four23
+	JGE  four27
 
-tail24:
+tail28:
 	ADDQ             $0x04, R9
-	JZ               done25
+	JZ               done29
 	MOVQ             R9, R10
 	LEAQ             tail4<>+12(SB), R15
 	SHLQ             $0x02, R10
@@ -599,22 +645,22 @@ tail24:
 	VFMADD231PS.BCST 12(R10), Z0, Z11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x01
-	JE               over30
+	JE               over34
 	VFMADD231PS.BCST (R10), Z1, Z8
 	VFMADD231PS.BCST 4(R10), Z1, Z9
 	VFMADD231PS.BCST 8(R10), Z1, Z10
 	VFMADD231PS.BCST 12(R10), Z1, Z11
 	ADDQ             DI, R10
 	CMPQ             R9, $0x02
-	JE               over30
+	JE               over34
 	VFMADD231PS.BCST (R10), Z2, Z8
 	VFMADD231PS.BCST 4(R10), Z2, Z9
 	VFMADD231PS.BCST 8(R10), Z2, Z10
 	VFMADD231PS.BCST 12(R10), Z2, Z11
 	ADDQ             DI, R10
 
-over30:
-done25:
+over34:
+done29:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 1024(AX)
 	VMOVUPS Z10, 2048(AX)
@@ -623,7 +669,7 @@ done25:
 	LEAQ    (DX)(SI*8), DX
 	LEAQ    (DX)(SI*8), DX
 	DECQ    blocks+48(FP)
-	JNZ     block22
+	JNZ     block26
 	VZEROUPPER
 	RET
 
@@ -639,7 +685,7 @@ TEXT ·rowScores8(SB), NOSPLIT, $0-112
 	MOVQ w+24(FP), DI
 	SHLQ $0x02, DI
 
-block31:
+block35:
 	MOVQ   CX, R8
 	IMUL3Q $+16, SI, R15
 	ADDQ   DX, R15
@@ -647,18 +693,18 @@ block31:
 	ADDQ   distance+56(FP), R14
 	MOVQ   blocks+48(FP), R10
 	CMPQ   R10, far+64(FP)
-	JG     within37
+	JG     within41
 	MOVQ   jump+72(FP), R10
 	ADDQ   R10, R14
 
-within37:
+within41:
 	MOVQ row+88(FP), R10
 	MOVQ R10, left+104(FP)
 	CMPQ blocks+48(FP), $+2
-	JG   inside36
+	JG   inside40
 	ADDQ turn+80(FP), R15
 
-inside36:
+inside40:
 	MOVQ    DX, R11
 	MOVQ    DX, R12
 	LEAQ    (R12)(SI*2), R12
@@ -676,10 +722,10 @@ inside36:
 	VXORPS  Y15, Y15, Y15
 	MOVQ    BX, R9
 	SUBQ    $0x04, R9
-	JL      tail33
+	JL      tail37
 	PCALIGN $0x20
 
-four32:
+four36:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -727,24 +773,24 @@ four32:
 	ADDQ             $+128, R14
 	ADDQ             $+128, R15
 	SUBQ             $+128, left+104(FP)
-	JG               same38
+	JG               same42
 	ADDQ             wrap+96(FP), R14
 	ADDQ             wrap+96(FP), R15
 	MOVQ             row+88(FP), R10
 	MOVQ             R10, left+104(FP)
 
-same38:
+same42:
 	ADDQ $+16, R11
 	ADDQ $+16, R12
 	ADDQ $+16, R13
 	SUBQ $0x04, R9
-	JGE  four32
+	JGE  four36
 
-tail33:
+tail37:
 	ADDQ $0x04, R9
-	JZ   done35
+	JZ   done39
 
-single34:
+single38:
 	VMOVUPS          (R8), Y0
 	ADDQ             DI, R8
 	VFMADD231PS.BCST (R11), Y0, Y8
@@ -759,9 +805,9 @@ single34:
 	ADDQ             $+4, R12
 	ADDQ             $+4, R13
 	DECQ             R9
-	JNZ              single34
+	JNZ              single38
 
-done35:
+done39:
 	VPERM2F128 $0x20, Y12, Y8, Y4
 	VPERM2F128 $0x20, Y13, Y9, Y5
 	VPERM2F128 $0x20, Y14, Y10, Y6
@@ -797,7 +843,7 @@ done35:
 	ADDQ       $+32, AX
 	LEAQ       (DX)(SI*8), DX
 	DECQ       blocks+48(FP)
-	JNZ        block31
+	JNZ        block35
 	VZEROUPPER
 	RET
 
@@ -812,10 +858,10 @@ TEXT ·rowWeights(SB), NOSPLIT, $0-20
 	VMOVUPS Z6, Z2
 	VMOVUPS Z6, Z3
 	SUBQ    $+64, CX
-	JL      vecs40
+	JL      vecs44
 	PCALIGN $0x20
 
-block39:
+block43:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	VMOVUPS 64(AX), Z4
@@ -826,22 +872,22 @@ block39:
 	VMAXPS  Z3, Z4, Z3
 	ADDQ    $+256, AX
 	SUBQ    $+64, CX
-	JGE     block39
+	JGE     block43
 
-vecs40:
+vecs44:
 	ADDQ $+48, CX
-	JL   tail42
+	JL   tail46
 
-vec41:
+vec45:
 	VMOVUPS (AX), Z4
 	VMAXPS  Z0, Z4, Z0
 	ADDQ    $+64, AX
 	SUBQ    $+16, CX
-	JGE     vec41
+	JGE     vec45
 
-tail42:
+tail46:
 	ADDQ      $+16, CX
-	JZ        done43
+	JZ        done47
 	XORQ      DX, DX
 	BTSQ      CX, DX
 	DECQ      DX
@@ -850,7 +896,7 @@ tail42:
 	VBLENDMPS Z4, Z6, K1, Z4
 	VMAXPS    Z0, Z4, Z0
 
-done43:
+done47:
 	VMAXPS        Z1, Z0, Z0
 	VMAXPS        Z3, Z2, Z2
 	VMAXPS        Z2, Z0, Z0
@@ -883,10 +929,10 @@ done43:
 	MOVQ          s+0(FP), AX
 	MOVQ          n+8(FP), CX
 	SUBQ          $0x40, CX
-	JL            last46
+	JL            last50
 	PCALIGN       $0x20
 
-four44:
+four48:
 	VSUBPS       (AX), Z13, Z0
 	VSUBPS       64(AX), Z13, Z3
 	VSUBPS       128(AX), Z13, Z6
@@ -949,13 +995,13 @@ four44:
 	VMOVUPS      Z9, 192(AX)
 	ADDQ         $+256, AX
 	SUBQ         $0x40, CX
-	JGE          four44
+	JGE          four48
 
-last46:
+last50:
 	ADDQ $0x40, CX
-	JZ   done47
+	JZ   done51
 
-one45:
+one49:
 	VSUBPS       (AX), Z13, Z0
 	VMINPS       Z0, Z15, Z0
 	VSUBPS       Z0, Z17, Z1
@@ -973,9 +1019,9 @@ one45:
 	VMOVUPS      Z0, (AX)
 	ADDQ         $+64, AX
 	SUBQ         $0x10, CX
-	JG           one45
+	JG           one49
 
-done47:
+done51:
 	VZEROUPPER
 	RET
 
@@ -1170,7 +1216,7 @@ TEXT ·rowValues1(SB), NOSPLIT, $0-112
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block48:
+block52:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+40(FP)
 	CMOVQGT n+40(FP), SI
@@ -1179,11 +1225,11 @@ block48:
 	MOVQ    SI, DX
 	MOVQ    AX, DI
 
-some49:
+some53:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   DX
-	JNZ    some49
+	JNZ    some53
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   R9, DX
@@ -1192,27 +1238,27 @@ some49:
 	DECQ   BX
 	ANDQ   dim+32(FP), BX
 	CMPQ   dim+32(FP), $+256
-	JLE    fits52
+	JLE    fits56
 	MOVQ   $0x00000001, BX
 
-fits52:
+fits56:
 	MOVQ BX, apart+104(FP)
 	MOVQ n+40(FP), BX
 	CMPQ BX, far+64(FP)
-	JG   within51
+	JG   within55
 	MOVQ jump+72(FP), BX
 	ADDQ BX, DX
 	ORQ  BX, apart+104(FP)
 
-within51:
+within55:
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 	MOVQ o+0(FP), R10
 	MOVQ dim+32(FP), R11
 
-again53:
+again57:
 	CMPQ    R11, $+256
-	JL      next54
+	JL      next58
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1233,10 +1279,10 @@ again53:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key55:
+key59:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream56
+	JE         stream60
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
@@ -1253,15 +1299,15 @@ key55:
 	PREFETCHT1 896(DX)
 	PREFETCHT1 960(DX)
 
-stream56:
+stream60:
 	ADDQ $+1024, DX
 	SUBQ $+1024, left+96(FP)
-	JG   same58
+	JG   same62
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same58:
+same62:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z16
 	VFMADD231PS  64(R8), Z10, Z17
@@ -1282,7 +1328,7 @@ same58:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key55
+	JNZ          key59
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1302,11 +1348,11 @@ same58:
 	ADDQ         $+1024, R9
 	ADDQ         $+1024, R10
 	SUBQ         $+256, R11
-	JMP          again53
+	JMP          again57
 
-next54:
+next58:
 	CMPQ    R11, $+128
-	JL      next60
+	JL      next64
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1319,10 +1365,10 @@ next54:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key61:
+key65:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream62
+	JE         stream66
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
@@ -1331,15 +1377,15 @@ key61:
 	PREFETCHT1 384(DX)
 	PREFETCHT1 448(DX)
 
-stream62:
+stream66:
 	ADDQ $+512, DX
 	SUBQ $+512, left+96(FP)
-	JG   same64
+	JG   same68
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same64:
+same68:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z16
 	VFMADD231PS  64(R8), Z10, Z17
@@ -1352,7 +1398,7 @@ same64:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key61
+	JNZ          key65
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1365,9 +1411,9 @@ same64:
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
 
-next60:
+next64:
 	CMPQ    R11, $+64
-	JL      next66
+	JL      next70
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1376,23 +1422,23 @@ next60:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key67:
+key71:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream68
+	JE         stream72
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 
-stream68:
+stream72:
 	ADDQ $+256, DX
 	SUBQ $+256, left+96(FP)
-	JG   same70
+	JG   same74
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same70:
+same74:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z16
 	VFMADD231PS  64(R8), Z10, Z17
@@ -1401,7 +1447,7 @@ same70:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key67
+	JNZ          key71
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1410,79 +1456,79 @@ same70:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next66:
+next70:
 	CMPQ    R11, $+32
-	JL      next72
+	JL      next76
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key73:
+key77:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream74
+	JE         stream78
 	PREFETCHT1 64(DX)
 
-stream74:
+stream78:
 	ADDQ $+128, DX
 	SUBQ $+128, left+96(FP)
-	JG   same76
+	JG   same80
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same76:
+same80:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z16
 	VFMADD231PS  64(R8), Z10, Z17
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key73
+	JNZ          key77
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	ADDQ         $+128, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next72:
+next76:
 	CMPQ    R11, $+16
-	JL      next78
+	JL      next82
 	VMOVUPS (R10), Z16
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key79:
+key83:
 	PREFETCHT1 (DX)
 	CMPQ       apart+104(FP), $0x00
-	JE         stream80
+	JE         stream84
 
-stream80:
+stream84:
 	ADDQ $+64, DX
 	SUBQ $+64, left+96(FP)
-	JG   same82
+	JG   same86
 	ADDQ wrap+88(FP), DX
 	MOVQ row+80(FP), BX
 	MOVQ BX, left+96(FP)
 
-same82:
+same86:
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  (R8), Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key79
+	JNZ          key83
 	VMOVUPS      Z16, (R10)
 	ADDQ         $+64, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next78:
+next82:
 	TESTQ   R11, R11
-	JZ      end83
+	JZ      end87
 	XORQ    DX, DX
 	BTSQ    R11, DX
 	DECQ    DX
@@ -1492,23 +1538,23 @@ next78:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key84:
+key88:
 	VBROADCASTSS (DI), Z10
 	VMOVUPS.Z    (R8), K1, Z8
 	VFMADD231PS  Z8, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         DX
-	JNZ          key84
+	JNZ          key88
 	VMOVUPS      Z16, (R10)
 
-end83:
+end87:
 	MOVQ CX, DX
 	SHLQ $0x04, DX
 	ADDQ DX, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block48
+	JG   block52
 	VZEROUPPER
 	RET
 
@@ -1523,7 +1569,7 @@ TEXT ·rowValues4(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block85:
+block89:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1535,14 +1581,14 @@ block85:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some86:
+some90:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some86
+	JNZ    some90
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1552,19 +1598,19 @@ some86:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within88
+	JG     within92
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, BX
 
-within88:
+within92:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again89:
+again93:
 	CMPQ    R13, $+32
-	JL      next90
+	JL      next94
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1579,17 +1625,17 @@ again89:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key91:
+key95:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same92
+	JG         same96
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same92:
+same96:
 	PREFETCHT1   (R10)(CX*8)
 	PREFETCHT1   64(R10)(CX*8)
 	VMOVUPS      (R10), Z12
@@ -1609,7 +1655,7 @@ same92:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key91
+	JNZ          key95
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1621,11 +1667,11 @@ same92:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again89
+	JMP          again93
 
-next90:
+next94:
 	CMPQ    R13, $+16
-	JL      next94
+	JL      next98
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1636,16 +1682,16 @@ next90:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key95:
+key99:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same96
+	JG         same100
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same96:
+same100:
 	PREFETCHT1       (R10)(CX*8)
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -1655,7 +1701,7 @@ same96:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R14
-	JNZ              key95
+	JNZ              key99
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1664,9 +1710,9 @@ same96:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next94:
+next98:
 	TESTQ   R13, R13
-	JZ      end97
+	JZ      end101
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1681,7 +1727,7 @@ next94:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key98:
+key102:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1690,19 +1736,19 @@ key98:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             BX
-	JNZ              key98
+	JNZ              key102
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
 	VMOVUPS          Z19, (R8)
 
-end97:
+end101:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block85
+	JG   block89
 	VZEROUPPER
 	RET
 
@@ -1717,7 +1763,7 @@ TEXT ·rowValues8(SB), NOSPLIT, $0-104
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block99:
+block103:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+40(FP)
 	CMOVQGT n+40(FP), DI
@@ -1733,7 +1779,7 @@ block99:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 
-some100:
+some104:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
@@ -1744,7 +1790,7 @@ some100:
 	VADDSS 7168(R9), X7, X7
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some100
+	JNZ    some104
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1758,19 +1804,19 @@ some100:
 	ADDQ   distance+56(FP), BX
 	MOVQ   n+40(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within102
+	JG     within106
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, BX
 
-within102:
+within106:
 	MOVQ row+80(FP), SI
 	MOVQ SI, left+96(FP)
 	MOVQ o+0(FP), R12
 	MOVQ dim+32(FP), R13
 
-again103:
+again107:
 	CMPQ    R13, $+32
-	JL      next104
+	JL      next108
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1795,17 +1841,17 @@ again103:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key105:
+key109:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+96(FP)
-	JG         same106
+	JG         same110
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same106:
+same110:
 	VMOVUPS      (R10), Z12
 	VMOVUPS      64(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1835,7 +1881,7 @@ same106:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R15
-	JNZ          key105
+	JNZ          key109
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1855,11 +1901,11 @@ same106:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
-	JMP          again103
+	JMP          again107
 
-next104:
+next108:
 	CMPQ    R13, $+16
-	JL      next108
+	JL      next112
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	LEAQ    (R8)(DX*2), R14
@@ -1876,16 +1922,16 @@ next104:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key109:
+key113:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+96(FP)
-	JG         same110
+	JG         same114
 	ADDQ       wrap+88(FP), BX
 	MOVQ       row+80(FP), SI
 	MOVQ       SI, left+96(FP)
 
-same110:
+same114:
 	VMOVUPS          (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1898,7 +1944,7 @@ same110:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             R15
-	JNZ              key109
+	JNZ              key113
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1911,9 +1957,9 @@ same110:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next108:
+next112:
 	TESTQ   R13, R13
-	JZ      end111
+	JZ      end115
 	XORQ    BX, BX
 	BTSQ    R13, BX
 	DECQ    BX
@@ -1934,7 +1980,7 @@ next108:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key112:
+key116:
 	VMOVUPS.Z        (R10), K1, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1947,7 +1993,7 @@ key112:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             SI
-	JNZ              key112
+	JNZ              key116
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1957,13 +2003,13 @@ key112:
 	VMOVUPS          Z22, (BX)
 	VMOVUPS          Z23, (R8)(DX*4)
 
-end111:
+end115:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $+64, AX
 	SUBQ $0x10, n+40(FP)
-	JG   block99
+	JG   block103
 	VZEROUPPER
 	RET
 
@@ -1976,13 +2022,13 @@ TEXT ·mergeRow(SB), NOSPLIT, $0-32
 	VBROADCASTSS a+24(FP), Z0
 	VBROADCASTSS b+28(FP), Z1
 
-loop113:
+loop117:
 	VMULPS      (AX), Z0, Z2
 	VFMADD231PS (CX), Z1, Z2
 	VMOVUPS     Z2, (AX)
 	ADDQ        $+64, CX
 	ADDQ        $+64, AX
 	SUBQ        $+16, DX
-	JG          loop113
+	JG          loop117
 	VZEROUPPER
 	RET

@@ -99,9 +99,14 @@ func (m *shortRoom) row(dst, q []float32, scale float32, n int) {
 	asm.RowScores(m.scores[:], m.query[:], 1, 1, &m.k, m.k.Len*m.k.Stride)
 	asm.RowWeights(m.scores[:n])
 	mix := m.mix[:tile.Pad(len(dst))]
-	clear(mix)
-	m.sum[0] = 0
-	asm.RowValues(mix, m.scores[:], m.sum[:], 1, &m.v, n*m.v.Stride)
+	if n == 1 { // what RowValues makes of one key, at less cost
+		m.sum[0] = m.scores[0]
+		asm.Scale(mix, m.v.Data[:len(dst)], m.sum[0])
+	} else {
+		clear(mix)
+		m.sum[0] = 0
+		asm.RowValues(mix, m.scores[:], m.sum[:], 1, &m.v, n*m.v.Stride)
+	}
 	divide(dst, mix, m.sum[0])
 }
 
