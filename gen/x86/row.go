@@ -274,7 +274,7 @@ func (g *gen) rowScores4(keys int) {
 			if vectors == keys/8 {
 				g.columns(columns, eight(), mask)
 			} else {
-				g.doubleColumns(columns, eight, mask)
+				g.doubleColumns(columns, 0, eight, mask)
 			}
 			g.MOVQ(q, t)
 			for c := range columns {
@@ -454,7 +454,6 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	g.ANDQ(I8(-16), ld)
 	g.SHLQ(U8(2), ld)
 	ahead := readAhead{gen: g, far: g.GP64(), t: g.GP64()}
-
 	group := rows // of rows whose columns are in registers together
 	if !g.avx512() {
 		group = min(rows, 4) // 8 broadcasts for a vector of values would be slower than to load those twice
@@ -471,7 +470,7 @@ func (g *gen) rowValues(rows int, e *storedType) {
 	if twice {
 		most = 2
 	}
-	if rows == 1 && e == nil {
+	if rows == 1 && (e == nil || e.size == 2) {
 		ahead.widest = most * g.lanes
 	}
 	keys, t, pk, vk, v, o, cols := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()

@@ -47,9 +47,9 @@ func genStored(g *gen) {
 type storedType struct {
 	name, pointer string
 	size          int
-	// columns transposes 16 bytes of each of as many rows as a vector has lanes: eight goes to the next 8 of them, of
-	// which it addresses each. column converts column c to V9.
-	columns func(g *gen, eight func() func(row int) Mem) (column func(c int))
+	// columns transposes 16 bytes of each of as many rows as a vector has lanes, to registers from number first on: eight goes to the
+	// next 8 of them, of which it addresses each. column converts column c to V9.
+	columns func(g *gen, first int, eight func() func(row int) Mem) (column func(c int))
 	// load loads a vector of elements.
 	load func(g *gen, m Mem, to reg.VecPhysical)
 }
@@ -64,7 +64,7 @@ var storedTypes = []storedType{
 // for four queries.
 //
 //	V0-V8 columns as they are stored and scratch, V9 a column, V10 a broadcast of q, V11 and V16-V19 constants,
-//	V12-V15 scores, of vectors of keys or of queries
+//	V12-V15 scores, of vectors of keys or of queries, V20-V31 columns of more vectors of keys
 func (g *gen) storedScores(rows int, e storedType) {
 	stride, w := g.ptr("stride"), g.elems("w")
 	if e.size > 1 {
@@ -135,37 +135,49 @@ func (g *gen) storedScores(rows int, e storedType) {
 		return keys.at
 	}
 	columns := 16 / e.size
-	for i := range vectors {
-		column := e.columns(g, eight)
-		g.MOVQ(q, t)
+	together := 1 // vectors of keys whose columns are in registers, and share a broadcast of q
+	if g.avx512() && rows == 1 && e.name != "Float16" {
+		together = vectors
+	}
+	element := g.GP64() // of q
+	for i := 0; i < vectors; i += together {
+		var convert []func(c int)
+		for _, first := range []int{0, 20, 24, 28}[:together] {
+			convert = append(convert, e.columns(g, first, eight))
+		}
+		g.MOVQ(q, element)
 		for c := range columns {
-			column(c)
-			if rows == 1 {
-				if c%2 == 0 {
-					g.addScaled(mem(t, 0), g.V(9), g.V(12+i), g.V(10))
-				} else {
-					g.addScaled(at(t, w, 1, 0), g.V(9), g.V(12+i), g.V(10))
-					g.LEAQ(at(t, w, 2, 0), t)
+			for r := range rows {
+				if together > 1 {
+					g.VBROADCASTSS(mem(element, 4*r), g.V(10))
 				}
+				for j, column := range convert {
+					if r == 0 {
+						column(c)
+					}
+					if together > 1 {
+						g.VFMADD231PS(g.V(10), g.V(9), g.V(12+i+j))
+					} else {
+						g.addScaled(mem(element, 4*r), g.V(9), g.V(12+i+r), g.V(10))
+					}
+				}
+			}
+			g.ADDQ(w, element)
+			if (c+1)*together%columns > 0 {
 				continue
 			}
-			for r := range rows {
-				g.addScaled(mem(t, 4*r), g.V(9), g.V(12+r), g.V(10))
+			vector := i + (c+1)*together/columns - 1
+			switch group := (vector+1)*g.lanes/tile.GroupRows - 1; { // that is whole
+			case rows > 1:
+				ahead.next(128 * eights)
+			case (vector+1)*g.lanes%tile.GroupRows == 0:
+				ahead.next(256)
+				g.ADDQ(part("near", group), ahead.near)
+				g.ADDQ(part("far", group), ahead.far)
 			}
-			g.ADDQ(w, t)
-		}
-		if i == vectors-1 {
-			g.MOVQ(t, q)
-		}
-		switch last := (i+1)*g.lanes/tile.GroupRows - 1; { // group that is whole
-		case rows > 1:
-			ahead.next(128 * eights)
-		case (i+1)*g.lanes%tile.GroupRows == 0:
-			ahead.next(256)
-			g.ADDQ(part("near", last), ahead.near)
-			g.ADDQ(part("far", last), ahead.far)
 		}
 	}
+	g.MOVQ(element, q)
 	g.moveEight(keys, back)
 	g.SUBQ(U8(columns), n)
 	g.JG(LabelRef(step))
@@ -215,7 +227,7 @@ func (g *gen) storedScores(rows int, e storedType) {
 // It walks through rows of some bytes, in steps; wrap leads from the end of the last step to the next row, and left, which is
 // scratch, is the bytes to there.
 //
-// Rows of float32 that lie one behind the other are a stream that the hardware reads ahead by itself, where prefetches of all lines are in
+// Rows of float32, and values of 16 bits, that lie one behind the other are a stream that the hardware reads ahead by itself, where prefetches of all lines are in
 // its way: one in a step is enough then, and L1 has room for what is near. apart, which is scratch, is 0 for these. Values are read in that
 // order if all columns of a row are, and two blocks of keys fit into L1. That holds for powers of two of columns; keys of 80 and
 // 96 read at .76 and .71 of memory so, and at .86 and .88 with all lines.
@@ -312,8 +324,8 @@ func (a readAhead) next(bytes int) {
 	a.Label(same)
 }
 
-// doubleColumns is columns of as many rows as a vector has lanes, V0-V3, of 4 bytes an element: eight goes to the next 8 of them.
-func (g *gen) doubleColumns(n int, eight func() func(row int) Mem, mask reg.VecPhysical) {
+// doubleColumns is columns of as many rows as a vector has lanes, from number first on, of 4 bytes an element: eight goes to the next 8 of them.
+func (g *gen) doubleColumns(n, first int, eight func() func(row int) Mem, mask reg.VecPhysical) {
 	if !g.avx512() {
 		g.columns(n, eight(), mask)
 		return
@@ -338,17 +350,22 @@ func (g *gen) doubleColumns(n int, eight func() func(row int) Mem, mask reg.VecP
 			}
 		}
 	}
-	g.transposeFours(g.V, n)
+	g.transposeFours(func(i int) reg.VecPhysical {
+		if i < 4 {
+			i += first
+		}
+		return g.V(i)
+	}, n)
 }
 
 // columnsBFloat16: a column is a half of the elements of 4 bytes.
-func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
-	g.doubleColumns(4, eight, nil)
+func (g *gen) columnsBFloat16(first int, eight func() func(row int) Mem) func(c int) {
+	g.doubleColumns(4, first, eight, nil)
 	return func(c int) {
 		if c%2 == 0 {
-			g.VPSLLD(U8(16), g.V(c/2), g.V(9))
+			g.VPSLLD(U8(16), g.V(first+c/2), g.V(9))
 		} else {
-			g.VANDPS(g.V(11), g.V(c/2), g.V(9))
+			g.VANDPS(g.V(11), g.V(first+c/2), g.V(9))
 		}
 	}
 }
@@ -357,10 +374,10 @@ func (g *gen) columnsBFloat16(eight func() func(row int) Mem) func(c int) {
 // which the place of the byte is the unit: the lowest of 2^23, the next of 2^15. With its sign turned a byte is 128 more, and so
 // one subtraction leaves the element. That takes less than to shift both ways and to convert, as shifts share their ports with the
 // transposes.
-func (g *gen) columnsInt8(eight func() func(row int) Mem) func(c int) {
-	g.doubleColumns(4, eight, nil)
+func (g *gen) columnsInt8(first int, eight func() func(row int) Mem) func(c int) {
+	g.doubleColumns(4, first, eight, nil)
 	return func(c int) {
-		from, b := g.V(c/4), int8Bytes[c%2]
+		from, b := g.V(first+c/4), int8Bytes[c%2]
 		if c%4 == 2 {
 			g.VPSRLD(U8(16), from, from)
 		}
@@ -381,8 +398,8 @@ func (g *gen) columnsInt8(eight func() func(row int) Mem) func(c int) {
 var int8Bytes = [2]struct{ mask, unit uint32 }{{0xff, 0x4b000080}, {0xff00, 0x47008000}}
 
 // columnsFloat16 transposes 8x8 blocks of 16 bits: to interleave rows i and i+4 for all i, which are two new rows each,
-// turns the 6 bits that number rows and columns by one, and three times exchanges rows and columns.
-func (g *gen) columnsFloat16(eight func() func(row int) Mem) func(c int) {
+// turns the 6 bits that number rows and columns by one, and three times exchanges rows and columns. There are no other registers for them.
+func (g *gen) columnsFloat16(_ int, eight func() func(row int) Mem) func(c int) {
 	row, half := eight(), X
 	for i := range 8 {
 		g.VMOVUPS(row(i), X(i))

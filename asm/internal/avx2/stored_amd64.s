@@ -79,35 +79,39 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -143,35 +147,39 @@ step2:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -227,35 +235,39 @@ same5:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -291,36 +303,39 @@ same5:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
-	MOVQ         SI, DX
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -341,6 +356,7 @@ same5:
 same6:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
+	MOVQ    R13, DX
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
@@ -429,11 +445,19 @@ added9:
 packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
+	MOVQ $0x00000000, BX
+	CMPQ dim+40(FP), $+64
+	JLE  fits13
+	MOVQ $0x00000001, BX
+
+fits13:
+	MOVQ BX, apart+64(FP)
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
 	JG   within12
 	MOVQ jump+88(FP), BX
 	ADDQ BX, DX
+	ORQ  BX, apart+64(FP)
 
 within12:
 	MOVQ row+96(FP), BX
@@ -443,9 +467,9 @@ begin11:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again13:
+again14:
 	CMPQ    R11, $+64
-	JL      next14
+	JL      next15
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -458,17 +482,21 @@ again13:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key15:
+key16:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream17
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
-	JG         same16
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same16:
+stream17:
+	ADDQ $+128, DX
+	SUBQ $+128, left+112(FP)
+	JG   same19
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same19:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -489,7 +517,7 @@ same16:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key15
+	JNZ          key16
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -501,11 +529,11 @@ same16:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again13
+	JMP          again14
 
-next14:
+next15:
 	CMPQ    R11, $+32
-	JL      next18
+	JL      next21
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -514,16 +542,20 @@ next14:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key19:
+key22:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same20
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream23
 
-same20:
+stream23:
+	ADDQ $+64, DX
+	SUBQ $+64, left+112(FP)
+	JG   same25
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same25:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -536,7 +568,7 @@ same20:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key19
+	JNZ          key22
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -545,24 +577,28 @@ same20:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next18:
+next21:
 	CMPQ    R11, $+16
-	JL      next22
+	JL      next27
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key23:
+key28:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same24
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream29
 
-same24:
+stream29:
+	ADDQ $+32, DX
+	SUBQ $+32, left+112(FP)
+	JG   same31
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same31:
 	VBROADCASTSS (DI), Y10
 	VCVTPH2PS    (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -571,25 +607,25 @@ same24:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key23
+	JNZ          key28
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next22:
+next27:
 	CMPQ groups+32(FP), $0x00
-	JE   packed25
+	JE   packed32
 	ADDQ $0x08, groups+32(FP)
-	JMP  next26
+	JMP  next33
 
-packed25:
+packed32:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next26:
+next33:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -607,7 +643,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block27:
+block34:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -616,18 +652,18 @@ block27:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within30
+	JG     within37
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, R11
 
-within30:
+within37:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside29
+	JG   inside36
 	ADDQ turn+80(FP), R12
 
-inside29:
+inside36:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -642,7 +678,7 @@ inside29:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step28:
+step35:
 	VMOVUPS      (DI), X0
 	VMOVUPS      (DI)(AX*1), X1
 	VMOVUPS      (DI)(AX*2), X2
@@ -675,88 +711,86 @@ step28:
 	VPUNPCKHWD   X0, X8, X0
 	VPUNPCKLWD   X7, X6, X8
 	VPUNPCKHWD   X7, X6, X7
-	MOVQ         DX, SI
 	VCVTPH2PS    X5, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X4, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X8, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VCVTPH2PS    X7, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
-	MOVQ         SI, DX
+	ADDQ         CX, DX
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT0   (R12)
@@ -764,18 +798,18 @@ step28:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same31
+	JG           same38
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same31:
+same38:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step28
+	JG      step35
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -786,7 +820,7 @@ same31:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block27
+	JNZ     block34
 	VZEROUPPER
 	RET
 
@@ -801,7 +835,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block32:
+block39:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -813,7 +847,7 @@ block32:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some33
+	JL      some40
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -878,18 +912,18 @@ block32:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added34
+	JMP     added41
 
-some33:
+some40:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some33
+	JNZ    some40
 
-added34:
+added41:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -897,7 +931,7 @@ added34:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed35
+	JZ     packed42
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -907,28 +941,28 @@ added34:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin36
+	JMP    begin43
 
-packed35:
+packed42:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within37
+	JG   within44
 	MOVQ jump+88(FP), SI
 	ADDQ SI, BX
 
-within37:
+within44:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin36:
+begin43:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again38:
+again45:
 	CMPQ    R13, $+16
-	JL      next39
+	JL      next46
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -943,16 +977,16 @@ again38:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key40:
+key47:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same41
+	JG         same48
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same41:
+same48:
 	VCVTPH2PS    (R10), Y8
 	VCVTPH2PS    16(R10), Y9
 	VBROADCASTSS (R9), Y10
@@ -970,7 +1004,7 @@ same41:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key40
+	JNZ          key47
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -982,23 +1016,23 @@ same41:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again38
+	JMP          again45
 
-next39:
+next46:
 	CMPQ groups+32(FP), $0x00
-	JE   packed42
+	JE   packed49
 	ADDQ $0x08, groups+32(FP)
-	JMP  next43
+	JMP  next50
 
-packed42:
+packed49:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next43:
+next50:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block32
+	JG   block39
 	VZEROUPPER
 	RET
 
@@ -1012,7 +1046,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block44:
+block51:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1021,18 +1055,18 @@ block44:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within47
+	JG     within54
 	MOVQ   jump+80(FP), SI
 	ADDQ   SI, R11
 
-within47:
+within54:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside46
+	JG   inside53
 	ADDQ turn+88(FP), R12
 
-inside46:
+inside53:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1047,7 +1081,7 @@ inside46:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step45:
+step52:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1064,35 +1098,39 @@ step45:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -1112,35 +1150,39 @@ step45:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -1152,13 +1194,13 @@ step45:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same48
+	JG           same55
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same48:
+same55:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -1180,35 +1222,39 @@ same48:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -1228,36 +1274,39 @@ same48:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
-	MOVQ         SI, DX
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -1269,20 +1318,21 @@ same48:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+112(FP)
-	JG           same49
+	JG           same56
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same49:
+same56:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
+	MOVQ    R13, DX
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step45
+	JG      step52
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Y12, (DX)(SI*1)
@@ -1297,7 +1347,7 @@ same49:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block44
+	JNZ     block51
 	VZEROUPPER
 	RET
 
@@ -1315,7 +1365,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block50:
+block57:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1324,7 +1374,7 @@ block50:
 	MOVQ    SI, BX
 	MOVQ    AX, DI
 	CMPQ    SI, $0x10
-	JL      some51
+	JL      some58
 	VADDSS  (DI), X0, X0
 	VADDSS  4(DI), X0, X0
 	VADDSS  8(DI), X0, X0
@@ -1341,20 +1391,20 @@ block50:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added52
+	JMP     added59
 
-some51:
+some58:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    some51
+	JNZ    some58
 
-added52:
+added59:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed53
+	JZ     packed60
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1364,28 +1414,36 @@ added52:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin54
+	JMP    begin61
 
-packed53:
+packed60:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
+	MOVQ $0x00000000, BX
+	CMPQ dim+40(FP), $+64
+	JLE  fits63
+	MOVQ $0x00000001, BX
+
+fits63:
+	MOVQ BX, apart+64(FP)
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within55
+	JG   within62
 	MOVQ jump+88(FP), BX
 	ADDQ BX, DX
+	ORQ  BX, apart+64(FP)
 
-within55:
+within62:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin54:
+begin61:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again56:
+again64:
 	CMPQ    R11, $+64
-	JL      next57
+	JL      next65
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1398,17 +1456,21 @@ again56:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key58:
+key66:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream67
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
-	JG         same59
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same59:
+stream67:
+	ADDQ $+128, DX
+	SUBQ $+128, left+112(FP)
+	JG   same69
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same69:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1437,7 +1499,7 @@ same59:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key58
+	JNZ          key66
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1449,11 +1511,11 @@ same59:
 	ADDQ         $+128, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again56
+	JMP          again64
 
-next57:
+next65:
 	CMPQ    R11, $+32
-	JL      next61
+	JL      next71
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -1462,16 +1524,20 @@ next57:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key62:
+key72:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same63
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream73
 
-same63:
+stream73:
+	ADDQ $+64, DX
+	SUBQ $+64, left+112(FP)
+	JG   same75
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same75:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1488,7 +1554,7 @@ same63:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key62
+	JNZ          key72
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -1497,24 +1563,28 @@ same63:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next61:
+next71:
 	CMPQ    R11, $+16
-	JL      next65
+	JL      next77
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key66:
+key78:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same67
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream79
 
-same67:
+stream79:
+	ADDQ $+32, DX
+	SUBQ $+32, left+112(FP)
+	JG   same81
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same81:
 	VBROADCASTSS (DI), Y10
 	VPMOVZXWD    (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -1525,28 +1595,28 @@ same67:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key66
+	JNZ          key78
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next65:
+next77:
 	CMPQ groups+32(FP), $0x00
-	JE   packed68
+	JE   packed82
 	ADDQ $0x08, groups+32(FP)
-	JMP  next69
+	JMP  next83
 
-packed68:
+packed82:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next69:
+next83:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block50
+	JG   block57
 	VZEROUPPER
 	RET
 
@@ -1562,7 +1632,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Y11
 
-block70:
+block84:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -1571,18 +1641,18 @@ block70:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within73
+	JG     within87
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, R11
 
-within73:
+within87:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside72
+	JG   inside86
 	ADDQ turn+80(FP), R12
 
-inside72:
+inside86:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1597,7 +1667,7 @@ inside72:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step71:
+step85:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -1614,88 +1684,86 @@ step71:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
 	VPSLLD       $0x10, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       Y11, Y0, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSLLD       $0x10, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       Y11, Y1, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSLLD       $0x10, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       Y11, Y2, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSLLD       $0x10, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       Y11, Y3, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
-	MOVQ         SI, DX
+	ADDQ         CX, DX
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT0   (R12)
@@ -1703,18 +1771,18 @@ step71:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+104(FP)
-	JG           same74
+	JG           same88
 	ADDQ         wrap+96(FP), R11
 	ADDQ         wrap+96(FP), R12
 	MOVQ         row+88(FP), SI
 	MOVQ         SI, left+104(FP)
 
-same74:
+same88:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step71
+	JG      step85
 	MOVQ    s+0(FP), DX
 	VMOVUPS Y12, (DX)
 	VMOVUPS Y13, 1024(DX)
@@ -1725,7 +1793,7 @@ same74:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block70
+	JNZ     block84
 	VZEROUPPER
 	RET
 
@@ -1740,7 +1808,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block75:
+block89:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1752,7 +1820,7 @@ block75:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some76
+	JL      some90
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -1817,18 +1885,18 @@ block75:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added77
+	JMP     added91
 
-some76:
+some90:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some76
+	JNZ    some90
 
-added77:
+added91:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1836,7 +1904,7 @@ added77:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed78
+	JZ     packed92
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1846,28 +1914,28 @@ added77:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin79
+	JMP    begin93
 
-packed78:
+packed92:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within80
+	JG   within94
 	MOVQ jump+88(FP), SI
 	ADDQ SI, BX
 
-within80:
+within94:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin79:
+begin93:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again81:
+again95:
 	CMPQ    R13, $+16
-	JL      next82
+	JL      next96
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -1882,16 +1950,16 @@ again81:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key83:
+key97:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same84
+	JG         same98
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same84:
+same98:
 	VPMOVZXWD    (R10), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VPMOVZXWD    16(R10), Y9
@@ -1911,7 +1979,7 @@ same84:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key83
+	JNZ          key97
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -1923,23 +1991,23 @@ same84:
 	ADDQ         $+32, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again81
+	JMP          again95
 
-next82:
+next96:
 	CMPQ groups+32(FP), $0x00
-	JE   packed85
+	JE   packed99
 	ADDQ $0x08, groups+32(FP)
-	JMP  next86
+	JMP  next100
 
-packed85:
+packed99:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next86:
+next100:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block75
+	JG   block89
 	VZEROUPPER
 	RET
 
@@ -1951,7 +2019,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	SHLQ $0x02, CX
 	MOVQ at+56(FP), R10
 
-block87:
+block101:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1960,18 +2028,18 @@ block87:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within90
+	JG     within104
 	MOVQ   jump+88(FP), SI
 	ADDQ   SI, R11
 
-within90:
+within104:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside89
+	JG   inside103
 	ADDQ turn+96(FP), R12
 
-inside89:
+inside103:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -1992,7 +2060,7 @@ inside89:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step88:
+step102:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2009,99 +2077,107 @@ step88:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y0, Y0
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y1, Y1
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y2, Y2
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y3, Y3
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -2121,99 +2197,107 @@ step88:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y0, Y0
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y1, Y1
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y2, Y2
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y3, Y3
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -2225,13 +2309,13 @@ step88:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same91
+	JG           same105
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same91:
+same105:
 	ADDQ         16(R10), R12
 	ADDQ         32(R10), R11
 	ADDQ         (R10), DI
@@ -2253,99 +2337,107 @@ same91:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y0, Y0
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y1, Y1
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y2, Y2
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y3, Y3
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	LEAQ         (DI)(AX*8), DI
 	LEAQ         (R8)(AX*8), R8
 	LEAQ         (R9)(AX*8), R9
@@ -2365,100 +2457,107 @@ same91:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
+	MOVQ         DX, R13
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y0, Y0
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y1, Y1
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y2, Y2
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
+	ADDQ         CX, R13
 	VPSRLD       $0x10, Y3, Y3
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
+	ADDQ         CX, R13
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI)(CX*1), Y10
+	VBROADCASTSS (R13), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	LEAQ         (SI)(CX*2), SI
-	MOVQ         SI, DX
+	ADDQ         CX, R13
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
@@ -2470,20 +2569,21 @@ same91:
 	ADDQ         $+256, R11
 	ADDQ         $+256, R12
 	SUBQ         $+256, left+120(FP)
-	JG           same92
+	JG           same106
 	ADDQ         wrap+112(FP), R11
 	ADDQ         wrap+112(FP), R12
 	MOVQ         row+104(FP), SI
 	MOVQ         SI, left+120(FP)
 
-same92:
+same106:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
+	MOVQ    R13, DX
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step88
+	JG      step102
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Y12, Y12
@@ -2508,7 +2608,7 @@ same92:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block87
+	JNZ     block101
 	VZEROUPPER
 	RET
 
@@ -2562,7 +2662,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block93:
+block107:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2573,17 +2673,17 @@ block93:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed94
+	JZ         packed108
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed94:
+packed108:
 	MOVQ    scaled+32(FP), R10
 	CMPQ    SI, $0x10
-	JL      some95
+	JL      some109
 	VMOVUPS (R8), Y9
 	VMULPS  (DI), Y9, Y8
 	VMOVUPS Y8, (R10)
@@ -2606,9 +2706,9 @@ packed94:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added96
+	JMP     added110
 
-some95:
+some109:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VADDSS (DI), X0, X0
@@ -2617,14 +2717,14 @@ some95:
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    some95
+	JNZ    some109
 
-added96:
+added110:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed97
+	JZ     packed111
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2634,28 +2734,28 @@ added96:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin98
+	JMP    begin112
 
-packed97:
+packed111:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within99
+	JG   within113
 	MOVQ jump+104(FP), BX
 	ADDQ BX, DX
 
-within99:
+within113:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin98:
+begin112:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again100:
+again114:
 	CMPQ    R11, $+64
-	JL      next101
+	JL      next115
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2668,16 +2768,16 @@ again100:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key102:
+key116:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+128(FP)
-	JG         same103
+	JG         same117
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same103:
+same117:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2706,7 +2806,7 @@ same103:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key102
+	JNZ          key116
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2718,11 +2818,11 @@ same103:
 	ADDQ         $+64, R9
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
-	JMP          again100
+	JMP          again114
 
-next101:
+next115:
 	CMPQ    R11, $+32
-	JL      next105
+	JL      next119
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	VMOVUPS 64(R10), Y2
@@ -2731,16 +2831,16 @@ next101:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key106:
+key120:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+128(FP)
-	JG         same107
+	JG         same121
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same107:
+same121:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2757,7 +2857,7 @@ same107:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key106
+	JNZ          key120
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	VMOVUPS      Y2, 64(R10)
@@ -2766,24 +2866,24 @@ same107:
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next105:
+next119:
 	CMPQ    R11, $+16
-	JL      next109
+	JL      next123
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key110:
+key124:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
 	SUBQ       $+16, left+128(FP)
-	JG         same111
+	JG         same125
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same111:
+same125:
 	VBROADCASTSS (DI), Y10
 	VPMOVSXBD    (R8), Y12
 	VCVTDQ2PS    Y12, Y12
@@ -2794,29 +2894,29 @@ same111:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key110
+	JNZ          key124
 	VMOVUPS      Y0, (R10)
 	VMOVUPS      Y1, 32(R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next109:
+next123:
 	CMPQ groups+48(FP), $0x00
-	JE   packed112
+	JE   packed126
 	ADDQ $0x08, groups+48(FP)
-	JMP  next113
+	JMP  next127
 
-packed112:
+packed126:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next113:
+next127:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block93
+	JG   block107
 	VZEROUPPER
 	RET
 
@@ -2830,7 +2930,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	IMUL3Q $+0, R10, R10
 	ADDQ   $0x10, R10
 
-block114:
+block128:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+8, AX, R12
@@ -2839,18 +2939,18 @@ block114:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within117
+	JG     within131
 	MOVQ   jump+80(FP), SI
 	ADDQ   SI, R11
 
-within117:
+within131:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside116
+	JG   inside130
 	ADDQ turn+88(FP), R12
 
-inside116:
+inside130:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -2865,7 +2965,7 @@ inside116:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step115:
+step129:
 	VMOVUPS      (DI), X4
 	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS      (DI)(AX*1), X5
@@ -2882,204 +2982,202 @@ step115:
 	VUNPCKLPD    Y4, Y0, Y0
 	VUNPCKHPD    Y5, Y2, Y3
 	VUNPCKLPD    Y5, Y2, Y2
-	MOVQ         DX, SI
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSRLD       $0x10, Y0, Y0
 	VANDPS       splat000000ff<>+0(SB), Y0, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y0, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSRLD       $0x10, Y1, Y1
 	VANDPS       splat000000ff<>+0(SB), Y1, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y1, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSRLD       $0x10, Y2, Y2
 	VANDPS       splat000000ff<>+0(SB), Y2, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y2, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VPSRLD       $0x10, Y3, Y3
 	VANDPS       splat000000ff<>+0(SB), Y3, Y9
 	VXORPS       splat4b000080<>+0(SB), Y9, Y9
 	VSUBPS       splat4b000080<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
+	ADDQ         CX, DX
 	VANDPS       splat0000ff00<>+0(SB), Y3, Y9
 	VXORPS       splat47008000<>+0(SB), Y9, Y9
 	VSUBPS       splat47008000<>+0(SB), Y9, Y9
-	VBROADCASTSS (SI), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y9, Y12
-	VBROADCASTSS 4(SI), Y10
+	VBROADCASTSS 4(DX), Y10
 	VFMADD231PS  Y10, Y9, Y13
-	VBROADCASTSS 8(SI), Y10
+	VBROADCASTSS 8(DX), Y10
 	VFMADD231PS  Y10, Y9, Y14
-	VBROADCASTSS 12(SI), Y10
+	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y9, Y15
-	ADDQ         CX, SI
-	MOVQ         SI, DX
+	ADDQ         CX, DX
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT0   (R12)
@@ -3087,18 +3185,18 @@ step115:
 	ADDQ         $+128, R11
 	ADDQ         $+128, R12
 	SUBQ         $+128, left+112(FP)
-	JG           same118
+	JG           same132
 	ADDQ         wrap+104(FP), R11
 	ADDQ         wrap+104(FP), R12
 	MOVQ         row+96(FP), SI
 	MOVQ         SI, left+112(FP)
 
-same118:
+same132:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step115
+	JG      step129
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Y12, Y12
 	VMULPS  (DX), Y13, Y13
@@ -3115,7 +3213,7 @@ same118:
 	IMUL3Q  $+8, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block114
+	JNZ     block128
 	VZEROUPPER
 	RET
 
@@ -3129,7 +3227,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block119:
+block133:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -3143,17 +3241,17 @@ block119:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed120
+	JZ         packed134
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed120:
+packed134:
 	MOVQ    scaled+32(FP), R12
 	CMPQ    DI, $0x10
-	JL      some121
+	JL      some135
 	VMOVUPS (R10), Y9
 	VMULPS  (R9), Y9, Y8
 	VMOVUPS Y8, (R12)
@@ -3236,9 +3334,9 @@ packed120:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added122
+	JMP     added136
 
-some121:
+some135:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VADDSS (R9), X0, X0
@@ -3256,9 +3354,9 @@ some121:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    some121
+	JNZ    some135
 
-added122:
+added136:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -3266,7 +3364,7 @@ added122:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed123
+	JZ     packed137
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -3276,28 +3374,28 @@ added122:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin124
+	JMP    begin138
 
-packed123:
+packed137:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within125
+	JG   within139
 	MOVQ jump+104(FP), SI
 	ADDQ SI, BX
 
-within125:
+within139:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin124:
+begin138:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again126:
+again140:
 	CMPQ    R13, $+16
-	JL      next127
+	JL      next141
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Y0
@@ -3312,16 +3410,16 @@ again126:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key128:
+key142:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same129
+	JG         same143
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same129:
+same143:
 	VPMOVSXBD    (R10), Y8
 	VCVTDQ2PS    Y8, Y8
 	VPMOVSXBD    8(R10), Y9
@@ -3341,7 +3439,7 @@ same129:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key128
+	JNZ          key142
 	VMOVUPS      Y0, (R12)
 	VMOVUPS      Y1, 32(R12)
 	VMOVUPS      Y2, (R12)(DX*1)
@@ -3353,23 +3451,23 @@ same129:
 	ADDQ         $+16, R11
 	ADDQ         $+64, R12
 	SUBQ         $+16, R13
-	JMP          again126
+	JMP          again140
 
-next127:
+next141:
 	CMPQ groups+48(FP), $0x00
-	JE   packed130
+	JE   packed144
 	ADDQ $0x08, groups+48(FP)
-	JMP  next131
+	JMP  next145
 
-packed130:
+packed144:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next131:
+next145:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block119
+	JG   block133
 	VZEROUPPER
 	RET

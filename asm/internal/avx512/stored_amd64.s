@@ -88,27 +88,31 @@ step2:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, SI
+	MOVQ             DX, R13
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z12
+	ADDQ             CX, R13
 	PREFETCHT1       (R11)
 	PREFETCHT1       64(R11)
 	PREFETCHT1       128(R11)
@@ -175,28 +179,31 @@ same5:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, SI
+	MOVQ             DX, R13
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	MOVQ             SI, DX
+	VFMADD231PS.BCST (R13), Z9, Z13
+	ADDQ             CX, R13
 	PREFETCHT1       (R11)
 	PREFETCHT1       64(R11)
 	PREFETCHT1       128(R11)
@@ -217,6 +224,7 @@ same5:
 same6:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
+	MOVQ    R13, DX
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
@@ -301,11 +309,19 @@ added9:
 packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
+	MOVQ $0x00000000, BX
+	CMPQ dim+40(FP), $+256
+	JLE  fits13
+	MOVQ $0x00000001, BX
+
+fits13:
+	MOVQ BX, apart+64(FP)
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
 	JG   within12
 	MOVQ jump+88(FP), BX
 	ADDQ BX, DX
+	ORQ  BX, apart+64(FP)
 
 within12:
 	MOVQ row+96(FP), BX
@@ -315,9 +331,9 @@ begin11:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again13:
+again14:
 	CMPQ    R11, $+256
-	JL      next14
+	JL      next15
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -338,8 +354,10 @@ again13:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key15:
+key16:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream17
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
@@ -347,14 +365,16 @@ key15:
 	PREFETCHT1 320(DX)
 	PREFETCHT1 384(DX)
 	PREFETCHT1 448(DX)
-	ADDQ       $+512, DX
-	SUBQ       $+512, left+112(FP)
-	JG         same16
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same16:
+stream17:
+	ADDQ $+512, DX
+	SUBQ $+512, left+112(FP)
+	JG   same19
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same19:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z16
@@ -391,7 +411,7 @@ same16:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key15
+	JNZ          key16
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -411,11 +431,11 @@ same16:
 	ADDQ         $+512, R9
 	ADDQ         $+1024, R10
 	SUBQ         $+256, R11
-	JMP          again13
+	JMP          again14
 
-next14:
+next15:
 	CMPQ    R11, $+128
-	JL      next18
+	JL      next21
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -428,19 +448,23 @@ next14:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key19:
+key22:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream23
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+112(FP)
-	JG         same20
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same20:
+stream23:
+	ADDQ $+256, DX
+	SUBQ $+256, left+112(FP)
+	JG   same25
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same25:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z16
@@ -461,7 +485,7 @@ same20:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key19
+	JNZ          key22
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -474,9 +498,9 @@ same20:
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
 
-next18:
+next21:
 	CMPQ    R11, $+64
-	JL      next22
+	JL      next27
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -485,17 +509,21 @@ next18:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key23:
+key28:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream29
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
-	JG         same24
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same24:
+stream29:
+	ADDQ $+128, DX
+	SUBQ $+128, left+112(FP)
+	JG   same31
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same31:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z16
@@ -508,7 +536,7 @@ same24:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key23
+	JNZ          key28
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -517,25 +545,29 @@ same24:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next22:
+next27:
 	CMPQ    R11, $+32
-	JL      next26
+	JL      next33
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key27:
+key34:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same28
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream35
 
-same28:
+stream35:
+	ADDQ $+64, DX
+	SUBQ $+64, left+112(FP)
+	JG   same37
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same37:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z16
@@ -544,54 +576,58 @@ same28:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key27
+	JNZ          key34
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next26:
+next33:
 	CMPQ    R11, $+16
-	JL      next30
+	JL      next39
 	VMOVUPS (R10), Z16
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key31:
+key40:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same32
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream41
 
-same32:
+stream41:
+	ADDQ $+32, DX
+	SUBQ $+32, left+112(FP)
+	JG   same43
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same43:
 	VBROADCASTSS (DI), Z10
 	VCVTPH2PS    (R8), Z12
 	VFMADD231PS  Z12, Z10, Z16
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key31
+	JNZ          key40
 	VMOVUPS      Z16, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next30:
+next39:
 	CMPQ groups+32(FP), $0x00
-	JE   packed33
+	JE   packed44
 	ADDQ $0x08, groups+32(FP)
-	JMP  next34
+	JMP  next45
 
-packed33:
+packed44:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next34:
+next45:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
 	JG   block7
@@ -609,7 +645,7 @@ TEXT ·rowScores4Float16(SB), NOSPLIT, $0-112
 	IMUL3Q $-8, R10, R10
 	ADDQ   $0x10, R10
 
-block35:
+block46:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -618,18 +654,18 @@ block35:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within38
+	JG     within49
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, R11
 
-within38:
+within49:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside37
+	JG   inside48
 	ADDQ turn+80(FP), R12
 
-inside37:
+inside48:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -644,7 +680,7 @@ inside37:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step36:
+step47:
 	VMOVUPS          (DI), X0
 	VMOVUPS          (DI)(AX*1), X1
 	VMOVUPS          (DI)(AX*2), X2
@@ -688,56 +724,54 @@ step36:
 	VPUNPCKHWD       Y0, Y8, Y0
 	VPUNPCKLWD       Y7, Y6, Y8
 	VPUNPCKHWD       Y7, Y6, Y7
-	MOVQ             DX, SI
 	VCVTPH2PS        Y5, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y4, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y2, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y0, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y8, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VCVTPH2PS        Y7, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
-	MOVQ             SI, DX
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	PREFETCHT1       (R11)
 	PREFETCHT1       64(R11)
 	PREFETCHT1       128(R11)
@@ -749,18 +783,18 @@ step36:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same39
+	JG               same50
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same39:
+same50:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step36
+	JG      step47
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -771,7 +805,7 @@ same39:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block35
+	JNZ     block46
 	VZEROUPPER
 	RET
 
@@ -786,7 +820,7 @@ TEXT ·rowValues4Float16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block40:
+block51:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -798,7 +832,7 @@ block40:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some41
+	JL      some52
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -863,18 +897,18 @@ block40:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added42
+	JMP     added53
 
-some41:
+some52:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some41
+	JNZ    some52
 
-added42:
+added53:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -882,7 +916,7 @@ added42:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed43
+	JZ     packed54
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -892,28 +926,28 @@ added42:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin44
+	JMP    begin55
 
-packed43:
+packed54:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within45
+	JG   within56
 	MOVQ jump+88(FP), SI
 	ADDQ SI, BX
 
-within45:
+within56:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin44:
+begin55:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again46:
+again57:
 	CMPQ    R13, $+64
-	JL      next47
+	JL      next58
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -936,17 +970,17 @@ again46:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key48:
+key59:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same49
+	JG         same60
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same49:
+same60:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VCVTPH2PS    64(R10), Z14
@@ -974,7 +1008,7 @@ same49:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key48
+	JNZ          key59
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -994,11 +1028,11 @@ same49:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again46
+	JMP          again57
 
-next47:
+next58:
 	CMPQ    R13, $+32
-	JL      next51
+	JL      next62
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1013,16 +1047,16 @@ next47:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key52:
+key63:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same53
+	JG         same64
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same53:
+same64:
 	VCVTPH2PS    (R10), Z12
 	VCVTPH2PS    32(R10), Z13
 	VBROADCASTSS (R9), Z10
@@ -1040,7 +1074,7 @@ same53:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key52
+	JNZ          key63
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -1053,9 +1087,9 @@ same53:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next51:
+next62:
 	CMPQ    R13, $+16
-	JL      next55
+	JL      next66
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -1065,16 +1099,16 @@ next51:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key56:
+key67:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same57
+	JG         same68
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same57:
+same68:
 	VCVTPH2PS        (R10), Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
 	VFMADD231PS.BCST 1024(R9), Z12, Z17
@@ -1083,7 +1117,7 @@ same57:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key56
+	JNZ              key67
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -1092,21 +1126,21 @@ same57:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next55:
+next66:
 	CMPQ groups+32(FP), $0x00
-	JE   packed58
+	JE   packed69
 	ADDQ $0x08, groups+32(FP)
-	JMP  next59
+	JMP  next70
 
-packed58:
+packed69:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next59:
+next70:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block40
+	JG   block51
 	VZEROUPPER
 	RET
 
@@ -1120,7 +1154,7 @@ TEXT ·rowScores1BFloat16(SB), NOSPLIT, $0-120
 	MOVQ         at+48(FP), R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block60:
+block71:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -1129,18 +1163,18 @@ block60:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within63
+	JG     within74
 	MOVQ   jump+80(FP), SI
 	ADDQ   SI, R11
 
-within63:
+within74:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside62
+	JG   inside73
 	ADDQ turn+88(FP), R12
 
-inside62:
+inside73:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1153,152 +1187,157 @@ inside62:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step61:
-	VMOVUPS          (DI), X4
-	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS          (DI)(AX*1), X5
-	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS          (DI)(AX*2), X6
-	VINSERTF128      $0x01, (R9), Y6, Y6
-	VMOVUPS          (R8), X7
-	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
-	LEAQ             (DI)(AX*8), DI
-	LEAQ             (R8)(AX*8), R8
-	LEAQ             (R9)(AX*8), R9
-	VINSERTF32X4     $0x02, (DI), Z4, Z4
-	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R9), Z6, Z6
-	VINSERTF32X4     $0x02, (R8), Z7, Z7
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
-	VUNPCKLPS        Z5, Z4, Z0
-	VUNPCKHPS        Z5, Z4, Z2
-	VUNPCKLPS        Z7, Z6, Z4
-	VUNPCKHPS        Z7, Z6, Z5
-	VUNPCKHPD        Z4, Z0, Z1
-	VUNPCKLPD        Z4, Z0, Z0
-	VUNPCKHPD        Z5, Z2, Z3
-	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
-	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	PREFETCHT0       (R12)
-	PREFETCHT0       64(R12)
-	PREFETCHT0       128(R12)
-	PREFETCHT0       192(R12)
-	ADDQ             $+256, R11
-	ADDQ             $+256, R12
-	SUBQ             $+256, left+112(FP)
-	JG               same64
-	ADDQ             wrap+104(FP), R11
-	ADDQ             wrap+104(FP), R12
-	MOVQ             row+96(FP), SI
-	MOVQ             SI, left+112(FP)
+step72:
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ         (DI)(AX*8), DI
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R9)(AX*8), R9
+	VINSERTF32X4 $0x02, (DI), Z4, Z4
+	VINSERTF32X4 $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4 $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4 $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4 $0x03, (R9), Z6, Z6
+	VINSERTF32X4 $0x02, (R8), Z7, Z7
+	VINSERTF32X4 $0x03, (R8)(AX*4), Z7, Z7
+	VUNPCKLPS    Z5, Z4, Z0
+	VUNPCKHPS    Z5, Z4, Z2
+	VUNPCKLPS    Z7, Z6, Z4
+	VUNPCKHPS    Z7, Z6, Z5
+	VUNPCKHPD    Z4, Z0, Z1
+	VUNPCKLPD    Z4, Z0, Z0
+	VUNPCKHPD    Z5, Z2, Z3
+	VUNPCKLPD    Z5, Z2, Z2
+	ADDQ         (R10), DI
+	ADDQ         (R10), R8
+	ADDQ         (R10), R9
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ         (DI)(AX*8), DI
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R9)(AX*8), R9
+	VINSERTF32X4 $0x02, (DI), Z4, Z4
+	VINSERTF32X4 $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4 $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4 $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4 $0x03, (R9), Z6, Z6
+	VINSERTF32X4 $0x02, (R8), Z7, Z7
+	VINSERTF32X4 $0x03, (R8)(AX*4), Z7, Z7
+	VUNPCKLPS    Z5, Z4, Z20
+	VUNPCKHPS    Z5, Z4, Z22
+	VUNPCKLPS    Z7, Z6, Z4
+	VUNPCKHPS    Z7, Z6, Z5
+	VUNPCKHPD    Z4, Z20, Z21
+	VUNPCKLPD    Z4, Z20, Z20
+	VUNPCKHPD    Z5, Z22, Z23
+	VUNPCKLPD    Z5, Z22, Z22
+	VBROADCASTSS (DX), Z10
+	VPSLLD       $0x10, Z0, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSLLD       $0x10, Z20, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VANDPS       Z11, Z0, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VANDPS       Z11, Z20, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSLLD       $0x10, Z1, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSLLD       $0x10, Z21, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VANDPS       Z11, Z1, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VANDPS       Z11, Z21, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+112(FP)
+	JG           same75
+	ADDQ         wrap+104(FP), R11
+	ADDQ         wrap+104(FP), R12
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
-same64:
-	ADDQ             16(R10), R12
-	ADDQ             32(R10), R11
-	ADDQ             (R10), DI
-	ADDQ             (R10), R8
-	ADDQ             (R10), R9
-	VMOVUPS          (DI), X4
-	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS          (DI)(AX*1), X5
-	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS          (DI)(AX*2), X6
-	VINSERTF128      $0x01, (R9), Y6, Y6
-	VMOVUPS          (R8), X7
-	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
-	LEAQ             (DI)(AX*8), DI
-	LEAQ             (R8)(AX*8), R8
-	LEAQ             (R9)(AX*8), R9
-	VINSERTF32X4     $0x02, (DI), Z4, Z4
-	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R9), Z6, Z6
-	VINSERTF32X4     $0x02, (R8), Z7, Z7
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
-	VUNPCKLPS        Z5, Z4, Z0
-	VUNPCKHPS        Z5, Z4, Z2
-	VUNPCKLPS        Z7, Z6, Z4
-	VUNPCKHPS        Z7, Z6, Z5
-	VUNPCKHPD        Z4, Z0, Z1
-	VUNPCKLPD        Z4, Z0, Z0
-	VUNPCKHPD        Z5, Z2, Z3
-	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
-	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	MOVQ             SI, DX
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	PREFETCHT0       (R12)
-	PREFETCHT0       64(R12)
-	PREFETCHT0       128(R12)
-	PREFETCHT0       192(R12)
-	ADDQ             $+256, R11
-	ADDQ             $+256, R12
-	SUBQ             $+256, left+112(FP)
-	JG               same65
-	ADDQ             wrap+104(FP), R11
-	ADDQ             wrap+104(FP), R12
-	MOVQ             row+96(FP), SI
-	MOVQ             SI, left+112(FP)
+same75:
+	ADDQ         16(R10), R12
+	ADDQ         32(R10), R11
+	VBROADCASTSS (DX), Z10
+	VPSLLD       $0x10, Z2, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSLLD       $0x10, Z22, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VANDPS       Z11, Z2, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VANDPS       Z11, Z22, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSLLD       $0x10, Z3, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSLLD       $0x10, Z23, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VANDPS       Z11, Z3, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VANDPS       Z11, Z23, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+112(FP)
+	JG           same76
+	ADDQ         wrap+104(FP), R11
+	ADDQ         wrap+104(FP), R12
+	MOVQ         row+96(FP), SI
+	MOVQ         SI, left+112(FP)
 
-same65:
+same76:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x08, BX
-	JG      step61
+	JG      step72
 	MOVQ    s+0(FP), DX
 	MOVQ    48(R10), SI
 	VMOVUPS Z12, (DX)(SI*1)
@@ -1309,7 +1348,7 @@ same65:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block60
+	JNZ     block71
 	VZEROUPPER
 	RET
 
@@ -1327,7 +1366,7 @@ TEXT ·rowValues1BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block66:
+block77:
 	MOVQ    $0x00000010, SI
 	CMPQ    SI, n+48(FP)
 	CMOVQGT n+48(FP), SI
@@ -1336,7 +1375,7 @@ block66:
 	MOVQ    SI, BX
 	MOVQ    AX, DI
 	CMPQ    SI, $0x10
-	JL      some67
+	JL      some78
 	VADDSS  (DI), X0, X0
 	VADDSS  4(DI), X0, X0
 	VADDSS  8(DI), X0, X0
@@ -1353,20 +1392,20 @@ block66:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added68
+	JMP     added79
 
-some67:
+some78:
 	VADDSS (DI), X0, X0
 	ADDQ   $+4, DI
 	DECQ   BX
-	JNZ    some67
+	JNZ    some78
 
-added68:
+added79:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+32(FP), BX
 	TESTQ  BX, BX
-	JZ     packed69
+	JZ     packed80
 	MOVQ   apart+64(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -1376,28 +1415,36 @@ added68:
 	ADDQ   R10, R9
 	MOVQ   row+96(FP), BX
 	MOVQ   BX, left+112(FP)
-	JMP    begin70
+	JMP    begin81
 
-packed69:
+packed80:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
+	MOVQ $0x00000000, BX
+	CMPQ dim+40(FP), $+256
+	JLE  fits83
+	MOVQ $0x00000001, BX
+
+fits83:
+	MOVQ BX, apart+64(FP)
 	MOVQ n+48(FP), BX
 	CMPQ BX, far+80(FP)
-	JG   within71
+	JG   within82
 	MOVQ jump+88(FP), BX
 	ADDQ BX, DX
+	ORQ  BX, apart+64(FP)
 
-within71:
+within82:
 	MOVQ row+96(FP), BX
 	MOVQ BX, left+112(FP)
 
-begin70:
+begin81:
 	MOVQ o+0(FP), R10
 	MOVQ dim+40(FP), R11
 
-again72:
+again84:
 	CMPQ    R11, $+256
-	JL      next73
+	JL      next85
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1418,8 +1465,10 @@ again72:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key74:
+key86:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream87
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
@@ -1427,14 +1476,16 @@ key74:
 	PREFETCHT1 320(DX)
 	PREFETCHT1 384(DX)
 	PREFETCHT1 448(DX)
-	ADDQ       $+512, DX
-	SUBQ       $+512, left+112(FP)
-	JG         same75
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same75:
+stream87:
+	ADDQ $+512, DX
+	SUBQ $+512, left+112(FP)
+	JG   same89
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same89:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1487,7 +1538,7 @@ same75:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key74
+	JNZ          key86
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1507,11 +1558,11 @@ same75:
 	ADDQ         $+512, R9
 	ADDQ         $+1024, R10
 	SUBQ         $+256, R11
-	JMP          again72
+	JMP          again84
 
-next73:
+next85:
 	CMPQ    R11, $+128
-	JL      next77
+	JL      next91
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1524,19 +1575,23 @@ next73:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key78:
+key92:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream93
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
-	ADDQ       $+256, DX
-	SUBQ       $+256, left+112(FP)
-	JG         same79
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same79:
+stream93:
+	ADDQ $+256, DX
+	SUBQ $+256, left+112(FP)
+	JG   same95
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same95:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1565,7 +1620,7 @@ same79:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key78
+	JNZ          key92
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1578,9 +1633,9 @@ same79:
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
 
-next77:
+next91:
 	CMPQ    R11, $+64
-	JL      next81
+	JL      next97
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -1589,17 +1644,21 @@ next77:
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key82:
+key98:
 	PREFETCHT1 (DX)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream99
 	PREFETCHT1 64(DX)
-	ADDQ       $+128, DX
-	SUBQ       $+128, left+112(FP)
-	JG         same83
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
 
-same83:
+stream99:
+	ADDQ $+128, DX
+	SUBQ $+128, left+112(FP)
+	JG   same101
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same101:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1616,7 +1675,7 @@ same83:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key82
+	JNZ          key98
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -1625,25 +1684,29 @@ same83:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next81:
+next97:
 	CMPQ    R11, $+32
-	JL      next85
+	JL      next103
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	MOVQ    SI, R12
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key86:
+key104:
 	PREFETCHT1 (DX)
-	ADDQ       $+64, DX
-	SUBQ       $+64, left+112(FP)
-	JG         same87
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream105
 
-same87:
+stream105:
+	ADDQ $+64, DX
+	SUBQ $+64, left+112(FP)
+	JG   same107
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same107:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1654,30 +1717,34 @@ same87:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key86
+	JNZ          key104
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	ADDQ         $+64, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next85:
+next103:
 	CMPQ    R11, $+16
-	JL      next89
+	JL      next109
 	VMOVUPS (R10), Z16
 	MOVQ    AX, DI
 	MOVQ    R9, R8
 
-key90:
+key110:
 	PREFETCHT1 (DX)
-	ADDQ       $+32, DX
-	SUBQ       $+32, left+112(FP)
-	JG         same91
-	ADDQ       wrap+104(FP), DX
-	MOVQ       row+96(FP), BX
-	MOVQ       BX, left+112(FP)
+	CMPQ       apart+64(FP), $0x00
+	JE         stream111
 
-same91:
+stream111:
+	ADDQ $+32, DX
+	SUBQ $+32, left+112(FP)
+	JG   same113
+	ADDQ wrap+104(FP), DX
+	MOVQ row+96(FP), BX
+	MOVQ BX, left+112(FP)
+
+same113:
 	VBROADCASTSS (DI), Z10
 	VPMOVZXWD    (R8), Z12
 	VPSLLD       $0x10, Z12, Z12
@@ -1685,27 +1752,27 @@ same91:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key90
+	JNZ          key110
 	VMOVUPS      Z16, (R10)
 	ADDQ         $+32, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next89:
+next109:
 	CMPQ groups+32(FP), $0x00
-	JE   packed92
+	JE   packed114
 	ADDQ $0x08, groups+32(FP)
-	JMP  next93
+	JMP  next115
 
-packed92:
+packed114:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 
-next93:
+next115:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block66
+	JG   block77
 	VZEROUPPER
 	RET
 
@@ -1721,7 +1788,7 @@ TEXT ·rowScores4BFloat16(SB), NOSPLIT, $0-112
 	ADDQ         $0x10, R10
 	VPBROADCASTD upper<>+0(SB), Z11
 
-block94:
+block116:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -1730,18 +1797,18 @@ block94:
 	ADDQ   distance+56(FP), R11
 	MOVQ   blocks+48(FP), SI
 	CMPQ   SI, far+64(FP)
-	JG     within97
+	JG     within119
 	MOVQ   jump+72(FP), SI
 	ADDQ   SI, R11
 
-within97:
+within119:
 	MOVQ row+88(FP), SI
 	MOVQ SI, left+104(FP)
 	CMPQ blocks+48(FP), $+1
-	JG   inside96
+	JG   inside118
 	ADDQ turn+80(FP), R12
 
-inside96:
+inside118:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -1756,7 +1823,7 @@ inside96:
 	MOVQ    dim+32(FP), BX
 	PCALIGN $0x20
 
-step95:
+step117:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -1784,56 +1851,54 @@ step95:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
 	VPSLLD           $0x10, Z0, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VANDPS           Z11, Z0, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSLLD           $0x10, Z1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VANDPS           Z11, Z1, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSLLD           $0x10, Z2, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VANDPS           Z11, Z2, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSLLD           $0x10, Z3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VANDPS           Z11, Z3, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
-	MOVQ             SI, DX
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	PREFETCHT1       (R11)
 	PREFETCHT1       64(R11)
 	PREFETCHT1       128(R11)
@@ -1845,18 +1910,18 @@ step95:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+104(FP)
-	JG               same98
+	JG               same120
 	ADDQ             wrap+96(FP), R11
 	ADDQ             wrap+96(FP), R12
 	MOVQ             row+88(FP), SI
 	MOVQ             SI, left+104(FP)
 
-same98:
+same120:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x08, BX
-	JG      step95
+	JG      step117
 	MOVQ    s+0(FP), DX
 	VMOVUPS Z12, (DX)
 	VMOVUPS Z13, 1024(DX)
@@ -1867,7 +1932,7 @@ same98:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+48(FP)
-	JNZ     block94
+	JNZ     block116
 	VZEROUPPER
 	RET
 
@@ -1882,7 +1947,7 @@ TEXT ·rowValues4BFloat16(SB), NOSPLIT, $0-120
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block99:
+block121:
 	MOVQ    $0x00000010, DI
 	CMPQ    DI, n+48(FP)
 	CMOVQGT n+48(FP), DI
@@ -1894,7 +1959,7 @@ block99:
 	MOVQ    DI, R8
 	MOVQ    AX, R9
 	CMPQ    DI, $0x10
-	JL      some100
+	JL      some122
 	VADDSS  (R9), X0, X0
 	VADDSS  1024(R9), X1, X1
 	VADDSS  2048(R9), X2, X2
@@ -1959,18 +2024,18 @@ block99:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added101
+	JMP     added123
 
-some100:
+some122:
 	VADDSS (R9), X0, X0
 	VADDSS 1024(R9), X1, X1
 	VADDSS 2048(R9), X2, X2
 	VADDSS 3072(R9), X3, X3
 	ADDQ   $+4, R9
 	DECQ   R8
-	JNZ    some100
+	JNZ    some122
 
-added101:
+added123:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -1978,7 +2043,7 @@ added101:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+32(FP), R8
 	TESTQ  R8, R8
-	JZ     packed102
+	JZ     packed124
 	MOVQ   apart+64(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -1988,28 +2053,28 @@ added101:
 	ADDQ   R12, R11
 	MOVQ   row+96(FP), R8
 	MOVQ   R8, left+112(FP)
-	JMP    begin103
+	JMP    begin125
 
-packed102:
+packed124:
 	MOVQ R11, BX
 	ADDQ distance+72(FP), BX
 	MOVQ n+48(FP), SI
 	CMPQ SI, far+80(FP)
-	JG   within104
+	JG   within126
 	MOVQ jump+88(FP), SI
 	ADDQ SI, BX
 
-within104:
+within126:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 
-begin103:
+begin125:
 	MOVQ o+0(FP), R12
 	MOVQ dim+40(FP), R13
 
-again105:
+again127:
 	CMPQ    R13, $+64
-	JL      next106
+	JL      next128
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2032,17 +2097,17 @@ again105:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key107:
+key129:
 	PREFETCHT1 (BX)
 	PREFETCHT1 64(BX)
 	ADDQ       $+128, BX
 	SUBQ       $+128, left+112(FP)
-	JG         same108
+	JG         same130
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same108:
+same130:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -2074,7 +2139,7 @@ same108:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key107
+	JNZ          key129
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -2094,11 +2159,11 @@ same108:
 	ADDQ         $+128, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again105
+	JMP          again127
 
-next106:
+next128:
 	CMPQ    R13, $+32
-	JL      next110
+	JL      next132
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2113,16 +2178,16 @@ next106:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key111:
+key133:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+112(FP)
-	JG         same112
+	JG         same134
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same112:
+same134:
 	VPMOVZXWD    (R10), Z12
 	VPSLLD       $0x10, Z12, Z12
 	VPMOVZXWD    32(R10), Z13
@@ -2142,7 +2207,7 @@ same112:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key111
+	JNZ          key133
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -2155,9 +2220,9 @@ same112:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next110:
+next132:
 	CMPQ    R13, $+16
-	JL      next114
+	JL      next136
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -2167,16 +2232,16 @@ next110:
 	MOVQ    AX, R9
 	MOVQ    R11, R10
 
-key115:
+key137:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+112(FP)
-	JG         same116
+	JG         same138
 	ADDQ       wrap+104(FP), BX
 	MOVQ       row+96(FP), SI
 	MOVQ       SI, left+112(FP)
 
-same116:
+same138:
 	VPMOVZXWD        (R10), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -2186,7 +2251,7 @@ same116:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key115
+	JNZ              key137
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -2195,21 +2260,21 @@ same116:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next114:
+next136:
 	CMPQ groups+32(FP), $0x00
-	JE   packed117
+	JE   packed139
 	ADDQ $0x08, groups+32(FP)
-	JMP  next118
+	JMP  next140
 
-packed117:
+packed139:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 
-next118:
+next140:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+48(FP)
-	JG   block99
+	JG   block121
 	VZEROUPPER
 	RET
 
@@ -2225,7 +2290,7 @@ TEXT ·rowScores1Int8(SB), NOSPLIT, $0-128
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block119:
+block141:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+32, AX, R12
@@ -2234,18 +2299,18 @@ block119:
 	ADDQ   distance+72(FP), R11
 	MOVQ   blocks+64(FP), SI
 	CMPQ   SI, far+80(FP)
-	JG     within122
+	JG     within144
 	MOVQ   jump+88(FP), SI
 	ADDQ   SI, R11
 
-within122:
+within144:
 	MOVQ row+104(FP), SI
 	MOVQ SI, left+120(FP)
 	CMPQ blocks+64(FP), $+1
-	JG   inside121
+	JG   inside143
 	ADDQ turn+96(FP), R12
 
-inside121:
+inside143:
 	MOVQ       BX, DI
 	MOVQ       BX, R8
 	LEAQ       (R8)(AX*2), R8
@@ -2264,264 +2329,277 @@ inside121:
 	MOVQ       dim+40(FP), BX
 	PCALIGN    $0x20
 
-step120:
-	VMOVUPS          (DI), X4
-	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS          (DI)(AX*1), X5
-	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS          (DI)(AX*2), X6
-	VINSERTF128      $0x01, (R9), Y6, Y6
-	VMOVUPS          (R8), X7
-	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
-	LEAQ             (DI)(AX*8), DI
-	LEAQ             (R8)(AX*8), R8
-	LEAQ             (R9)(AX*8), R9
-	VINSERTF32X4     $0x02, (DI), Z4, Z4
-	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R9), Z6, Z6
-	VINSERTF32X4     $0x02, (R8), Z7, Z7
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
-	VUNPCKLPS        Z5, Z4, Z0
-	VUNPCKHPS        Z5, Z4, Z2
-	VUNPCKLPS        Z7, Z6, Z4
-	VUNPCKHPS        Z7, Z6, Z5
-	VUNPCKHPD        Z4, Z0, Z1
-	VUNPCKLPD        Z4, Z0, Z0
-	VUNPCKHPD        Z5, Z2, Z3
-	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z0, Z0
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z1, Z1
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z2, Z2
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z3, Z3
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z12
-	LEAQ             (SI)(CX*2), SI
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	PREFETCHT0       (R12)
-	PREFETCHT0       64(R12)
-	PREFETCHT0       128(R12)
-	PREFETCHT0       192(R12)
-	ADDQ             $+256, R11
-	ADDQ             $+256, R12
-	SUBQ             $+256, left+120(FP)
-	JG               same123
-	ADDQ             wrap+112(FP), R11
-	ADDQ             wrap+112(FP), R12
-	MOVQ             row+104(FP), SI
-	MOVQ             SI, left+120(FP)
+step142:
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ         (DI)(AX*8), DI
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R9)(AX*8), R9
+	VINSERTF32X4 $0x02, (DI), Z4, Z4
+	VINSERTF32X4 $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4 $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4 $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4 $0x03, (R9), Z6, Z6
+	VINSERTF32X4 $0x02, (R8), Z7, Z7
+	VINSERTF32X4 $0x03, (R8)(AX*4), Z7, Z7
+	VUNPCKLPS    Z5, Z4, Z0
+	VUNPCKHPS    Z5, Z4, Z2
+	VUNPCKLPS    Z7, Z6, Z4
+	VUNPCKHPS    Z7, Z6, Z5
+	VUNPCKHPD    Z4, Z0, Z1
+	VUNPCKLPD    Z4, Z0, Z0
+	VUNPCKHPD    Z5, Z2, Z3
+	VUNPCKLPD    Z5, Z2, Z2
+	ADDQ         (R10), DI
+	ADDQ         (R10), R8
+	ADDQ         (R10), R9
+	VMOVUPS      (DI), X4
+	VINSERTF128  $0x01, (DI)(AX*4), Y4, Y4
+	VMOVUPS      (DI)(AX*1), X5
+	VINSERTF128  $0x01, (R8)(AX*2), Y5, Y5
+	VMOVUPS      (DI)(AX*2), X6
+	VINSERTF128  $0x01, (R9), Y6, Y6
+	VMOVUPS      (R8), X7
+	VINSERTF128  $0x01, (R8)(AX*4), Y7, Y7
+	LEAQ         (DI)(AX*8), DI
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R9)(AX*8), R9
+	VINSERTF32X4 $0x02, (DI), Z4, Z4
+	VINSERTF32X4 $0x03, (DI)(AX*4), Z4, Z4
+	VINSERTF32X4 $0x02, (DI)(AX*1), Z5, Z5
+	VINSERTF32X4 $0x03, (R8)(AX*2), Z5, Z5
+	VINSERTF32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTF32X4 $0x03, (R9), Z6, Z6
+	VINSERTF32X4 $0x02, (R8), Z7, Z7
+	VINSERTF32X4 $0x03, (R8)(AX*4), Z7, Z7
+	VUNPCKLPS    Z5, Z4, Z20
+	VUNPCKHPS    Z5, Z4, Z22
+	VUNPCKLPS    Z7, Z6, Z4
+	VUNPCKHPS    Z7, Z6, Z5
+	VUNPCKHPD    Z4, Z20, Z21
+	VUNPCKLPD    Z4, Z20, Z20
+	VUNPCKHPD    Z5, Z22, Z23
+	VUNPCKLPD    Z5, Z22, Z22
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z0, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z20, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z0, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z20, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSRLD       $0x10, Z0, Z0
+	VMOVAPS      Z0, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSRLD       $0x10, Z20, Z20
+	VMOVAPS      Z20, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z0, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z20, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z1, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z21, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z1, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z21, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSRLD       $0x10, Z1, Z1
+	VMOVAPS      Z1, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSRLD       $0x10, Z21, Z21
+	VMOVAPS      Z21, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z1, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z21, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+120(FP)
+	JG           same145
+	ADDQ         wrap+112(FP), R11
+	ADDQ         wrap+112(FP), R12
+	MOVQ         row+104(FP), SI
+	MOVQ         SI, left+120(FP)
 
-same123:
-	ADDQ             16(R10), R12
-	ADDQ             32(R10), R11
-	ADDQ             (R10), DI
-	ADDQ             (R10), R8
-	ADDQ             (R10), R9
-	VMOVUPS          (DI), X4
-	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
-	VMOVUPS          (DI)(AX*1), X5
-	VINSERTF128      $0x01, (R8)(AX*2), Y5, Y5
-	VMOVUPS          (DI)(AX*2), X6
-	VINSERTF128      $0x01, (R9), Y6, Y6
-	VMOVUPS          (R8), X7
-	VINSERTF128      $0x01, (R8)(AX*4), Y7, Y7
-	LEAQ             (DI)(AX*8), DI
-	LEAQ             (R8)(AX*8), R8
-	LEAQ             (R9)(AX*8), R9
-	VINSERTF32X4     $0x02, (DI), Z4, Z4
-	VINSERTF32X4     $0x03, (DI)(AX*4), Z4, Z4
-	VINSERTF32X4     $0x02, (DI)(AX*1), Z5, Z5
-	VINSERTF32X4     $0x03, (R8)(AX*2), Z5, Z5
-	VINSERTF32X4     $0x02, (DI)(AX*2), Z6, Z6
-	VINSERTF32X4     $0x03, (R9), Z6, Z6
-	VINSERTF32X4     $0x02, (R8), Z7, Z7
-	VINSERTF32X4     $0x03, (R8)(AX*4), Z7, Z7
-	VUNPCKLPS        Z5, Z4, Z0
-	VUNPCKHPS        Z5, Z4, Z2
-	VUNPCKLPS        Z7, Z6, Z4
-	VUNPCKHPS        Z7, Z6, Z5
-	VUNPCKHPD        Z4, Z0, Z1
-	VUNPCKLPD        Z4, Z0, Z0
-	VUNPCKHPD        Z5, Z2, Z3
-	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z0, Z0
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z0, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z1, Z1
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z1, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z2, Z2
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z2, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	VPSRLD           $0x10, Z3, Z3
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z17, Z16, Z9
-	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z13
-	VMOVAPS          Z3, Z9
-	VPTERNLOGD       $0x6a, Z19, Z18, Z9
-	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI)(CX*1), Z9, Z13
-	LEAQ             (SI)(CX*2), SI
-	MOVQ             SI, DX
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	PREFETCHT0       (R12)
-	PREFETCHT0       64(R12)
-	PREFETCHT0       128(R12)
-	PREFETCHT0       192(R12)
-	ADDQ             $+256, R11
-	ADDQ             $+256, R12
-	SUBQ             $+256, left+120(FP)
-	JG               same124
-	ADDQ             wrap+112(FP), R11
-	ADDQ             wrap+112(FP), R12
-	MOVQ             row+104(FP), SI
-	MOVQ             SI, left+120(FP)
+same145:
+	ADDQ         16(R10), R12
+	ADDQ         32(R10), R11
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z2, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z22, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z2, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z22, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSRLD       $0x10, Z2, Z2
+	VMOVAPS      Z2, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSRLD       $0x10, Z22, Z22
+	VMOVAPS      Z22, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z2, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z22, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z3, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z23, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z3, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z23, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VPSRLD       $0x10, Z3, Z3
+	VMOVAPS      Z3, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VPSRLD       $0x10, Z23, Z23
+	VMOVAPS      Z23, Z9
+	VPTERNLOGD   $0x6a, Z17, Z16, Z9
+	VSUBPS       Z17, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	VBROADCASTSS (DX), Z10
+	VMOVAPS      Z3, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z12
+	VMOVAPS      Z23, Z9
+	VPTERNLOGD   $0x6a, Z19, Z18, Z9
+	VSUBPS       Z19, Z9, Z9
+	VFMADD231PS  Z10, Z9, Z13
+	ADDQ         CX, DX
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
+	PREFETCHT0   192(R12)
+	ADDQ         $+256, R11
+	ADDQ         $+256, R12
+	SUBQ         $+256, left+120(FP)
+	JG           same146
+	ADDQ         wrap+112(FP), R11
+	ADDQ         wrap+112(FP), R12
+	MOVQ         row+104(FP), SI
+	MOVQ         SI, left+120(FP)
 
-same124:
+same146:
 	ADDQ    24(R10), R12
 	ADDQ    40(R10), R11
 	ADDQ    8(R10), DI
 	ADDQ    8(R10), R8
 	ADDQ    8(R10), R9
 	SUBQ    $0x10, BX
-	JG      step120
+	JG      step142
 	MOVQ    scales+24(FP), DX
 	MOVQ    64(R10), SI
 	VMULPS  (DX)(SI*1), Z12, Z12
@@ -2538,7 +2616,7 @@ same124:
 	IMUL3Q  $+32, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+64(FP)
-	JNZ     block119
+	JNZ     block141
 	VZEROUPPER
 	RET
 
@@ -2624,7 +2702,7 @@ TEXT ·rowValues1Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block125:
+block147:
 	MOVQ       $0x00000010, SI
 	CMPQ       SI, n+64(FP)
 	CMOVQGT    n+64(FP), SI
@@ -2635,17 +2713,17 @@ block125:
 	MOVQ       scales+24(FP), R8
 	MOVQ       groups+48(FP), R10
 	TESTQ      R10, R10
-	JZ         packed126
+	JZ         packed148
 	MOVQ       apart+80(FP), R11
 	MOVQ       (R10)(R11*8), R11
 	PREFETCHT0 (R8)(R11*4)
 	MOVQ       (R10), R11
 	LEAQ       (R8)(R11*4), R8
 
-packed126:
+packed148:
 	MOVQ    scaled+32(FP), R10
 	CMPQ    SI, $0x10
-	JL      some127
+	JL      some149
 	VMOVUPS (R8), Z9
 	VMULPS  (DI), Z9, Z8
 	VMOVUPS Z8, (R10)
@@ -2665,9 +2743,9 @@ packed126:
 	VADDSS  52(DI), X0, X0
 	VADDSS  56(DI), X0, X0
 	VADDSS  60(DI), X0, X0
-	JMP     added128
+	JMP     added150
 
-some127:
+some149:
 	VMOVSS (R8), X9
 	ADDQ   $+4, R8
 	VADDSS (DI), X0, X0
@@ -2676,14 +2754,14 @@ some127:
 	ADDQ   $+4, DI
 	ADDQ   $+4, R10
 	DECQ   BX
-	JNZ    some127
+	JNZ    some149
 
-added128:
+added150:
 	VMOVSS X0, (R9)
 	MOVQ   v+16(FP), R9
 	MOVQ   groups+48(FP), BX
 	TESTQ  BX, BX
-	JZ     packed129
+	JZ     packed151
 	MOVQ   apart+80(FP), R10
 	MOVQ   (BX)(R10*8), DX
 	IMULQ  CX, DX
@@ -2693,28 +2771,28 @@ added128:
 	ADDQ   R10, R9
 	MOVQ   row+112(FP), BX
 	MOVQ   BX, left+128(FP)
-	JMP    begin130
+	JMP    begin152
 
-packed129:
+packed151:
 	MOVQ R9, DX
 	ADDQ distance+88(FP), DX
 	MOVQ n+64(FP), BX
 	CMPQ BX, far+96(FP)
-	JG   within131
+	JG   within153
 	MOVQ jump+104(FP), BX
 	ADDQ BX, DX
 
-within131:
+within153:
 	MOVQ row+112(FP), BX
 	MOVQ BX, left+128(FP)
 
-begin130:
+begin152:
 	MOVQ o+0(FP), R10
 	MOVQ dim+56(FP), R11
 
-again132:
+again154:
 	CMPQ    R11, $+256
-	JL      next133
+	JL      next155
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -2735,19 +2813,19 @@ again132:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key134:
+key156:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	PREFETCHT1 128(DX)
 	PREFETCHT1 192(DX)
 	ADDQ       $+256, DX
 	SUBQ       $+256, left+128(FP)
-	JG         same135
+	JG         same157
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same135:
+same157:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2800,7 +2878,7 @@ same135:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key134
+	JNZ          key156
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -2820,11 +2898,11 @@ same135:
 	ADDQ         $+256, R9
 	ADDQ         $+1024, R10
 	SUBQ         $+256, R11
-	JMP          again132
+	JMP          again154
 
-next133:
+next155:
 	CMPQ    R11, $+128
-	JL      next137
+	JL      next159
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -2837,17 +2915,17 @@ next133:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key138:
+key160:
 	PREFETCHT1 (DX)
 	PREFETCHT1 64(DX)
 	ADDQ       $+128, DX
 	SUBQ       $+128, left+128(FP)
-	JG         same139
+	JG         same161
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same139:
+same161:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2876,7 +2954,7 @@ same139:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key138
+	JNZ          key160
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -2889,9 +2967,9 @@ same139:
 	ADDQ         $+512, R10
 	SUBQ         $+128, R11
 
-next137:
+next159:
 	CMPQ    R11, $+64
-	JL      next141
+	JL      next163
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -2900,16 +2978,16 @@ next137:
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key142:
+key164:
 	PREFETCHT1 (DX)
 	ADDQ       $+64, DX
 	SUBQ       $+64, left+128(FP)
-	JG         same143
+	JG         same165
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same143:
+same165:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2926,7 +3004,7 @@ same143:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key142
+	JNZ          key164
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	VMOVUPS      Z18, 128(R10)
@@ -2935,25 +3013,25 @@ same143:
 	ADDQ         $+256, R10
 	SUBQ         $+64, R11
 
-next141:
+next163:
 	CMPQ    R11, $+32
-	JL      next145
+	JL      next167
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	MOVQ    SI, R12
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key146:
+key168:
 	PREFETCHT1 (DX)
 	ADDQ       $+32, DX
 	SUBQ       $+32, left+128(FP)
-	JG         same147
+	JG         same169
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same147:
+same169:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2964,30 +3042,30 @@ same147:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         R12
-	JNZ          key146
+	JNZ          key168
 	VMOVUPS      Z16, (R10)
 	VMOVUPS      Z17, 64(R10)
 	ADDQ         $+32, R9
 	ADDQ         $+128, R10
 	SUBQ         $+32, R11
 
-next145:
+next167:
 	CMPQ    R11, $+16
-	JL      next149
+	JL      next171
 	VMOVUPS (R10), Z16
 	MOVQ    scaled+32(FP), DI
 	MOVQ    R9, R8
 
-key150:
+key172:
 	PREFETCHT1 (DX)
 	ADDQ       $+16, DX
 	SUBQ       $+16, left+128(FP)
-	JG         same151
+	JG         same173
 	ADDQ       wrap+120(FP), DX
 	MOVQ       row+112(FP), BX
 	MOVQ       BX, left+128(FP)
 
-same151:
+same173:
 	VBROADCASTSS (DI), Z10
 	VPMOVSXBD    (R8), Z12
 	VCVTDQ2PS    Z12, Z12
@@ -2995,28 +3073,28 @@ same151:
 	ADDQ         $+4, DI
 	ADDQ         CX, R8
 	DECQ         SI
-	JNZ          key150
+	JNZ          key172
 	VMOVUPS      Z16, (R10)
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $+16, R11
 
-next149:
+next171:
 	CMPQ groups+48(FP), $0x00
-	JE   packed152
+	JE   packed174
 	ADDQ $0x08, groups+48(FP)
-	JMP  next153
+	JMP  next175
 
-packed152:
+packed174:
 	MOVQ CX, BX
 	SHLQ $0x04, BX
 	ADDQ BX, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next153:
+next175:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block125
+	JG   block147
 	VZEROUPPER
 	RET
 
@@ -3034,7 +3112,7 @@ TEXT ·rowScores4Int8(SB), NOSPLIT, $0-120
 	VPBROADCASTD splat0000ff00<>+0(SB), Z18
 	VPBROADCASTD splat47008000<>+0(SB), Z19
 
-block154:
+block176:
 	MOVQ   q+8(FP), DX
 	MOVQ   k+16(FP), BX
 	IMUL3Q $+16, AX, R12
@@ -3043,18 +3121,18 @@ block154:
 	ADDQ   distance+64(FP), R11
 	MOVQ   blocks+56(FP), SI
 	CMPQ   SI, far+72(FP)
-	JG     within157
+	JG     within179
 	MOVQ   jump+80(FP), SI
 	ADDQ   SI, R11
 
-within157:
+within179:
 	MOVQ row+96(FP), SI
 	MOVQ SI, left+112(FP)
 	CMPQ blocks+56(FP), $+1
-	JG   inside156
+	JG   inside178
 	ADDQ turn+88(FP), R12
 
-inside156:
+inside178:
 	MOVQ    BX, DI
 	MOVQ    BX, R8
 	LEAQ    (R8)(AX*2), R8
@@ -3069,7 +3147,7 @@ inside156:
 	MOVQ    dim+40(FP), BX
 	PCALIGN $0x20
 
-step155:
+step177:
 	VMOVUPS          (DI), X4
 	VINSERTF128      $0x01, (DI)(AX*4), Y4, Y4
 	VMOVUPS          (DI)(AX*1), X5
@@ -3097,140 +3175,138 @@ step155:
 	VUNPCKLPD        Z4, Z0, Z0
 	VUNPCKHPD        Z5, Z2, Z3
 	VUNPCKLPD        Z5, Z2, Z2
-	MOVQ             DX, SI
 	VMOVAPS          Z0, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z0, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSRLD           $0x10, Z0, Z0
 	VMOVAPS          Z0, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z0, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z1, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z1, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSRLD           $0x10, Z1, Z1
 	VMOVAPS          Z1, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z1, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z2, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z2, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSRLD           $0x10, Z2, Z2
 	VMOVAPS          Z2, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z2, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z3, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z3, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VPSRLD           $0x10, Z3, Z3
 	VMOVAPS          Z3, Z9
 	VPTERNLOGD       $0x6a, Z17, Z16, Z9
 	VSUBPS           Z17, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	VMOVAPS          Z3, Z9
 	VPTERNLOGD       $0x6a, Z19, Z18, Z9
 	VSUBPS           Z19, Z9, Z9
-	VFMADD231PS.BCST (SI), Z9, Z12
-	VFMADD231PS.BCST 4(SI), Z9, Z13
-	VFMADD231PS.BCST 8(SI), Z9, Z14
-	VFMADD231PS.BCST 12(SI), Z9, Z15
-	ADDQ             CX, SI
-	MOVQ             SI, DX
+	VFMADD231PS.BCST (DX), Z9, Z12
+	VFMADD231PS.BCST 4(DX), Z9, Z13
+	VFMADD231PS.BCST 8(DX), Z9, Z14
+	VFMADD231PS.BCST 12(DX), Z9, Z15
+	ADDQ             CX, DX
 	PREFETCHT1       (R11)
 	PREFETCHT1       64(R11)
 	PREFETCHT1       128(R11)
@@ -3242,18 +3318,18 @@ step155:
 	ADDQ             $+256, R11
 	ADDQ             $+256, R12
 	SUBQ             $+256, left+112(FP)
-	JG               same158
+	JG               same180
 	ADDQ             wrap+104(FP), R11
 	ADDQ             wrap+104(FP), R12
 	MOVQ             row+96(FP), SI
 	MOVQ             SI, left+112(FP)
 
-same158:
+same180:
 	ADDQ    R10, DI
 	ADDQ    R10, R8
 	ADDQ    R10, R9
 	SUBQ    $0x10, BX
-	JG      step155
+	JG      step177
 	MOVQ    scales+24(FP), DX
 	VMULPS  (DX), Z12, Z12
 	VMULPS  (DX), Z13, Z13
@@ -3270,7 +3346,7 @@ same158:
 	IMUL3Q  $+16, SI, SI
 	ADDQ    SI, k+16(FP)
 	DECQ    blocks+56(FP)
-	JNZ     block154
+	JNZ     block176
 	VZEROUPPER
 	RET
 
@@ -3284,7 +3360,7 @@ TEXT ·rowValues4Int8(SB), NOSPLIT, $0-136
 	ANDQ $-16, DX
 	SHLQ $0x02, DX
 
-block159:
+block181:
 	MOVQ       $0x00000010, DI
 	CMPQ       DI, n+64(FP)
 	CMOVQGT    n+64(FP), DI
@@ -3298,17 +3374,17 @@ block159:
 	MOVQ       scales+24(FP), R10
 	MOVQ       groups+48(FP), R12
 	TESTQ      R12, R12
-	JZ         packed160
+	JZ         packed182
 	MOVQ       apart+80(FP), R13
 	MOVQ       (R12)(R13*8), R13
 	PREFETCHT0 (R10)(R13*4)
 	MOVQ       (R12), R13
 	LEAQ       (R10)(R13*4), R10
 
-packed160:
+packed182:
 	MOVQ    scaled+32(FP), R12
 	CMPQ    DI, $0x10
-	JL      some161
+	JL      some183
 	VMOVUPS (R10), Z9
 	VMULPS  (R9), Z9, Z8
 	VMOVUPS Z8, (R12)
@@ -3382,9 +3458,9 @@ packed160:
 	VADDSS  1084(R9), X1, X1
 	VADDSS  2108(R9), X2, X2
 	VADDSS  3132(R9), X3, X3
-	JMP     added162
+	JMP     added184
 
-some161:
+some183:
 	VMOVSS (R10), X9
 	ADDQ   $+4, R10
 	VADDSS (R9), X0, X0
@@ -3402,9 +3478,9 @@ some161:
 	ADDQ   $+4, R9
 	ADDQ   $+4, R12
 	DECQ   R8
-	JNZ    some161
+	JNZ    some183
 
-added162:
+added184:
 	VMOVSS X0, (R11)
 	VMOVSS X1, 4(R11)
 	VMOVSS X2, 8(R11)
@@ -3412,7 +3488,7 @@ added162:
 	MOVQ   v+16(FP), R11
 	MOVQ   groups+48(FP), R8
 	TESTQ  R8, R8
-	JZ     packed163
+	JZ     packed185
 	MOVQ   apart+80(FP), R12
 	MOVQ   (R8)(R12*8), BX
 	IMULQ  CX, BX
@@ -3422,28 +3498,28 @@ added162:
 	ADDQ   R12, R11
 	MOVQ   row+112(FP), R8
 	MOVQ   R8, left+128(FP)
-	JMP    begin164
+	JMP    begin186
 
-packed163:
+packed185:
 	MOVQ R11, BX
 	ADDQ distance+88(FP), BX
 	MOVQ n+64(FP), SI
 	CMPQ SI, far+96(FP)
-	JG   within165
+	JG   within187
 	MOVQ jump+104(FP), SI
 	ADDQ SI, BX
 
-within165:
+within187:
 	MOVQ row+112(FP), SI
 	MOVQ SI, left+128(FP)
 
-begin164:
+begin186:
 	MOVQ o+0(FP), R12
 	MOVQ dim+56(FP), R13
 
-again166:
+again188:
 	CMPQ    R13, $+64
-	JL      next167
+	JL      next189
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3466,16 +3542,16 @@ again166:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key168:
+key190:
 	PREFETCHT1 (BX)
 	ADDQ       $+64, BX
 	SUBQ       $+64, left+128(FP)
-	JG         same169
+	JG         same191
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same169:
+same191:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -3507,7 +3583,7 @@ same169:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key168
+	JNZ          key190
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, 128(R12)
@@ -3527,11 +3603,11 @@ same169:
 	ADDQ         $+64, R11
 	ADDQ         $+256, R12
 	SUBQ         $+64, R13
-	JMP          again166
+	JMP          again188
 
-next167:
+next189:
 	CMPQ    R13, $+32
-	JL      next171
+	JL      next193
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3546,16 +3622,16 @@ next167:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key172:
+key194:
 	PREFETCHT1 (BX)
 	ADDQ       $+32, BX
 	SUBQ       $+32, left+128(FP)
-	JG         same173
+	JG         same195
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same173:
+same195:
 	VPMOVSXBD    (R10), Z12
 	VCVTDQ2PS    Z12, Z12
 	VPMOVSXBD    16(R10), Z13
@@ -3575,7 +3651,7 @@ same173:
 	ADDQ         $+4, R9
 	ADDQ         CX, R10
 	DECQ         R14
-	JNZ          key172
+	JNZ          key194
 	VMOVUPS      Z16, (R12)
 	VMOVUPS      Z17, 64(R12)
 	VMOVUPS      Z18, (R12)(DX*1)
@@ -3588,9 +3664,9 @@ same173:
 	ADDQ         $+128, R12
 	SUBQ         $+32, R13
 
-next171:
+next193:
 	CMPQ    R13, $+16
-	JL      next175
+	JL      next197
 	LEAQ    (R12)(DX*2), R8
 	ADDQ    DX, R8
 	VMOVUPS (R12), Z16
@@ -3600,16 +3676,16 @@ next171:
 	MOVQ    scaled+32(FP), R9
 	MOVQ    R11, R10
 
-key176:
+key198:
 	PREFETCHT1 (BX)
 	ADDQ       $+16, BX
 	SUBQ       $+16, left+128(FP)
-	JG         same177
+	JG         same199
 	ADDQ       wrap+120(FP), BX
 	MOVQ       row+112(FP), SI
 	MOVQ       SI, left+128(FP)
 
-same177:
+same199:
 	VPMOVSXBD        (R10), Z12
 	VCVTDQ2PS        Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z16
@@ -3619,7 +3695,7 @@ same177:
 	ADDQ             $+4, R9
 	ADDQ             CX, R10
 	DECQ             DI
-	JNZ              key176
+	JNZ              key198
 	VMOVUPS          Z16, (R12)
 	VMOVUPS          Z17, (R12)(DX*1)
 	VMOVUPS          Z18, (R12)(DX*2)
@@ -3628,21 +3704,21 @@ same177:
 	ADDQ             $+64, R12
 	SUBQ             $+16, R13
 
-next175:
+next197:
 	CMPQ groups+48(FP), $0x00
-	JE   packed178
+	JE   packed200
 	ADDQ $0x08, groups+48(FP)
-	JMP  next179
+	JMP  next201
 
-packed178:
+packed200:
 	MOVQ CX, R8
 	SHLQ $0x04, R8
 	ADDQ R8, v+16(FP)
 	ADDQ $0x40, scales+24(FP)
 
-next179:
+next201:
 	ADDQ $+64, AX
 	SUBQ $0x10, n+64(FP)
-	JG   block159
+	JG   block181
 	VZEROUPPER
 	RET
