@@ -84,7 +84,7 @@ type Options struct {
 	// not depend on it. Calls of less than 0.3 ms are shared where they follow each other closely, if they take more
 	// than about 10 us: to wake a sleeping thread would take longer than it saves. The other goroutines
 	// end with the call, but for one thing: while calls follow each other closely, they keep their
-	// threads busy for up to about 0.1 ms, to be ready for the next. Where calls do not, they do so after
+	// threads busy for up to about 0.2 ms, to be ready for the next. Where calls do not, they do so after
 	// one call in 16.
 	Workers int
 
