@@ -47,7 +47,7 @@ func genRow(g *gen) {
 		}
 		g.begin(name, "func(o, p, v, sum *float32, dim, n, stride, distance, far, jump, row, wrap, "+scratch+" int)",
 			name+" adds the weights of n keys to sum and the mix of their values to o,",
-			"as [tile.RowValues]. distance, far, jump, row, wrap, "+scratch+" are those of readAhead.")
+			"as [tile.RowValues]. The parameters from distance on are those of readAhead.")
 		g.rowValues(rows, nil)
 		g.end()
 	}

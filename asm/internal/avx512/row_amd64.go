@@ -36,19 +36,19 @@ func rowScores8(s *float32, q *float32, k *float32, w int, dim int, stride int, 
 func rowWeights(s *float32, n int) float32
 
 // rowValues1 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap, left, apart are those of readAhead.
+// as [tile.RowValues]. The parameters from distance on are those of readAhead.
 //
 //go:noescape
 func rowValues1(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int, apart int)
 
 // rowValues4 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap, left are those of readAhead.
+// as [tile.RowValues]. The parameters from distance on are those of readAhead.
 //
 //go:noescape
 func rowValues4(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
 
 // rowValues8 adds the weights of n keys to sum and the mix of their values to o,
-// as [tile.RowValues]. distance, far, jump, row, wrap, left are those of readAhead.
+// as [tile.RowValues]. The parameters from distance on are those of readAhead.
 //
 //go:noescape
 func rowValues8(o *float32, p *float32, v *float32, sum *float32, dim int, n int, stride int, distance int, far int, jump int, row int, wrap int, left int)
