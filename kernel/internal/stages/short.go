@@ -44,8 +44,8 @@ func IsShort(q, k, v *source.Tensor) bool {
 	case k.Len > 1 && plan.ScoreRows(1, k.LenStride) > 1:
 		return false
 	}
-	pairs := float64(max(q.Batch, 1)) * float64(heads*q.Len) * float64(k.Len)
-	return queue.Useful(plan.ReadingRows*pairs*float64(q.Dim+v.Dim)) == 1
+	rows := float64(float64(max(q.Batch, 1)) * float64(plan.ReadingRows*heads*q.Len))
+	return queue.Useful(float64(rows*float64(k.Len*(q.Dim+v.Dim)))) == 1
 }
 
 // A shortRoom is the scratch memory of a Short call.
