@@ -445,7 +445,9 @@ added9:
 packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
-	MOVQ $0x00000000, BX
+	MOVQ dim+40(FP), BX
+	DECQ BX
+	ANDQ dim+40(FP), BX
 	CMPQ dim+40(FP), $+64
 	JLE  fits13
 	MOVQ $0x00000001, BX
@@ -1419,7 +1421,9 @@ added59:
 packed60:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
-	MOVQ $0x00000000, BX
+	MOVQ dim+40(FP), BX
+	DECQ BX
+	ANDQ dim+40(FP), BX
 	CMPQ dim+40(FP), $+64
 	JLE  fits63
 	MOVQ $0x00000001, BX

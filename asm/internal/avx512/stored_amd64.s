@@ -309,7 +309,9 @@ added9:
 packed10:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
-	MOVQ $0x00000000, BX
+	MOVQ dim+40(FP), BX
+	DECQ BX
+	ANDQ dim+40(FP), BX
 	CMPQ dim+40(FP), $+256
 	JLE  fits13
 	MOVQ $0x00000001, BX
@@ -1420,7 +1422,9 @@ added79:
 packed80:
 	MOVQ R9, DX
 	ADDQ distance+72(FP), DX
-	MOVQ $0x00000000, BX
+	MOVQ dim+40(FP), BX
+	DECQ BX
+	ANDQ dim+40(FP), BX
 	CMPQ dim+40(FP), $+256
 	JLE  fits83
 	MOVQ $0x00000001, BX
