@@ -646,10 +646,14 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	if n > 8 {
 		a.keys(&run{4, dim, stride, block, max(1, whole)}, next)
 	}
-	// blocks computes n blocks of keys from j on; each key is step from the one before. It has the elements of k alone,
+	last := block // keys of the last block, if less than a block is left: it overlaps the one before
+	if rows == 4 && n-whole*block <= 8 {
+		last = 8
+	}
+	// blocks computes n blocks of so many keys from j on; each key is step from the one before. It has the elements of k alone,
 	// as a copy of all of it waits until all has been written.
 	keys := k.Data
-	blocks := func(j, n, step, half int) {
+	blocks := func(j, n, block, step, half int) {
 		switch rows {
 		case 8:
 			rowScores8(&s[j], &q[0], &keys[j*stride], w, dim, step, n, a.distance, a.far, a.jump, a.turn, a.row, a.wrap, 0)
@@ -667,15 +671,15 @@ func RowScores(s, q []float32, w, rows int, k *tile.Rows, next int) {
 	case n < 8:
 		// 8 times the same key: the next one overwrites the surplus.
 		for j := range n {
-			blocks(j, 1, 0, 8)
+			blocks(j, 1, block, 0, 8)
 		}
 	case n < block: // two overlapping halves
-		blocks(0, 1, stride, n-8)
+		blocks(0, 1, block, stride, n-8)
 	default:
-		if n > whole*block { // the last block overlaps the one before
-			blocks(n-block, 1, stride, 8)
+		if n > whole*block {
+			blocks(n-last, 1, last, stride, 8)
 		}
-		blocks(0, whole, stride, 8)
+		blocks(0, whole, block, stride, 8)
 	}
 }
 
