@@ -3,8 +3,10 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"github.com/selfattn/attn/asm/asmtest"
 	"github.com/selfattn/attn/generic"
@@ -213,4 +215,29 @@ func TestWeightsOfNothing(t *testing.T) {
 	p = newProblem(r, shape{1, 2, 1, 3, 5, 8, 8}, packedLayout, asmtest.Normal, Options{})
 	require.NoError(t, AttentionWeights(Matrix{Cols: 5}, p.q, p.k, 0, 1, nil, nil))
 	require.NoError(t, AttentionWeights(Matrix{}, Tensor{}, Tensor{}, 0, 0, nil, nil))
+}
+
+// Pools keep none of the tensors of a call alive: not of panels, of rows, of both, nor of a short call.
+func TestPoolsKeepNoData(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // one more collection empties the pools
+	for _, s := range []shape{{1, 2, 2, 16, 20, 64, 64}, {1, 2, 2, 1, 300, 64, 64}, {1, 4, 2, 9, 300, 64, 64}, {1, 2, 2, 1, 20, 64, 64}} {
+		collected := make(chan string, 4)
+		func() {
+			p := newProblem(rand.New(rand.NewPCG(5, 60)), s, packedLayout, asmtest.Normal, Options{Workers: 1})
+			for name, x := range map[string]*Tensor{"dst": &p.dst, "q": &p.q, "k": &p.k, "v": &p.v} {
+				runtime.SetFinalizer(&x.Data[0], func(*float32) { collected <- name })
+			}
+			require.NoError(t, Attention(p.dst, p.q, p.k, p.v, &p.o))
+		}()
+		runtime.GC()
+		var got []string
+		for range cap(collected) {
+			select {
+			case name := <-collected:
+				got = append(got, name)
+			case <-time.After(5 * time.Second):
+				t.Fatalf("%v: of dst, q, k and v only %v were collected", s, got)
+			}
+		}
+	}
 }

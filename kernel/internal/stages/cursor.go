@@ -27,17 +27,17 @@ func (at *cursor) begin(c *Call, it *plan.Item, head, row int) {
 	}
 }
 
-// data returns the rows of q or dst from the first one of a sequence and a KV head on.
-func (c *Call) data(t *source.Tensor, sequence, head int) []float32 {
+// head returns where the rows of a sequence and a KV head begin in q or dst.
+func (c *Call) head(t *source.Tensor, sequence, head int) int {
 	s := &c.sequences[sequence]
-	return t.Data[t.At(s.Batch, head*c.plan.Group, s.Query):]
+	return t.At(s.Batch, head*c.plan.Group, s.Query)
 }
 
-// at returns the offset of the row in the data of its head.
+// at returns the offset of the row from where those of its head begin.
 func (at *cursor) at(t *source.Tensor) int { return t.At(0, at.Number, at.Query) }
 
-// offsets sets the offsets in the data of their head of width rows from this one on, with those that come again before the first and
-// behind the last one.
+// offsets sets the offsets, in q and dst from where their head begins, of width rows from this one on, with those that come again
+// before the first and behind the last one.
 func (at *cursor) offsets(src, dst *[tile.MaxPanel]int, width int) {
 	q, d := &at.call.Q, &at.call.Dst
 	i, j, number, group := at.at(q), at.at(d), at.Number, at.Group

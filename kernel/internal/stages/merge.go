@@ -77,14 +77,15 @@ func (w *worker) finish(merges []merge, rows []rows) {
 	}
 }
 
-// finishRows writes the outputs of rows, which begin in out where dst says, and have some numbers. Mixes are rows of the padded VDim.
-func (w *worker) finishRows(out []float32, dst, numbers []int, max, sum, mix []float32) {
+// finishRows writes the outputs of rows of a head that begins at out in Dst, whose offsets from there on and numbers are given. Mixes
+// are rows of the padded VDim.
+func (w *worker) finishRows(out int, dst, numbers []int, max, sum, mix []float32) {
 	pad := tile.Pad(w.V.Dim)
 	for r, at := range dst {
 		if w.saves() {
 			w.save(numbers[r], max[r], sum[r])
 		}
-		divide(out[at:][:w.Dst.Dim], mix[r*pad:], w.sumKept(sum[r]))
+		divide(w.Dst.Data[out+at:][:w.Dst.Dim], mix[r*pad:], w.sumKept(sum[r]))
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 type panel struct {
 	state    tile.Panel
 	row, n   int                // the first row of its KV head, and how many it has
-	src, dst [tile.MaxPanel]int // offsets of the rows in the data of their head
-	out      []float32          // the data of Dst from their head on
+	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst, from where their head begins
+	out      int                // where it begins in dst
 	numbers  [tile.MaxPanel]int // of the rows
 	key      int                // the row in K of the first key of their sequence
 	sees     sight.Lanes
@@ -47,8 +47,8 @@ func (p *panel) begin(at *cursor, c *Call, it *plan.Item) {
 // load packs the queries of the KV head of an item.
 func (p *panel) load(c *Call, it *plan.Item) {
 	width := p.width()
-	p.out = c.data(&c.Dst, it.Sequence, it.Head)
-	packPanel(p.q, c.data(&c.Q, it.Sequence, it.Head), &p.src, width, c.Q.Dim, c.scale)
+	p.out = c.head(&c.Dst, it.Sequence, it.Head)
+	packPanel(p.q, c.Q.Data[c.head(&c.Q, it.Sequence, it.Head):], &p.src, width, c.Q.Dim, c.scale)
 	if !c.perHead() {
 		return
 	}
@@ -174,7 +174,7 @@ func (w *worker) finishPanel(p *panel, any sight.Keys) {
 			p.state.Sum[r] = w.sumKept(p.state.Sum[r])
 		}
 	}
-	p.nan = finishPanel(p.out, &p.dst, p.acc, &p.state, w.Dst.Dim)
+	p.nan = finishPanel(w.Dst.Data[p.out:], &p.dst, p.acc, &p.state, w.Dst.Dim)
 }
 
 // loadPanels loads the rows of an item, but those that go row by row, into panels.

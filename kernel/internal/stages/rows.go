@@ -17,8 +17,8 @@ type rows struct {
 	q        []float32 // element i of query r is q[i*width+r]
 	width    int
 	packed   int                // queries that q has, of which the last ones may be no rows
-	src, dst [tile.MaxPanel]int // offsets of the rows in the data of their head
-	out      []float32          // the data of Dst from their head on
+	src, dst [tile.MaxPanel]int // offsets of the rows in q and dst, from where their head begins
+	out      int                // where it begins in dst
 	numbers  [tile.MaxRows]int  // of the rows
 	key      int                // the row in K of the first key of their sequence
 	sees     [tile.MaxRows]sight.Keys
@@ -53,8 +53,8 @@ func (rs *rows) begin(at *cursor, c *Call, it *plan.Item, head int) {
 
 // load packs the queries of a KV head.
 func (rs *rows) load(c *Call, it *plan.Item, head int, q []float32) {
-	rs.q, rs.out = q, c.data(&c.Dst, it.Sequence, head)
-	if data := c.data(&c.Q, it.Sequence, head); rs.width == 1 {
+	rs.q, rs.out = q, c.head(&c.Dst, it.Sequence, head)
+	if data := c.Q.Data[c.head(&c.Q, it.Sequence, head):]; rs.width == 1 {
 		asm.Scale(q, data[rs.src[0]:][:c.Q.Dim], c.scale)
 	} else {
 		packPanel(q, data, &rs.src, rs.width, c.Q.Dim, c.scale)
