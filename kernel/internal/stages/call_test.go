@@ -9,6 +9,7 @@ import (
 	"github.com/selfattn/attn/asm"
 	"github.com/selfattn/attn/generic/tile"
 	"github.com/selfattn/attn/kernel/internal/plan"
+	"github.com/selfattn/attn/kernel/internal/queue"
 	"github.com/selfattn/attn/kernel/internal/source"
 	"github.com/stretchr/testify/require"
 )
@@ -77,30 +78,42 @@ func TestPlanned(t *testing.T) {
 	}
 }
 
-// Once a call is stopped no scores of rows are computed, no values are mixed and no outputs are written, within a tile too.
+// Once a call is stopped no scores are computed, no values are mixed and no outputs are written, within an item too: of rows with keys
+// of one tile, of some stretches and of splits, and of a panel.
 func TestStopped(t *testing.T) {
 	const dim, untouched = 16, 12345
 	r := rand.New(rand.NewPCG(2, 15))
-	keys := plan.StretchTiles * tile.Keys
-	for _, n := range []int{1, plan.NarrowPanel} {
-		a := Arguments{Dst: packed(r, n, dim), Q: packed(r, n, dim), K: source.Stored{Tensor: packed(r, keys, dim)}, V: source.Stored{Tensor: packed(r, keys, dim)},
-			Queries: n, Scale: 1, Workers: 1, Stop: new(atomic.Bool)}
-		a.Stop.Store(true)
+	const stretch = plan.StretchTiles * tile.Keys
+	for _, c := range []struct{ n, keys, workers, splits int }{
+		{1, tile.Keys, 1, 1}, {1, stretch + 1, 1, 1}, {1, stretch + 1, 2, 2}, {plan.NarrowPanel, stretch, 1, 1},
+	} {
+		a := Arguments{Dst: packed(r, c.n, dim), Q: packed(r, c.n, dim), K: source.Stored{Tensor: packed(r, c.keys, dim)}, V: source.Stored{Tensor: packed(r, c.keys, dim)},
+			Queries: c.n, Scale: 1, Workers: c.workers, Stop: new(atomic.Bool)}
 		before := slices.Clone(a.Dst.Data)
-		c := newCall(&a)
-		w := &c.own
-		w.join(c)
+		call := newCall(&a)
+		call.shareMerges()
+		w := &call.own
+		w.join(call)
 		var it plan.Item
-		c.plan.Item(&it, 0, 1)
-		if it.RestRows == n {
-			w.loadRows(&it)
-			c.K.Data, c.V.Data = nil, nil // nobody looks at them
-			w.stretch(&it, w.rows[:1], 0, plan.StretchTiles)
-		} else {
-			w.outputs[0] = untouched
-			w.panelItem(&it)
-			require.Equal(t, float32(untouched), w.outputs[0])
-		}
-		require.Equal(t, before, a.Dst.Data)
+		call.plan.Item(&it, call.plan.Items-1, 1) // the last one writes
+		require.Equal(t, c.splits, it.Cut.Splits)
+		new(queue.Desk).Share(queue.Call{Items: 1}, task(func(h *queue.Hand) {
+			h.Next()
+			a.Stop.Store(true)
+			if it.RestRows == c.n {
+				call.K.Data, call.V.Data = nil, nil // nobody looks at them
+				w.rowItem(&it, h)
+			} else {
+				w.outputs[0] = untouched
+				w.panelItem(&it)
+				require.Equal(t, float32(untouched), w.outputs[0])
+			}
+		}))
+		require.Equal(t, before, a.Dst.Data, "%+v", c)
 	}
 }
+
+// A task is one as a function.
+type task func(h *queue.Hand)
+
+func (f task) Work(h *queue.Hand) { f(h) }

@@ -105,7 +105,9 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	}
 	parts := w.stretch(it, rows, it.Keys.From, it.Cut.Stretch)
 	merges := w.shared[it.Sequence*w.K.Heads+it.Head:][:it.Heads]
-	h.Turn()
+	if h.Turn(); w.stopped() { // parts may be in pieces
+		return
+	}
 	if it.Split == 0 {
 		w.reset(merges, it.Rows)
 	}
@@ -148,6 +150,9 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 		// score and the mix is 0 or NaN, so that FMA(o, b, 0*a) is o but for the sign of a zero, which the
 		// division makes +0. As with the sum.
 		parts := w.stretch(it, rows, first, 1)
+		if w.stopped() {
+			return
+		}
 		if len(parts) > 0 && parts[0].rows == rows[0].n {
 			for i := range parts {
 				t := &parts[i]
@@ -162,10 +167,11 @@ func (w *worker) rowsAlone(it *plan.Item, rows []rows, merges []merge, keys sigh
 	}
 	w.reset(merges, rows[0].n)
 	for ; first < keys.To; first += tiles * tile.Keys {
+		parts := w.stretch(it, rows, first, tiles)
 		if w.stopped() {
 			return
 		}
-		w.merge(merges, rows, w.stretch(it, rows, first, tiles))
+		w.merge(merges, rows, parts)
 	}
 	w.finish(merges, rows)
 }
