@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
@@ -138,4 +139,11 @@ func TestShortKeys(t *testing.T) {
 		rows(p.k)[n-1][0], rows(p.v)[n-1][0] = nan, inf
 		asmtest.Equal(t, want, p.attend(t)[:p.v.Dim], "%v", p)
 	}
+}
+
+// A call without queries returns at once, however many batch members share their keys.
+func TestShortWithoutQueries(t *testing.T) {
+	q := Tensor{Batch: math.MaxInt / 64, Heads: 1, Dim: 8}
+	k := Tensor{Data: make([]float32, 8), Batch: q.Batch, Heads: 1, Len: 1, Dim: 8, LenStride: 8}
+	require.NoError(t, Attention(q, q, k, k, nil))
 }

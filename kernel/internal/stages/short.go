@@ -39,7 +39,7 @@ const ShortMemory = int(unsafe.Sizeof(shortRoom{}))
 func IsShort(q, k, v *source.Tensor) bool {
 	heads, kvHeads := max(q.Heads, 1), max(k.Heads, 1)
 	switch {
-	case k.Len == 0 || k.Len > tile.Keys || q.Len*heads > shortRows*kvHeads || q.Dim > shortDim || v.Dim > shortDim:
+	case q.Len == 0 || k.Len == 0 || k.Len > tile.Keys || q.Len*heads > shortRows*kvHeads || q.Dim > shortDim || v.Dim > shortDim:
 		return false
 	case k.Len > 1 && plan.ScoreRows(1, k.LenStride) > 1:
 		return false
@@ -112,9 +112,6 @@ func (m *shortRoom) row(dst, q []float32, scale float32, n int) {
 
 // tiles counts one for each KV head.
 func (c *Short) tiles(s *sight.Sequence) (t Tiles) {
-	if c.Q.Len == 0 {
-		return t
-	}
 	first, last := c.Sight.Seen(s, 0), c.Sight.Seen(s, c.Q.Len-1)
 	if t.Computed = c.Q.Batch * c.K.Heads; first.Len() > 0 && first != last {
 		t.Masked = t.Computed
