@@ -11,8 +11,8 @@ import (
 	"github.com/selfattn/attn/fuzz"
 )
 
-// Attention that goes tile by tile, of 16 keys each, passes; with a fault, which fuzz.PlainAttention of the tests of this package plants, it is wrong in many cases, of which these are the first
-// of a kind.
+// Attention that goes tile by tile, of 16 keys each, passes; with a fault, which fuzz.PlainAttention of the tests of this
+// package plants, it is wrong in many cases, of which these are the first of a kind.
 func ExampleSurvey_faults() {
 	for fault, kind := range map[fuzz.Fault]string{
 		fuzz.None: "normal", fuzz.MissedRescale: "rising maxima", fuzz.WrongCorner: "normal",

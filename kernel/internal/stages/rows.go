@@ -117,8 +117,8 @@ func (w *worker) rowItem(it *plan.Item, h *queue.Hand) {
 	}
 }
 
-// loadRows loads those rows of an item that go row by row, of each of its KV heads. All items of a sequence have the same ones, if they
-// have any.
+// loadRows loads those rows of an item that go row by row, of each of its KV heads. All items of a sequence have the same ones,
+// if they have any.
 func (w *worker) loadRows(it *plan.Item) []rows {
 	if w.rowsOf != it.Sequence {
 		w.rowsOf, w.rowsPlaced = it.Sequence, 0
