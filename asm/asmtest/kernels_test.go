@@ -24,12 +24,15 @@ func fences(t *testing.T, operands, size int, f func(m *memory)) {
 		m.vectors = append(m.vectors, NewGuarded(t, size))
 	}
 	for range 8 {
-		m.rows = append(m.rows, NewGuardedRows(t, tile.Keys))
+		m.rows = append(m.rows, NewGuardedRows(t, maxRows))
 	}
 	f(&m)
 	m.tail = true
 	f(&m)
 }
+
+// maxRows are the rows of a matrix at most: the keys of a tile, or the columns of their queries.
+const maxRows = tile.Keys + 16
 
 // memory has room for some operands of each sort at a time.
 type memory struct {
@@ -617,14 +620,19 @@ func TestFinishPanelNaN(t *testing.T) {
 func TestRows(t *testing.T) {
 	Run(t, func(t *testing.T, impl Impl) {
 		r := rand.New(rand.NewPCG(11, 12))
-		dims, step := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128}, 6
+		const wide = maxRows // columns, more than those of one query that are in registers together
+		dims, step := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 72, 80, 127, 128, wide}, 6
 		if testing.Short() {
-			dims, step = []int{1, 3, 8, 17, 33, 48, 72, 127}, 40
+			dims, step = []int{1, 3, 8, 17, 33, 48, 72, 127, wide}, 40
 		}
-		fences(t, 12, tile.Keys*140, func(m *memory) {
+		fences(t, 12, tile.Keys*(wide+12), func(m *memory) {
 			for _, dim := range dims {
+				queries, step := []int{1, 4, 8}, step
+				if dim == wide {
+					queries, step = queries[:1], 40
+				}
 				for _, n := range tileLengths(r, step) {
-					for _, rows := range []int{1, 4, 8} {
+					for _, rows := range queries {
 						kind := Kind(r.IntN(int(Kinds)))
 						what := fmt.Sprintf("rows=%d dim=%d n=%d kind=%d", rows, dim, n, kind)
 						q, k := m.matrix(r, dim, rows, kind), m.matrix(r, n, dim, kind)
