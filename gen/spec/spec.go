@@ -66,8 +66,8 @@ const (
 
 // An Access is a function of asm/internal/race without the suffix that the type of the parameter
 // gives it, and its arguments behind the operand: of a vector the number of elements, or of rows their
-// number, length and distance, or their offsets and length; of a tile.Rows the length
-// of its rows, if it is not Dim; of other types none.
+// number, length and distance, or their offsets and length; of a tile.Rows the length of its rows, if it
+// is not Dim; of other types none.
 type Access struct {
 	op   string
 	args []string

@@ -227,10 +227,10 @@ func (g *gen) storedScores(rows int, e storedType) {
 // It walks through rows of some bytes, in steps; wrap leads from the end of the last step to the next row, and left, which is
 // scratch, is the bytes to there.
 //
-// Rows of float32, and values of 16 bits, that lie one behind the other are a stream that the hardware reads ahead by itself, where prefetches of all lines are in
-// its way: one in a step is enough then, and L1 has room for what is near. apart, which is scratch, is 0 for these. Values are read in that
-// order if all columns of a row are, and two blocks of keys fit into L1. That holds for powers of two of columns; keys of 80 and
-// 96 read at .76 and .71 of memory so, and at .86 and .88 with all lines.
+// Rows of float32, and values of 16 bits, that lie one behind the other are a stream that the hardware reads ahead by itself, where
+// prefetches of all lines are in its way: one in a step is enough then, and L1 has room for what is near. apart, which is scratch, is 0
+// for these. Values are read in that order if all columns of a row are, and two blocks of keys fit into L1. That holds for powers of two
+// of columns; keys of 80 and 96 read at .76 and .71 of memory so, and at .86 and .88 with all lines.
 type readAhead struct {
 	*gen
 	far, near, t reg.GPVirtual // near is nil for values
