@@ -18,11 +18,11 @@ func f16c() bool
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulTile]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRow computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTile]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
+func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, apart int, add int, distance int)
 
 // matMulWide computes the columns of two panels for three rows of a product, as [tile.MatMulTile].
 //
@@ -35,11 +35,11 @@ func matMulWide(c *float32, ldc int, a *float32, lda int, b *float32, k int, sta
 //go:noescape
 func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowFloat16 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileFloat16]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, apart int, add int, distance int)
 
 // matMulWideFloat16 computes the columns of two panels for three rows of a product, as [tile.MatMulTileFloat16].
 //
@@ -52,11 +52,11 @@ func matMulWideFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k in
 //go:noescape
 func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileBFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowBFloat16 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileBFloat16]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, apart int, add int, distance int)
 
 // matMulWideBFloat16 computes the columns of two panels for three rows of a product, as [tile.MatMulTileBFloat16].
 //
@@ -69,8 +69,8 @@ func matMulWideBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k i
 //go:noescape
 func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulTileInt8]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowInt8 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileInt8]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
+func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, apart int, add int, distance int)

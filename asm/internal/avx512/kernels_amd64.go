@@ -391,8 +391,12 @@ func MatMulTile(c, a, start tile.Rows, b []float32, add bool) {
 	race.Read(b, len(b))
 	p, n := newStrip(&c, &a, &start, add, 4), len(b)/a.Dim
 	j := 0
-	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
-		p.row(j, b[j*a.Dim:])
+	if half := n / PanelWidth / 2; c.Len == 1 { // a panel of each half at a time
+		for range half {
+			p.row(j, b[j*a.Dim:], half)
+			j += PanelWidth
+		}
+		j += half * PanelWidth
 	}
 	for ; j < n; j += PanelWidth {
 		p.tiles(j, b[j*a.Dim:])
@@ -437,8 +441,12 @@ func MatMulTileFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.Read(b, len(b))
 	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
 	j := 0
-	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
-		p.rowFloat16(j, b[j*a.Dim:])
+	if half := n / PanelWidth / 2; c.Len == 1 { // a panel of each half at a time
+		for range half {
+			p.rowFloat16(j, b[j*a.Dim:], half)
+			j += PanelWidth
+		}
+		j += half * PanelWidth
 	}
 	for ; j < n; j += PanelWidth {
 		p.tilesFloat16(j, b[j*a.Dim:])
@@ -455,8 +463,12 @@ func MatMulTileBFloat16(c, a, start tile.Rows, b []uint16, add bool) {
 	race.Read(b, len(b))
 	p, n := newStrip(&c, &a, &start, add, 2), len(b)/a.Dim
 	j := 0
-	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
-		p.rowBFloat16(j, b[j*a.Dim:])
+	if half := n / PanelWidth / 2; c.Len == 1 { // a panel of each half at a time
+		for range half {
+			p.rowBFloat16(j, b[j*a.Dim:], half)
+			j += PanelWidth
+		}
+		j += half * PanelWidth
 	}
 	for ; j < n; j += PanelWidth {
 		p.tilesBFloat16(j, b[j*a.Dim:])
@@ -474,8 +486,12 @@ func MatMulTileInt8(c, a, start tile.Rows, b []int8, scale []float32, add bool) 
 	race.Read(scale, len(b)/a.Dim)
 	p, n := newStrip(&c, &a, &start, add, 1), len(b)/a.Dim
 	j := 0
-	for ; c.Len == 1 && j+2*PanelWidth <= n; j += 2 * PanelWidth {
-		p.rowInt8(j, b[j*a.Dim:], scale[j:])
+	if half := n / PanelWidth / 2; c.Len == 1 { // a panel of each half at a time
+		for range half {
+			p.rowInt8(j, b[j*a.Dim:], scale[j:], half)
+			j += PanelWidth
+		}
+		j += half * PanelWidth
 	}
 	for ; j < n; j += PanelWidth {
 		p.tilesInt8(j, b[j*a.Dim:], scale[j:])
@@ -1137,8 +1153,8 @@ func (p *strip) tiles(j int, b []float32) {
 }
 
 //go:noinline
-func (p *strip) row(j int, b []float32) {
-	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+func (p *strip) row(j int, b []float32, apart int) {
+	matMulRow(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, apart, p.add, productAhead)
 }
 
 //go:noinline
@@ -1147,8 +1163,8 @@ func (p *strip) tilesFloat16(j int, b []uint16) {
 }
 
 //go:noinline
-func (p *strip) rowFloat16(j int, b []uint16) {
-	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+func (p *strip) rowFloat16(j int, b []uint16, apart int) {
+	matMulRowFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, apart, p.add, productAhead)
 }
 
 //go:noinline
@@ -1157,8 +1173,8 @@ func (p *strip) tilesBFloat16(j int, b []uint16) {
 }
 
 //go:noinline
-func (p *strip) rowBFloat16(j int, b []uint16) {
-	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, p.add, productAhead)
+func (p *strip) rowBFloat16(j int, b []uint16, apart int) {
+	matMulRowBFloat16(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], p.a.Dim, apart, p.add, productAhead)
 }
 
 //go:noinline
@@ -1167,8 +1183,8 @@ func (p *strip) tilesInt8(j int, b []int8, scale []float32) {
 }
 
 //go:noinline
-func (p *strip) rowInt8(j int, b []int8, scale []float32) {
-	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], &scale[0], p.a.Dim, p.add, productAhead)
+func (p *strip) rowInt8(j int, b []int8, scale []float32, apart int) {
+	matMulRowInt8(&p.c.Data[j], &p.a.Data[0], p.from(0, j), &b[0], &scale[0], p.a.Dim, apart, p.add, productAhead)
 }
 
 //go:noinline

@@ -13,11 +13,11 @@ func matMulPack(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, d
 //go:noescape
 func matMulTile(c *float32, ldc int, a *float32, lda int, b *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRow computes the columns of two panels for a row of a product, as [tile.MatMulTile]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRow computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTile]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add int, distance int)
+func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, apart int, add int, distance int)
 
 // matMulTileFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
@@ -25,11 +25,11 @@ func matMulRow(c *float32, a *float32, start *float32, b *float32, k int, add in
 //go:noescape
 func matMulTileFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowFloat16 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileFloat16]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, apart int, add int, distance int)
 
 // matMulTileBFloat16 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileBFloat16]. While it reads b, it prefetches what lies the distance, in bytes, further on.
@@ -37,11 +37,11 @@ func matMulRowFloat16(c *float32, a *float32, start *float32, b *uint16, k int, 
 //go:noescape
 func matMulTileBFloat16(c *float32, ldc int, a *float32, lda int, b *uint16, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowBFloat16 computes the columns of two panels for a row of a product, as [tile.MatMulTileBFloat16]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowBFloat16 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileBFloat16]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, add int, distance int)
+func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int, apart int, add int, distance int)
 
 // matMulTileInt8 computes the columns of a panel for tiles of height rows of a product, the first higher ones
 // of one row more, as [tile.MatMulTileInt8]. While it reads b, it prefetches what lies the distance, in bytes, further on.
@@ -49,8 +49,8 @@ func matMulRowBFloat16(c *float32, a *float32, start *float32, b *uint16, k int,
 //go:noescape
 func matMulTileInt8(c *float32, ldc int, a *float32, lda int, b *int8, scale *float32, k int, start *float32, lds int, add int, distance int, height int, higher int, tiles int)
 
-// matMulRowInt8 computes the columns of two panels for a row of a product, as [tile.MatMulTileInt8]. It prefetches
-// what lies so many bytes behind b, the distance: two lines of several, more of them are slower.
+// matMulRowInt8 computes the columns of two panels, of which the second is the apart-th behind the first, for a row of a
+// product, as [tile.MatMulTileInt8]. It prefetches some of what lies the distance, in bytes, behind both.
 //
 //go:noescape
-func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, add int, distance int)
+func matMulRowInt8(c *float32, a *float32, start *float32, b *int8, scale *float32, k int, apart int, add int, distance int)
