@@ -78,7 +78,6 @@ func (g *gen) matMulRow(t stored) {
 			g.VMOVUPS(columns(scale, i), g.V(6+i))
 		}
 	}
-	zero, single, many, loop, set, done := g.label("zero"), g.label("single"), g.label("many"), g.label("loop"), g.label("set"), g.label("done")
 	panels := []reg.GPVirtual{b, second}
 	step := func(i int) {
 		g.VBROADCASTSS(mem(a, 4*i), g.V(4))
@@ -103,56 +102,75 @@ func (g *gen) matMulRow(t stored) {
 			g.ADDQ(I32(row*n), at)
 		}
 	}
-	g.TESTQ(s, s)
-	g.JZ(LabelRef(zero))
-	for i := range 4 {
-		g.VMOVUPS(columns(s, i), g.V(i))
-	}
-	g.JMP(LabelRef(set))
-	g.Label(zero)
-	g.clear(4)
-	g.Label(set)
-	const steps = 8
-	singles := g.GP64()
-	g.MOVQ(k, singles)
-	g.ANDQ(U8(steps-1), singles)
-	g.JZ(LabelRef(many))
-	g.Label(single)
-	step(0)
-	next(1)
-	g.DECQ(singles)
-	g.JNZ(LabelRef(single))
-	g.Label(many)
+	g.startSums(s, 4, func() {
+		for i := range 4 {
+			g.VMOVUPS(columns(s, i), g.V(i))
+		}
+	})
 	far := 512 // bytes from one prefetch to the next: those of each line are in the way of the hardware's
 	if t.scale != "" {
 		far = 64 // int8 waits for its conversions
 	}
-	g.SHRQ(U8(bits.TrailingZeros(steps)), k)
+	g.inSteps(k, 8, func(n int) {
+		for _, panel := range panels {
+			for line := 0; n > 1 && line < n*row; line += far {
+				g.PREFETCHT1(at(panel, distance, 1, line))
+			}
+		}
+		for i := range n {
+			step(i)
+		}
+		next(n)
+	})
+	g.storeSums(4, g.V, func(i int) Mem { return columns(c, i) })
+	g.end()
+}
+
+// startSums sets V0 to V(n-1) as load does, which reads them from where s points, or to 0 where s is nil.
+func (g *gen) startSums(s reg.GPVirtual, n int, load func()) {
+	zero, set := g.label("zero"), g.label("set")
+	g.TESTQ(s, s)
+	g.JZ(LabelRef(zero))
+	load()
+	g.JMP(LabelRef(set))
+	g.Label(zero)
+	g.clear(n)
+	g.Label(set)
+}
+
+// inSteps takes k steps, which it counts down: first those that are left of a multiple of most, a power of two, one by one.
+func (g *gen) inSteps(k reg.GPVirtual, most int, steps func(n int)) {
+	single, many, loop, done := g.label("single"), g.label("many"), g.label("loop"), g.label("done")
+	singles := g.GP64()
+	g.MOVQ(k, singles)
+	g.ANDQ(U8(most-1), singles)
+	g.JZ(LabelRef(many))
+	g.Label(single)
+	steps(1)
+	g.DECQ(singles)
+	g.JNZ(LabelRef(single))
+	g.Label(many)
+	g.SHRQ(U8(bits.TrailingZeros(uint(most))), k)
 	g.JZ(LabelRef(done))
 	g.loop(loop)
-	for _, panel := range panels {
-		for line := 0; line < steps*row; line += far {
-			g.PREFETCHT1(at(panel, distance, 1, line))
-		}
-	}
-	for i := range steps {
-		step(i)
-	}
-	next(steps)
+	steps(most)
 	g.DECQ(k)
 	g.JNZ(LabelRef(loop))
 	g.Label(done)
+}
+
+// storeSums stores n vectors of sums where to says, added to what is there if the parameter add says so.
+func (g *gen) storeSums(n int, sum func(i int) reg.VecPhysical, to func(i int) Mem) {
 	store := g.label("store")
 	g.CMPQ(g.param("add"), U8(0))
 	g.JE(LabelRef(store))
-	for i := range 4 {
-		g.VADDPS(columns(c, i), g.V(i), g.V(i))
+	for i := range n {
+		g.VADDPS(to(i), sum(i), sum(i))
 	}
 	g.Label(store)
-	for i := range 4 {
-		g.VMOVUPS(g.V(i), columns(c, i))
+	for i := range n {
+		g.VMOVUPS(sum(i), to(i))
 	}
-	g.end()
 }
 
 // matMulWide is three rows by two panels, which leaves tiles of 4 to 6 rows where their number is 1 to 3 more than a multiple of 6: three rows
@@ -197,50 +215,22 @@ func (g *gen) matMulWide(t stored) {
 		g.ADDQ(I32(row*steps), b)
 		g.ADDQ(I32(row*steps), second)
 	}
-	zero, set, single, four, loop, done := g.label("zero"), g.label("set"), g.label("single"), g.label("four"), g.label("loop"), g.label("done")
-	g.TESTQ(s, s)
-	g.JZ(LabelRef(zero))
+	g.startSums(s, 4*rows, func() {
+		for r := range rows {
+			for i := range 4 {
+				g.VMOVUPS(mem(s, g.w()*i), sum(r, i))
+			}
+			g.ADDQ(lds, s)
+		}
+	})
+	g.inSteps(k, 4, func(n int) {
+		for i := range n {
+			step(i)
+		}
+		next(n)
+	})
 	for r := range rows {
-		for i := range 4 {
-			g.VMOVUPS(mem(s, g.w()*i), sum(r, i))
-		}
-		g.ADDQ(lds, s)
-	}
-	g.JMP(LabelRef(set))
-	g.Label(zero)
-	g.clear(4 * rows)
-	g.Label(set)
-	singles := g.GP64()
-	g.MOVQ(k, singles)
-	g.ANDQ(U8(3), singles)
-	g.JZ(LabelRef(four))
-	g.Label(single)
-	step(0)
-	next(1)
-	g.DECQ(singles)
-	g.JNZ(LabelRef(single))
-	g.Label(four)
-	g.SHRQ(U8(2), k)
-	g.JZ(LabelRef(done))
-	g.loop(loop)
-	for i := range 4 {
-		step(i)
-	}
-	next(4)
-	g.DECQ(k)
-	g.JNZ(LabelRef(loop))
-	g.Label(done)
-	for r := range rows {
-		store := g.label("store")
-		g.CMPQ(g.param("add"), U8(0))
-		g.JE(LabelRef(store))
-		for i := range 4 {
-			g.VADDPS(mem(c, g.w()*i), sum(r, i), sum(r, i))
-		}
-		g.Label(store)
-		for i := range 4 {
-			g.VMOVUPS(sum(r, i), mem(c, g.w()*i))
-		}
+		g.storeSums(4, func(i int) reg.VecPhysical { return sum(r, i) }, func(i int) Mem { return mem(c, g.w()*i) })
 		g.ADDQ(ldc, c)
 	}
 	g.end()
@@ -281,19 +271,15 @@ func (g *gen) matMulPack() {
 	}
 	n, s, lds := g.GP64(), g.ptr("start"), g.elems("lds")
 	g.point(a, g.ptr("a"), g.Big)
-	zero, single, four, loop, set, done := g.label("zero"), g.label("single"), g.label("four"), g.label("loop"), g.label("set"), g.label("done")
-	g.TESTQ(s, s)
-	g.JZ(LabelRef(zero))
-	for r := range g.Big {
-		for h := range 2 {
-			g.VMOVUPS(mem(s, g.w()*h), g.V(2*r+h))
+	single, four, loop, done := g.label("single"), g.label("four"), g.label("loop"), g.label("done")
+	g.startSums(s, 2*g.Big, func() {
+		for r := range g.Big {
+			for h := range 2 {
+				g.VMOVUPS(mem(s, g.w()*h), g.V(2*r+h))
+			}
+			g.ADDQ(lds, s)
 		}
-		g.ADDQ(lds, s)
-	}
-	g.JMP(LabelRef(set))
-	g.Label(zero)
-	g.clear(2 * g.Big)
-	g.Label(set)
+	})
 	next := func(steps int) {
 		for range steps {
 			g.ADDQ(ldb, b)
@@ -322,16 +308,7 @@ func (g *gen) matMulPack() {
 	g.Label(done)
 	c, ldc := g.ptr("c"), g.elems("ldc")
 	for row := range g.Big {
-		store := g.label("store")
-		g.CMPQ(g.param("add"), U8(0))
-		g.JE(LabelRef(store))
-		for h := range 2 {
-			g.VADDPS(mem(c, g.w()*h), g.V(2*row+h), g.V(2*row+h))
-		}
-		g.Label(store)
-		for h := range 2 {
-			g.VMOVUPS(g.V(2*row+h), mem(c, g.w()*h))
-		}
+		g.storeSums(2, func(h int) reg.VecPhysical { return g.V(2*row + h) }, func(h int) Mem { return mem(c, g.w()*h) })
 		g.ADDQ(ldc, c)
 	}
 	g.end()
@@ -408,22 +385,17 @@ func (g *gen) matMulTile(t stored) {
 				}
 				g.ADDQ(ldc, next)
 			}
-			zero, set := g.label("zero"), g.label("set")
 			g.MOVQ(g.param("start"), next)
-			g.TESTQ(next, next)
-			g.JZ(LabelRef(zero))
-			lds := g.elems("lds")
-			for r := range rows {
-				for h := range 2 {
-					g.VMOVUPS(mem(next, g.w()*h), g.V(2*r+h))
+			g.startSums(next, 2*rows, func() {
+				lds := g.elems("lds")
+				for r := range rows {
+					for h := range 2 {
+						g.VMOVUPS(mem(next, g.w()*h), g.V(2*r+h))
+					}
+					g.ADDQ(lds, next)
 				}
-				g.ADDQ(lds, next)
-			}
-			g.MOVQ(next, g.param("start"))
-			g.JMP(LabelRef(set))
-			g.Label(zero)
-			g.clear(2 * rows)
-			g.Label(set)
+				g.MOVQ(next, g.param("start"))
+			})
 			g.MOVQ(c0, c)
 		},
 		next: func(rows, steps int) {

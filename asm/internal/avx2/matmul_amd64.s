@@ -20,7 +20,7 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	LEAQ    (CX)(AX*2), DX
 	ADDQ    AX, DX
 	TESTQ   R9, R9
-	JZ      zero1
+	JZ      zero5
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	ADDQ    R10, R9
@@ -39,9 +39,9 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	VMOVUPS (R9), Y10
 	VMOVUPS 32(R9), Y11
 	ADDQ    R10, R9
-	JMP     set5
+	JMP     set6
 
-zero1:
+zero5:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -55,12 +55,12 @@ zero1:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-set5:
+set6:
 	MOVQ k+56(FP), R9
 	ANDQ $0x03, R9
-	JZ   four3
+	JZ   four2
 
-single2:
+single1:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      Y12, (DI)
 	PREFETCHT1   64(BX)
@@ -90,15 +90,15 @@ single2:
 	ADDQ         $+4, CX
 	ADDQ         $+4, DX
 	DECQ         R9
-	JNZ          single2
+	JNZ          single1
 
-four3:
+four2:
 	MOVQ    k+56(FP), R9
 	SHRQ    $0x02, R9
-	JZ      done6
+	JZ      done4
 	PCALIGN $0x20
 
-loop4:
+loop3:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      Y12, (DI)
 	PREFETCHT1   64(BX)
@@ -203,9 +203,9 @@ loop4:
 	ADDQ         $+16, CX
 	ADDQ         $+16, DX
 	DECQ         R9
-	JNZ          loop4
+	JNZ          loop3
 
-done6:
+done4:
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
 	SHLQ   $0x02, CX
@@ -1919,7 +1919,7 @@ TEXT ·matMulRow(SB), NOSPLIT, $0-64
 	VMOVUPS 32(DX), Y1
 	VMOVUPS (DX)(DI*1), Y2
 	VMOVUPS 32(DX)(DI*1), Y3
-	JMP     set122
+	JMP     set119
 
 zero118:
 	VXORPS Y0, Y0, Y0
@@ -1927,12 +1927,12 @@ zero118:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set122:
+set119:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many120
+	JZ   many121
 
-single119:
+single120:
 	VBROADCASTSS (CX), Y4
 	VFMADD231PS  (BX), Y4, Y0
 	VFMADD231PS  32(BX), Y4, Y1
@@ -1942,14 +1942,14 @@ single119:
 	ADDQ         $+64, BX
 	ADDQ         $+64, R9
 	DECQ         DX
-	JNZ          single119
+	JNZ          single120
 
-many120:
+many121:
 	SHRQ    $0x03, SI
 	JZ      done123
 	PCALIGN $0x20
 
-loop121:
+loop122:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
 	VBROADCASTSS (CX), Y4
@@ -1996,7 +1996,7 @@ loop121:
 	ADDQ         $+512, BX
 	ADDQ         $+512, R9
 	DECQ         SI
-	JNZ          loop121
+	JNZ          loop122
 
 done123:
 	CMPQ   add+48(FP), $0x00
@@ -2067,7 +2067,7 @@ zero125:
 set126:
 	MOVQ DI, R8
 	ANDQ $0x03, R8
-	JZ   four128
+	JZ   many128
 
 single127:
 	VBROADCASTSS (DX), Y13
@@ -2095,7 +2095,7 @@ single127:
 	DECQ         R8
 	JNZ          single127
 
-four128:
+many128:
 	SHRQ    $0x02, DI
 	JZ      done130
 	PCALIGN $0x20
@@ -3856,7 +3856,7 @@ TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-64
 	VMOVUPS 32(DX), Y1
 	VMOVUPS (DX)(DI*1), Y2
 	VMOVUPS 32(DX)(DI*1), Y3
-	JMP     set243
+	JMP     set240
 
 zero239:
 	VXORPS Y0, Y0, Y0
@@ -3864,12 +3864,12 @@ zero239:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set243:
+set240:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many241
+	JZ   many242
 
-single240:
+single241:
 	VBROADCASTSS (CX), Y4
 	VCVTPH2PS    (BX), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -3883,14 +3883,14 @@ single240:
 	ADDQ         $+32, BX
 	ADDQ         $+32, R9
 	DECQ         DX
-	JNZ          single240
+	JNZ          single241
 
-many241:
+many242:
 	SHRQ    $0x03, SI
 	JZ      done244
 	PCALIGN $0x20
 
-loop242:
+loop243:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
 	VBROADCASTSS (CX), Y4
@@ -3969,7 +3969,7 @@ loop242:
 	ADDQ         $+256, BX
 	ADDQ         $+256, R9
 	DECQ         SI
-	JNZ          loop242
+	JNZ          loop243
 
 done244:
 	CMPQ   add+48(FP), $0x00
@@ -4040,7 +4040,7 @@ zero246:
 set247:
 	MOVQ DI, R8
 	ANDQ $0x03, R8
-	JZ   four249
+	JZ   many249
 
 single248:
 	VBROADCASTSS (DX), Y13
@@ -4068,7 +4068,7 @@ single248:
 	DECQ         R8
 	JNZ          single248
 
-four249:
+many249:
 	SHRQ    $0x02, DI
 	JZ      done251
 	PCALIGN $0x20
@@ -5969,7 +5969,7 @@ TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-64
 	VMOVUPS 32(DX), Y1
 	VMOVUPS (DX)(DI*1), Y2
 	VMOVUPS 32(DX)(DI*1), Y3
-	JMP     set364
+	JMP     set361
 
 zero360:
 	VXORPS Y0, Y0, Y0
@@ -5977,12 +5977,12 @@ zero360:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set364:
+set361:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many362
+	JZ   many363
 
-single361:
+single362:
 	VBROADCASTSS (CX), Y4
 	VPMOVZXWD    (BX), Y5
 	VPSLLD       $0x10, Y5, Y5
@@ -6000,14 +6000,14 @@ single361:
 	ADDQ         $+32, BX
 	ADDQ         $+32, R9
 	DECQ         DX
-	JNZ          single361
+	JNZ          single362
 
-many362:
+many363:
 	SHRQ    $0x03, SI
 	JZ      done365
 	PCALIGN $0x20
 
-loop363:
+loop364:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
 	VBROADCASTSS (CX), Y4
@@ -6118,7 +6118,7 @@ loop363:
 	ADDQ         $+256, BX
 	ADDQ         $+256, R9
 	DECQ         SI
-	JNZ          loop363
+	JNZ          loop364
 
 done365:
 	CMPQ   add+48(FP), $0x00
@@ -6189,7 +6189,7 @@ zero367:
 set368:
 	MOVQ DI, R8
 	ANDQ $0x03, R8
-	JZ   four370
+	JZ   many370
 
 single369:
 	VBROADCASTSS (DX), Y13
@@ -6221,7 +6221,7 @@ single369:
 	DECQ         R8
 	JNZ          single369
 
-four370:
+many370:
 	SHRQ    $0x02, DI
 	JZ      done372
 	PCALIGN $0x20
@@ -8272,7 +8272,7 @@ TEXT ·matMulRowInt8(SB), NOSPLIT, $0-72
 	VMOVUPS 32(DX), Y1
 	VMOVUPS (DX)(DI*1), Y2
 	VMOVUPS 32(DX)(DI*1), Y3
-	JMP     set485
+	JMP     set482
 
 zero481:
 	VXORPS Y0, Y0, Y0
@@ -8280,12 +8280,12 @@ zero481:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-set485:
+set482:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many483
+	JZ   many484
 
-single482:
+single483:
 	VBROADCASTSS (CX), Y4
 	VPMOVSXBD    (BX), Y5
 	VCVTDQ2PS    Y5, Y5
@@ -8307,14 +8307,14 @@ single482:
 	ADDQ         $+16, BX
 	ADDQ         $+16, R9
 	DECQ         DX
-	JNZ          single482
+	JNZ          single483
 
-many483:
+many484:
 	SHRQ    $0x03, SI
 	JZ      done486
 	PCALIGN $0x20
 
-loop484:
+loop485:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   64(BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
@@ -8459,7 +8459,7 @@ loop484:
 	ADDQ         $+128, BX
 	ADDQ         $+128, R9
 	DECQ         SI
-	JNZ          loop484
+	JNZ          loop485
 
 done486:
 	CMPQ   add+56(FP), $0x00

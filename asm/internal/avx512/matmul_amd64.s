@@ -24,7 +24,7 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	LEAQ    (BX)(AX*2), SI
 	ADDQ    AX, SI
 	TESTQ   R11, R11
-	JZ      zero1
+	JZ      zero5
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
 	ADDQ    R12, R11
@@ -61,9 +61,9 @@ TEXT ·matMulPack(SB), NOSPLIT, $0-88
 	VMOVUPS (R11), Z22
 	VMOVUPS 64(R11), Z23
 	ADDQ    R12, R11
-	JMP     set5
+	JMP     set6
 
-zero1:
+zero5:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -89,12 +89,12 @@ zero1:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-set5:
+set6:
 	MOVQ k+56(FP), R11
 	ANDQ $0x03, R11
-	JZ   four3
+	JZ   four2
 
-single2:
+single1:
 	VMOVUPS          (DI), Z24
 	VMOVUPS          Z24, (R9)
 	PREFETCHT1       128(DI)
@@ -139,15 +139,15 @@ single2:
 	ADDQ             $+4, BX
 	ADDQ             $+4, SI
 	DECQ             R11
-	JNZ              single2
+	JNZ              single1
 
-four3:
+four2:
 	MOVQ    k+56(FP), R11
 	SHRQ    $0x02, R11
-	JZ      done6
+	JZ      done4
 	PCALIGN $0x20
 
-loop4:
+loop3:
 	VMOVUPS          (DI), Z24
 	VMOVUPS          Z24, (R9)
 	PREFETCHT1       128(DI)
@@ -306,9 +306,9 @@ loop4:
 	ADDQ             $+16, BX
 	ADDQ             $+16, SI
 	DECQ             R11
-	JNZ              loop4
+	JNZ              loop3
 
-done6:
+done4:
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
 	SHLQ   $0x02, CX
@@ -5373,7 +5373,7 @@ TEXT ·matMulRow(SB), NOSPLIT, $0-64
 	VMOVUPS 64(DX), Z1
 	VMOVUPS (DX)(DI*1), Z2
 	VMOVUPS 64(DX)(DI*1), Z3
-	JMP     set302
+	JMP     set299
 
 zero298:
 	VXORPS Z0, Z0, Z0
@@ -5381,12 +5381,12 @@ zero298:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set302:
+set299:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many300
+	JZ   many301
 
-single299:
+single300:
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  (BX), Z4, Z0
 	VFMADD231PS  64(BX), Z4, Z1
@@ -5396,14 +5396,14 @@ single299:
 	ADDQ         $+128, BX
 	ADDQ         $+128, R9
 	DECQ         DX
-	JNZ          single299
+	JNZ          single300
 
-many300:
+many301:
 	SHRQ    $0x03, SI
 	JZ      done303
 	PCALIGN $0x20
 
-loop301:
+loop302:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   512(BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
@@ -5452,7 +5452,7 @@ loop301:
 	ADDQ         $+1024, BX
 	ADDQ         $+1024, R9
 	DECQ         SI
-	JNZ          loop301
+	JNZ          loop302
 
 done303:
 	CMPQ   add+48(FP), $0x00
@@ -10360,7 +10360,7 @@ TEXT ·matMulRowFloat16(SB), NOSPLIT, $0-64
 	VMOVUPS 64(DX), Z1
 	VMOVUPS (DX)(DI*1), Z2
 	VMOVUPS 64(DX)(DI*1), Z3
-	JMP     set588
+	JMP     set585
 
 zero584:
 	VXORPS Z0, Z0, Z0
@@ -10368,12 +10368,12 @@ zero584:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set588:
+set585:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many586
+	JZ   many587
 
-single585:
+single586:
 	VBROADCASTSS (CX), Z4
 	VCVTPH2PS    (BX), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -10387,14 +10387,14 @@ single585:
 	ADDQ         $+64, BX
 	ADDQ         $+64, R9
 	DECQ         DX
-	JNZ          single585
+	JNZ          single586
 
-many586:
+many587:
 	SHRQ    $0x03, SI
 	JZ      done589
 	PCALIGN $0x20
 
-loop587:
+loop588:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
 	VBROADCASTSS (CX), Z4
@@ -10473,7 +10473,7 @@ loop587:
 	ADDQ         $+512, BX
 	ADDQ         $+512, R9
 	DECQ         SI
-	JNZ          loop587
+	JNZ          loop588
 
 done589:
 	CMPQ   add+48(FP), $0x00
@@ -15797,7 +15797,7 @@ TEXT ·matMulRowBFloat16(SB), NOSPLIT, $0-64
 	VMOVUPS 64(DX), Z1
 	VMOVUPS (DX)(DI*1), Z2
 	VMOVUPS 64(DX)(DI*1), Z3
-	JMP     set874
+	JMP     set871
 
 zero870:
 	VXORPS Z0, Z0, Z0
@@ -15805,12 +15805,12 @@ zero870:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set874:
+set871:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many872
+	JZ   many873
 
-single871:
+single872:
 	VBROADCASTSS (CX), Z4
 	VPMOVZXWD    (BX), Z5
 	VPSLLD       $0x10, Z5, Z5
@@ -15828,14 +15828,14 @@ single871:
 	ADDQ         $+64, BX
 	ADDQ         $+64, R9
 	DECQ         DX
-	JNZ          single871
+	JNZ          single872
 
-many872:
+many873:
 	SHRQ    $0x03, SI
 	JZ      done875
 	PCALIGN $0x20
 
-loop873:
+loop874:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   (R9)(R8*1)
 	VBROADCASTSS (CX), Z4
@@ -15946,7 +15946,7 @@ loop873:
 	ADDQ         $+512, BX
 	ADDQ         $+512, R9
 	DECQ         SI
-	JNZ          loop873
+	JNZ          loop874
 
 done875:
 	CMPQ   add+48(FP), $0x00
@@ -21670,7 +21670,7 @@ TEXT ·matMulRowInt8(SB), NOSPLIT, $0-72
 	VMOVUPS 64(DX), Z1
 	VMOVUPS (DX)(DI*1), Z2
 	VMOVUPS 64(DX)(DI*1), Z3
-	JMP     set1160
+	JMP     set1157
 
 zero1156:
 	VXORPS Z0, Z0, Z0
@@ -21678,12 +21678,12 @@ zero1156:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-set1160:
+set1157:
 	MOVQ SI, DX
 	ANDQ $0x07, DX
-	JZ   many1158
+	JZ   many1159
 
-single1157:
+single1158:
 	VBROADCASTSS (CX), Z4
 	VPMOVSXBD    (BX), Z5
 	VCVTDQ2PS    Z5, Z5
@@ -21705,14 +21705,14 @@ single1157:
 	ADDQ         $+32, BX
 	ADDQ         $+32, R9
 	DECQ         DX
-	JNZ          single1157
+	JNZ          single1158
 
-many1158:
+many1159:
 	SHRQ    $0x03, SI
 	JZ      done1161
 	PCALIGN $0x20
 
-loop1159:
+loop1160:
 	PREFETCHT1   (BX)(R8*1)
 	PREFETCHT1   64(BX)(R8*1)
 	PREFETCHT1   128(BX)(R8*1)
@@ -21861,7 +21861,7 @@ loop1159:
 	ADDQ         $+256, BX
 	ADDQ         $+256, R9
 	DECQ         SI
-	JNZ          loop1159
+	JNZ          loop1160
 
 done1161:
 	CMPQ   add+56(FP), $0x00
